@@ -1,0 +1,2 @@
+//! Fleetbeat agent.
+fn main() {}

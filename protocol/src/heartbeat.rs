@@ -1,0 +1,229 @@
+//! The heartbeat: what an agent says about its host every two minutes.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::check::{self, Errors, Object};
+use crate::{FieldError, Json, Timestamp, parse_ip};
+
+/// Most services a heartbeat may carry.
+pub const MAX_SERVICES: usize = 64;
+/// Most metrics a heartbeat may carry.
+pub const MAX_METRICS: usize = 64;
+/// Longest name of a service or metric, in characters.
+pub const MAX_NAME_CHARS: usize = 64;
+/// Longest other text, in characters.
+pub const MAX_TEXT_CHARS: usize = 253;
+/// Largest body of `POST /heartbeat`.
+pub const MAX_HEARTBEAT_BYTES: usize = 64 * 1024;
+/// Most heartbeats in one `POST /heartbeats`.
+pub const MAX_BATCH: usize = 500;
+/// Largest body of `POST /heartbeats`.
+pub const MAX_BATCH_BYTES: usize = 1024 * 1024;
+
+/// The largest integer that JSON readers in every language hold exactly, 2^53 - 1.
+const MAX_SAFE_INTEGER: f64 = 9_007_199_254_740_991.0;
+
+/// The body of `POST /heartbeat`, and an element of `POST /heartbeats`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Heartbeat {
+    /// The host's address, its identity; left out, the server takes the address it sees.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ip: Option<IpAddr>,
+    /// ISO 3166 alpha-2, or empty.
+    pub country_code: String,
+    /// The country's name, or empty.
+    pub country: String,
+    /// The region within the country.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// The city, or empty.
+    pub city: String,
+    /// The host's name.
+    pub hostname: String,
+    /// The watched services, in the order of the agent's configuration.
+    pub services: Vec<Service>,
+    /// The load over the interval.
+    pub load: Load,
+    /// Further measures by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub metrics: BTreeMap<String, f64>,
+    /// When the last sample was taken, by the host's clock.
+    #[serde(rename = "collected_at", skip_serializing_if = "Option::is_none")]
+    pub collected_at: Option<Timestamp>,
+    /// Differs after each boot of the host.
+    #[serde(rename = "boot_id", skip_serializing_if = "Option::is_none")]
+    pub boot_id: Option<String>,
+    /// Counts the agent's heartbeats since the boot.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seq: Option<u64>,
+    /// The agent's version.
+    #[serde(rename = "agent_version", skip_serializing_if = "Option::is_none")]
+    pub agent_version: Option<String>,
+}
+
+/// Means over the heartbeat's samples, each a percentage from 0 to 100; `None` (`null`) where it could not
+/// be measured.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Load {
+    /// Share of CPU time that was not idle or waiting for I/O, over all CPUs.
+    pub cpu: Option<f64>,
+    /// Share of memory that is not available to new programs.
+    pub ram: Option<f64>,
+    /// Traffic in both directions as a share of the interface's speed.
+    pub net: Option<f64>,
+}
+
+/// A service on the host and whether it runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Service {
+    /// The short name from the agent's configuration: `wg`.
+    pub name: String,
+    /// Whether systemd calls the unit active.
+    pub active: bool,
+}
+
+impl Heartbeat {
+    /// The heartbeat that `json` holds. Members that are not known are ignored.
+    ///
+    /// # Errors
+    /// Every broken rule, each with its field's path.
+    pub fn check(json: &Json<'_>) -> Result<Heartbeat, Vec<FieldError>> {
+        let mut errors = Errors::default();
+        let Some(body) = Object::new("", json, &mut errors) else { return Err(errors.into_vec()) };
+        let heartbeat = Heartbeat {
+            ip: body.optional("ip").and_then(|json| check_ip(json, &mut errors)),
+            country_code: required_text(&body, "countryCode", &mut errors),
+            country: required_text(&body, "country", &mut errors),
+            region: optional_text(&body, "region", &mut errors),
+            city: required_text(&body, "city", &mut errors),
+            hostname: required_text(&body, "hostname", &mut errors),
+            services: check_services(&body, &mut errors),
+            load: check_load(&body, &mut errors),
+            metrics: check_metrics(&body, &mut errors),
+            collected_at: body
+                .optional("collected_at")
+                .and_then(|json| check::timestamp("collected_at", json, &mut errors)),
+            boot_id: optional_text(&body, "boot_id", &mut errors),
+            seq: body.optional("seq").and_then(|json| check_seq(json, &mut errors)),
+            agent_version: optional_text(&body, "agent_version", &mut errors),
+        };
+        errors.none(heartbeat)
+    }
+}
+
+fn check_ip(json: &Json<'_>, errors: &mut Errors) -> Option<IpAddr> {
+    let text = check::text("ip", json, MAX_TEXT_CHARS, errors)?;
+    let ip = parse_ip(text);
+    if ip.is_none() {
+        errors.add("ip", "must be an IPv4 or IPv6 address without a zone");
+    }
+    ip
+}
+
+fn check_seq(json: &Json<'_>, errors: &mut Errors) -> Option<u64> {
+    let value = check::number("seq", json, errors)?;
+    if value.fract() != 0.0 || !(0.0..=MAX_SAFE_INTEGER).contains(&value) {
+        errors.add("seq", "must be a whole number from 0 to 2^53 - 1");
+        return None;
+    }
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole and in range")]
+    Some(value as u64)
+}
+
+fn check_services(body: &Object<'_>, errors: &mut Errors) -> Vec<Service> {
+    let Some(json) = body.required("services", errors) else { return Vec::new() };
+    let Json::Array(items) = json else {
+        errors.add("services", format!("must be an array, not {}", json.kind()));
+        return Vec::new();
+    };
+    if items.len() > MAX_SERVICES {
+        errors.add("services", format!("has {} elements, more than {MAX_SERVICES}", items.len()));
+        return Vec::new();
+    }
+    let mut services = Vec::with_capacity(items.len());
+    for (index, item) in items.iter().enumerate() {
+        let Some(object) = Object::new(&format!("services[{index}]"), item, errors) else { continue };
+        let name = object
+            .required("name", errors)
+            .and_then(|json| check::text(&object.field("name"), json, MAX_NAME_CHARS, errors));
+        let active = object
+            .required("active", errors)
+            .and_then(|json| check::boolean(&object.field("active"), json, errors));
+        if let (Some(name), Some(active)) = (name, active) {
+            services.push(Service { name: name.to_owned(), active });
+        }
+    }
+    services
+}
+
+fn check_load(body: &Object<'_>, errors: &mut Errors) -> Load {
+    let Some(load) = body.required("load", errors).and_then(|json| Object::new("load", json, errors)) else {
+        return Load::default();
+    };
+    let mut percentage = |name: &str| {
+        let json = load.required(name, errors)?;
+        check::percentage(&load.field(name), json, errors)
+    };
+    Load { cpu: percentage("cpu"), ram: percentage("ram"), net: percentage("net") }
+}
+
+fn check_metrics(body: &Object<'_>, errors: &mut Errors) -> BTreeMap<String, f64> {
+    let Some(object) = body.optional("metrics").and_then(|json| Object::new("metrics", json, errors)) else {
+        return BTreeMap::new();
+    };
+    let count = object.members().count();
+    if count > MAX_METRICS {
+        errors.add("metrics", format!("has {count} members, more than {MAX_METRICS}"));
+        return BTreeMap::new();
+    }
+    let mut metrics = BTreeMap::new();
+    for (name, json) in object.members() {
+        let field = object.field(name);
+        let known = check::text(&field, &Json::Text(name.into()), MAX_NAME_CHARS, errors).is_some();
+        if let (true, Some(value)) = (known, check::number(&field, json, errors)) {
+            metrics.insert(name.to_owned(), value);
+        }
+    }
+    metrics
+}
+
+fn required_text(body: &Object<'_>, name: &str, errors: &mut Errors) -> String {
+    let json = body.required(name, errors);
+    json.and_then(|json| check::text(name, json, MAX_TEXT_CHARS, errors)).unwrap_or_default().to_owned()
+}
+
+fn optional_text(body: &Object<'_>, name: &str, errors: &mut Errors) -> Option<String> {
+    let json = body.optional(name)?;
+    check::text(name, json, MAX_TEXT_CHARS, errors).map(str::to_owned)
+}
+
+/// The answer of `POST /heartbeat`: the heartbeat is stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeartbeatAnswer {
+    /// Always `ok`.
+    pub status: String,
+}
+
+/// The answer of `POST /heartbeats`: all but the rejected are stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BatchAnswer {
+    /// Always `ok`.
+    pub status: String,
+    /// How many elements are stored, whether as the host's state or as its history.
+    pub accepted: usize,
+    /// The elements that broke a rule; sending them again would not help.
+    pub rejected: Vec<RejectedHeartbeat>,
+}
+
+/// An element of `POST /heartbeats` that broke a rule.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RejectedHeartbeat {
+    /// Its place in the array, from 0.
+    pub index: usize,
+    /// The rules it broke; fields are counted within the element.
+    pub errors: Vec<FieldError>,
+}

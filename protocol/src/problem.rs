@@ -1,0 +1,35 @@
+//! Errors as clients see them: RFC 9457 problem details.
+
+use serde::{Deserialize, Serialize};
+
+/// The body of every answer that is an error, `application/problem+json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// The HTTP status code.
+    pub status: u16,
+    /// The status code's usual phrase.
+    pub title: String,
+    /// What went wrong, for a person; never a cause that belongs in the server's log.
+    pub detail: String,
+    /// The same id stands in the server's log.
+    pub request_id: String,
+    /// For 422: each rule that was broken.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<FieldError>,
+}
+
+/// One broken rule and the field that broke it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FieldError {
+    /// The field's path as in JavaScript: `load.cpu`, `services[3].name`; empty for the whole body.
+    pub field: String,
+    /// What is wrong with it and what would be right.
+    pub message: String,
+}
+
+impl FieldError {
+    /// An error about `field`.
+    pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
+        FieldError { field: field.into(), message: message.into() }
+    }
+}

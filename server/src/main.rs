@@ -1,0 +1,2 @@
+//! Fleetbeat server.
+fn main() {}

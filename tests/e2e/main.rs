@@ -1,0 +1,1 @@
+//! End-to-end tests: the real binaries in temporary folders, spoken to over real sockets.

@@ -1,0 +1,3 @@
+//! What the end-to-end tests, `fleetsim` and the benchmark share.
+
+pub mod program;
