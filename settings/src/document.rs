@@ -1,0 +1,158 @@
+//! A settings file as a tree in which each value knows its file and line.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use toml::de::{DeTable, DeValue};
+
+use crate::{Problem, Problems, Table};
+
+/// A settings file, or several merged into one.
+#[derive(Debug, Clone)]
+pub struct Document {
+    place: Place,
+    entries: Entries,
+}
+
+/// A value and where it stands.
+#[derive(Debug, Clone)]
+pub(crate) struct Value {
+    pub(crate) place: Place,
+    pub(crate) kind: Kind,
+}
+
+/// A file and, unless the whole file is meant, a line of it.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    pub(crate) file: Arc<str>,
+    pub(crate) line: Option<usize>,
+}
+
+pub(crate) type Entries = BTreeMap<String, Value>;
+
+#[derive(Debug, Clone)]
+pub(crate) enum Kind {
+    Text(String),
+    Integer(i128),
+    Boolean(bool),
+    Array(Vec<Value>),
+    Table(Entries),
+    /// A type that no setting has; the text says which.
+    Other(&'static str),
+    /// Its line is no TOML, and that has been said.
+    Broken,
+}
+
+impl Kind {
+    /// What the value is, for messages.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Kind::Text(_) => "a string",
+            Kind::Integer(_) => "a number",
+            Kind::Boolean(_) => "a boolean",
+            Kind::Array(_) => "an array",
+            Kind::Table(_) => "a table",
+            Kind::Other(name) => name,
+            Kind::Broken => "broken",
+        }
+    }
+}
+
+impl Document {
+    /// The settings in `text`; `file` is its name in problems. What is no TOML is a problem, the rest is read.
+    pub fn parse(file: &str, text: &str, problems: &mut Problems) -> Document {
+        let (table, errors) = DeTable::parse_recoverable(text);
+        let mut parsing = Parsing { file: file.into(), text, broken_lines: Vec::new() };
+        for error in errors {
+            let line = parsing.line(error.span().unwrap_or_default().start);
+            // One mistake can upset the parser several times; the first says it best.
+            if parsing.broken_lines.contains(&line) {
+                continue;
+            }
+            parsing.broken_lines.push(line);
+            let message = format!("is no TOML: {}", error.message());
+            problems.add(Problem { file: file.to_owned(), line: Some(line), key: String::new(), message });
+        }
+        let place = Place { file: parsing.file.clone(), line: None };
+        Document { place, entries: parsing.entries(table.get_ref()) }
+    }
+
+    /// The settings in the file at `path`; one that cannot be read is a problem and counts as empty.
+    pub fn open(path: &Path, problems: &mut Problems) -> Document {
+        let file = path.display().to_string();
+        let text = std::fs::read_to_string(path).unwrap_or_else(|error| {
+            let message = format!("cannot be read: {error}");
+            problems.add(Problem { file: file.clone(), line: None, key: String::new(), message });
+            String::new()
+        });
+        Document::parse(&file, &text, problems)
+    }
+
+    /// Takes over what `later` sets: tables are merged, anything else is replaced.
+    pub fn merge(&mut self, later: Document) {
+        merge(&mut self.entries, later.entries);
+    }
+
+    /// What `read` makes of the root table. Keys it did not ask for are problems.
+    pub fn read<T>(&self, problems: &mut Problems, read: impl FnOnce(&mut Table<'_>) -> T) -> T {
+        Table::read(String::new(), &self.place, &self.entries, problems, read)
+    }
+}
+
+fn merge(earlier: &mut Entries, later: Entries) {
+    for (key, value) in later {
+        match (earlier.get_mut(&key), value) {
+            (Some(Value { kind: Kind::Table(earlier), .. }), Value { kind: Kind::Table(later), .. }) => {
+                merge(earlier, later);
+            }
+            (_, value) => drop(earlier.insert(key, value)),
+        }
+    }
+}
+
+/// The text that byte offsets become lines of.
+struct Parsing<'a> {
+    file: Arc<str>,
+    text: &'a str,
+    broken_lines: Vec<usize>,
+}
+
+impl Parsing<'_> {
+    fn line(&self, offset: usize) -> usize {
+        let before = &self.text.as_bytes()[..offset.min(self.text.len())];
+        before.iter().filter(|byte| **byte == b'\n').count() + 1
+    }
+
+    fn entries(&self, table: &DeTable<'_>) -> Entries {
+        let mut entries = Entries::new();
+        for (key, value) in table {
+            // A table's own span can be that of a header far away: its key is where one looks for it.
+            entries.insert(key.get_ref().to_string(), self.value(&key.span(), value));
+        }
+        entries
+    }
+
+    fn value(&self, place: &Range<usize>, value: &toml::Spanned<DeValue<'_>>) -> Value {
+        let line = self.line(place.start);
+        let mut lines = line..=self.line(value.span().end);
+        let kind = match value.get_ref() {
+            DeValue::Table(table) => Kind::Table(self.entries(table)),
+            _ if lines.any(|line| self.broken_lines.contains(&line)) => Kind::Broken,
+            DeValue::String(text) => Kind::Text(text.to_string()),
+            DeValue::Boolean(value) => Kind::Boolean(*value),
+            DeValue::Integer(number) => {
+                // What does not fit here fits no setting's range either.
+                let parsed = i128::from_str_radix(number.as_str(), number.radix());
+                Kind::Integer(parsed.unwrap_or(i128::MAX))
+            }
+            DeValue::Array(items) => {
+                Kind::Array(items.iter().map(|item| self.value(&item.span(), item)).collect())
+            }
+            DeValue::Float(_) => Kind::Other("a float"),
+            DeValue::Datetime(_) => Kind::Other("a date"),
+        };
+        Value { place: Place { file: self.file.clone(), line: Some(line) }, kind }
+    }
+}

@@ -1,0 +1,62 @@
+//! Secrets from the environment, or from files that the environment names.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::io;
+use std::path::Path;
+
+use crate::Problems;
+
+/// A key or password; its `Debug` does not show it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The secret in the environment variable `name`, or in the file whose path `name` + `_FILE` holds; `None`
+    /// if neither is set. Both set, an unreadable or an empty one are problems, too.
+    ///
+    /// `variable` looks up an environment variable: `|name| std::env::var_os(name)`. `read` reads a file:
+    /// `std::fs::read_to_string`, or a stricter one that looks at the file's mode first.
+    pub fn find(
+        name: &str,
+        variable: impl Fn(&str) -> Option<OsString>,
+        read: impl Fn(&Path) -> io::Result<String>,
+        problems: &mut Problems,
+    ) -> Option<Secret> {
+        let file_name = format!("{name}_FILE");
+        let (used, found) = match (variable(name), variable(&file_name)) {
+            (None, None) => return None,
+            (Some(_), Some(_)) => (name, Err(format!("is set, and so is {file_name}: one of them must go"))),
+            (Some(value), None) => {
+                (name, value.into_string().map_err(|_| "is not UTF-8".to_owned()).and_then(Secret::check))
+            }
+            (None, Some(path)) => (file_name.as_str(), Secret::read(Path::new(&path), read)),
+        };
+        found.map_err(|message| problems.add_variable(used, message)).ok()
+    }
+
+    /// The secret in the file at `path`, without the line ends after it.
+    ///
+    /// # Errors
+    /// A sentence that names the path, for a file that `read` cannot read or that is empty.
+    pub fn read(path: &Path, read: impl Fn(&Path) -> io::Result<String>) -> Result<Secret, String> {
+        let text = read(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let secret = text.trim_end_matches(['\r', '\n']).to_owned();
+        Secret::check(secret).map_err(|message| format!("{}: {message}", path.display()))
+    }
+
+    /// The secret itself, to be used and never shown.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    fn check(text: String) -> Result<Secret, String> {
+        if text.is_empty() { Err("is empty".to_owned()) } else { Ok(Secret(text)) }
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}

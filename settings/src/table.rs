@@ -1,0 +1,227 @@
+//! Typed readers over one table of the settings.
+
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use crate::document::{Entries, Kind, Place, Value};
+use crate::duration::{parse_duration, show_duration};
+use crate::{Problem, Problems};
+
+/// A table being read.
+///
+/// Each reader returns `None` for a key that is absent, and for one that is wrong; the latter is then among the
+/// problems. Whoever reads a table gets it for the length of a closure, after which every key that was not
+/// asked for is a problem: nobody can forget that check.
+pub struct Table<'a> {
+    path: String,
+    place: &'a Place,
+    entries: &'a Entries,
+    known: Vec<&'static str>,
+    problems: &'a mut Problems,
+}
+
+impl Table<'_> {
+    pub(crate) fn read<T>(
+        path: String,
+        place: &Place,
+        entries: &Entries,
+        problems: &mut Problems,
+        read: impl FnOnce(&mut Table<'_>) -> T,
+    ) -> T {
+        let mut table = Table { path, place, entries, known: Vec::new(), problems };
+        let result = read(&mut table);
+        table.report_unknown_keys();
+        result
+    }
+
+    /// A string.
+    pub fn string(&mut self, key: &'static str) -> Option<String> {
+        self.parsed(key, |text| Ok(text.to_owned()))
+    }
+
+    /// What `parse` makes of a string; its error is the problem's message.
+    pub fn parsed<T>(
+        &mut self,
+        key: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        self.value(key, |value| parse(text(value)?))
+    }
+
+    /// A whole number within `range`.
+    pub fn integer<T>(&mut self, key: &'static str, range: RangeInclusive<T>) -> Option<T>
+    where
+        T: TryFrom<i128> + PartialOrd + Display,
+    {
+        self.value(key, |value| match value.kind {
+            Kind::Integer(number) => T::try_from(number)
+                .ok()
+                .filter(|number| range.contains(number))
+                .ok_or_else(|| format!("must be from {} to {}", range.start(), range.end())),
+            _ => Err(format!("must be a whole number, not {}", value.kind.name())),
+        })
+    }
+
+    /// `true` or `false`.
+    pub fn boolean(&mut self, key: &'static str) -> Option<bool> {
+        self.value(key, |value| match value.kind {
+            Kind::Boolean(value) => Ok(value),
+            _ => Err(format!("must be true or false, not {}", value.kind.name())),
+        })
+    }
+
+    /// A duration such as `"500ms"`, `"30s"`, `"4m"`, `"2h"` or `"30d"` within `range`.
+    pub fn duration(&mut self, key: &'static str, range: RangeInclusive<Duration>) -> Option<Duration> {
+        self.value(key, |value| {
+            let wrong = "must be a duration such as \"30s\"";
+            let duration = text(value).ok().and_then(parse_duration).ok_or(wrong)?;
+            if range.contains(&duration) {
+                return Ok(duration);
+            }
+            let [least, most] = [range.start(), range.end()].map(|limit| show_duration(*limit));
+            Err(format!("must be from {least} to {most}"))
+        })
+    }
+
+    /// An array of strings.
+    pub fn strings(&mut self, key: &'static str) -> Option<Vec<String>> {
+        self.parsed_list(key, |text| Ok(text.to_owned()))
+    }
+
+    /// What `parse` makes of each string of an array; its error is the message of a problem with that element.
+    /// `None` if one of them is wrong.
+    pub fn parsed_list<T>(
+        &mut self,
+        key: &'static str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<Vec<T>> {
+        let items = self.array(key, "strings")?;
+        let mut parsed = Vec::with_capacity(items.len());
+        for (index, item) in items.iter().enumerate() {
+            match text(item).and_then(&parse) {
+                Ok(value) => parsed.push(value),
+                Err(message) => self.add(&item.place, format!("{}[{index}]", self.path_of(key)), message),
+            }
+        }
+        (parsed.len() == items.len()).then_some(parsed)
+    }
+
+    /// What `read` makes of the table `key`.
+    pub fn table<T>(&mut self, key: &'static str, read: impl FnOnce(&mut Table<'_>) -> T) -> Option<T> {
+        let path = self.path_of(key);
+        let value = self.get(key)?;
+        let entries = self.entries_of(&path, value)?;
+        Some(Table::read(path, &value.place, entries, self.problems, read))
+    }
+
+    /// As [`Table::table`], but an absent table reads as an empty one. For tables whose keys have defaults.
+    pub fn section<T>(&mut self, key: &'static str, read: impl FnOnce(&mut Table<'_>) -> T) -> T {
+        static EMPTY: Entries = Entries::new();
+        let path = self.path_of(key);
+        let value = self.get(key);
+        let place = value.map_or(self.place, |value| &value.place);
+        let entries = value.and_then(|value| self.entries_of(&path, value)).unwrap_or(&EMPTY);
+        Table::read(path, place, entries, self.problems, read)
+    }
+
+    /// What `read` makes of each table of an array; elements that are no tables are problems and left out.
+    pub fn tables<T>(
+        &mut self,
+        key: &'static str,
+        mut read: impl FnMut(&mut Table<'_>) -> T,
+    ) -> Option<Vec<T>> {
+        let items = self.array(key, "tables")?;
+        let mut tables = Vec::with_capacity(items.len());
+        for (index, item) in items.iter().enumerate() {
+            let path = format!("{}[{index}]", self.path_of(key));
+            if let Some(entries) = self.entries_of(&path, item) {
+                tables.push(Table::read(path, &item.place, entries, self.problems, &mut read));
+            }
+        }
+        Some(tables)
+    }
+
+    /// Whether the key is there, right or wrong.
+    pub fn has(&mut self, key: &'static str) -> bool {
+        self.get(key).is_some()
+    }
+
+    /// An absent key is a problem.
+    pub fn require(&mut self, key: &'static str) {
+        if !self.has(key) {
+            self.problem(key, "is missing");
+        }
+    }
+
+    /// Adds a problem with `key`: at its line, or at the table's when it is absent.
+    pub fn problem(&mut self, key: &'static str, message: impl Into<String>) {
+        let place = self.get(key).map_or(self.place, |value| &value.place);
+        self.add(place, self.path_of(key), message.into());
+    }
+}
+
+impl<'a> Table<'a> {
+    fn get(&mut self, key: &'static str) -> Option<&'a Value> {
+        if !self.known.contains(&key) {
+            self.known.push(key);
+        }
+        self.entries.get(key)
+    }
+
+    fn path_of(&self, key: &str) -> String {
+        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+    }
+
+    fn add(&mut self, place: &Place, key: String, message: String) {
+        self.problems.add(Problem { file: place.file.to_string(), line: place.line, key, message });
+    }
+
+    fn value<T>(
+        &mut self,
+        key: &'static str,
+        convert: impl FnOnce(&Value) -> Result<T, String>,
+    ) -> Option<T> {
+        let value = self.get(key)?;
+        if let Kind::Broken = value.kind {
+            return None;
+        }
+        convert(value).map_err(|message| self.add(&value.place, self.path_of(key), message)).ok()
+    }
+
+    fn array(&mut self, key: &'static str, of: &str) -> Option<&'a [Value]> {
+        let value = self.get(key)?;
+        match &value.kind {
+            Kind::Array(items) => return Some(items),
+            Kind::Broken => {}
+            kind => self.problem(key, format!("must be an array of {of}, not {}", kind.name())),
+        }
+        None
+    }
+
+    fn entries_of(&mut self, path: &str, value: &'a Value) -> Option<&'a Entries> {
+        match &value.kind {
+            Kind::Table(entries) => return Some(entries),
+            Kind::Broken => {}
+            kind => self.add(&value.place, path.to_owned(), format!("must be a table, not {}", kind.name())),
+        }
+        None
+    }
+
+    fn report_unknown_keys(mut self) {
+        let known = self.known.join(", ");
+        for (key, value) in self.entries {
+            if !self.known.contains(&key.as_str()) {
+                let message = format!("is not a known key; known here: {known}");
+                self.add(&value.place, self.path_of(key), message);
+            }
+        }
+    }
+}
+
+fn text(value: &Value) -> Result<&str, String> {
+    match &value.kind {
+        Kind::Text(text) => Ok(text),
+        kind => Err(format!("must be a string, not {}", kind.name())),
+    }
+}
