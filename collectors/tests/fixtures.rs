@@ -1,0 +1,138 @@
+//! Every collector over every fixture case.
+//!
+//! A case is a folder in `fixtures/`: `before/` is the host at the beginning of the window and `after/` at its
+//! end one second later (left out: the same), `options.toml` the table `[collectors]`, and `expected.txt` each
+//! collector's result. A new case is a new folder, nothing here.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic in its helpers, too")]
+
+use std::error::Error as _;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use fleetbeat_collectors::{COLLECTORS, Collector, Error, Roots, Sample, build};
+use fleetbeat_settings::{Document, Problems};
+
+#[test]
+fn every_case_gives_what_it_expects() {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
+    let mut seen = Vec::new();
+    for case in fs::read_dir(&fixtures).unwrap() {
+        let case = case.unwrap().path();
+        let told = run_case(&case);
+        let expected = fs::read_to_string(case.join("expected.txt")).unwrap();
+        assert_eq!(told, expected, "{}", case.display());
+        seen.extend(told.lines().filter_map(|line| line.split(':').next()).map(str::to_owned));
+    }
+    for definition in COLLECTORS {
+        assert!(seen.iter().any(|name| name == definition.name), "{} has no fixture", definition.name);
+    }
+}
+
+/// A line for each collector of the case, with the tree's folder as `ROOT`.
+fn run_case(case: &Path) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("root");
+    symlink(case.join("before"), &root).unwrap();
+    let roots = Roots { proc: root.join("proc"), sys: root.join("sys"), systemctl: root.join("systemctl") };
+
+    let mut problems = Problems::default();
+    let options = Document::open(&case.join("options.toml"), &mut problems);
+    let mut collectors = options.read(&mut problems, |table| build(table, &roots));
+    problems.into_result().unwrap();
+
+    let start = Instant::now();
+    let opened: Vec<_> = collectors.iter_mut().map(|(_, collector)| collector.open(start)).collect();
+    if case.join("after").is_dir() {
+        fs::remove_file(&root).unwrap();
+        symlink(case.join("after"), &root).unwrap();
+    }
+    let end = start + Duration::from_secs(1);
+    let lines = collectors.iter_mut().zip(opened).map(|((name, collector), opened)| {
+        format!("{name}: {}\n", show(opened.and_then(|()| collector.collect(end)), collector.as_ref()))
+    });
+    lines.collect::<String>().replace(root.to_str().unwrap(), "ROOT")
+}
+
+fn show(result: Result<Option<Sample>, Error>, collector: &dyn Collector) -> String {
+    match result {
+        Ok(sample) => show_sample(sample),
+        Err(error) => {
+            let mut text = error.to_string();
+            if let Some(source) = error.source() {
+                text += &format!(": {}", source.to_string().split(" (os error").next().unwrap());
+            }
+            if let Some(fallback) = collector.fallback() {
+                text += &format!("; {}", show_sample(Some(fallback)));
+            }
+            text
+        }
+    }
+}
+
+fn show_sample(sample: Option<Sample>) -> String {
+    match sample {
+        None => "none".to_owned(),
+        Some(Sample::Cpu(percent) | Sample::Ram(percent) | Sample::Net(percent)) => format!("{percent:.2}"),
+        Some(Sample::Services(services)) => {
+            let show = |active| if active { "active" } else { "inactive" };
+            let states: Vec<_> =
+                services.iter().map(|service| format!("{}={}", service.name, show(service.active))).collect();
+            states.join(" ")
+        }
+    }
+}
+
+/// The problems with these options, without their place.
+fn problems(options: &str) -> String {
+    let mut problems = Problems::default();
+    let document = Document::parse("a.toml", options, &mut problems);
+    document.read(&mut problems, |table| build(table, &Roots::default()));
+    problems.into_result().map_or_else(|problems| problems.to_string(), |()| String::new())
+}
+
+#[test]
+fn only_collectors_with_an_enabled_table_run() {
+    let mut problems = Problems::default();
+    let options =
+        Document::parse("a.toml", "[ram]\n[cpu]\nenabled = true\n[net]\nenabled = false\n", &mut problems);
+    let built = options.read(&mut problems, |table| build(table, &Roots::default()));
+    let names: Vec<_> = built.iter().map(|(name, _)| *name).collect();
+    assert_eq!(names, ["cpu", "ram"]);
+    assert_eq!(problems.into_result(), Ok(()));
+}
+
+#[test]
+fn every_collector_refuses_options_it_does_not_know() {
+    for definition in COLLECTORS {
+        let name = definition.name;
+        let told = problems(&format!("[{name}]\nenabled = 'yes'\ncolour = 'red'"));
+        assert!(told.contains(&format!("a.toml:2: {name}.enabled: must be true or false")), "{told}");
+        assert!(told.contains(&format!("a.toml:3: {name}.colour: is not a known key")), "{told}");
+    }
+}
+
+#[test]
+fn a_sample_after_a_failure_does_not_span_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let stat = folder.path().join("stat");
+    let roots = Roots { proc: folder.path().to_owned(), ..Roots::default() };
+    let mut problems = Problems::default();
+    let options = Document::parse("a.toml", "[cpu]", &mut problems);
+    let (_, mut cpu) = options.read(&mut problems, |table| build(table, &roots)).remove(0);
+    let now = Instant::now();
+
+    fs::write(&stat, "cpu  0 0 0 0").unwrap();
+    cpu.open(now).unwrap();
+    fs::write(&stat, "cpu  9").unwrap();
+    cpu.collect(now).unwrap_err();
+    fs::write(&stat, "cpu  900 0 0 100").unwrap();
+    cpu.open(now).unwrap();
+    fs::write(&stat, "cpu  910 0 0 190").unwrap();
+    assert_eq!(cpu.collect(now).unwrap(), Some(Sample::Cpu(10.0)));
+    fs::write(&stat, "cpu  930 0 0 270").unwrap();
+    cpu.open(now).unwrap();
+    assert_eq!(cpu.collect(now).unwrap(), Some(Sample::Cpu(20.0)));
+}
