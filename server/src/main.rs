@@ -1,2 +1,103 @@
-//! Fleetbeat server.
-fn main() {}
+//! fleetbeat-server: takes heartbeats, keeps the fleet's state, serves the API and the dashboard.
+
+mod account;
+mod api;
+mod app;
+mod auth;
+mod cli;
+mod config;
+mod error;
+mod http;
+mod ingest;
+mod keys;
+mod negotiate;
+mod query;
+mod snapshot;
+mod store;
+mod sweep;
+mod sync;
+mod watch;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use cli::{Cli, Command};
+use config::{Config, Storage};
+use fleetbeat_settings::Problems;
+use store::{Embedded, Store};
+
+/// sysexits.h: the configuration is wrong, and starting again would not help.
+const EX_CONFIG: u8 = 78;
+/// sysexits.h: the command line is wrong.
+const EX_USAGE: u8 = 64;
+
+fn main() -> ExitCode {
+    let cli = match cli::parse(std::env::args_os().skip(1)) {
+        Ok(cli) => cli,
+        Err(message) => {
+            eprintln!("fleetbeat-server: {message}");
+            return ExitCode::from(EX_USAGE);
+        }
+    };
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("fleetbeat-server: {error}");
+            if error.is::<Problems>() { ExitCode::from(EX_CONFIG) } else { ExitCode::FAILURE }
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
+    match cli.command {
+        Command::Help => print!("{}", cli::HELP),
+        Command::Version => println!("fleetbeat-server {}", env!("CARGO_PKG_VERSION")),
+        command => {
+            run_configured(command, Config::load(cli.config.as_deref(), |name| std::env::var_os(name))?)?
+        }
+    }
+    Ok(())
+}
+
+fn run_configured(command: Command, config: Config) -> Result<(), Box<dyn Error>> {
+    let Storage::Embedded { path } = &config.storage;
+    let store = || Embedded::open_beside_server(path);
+    match command {
+        Command::Run => {
+            start_log();
+            app::run(config)?;
+        }
+        Command::CheckConfig => println!("the configuration is fine"),
+        Command::UserAdd { username, role, password } => account::add(&store()?, &username, role, password)?,
+        Command::UserPasswd { username, password } => account::set_password(&store()?, &username, password)?,
+        Command::UserList => account::list(&store()?, &mut std::io::stdout())?,
+        Command::UserRemove { username } => store()?.remove_user(&username)?,
+        Command::Backup { file } => store()?.backup(&file)?,
+        Command::Help | Command::Version => {}
+    }
+    Ok(())
+}
+
+/// Logs to standard error; under systemd with the journal's priorities in place of times.
+fn start_log() {
+    let journal = std::env::var_os("JOURNAL_STREAM").is_some();
+    env_logger::Builder::new()
+        .filter_level(log::LevelFilter::Info)
+        .filter_module("tiny_http", log::LevelFilter::Warn)
+        .format(move |output, record| {
+            use std::io::Write;
+            if journal {
+                let priority = match record.level() {
+                    log::Level::Error => 3,
+                    log::Level::Warn => 4,
+                    log::Level::Info => 6,
+                    log::Level::Debug | log::Level::Trace => 7,
+                };
+                writeln!(output, "<{priority}>{}", record.args())
+            } else {
+                let now = fleetbeat_protocol::Timestamp::now();
+                writeln!(output, "{now:.3} {:5} {}", record.level(), record.args())
+            }
+        })
+        .init();
+}

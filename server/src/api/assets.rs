@@ -1,0 +1,57 @@
+//! The dashboard, embedded in the binary by `build.rs`.
+
+use super::Answer;
+use crate::error::Failure;
+use crate::http::{Body, Call, Reply, Response};
+use crate::negotiate;
+
+/// The page loads nothing from elsewhere, runs nothing inline and is framed by nobody.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; style-src 'self'; script-src 'self'; connect-src 'self'; \
+    img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'; form-action 'self'";
+
+/// One file of the dashboard.
+struct Asset {
+    /// Its path without a leading slash.
+    path: &'static str,
+    content_type: &'static str,
+    etag: &'static str,
+    bytes: &'static [u8],
+    gzip: &'static [u8],
+}
+
+include!(concat!(env!("OUT_DIR"), "/assets.rs"));
+
+/// Whether the dashboard has a file at this path; `/` is its page.
+pub(super) fn exists(path: &[&str]) -> bool {
+    find(path).is_some()
+}
+
+fn find(path: &[&str]) -> Option<&'static Asset> {
+    let path = if path == [""] { "index.html".to_owned() } else { path.join("/") };
+    ASSETS.iter().find(|asset| asset.path == path)
+}
+
+pub(super) fn serve(call: &Call) -> Answer {
+    let asset = find(&call.path()).ok_or_else(|| Failure::internal("the route found an asset"))?;
+    // Vite puts a hash of the content into every name below assets/.
+    let cache =
+        if asset.path.starts_with("assets/") { "public, max-age=31536000, immutable" } else { "no-cache" };
+    let headers = vec![
+        ("Content-Type", asset.content_type.to_owned()),
+        ("Cache-Control", cache.to_owned()),
+        ("ETag", asset.etag.to_owned()),
+        ("Vary", "Accept-Encoding".to_owned()),
+        ("Content-Security-Policy", CONTENT_SECURITY_POLICY.to_owned()),
+        ("X-Content-Type-Options", "nosniff".to_owned()),
+        ("Referrer-Policy", "no-referrer".to_owned()),
+    ];
+    let identity = Response { status: 200, headers, body: Body::Static(asset.bytes) };
+    if negotiate::has_current(call, asset.etag) {
+        return Ok(Reply::Now(Response { status: 304, ..identity }));
+    }
+    if negotiate::takes_gzip(call) && asset.gzip.len() < asset.bytes.len() {
+        let compressed = Response { body: Body::Static(asset.gzip), ..identity };
+        return Ok(Reply::Now(compressed.with_header("Content-Encoding", "gzip")));
+    }
+    Ok(Reply::Now(identity))
+}

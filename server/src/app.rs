@@ -1,0 +1,165 @@
+//! The parts of a running server, started and stopped in order.
+
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use fleetbeat_protocol::{Role, Timestamp};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::auth::login::Logins;
+use crate::auth::{AgentKeys, Auth, password};
+use crate::config::{self, Config, Storage};
+use crate::http::{Call, Front, Handler, Listen};
+use crate::ingest::Ingest;
+use crate::snapshot::Snapshots;
+use crate::store::{Embedded, Store, StoreError, User};
+use crate::sweep::Sweep;
+use crate::watch::Watch;
+use crate::{api, keys};
+
+/// A stop that takes longer than this is cut short.
+const MAX_STOP: Duration = Duration::from_millis(4500);
+
+/// What handlers work with.
+pub(crate) struct App {
+    pub(crate) config: Config,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) auth: Arc<Auth>,
+    pub(crate) ingest: Arc<Ingest>,
+    pub(crate) logins: Arc<Logins>,
+    pub(crate) snapshots: Snapshots,
+}
+
+impl App {
+    /// The server's clock, to the millisecond: what the databases can hold.
+    pub(crate) fn now(&self) -> Timestamp {
+        let now = Timestamp::now();
+        Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
+    }
+}
+
+/// Why the server does not run.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RunError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("{0}")]
+    Key(String),
+    #[error("cannot listen on {address}: {reason}")]
+    Listen { address: String, reason: std::io::Error },
+    #[error("cannot start: {0}")]
+    Start(#[from] std::io::Error),
+    #[error("no random numbers: {0}")]
+    Random(#[from] getrandom::Error),
+    #[error("the HTTP server is dead: {0}")]
+    Dead(String),
+}
+
+/// Why the server ends.
+enum End {
+    Signal,
+    Dead(String),
+}
+
+/// Runs the server until a signal ends it.
+pub(crate) fn run(config: Config) -> Result<(), RunError> {
+    let Storage::Embedded { path } = &config.storage;
+    let store: Arc<dyn Store> = Arc::new(Embedded::open(path)?);
+    let key = |given: &Option<_>, name| match given {
+        Some(key) => Ok(Clone::clone(key)),
+        None => keys::load_or_create(&path.join(name)).map_err(RunError::Key),
+    };
+    let agent_keys = key(&config.agent_api_key, "agent_api_key")?;
+    let agent_keys = AgentKeys::parse(agent_keys.expose())
+        .map_err(|message| RunError::Key(format!("{}: {message}", path.join("agent_api_key").display())))?;
+    let secret_key = key(&config.secret_key, "secret_key")?;
+    create_first_user(&*store, &config)?;
+
+    let (ended, end) = mpsc::channel();
+    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    let auth = Auth::new(agent_keys, secret_key.expose().as_bytes(), config.token_life, store.clone());
+    let app = Arc::new(App {
+        auth: Arc::new(auth),
+        ingest: Arc::new(Ingest::start(store.clone())?),
+        logins: Arc::new(Logins::start((config::cores() / 2).max(1))?),
+        snapshots: Snapshots::new(store.clone()),
+        store: store.clone(),
+        config,
+    });
+    let front = listen(&app)?;
+    let sweep = Sweep::start(store, app.config.sweep)?;
+    let dead = ended.clone();
+    let watch = Watch::start(front.address().clone(), move |reason| drop(dead.send(End::Dead(reason))))?;
+    let signal_handle = signals.handle();
+    let signal_thread = std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        // The first asks for a clean stop, a second one means now.
+        if signals.forever().next().is_some() {
+            let _ = ended.send(End::Signal);
+        }
+        if signals.forever().next().is_some() {
+            std::process::exit(130);
+        }
+    })?;
+    log::info!("listening on {}", show(front.address()));
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+
+    let end = end.recv().unwrap_or(End::Signal);
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    let (stopped, all_stopped) = mpsc::channel();
+    let stopping = std::thread::Builder::new().name("stop".to_owned()).spawn(move || {
+        watch.stop();
+        front.stop();
+        app.logins.stop();
+        app.ingest.stop();
+        sweep.stop();
+        let _ = stopped.send(());
+    })?;
+    if all_stopped.recv_timeout(MAX_STOP).is_ok() {
+        let _ = stopping.join();
+        log::info!("stopped");
+    } else {
+        log::warn!("stopped before every request was answered");
+    }
+    signal_handle.close();
+    let _ = signal_thread.join();
+    match end {
+        End::Signal => Ok(()),
+        End::Dead(reason) => Err(RunError::Dead(reason)),
+    }
+}
+
+fn listen(app: &Arc<App>) -> Result<Front, RunError> {
+    let config = &app.config;
+    let handled = app.clone();
+    let handler: Arc<Handler> = Arc::new(move |call: &mut Call| api::handle(&handled, call));
+    Front::start(&config.listen, config.trusted_proxies.clone(), config.workers, &handler)
+        .map_err(|reason| RunError::Listen { address: show(&config.listen), reason })
+}
+
+fn show(address: &Listen) -> String {
+    match address {
+        Listen::Tcp(address) => format!("http://{address}"),
+        Listen::Unix(path) => format!("unix:{}", path.display()),
+    }
+}
+
+/// Makes the superadmin `admin` if nobody could log in otherwise. A password that was made up is printed,
+/// once, on standard output; it is in no log and no file.
+fn create_first_user(store: &dyn Store, config: &Config) -> Result<(), RunError> {
+    if !store.users()?.is_empty() {
+        return Ok(());
+    }
+    let (password, made_up) = match &config.admin_password {
+        Some(password) => (password.expose().to_owned(), false),
+        None => (password::random()?, true),
+    };
+    let hashed_password = password::hash(&password).map_err(|error| RunError::Key(error.to_string()))?;
+    let token_version = password::new_token_version()?;
+    let user = User { username: "admin".to_owned(), role: Role::Superadmin, hashed_password, token_version };
+    store.add_user(&user)?;
+    if made_up {
+        println!("created user admin with password {password}");
+    }
+    Ok(())
+}

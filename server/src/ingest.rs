@@ -1,0 +1,139 @@
+//! Heartbeats on their way into the store: many share one commit, each is answered after its own is safe.
+//!
+//! Handlers push and go on; one thread takes whatever has gathered, stores it in one transaction, and
+//! answers. Nothing is answered 200 before its commit, and a full queue answers 503 at once.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crate::error::Failure;
+use crate::http::{Exchange, Response};
+use crate::store::{Beat, Store};
+use crate::sync::locked;
+
+/// A commit takes no more heartbeats than this, but for a spooled batch, which stays whole.
+const MAX_COMMIT: usize = 256;
+/// How long the first heartbeat of a commit waits for others. A commit costs the same for one as for many;
+/// this is a tenth of the latency an agent would notice and makes a lone heartbeat no slower than that.
+const GATHER: Duration = Duration::from_millis(5);
+/// Heartbeats that may wait: some seconds' worth, about 10 MB.
+const MAX_WAITING: usize = 8192;
+
+/// The queue and the thread behind it.
+pub(crate) struct Ingest {
+    queue: Arc<Queue>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+struct Queue {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    jobs: VecDeque<Job>,
+    /// The heartbeats in `jobs`.
+    waiting: usize,
+    stopping: bool,
+}
+
+/// One request's heartbeats and the answer they get once they are stored.
+struct Job {
+    beats: Vec<Beat>,
+    exchange: Exchange,
+    answer: Response,
+}
+
+impl Ingest {
+    pub(crate) fn start(store: Arc<dyn Store>) -> io::Result<Ingest> {
+        let queue = Arc::new(Queue { state: Mutex::default(), changed: Condvar::new() });
+        let theirs = queue.clone();
+        let thread = thread::Builder::new().name("ingest".to_owned()).spawn(move || {
+            while let Some(jobs) = theirs.next_commit() {
+                commit(&*store, jobs);
+            }
+        })?;
+        Ok(Ingest { queue, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Stores `beats` and then sends `answer`; refuses if too many are waiting.
+    pub(crate) fn push(&self, beats: Vec<Beat>, exchange: Exchange, answer: Response) {
+        let mut state = self.queue.lock();
+        if state.stopping || state.waiting + beats.len() > MAX_WAITING {
+            drop(state);
+            return exchange.finish(Err(Failure::overloaded()));
+        }
+        state.waiting += beats.len();
+        state.jobs.push_back(Job { beats, exchange, answer });
+        let wake = state.jobs.len() == 1 || state.waiting >= MAX_COMMIT;
+        drop(state);
+        if wake {
+            self.queue.changed.notify_one();
+        }
+    }
+
+    /// Stores and answers what is waiting, then ends the thread.
+    pub(crate) fn stop(&self) {
+        self.queue.lock().stopping = true;
+        self.queue.changed.notify_one();
+        if let Some(thread) = locked(&self.thread).take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        locked(&self.state)
+    }
+
+    /// The next jobs to store together; `None` when the queue has stopped and is empty.
+    fn next_commit(&self) -> Option<Vec<Job>> {
+        let mut state = self.lock();
+        while state.jobs.is_empty() {
+            if state.stopping {
+                return None;
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        let deadline = Instant::now() + GATHER;
+        while state.waiting < MAX_COMMIT && !state.stopping {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        let mut taken = 0;
+        let mut jobs = Vec::new();
+        while taken < MAX_COMMIT
+            && let Some(job) = state.jobs.pop_front()
+        {
+            taken += job.beats.len();
+            jobs.push(job);
+        }
+        state.waiting -= taken;
+        Some(jobs)
+    }
+}
+
+fn commit(store: &dyn Store, mut jobs: Vec<Job>) {
+    let beats: Vec<Beat> = jobs.iter_mut().flat_map(|job| job.beats.drain(..)).collect();
+    match store.record(&beats) {
+        Ok(()) => {
+            for job in jobs {
+                job.exchange.answer(&job.answer);
+            }
+        }
+        Err(error) => {
+            log::error!("{} heartbeats could not be stored: {error}", beats.len());
+            for job in jobs {
+                job.exchange.finish(Err(Failure::storage_away()));
+            }
+        }
+    }
+}

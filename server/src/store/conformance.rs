@@ -1,0 +1,276 @@
+//! What every backend must do: each case runs on an empty store of each backend.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::thread;
+
+use fleetbeat_protocol::{Flags, FlagsPatch, Heartbeat, Load, Role, Service, Status, Timestamp};
+use jiff::SignedDuration;
+
+use super::{Beat, Embedded, Store, StoreError, Swept, User};
+
+/// One line for each backend: its name, and an expression that opens an empty store in a temporary folder.
+macro_rules! backends {
+    ($($name:ident: $open:expr;)+) => { $(
+        mod $name {
+            use super::*;
+            cases!($open);
+        }
+    )+ };
+}
+
+macro_rules! cases {
+    ($open:expr) => {
+        cases!($open; a_first_heartbeat_makes_a_server, a_later_heartbeat_keeps_identity_and_flags,
+            a_spooled_heartbeat_counts_only_if_newer, sending_a_batch_twice_changes_nothing,
+            addresses_of_both_families_are_sorted, a_patch_sets_only_its_flags, names_come_back_as_sent,
+            a_sweep_marks_and_deletes, the_revision_moves_with_what_is_shown, users_are_kept,
+            the_last_superadmin_stays, flags_and_heartbeats_race_without_loss);
+    };
+    ($open:expr; $($case:ident),+) => { $(
+        #[test]
+        fn $case() {
+            let folder = tempfile::tempdir().unwrap();
+            let open: fn(&std::path::Path) -> Arc<dyn Store> = $open;
+            super::$case(&*open(folder.path()));
+        }
+    )+ };
+}
+
+backends! {
+    embedded: |folder| Arc::new(Embedded::open(folder).unwrap());
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+/// To the millisecond, as the server's clock is.
+fn now() -> Timestamp {
+    Timestamp::from_millisecond(Timestamp::now().as_millisecond()).unwrap()
+}
+
+/// A live heartbeat of `host` at `at`.
+pub(crate) fn beat(host: &str, at: Timestamp) -> Beat {
+    let heartbeat = Heartbeat {
+        ip: Some(ip(host)),
+        country_code: "DE".to_owned(),
+        country: "Germany".to_owned(),
+        region: None,
+        city: "Munich".to_owned(),
+        hostname: format!("host-{host}"),
+        services: vec![Service { name: "wg".to_owned(), active: true }],
+        load: Load { cpu: Some(12.5), ram: Some(50.0), net: None },
+        metrics: BTreeMap::new(),
+        collected_at: None,
+        boot_id: None,
+        seq: None,
+        agent_version: None,
+    };
+    Beat { ip: ip(host), heartbeat, at, status: Status::Active, spooled: false }
+}
+
+fn spooled(host: &str, at: Timestamp, cpu: f64) -> Beat {
+    let mut beat = Beat { spooled: true, ..beat(host, at) };
+    beat.heartbeat.load.cpu = Some(cpu);
+    beat.heartbeat.collected_at = Some(at);
+    beat
+}
+
+fn minutes(count: i64) -> SignedDuration {
+    SignedDuration::from_mins(count)
+}
+
+fn a_first_heartbeat_makes_a_server(store: &dyn Store) {
+    let at = now();
+    let beat = beat("10.0.0.1", at);
+    store.record(std::slice::from_ref(&beat)).unwrap();
+    let server = store.server(ip("10.0.0.1")).unwrap().unwrap();
+    let id = server.server_id.strip_prefix("srv-").expect("an id has a prefix");
+    assert!(id.len() == 8 && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')), "{id}");
+    assert_eq!((server.first_heartbeat, server.last_heartbeat, server.status), (at, at, Status::Active));
+    assert_eq!((&server.services, server.load), (&beat.heartbeat.services, beat.heartbeat.load));
+    assert_eq!(
+        server.flags,
+        Flags { enabled: true, gaming: false, streaming: false, paid: false, is_static: false }
+    );
+    assert_eq!(store.servers().unwrap(), [server]);
+    assert_eq!(store.server(ip("10.0.0.2")).unwrap(), None);
+}
+
+fn a_later_heartbeat_keeps_identity_and_flags(store: &dyn Store) {
+    let at = now();
+    store.record(&[beat("10.0.0.1", at)]).unwrap();
+    let patch = FlagsPatch { gaming: Some(true), is_static: Some(true), ..FlagsPatch::default() };
+    let before = store.set_flags(ip("10.0.0.1"), patch).unwrap().unwrap();
+    let mut later = beat("10.0.0.1", at + minutes(2));
+    later.heartbeat.hostname = "renamed".to_owned();
+    later.heartbeat.services.clear();
+    store.record(&[later]).unwrap();
+    let after = store.server(ip("10.0.0.1")).unwrap().unwrap();
+    assert_eq!((&after.server_id, after.first_heartbeat, after.flags), (&before.server_id, at, before.flags));
+    assert_eq!((after.hostname.as_str(), after.last_heartbeat), ("renamed", at + minutes(2)));
+    assert!(after.services.is_empty());
+}
+
+fn a_spooled_heartbeat_counts_only_if_newer(store: &dyn Store) {
+    let at = now() - minutes(60);
+    store.record(&[beat("10.0.0.1", at)]).unwrap();
+    store.record(&[spooled("10.0.0.1", at - minutes(2), 1.0), spooled("10.0.0.1", at, 2.0)]).unwrap();
+    let server = store.server(ip("10.0.0.1")).unwrap().unwrap();
+    assert_eq!((server.load.cpu, server.last_heartbeat), (Some(12.5), at), "neither is newer");
+    store
+        .record(&[spooled("10.0.0.1", at + minutes(4), 4.0), spooled("10.0.0.1", at + minutes(2), 3.0)])
+        .unwrap();
+    let server = store.server(ip("10.0.0.1")).unwrap().unwrap();
+    assert_eq!(
+        (server.load.cpu, server.last_heartbeat),
+        (Some(4.0), at + minutes(4)),
+        "the newest of the batch"
+    );
+    store.record(&[Beat { status: Status::Down, ..spooled("10.0.0.2", at, 5.0) }]).unwrap();
+    assert_eq!(store.server(ip("10.0.0.2")).unwrap().unwrap().status, Status::Down);
+}
+
+fn sending_a_batch_twice_changes_nothing(store: &dyn Store) {
+    let at = now();
+    let batch: Vec<Beat> = (0..10).map(|n| spooled("10.0.0.1", at - minutes(n), 1.0)).collect();
+    store.record(&batch).unwrap();
+    let once = store.servers().unwrap();
+    store.record(&batch).unwrap();
+    assert_eq!(store.servers().unwrap(), once);
+}
+
+fn addresses_of_both_families_are_sorted(store: &dyn Store) {
+    let sorted = ["2.0.0.1", "10.0.0.1", "10.0.0.2", "10.0.0.10", "2001:db8::1", "2001:db8::10"];
+    let at = now();
+    let beats: Vec<Beat> = sorted.iter().rev().map(|host| beat(host, at)).collect();
+    store.record(&beats).unwrap();
+    let ips: Vec<String> = store.servers().unwrap().iter().map(|server| server.ip.to_string()).collect();
+    assert_eq!(ips, sorted);
+}
+
+fn a_patch_sets_only_its_flags(store: &dyn Store) {
+    store.record(&[beat("2001:db8::1", now())]).unwrap();
+    let set = |patch| store.set_flags(ip("2001:db8::1"), patch).unwrap().unwrap().flags;
+    let streaming = FlagsPatch { streaming: Some(true), ..FlagsPatch::default() };
+    assert_eq!(set(streaming), Flags { streaming: true, ..Flags::default() });
+    let disabled = FlagsPatch { enabled: Some(false), paid: Some(true), ..FlagsPatch::default() };
+    assert_eq!(set(disabled), Flags { streaming: true, enabled: false, paid: true, ..Flags::default() });
+    let expected = set(FlagsPatch::default());
+    assert_eq!(store.server(ip("2001:db8::1")).unwrap().unwrap().flags, expected);
+    assert_eq!(store.set_flags(ip("10.0.0.1"), streaming).unwrap(), None, "no server is made by a patch");
+    assert_eq!(store.servers().unwrap().len(), 1);
+}
+
+fn names_come_back_as_sent(store: &dyn Store) {
+    let odd = "$a.b \u{1F980}'\"\\\n%_";
+    let mut beat = beat("10.0.0.1", now());
+    beat.heartbeat.hostname = odd.to_owned();
+    beat.heartbeat.region = Some(odd.to_owned());
+    beat.heartbeat.services = vec![Service { name: odd.to_owned(), active: false }];
+    beat.heartbeat.metrics = BTreeMap::from([(odd.to_owned(), 0.1), ("large".to_owned(), 1e300)]);
+    store.record(std::slice::from_ref(&beat)).unwrap();
+    let server = store.server(ip("10.0.0.1")).unwrap().unwrap();
+    assert_eq!((server.hostname.as_str(), server.region.as_deref()), (odd, Some(odd)));
+    assert_eq!((server.services, server.metrics), (beat.heartbeat.services, beat.heartbeat.metrics));
+}
+
+fn a_sweep_marks_and_deletes(store: &dyn Store) {
+    let now = now();
+    let (down_before, delete_before) = (now - minutes(4), now - minutes(60));
+    let hosts = [("10.0.0.1", 0), ("10.0.0.2", 5), ("10.0.0.3", 61), ("10.0.0.4", 61)];
+    let beats: Vec<Beat> = hosts.iter().map(|(host, age)| beat(host, now - minutes(*age))).collect();
+    store.record(&beats).unwrap();
+    let is_static = FlagsPatch { is_static: Some(true), ..FlagsPatch::default() };
+    store.set_flags(ip("10.0.0.4"), is_static).unwrap();
+    assert_eq!(store.sweep(down_before, delete_before).unwrap(), Swept { down: 2, deleted: 1 });
+    let left: Vec<_> =
+        store.servers().unwrap().into_iter().map(|server| (server.ip.to_string(), server.status)).collect();
+    let expected = [("10.0.0.1", Status::Active), ("10.0.0.2", Status::Down), ("10.0.0.4", Status::Down)];
+    assert_eq!(left, expected.map(|(ip, status)| (ip.to_owned(), status)));
+    assert_eq!(
+        store.sweep(down_before, delete_before).unwrap(),
+        Swept::default(),
+        "each change happens once"
+    );
+    store.record(&[beat("10.0.0.2", now)]).unwrap();
+    assert_eq!(store.server(ip("10.0.0.2")).unwrap().unwrap().status, Status::Active, "and back");
+}
+
+fn the_revision_moves_with_what_is_shown(store: &dyn Store) {
+    let mut seen = vec![store.revision()];
+    let mut moved = |store: &dyn Store| {
+        let revision = store.revision();
+        let is_new = !seen.contains(&revision);
+        seen.push(revision);
+        is_new
+    };
+    store.record(&[beat("10.0.0.1", now() - minutes(10))]).unwrap();
+    assert!(moved(store), "a heartbeat");
+    store.set_flags(ip("10.0.0.1"), FlagsPatch { paid: Some(true), ..FlagsPatch::default() }).unwrap();
+    assert!(moved(store), "a patch");
+    store.sweep(now(), Timestamp::UNIX_EPOCH).unwrap();
+    assert!(moved(store), "a sweep that marks");
+    store.sweep(now(), Timestamp::UNIX_EPOCH).unwrap();
+    store.servers().unwrap();
+    assert!(!moved(store), "nothing");
+}
+
+fn user(name: &str, role: Role) -> User {
+    let hashed_password = format!("hash of {name}");
+    User { username: name.to_owned(), role, hashed_password, token_version: "1".to_owned() }
+}
+
+fn users_are_kept(store: &dyn Store) {
+    assert!(store.users().unwrap().is_empty());
+    let (ann, bob) = (user("ann", Role::Readonly), user("bob", Role::Superadmin));
+    store.add_user(&bob).unwrap();
+    store.add_user(&ann).unwrap();
+    assert_eq!(store.users().unwrap(), [ann.clone(), bob.clone()]);
+    assert!(
+        matches!(store.add_user(&user("ann", Role::Admin)), Err(StoreError::UserExists(name)) if name == "ann")
+    );
+    assert_eq!(store.user("ann").unwrap(), Some(ann), "the first one stays");
+    store.set_password("bob", "another hash", "2").unwrap();
+    let changed = User { hashed_password: "another hash".to_owned(), token_version: "2".to_owned(), ..bob };
+    assert_eq!(store.user("bob").unwrap(), Some(changed));
+    assert!(matches!(store.set_password("eve", "", ""), Err(StoreError::NoSuchUser(_))));
+    assert_eq!(store.user("eve").unwrap(), None);
+}
+
+fn the_last_superadmin_stays(store: &dyn Store) {
+    for user in [user("ann", Role::Superadmin), user("bob", Role::Superadmin), user("eve", Role::Admin)] {
+        store.add_user(&user).unwrap();
+    }
+    store.remove_user("ann").unwrap();
+    assert!(matches!(store.remove_user("bob"), Err(StoreError::LastSuperadmin(_))));
+    store.remove_user("eve").unwrap();
+    assert!(matches!(store.remove_user("eve"), Err(StoreError::NoSuchUser(_))));
+    assert_eq!(store.users().unwrap().len(), 1);
+}
+
+fn flags_and_heartbeats_race_without_loss(store: &dyn Store) {
+    const ROUNDS: i64 = 300;
+    let at = now();
+    store.record(&[beat("10.0.0.1", at)]).unwrap();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for n in 1..=ROUNDS {
+                store.record(&[beat("10.0.0.1", at + SignedDuration::from_millis(n))]).unwrap();
+            }
+        });
+        for n in 1..=ROUNDS {
+            let patch =
+                FlagsPatch { gaming: Some(n % 2 == 0), paid: Some(n % 3 == 0), ..FlagsPatch::default() };
+            let flags = store.set_flags(ip("10.0.0.1"), patch).unwrap().unwrap().flags;
+            assert_eq!((flags.gaming, flags.paid), (n % 2 == 0, n % 3 == 0));
+            let flags = store.server(ip("10.0.0.1")).unwrap().unwrap().flags;
+            assert_eq!((flags.gaming, flags.paid), (n % 2 == 0, n % 3 == 0), "after {n} patches");
+        }
+    });
+    let server = store.server(ip("10.0.0.1")).unwrap().unwrap();
+    assert_eq!(server.last_heartbeat, at + SignedDuration::from_millis(ROUNDS));
+    assert_eq!((server.flags.gaming, server.flags.paid), (true, true));
+}

@@ -1,0 +1,573 @@
+//! The embedded store: one SQLite file, which operators can open with `sqlite3`.
+//!
+//! One connection writes, behind a lock; a few others read, which in WAL mode never wait for it. A commit
+//! is on the disk before it returns (`synchronous=FULL`). The server holds a lock on the folder; the user
+//! and backup commands do not, and work beside it.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+
+use fleetbeat_protocol::{Flags, FlagsPatch, Load, Role, Server, Status, Timestamp};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, Transaction, named_params, params};
+
+use super::{Beat, Store, StoreError, Swept, User};
+use crate::sync::locked;
+
+/// How long a statement waits for another process, such as the user command. Below the 3 s in which an
+/// agent must get its answer.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
+/// Eight hexadecimal digits collide now and then in a large fleet; so many in a row do not.
+const SERVER_ID_TRIES: usize = 16;
+
+/// The schema, one step for each `user_version`; a released step never changes.
+const MIGRATIONS: [&str; 1] = ["
+    CREATE TABLE servers (
+        ip TEXT PRIMARY KEY,
+        server_id TEXT NOT NULL UNIQUE,
+        hostname TEXT NOT NULL,
+        country_code TEXT NOT NULL,
+        country TEXT NOT NULL,
+        region TEXT,
+        city TEXT NOT NULL,
+        status TEXT NOT NULL,
+        last_heartbeat INTEGER NOT NULL,    -- milliseconds since 1970, UTC
+        first_heartbeat INTEGER NOT NULL,
+        cpu REAL, ram REAL, net REAL,       -- percent, NULL where not measured
+        services TEXT NOT NULL,             -- JSON, as in the API
+        metrics TEXT NOT NULL,              -- JSON, as in the API
+        gaming INTEGER NOT NULL,
+        streaming INTEGER NOT NULL,
+        paid INTEGER NOT NULL,
+        enabled INTEGER NOT NULL,
+        static INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE history (
+        ip TEXT NOT NULL,
+        collected_at INTEGER NOT NULL,
+        heartbeat TEXT NOT NULL,            -- JSON, as the agent spooled it
+        PRIMARY KEY (ip, collected_at)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE users (
+        username TEXT PRIMARY KEY,
+        role TEXT NOT NULL,
+        hashed_password TEXT NOT NULL,
+        token_version TEXT NOT NULL
+    ) STRICT;
+"];
+
+const SERVER_COLUMNS: &str = "server_id, ip, hostname, country_code, country, region, city, status, \
+    last_heartbeat, first_heartbeat, cpu, ram, net, services, metrics, gaming, streaming, paid, enabled, static";
+
+/// The store on one folder.
+pub(crate) struct Embedded {
+    writer: Mutex<Connection>,
+    /// Idle reading connections; there are never more than there were readers at once.
+    readers: Mutex<Vec<Connection>>,
+    file: PathBuf,
+    revision: AtomicU64,
+    /// Held as long as the server runs; closing the file releases it, however the process ends.
+    _lock: Option<File>,
+}
+
+impl Embedded {
+    /// Opens the folder for the server, which must be the only one there.
+    ///
+    /// # Errors
+    /// The folder cannot be made or written, another server has it, or the database is damaged or newer.
+    pub(crate) fn open(folder: &Path) -> Result<Embedded, StoreError> {
+        create_private_folder(folder)?;
+        let path = folder.join("lock");
+        let lock = File::options().create(true).truncate(false).write(true).open(&path);
+        let lock = lock.map_err(|error| unusable(&path, &error))?;
+        match lock.try_lock() {
+            Ok(()) => Self::connect(folder, Some(lock)),
+            Err(fs::TryLockError::WouldBlock) => {
+                Err(StoreError::Locked { path: folder.display().to_string() })
+            }
+            Err(fs::TryLockError::Error(error)) => Err(unusable(&path, &error)),
+        }
+    }
+
+    /// Opens the folder for a command that may run beside the server.
+    ///
+    /// # Errors
+    /// As [`Embedded::open`], but for the lock.
+    pub(crate) fn open_beside_server(folder: &Path) -> Result<Embedded, StoreError> {
+        create_private_folder(folder)?;
+        Self::connect(folder, None)
+    }
+
+    fn connect(folder: &Path, lock: Option<File>) -> Result<Embedded, StoreError> {
+        let file = folder.join("fleetbeat.db");
+        let explain = |error| explain_open_error(&file, error);
+        let mut writer = Connection::open(&file).map_err(explain)?;
+        prepare_writer(&mut writer).map_err(explain)?;
+        migrate(&mut writer, &file)?;
+        let writer = Mutex::new(writer);
+        Ok(Embedded { writer, readers: Mutex::default(), file, revision: AtomicU64::new(0), _lock: lock })
+    }
+
+    /// Writes a consistent copy of the whole database to `file`, which must not exist.
+    ///
+    /// # Errors
+    /// The file exists or cannot be written.
+    pub(crate) fn backup(&self, file: &Path) -> Result<(), StoreError> {
+        if file.exists() {
+            return Err(unusable(file, &io::Error::from(io::ErrorKind::AlreadyExists)));
+        }
+        let name =
+            file.to_str().ok_or_else(|| unusable(file, &io::Error::from(io::ErrorKind::InvalidInput)))?;
+        self.writer().execute("VACUUM INTO ?1", [name])?;
+        Ok(())
+    }
+
+    fn writer(&self) -> MutexGuard<'_, Connection> {
+        // A panic between two statements rolls its transaction back; the connection stays good.
+        locked(&self.writer)
+    }
+
+    /// Runs `change` in a transaction that is on the disk when this returns.
+    fn write<T>(
+        &self,
+        change: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut writer = self.writer();
+        let transaction = writer.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        let value = change(&transaction)?;
+        transaction.commit()?;
+        Ok(value)
+    }
+
+    /// [`Embedded::write`] for a change that [`Store::servers`] shows.
+    fn write_servers<T>(
+        &self,
+        change: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let value = self.write(change)?;
+        self.revision.fetch_add(1, Ordering::Release);
+        Ok(value)
+    }
+
+    fn read<T>(&self, query: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+        let idle = locked(&self.readers).pop();
+        let connection = match idle {
+            Some(connection) => connection,
+            None => open_reader(&self.file)?,
+        };
+        let value = query(&connection)?;
+        locked(&self.readers).push(connection);
+        Ok(value)
+    }
+}
+
+impl Store for Embedded {
+    fn record(&self, beats: &[Beat]) -> Result<(), StoreError> {
+        self.write_servers(|transaction| beats.iter().try_for_each(|beat| record_one(transaction, beat)))
+    }
+
+    fn servers(&self) -> Result<Vec<Server>, StoreError> {
+        let mut servers = self.read(|connection| {
+            let mut statement =
+                connection.prepare_cached(&format!("SELECT {SERVER_COLUMNS} FROM servers"))?;
+            statement.query_map([], server_from_row)?.collect::<rusqlite::Result<Vec<Server>>>()
+        })?;
+        servers.sort_unstable_by_key(|server| server.ip);
+        Ok(servers)
+    }
+
+    fn server(&self, ip: IpAddr) -> Result<Option<Server>, StoreError> {
+        self.read(|connection| server_by_ip(connection, ip))
+    }
+
+    fn set_flags(&self, ip: IpAddr, patch: FlagsPatch) -> Result<Option<Server>, StoreError> {
+        self.write_servers(|transaction| {
+            let mut statement = transaction.prepare_cached(
+                "UPDATE servers SET gaming = coalesce(?2, gaming), streaming = coalesce(?3, streaming), \
+                 paid = coalesce(?4, paid), enabled = coalesce(?5, enabled), static = coalesce(?6, static) \
+                 WHERE ip = ?1",
+            )?;
+            let FlagsPatch { gaming, streaming, paid, enabled, is_static } = patch;
+            statement.execute(params![ip.to_string(), gaming, streaming, paid, enabled, is_static])?;
+            Ok(server_by_ip(transaction, ip)?)
+        })
+    }
+
+    fn sweep(&self, down_before: Timestamp, delete_before: Timestamp) -> Result<Swept, StoreError> {
+        let swept = self.write(|transaction| {
+            let delete_before = delete_before.as_millisecond();
+            let deleted = transaction
+                .execute("DELETE FROM servers WHERE last_heartbeat < ?1 AND static = 0", [delete_before])?;
+            let down = transaction.execute(
+                "UPDATE servers SET status = 'down' WHERE last_heartbeat < ?1 AND status <> 'down'",
+                [down_before.as_millisecond()],
+            )?;
+            transaction.execute(
+                "DELETE FROM history WHERE collected_at < ?1 OR ip NOT IN (SELECT ip FROM servers)",
+                [delete_before],
+            )?;
+            Ok(Swept { down, deleted })
+        })?;
+        if swept != Swept::default() {
+            self.revision.fetch_add(1, Ordering::Release);
+        }
+        Ok(swept)
+    }
+
+    fn revision(&self) -> u64 {
+        self.revision.load(Ordering::Acquire)
+    }
+
+    fn users(&self) -> Result<Vec<User>, StoreError> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT username, role, hashed_password, token_version FROM users ORDER BY username",
+            )?;
+            statement.query_map([], user_from_row)?.collect()
+        })
+    }
+
+    fn user(&self, username: &str) -> Result<Option<User>, StoreError> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT username, role, hashed_password, token_version FROM users WHERE username = ?1",
+            )?;
+            statement.query_row([username], user_from_row).optional()
+        })
+    }
+
+    fn add_user(&self, user: &User) -> Result<(), StoreError> {
+        self.write(|transaction| {
+            let added = transaction.execute(
+                "INSERT INTO users (username, role, hashed_password, token_version) VALUES (?1, ?2, ?3, ?4) \
+                 ON CONFLICT DO NOTHING",
+                params![user.username, user.role.as_str(), user.hashed_password, user.token_version],
+            )?;
+            if added == 0 { Err(StoreError::UserExists(user.username.clone())) } else { Ok(()) }
+        })
+    }
+
+    fn set_password(
+        &self,
+        username: &str,
+        hashed_password: &str,
+        token_version: &str,
+    ) -> Result<(), StoreError> {
+        self.write(|transaction| {
+            let changed = transaction.execute(
+                "UPDATE users SET hashed_password = ?2, token_version = ?3 WHERE username = ?1",
+                [username, hashed_password, token_version],
+            )?;
+            if changed == 0 { Err(StoreError::NoSuchUser(username.to_owned())) } else { Ok(()) }
+        })
+    }
+
+    fn remove_user(&self, username: &str) -> Result<(), StoreError> {
+        self.write(|transaction| {
+            let role: Option<String> = transaction
+                .query_row("SELECT role FROM users WHERE username = ?1", [username], |row| row.get(0))
+                .optional()?;
+            let superadmins: i64 =
+                transaction.query_row("SELECT count(*) FROM users WHERE role = 'superadmin'", [], |row| {
+                    row.get(0)
+                })?;
+            match role.as_deref() {
+                None => return Err(StoreError::NoSuchUser(username.to_owned())),
+                Some("superadmin") if superadmins == 1 => {
+                    return Err(StoreError::LastSuperadmin(username.to_owned()));
+                }
+                Some(_) => transaction.execute("DELETE FROM users WHERE username = ?1", [username])?,
+            };
+            Ok(())
+        })
+    }
+
+    fn ping(&self) -> Result<(), StoreError> {
+        self.read(|connection| connection.query_row("SELECT 1 FROM users LIMIT 1", [], |_| Ok(())).optional())
+            .map(|_| ())
+    }
+}
+
+fn record_one(transaction: &Transaction<'_>, beat: &Beat) -> Result<(), StoreError> {
+    if beat.spooled {
+        let heartbeat = serde_json::to_string(&beat.heartbeat).expect("a heartbeat is plain JSON");
+        let mut insert = transaction.prepare_cached(
+            "INSERT INTO history (ip, collected_at, heartbeat) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
+        )?;
+        insert.execute(params![beat.ip.to_string(), beat.at.as_millisecond(), heartbeat])?;
+    }
+    for _ in 0..SERVER_ID_TRIES {
+        match upsert_server(transaction, beat) {
+            Err(error) if is_taken_server_id(&error) => {}
+            result => return Ok(result?),
+        }
+    }
+    Err(StoreError::Sqlite(rusqlite::Error::StatementChangedRows(0)))
+}
+
+/// One statement decides between insert and update; a spooled heartbeat updates only what is older. Flags
+/// are written on insert alone, so no heartbeat can change one.
+fn upsert_server(transaction: &Transaction<'_>, beat: &Beat) -> rusqlite::Result<()> {
+    let Beat { ip, heartbeat, at, status, spooled } = beat;
+    let json = |value: serde_json::Result<String>| value.expect("services and metrics are plain JSON");
+    let flags = Flags::default();
+    let mut upsert = transaction.prepare_cached(
+        "INSERT INTO servers (ip, server_id, hostname, country_code, country, region, city, status, \
+            last_heartbeat, first_heartbeat, cpu, ram, net, services, metrics, gaming, streaming, paid, enabled, static) \
+         VALUES (:ip, :server_id, :hostname, :country_code, :country, :region, :city, :status, :at, :at, :cpu, :ram, \
+            :net, :services, :metrics, :gaming, :streaming, :paid, :enabled, :static) \
+         ON CONFLICT (ip) DO UPDATE SET hostname = excluded.hostname, country_code = excluded.country_code, \
+            country = excluded.country, region = excluded.region, city = excluded.city, status = excluded.status, \
+            last_heartbeat = excluded.last_heartbeat, cpu = excluded.cpu, ram = excluded.ram, net = excluded.net, \
+            services = excluded.services, metrics = excluded.metrics \
+         WHERE NOT :spooled OR excluded.last_heartbeat > servers.last_heartbeat",
+    )?;
+    upsert.execute(named_params! {
+        ":ip": ip.to_string(),
+        ":server_id": new_server_id(),
+        ":hostname": heartbeat.hostname,
+        ":country_code": heartbeat.country_code,
+        ":country": heartbeat.country,
+        ":region": heartbeat.region,
+        ":city": heartbeat.city,
+        ":status": status.as_str(),
+        ":at": at.as_millisecond(),
+        ":cpu": heartbeat.load.cpu,
+        ":ram": heartbeat.load.ram,
+        ":net": heartbeat.load.net,
+        ":services": json(serde_json::to_string(&heartbeat.services)),
+        ":metrics": json(serde_json::to_string(&heartbeat.metrics)),
+        ":gaming": flags.gaming,
+        ":streaming": flags.streaming,
+        ":paid": flags.paid,
+        ":enabled": flags.enabled,
+        ":static": flags.is_static,
+        ":spooled": spooled,
+    })?;
+    Ok(())
+}
+
+fn new_server_id() -> String {
+    format!("srv-{:08x}", getrandom::u32().unwrap_or_default())
+}
+
+fn is_taken_server_id(error: &rusqlite::Error) -> bool {
+    matches!(error, rusqlite::Error::SqliteFailure(failure, Some(message))
+        if failure.code == ErrorCode::ConstraintViolation && message.contains("servers.server_id"))
+}
+
+fn server_by_ip(connection: &Connection, ip: IpAddr) -> rusqlite::Result<Option<Server>> {
+    let mut statement =
+        connection.prepare_cached(&format!("SELECT {SERVER_COLUMNS} FROM servers WHERE ip = ?1"))?;
+    statement.query_row([ip.to_string()], server_from_row).optional()
+}
+
+/// A host from the columns of [`SERVER_COLUMNS`].
+fn server_from_row(row: &Row<'_>) -> rusqlite::Result<Server> {
+    let status: String = row.get(7)?;
+    Ok(Server {
+        server_id: row.get(0)?,
+        ip: parsed(row, 1, str::parse::<IpAddr>)?,
+        hostname: row.get(2)?,
+        country_code: row.get(3)?,
+        country: row.get(4)?,
+        region: row.get(5)?,
+        city: row.get(6)?,
+        status: if status == Status::Active.as_str() { Status::Active } else { Status::Down },
+        last_heartbeat: timestamp(row, 8)?,
+        first_heartbeat: timestamp(row, 9)?,
+        load: Load { cpu: row.get(10)?, ram: row.get(11)?, net: row.get(12)? },
+        services: parsed(row, 13, serde_json::from_str)?,
+        metrics: parsed(row, 14, serde_json::from_str::<BTreeMap<String, f64>>)?,
+        flags: Flags {
+            gaming: row.get(15)?,
+            streaming: row.get(16)?,
+            paid: row.get(17)?,
+            enabled: row.get(18)?,
+            is_static: row.get(19)?,
+        },
+    })
+}
+
+fn user_from_row(row: &Row<'_>) -> rusqlite::Result<User> {
+    Ok(User {
+        username: row.get(0)?,
+        role: parsed(row, 1, |text| text.parse::<Role>().map_err(io::Error::other))?,
+        hashed_password: row.get(2)?,
+        token_version: row.get(3)?,
+    })
+}
+
+fn timestamp(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
+    let millisecond = row.get(column)?;
+    Timestamp::from_millisecond(millisecond).map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Integer, error.into())
+    })
+}
+
+/// A text column through a parser.
+fn parsed<'a, T, E>(
+    row: &'a Row<'_>,
+    column: usize,
+    parse: impl FnOnce(&'a str) -> Result<T, E>,
+) -> rusqlite::Result<T>
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    let text = row.get_ref(column)?.as_str()?;
+    parse(text).map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(error))
+    })
+}
+
+/// Makes the folder if it is missing, readable by its owner alone: it holds password hashes and keys.
+fn create_private_folder(folder: &Path) -> Result<(), StoreError> {
+    use std::os::unix::fs::DirBuilderExt;
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| unusable(folder, &error))
+}
+
+fn unusable(path: &Path, error: &io::Error) -> StoreError {
+    StoreError::Unusable { path: path.display().to_string(), reason: error.to_string() }
+}
+
+fn prepare_writer(connection: &mut Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
+    connection.pragma_update(None, "synchronous", "full")?;
+    let found: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    if found != "ok" {
+        let corrupt = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
+        return Err(rusqlite::Error::SqliteFailure(corrupt, Some(found)));
+    }
+    Ok(())
+}
+
+fn open_reader(file: &Path) -> Result<Connection, StoreError> {
+    let connection = Connection::open_with_flags(
+        file,
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    // The pages of a full scan are not worth keeping: each reader would hold its own copy.
+    connection.pragma_update(None, "cache_size", -256)?;
+    Ok(connection)
+}
+
+fn migrate(connection: &mut Connection, file: &Path) -> Result<(), StoreError> {
+    let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+    // Immediate: of two processes that open a new folder at once, one makes the schema and the other waits.
+    let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    let found: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    if found > known {
+        return Err(StoreError::Newer { path: file.display().to_string(), found, known });
+    }
+    let done = usize::try_from(found).unwrap_or_default();
+    for step in &MIGRATIONS[done..] {
+        transaction.execute_batch(step)?;
+    }
+    transaction.pragma_update(None, "user_version", known)?;
+    transaction.commit()?;
+    Ok(())
+}
+
+fn explain_open_error(file: &Path, error: rusqlite::Error) -> StoreError {
+    let path = file.display().to_string();
+    match error.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
+            StoreError::Damaged { path, reason: error.to_string() }
+        }
+        Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
+            StoreError::Unusable { path, reason: error.to_string() }
+        }
+        _ => StoreError::Sqlite(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::conformance::beat;
+
+    #[test]
+    fn a_folder_has_one_server_but_commands_work_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = Embedded::open(folder.path()).unwrap();
+        assert!(matches!(Embedded::open(folder.path()), Err(StoreError::Locked { .. })));
+        assert!(Embedded::open_beside_server(folder.path()).unwrap().users().unwrap().is_empty());
+        drop(first);
+        Embedded::open(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn a_damaged_database_is_named_and_left_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("fleetbeat.db");
+        let garbage = b"this is no database".repeat(500);
+        fs::write(&file, &garbage).unwrap();
+        let error = Embedded::open(folder.path()).err().unwrap().to_string();
+        assert!(error.contains("fleetbeat.db is damaged") && error.contains(".recover"), "{error}");
+        assert_eq!(fs::read(&file).unwrap(), garbage);
+    }
+
+    #[test]
+    fn a_damaged_page_is_found_at_the_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Embedded::open(folder.path()).unwrap();
+        let beats: Vec<Beat> =
+            (0..200).map(|n| beat(&format!("10.0.0.{n}"), Timestamp::UNIX_EPOCH)).collect();
+        store.record(&beats).unwrap();
+        drop(store);
+        let file = folder.path().join("fleetbeat.db");
+        let mut bytes = fs::read(&file).unwrap();
+        let middle = bytes.len() / 2 / 4096 * 4096;
+        bytes[middle..middle + 4096].fill(0xab);
+        fs::write(&file, &bytes).unwrap();
+        assert!(matches!(Embedded::open(folder.path()), Err(StoreError::Damaged { .. })));
+        assert_eq!(fs::read(&file).unwrap(), bytes);
+    }
+
+    #[test]
+    fn a_newer_schema_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        Embedded::open(folder.path()).unwrap().writer().pragma_update(None, "user_version", 99).unwrap();
+        assert!(matches!(Embedded::open(folder.path()), Err(StoreError::Newer { found: 99, known: 1, .. })));
+    }
+
+    #[test]
+    fn what_was_spooled_is_history_once_and_goes_with_its_host() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Embedded::open(folder.path()).unwrap();
+        let history = || -> i64 {
+            store
+                .read(|connection| connection.query_row("SELECT count(*) FROM history", [], |row| row.get(0)))
+                .unwrap()
+        };
+        let at = Timestamp::from_second(1_700_000_000).unwrap();
+        let beats = [300, 200, 100]
+            .map(|age| Beat { spooled: true, ..beat("10.0.0.1", at - jiff::SignedDuration::from_secs(age)) });
+        store.record(&beats).unwrap();
+        store.record(&beats).unwrap();
+        assert_eq!(history(), 3);
+        store.sweep(at, at - jiff::SignedDuration::from_secs(250)).unwrap();
+        assert_eq!(history(), 2, "the oldest is older than what is kept");
+        store.sweep(at, at).unwrap();
+        assert_eq!(history(), 0, "the host is gone");
+    }
+
+    #[test]
+    fn a_backup_is_whole_and_overwrites_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Embedded::open(folder.path()).unwrap();
+        store.record(&[beat("10.0.0.1", Timestamp::UNIX_EPOCH)]).unwrap();
+        let copy = folder.path().join("copy");
+        fs::create_dir(&copy).unwrap();
+        store.backup(&copy.join("fleetbeat.db")).unwrap();
+        assert_eq!(Embedded::open(&copy).unwrap().servers().unwrap(), store.servers().unwrap());
+        assert!(store.backup(&copy.join("fleetbeat.db")).is_err());
+    }
+}

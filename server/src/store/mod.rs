@@ -1,0 +1,123 @@
+//! What the server remembers, in domain verbs. Every backend passes the one conformance suite.
+
+mod embedded;
+
+#[cfg(test)]
+pub(crate) mod conformance;
+
+use std::net::IpAddr;
+
+use fleetbeat_protocol::{FlagsPatch, Heartbeat, Role, Server, Status, Timestamp};
+
+pub(crate) use embedded::Embedded;
+
+/// A heartbeat that passed every rule, with what the server decided about it.
+#[derive(Debug, Clone)]
+pub(crate) struct Beat {
+    /// Which host it is about.
+    pub(crate) ip: IpAddr,
+    /// What it says.
+    pub(crate) heartbeat: Heartbeat,
+    /// When it counts: the server's clock, or for a spooled one the time it was collected.
+    pub(crate) at: Timestamp,
+    /// The status it gives the host: a spooled one may be too old to make it active.
+    pub(crate) status: Status,
+    /// Whether it was spooled: then it is history, and the host's state only where it is newer.
+    pub(crate) spooled: bool,
+}
+
+/// A user with what must not leave the server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct User {
+    pub(crate) username: String,
+    pub(crate) role: Role,
+    pub(crate) hashed_password: String,
+    /// Differs after each change of password or role; a token carries the one it was made under.
+    pub(crate) token_version: String,
+}
+
+/// What a sweep changed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Swept {
+    pub(crate) down: usize,
+    pub(crate) deleted: usize,
+}
+
+/// Why the store did not do it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StoreError {
+    /// The folder or file cannot be used.
+    #[error("{path}: {reason}")]
+    Unusable { path: String, reason: String },
+    /// The database file is damaged.
+    #[error(
+        "{path} is damaged ({reason}). Nothing was changed. Put a copy made by `fleetbeat-server backup` in its \
+         place, or save what can be read with: sqlite3 {path} .recover | sqlite3 recovered.db"
+    )]
+    Damaged { path: String, reason: String },
+    /// Another fleetbeat-server uses the folder.
+    #[error("{path} is in use by another fleetbeat-server")]
+    Locked { path: String },
+    /// The database was written by a newer version.
+    #[error(
+        "{path} was written by a newer fleetbeat-server (schema {found}, this one knows {known}): upgrade this one"
+    )]
+    Newer { path: String, found: i64, known: i64 },
+    /// SQLite refused.
+    #[error("the database: {0}")]
+    Sqlite(#[from] rusqlite::Error),
+    /// A user of that name is there already.
+    #[error("user {0:?} exists already")]
+    UserExists(String),
+    /// There is no such user.
+    #[error("there is no user {0:?}")]
+    NoSuchUser(String),
+    /// Without this user nobody could manage users.
+    #[error("{0:?} is the last superadmin: make another one first")]
+    LastSuperadmin(String),
+}
+
+/// The fleet's state and its users, durable: what a call has acknowledged survives the process and the power.
+pub(crate) trait Store: Send + Sync {
+    /// Stores the heartbeats in their order, all or none.
+    fn record(&self, beats: &[Beat]) -> Result<(), StoreError>;
+
+    /// Every host, sorted by address.
+    fn servers(&self) -> Result<Vec<Server>, StoreError>;
+
+    /// One host.
+    fn server(&self, ip: IpAddr) -> Result<Option<Server>, StoreError>;
+
+    /// Sets the patch's flags and gives the host as it is now; `None` if there is none.
+    fn set_flags(&self, ip: IpAddr, patch: FlagsPatch) -> Result<Option<Server>, StoreError>;
+
+    /// Marks hosts down whose last heartbeat is before `down_before`, deletes those that are not static and
+    /// whose last heartbeat is before `delete_before`, and history before the latter.
+    fn sweep(&self, down_before: Timestamp, delete_before: Timestamp) -> Result<Swept, StoreError>;
+
+    /// A number that differs whenever [`Store::servers`] would answer differently.
+    fn revision(&self) -> u64;
+
+    /// Every user, sorted by name.
+    fn users(&self) -> Result<Vec<User>, StoreError>;
+
+    /// One user.
+    fn user(&self, username: &str) -> Result<Option<User>, StoreError>;
+
+    /// Adds a user.
+    fn add_user(&self, user: &User) -> Result<(), StoreError>;
+
+    /// Replaces the password's hash and the token version, which ends the user's tokens.
+    fn set_password(
+        &self,
+        username: &str,
+        hashed_password: &str,
+        token_version: &str,
+    ) -> Result<(), StoreError>;
+
+    /// Removes a user, but never the last superadmin.
+    fn remove_user(&self, username: &str) -> Result<(), StoreError>;
+
+    /// Whether the store can be read right now.
+    fn ping(&self) -> Result<(), StoreError>;
+}

@@ -1,0 +1,134 @@
+//! The sweep: silent hosts become down, hosts silent for very long are deleted.
+
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use fleetbeat_protocol::Timestamp;
+
+use crate::config;
+use crate::store::Store;
+
+/// Wall clock and monotonic clock may drift apart this far between two sweeps; more is a jump.
+const MAX_CLOCK_DRIFT: Duration = Duration::from_secs(30);
+
+/// The sweeping thread.
+pub(crate) struct Sweep {
+    stop: Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Sweep {
+    pub(crate) fn start(store: Arc<dyn Store>, limits: config::Sweep) -> std::io::Result<Sweep> {
+        let (stop, stopped) = mpsc::channel();
+        let thread = thread::Builder::new().name("sweep".to_owned()).spawn(move || {
+            let mut state = State::new(limits, Timestamp::now(), Instant::now());
+            while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(limits.interval) {
+                state.sweep(&*store, Timestamp::now(), Instant::now());
+            }
+        })?;
+        Ok(Sweep { stop, thread })
+    }
+
+    pub(crate) fn stop(self) {
+        drop(self.stop);
+        let _ = self.thread.join();
+    }
+}
+
+/// When the next sweep may happen.
+///
+/// While we were away, heartbeats could not arrive; that must not paint the fleet red. So after a start, an
+/// unreachable store, or a jump of the clock (a laptop that slept, a corrected time) one `down_after` passes
+/// before anything is marked.
+struct State {
+    limits: config::Sweep,
+    grace_until: Instant,
+    last: (Timestamp, Instant),
+}
+
+impl State {
+    fn new(limits: config::Sweep, now: Timestamp, instant: Instant) -> State {
+        State { limits, grace_until: instant + limits.down_after, last: (now, instant) }
+    }
+
+    fn sweep(&mut self, store: &dyn Store, now: Timestamp, instant: Instant) {
+        let (last_now, last_instant) = std::mem::replace(&mut self.last, (now, instant));
+        let jumped = jump(now.duration_since(last_now), instant.duration_since(last_instant));
+        if jumped > MAX_CLOCK_DRIFT {
+            log::warn!("the clock jumped by {} s: no host is marked down for a while", jumped.as_secs());
+            self.grace_until = instant + self.limits.down_after;
+        }
+        if instant < self.grace_until {
+            // A store that is away now must not meet a sweep the moment it is back.
+            if store.ping().is_err() {
+                self.grace_until = instant + self.limits.down_after;
+            }
+            return;
+        }
+        let before = |age: Duration| now.checked_sub(age).unwrap_or(Timestamp::MIN);
+        match store.sweep(before(self.limits.down_after), before(self.limits.delete_after)) {
+            Ok(swept) if swept.down + swept.deleted > 0 => {
+                log::info!("sweep: {} hosts are down now, {} were deleted", swept.down, swept.deleted);
+            }
+            Ok(_) => {}
+            Err(error) => {
+                log::error!("sweep: {error}");
+                self.grace_until = instant + self.limits.down_after;
+            }
+        }
+    }
+}
+
+/// How far the wall clock moved more, or less, than time passed.
+fn jump(wall: jiff::SignedDuration, passed: Duration) -> Duration {
+    let passed = jiff::SignedDuration::try_from(passed).unwrap_or(jiff::SignedDuration::MAX);
+    wall.saturating_sub(passed).unsigned_abs()
+}
+
+#[cfg(test)]
+mod tests {
+    use fleetbeat_protocol::Status;
+    use jiff::SignedDuration;
+
+    use super::*;
+    use crate::store::Embedded;
+    use crate::store::conformance::beat;
+
+    const LIMITS: config::Sweep = config::Sweep {
+        interval: Duration::from_secs(60),
+        down_after: Duration::from_secs(240),
+        delete_after: Duration::from_secs(30 * 86_400),
+    };
+
+    fn status(store: &Embedded) -> Status {
+        store.servers().unwrap()[0].status
+    }
+
+    #[test]
+    fn a_silent_host_goes_down_but_not_right_after_a_start_or_a_clock_jump() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Embedded::open(folder.path()).unwrap();
+        let (now, instant) = (Timestamp::now(), Instant::now());
+        let at = |secs: u64| {
+            (now + SignedDuration::from_secs(secs.cast_signed()), instant + Duration::from_secs(secs))
+        };
+        store.record(&[beat("10.0.0.1", now - SignedDuration::from_hours(1))]).unwrap();
+
+        let mut state = State::new(LIMITS, now, instant);
+        for secs in [60, 120, 180] {
+            state.sweep(&store, at(secs).0, at(secs).1);
+            assert_eq!(status(&store), Status::Active, "after {secs} s");
+        }
+        // The clock is an hour ahead of the time that has passed.
+        state.sweep(&store, at(240 + 3600).0, at(240).1);
+        assert_eq!(status(&store), Status::Active, "after the jump");
+        state.sweep(&store, at(300 + 3600).0, at(300).1);
+        assert_eq!(status(&store), Status::Active, "in the grace after the jump");
+        for minute in 6..=8 {
+            state.sweep(&store, at(minute * 60 + 3600).0, at(minute * 60).1);
+        }
+        assert_eq!(status(&store), Status::Down, "one down_after later");
+    }
+}
