@@ -1,0 +1,134 @@
+/** Fleetbeat's HTTP API: the one place that fetches, and that turns what can go wrong into an `ApiError`. */
+
+import { ACCOUNT, PROBLEM, SERVER, TOKEN, isListOf, matches } from './wire'
+import type { Account, Flags, Problem, Server, Token } from './wire'
+
+/** A request that hangs would hold up every refresh after it. */
+const DEADLINE_MS = 10_000
+
+/** Its message is a sentence for the user. */
+export class ApiError extends Error {
+  constructor(
+    message: string,
+    /** The HTTP status; null when there was no answer, or none that could be understood. */
+    readonly status: number | null,
+    /** What Retry-After asked for. */
+    readonly retryAfterSeconds: number | null = null,
+  ) {
+    super(message)
+  }
+}
+
+export interface ServerList {
+  servers: Server[]
+  etag: string | null
+}
+
+export interface Api {
+  /** Trades a password for a bearer token. */
+  login(username: string, password: string): Promise<string>
+  account(): Promise<Account>
+  /** Every server; null when nothing changed since the list that came with `etag`. */
+  servers(etag: string | null): Promise<ServerList | null>
+  /** Sets some flags and answers the updated record. */
+  setFlags(ip: string, flags: Partial<Flags>): Promise<Server>
+}
+
+export function createApi(token: () => string | null, fetch: typeof window.fetch): Api {
+  async function send(path: string, init: RequestInit & { headers?: Record<string, string> } = {}) {
+    const bearer = token()
+    const headers = bearer === null ? init.headers : { ...init.headers, Authorization: `Bearer ${bearer}` }
+    let response: Response
+    try {
+      response = await fetch(path, {
+        cache: 'no-store',
+        signal: AbortSignal.timeout(DEADLINE_MS),
+        ...init,
+        headers,
+      })
+    } catch (error) {
+      throw unreachable(error)
+    }
+    if (!response.ok && response.status !== 304) throw await refused(response)
+    return response
+  }
+
+  return {
+    async login(username, password) {
+      const response = await send('/token', { method: 'POST', body: new URLSearchParams({ username, password }) })
+      return (await read(response, (body): body is Token => matches(TOKEN, body))).access_token
+    },
+
+    async account() {
+      return read(await send('/me'), (body): body is Account => matches(ACCOUNT, body))
+    },
+
+    async servers(etag) {
+      const response = await send('/servers?all_servers=true', {
+        headers: etag === null ? {} : { 'If-None-Match': etag },
+      })
+      if (response.status === 304) return null
+      const servers = await read(response, (body): body is Server[] => isListOf(SERVER, body))
+      return { servers, etag: response.headers.get('ETag') }
+    },
+
+    async setFlags(ip, flags) {
+      const response = await send(`/server/${encodeURIComponent(ip)}/config`, {
+        method: 'PATCH',
+        headers: { 'Content-Type': 'application/json' },
+        body: JSON.stringify(flags),
+      })
+      return read(response, (body): body is Server => matches(SERVER, body))
+    },
+  }
+}
+
+async function read<T>(response: Response, isExpected: (body: unknown) => body is T): Promise<T> {
+  let text: string
+  try {
+    text = await response.text()
+  } catch (error) {
+    throw unreachable(error)
+  }
+  const body = parse(text)
+  if (!isExpected(body)) {
+    // Most likely this page is older than the API: one that was left open over an upgrade.
+    throw new ApiError('Fleetbeat’s answer could not be understood. Reload this page.', null)
+  }
+  return body
+}
+
+function unreachable(cause: unknown): ApiError {
+  const timedOut = cause instanceof DOMException && cause.name === 'TimeoutError'
+  return new ApiError(
+    timedOut ? `Fleetbeat did not answer within ${DEADLINE_MS / 1000} s.` : 'Fleetbeat cannot be reached.',
+    null,
+  )
+}
+
+async function refused(response: Response): Promise<ApiError> {
+  // A proxy in front answers with a page of its own, or the connection breaks half-way: then there is no problem body.
+  const body = parse(await response.text().catch(() => ''))
+  const reason = matches(PROBLEM, body) ? explain(body) : `HTTP status ${response.status}.`
+  const message = response.status >= 500 ? `Fleetbeat has a problem: ${reason}` : reason
+  return new ApiError(message, response.status, seconds(response.headers.get('Retry-After')))
+}
+
+function explain(problem: Problem): string {
+  const fields = (problem.errors ?? []).map(({ field, message }) => `${field} ${message}`)
+  const reason = (fields.length > 0 ? fields.join('; ') : problem.detail || problem.title).replace(/\.$/, '')
+  // The request id leads to the line in the log that tells more.
+  return problem.status >= 500 ? `${reason} (request ${problem.request_id}).` : `${reason}.`
+}
+
+function seconds(header: string | null): number | null {
+  return header !== null && /^\d+$/.test(header) ? Number(header) : null
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}

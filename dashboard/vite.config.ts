@@ -1,0 +1,22 @@
+import vue from '@vitejs/plugin-vue'
+import { defineConfig } from 'vitest/config'
+
+export default defineConfig({
+  plugins: [vue()],
+  define: { __VUE_OPTIONS_API__: 'false' },
+  build: {
+    // Everything is a file of its own: nothing for the Content-Security-Policy to object to.
+    assetsInlineLimit: 0,
+    modulePreload: { polyfill: false },
+    // The bundle carries Vue's code, so it carries Vue's licence.
+    license: { fileName: 'licenses.md' },
+  },
+  server: {
+    proxy: { '^/(token|me|servers?)([/?]|$)': 'http://127.0.0.1:8080' },
+  },
+  test: {
+    environment: 'happy-dom',
+    include: ['test/**/*.test.ts'],
+    restoreMocks: true,
+  },
+})
