@@ -1,0 +1,48 @@
+import { vi } from 'vitest'
+import goldenServer from '../../protocol/golden/server.json'
+import { ApiError } from '../src/api'
+import type { Api } from '../src/api'
+import { SERVER, matches } from '../src/wire'
+import type { Account, Server } from '../src/wire'
+
+/** The golden record, with some fields changed. */
+export function aServer(changes: Partial<Server> = {}): Server {
+  const server: unknown = { ...goldenServer, ...changes }
+  if (!matches(SERVER, server)) throw new Error('not a server record')
+  return server
+}
+
+export interface Deferred<T> {
+  promise: Promise<T>
+  resolve: (value: T) => void
+  reject: (error: unknown) => void
+}
+
+export function deferred<T>(): Deferred<T> {
+  let resolve!: (value: T) => void
+  let reject!: (error: unknown) => void
+  const promise = new Promise<T>((onResolve, onReject) => {
+    resolve = onResolve
+    reject = onReject
+  })
+  return { promise, resolve, reject }
+}
+
+export const ADMIN: Account = { username: 'ada', role: 'admin' }
+export const UNREACHABLE = new ApiError('Fleetbeat cannot be reached.', null)
+
+/** An API with this fleet; tests replace single answers. */
+export function anApi(servers: Server[] = [aServer()]) {
+  return {
+    login: vi.fn<Api['login']>(),
+    account: vi.fn<Api['account']>(async () => ADMIN),
+    servers: vi.fn<Api['servers']>(async () => ({ servers, etag: null })),
+    setFlags: vi.fn<Api['setFlags']>(),
+  }
+}
+
+/** Hides or shows the tab, as the browser would. */
+export function setHidden(hidden: boolean) {
+  Object.defineProperty(document, 'hidden', { configurable: true, value: hidden })
+  document.dispatchEvent(new Event('visibilitychange'))
+}
