@@ -1,0 +1,73 @@
+//! What each command does.
+
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::thread;
+use std::time::Instant;
+
+use fleetbeat_settings::{Problems, Secret};
+
+use crate::agent;
+use crate::cli::{Arguments, Command};
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::host::{self, Host};
+use crate::logging;
+use crate::sampler::Sampler;
+use crate::sender::{Outcome, Sender};
+use crate::signal;
+
+/// Does what was typed.
+pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
+    logging::start();
+    let load = || Config::load(&arguments.config).map_err(Failure::Config);
+    match arguments.command {
+        Command::Print(text) => print(text.trim_end()),
+        Command::CheckConfig => print(load()?.summary(&arguments.config)),
+        Command::Once { send } => once(load()?, send),
+        Command::Run => {
+            let config = load()?;
+            let sender = Sender::new(&config.server, key(&config)?);
+            signal::run_until_stopped(move |stop| agent::run(config, &sender, stop))
+        }
+    }
+}
+
+/// One sample, and what would go over the wire for it.
+fn once(config: Config, send: bool) -> Result<(), Failure> {
+    let sender = send.then(|| key(&config).map(|key| Sender::new(&config.server, key))).transpose()?;
+    let mut sampler = Sampler::new(config.collectors);
+    let mut host = Host::new(config.host, config.roots, &config.server.url);
+
+    sampler.open(Instant::now());
+    thread::sleep(agent::window(config.sample_every));
+    sampler.close(Instant::now(), host::now());
+    let Some(readings) = sampler.take() else { return Ok(()) };
+    let body = agent::body(&host.heartbeat(readings));
+    print(String::from_utf8_lossy(&body))?;
+    match sender.map(|sender| sender.send(&body)) {
+        None => Ok(()),
+        Some(Outcome::Accepted) => {
+            eprintln!("the server accepted it");
+            Ok(())
+        }
+        Some(
+            Outcome::Refused { reason } | Outcome::Unauthorized { reason } | Outcome::Failed { reason, .. },
+        ) => Err(Failure::NotAccepted(reason)),
+    }
+}
+
+fn key(config: &Config) -> Result<Secret, Failure> {
+    config.server.key.clone().ok_or_else(|| {
+        let mut problems = Problems::default();
+        let missing = "is missing: set it in /etc/fleetbeat/agent.env, or server.api_key_file";
+        problems.add_variable("AGENT_API_KEY", missing);
+        Failure::Config(problems)
+    })
+}
+
+/// A line on standard output, whose reader may be gone.
+fn print(line: impl Display) -> Result<(), Failure> {
+    let doing = "cannot write to standard output";
+    writeln!(io::stdout(), "{line}").map_err(|source| Failure::System { doing, source })
+}

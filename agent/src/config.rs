@@ -1,0 +1,333 @@
+//! The configuration: agent.toml, then agent.d/*.toml, checked as a whole.
+
+use std::fs;
+use std::io::{self, Read};
+use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use fleetbeat_collectors::{Collector, Roots};
+use fleetbeat_protocol::{MAX_TEXT_CHARS, parse_ip};
+use fleetbeat_settings::{Document, Problem, Problems, Secret, Table};
+use ureq::Proxy;
+use ureq::http::Uri;
+use ureq::tls::{Certificate, PemItem, parse_pem};
+
+/// Shortest and longest time between samples. Net is measured over one second, or over this where it is less:
+/// below a second is for tests.
+const SAMPLE_EVERY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3600));
+/// Most samples in a heartbeat.
+const MAX_SAMPLES: u32 = 1000;
+/// Longest key, in bytes: longer ones are files of another kind.
+const MAX_KEY_BYTES: usize = 1024;
+
+/// A configuration without problems.
+pub(crate) struct Config {
+    pub(crate) server: Server,
+    pub(crate) host: HostSettings,
+    pub(crate) sample_every: Duration,
+    pub(crate) samples_per_heartbeat: u32,
+    /// Each with its name.
+    pub(crate) collectors: Vec<(&'static str, Box<dyn Collector>)>,
+    pub(crate) roots: Roots,
+}
+
+/// Where heartbeats go, and how.
+pub(crate) struct Server {
+    pub(crate) url: ServerUrl,
+    /// Whom to trust instead of the certificate authorities that browsers trust.
+    pub(crate) ca: Option<Vec<Certificate<'static>>>,
+    pub(crate) proxy: Option<Proxy>,
+    /// What a heartbeat needs to be let in; measuring and checking go without.
+    pub(crate) key: Option<Secret>,
+}
+
+/// A URL that heartbeats may go to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ServerUrl {
+    /// Without a slash at its end.
+    pub(crate) base: String,
+    pub(crate) is_https: bool,
+    /// A name, or an address without brackets.
+    pub(crate) host: String,
+    pub(crate) port: u16,
+}
+
+/// What the configuration says about the host; `None` where it is to be found out or left out.
+#[derive(Debug, Default)]
+pub(crate) struct HostSettings {
+    pub(crate) ip: Option<IpAddr>,
+    pub(crate) hostname: Option<String>,
+    pub(crate) country_code: String,
+    pub(crate) country: String,
+    pub(crate) region: Option<String>,
+    pub(crate) city: String,
+}
+
+impl Config {
+    /// The configuration in the file at `path`, in the *.toml files of the folder beside it whose name ends in
+    /// .d instead, and in the environment.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub(crate) fn load(path: &Path) -> Result<Config, Problems> {
+        let mut problems = Problems::default();
+        let mut document = Document::open(path, &mut problems);
+        for path in find_drop_ins(&path.with_extension("d"), &mut problems) {
+            document.merge(Document::open(&path, &mut problems));
+        }
+        let key = find_key(&mut problems);
+        let config = document.read(&mut problems, |root| read_root(root, key));
+        problems.into_result()?;
+        Ok(config.expect("where nothing is wrong, nothing is missing"))
+    }
+
+    /// What the configuration means, for a person.
+    pub(crate) fn summary(&self, path: &Path) -> String {
+        let names: Vec<_> = self.collectors.iter().map(|(name, _)| *name).collect();
+        let key = match self.server.key {
+            Some(_) => "found",
+            None => "not in this environment; the service's is in /etc/fleetbeat/agent.env",
+        };
+        format!(
+            "{} is valid\nserver:     {}\nheartbeat:  every {:?}, of {} samples\ncollectors: {}\nkey:        {key}",
+            path.display(),
+            self.server.url.base,
+            self.sample_every * self.samples_per_heartbeat,
+            self.samples_per_heartbeat,
+            if names.is_empty() { "none".to_owned() } else { names.join(", ") },
+        )
+    }
+}
+
+/// The *.toml files in `folder` in the order of their names; none if there is no such folder.
+fn find_drop_ins(folder: &Path, problems: &mut Problems) -> Vec<PathBuf> {
+    let list = || -> io::Result<Vec<PathBuf>> {
+        let entries = fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
+        Ok(entries.into_iter().filter(|path| path.extension().is_some_and(|end| end == "toml")).collect())
+    };
+    let mut paths = list().unwrap_or_else(|error| {
+        if error.kind() != io::ErrorKind::NotFound {
+            let (file, message) = (folder.display().to_string(), format!("cannot be read: {error}"));
+            problems.add(Problem { file, line: None, key: String::new(), message });
+        }
+        Vec::new()
+    });
+    paths.sort();
+    paths
+}
+
+/// `None` if the URL is missing or wrong.
+fn read_root(root: &mut Table<'_>, key: Option<Secret>) -> Option<Config> {
+    let server = root.section("server", |table| read_server(table, key));
+    let host = root.section("host", read_host);
+    let (sample_every, samples_per_heartbeat) = root.section("schedule", |table| {
+        let every = table.duration("sample_every", SAMPLE_EVERY.0..=SAMPLE_EVERY.1);
+        let samples = table.integer("samples_per_heartbeat", 1..=MAX_SAMPLES);
+        (every.unwrap_or(Duration::from_secs(30)), samples.unwrap_or(4))
+    });
+    let roots = root.section("paths", read_paths);
+    let collectors = root.section("collectors", |table| fleetbeat_collectors::build(table, &roots));
+    Some(Config { server: server?, host, sample_every, samples_per_heartbeat, collectors, roots })
+}
+
+fn read_server(table: &mut Table<'_>, key: Option<Secret>) -> Option<Server> {
+    table.require("url");
+    let allow_insecure = table.boolean("allow_insecure").unwrap_or(false);
+    let url = table.parsed("url", |text| check_url(text, allow_insecure));
+    let ca = table.parsed("ca_file", read_ca);
+    let proxy = table.parsed("proxy", |text| {
+        Proxy::new(text).map_err(|_| "must be a URL such as \"http://proxy.example.com:3128\"".to_owned())
+    });
+    let key_of_file = table.parsed("api_key_file", |path| {
+        let key = Secret::read(Path::new(path), read_private)?;
+        check_key(&key).map(|()| key).map_err(|message| format!("{path}: {message}"))
+    });
+    Some(Server { url: url?, ca, proxy, key: key.or(key_of_file) })
+}
+
+fn read_host(table: &mut Table<'_>) -> HostSettings {
+    let ip = table.parsed("ip", |text| match text {
+        "auto" => Ok(None),
+        _ => parse_ip(text).map(Some).ok_or_else(|| "must be \"auto\" or an IPv4 or IPv6 address".to_owned()),
+    });
+    let hostname = table.parsed("hostname", |text| match text {
+        "" => Err("must be \"auto\" or a name".to_owned()),
+        "auto" => Ok(None),
+        _ => check_text(text).map(Some),
+    });
+    let country_code = table.parsed("country_code", |text| {
+        let is_code = text.len() == 2 && text.chars().all(|c| c.is_ascii_uppercase());
+        is_code
+            .then(|| text.to_owned())
+            .ok_or_else(|| "must be two capital letters such as \"DE\"".to_owned())
+    });
+    HostSettings {
+        ip: ip.flatten(),
+        hostname: hostname.flatten(),
+        country_code: country_code.unwrap_or_default(),
+        country: table.parsed("country", check_text).unwrap_or_default(),
+        region: table.parsed("region", check_text),
+        city: table.parsed("city", check_text).unwrap_or_default(),
+    }
+}
+
+fn read_paths(table: &mut Table<'_>) -> Roots {
+    let mut folder = |key| {
+        table.parsed(key, |text| {
+            let path = PathBuf::from(text);
+            if path.is_dir() { Ok(path) } else { Err(format!("{text:?} is no folder")) }
+        })
+    };
+    let (proc, sys, usual) = (folder("proc"), folder("sys"), Roots::default());
+    Roots { proc: proc.unwrap_or(usual.proc), sys: sys.unwrap_or(usual.sys), ..usual }
+}
+
+/// What the server takes as a text.
+fn check_text(text: &str) -> Result<String, String> {
+    if text.contains('\0') {
+        return Err("must not contain a NUL character".to_owned());
+    }
+    if text.chars().count() > MAX_TEXT_CHARS {
+        return Err(format!("is longer than {MAX_TEXT_CHARS} characters"));
+    }
+    Ok(text.to_owned())
+}
+
+fn check_url(text: &str, allow_insecure: bool) -> Result<ServerUrl, String> {
+    let wrong = "must be a URL such as \"https://fleet.example.com\"";
+    let uri: Uri = text.parse().map_err(|_| wrong)?;
+    let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+        return Err(wrong.into());
+    };
+    let (is_https, usual_port) = match scheme {
+        "https" => (true, 443),
+        "http" => (false, 80),
+        _ => return Err(wrong.into()),
+    };
+    if authority.as_str().contains('@') || uri.query().is_some() || text.contains('#') {
+        return Err("must hold no user, no password, no query and no fragment".into());
+    }
+    let port = match authority.as_str().strip_prefix(authority.host()) {
+        Some("") => usual_port,
+        _ => authority.port_u16().filter(|port| *port > 0).ok_or("has a port that is not from 1 to 65535")?,
+    };
+    let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
+    let is_loopback = host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
+    if !is_https && !is_loopback && !allow_insecure {
+        return Err("would show the key to the network: use https://, or set allow_insecure = true".into());
+    }
+    Ok(ServerUrl { base: text.trim_end_matches('/').to_owned(), is_https, host, port })
+}
+
+fn read_ca(path: &str) -> Result<Vec<Certificate<'static>>, String> {
+    let text = fs::read(path).map_err(|error| format!("{path}: {error}"))?;
+    let mut certificates = Vec::new();
+    for item in parse_pem(&text) {
+        if let PemItem::Certificate(certificate) = item.map_err(|error| format!("{path}: {error}"))? {
+            certificates.push(certificate);
+        }
+    }
+    if certificates.is_empty() {
+        Err(format!("{path}: holds no certificate in PEM form"))
+    } else {
+        Ok(certificates)
+    }
+}
+
+/// The key that the environment holds or names.
+fn find_key(problems: &mut Problems) -> Option<Secret> {
+    let name = "AGENT_API_KEY";
+    let key = Secret::find(name, |name| std::env::var_os(name), read_private, problems)?;
+    check_key(&key).map_err(|message| problems.add_variable(name, message)).ok()?;
+    Some(key)
+}
+
+/// Whether the key can go into a header.
+fn check_key(key: &Secret) -> Result<(), &'static str> {
+    let key = key.expose();
+    if key.len() > MAX_KEY_BYTES || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err("is no key: a key is one word of printable ASCII characters");
+    }
+    Ok(())
+}
+
+/// The text of a file that nobody but its owner can read.
+fn read_private(path: &Path) -> io::Result<String> {
+    let mut file = fs::File::open(path)?;
+    let mode = file.metadata()?.mode() & 0o777;
+    if mode & 0o077 != 0 {
+        let message = format!("its mode {mode:03o} lets others than its owner in: chmod 600");
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
+    }
+    let mut text = String::new();
+    file.read_to_string(&mut text)?;
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_lead_to_host_and_port() {
+        for (text, base, host, port) in [
+            ("https://fleet.example.com", "https://fleet.example.com", "fleet.example.com", 443),
+            ("https://fleet.example.com/", "https://fleet.example.com", "fleet.example.com", 443),
+            ("https://a.b:8443/fleet/", "https://a.b:8443/fleet", "a.b", 8443),
+            ("http://localhost:8080", "http://localhost:8080", "localhost", 8080),
+            ("http://127.0.0.9", "http://127.0.0.9", "127.0.0.9", 80),
+            ("http://[::1]:8080", "http://[::1]:8080", "::1", 8080),
+        ] {
+            let is_https = text.starts_with("https");
+            let expected = ServerUrl { base: base.into(), is_https, host: host.into(), port };
+            assert_eq!(check_url(text, false), Ok(expected), "{text}");
+        }
+        check_url("http://fleet.example.com", true).unwrap();
+        for bad in
+            ["", "fleet.example.com", "ftp://a", "https://", "https://a b", "https://u:p@a", "https://a?x"]
+        {
+            check_url(bad, true).unwrap_err();
+        }
+        for bad in ["https://a:0", "https://a:65536", "https://a:", "https://a:b", "https://[::1]:99999"] {
+            check_url(bad, true).unwrap_err();
+        }
+        for plain in
+            ["http://fleet.example.com", "http://10.0.0.1", "http://localhost.example.com", "http://[::2]"]
+        {
+            assert!(check_url(plain, false).unwrap_err().contains("allow_insecure"), "{plain}");
+        }
+    }
+
+    #[test]
+    fn a_key_file_is_its_owners_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        fs::write(&path, "secret\n").unwrap();
+        for (mode, is_private) in
+            [(0o600, true), (0o400, true), (0o640, false), (0o604, false), (0o620, false)]
+        {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(read_private(&path).is_ok(), is_private, "{mode:o}");
+        }
+        let told = Secret::read(&path, read_private).unwrap_err();
+        assert!(told.ends_with("its mode 620 lets others than its owner in: chmod 600"), "{told}");
+    }
+
+    #[test]
+    fn a_key_is_one_printable_word() {
+        let check = |key: &str| {
+            let key = Secret::read(Path::new("key"), |_| Ok(key.to_owned())).unwrap();
+            check_key(&key).is_ok()
+        };
+        assert!(check("k-1_,.+/=") && check(&"k".repeat(MAX_KEY_BYTES)));
+        assert!(
+            !check("two words")
+                && !check("a\r\nb")
+                && !check("ключ")
+                && !check(&"k".repeat(MAX_KEY_BYTES + 1))
+        );
+    }
+}

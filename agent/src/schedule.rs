@@ -1,0 +1,156 @@
+//! When to sample and when to send, as a function of time that never reads a clock.
+
+use std::time::{Duration, Instant};
+
+/// What is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// A sample's window begins.
+    Open,
+    /// It ends.
+    Close,
+    /// The samples so far become a heartbeat.
+    Beat,
+}
+
+/// A sample and a heartbeat right after the start, then samples and heartbeats on a grid of their own.
+///
+/// The grid is shifted by an offset within one interval that differs from host to host, so that a fleet that
+/// was started at once spreads over the interval all the same. A heartbeat's line of the grid is also its
+/// first sample's: samples at 0, 30, 60 and 90 s, the heartbeat at 120 s.
+#[derive(Debug)]
+pub(crate) struct Schedule {
+    start: Instant,
+    /// How long before `start` the grid's current interval would have begun.
+    lead: Duration,
+    every: Duration,
+    interval: Duration,
+    window: Duration,
+    /// The last heartbeat's interval; `None` before the first heartbeat.
+    beaten: Option<u128>,
+    next: (Instant, Step),
+}
+
+impl Schedule {
+    /// A schedule from `start` on; `offset` is a fraction of the interval, from 0 to just under 1.
+    pub(crate) fn new(start: Instant, every: Duration, samples: u32, window: Duration, offset: f64) -> Self {
+        let interval = every * samples;
+        let lead = interval - interval.mul_f64(offset);
+        Schedule { start, lead, every, interval, window, beaten: None, next: (start, Step::Open) }
+    }
+
+    /// The next step and when it is due.
+    pub(crate) fn next(&self) -> (Instant, Step) {
+        self.next
+    }
+
+    /// That step was taken at `now`, perhaps late: what was missed meanwhile is left out, except that a missed
+    /// heartbeat is due at once.
+    pub(crate) fn done(&mut self, now: Instant) {
+        self.next = match (self.next.1, self.beaten) {
+            (Step::Open, _) => (now + self.window, Step::Close),
+            (Step::Close, None) => (now, Step::Beat),
+            (Step::Close, Some(beaten)) => self.line_after(now, beaten),
+            (Step::Beat, before) => {
+                let interval = self.since_lead(now).as_nanos() / self.interval.as_nanos();
+                self.beaten = Some(interval);
+                if before.is_none() { self.line_after(now, interval) } else { (now, Step::Open) }
+            }
+        };
+    }
+
+    /// The grid's first line after `now`.
+    fn line_after(&self, now: Instant, beaten: u128) -> (Instant, Step) {
+        let since = self.since_lead(now);
+        if since.as_nanos() / self.interval.as_nanos() > beaten {
+            return (now, Step::Beat);
+        }
+        let rest_ns = self.every.as_nanos() - since.as_nanos() % self.every.as_nanos();
+        let rest = Duration::from_nanos(u64::try_from(rest_ns).unwrap_or(u64::MAX));
+        let is_beat = (since + rest).as_nanos().is_multiple_of(self.interval.as_nanos());
+        (now + rest, if is_beat { Step::Beat } else { Step::Open })
+    }
+
+    fn since_lead(&self, now: Instant) -> Duration {
+        now.duration_since(self.start) + self.lead
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// The first `count` steps with their time in seconds, each taken when due.
+    fn steps(offset: f64, count: usize) -> Vec<(f64, Step)> {
+        let start = Instant::now();
+        let mut schedule = Schedule::new(start, 30 * SECOND, 4, SECOND, offset);
+        let mut step = || {
+            let (at, step) = schedule.next();
+            schedule.done(at);
+            ((at - start).as_secs_f64(), step)
+        };
+        (0..count).map(|_| step()).collect()
+    }
+
+    fn beats(offset: f64, count: usize) -> Vec<f64> {
+        let steps = steps(offset, count);
+        steps.into_iter().filter(|(_, step)| *step == Step::Beat).map(|(at, _)| at).collect()
+    }
+
+    #[test]
+    fn the_first_heartbeat_goes_out_after_one_window() {
+        use Step::{Beat, Close, Open};
+        let expected =
+            [(0.0, Open), (1.0, Close), (1.0, Beat), (10.0, Open), (11.0, Close), (40.0, Beat), (40.0, Open)];
+        assert_eq!(steps(1.0 / 3.0, 7), expected);
+    }
+
+    #[test]
+    fn four_samples_make_a_heartbeat() {
+        use Step::{Beat, Close, Open};
+        let from_a_beat = &steps(0.5, 20)[6..];
+        let expected = [
+            (60.0, Open),
+            (61.0, Close),
+            (90.0, Open),
+            (91.0, Close),
+            (120.0, Open),
+            (121.0, Close),
+            (150.0, Open),
+            (151.0, Close),
+            (180.0, Beat),
+            (180.0, Open),
+        ];
+        assert_eq!(from_a_beat[..10], expected);
+    }
+
+    #[test]
+    fn no_offset_leaves_a_gap_longer_than_an_interval() {
+        for hundredth in 0..100 {
+            let beats = beats(f64::from(hundredth) / 100.0, 100);
+            for pair in beats.windows(2) {
+                assert!(pair[1] - pair[0] <= 120.001, "offset {hundredth} %: {pair:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_late_step_skips_what_was_missed_but_no_heartbeat() {
+        let start = Instant::now();
+        let mut schedule = Schedule::new(start, 30 * SECOND, 4, SECOND, 0.5);
+        for seconds in [0, 1, 1] {
+            schedule.done(start + seconds * SECOND);
+        }
+        assert_eq!(schedule.next(), (start + 30 * SECOND, Step::Open));
+        schedule.done(start + 45 * SECOND);
+        schedule.done(start + 500 * SECOND);
+        assert_eq!(schedule.next(), (start + 500 * SECOND, Step::Beat));
+        schedule.done(start + 500 * SECOND);
+        assert_eq!(schedule.next(), (start + 500 * SECOND, Step::Open));
+        schedule.done(start + 500 * SECOND);
+        schedule.done(start + 501 * SECOND);
+        assert_eq!(schedule.next(), (start + 510 * SECOND, Step::Open));
+    }
+}

@@ -1,0 +1,180 @@
+//! Sends a heartbeat and judges the answer.
+
+use std::time::Duration;
+
+use fleetbeat_protocol::{HeartbeatAnswer, Problem};
+use fleetbeat_settings::Secret;
+use ureq::Agent;
+use ureq::tls::{RootCerts, TlsConfig};
+
+use crate::config::Server;
+use crate::failure::explain;
+
+/// Limits of one call.
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const CALL_TIMEOUT: Duration = Duration::from_secs(15);
+const MAX_ANSWER_BYTES: u64 = 64 * 1024;
+const MAX_HEADER_BYTES: usize = 16 * 1024;
+/// ureq's own buffers are made for downloads.
+const BUFFER_BYTES: usize = 8 * 1024;
+/// Most that the log shows of what the server says.
+const MAX_SHOWN_CHARS: usize = 300;
+
+/// What became of a heartbeat.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// The server has it.
+    Accepted,
+    /// The server will never take this one.
+    Refused { reason: String },
+    /// The server does not know the key; it may be told.
+    Unauthorized { reason: String },
+    /// Another try may succeed, after `retry_after` if the server says so.
+    Failed { reason: String, retry_after: Option<Duration> },
+}
+
+/// The way to the server.
+pub(crate) struct Sender {
+    agent: Agent,
+    url: String,
+    key: Secret,
+}
+
+impl Sender {
+    pub(crate) fn new(server: &Server, key: Secret) -> Sender {
+        let roots = server.ca.as_ref().map_or(RootCerts::WebPki, |ca| RootCerts::new_with_certs(ca));
+        let config = Agent::config_builder()
+            .https_only(server.url.is_https)
+            // A redirect would carry the key to another host.
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            // Without this, the environment would decide.
+            .proxy(server.proxy.clone())
+            .http_status_as_error(false)
+            .user_agent(concat!("fleetbeat-agent/", env!("CARGO_PKG_VERSION")))
+            .timeout_resolve(Some(RESOLVE_TIMEOUT))
+            .timeout_connect(Some(CONNECT_TIMEOUT))
+            .timeout_global(Some(CALL_TIMEOUT))
+            // A hundred thousand agents must not hold as many of the server's sockets between heartbeats.
+            .max_idle_connections(0)
+            .max_response_header_size(MAX_HEADER_BYTES)
+            .input_buffer_size(BUFFER_BYTES)
+            .output_buffer_size(BUFFER_BYTES)
+            .tls_config(TlsConfig::builder().root_certs(roots).build())
+            .build();
+        Sender { agent: config.new_agent(), url: format!("{}/heartbeat", server.url.base), key }
+    }
+
+    /// Sends the heartbeat `body` once; takes at most the call's timeout.
+    pub(crate) fn send(&self, body: &[u8]) -> Outcome {
+        self.call(body).unwrap_or_else(|error| Outcome::Failed {
+            reason: format!("no answer from {}: {}", self.url, explain(&error)),
+            retry_after: None,
+        })
+    }
+
+    fn call(&self, body: &[u8]) -> Result<Outcome, ureq::Error> {
+        let request = self.agent.post(&self.url).header("Connection", "close");
+        let request =
+            request.header("Content-Type", "application/json").header("X-API-Key", self.key.expose());
+        let mut response = request.send(body)?;
+        let retry_after = response.headers().get("Retry-After").and_then(|value| value.to_str().ok());
+        let retry_after = retry_after.and_then(parse_retry_after);
+        let answer = response.body_mut().with_config().limit(MAX_ANSWER_BYTES).read_to_vec()?;
+        Ok(judge(response.status().as_u16(), retry_after, &answer))
+    }
+}
+
+/// Seconds. The other form, a date, would depend on two clocks: our own delays are the better guess then.
+fn parse_retry_after(text: &str) -> Option<Duration> {
+    text.trim().parse().ok().map(Duration::from_secs)
+}
+
+fn judge(status: u16, retry_after: Option<Duration>, body: &[u8]) -> Outcome {
+    let failed = |reason| Outcome::Failed { reason, retry_after };
+    match status {
+        200..=299 if is_ours(body) => Outcome::Accepted,
+        200..=299 => failed(format!("answer {status} is not fleetbeat-server's: is server.url right?")),
+        300..=399 => {
+            failed(format!("answer {status} leads elsewhere, which is not followed: is server.url right?"))
+        }
+        401 => Outcome::Unauthorized {
+            reason: "the server does not know this key (401): is AGENT_API_KEY the same in the server's \
+                     environment and in /etc/fleetbeat/agent.env, and was the agent restarted since?"
+                .to_owned(),
+        },
+        408 | 429 => failed(show(status, body)),
+        400..=499 => Outcome::Refused { reason: show(status, body) },
+        _ => failed(show(status, body)),
+    }
+}
+
+fn is_ours(body: &[u8]) -> bool {
+    serde_json::from_slice::<HeartbeatAnswer>(body).is_ok_and(|answer| answer.status == "ok")
+}
+
+/// The server's own words, if they are fleetbeat-server's; nobody else gets into the log.
+fn show(status: u16, body: &[u8]) -> String {
+    let Ok(problem) = serde_json::from_slice::<Problem>(body) else { return format!("answer {status}") };
+    let fields = problem.errors.iter().map(|error| format!("; {} {}", error.field, error.message));
+    let told = problem.detail + &fields.collect::<String>();
+    let shown: String = told.chars().take(MAX_SHOWN_CHARS).collect();
+    format!("answer {status}: {}", shown.escape_debug())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind(status: u16, body: &str) -> &'static str {
+        match judge(status, None, body.as_bytes()) {
+            Outcome::Accepted => "accepted",
+            Outcome::Refused { .. } => "refused",
+            Outcome::Unauthorized { .. } => "unauthorized",
+            Outcome::Failed { .. } => "failed",
+        }
+    }
+
+    #[test]
+    fn the_status_decides_whether_to_try_again() {
+        assert_eq!(kind(200, r#"{"status":"ok"}"#), "accepted");
+        for (status, expected) in [
+            (200, "failed"),
+            (204, "failed"),
+            (301, "failed"),
+            (308, "failed"),
+            (400, "refused"),
+            (401, "unauthorized"),
+            (403, "refused"),
+            (404, "refused"),
+            (408, "failed"),
+            (413, "refused"),
+            (422, "refused"),
+            (429, "failed"),
+            (500, "failed"),
+            (503, "failed"),
+        ] {
+            assert_eq!(kind(status, "<html>"), expected, "{status}");
+        }
+    }
+
+    #[test]
+    fn only_our_servers_words_are_shown_and_without_control_characters() {
+        let problem = r#"{"status":422,"title":"t","detail":"bad\u001b[2J","request_id":"r",
+            "errors":[{"field":"load.cpu","message":"must be from 0 to 100"}]}"#;
+        let shown = show(422, problem.as_bytes());
+        assert_eq!(shown, r"answer 422: bad\u{1b}[2J; load.cpu must be from 0 to 100");
+        assert_eq!(show(500, b"<html>\x1b"), "answer 500");
+        let long = problem.replace("bad", &"x".repeat(10_000));
+        assert!(show(422, long.as_bytes()).len() < 320);
+    }
+
+    #[test]
+    fn retry_after_is_in_seconds() {
+        assert_eq!(parse_retry_after(" 30 "), Some(Duration::from_secs(30)));
+        for bad in ["", "-1", "1.5", "Wed, 21 Oct 2026 07:28:00 GMT"] {
+            assert_eq!(parse_retry_after(bad), None, "{bad:?}");
+        }
+    }
+}
