@@ -89,13 +89,12 @@ fn the_packaged_configuration_is_valid_with_every_comment_taken_up() {
         text.starts_with('[')
             || key.is_some_and(|key| key.chars().all(|c| c.is_ascii_lowercase() || c == '_'))
     };
-    let uncomment = |line| match str::strip_prefix(line, "# ") {
-        Some(text) if is_setting(text) => text.to_owned(),
-        _ => line.to_owned(),
-    };
     let (code, told) = check_packaged(|text| {
-        let text: Vec<_> = text.lines().map(uncomment).collect();
-        text.join("\n")
+        let uncomment = |line: &str| match line.strip_prefix("# ") {
+            Some(text) if is_setting(text) => format!("{text}\n"),
+            _ => format!("{line}\n"),
+        };
+        text.lines().map(uncomment).collect()
     });
     assert_eq!(code, 0, "{told}");
     assert!(told.contains("\ncollectors: cpu, ram, net, services\nkey:        found\n"), "{told}");
