@@ -92,6 +92,18 @@ describe('refreshing', () => {
     expect(api.servers).toHaveBeenCalledTimes(3)
   })
 
+  test('a tab that was hidden while a list was on its way asks for no further one', async () => {
+    const api = anApi()
+    const slow = deferred<ServerList | null>()
+    api.servers.mockReturnValueOnce(slow.promise)
+    start(api)
+    await settle()
+    setHidden(true)
+    slow.resolve(listOf())
+    await pass(3 * REFRESH_MS)
+    expect(api.servers).toHaveBeenCalledTimes(1)
+  })
+
   test('a tab that was opened in the background waits until it is shown', async () => {
     setHidden(true)
     const api = anApi()
