@@ -1,0 +1,115 @@
+import { expect, test } from '@playwright/test'
+import type { Page } from '@playwright/test'
+import { ADMIN, golden, useFleetbeat } from './fleetbeat'
+
+const fleetbeat = useFleetbeat()
+const minimal = golden('heartbeat-minimal.json')
+
+/** What the browser complains about; violations of the Content-Security-Policy are among it. */
+function complaintsOf(page: Page): string[] {
+  const complaints: string[] = []
+  page.on('console', (message) => {
+    if (['error', 'warning'].includes(message.type())) complaints.push(message.text())
+  })
+  page.on('pageerror', (error) => complaints.push(String(error)))
+  return complaints
+}
+
+function overflow(page: Page) {
+  return page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth)
+}
+
+test('a normal run gives the browser nothing to complain about', async ({ page }) => {
+  const complaints = complaintsOf(page)
+  const hosts = new Set<string>()
+  page.on('request', (request) => hosts.add(new URL(request.url()).origin))
+  await fleetbeat.heartbeat(minimal)
+  await page.goto(fleetbeat.url)
+  await page.getByLabel('User name').fill(ADMIN.username)
+  await page.getByLabel('Password').fill(ADMIN.password)
+  await page.getByRole('button', { name: 'Log in' }).click()
+  const gaming = page.getByRole('switch', { name: 'Gaming: vpn-de-01' })
+  await gaming.click()
+  await expect(gaming).toBeChecked()
+  await page.getByRole('button', { name: 'CPU' }).click()
+  await page.getByLabel('Filter').fill('munich')
+  await page.waitForResponse('**/servers?*')
+  await page.getByRole('button', { name: 'Log out' }).click()
+  await expect(page.getByRole('button', { name: 'Log in' })).toBeVisible()
+  expect(complaints).toEqual([])
+  expect([...hosts]).toEqual([fleetbeat.url])
+})
+
+test('the policy is in force: what is written into the page does not run', async ({ page }) => {
+  const complaints = complaintsOf(page)
+  await page.goto(fleetbeat.url)
+  await page.evaluate(() => {
+    const script = document.createElement('script')
+    script.textContent = 'window.injected = true'
+    document.body.append(script)
+  })
+  await expect.poll(() => complaints.join()).toContain('Content Security Policy')
+  expect(await page.evaluate(() => 'injected' in window)).toBe(false)
+})
+
+test('names with markup are shown as text', async ({ page }) => {
+  const hostname = '<img src=x onerror="window.injected = true">'
+  await fleetbeat.heartbeat({ ...minimal, ip: '1.2.3.9', hostname, services: [{ name: '<b>wg</b>', active: true }] })
+  await fleetbeat.open(page, ADMIN)
+  await expect(page.getByText(hostname)).toBeVisible()
+  await expect(page.getByText('<b>wg</b>')).toBeVisible()
+  expect(await page.evaluate(() => 'injected' in window)).toBe(false)
+})
+
+for (const width of [360, 768, 1240, 1920]) {
+  test(`nothing sticks out of a page that is ${width} px wide`, async ({ page }) => {
+    await page.setViewportSize({ width, height: 740 })
+    await page.goto(fleetbeat.url)
+    await expect(page.getByRole('button', { name: 'Log in' })).toBeVisible()
+    expect(await overflow(page)).toBe(0)
+
+    await fleetbeat.heartbeat({
+      ...minimal,
+      ip: '2001:db8:1111:2222:3333:4444:5555:6666',
+      hostname: 'h'.repeat(253),
+      city: 'Llanfairpwllgwyngyllgogerychwyrndrobwllllantysiliogogogoch',
+      services: Array.from({ length: 64 }, (_, index) => ({ name: `service-${index}`.padEnd(64, '-'), active: index % 2 === 0 })),
+      load: { cpu: 100, ram: 100, net: 100 },
+    })
+    await fleetbeat.open(page, ADMIN)
+    await expect(page.getByText('h'.repeat(253))).toBeVisible()
+    expect(await overflow(page)).toBe(0)
+
+    await page.route('**/servers?*', (route) => route.abort())
+    await page.route('**/config', (route) => route.abort())
+    await page.getByRole('switch').first().click()
+    await expect(page.getByRole('alert')).toHaveCount(2)
+    expect(await overflow(page)).toBe(0)
+  })
+}
+
+test('a thousand hosts cost a screenful of rows, and the last one can be reached', async ({ page }) => {
+  const hosts = Array.from({ length: 1000 }, (_, index) => ({
+    ...minimal,
+    ip: `10.0.${index >> 8}.${index & 255}`,
+    hostname: `zz-${index}`,
+    collected_at: new Date().toISOString(),
+  }))
+  await fleetbeat.heartbeats(hosts.slice(0, 500))
+  await fleetbeat.heartbeats(hosts.slice(500))
+  await fleetbeat.open(page, ADMIN)
+  await expect(page.getByText(/1,0\d\d servers/)).toBeVisible()
+  await page.getByRole('button', { name: 'Host' }).click()
+  expect(await page.getByRole('rowheader').count()).toBeLessThan(200)
+
+  const last = page.getByRole('rowheader', { name: 'zz-999' })
+  await expect(async () => {
+    await page.evaluate(() => window.scrollTo(0, document.documentElement.scrollHeight))
+    await expect(last).toBeInViewport({ timeout: 500 })
+  }).toPass()
+  expect(await page.getByRole('rowheader').count()).toBeLessThan(200)
+
+  await page.getByLabel('Filter').fill('zz-777')
+  await expect(page.getByRole('rowheader')).toHaveCount(1)
+  await expect(page.getByRole('rowheader', { name: 'zz-777' })).toBeInViewport()
+})
