@@ -1,6 +1,6 @@
 //! The agent's loop: waits for what is due next, and does it.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use fleetbeat_protocol::Heartbeat;
 
@@ -13,14 +13,6 @@ use crate::schedule::{Schedule, Step};
 use crate::sender::Sender;
 use crate::signal::Stop;
 
-/// A sample's window, in which net counts bytes and systemctl answers.
-const WINDOW: Duration = Duration::from_secs(1);
-
-/// A sample's window for samples that follow each other this closely.
-pub(crate) fn window(sample_every: Duration) -> Duration {
-    WINDOW.min(sample_every)
-}
-
 /// Samples and sends until told to stop.
 pub(crate) fn run(config: Config, sender: &Sender, stop: &Stop) {
     let (every, samples) = (config.sample_every, config.samples_per_heartbeat);
@@ -28,7 +20,7 @@ pub(crate) fn run(config: Config, sender: &Sender, stop: &Stop) {
     let mut host = Host::new(config.host, config.roots, &config.server.url);
     let mut sampler = Sampler::new(config.collectors);
     let mut delivery = Delivery::new(every * samples);
-    let mut schedule = Schedule::new(Instant::now(), every, samples, window(every), random::fraction());
+    let mut schedule = Schedule::new(Instant::now(), every, samples, random::fraction());
     loop {
         let (step_at, step) = schedule.next();
         // A call can take long: it waits for the end of an open window, or that sample would be wrong.

@@ -14,6 +14,7 @@ use crate::failure::Failure;
 use crate::host::{self, Host};
 use crate::logging;
 use crate::sampler::Sampler;
+use crate::schedule;
 use crate::sender::{Outcome, Sender};
 use crate::signal;
 
@@ -40,9 +41,9 @@ fn once(config: Config, send: bool) -> Result<(), Failure> {
     let mut host = Host::new(config.host, config.roots, &config.server.url);
 
     sampler.open(Instant::now());
-    thread::sleep(agent::window(config.sample_every));
+    thread::sleep(schedule::window(config.sample_every));
     sampler.close(Instant::now(), host::now());
-    let Some(readings) = sampler.take() else { return Ok(()) };
+    let readings = sampler.take().expect("a sample was taken");
     let body = agent::body(&host.heartbeat(readings));
     print(String::from_utf8_lossy(&body))?;
     match sender.map(|sender| sender.send(&body)) {

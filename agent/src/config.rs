@@ -14,8 +14,8 @@ use ureq::Proxy;
 use ureq::http::Uri;
 use ureq::tls::{Certificate, PemItem, parse_pem};
 
-/// Shortest and longest time between samples. Net is measured over one second, or over this where it is less:
-/// below a second is for tests.
+/// Shortest and longest time between samples. Net is measured over one second, or over half of this where that
+/// is less; so little is for tests.
 const SAMPLE_EVERY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3600));
 /// Most samples in a heartbeat.
 const MAX_SAMPLES: u32 = 1000;

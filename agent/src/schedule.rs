@@ -2,6 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+/// A sample's window, in which net counts bytes and systemctl answers.
+const WINDOW: Duration = Duration::from_secs(1);
+
+/// A sample's window where samples follow each other this closely; half of the time is left for sending.
+pub(crate) fn window(sample_every: Duration) -> Duration {
+    WINDOW.min(sample_every / 2)
+}
+
 /// What is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
@@ -25,7 +33,6 @@ pub(crate) struct Schedule {
     lead: Duration,
     every: Duration,
     interval: Duration,
-    window: Duration,
     /// The last heartbeat's interval; `None` before the first heartbeat.
     beaten: Option<u128>,
     next: (Instant, Step),
@@ -33,10 +40,10 @@ pub(crate) struct Schedule {
 
 impl Schedule {
     /// A schedule from `start` on; `offset` is a fraction of the interval, from 0 to just under 1.
-    pub(crate) fn new(start: Instant, every: Duration, samples: u32, window: Duration, offset: f64) -> Self {
+    pub(crate) fn new(start: Instant, every: Duration, samples: u32, offset: f64) -> Self {
         let interval = every * samples;
         let lead = interval - interval.mul_f64(offset);
-        Schedule { start, lead, every, interval, window, beaten: None, next: (start, Step::Open) }
+        Schedule { start, lead, every, interval, beaten: None, next: (start, Step::Open) }
     }
 
     /// The next step and when it is due.
@@ -48,7 +55,7 @@ impl Schedule {
     /// heartbeat is due at once.
     pub(crate) fn done(&mut self, now: Instant) {
         self.next = match (self.next.1, self.beaten) {
-            (Step::Open, _) => (now + self.window, Step::Close),
+            (Step::Open, _) => (now + window(self.every), Step::Close),
             (Step::Close, None) => (now, Step::Beat),
             (Step::Close, Some(beaten)) => self.line_after(now, beaten),
             (Step::Beat, before) => {
@@ -85,7 +92,7 @@ mod tests {
     /// The first `count` steps with their time in seconds, each taken when due.
     fn steps(offset: f64, count: usize) -> Vec<(f64, Step)> {
         let start = Instant::now();
-        let mut schedule = Schedule::new(start, 30 * SECOND, 4, SECOND, offset);
+        let mut schedule = Schedule::new(start, 30 * SECOND, 4, offset);
         let mut step = || {
             let (at, step) = schedule.next();
             schedule.done(at);
@@ -139,7 +146,7 @@ mod tests {
     #[test]
     fn a_late_step_skips_what_was_missed_but_no_heartbeat() {
         let start = Instant::now();
-        let mut schedule = Schedule::new(start, 30 * SECOND, 4, SECOND, 0.5);
+        let mut schedule = Schedule::new(start, 30 * SECOND, 4, 0.5);
         for seconds in [0, 1, 1] {
             schedule.done(start + seconds * SECOND);
         }

@@ -69,7 +69,9 @@ fn heartbeats_follow_each_other_with_growing_numbers() {
 #[test]
 fn a_wrong_key_is_an_error_and_tried_on() {
     let server = Server::start(|n| if n < 2 { answer(401, "", "") } else { answer(200, "", OK) });
-    let agent = Agent::start(&server.url(), FAST);
+    // The next heartbeat is due after the retries, wherever the start offset puts it.
+    let schedule = "[schedule]\nsample_every = \"5s\"\nsamples_per_heartbeat = 2\n";
+    let agent = Agent::start(&server.url(), schedule);
     let bodies: Vec<_> = (0..3).map(|_| server.next().body).collect();
     assert!(bodies[0] == bodies[1] && bodies[1] == bodies[2], "{bodies:?}");
     agent.wait_for_log(
@@ -112,7 +114,7 @@ fn a_server_that_comes_back_is_found() {
     drop(server);
     let agent = Agent::start(&url, FAST);
     agent.wait_for_log("Connection refused");
-    agent.wait_for_log("heartbeat dropped, 1 since the start: no try succeeded");
+    agent.wait_for_log("heartbeat dropped, 1 since the start");
     let server = Server::start_at(address, |_| answer(200, "", OK));
     server.next();
     agent.wait_for_log("the server accepts heartbeats again");
@@ -167,8 +169,8 @@ fn sigterm_ends_the_agent_within_a_second_even_during_a_call() {
         let mut agent = Agent::start(&server.url(), FAST);
         server.next();
         let asked = Instant::now();
-        let pid = agent.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        let kill = format!("kill -TERM {}", agent.child.id());
+        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
         let status = agent.child.wait().unwrap();
         assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
         assert_eq!(status.code(), Some(0));
@@ -220,7 +222,7 @@ fn cpu_and_ram_agree_with_proc_under_load() {
     let server = Server::start(|_| answer(200, "", OK));
     let stop = Arc::new(AtomicBool::new(false));
     let memory = vec![1_u8; 256 << 20];
-    let spinner = spawn_until(&stop, || std::hint::spin_loop());
+    let spinner = spawn_until(&stop, std::hint::spin_loop);
     let readings = Arc::new(Mutex::new(Vec::new()));
     let shared = Arc::clone(&readings);
     let watcher = spawn_until(&stop, move || {
