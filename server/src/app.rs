@@ -83,7 +83,7 @@ pub(crate) fn run(config: Config) -> Result<(), RunError> {
         auth: Arc::new(auth),
         ingest: Arc::new(Ingest::start(store.clone())?),
         logins: Arc::new(Logins::start((config::cores() / 2).max(1))?),
-        snapshots: Snapshots::new(store.clone()),
+        snapshots: Snapshots::start(store.clone())?,
         store: store.clone(),
         config,
     });
@@ -112,6 +112,7 @@ pub(crate) fn run(config: Config) -> Result<(), RunError> {
         front.stop();
         app.logins.stop();
         app.ingest.stop();
+        app.snapshots.stop();
         sweep.stop();
         let _ = stopped.send(());
     })?;

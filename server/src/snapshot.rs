@@ -7,7 +7,8 @@
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hasher};
 use std::io::{self, Read, Write};
-use std::sync::{Arc, Mutex, TryLockError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use flate2::Compression;
@@ -27,12 +28,29 @@ const AGE_PER_COST: u32 = 4;
 /// Views kept with a snapshot; there are as many as clients invent, and most ask for the same few.
 const MAX_VIEWS: usize = 16;
 
-/// The newest snapshot, and the store it is made from.
+/// Nobody waits longer for one.
+const MAX_WAIT: Duration = Duration::from_secs(3);
+
+/// The newest snapshot and the thread that makes the next. One thread, because the memory of a large fleet
+/// is then given back to where the next one takes it from.
 pub(crate) struct Snapshots {
-    store: Arc<dyn Store>,
-    newest: Mutex<Option<Arc<Snapshot>>>,
-    /// Held by whoever makes the next one.
-    making: Mutex<()>,
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    newest: Option<Arc<Snapshot>>,
+    /// Why the last attempt gave none.
+    failure: Option<Arc<StoreError>>,
+    attempts: u64,
+    wanted: bool,
+    stopping: bool,
 }
 
 /// The fleet at one moment.
@@ -54,56 +72,97 @@ pub(crate) struct View {
 }
 
 impl Snapshots {
-    pub(crate) fn new(store: Arc<dyn Store>) -> Snapshots {
-        Snapshots { store, newest: Mutex::new(None), making: Mutex::new(()) }
+    pub(crate) fn start(store: Arc<dyn Store>) -> io::Result<Snapshots> {
+        let shared = Arc::new(Shared { state: Mutex::default(), changed: Condvar::new() });
+        let theirs = shared.clone();
+        let thread = thread::Builder::new().name("snapshot".to_owned()).spawn(move || theirs.make_all(&*store))?;
+        Ok(Snapshots { shared, thread: Mutex::new(Some(thread)) })
     }
 
     /// The servers that `query` asks for.
     pub(crate) fn view(&self, query: &Query) -> Result<Arc<View>, StoreError> {
-        Ok(self.current()?.view(query))
+        Ok(self.shared.current()?.view(query))
     }
 
-    /// A snapshot that is fresh. While one thread makes the next, the others use the one before for up to
-    /// one more period, and after that wait.
+    pub(crate) fn stop(&self) {
+        locked(&self.shared.state).stopping = true;
+        self.shared.changed.notify_all();
+        if let Some(thread) = locked(&self.thread).take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    /// A snapshot that is fresh. While the next is made, the one before serves for one more period; whoever
+    /// comes later waits.
     fn current(&self) -> Result<Arc<Snapshot>, StoreError> {
-        let usable = |periods| {
-            let newest = locked(&self.newest).clone();
-            newest.filter(|snapshot| locked(&snapshot.checked).elapsed() < snapshot.fresh_for * periods)
-        };
-        if let Some(snapshot) = usable(1) {
+        let mut state = locked(&self.state);
+        if let Some(snapshot) = state.newer_than_periods(1) {
             return Ok(snapshot);
         }
-        let _making = match self.making.try_lock() {
-            Ok(making) => making,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => match usable(2) {
-                Some(snapshot) => return Ok(snapshot),
-                None => locked(&self.making),
-            },
-        };
-        if let Some(snapshot) = usable(1) {
+        if !state.wanted {
+            state.wanted = true;
+            self.changed.notify_all();
+        }
+        if let Some(snapshot) = state.newer_than_periods(2) {
             return Ok(snapshot);
         }
-        self.make()
+        let attempts = state.attempts;
+        let waiting = |state: &mut State| state.attempts == attempts && !state.stopping;
+        let waited = self.changed.wait_timeout_while(state, MAX_WAIT, waiting);
+        let state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        match (&state.failure, &state.newest) {
+            (None, Some(newest)) if state.attempts > attempts => Ok(newest.clone()),
+            (Some(failure), _) => Err(StoreError::Shared(failure.clone())),
+            _ => Err(StoreError::Slow(MAX_WAIT)),
+        }
     }
 
-    fn make(&self) -> Result<Arc<Snapshot>, StoreError> {
-        let started = Instant::now();
-        // Read before the servers: a change in between makes the next snapshot, not a missed one.
-        let revision = self.store.revision();
-        let newest = locked(&self.newest).clone();
-        if let Some(newest) = newest.filter(|newest| newest.revision == revision) {
-            *locked(&newest.checked) = started;
-            return Ok(newest);
+    /// Makes a snapshot whenever one is wanted, until the server stops.
+    fn make_all(&self, store: &dyn Store) {
+        loop {
+            let state = locked(&self.state);
+            let idle = |state: &mut State| !state.wanted && !state.stopping;
+            let state = self.changed.wait_while(state, idle).unwrap_or_else(PoisonError::into_inner);
+            if state.stopping {
+                return;
+            }
+            let newest = state.newest.clone();
+            drop(state);
+            let made = make(store, newest);
+            let mut state = locked(&self.state);
+            match made {
+                Ok(snapshot) => (state.newest, state.failure) = (Some(snapshot), None),
+                Err(error) => state.failure = Some(Arc::new(error)),
+            }
+            state.attempts += 1;
+            state.wanted = false;
+            drop(state);
+            self.changed.notify_all();
         }
-        let servers = self.store.servers()?;
-        let fresh_for = MIN_AGE.max(started.elapsed() * AGE_PER_COST);
-        let views = Mutex::default();
-        let snapshot =
-            Arc::new(Snapshot { revision, servers, checked: Mutex::new(started), fresh_for, views });
-        *locked(&self.newest) = Some(snapshot.clone());
-        Ok(snapshot)
     }
+}
+
+impl State {
+    fn newer_than_periods(&self, periods: u32) -> Option<Arc<Snapshot>> {
+        let newest = self.newest.as_ref();
+        newest.filter(|newest| locked(&newest.checked).elapsed() < newest.fresh_for * periods).cloned()
+    }
+}
+
+/// The fleet as it is; `newest` if nothing has changed since.
+fn make(store: &dyn Store, newest: Option<Arc<Snapshot>>) -> Result<Arc<Snapshot>, StoreError> {
+    let started = Instant::now();
+    // Read before the servers: a change in between makes the next snapshot, not a missed one.
+    let revision = store.revision();
+    if let Some(newest) = newest.filter(|newest| newest.revision == revision) {
+        *locked(&newest.checked) = started;
+        return Ok(newest);
+    }
+    let servers = store.servers()?;
+    let fresh_for = MIN_AGE.max(started.elapsed() * AGE_PER_COST);
+    Ok(Arc::new(Snapshot { revision, servers, checked: Mutex::new(started), fresh_for, views: Mutex::default() }))
 }
 
 impl Snapshot {

@@ -1,3 +1,8 @@
 //! What the end-to-end tests, `fleetsim` and the benchmark share.
 
+pub mod client;
+pub mod fleet;
+pub mod load;
+pub mod process;
 pub mod program;
+pub mod server;

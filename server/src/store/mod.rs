@@ -6,6 +6,8 @@ mod embedded;
 pub(crate) mod conformance;
 
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
 use fleetbeat_protocol::{FlagsPatch, Heartbeat, Role, Server, Status, Timestamp};
 
@@ -66,6 +68,12 @@ pub(crate) enum StoreError {
     /// SQLite refused.
     #[error("the database: {0}")]
     Sqlite(#[from] rusqlite::Error),
+    /// Reading the fleet failed for everybody who waited for it.
+    #[error("{0}")]
+    Shared(Arc<StoreError>),
+    /// Reading the fleet takes too long.
+    #[error("the store did not answer within {0:?}")]
+    Slow(Duration),
     /// A user of that name is there already.
     #[error("user {0:?} exists already")]
     UserExists(String),

@@ -1,0 +1,237 @@
+//! `make bench`: measures the real binaries and prints the tables of the README.
+//!
+//! `--quick` is the small version in `make test`: the same paths in a few seconds, where the figures mean
+//! nothing but every request must succeed.
+
+use std::fs;
+use std::process::{ExitCode, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use fleetbeat_protocol::Timestamp;
+use fleetbeat_tests::fleet::Fleet;
+use fleetbeat_tests::load::{self, Report};
+use fleetbeat_tests::program::program;
+use fleetbeat_tests::server::{AGENT_KEY, Server, terminate, wait_for};
+use fleetbeat_tests::{client, process};
+use serde_json::Value;
+
+/// 100,000 hosts at one heartbeat in two minutes.
+const FULL_FLEET_RATE: f64 = 833.0;
+const INTERVAL_SECS: f64 = 120.0;
+/// Agents of which each waits for its answer; enough to keep a commit filled.
+const CONNECTIONS: usize = 64;
+
+/// How long and how large.
+struct Scale {
+    seconds: u64,
+    fleets: &'static [u32],
+    agent_heartbeats: u64,
+}
+
+const FULL: Scale = Scale { seconds: 10, fleets: &[1, 1_000, 10_000], agent_heartbeats: 100 };
+const QUICK: Scale = Scale { seconds: 1, fleets: &[1, 500], agent_heartbeats: 3 };
+
+fn main() -> ExitCode {
+    let scale = if std::env::args().any(|argument| argument == "--quick") { QUICK } else { FULL };
+    println!("{}\n", machine());
+    let mut failed = heartbeats(&scale);
+    failed += fleets(&scale);
+    agent(&scale);
+    if failed > 0 {
+        eprintln!("bench: {failed} requests failed");
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
+}
+
+/// Date, processor, cores, memory, kernel.
+fn machine() -> String {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let field = |text: &str, name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or(": unknown");
+        line.split_once(':').map_or("", |(_, value)| value.trim()).to_owned()
+    };
+    let memory_kib: u64 =
+        field(&read("/proc/meminfo"), "MemTotal").trim_end_matches(" kB").parse().unwrap_or(0);
+    format!(
+        "Measured {} on {} x {}, {} GiB of memory, Linux {}, load generator on the same machine.",
+        &Timestamp::now().to_string()[..10],
+        thread::available_parallelism().map_or(1, usize::from),
+        field(&read("/proc/cpuinfo"), "model name"),
+        memory_kib.div_ceil(1024 * 1024),
+        read("/proc/sys/kernel/osrelease").trim(),
+    )
+}
+
+/// Prints the heartbeat table; gives the number of failed requests.
+fn heartbeats(scale: &Scale) -> usize {
+    println!(
+        "| heartbeats (a new connection and a commit before each 200) | per second | server CPU each | p50 | p99 |"
+    );
+    println!("|---|--:|--:|--:|--:|");
+    let mut failed = 0;
+    let most = format!("as many as {CONNECTIONS} connections can send");
+    let offered = format!("{FULL_FLEET_RATE} a second offered: 100,000 hosts");
+    for (name, rate) in [(most, None), (offered, Some(FULL_FLEET_RATE))] {
+        let server = Server::start();
+        let mut fleet = Fleet::new(1, 10_000);
+        let until = Instant::now() + Duration::from_secs(scale.seconds);
+        let mut hosts = (0..10_000).cycle();
+        let (report, cpu) = measure(&server, || {
+            load::run(server.address(), CONNECTIONS, rate, || {
+                (Instant::now() < until).then(|| heartbeat(&next_loud(&mut fleet, &mut hosts)))
+            })
+        });
+        println!(
+            "| {name} | {:.0} | {} | {} | {} |",
+            report.rate(),
+            micros(cpu / count(report.ok())),
+            millis(report.percentile(50)),
+            millis(report.percentile(99)),
+        );
+        failed += report.failed();
+    }
+    println!();
+    failed
+}
+
+/// The next heartbeat of a host that is not silent.
+fn next_loud(fleet: &mut Fleet, hosts: &mut impl Iterator<Item = usize>) -> Vec<u8> {
+    hosts.find_map(|host| fleet.next(host)).expect("hosts go round for ever")
+}
+
+fn heartbeat(body: &[u8]) -> Vec<u8> {
+    let headers = [("X-API-Key", AGENT_KEY), ("Content-Type", "application/json")];
+    client::encode("POST", "/heartbeat", &headers, body)
+}
+
+/// Prints the tables by size of the fleet; gives the number of failed requests.
+fn fleets(scale: &Scale) -> usize {
+    let mut failed = 0;
+    println!(
+        "| GET /servers, while the fleet beats | bytes | per second | server CPU each | p99 | 304: per second | 304: server CPU each | server RSS |"
+    );
+    println!("|---|--:|--:|--:|--:|--:|--:|--:|");
+    for hosts in scale.fleets {
+        let server = Server::start();
+        let mut fleet = populate(&server, *hosts);
+        let token = server.admin_token();
+        let done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let beating = scope.spawn(|| beat(&server, &mut fleet, *hosts, &done));
+            let bearer = format!("Bearer {token}");
+            let gzip = [("Authorization", bearer.as_str()), ("Accept-Encoding", "gzip")];
+            let (full, full_cpu) = measure(&server, || repeat(&server, scale, &gzip));
+            // "*" is current whatever the fleet does meanwhile.
+            let current = [("Authorization", bearer.as_str()), ("If-None-Match", "*")];
+            let (not_modified, current_cpu) = measure(&server, || repeat(&server, scale, &current));
+            let rss = process::status(server.pid(), "VmRSS") as f64 / 1024.0;
+            done.store(true, Ordering::Relaxed);
+            let beats = beating.join().expect("no thread panics");
+            failed += full.failed() + not_modified.failed() + beats.failed();
+            println!(
+                "| {hosts} hosts | {} | {:.0} | {} | {} | {:.0} | {} | {rss:.1} MiB |",
+                full.body_bytes / full.ok().max(1),
+                full.rate(),
+                micros(full_cpu / count(full.ok())),
+                millis(full.percentile(99)),
+                not_modified.rate(),
+                micros(current_cpu / count(not_modified.ok())),
+            );
+        });
+    }
+    println!();
+    failed
+}
+
+/// A fleet of which every host has sent one heartbeat.
+fn populate(server: &Server, hosts: u32) -> Fleet {
+    let mut fleet = Fleet::new(1, hosts);
+    let bodies: Vec<Value> = (0..hosts as usize)
+        .filter_map(|host| fleet.next(host))
+        .map(|body| {
+            let mut body: Value = serde_json::from_slice(&body).expect("the fleet speaks JSON");
+            body["collected_at"] = Timestamp::now().to_string().into();
+            body
+        })
+        .collect();
+    for batch in bodies.chunks(500) {
+        let answer = server.post_heartbeat("/heartbeats", Value::from(batch).to_string().as_bytes());
+        assert_eq!(answer.json()["accepted"], batch.len(), "{answer:?}");
+    }
+    fleet
+}
+
+/// Lets the fleet beat at its usual rate until `done`.
+fn beat(server: &Server, fleet: &mut Fleet, hosts: u32, done: &AtomicBool) -> Report {
+    let mut order = (0..hosts as usize).cycle();
+    load::run(server.address(), 2, Some((f64::from(hosts) / INTERVAL_SECS).max(1.0)), || {
+        (!done.load(Ordering::Relaxed)).then(|| heartbeat(&next_loud(fleet, &mut order)))
+    })
+}
+
+fn repeat(server: &Server, scale: &Scale, headers: &[(&str, &str)]) -> Report {
+    let until = Instant::now() + Duration::from_secs(scale.seconds);
+    let request = client::encode("GET", "/servers?all_servers=true", headers, b"");
+    load::run(server.address(), 8, None, || (Instant::now() < until).then(|| request.clone()))
+}
+
+/// What `run` gave, and the CPU time the server spent meanwhile.
+fn measure(server: &Server, run: impl FnOnce() -> Report) -> (Report, Duration) {
+    let before = process::cpu_time(server.pid());
+    let report = run();
+    (report, process::cpu_time(server.pid()) - before)
+}
+
+/// Prints the agent's table: its loop at a hundred times its usual pace, so that hours fit into seconds.
+fn agent(scale: &Scale) {
+    let server = Server::start();
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let config = folder.path().join("agent.toml");
+    let text = format!(
+        "[server]\nurl = \"http://{}\"\n[schedule]\nsample_every = \"300ms\"\nsamples_per_heartbeat = 4\n\
+         [collectors.cpu]\n[collectors.ram]\n[collectors.net]\n[collectors.services]\n\
+         units = [ {{name = \"wg\", unit = \"wg-quick@wg0\"}}, {{name = \"sq\", unit = \"squid\"}} ]\n",
+        server.address()
+    );
+    fs::write(&config, text).expect("a writable folder");
+    let mut command = program("fleetbeat-agent");
+    command.arg("-c").arg(&config).arg("run").env("AGENT_API_KEY", AGENT_KEY);
+    let child = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().expect("fleetbeat-agent starts");
+    let pid = child.id();
+    let token = server.admin_token();
+    let heard = |after: &str| {
+        let servers = server.servers(&token);
+        servers
+            .first()
+            .map(|server| server["last_heartbeat"].as_str().unwrap_or_default().to_owned())
+            .filter(|at| at != after)
+    };
+    let mut last = wait_for("the agent's first heartbeat", || heard(""));
+    let before = process::cpu_time(pid);
+    for _ in 0..scale.agent_heartbeats {
+        last = wait_for("the agent's next heartbeat", || heard(&last));
+    }
+    let cpu = process::cpu_time(pid) - before;
+    let rss = process::status(pid, "VmRSS") as f64 / 1024.0;
+    let threads = process::status(pid, "Threads");
+    terminate(child);
+    println!("| agent (4 samples and an HTTP request each) | CPU per heartbeat | RSS | threads |");
+    println!("|---|--:|--:|--:|");
+    let each = cpu / u32::try_from(scale.agent_heartbeats).unwrap_or(u32::MAX);
+    println!("| after {} heartbeats | {} | {rss:.1} MiB | {threads} |", scale.agent_heartbeats, micros(each));
+}
+
+fn count(requests: usize) -> u32 {
+    u32::try_from(requests.max(1)).unwrap_or(u32::MAX)
+}
+
+fn micros(duration: Duration) -> String {
+    format!("{} µs", duration.as_micros())
+}
+
+fn millis(duration: Duration) -> String {
+    format!("{:.1} ms", duration.as_secs_f64() * 1000.0)
+}

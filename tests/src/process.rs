@@ -1,0 +1,31 @@
+//! What /proc tells about a running process.
+
+use std::fs;
+use std::time::Duration;
+
+/// The clock tick of /proc/PID/stat: USER_HZ is 100 on every Linux that Fleetbeat runs on.
+const TICK: Duration = Duration::from_millis(10);
+
+/// User and system time so far, children not included.
+///
+/// # Panics
+/// If the process is gone.
+pub fn cpu_time(pid: u32) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process runs");
+    // The name in parentheses may hold spaces; the fields count from behind it.
+    let fields: Vec<&str> =
+        stat[stat.rfind(')').expect("stat has a name") + 1..].split_whitespace().collect();
+    let ticks: u32 = fields[11..=12].iter().map(|field| field.parse::<u32>().expect("a number")).sum();
+    TICK * ticks
+}
+
+/// A line of /proc/PID/status that holds a number, such as `VmRSS` (in KiB) or `Threads`.
+///
+/// # Panics
+/// If the process is gone or there is no such line.
+pub fn status(pid: u32, name: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
+    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    let value = line.and_then(|value| value.split_whitespace().next()).and_then(|value| value.parse().ok());
+    value.unwrap_or_else(|| panic!("/proc/{pid}/status has no number {name}"))
+}

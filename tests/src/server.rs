@@ -1,0 +1,296 @@
+//! A real fleetbeat-server in a temporary folder.
+
+use std::fs::{self, File};
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::client::{self, Answer};
+use crate::program::program;
+
+/// The agents' key.
+pub const AGENT_KEY: &str = "agent-key-of-the-tests";
+/// Signs the tokens.
+pub const SECRET_KEY: &str = "a secret key of the tests, 32 bytes or more";
+/// The password of the superadmin `admin`.
+pub const ADMIN_PASSWORD: &str = "password of the tests";
+
+/// Nothing in the tests waits longer for anything.
+pub const DEADLINE: Duration = Duration::from_secs(30);
+
+/// A server process and its folder; dropping it kills the process and removes the folder.
+pub struct Server {
+    folder: TempDir,
+    child: Option<Child>,
+    address: SocketAddr,
+    environment: Vec<(String, String)>,
+}
+
+impl Server {
+    /// Starts one with the usual settings.
+    pub fn start() -> Server {
+        Server::start_with("", &[])
+    }
+
+    /// Starts one with further settings and environment variables.
+    ///
+    /// # Panics
+    /// If it does not come up.
+    pub fn start_with(settings: &str, environment: &[(&str, &str)]) -> Server {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (before_tables, tables) = settings.split_at(settings.find('[').unwrap_or(settings.len()));
+        let data = folder.path().join("data");
+        let text = format!("listen = \"127.0.0.1:0\"\n{before_tables}\n[storage]\npath = {data:?}\n{tables}");
+        fs::write(folder.path().join("server.toml"), text).expect("a writable folder");
+        let environment =
+            environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut server = Server { folder, child: None, address, environment };
+        server.restart();
+        server
+    }
+
+    /// Starts the process again on the same folder and port, after [`Server::stop`] or [`Server::kill`].
+    ///
+    /// # Panics
+    /// If it does not come up.
+    pub fn restart(&mut self) {
+        let log = File::options().create(true).append(true).open(self.log_path()).expect("a writable folder");
+        let seen = self.log().len();
+        let mut command = program("fleetbeat-server");
+        command.arg("-c").arg(self.config()).arg("run");
+        command.envs([
+            ("AGENT_API_KEY", AGENT_KEY),
+            ("SECRET_KEY", SECRET_KEY),
+            ("FLEETBEAT_ADMIN_PASSWORD", ADMIN_PASSWORD),
+        ]);
+        if self.address.port() != 0 {
+            command.env("FLEETBEAT_LISTEN", self.address.to_string());
+        }
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        self.child = Some(command.spawn().expect("fleetbeat-server starts"));
+        let address = wait_for("the server to listen", || {
+            let log = self.log();
+            let line = log[seen..].lines().find_map(|line| line.split_once("listening on http://"));
+            if line.is_none() && !self.is_running() {
+                panic!("fleetbeat-server ended: {log}");
+            }
+            line.and_then(|(_, address)| address.trim().parse().ok())
+        });
+        self.address = address;
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its process id.
+    ///
+    /// # Panics
+    /// If it does not run.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("the server runs").id()
+    }
+
+    /// Its configuration file.
+    pub fn config(&self) -> PathBuf {
+        self.folder.path().join("server.toml")
+    }
+
+    /// The folder of the embedded store.
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// Everything it has logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.folder.path().join("log")
+    }
+
+    /// Whether the process has not ended.
+    pub fn is_running(&mut self) -> bool {
+        self.child.as_mut().is_some_and(|child| child.try_wait().is_ok_and(|status| status.is_none()))
+    }
+
+    /// Asks it to stop and waits until it has.
+    ///
+    /// # Panics
+    /// If it does not stop in time.
+    pub fn stop(&mut self) -> ExitStatus {
+        terminate(self.child.take().expect("the server runs"))
+    }
+
+    /// Waits until it has ended by itself.
+    ///
+    /// # Panics
+    /// If it does not end in time.
+    pub fn wait(&mut self) -> ExitStatus {
+        let mut child = self.child.take().expect("the server runs");
+        wait_for("the server to end", || child.try_wait().expect("a child"))
+    }
+
+    /// Kills it without warning, as a power cut would.
+    ///
+    /// # Panics
+    /// If it does not run.
+    pub fn kill(&mut self) {
+        let mut child = self.child.take().expect("the server runs");
+        child.kill().and_then(|()| child.wait()).expect("a child can be killed");
+    }
+
+    /// Sends a request; a failed connection is an error.
+    ///
+    /// # Errors
+    /// See [`client::request`].
+    pub fn try_request(
+        &self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> io::Result<Answer> {
+        client::request(self.address, method, target, headers, body)
+    }
+
+    /// Sends a request.
+    ///
+    /// # Panics
+    /// If there is no answer.
+    pub fn request(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+        self.try_request(method, target, headers, body)
+            .unwrap_or_else(|error| panic!("{method} {target}: {error}\n{}", self.log()))
+    }
+
+    /// `POST /heartbeat` with the right key.
+    ///
+    /// # Panics
+    /// If there is no answer.
+    pub fn heartbeat(&self, body: &Value) -> Answer {
+        self.post_heartbeat("/heartbeat", body.to_string().as_bytes())
+    }
+
+    /// A body to `/heartbeat` or `/heartbeats` with the right key.
+    ///
+    /// # Panics
+    /// If there is no answer.
+    pub fn post_heartbeat(&self, target: &str, body: &[u8]) -> Answer {
+        let headers = [("X-API-Key", AGENT_KEY), ("Content-Type", "application/json")];
+        self.request("POST", target, &headers, body)
+    }
+
+    /// Logs a user in.
+    ///
+    /// # Panics
+    /// If that fails.
+    pub fn token(&self, username: &str, password: &str) -> String {
+        let body = serde_json::json!({"username": username, "password": password}).to_string();
+        let answer = self.request("POST", "/token", &[("Content-Type", "application/json")], body.as_bytes());
+        let token = answer.json()["access_token"].as_str().map(str::to_owned);
+        token.unwrap_or_else(|| panic!("{username} cannot log in: {answer:?}"))
+    }
+
+    /// Logs `admin` in.
+    pub fn admin_token(&self) -> String {
+        self.token("admin", ADMIN_PASSWORD)
+    }
+
+    /// A request as the user behind the token, with a JSON body or none.
+    ///
+    /// # Panics
+    /// If there is no answer.
+    pub fn api(&self, token: &str, method: &str, target: &str, body: Option<&Value>) -> Answer {
+        let authorization = format!("Bearer {token}");
+        let body = body.map(Value::to_string).unwrap_or_default();
+        let headers = [("Authorization", authorization.as_str()), ("Content-Type", "application/json")];
+        self.request(method, target, &headers, body.as_bytes())
+    }
+
+    /// Every server, as `GET /servers` shows it.
+    ///
+    /// # Panics
+    /// If there is no answer.
+    pub fn servers(&self, token: &str) -> Vec<Value> {
+        let answer = self.api(token, "GET", "/servers?all_servers=true", None);
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.json().as_array().expect("an array").clone()
+    }
+
+    /// Runs another command of fleetbeat-server on the same configuration, with `input` on standard input.
+    ///
+    /// # Panics
+    /// If it cannot be run.
+    pub fn command(&self, arguments: &[&str], input: &str) -> std::process::Output {
+        run(&self.config(), arguments, input)
+    }
+
+    /// Adds a user by the command line.
+    ///
+    /// # Panics
+    /// If that fails.
+    pub fn add_user(&self, username: &str, role: &str, password: &str) {
+        let output = self.command(&["user", "add", username, "--role", role, "--password-stdin"], password);
+        assert!(output.status.success(), "{output:?}");
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Runs a command of fleetbeat-server on a configuration file.
+///
+/// # Panics
+/// If it cannot be run.
+pub fn run(config: &Path, arguments: &[&str], input: &str) -> std::process::Output {
+    use std::io::Write;
+    let mut command = program("fleetbeat-server");
+    command.arg("-c").arg(config).args(arguments);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("fleetbeat-server starts");
+    // One that has already failed reads nothing.
+    let _ = child.stdin.take().expect("a pipe").write_all(input.as_bytes());
+    child.wait_with_output().expect("a child")
+}
+
+/// Sends SIGTERM and waits.
+///
+/// # Panics
+/// If the process does not end in time.
+pub fn terminate(mut child: Child) -> ExitStatus {
+    let pid = child.id().to_string();
+    let sent = std::process::Command::new("kill").args(["-TERM", &pid]).status();
+    assert!(sent.is_ok_and(|status| status.success()), "kill -TERM {pid}");
+    wait_for("the process to end", || child.try_wait().expect("a child"))
+}
+
+/// Waits until `condition` gives something.
+///
+/// # Panics
+/// After [`DEADLINE`].
+pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
