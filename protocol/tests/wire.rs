@@ -1,5 +1,7 @@
 //! The golden bodies, and every rule of a heartbeat at its limit and just over it.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use fleetbeat_protocol::*;
 use serde_json::{Value, json};
 

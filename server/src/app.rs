@@ -114,6 +114,7 @@ pub(crate) fn run(config: Config) -> Result<(), RunError> {
         app.ingest.stop();
         app.snapshots.stop();
         sweep.stop();
+        app.store.close();
         let _ = stopped.send(());
     })?;
     if all_stopped.recv_timeout(MAX_STOP).is_ok() {

@@ -196,11 +196,13 @@ impl Call {
         let mut body = Vec::with_capacity(declared.unwrap_or(0));
         // One byte more than allowed tells a body at the limit from one beyond it.
         let most = declared.unwrap_or(limit + 1);
-        self.request
-            .as_reader()
-            .take(most as u64)
-            .read_to_end(&mut body)
-            .map_err(|error| Failure::bad_request(format!("the body cannot be read: {error}")))?;
+        if let Err(error) = self.request.as_reader().take(most as u64).read_to_end(&mut body) {
+            if self.framing == Framing::Chunked {
+                // Where chunks make no sense there is no end to read on to.
+                self.framing = Framing::Finished;
+            }
+            return Err(Failure::bad_request(format!("the body cannot be read: {error}")));
+        }
         if declared.is_some_and(|length| body.len() < length) {
             return Err(Failure::bad_request("the body breaks off before its Content-Length"));
         }

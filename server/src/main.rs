@@ -53,7 +53,8 @@ fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
         Command::Help => print!("{}", cli::HELP),
         Command::Version => println!("fleetbeat-server {}", env!("CARGO_PKG_VERSION")),
         command => {
-            run_configured(command, Config::load(cli.config.as_deref(), |name| std::env::var_os(name))?)?
+            let config = Config::load(cli.config.as_deref(), |name| std::env::var_os(name))?;
+            run_configured(command, config)?;
         }
     }
     Ok(())

@@ -75,7 +75,8 @@ impl Snapshots {
     pub(crate) fn start(store: Arc<dyn Store>) -> io::Result<Snapshots> {
         let shared = Arc::new(Shared { state: Mutex::default(), changed: Condvar::new() });
         let theirs = shared.clone();
-        let thread = thread::Builder::new().name("snapshot".to_owned()).spawn(move || theirs.make_all(&*store))?;
+        let thread =
+            thread::Builder::new().name("snapshot".to_owned()).spawn(move || theirs.make_all(&*store))?;
         Ok(Snapshots { shared, thread: Mutex::new(Some(thread)) })
     }
 
@@ -162,7 +163,13 @@ fn make(store: &dyn Store, newest: Option<Arc<Snapshot>>) -> Result<Arc<Snapshot
     }
     let servers = store.servers()?;
     let fresh_for = MIN_AGE.max(started.elapsed() * AGE_PER_COST);
-    Ok(Arc::new(Snapshot { revision, servers, checked: Mutex::new(started), fresh_for, views: Mutex::default() }))
+    Ok(Arc::new(Snapshot {
+        revision,
+        servers,
+        checked: Mutex::new(started),
+        fresh_for,
+        views: Mutex::default(),
+    }))
 }
 
 impl Snapshot {

@@ -1,3 +1,11 @@
 //! End-to-end tests: the real binaries in temporary folders, spoken to over real sockets.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod agent;
+mod auth;
+mod durability;
+mod front;
+mod heartbeat;
+mod servers;
+mod start;

@@ -44,7 +44,8 @@ impl Server {
     /// If it does not come up.
     pub fn start_with(settings: &str, environment: &[(&str, &str)]) -> Server {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let (before_tables, tables) = settings.split_at(settings.find('[').unwrap_or(settings.len()));
+        let first_table = if settings.starts_with('[') { Some(0) } else { settings.find("\n[") };
+        let (before_tables, tables) = settings.split_at(first_table.unwrap_or(settings.len()));
         let data = folder.path().join("data");
         let text = format!("listen = \"127.0.0.1:0\"\n{before_tables}\n[storage]\npath = {data:?}\n{tables}");
         fs::write(folder.path().join("server.toml"), text).expect("a writable folder");

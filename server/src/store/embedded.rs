@@ -290,6 +290,13 @@ impl Store for Embedded {
         })
     }
 
+    fn close(&self) {
+        // The write-ahead log into the database: then the one file is everything.
+        if let Err(error) = self.writer().query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) {
+            log::warn!("the write-ahead log stays beside the database: {error}");
+        }
+    }
+
     fn ping(&self) -> Result<(), StoreError> {
         self.read(|connection| connection.query_row("SELECT 1 FROM users LIMIT 1", [], |_| Ok(())).optional())
             .map(|_| ())

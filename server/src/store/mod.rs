@@ -126,6 +126,9 @@ pub(crate) trait Store: Send + Sync {
     /// Removes a user, but never the last superadmin.
     fn remove_user(&self, username: &str) -> Result<(), StoreError>;
 
+    /// Called last: leaves the store as somebody would want to copy it.
+    fn close(&self);
+
     /// Whether the store can be read right now.
     fn ping(&self) -> Result<(), StoreError>;
 }

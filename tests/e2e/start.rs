@@ -1,0 +1,267 @@
+//! How the server starts, refuses to start, and is administered from the command line.
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Output;
+
+use fleetbeat_tests::client;
+use fleetbeat_tests::program::program;
+use fleetbeat_tests::server::{Server, run, terminate, wait_for};
+
+/// Runs the server on `config` until it ends by itself.
+fn refuse(config: &Path, environment: &[(&str, &str)]) -> Output {
+    let mut command = program("fleetbeat-server");
+    let mut child = command
+        .args(["-c".as_ref(), config.as_os_str(), "run".as_ref()])
+        .envs(environment.iter().copied())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    wait_for("the server to refuse", || child.try_wait().unwrap());
+    child.wait_with_output().unwrap()
+}
+
+fn error(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// A configuration on a data folder of its own; port 0.
+fn configure(folder: &Path, settings: &str) -> std::path::PathBuf {
+    let file = folder.join("server.toml");
+    let data = folder.join("data");
+    fs::write(&file, format!("listen = \"127.0.0.1:0\"\n{settings}\n[storage]\npath = {data:?}\n")).unwrap();
+    file
+}
+
+#[test]
+fn every_configuration_error_is_told_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("server.toml");
+    let text = "listen = \"0.0.0.0:8080\"\ntrusted_proxies = [\"10.0.0.0/8\", \"10.0.0.0/99\"]\nworkers = -1\ncolour = 1\n\
+                [storage]\nbackend = \"oracle\"\npath = \"data\"\n[auth]\ntoken_days = 0\n\
+                [sweep]\ninterval = \"often\"\ndown_after = \"2h\"\ndelete_after = \"1h\"\n";
+    fs::write(&config, text).unwrap();
+    let environment =
+        [("SECRET_KEY", "short"), ("AGENT_API_KEY", "a,b,c"), ("FLEETBEAT_ADMIN_PASSWORD", "short")];
+    for command in ["run", "check-config"] {
+        let output = if command == "run" {
+            refuse(&config, &environment)
+        } else {
+            let mut check = program("fleetbeat-server");
+            check
+                .args(["-c".as_ref(), config.as_os_str(), command.as_ref()])
+                .envs(environment)
+                .output()
+                .unwrap()
+        };
+        assert_eq!(output.status.code(), Some(78), "{command}");
+        let told = error(&output);
+        let name = config.display();
+        for expected in [
+            format!("{name}:1: listen: "),
+            format!("{name}:2: trusted_proxies[1]: "),
+            format!("{name}:3: workers: "),
+            format!("{name}:4: colour: "),
+            format!("{name}:6: storage.backend: "),
+            format!("{name}:7: storage.path: "),
+            format!("{name}:9: auth.token_days: "),
+            format!("{name}:11: sweep.interval: "),
+            format!("{name}:13: sweep.delete_after: "),
+            "environment: SECRET_KEY: ".to_owned(),
+            "environment: AGENT_API_KEY: ".to_owned(),
+            "environment: FLEETBEAT_ADMIN_PASSWORD: ".to_owned(),
+        ] {
+            assert!(told.contains(&expected), "{expected} is missing in:\n{told}");
+        }
+        assert_eq!(told.lines().count(), 12, "{told}");
+        assert!(!told.contains("short"), "a secret is shown: {told}");
+    }
+    assert!(!folder.path().join("data").exists());
+}
+
+#[test]
+fn the_packaged_configuration_is_fine_and_says_what_is_the_default() {
+    let packaged = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/server.toml");
+    assert!(run(&packaged, &["check-config"], "").status.success());
+    let folder = tempfile::tempdir().unwrap();
+    let text = fs::read_to_string(&packaged).unwrap();
+    // "# key = value" is an offer, "# Words" is an explanation.
+    let offers = |line: &str| line.strip_prefix("# ").filter(|rest| rest.contains(" = ")).map(str::to_owned);
+    let uncommented: String =
+        text.lines().map(|line| offers(line).unwrap_or_else(|| line.to_owned()) + "\n").collect();
+    assert_ne!(uncommented, text);
+    let file = folder.path().join("server.toml");
+    fs::write(&file, uncommented).unwrap();
+    let output = run(&file, &["check-config"], "");
+    assert!(output.status.success(), "{}", error(&output));
+}
+
+#[test]
+fn a_missing_or_unreadable_configuration_is_named() {
+    let output = refuse(Path::new("/nonexistent/server.toml"), &[]);
+    assert_eq!(output.status.code(), Some(78));
+    assert!(error(&output).contains("/nonexistent/server.toml"), "{}", error(&output));
+    let usage = program("fleetbeat-server").arg("--frobnicate").output().unwrap();
+    assert_eq!(usage.status.code(), Some(64));
+    assert!(error(&usage).contains("--frobnicate"));
+}
+
+#[test]
+fn a_port_in_use_an_unusable_folder_and_a_second_server_get_one_sentence() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let config = configure(folder.path(), "");
+    let address = taken.local_addr().unwrap().to_string();
+    let in_use = refuse(&config, &[("FLEETBEAT_LISTEN", &address)]);
+    let running = Server::start();
+    let second = refuse(&running.config(), &[]);
+    let file = folder.path().join("file");
+    fs::write(&file, "in the way").unwrap();
+    let unusable = folder.path().join("unusable.toml");
+    fs::write(&unusable, format!("[storage]\npath = \"{}/data\"\n", file.display())).unwrap();
+    for (output, named) in [
+        (in_use, address.as_str()),
+        (second, "in use by another fleetbeat-server"),
+        (refuse(&unusable, &[]), file.to_str().unwrap()),
+    ] {
+        let told = error(&output);
+        assert!(output.status.code().is_some_and(|code| code != 0 && code != 78), "{told}");
+        assert!(told.contains(named) && told.lines().count() == 1, "{told}");
+    }
+    assert_eq!(running.request("GET", "/healthz", &[], b"").status, 200, "the first server goes on");
+}
+
+#[test]
+fn a_damaged_database_is_refused_and_left_alone() {
+    let mut server = Server::start();
+    server.post_heartbeat("/heartbeat", include_bytes!("../../protocol/golden/heartbeat-minimal.json"));
+    server.stop();
+    let file = server.data().join("fleetbeat.db");
+    let mut bytes = fs::read(&file).unwrap();
+    bytes[..100].fill(0x55);
+    fs::write(&file, &bytes).unwrap();
+    let output = refuse(&server.config(), &[]);
+    let told = error(&output);
+    assert!(!output.status.success());
+    assert!(told.contains("fleetbeat.db is damaged") && told.contains(".recover"), "{told}");
+    assert_eq!(fs::read(&file).unwrap(), bytes);
+}
+
+#[test]
+fn the_first_start_makes_keys_and_an_admin_and_says_the_password_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = configure(folder.path(), "");
+    let start = || {
+        let out = fs::File::create(folder.path().join("out")).unwrap();
+        let mut command = program("fleetbeat-server");
+        command.args(["-c".as_ref(), config.as_os_str()]).stdout(out.try_clone().unwrap()).stderr(out);
+        let child = command.spawn().unwrap();
+        let text = wait_for("the server to listen", || {
+            let text = fs::read_to_string(folder.path().join("out")).unwrap();
+            text.contains("listening on").then_some(text)
+        });
+        (child, text)
+    };
+    let (child, text) = start();
+    let password =
+        text.lines().find_map(|line| line.strip_prefix("created user admin with password ")).unwrap();
+    let address = text.split("http://").nth(1).unwrap().trim().parse().unwrap();
+    let body = format!("username=admin&password={password}");
+    assert_eq!(client::request(address, "POST", "/token", &[], body.as_bytes()).unwrap().status, 200);
+    let key = fs::read_to_string(folder.path().join("data/agent_api_key")).unwrap();
+    let heartbeat = include_bytes!("../../protocol/golden/heartbeat-minimal.json");
+    let answer = client::request(address, "POST", "/heartbeat", &[("X-API-Key", key.trim())], heartbeat);
+    assert_eq!(answer.unwrap().status, 200);
+    let mode = |path: &str| fs::metadata(folder.path().join(path)).unwrap().permissions().mode() & 0o777;
+    assert_eq!(["data", "data/agent_api_key", "data/secret_key"].map(mode), [0o700, 0o600, 0o600]);
+    assert!(terminate(child).success());
+
+    let (child, text) = start();
+    assert!(!text.contains("password"), "{text}");
+    assert_eq!(fs::read_to_string(folder.path().join("data/agent_api_key")).unwrap(), key);
+    assert!(terminate(child).success());
+}
+
+#[test]
+fn user_commands_work_while_the_server_runs() {
+    let server = Server::start();
+    server.add_user("bob", "readonly", "password of bob");
+    assert_eq!(server.api(&server.token("bob", "password of bob"), "GET", "/servers", None).status, 200);
+    let listed = server.command(&["user", "list"], "");
+    assert_eq!(String::from_utf8(listed.stdout).unwrap(), "admin\tsuperadmin\nbob\treadonly\n");
+    for (arguments, input, named) in [
+        (
+            &["user", "add", "bob", "--role", "admin", "--password-stdin"][..],
+            "another password",
+            "exists already",
+        ),
+        (&["user", "add", "eve", "--role", "admin", "--password-stdin"], "short", "8 to 71 bytes"),
+        (
+            &["user", "add", "", "--role", "admin", "--password-stdin"],
+            "a good password",
+            "1 to 64 characters",
+        ),
+        (&["user", "passwd", "eve", "--password-stdin"], "a good password", "no user \"eve\""),
+        (&["user", "remove", "eve"], "", "no user \"eve\""),
+        (&["user", "remove", "admin"], "", "last superadmin"),
+    ] {
+        let output = server.command(arguments, input);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        assert!(error(&output).contains(named), "{arguments:?}: {}", error(&output));
+    }
+    assert!(server.command(&["user", "remove", "bob"], "").status.success());
+}
+
+#[test]
+fn a_backup_of_a_running_server_can_be_started_from() {
+    let mut server = Server::start();
+    server.post_heartbeat("/heartbeat", include_bytes!("../../protocol/golden/heartbeat-minimal.json"));
+    let copy = server.data().join("copy.db");
+    let output = server.command(&["backup", copy.to_str().unwrap()], "");
+    assert!(output.status.success(), "{}", error(&output));
+    server.post_heartbeat("/heartbeat", include_bytes!("../../protocol/golden/heartbeat-full.json"));
+    server.stop();
+    for name in ["fleetbeat.db", "fleetbeat.db-wal", "fleetbeat.db-shm"] {
+        let _ = fs::remove_file(server.data().join(name));
+    }
+    fs::rename(&copy, server.data().join("fleetbeat.db")).unwrap();
+    server.restart();
+    assert_eq!(server.servers(&server.admin_token()).len(), 1, "as it was at the backup");
+}
+
+#[test]
+fn a_unix_socket_lets_owner_and_group_in_and_is_taken_over_from_the_dead() {
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+    let folder = tempfile::tempdir().unwrap();
+    let config = configure(folder.path(), "");
+    let socket = folder.path().join("http.sock");
+    let listen = format!("unix:{}", socket.display());
+    let start = || {
+        let mut command = program("fleetbeat-server");
+        command.args(["-c".as_ref(), config.as_os_str()]).env("FLEETBEAT_LISTEN", &listen);
+        command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+        let child = command.spawn().unwrap();
+        wait_for("the socket", || UnixStream::connect(&socket).ok());
+        child
+    };
+    let mut child = start();
+    assert_eq!(fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o660);
+    let mut stream = UnixStream::connect(&socket).unwrap();
+    // A Unix socket's peer is trusted: it may say who is behind it.
+    let body = String::from(include_str!("../../protocol/golden/heartbeat-minimal.json"))
+        .replace("\"ip\": \"1.2.3.4\", ", "");
+    let key = fs::read_to_string(folder.path().join("data/agent_api_key")).unwrap();
+    let headers = [("X-API-Key", key.trim()), ("X-Forwarded-For", "8.8.4.4")];
+    stream.write_all(&client::encode("POST", "/heartbeat", &headers, body.as_bytes())).unwrap();
+    assert_eq!(client::read_answer(&mut stream).unwrap().status, 200);
+    let second = refuse(&config, &[("FLEETBEAT_LISTEN", &listen)]);
+    assert!(!second.status.success());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(terminate(start()).success(), "the dead server's socket is no obstacle");
+    assert!(!socket.exists());
+}
