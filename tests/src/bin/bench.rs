@@ -1,10 +1,12 @@
 //! `make bench`: measures the real binaries and prints the tables of the README.
 //!
+//! `--agent PATH` measures that agent instead of the one from the same build: the static one that is shipped.
 //! `--quick` is the small version in `make test`: the same paths in a few seconds, where the figures mean
 //! nothing but every request must succeed.
 
 use std::fs;
-use std::process::{ExitCode, Stdio};
+use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,7 +14,7 @@ use std::time::{Duration, Instant};
 use fleetbeat_protocol::Timestamp;
 use fleetbeat_tests::fleet::Fleet;
 use fleetbeat_tests::load::{self, Report};
-use fleetbeat_tests::program::program;
+use fleetbeat_tests::program::program_path;
 use fleetbeat_tests::server::{AGENT_KEY, Server, terminate, wait_for};
 use fleetbeat_tests::{client, process};
 use serde_json::Value;
@@ -34,11 +36,19 @@ const FULL: Scale = Scale { seconds: 10, fleets: &[1, 1_000, 10_000], agent_hear
 const QUICK: Scale = Scale { seconds: 1, fleets: &[1, 500], agent_heartbeats: 3 };
 
 fn main() -> ExitCode {
-    let scale = if std::env::args().any(|argument| argument == "--quick") { QUICK } else { FULL };
+    let (mut scale, mut agent) = (FULL, program_path("fleetbeat-agent"));
+    let mut arguments = std::env::args_os().skip(1);
+    while let Some(argument) = arguments.next() {
+        match argument.to_str() {
+            Some("--quick") => scale = QUICK,
+            Some("--agent") => agent = arguments.next().expect("a path after --agent").into(),
+            _ => panic!("{argument:?} is not known"),
+        }
+    }
     println!("{}\n", machine());
     let mut failed = heartbeats(&scale);
     failed += fleets(&scale);
-    agent(&scale);
+    measure_agent(&scale, &agent);
     if failed > 0 {
         eprintln!("bench: {failed} requests failed");
         return ExitCode::FAILURE;
@@ -186,7 +196,7 @@ fn measure(server: &Server, run: impl FnOnce() -> Report) -> (Report, Duration) 
 }
 
 /// Prints the agent's table: its loop at a hundred times its usual pace, so that hours fit into seconds.
-fn agent(scale: &Scale) {
+fn measure_agent(scale: &Scale, program: &Path) {
     let server = Server::start();
     let folder = tempfile::tempdir().expect("a temporary folder");
     let config = folder.path().join("agent.toml");
@@ -197,7 +207,7 @@ fn agent(scale: &Scale) {
         server.address()
     );
     fs::write(&config, text).expect("a writable folder");
-    let mut command = program("fleetbeat-agent");
+    let mut command = Command::new(program);
     command.arg("-c").arg(&config).arg("run").env("AGENT_API_KEY", AGENT_KEY);
     let child = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().expect("fleetbeat-agent starts");
     let pid = child.id();

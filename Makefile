@@ -1,0 +1,54 @@
+# Thin: what takes more than a line is a script. `make` alone lists the targets.
+.DEFAULT_GOAL := help
+.PHONY: help demo test check build release dashboard setup bench static-agent deny clean
+
+HOSTS ?= 0
+node_modules := dashboard/node_modules/.package-lock.json
+dist := dashboard/dist/index.html
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
+
+demo: release ## run server, agent and dashboard on this machine; HOSTS=200 adds a simulated fleet
+	@HOSTS=$(HOSTS) scripts/demo.sh target/release
+
+test: setup ## install what the tests need and run every test
+	scripts/test.sh
+
+check: dashboard ## the inner loop: format, lints, unit tests
+	cargo fmt --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	cargo test --quiet --workspace --exclude fleetbeat-tests
+	cd dashboard && npm run --silent check
+
+build: dashboard ## build everything for the tests
+	cargo build --workspace
+
+release: dashboard ## build everything as it is meant to run
+	cargo build --release --workspace
+
+dashboard: $(dist) ## build the dashboard, which the server embeds
+
+bench: release static-agent ## measure, and print the tables of the README
+	target/release/bench --agent target/static/fleetbeat-agent
+
+static-agent: ## build the agent as it is shipped: small and static
+	scripts/static.sh fleetbeat-agent
+
+setup: ## install what the tests need beyond Rust, Node and make
+	scripts/setup.sh
+
+deny: ## check licences, bans and sources of the dependencies
+	scripts/deny.sh
+
+clean: ## remove everything that was built
+	cargo clean
+	rm -rf dashboard/dist dashboard/node_modules
+
+$(node_modules): dashboard/package.json dashboard/package-lock.json
+	cd dashboard && npm ci --no-fund --no-audit
+	@touch $@
+
+$(dist): $(node_modules) $(shell find dashboard/src dashboard/index.html dashboard/*.ts dashboard/public -type f 2>/dev/null)
+	cd dashboard && npm run --silent build
+	@touch $@

@@ -1,0 +1,104 @@
+#!/usr/bin/env bash
+# Runs the whole loop on this machine: a server on the embedded store in a temporary folder, the real agent,
+# and with HOSTS=N a simulated fleet. Ctrl-C ends all of it.
+#   scripts/demo.sh FOLDER_OF_THE_BINARIES        PORT=N for another port than 8080
+set -euo pipefail
+
+bin=$(cd "$1" && pwd)
+hosts=${HOSTS:-0}
+[[ $hosts =~ ^[0-9]+$ ]] || { echo "demo: HOSTS must be a number, not $hosts" >&2; exit 64; }
+folder=$(mktemp -d -t fleetbeat-demo.XXXXXX)
+pids=()
+
+stop() {
+  trap '' INT TERM
+  for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
+  for pid in "${pids[@]}"; do wait "$pid" 2>/dev/null || true; done
+  rm -rf "$folder"
+}
+trap stop EXIT
+trap 'exit 0' INT TERM
+
+random() { od -An -N"$1" -tx1 /dev/urandom | tr -d ' \n'; }
+AGENT_API_KEY=$(random 16)
+FLEETBEAT_ADMIN_PASSWORD=$(random 6)
+export AGENT_API_KEY FLEETBEAT_ADMIN_PASSWORD
+
+# A fleet that beats every ten seconds is livelier to watch than one that beats every two minutes.
+cat >"$folder/server.toml" <<TOML
+[storage]
+path = "$folder/data"
+[sweep]
+interval = "5s"
+down_after = "30s"
+TOML
+
+# Starts the server on port $1; prints its address once it listens.
+start_server() {
+  FLEETBEAT_LISTEN=127.0.0.1:$1 "$bin/fleetbeat-server" -c "$folder/server.toml" run >"$folder/server.log" 2>&1 &
+  server=$!
+  for _ in $(seq 300); do
+    url=$(sed -n 's/.*listening on //p' "$folder/server.log")
+    [[ -z $url ]] || { pids+=("$server"); return 0; }
+    kill -0 "$server" 2>/dev/null || return 1
+    sleep 0.1
+  done
+  kill "$server"
+  return 1
+}
+if ! start_server "${PORT:-8080}"; then
+  # Somebody else has the usual port: any other will do, unless this one was asked for.
+  if [[ -n ${PORT:-} ]] || ! start_server 0; then
+    cat "$folder/server.log" >&2
+    exit 1
+  fi
+fi
+
+cat >"$folder/agent.toml" <<TOML
+[server]
+url = "$url"
+[host]
+city = "This machine"
+[schedule]
+sample_every = "2s"
+samples_per_heartbeat = 2
+[collectors.cpu]
+[collectors.ram]
+[collectors.net]
+speed_mbps = 1000
+[collectors.services]
+units = [ {name = "ssh", unit = "ssh"}, {name = "cron", unit = "cron"}, {name = "wg", unit = "wg-quick@wg0"} ]
+TOML
+"$bin/fleetbeat-agent" -c "$folder/agent.toml" run >"$folder/agent.log" 2>&1 &
+pids+=($!)
+
+if ((hosts > 0)); then
+  "$bin/fleetsim" --url "$url" --hosts "$hosts" --interval 10 --duration 0 >"$folder/fleetsim.log" 2>&1 &
+  pids+=($!)
+fi
+
+cat <<TEXT
+
+Fleetbeat runs.
+
+  Open       $url
+  User       admin
+  Password   $FLEETBEAT_ADMIN_PASSWORD
+
+What to look at:
+  - this machine, $(hostname), measured by the real agent every few seconds: give it something to do
+  - the switches set flags; reload, and they are still set
+TEXT
+((hosts == 0)) || cat <<TEXT
+  - $hosts simulated hosts; some fall silent and are marked down after half a minute, some services fail
+TEXT
+cat <<TEXT
+
+Logs are in $folder. Ctrl-C ends everything and removes it.
+TEXT
+
+# Ends early only if one of them dies.
+wait -n "${pids[@]}" || true
+echo "demo: something ended by itself; the last of its log:" >&2
+tail -n 5 "$folder"/*.log >&2
+exit 1

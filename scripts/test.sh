@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Every test: Rust unit and end-to-end tests over the real binaries, a small benchmark, the dashboard's unit
+# tests, and the dashboard in a real browser against the real server. `make test` has installed what they need.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+source scripts/stage.sh
+
+stage "build" make --no-print-directory build
+stage "Rust tests" cargo test --workspace
+stage "benchmark, small" target/debug/bench --quick
+stage "dashboard unit tests" npm --prefix dashboard test
+stage "dashboard in a browser" npm --prefix dashboard run e2e
