@@ -6,7 +6,8 @@ use std::thread;
 use std::time::Duration;
 
 use fleetbeat_tests::client;
-use fleetbeat_tests::server::{AGENT_KEY, Server, wait_for};
+use fleetbeat_tests::server::{AGENT_KEY, Server};
+use fleetbeat_tests::wait::wait_for;
 use serde_json::Value;
 
 const KILLS: usize = 20;

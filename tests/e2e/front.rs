@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use fleetbeat_tests::client::{connect, encode, read_answer};
 use fleetbeat_tests::process;
-use fleetbeat_tests::server::{AGENT_KEY, Server, wait_for};
+use fleetbeat_tests::server::{AGENT_KEY, Server};
+use fleetbeat_tests::wait::wait_for;
 
 const HEARTBEAT: &str = include_str!("../../protocol/golden/heartbeat-minimal.json");
 

@@ -194,7 +194,7 @@ fn a_batch_counts_by_its_own_times() {
         assert_eq!(servers[1]["status"], "active");
     }
     assert_eq!(server.heartbeat(&element("10.0.0.1", 9, "2020-01-01T00:00:00Z")).status, 200);
-    let live = fleetbeat_tests::server::wait_for("the snapshot", || {
+    let live = fleetbeat_tests::wait::wait_for("the snapshot", || {
         let first = server.servers(&token)[0].clone();
         (first["load"]["cpu"] == 9.0).then_some(first)
     });

@@ -4,8 +4,11 @@
 
 mod agent;
 mod auth;
+mod disk;
 mod durability;
 mod front;
 mod heartbeat;
+mod policy;
 mod servers;
 mod start;
+mod whole;

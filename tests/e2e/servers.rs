@@ -3,7 +3,8 @@
 use std::io::Read;
 use std::time::{Duration, Instant};
 
-use fleetbeat_tests::server::{Server, wait_for};
+use fleetbeat_tests::server::Server;
+use fleetbeat_tests::wait::wait_for;
 use serde_json::{Value, json};
 
 fn heartbeat(ip: &str) -> Value {

@@ -1,27 +1,31 @@
 //! How the server starts, refuses to start, and is administered from the command line.
 
 use std::fs;
+use std::io::Read;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Output;
 
 use fleetbeat_tests::client;
-use fleetbeat_tests::program::program;
-use fleetbeat_tests::server::{Server, run, terminate, wait_for};
+use fleetbeat_tests::program::{Running, program};
+use fleetbeat_tests::server::{Server, run};
+use fleetbeat_tests::wait::wait_for;
 
 /// Runs the server on `config` until it ends by itself.
 fn refuse(config: &Path, environment: &[(&str, &str)]) -> Output {
     let mut command = program("fleetbeat-server");
-    let mut child = command
+    command
         .args(["-c".as_ref(), config.as_os_str(), "run".as_ref()])
         .envs(environment.iter().copied())
         .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    wait_for("the server to refuse", || child.try_wait().unwrap());
-    child.wait_with_output().unwrap()
+        .stderr(std::process::Stdio::piped());
+    let mut refused = Running::spawn(&mut command);
+    let status = refused.wait();
+    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+    refused.child().stdout.take().unwrap().read_to_end(&mut stdout).unwrap();
+    refused.child().stderr.take().unwrap().read_to_end(&mut stderr).unwrap();
+    Output { status, stdout, stderr }
 }
 
 fn error(output: &Output) -> String {
@@ -158,14 +162,14 @@ fn the_first_start_makes_keys_and_an_admin_and_says_the_password_once() {
         let out = fs::File::create(folder.path().join("out")).unwrap();
         let mut command = program("fleetbeat-server");
         command.args(["-c".as_ref(), config.as_os_str()]).stdout(out.try_clone().unwrap()).stderr(out);
-        let child = command.spawn().unwrap();
+        let child = Running::spawn(&mut command);
         let text = wait_for("the server to listen", || {
             let text = fs::read_to_string(folder.path().join("out")).unwrap();
             text.contains("listening on").then_some(text)
         });
         (child, text)
     };
-    let (child, text) = start();
+    let (mut child, text) = start();
     let password =
         text.lines().find_map(|line| line.strip_prefix("created user admin with password ")).unwrap();
     let address = text.split("http://").nth(1).unwrap().trim().parse().unwrap();
@@ -177,12 +181,12 @@ fn the_first_start_makes_keys_and_an_admin_and_says_the_password_once() {
     assert_eq!(answer.unwrap().status, 200);
     let mode = |path: &str| fs::metadata(folder.path().join(path)).unwrap().permissions().mode() & 0o777;
     assert_eq!(["data", "data/agent_api_key", "data/secret_key"].map(mode), [0o700, 0o600, 0o600]);
-    assert!(terminate(child).success());
+    assert!(child.terminate().success());
 
-    let (child, text) = start();
+    let (mut child, text) = start();
     assert!(!text.contains("password"), "{text}");
     assert_eq!(fs::read_to_string(folder.path().join("data/agent_api_key")).unwrap(), key);
-    assert!(terminate(child).success());
+    assert!(child.terminate().success());
 }
 
 #[test]
@@ -244,7 +248,7 @@ fn a_unix_socket_lets_owner_and_group_in_and_is_taken_over_from_the_dead() {
         let mut command = program("fleetbeat-server");
         command.args(["-c".as_ref(), config.as_os_str()]).env("FLEETBEAT_LISTEN", &listen);
         command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
-        let child = command.spawn().unwrap();
+        let child = Running::spawn(&mut command);
         wait_for("the socket", || UnixStream::connect(&socket).ok());
         child
     };
@@ -260,8 +264,7 @@ fn a_unix_socket_lets_owner_and_group_in_and_is_taken_over_from_the_dead() {
     assert_eq!(client::read_answer(&mut stream).unwrap().status, 200);
     let second = refuse(&config, &[("FLEETBEAT_LISTEN", &listen)]);
     assert!(!second.status.success());
-    child.kill().unwrap();
-    child.wait().unwrap();
-    assert!(terminate(start()).success(), "the dead server's socket is no obstacle");
+    child.kill();
+    assert!(start().terminate().success(), "the dead server's socket is no obstacle");
     assert!(!socket.exists());
 }

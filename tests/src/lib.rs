@@ -6,3 +6,4 @@ pub mod load;
 pub mod process;
 pub mod program;
 pub mod server;
+pub mod wait;

@@ -11,12 +11,27 @@ const TICK: Duration = Duration::from_millis(10);
 /// # Panics
 /// If the process is gone.
 pub fn cpu_time(pid: u32) -> Duration {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process runs");
-    // The name in parentheses may hold spaces; the fields count from behind it.
-    let fields: Vec<&str> =
-        stat[stat.rfind(')').expect("stat has a name") + 1..].split_whitespace().collect();
+    let fields = stat(pid).expect("the process runs");
     let ticks: u32 = fields[11..=12].iter().map(|field| field.parse::<u32>().expect("a number")).sum();
     TICK * ticks
+}
+
+/// The processes of a process group that have not ended; those that nobody has waited for have.
+///
+/// # Panics
+/// If /proc cannot be read.
+pub fn of_group(group: u32) -> Vec<u32> {
+    let processes = fs::read_dir("/proc").expect("/proc is mounted");
+    let pids = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    let is_member = |fields: Vec<String>| fields[0] != "Z" && fields[2] == group.to_string();
+    pids.filter(|pid| stat(*pid).is_some_and(is_member)).collect()
+}
+
+/// The fields of /proc/PID/stat from the third, the state, on.
+fn stat(pid: u32) -> Option<Vec<String>> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may hold spaces; the fields count from behind it.
+    Some(stat[stat.rfind(')')? + 1..].split_whitespace().map(str::to_owned).collect())
 }
 
 /// A line of /proc/PID/status that holds a number, such as `VmRSS` (in KiB) or `Threads`.

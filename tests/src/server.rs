@@ -4,15 +4,14 @@ use std::fs::{self, File};
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ExitStatus, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::process::{Command, ExitStatus, Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::client::{self, Answer};
-use crate::program::program;
+use crate::program::{Running, program, program_path};
+use crate::wait::wait_for;
 
 /// The agents' key.
 pub const AGENT_KEY: &str = "agent-key-of-the-tests";
@@ -21,15 +20,14 @@ pub const SECRET_KEY: &str = "a secret key of the tests, 32 bytes or more";
 /// The password of the superadmin `admin`.
 pub const ADMIN_PASSWORD: &str = "password of the tests";
 
-/// Nothing in the tests waits longer for anything.
-pub const DEADLINE: Duration = Duration::from_secs(30);
-
 /// A server process and its folder; dropping it kills the process and removes the folder.
 pub struct Server {
     folder: TempDir,
-    child: Option<Child>,
+    process: Option<Running>,
     address: SocketAddr,
     environment: Vec<(String, String)>,
+    /// The size of the file system that the data folder is, if it is one of its own.
+    disk: Option<&'static str>,
 }
 
 impl Server {
@@ -43,6 +41,16 @@ impl Server {
     /// # Panics
     /// If it does not come up.
     pub fn start_with(settings: &str, environment: &[(&str, &str)]) -> Server {
+        Server::configured(settings, environment, None)
+    }
+
+    /// Starts one whose data folder is a file system of `size`, half of which a file `filler` takes up. It is
+    /// in a mount namespace of the process's own and ends with it.
+    pub fn start_on_small_disk(size: &'static str) -> Server {
+        Server::configured("", &[], Some(size))
+    }
+
+    fn configured(settings: &str, environment: &[(&str, &str)], disk: Option<&'static str>) -> Server {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let first_table = if settings.starts_with('[') { Some(0) } else { settings.find("\n[") };
         let (before_tables, tables) = settings.split_at(first_table.unwrap_or(settings.len()));
@@ -52,7 +60,7 @@ impl Server {
         let environment =
             environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut server = Server { folder, child: None, address, environment };
+        let mut server = Server { folder, process: None, address, environment, disk };
         server.restart();
         server
     }
@@ -64,7 +72,10 @@ impl Server {
     pub fn restart(&mut self) {
         let log = File::options().create(true).append(true).open(self.log_path()).expect("a writable folder");
         let seen = self.log().len();
-        let mut command = program("fleetbeat-server");
+        let mut command = match self.disk {
+            None => program("fleetbeat-server"),
+            Some(size) => self.on_small_disk(size),
+        };
         command.arg("-c").arg(self.config()).arg("run");
         command.envs([
             ("AGENT_API_KEY", AGENT_KEY),
@@ -76,7 +87,7 @@ impl Server {
         }
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        self.child = Some(command.spawn().expect("fleetbeat-server starts"));
+        self.process = Some(Running::spawn(&mut command));
         let address = wait_for("the server to listen", || {
             let log = self.log();
             let line = log[seen..].lines().find_map(|line| line.split_once("listening on http://"));
@@ -86,6 +97,21 @@ impl Server {
             line.and_then(|(_, address)| address.trim().parse().ok())
         });
         self.address = address;
+    }
+
+    /// fleetbeat-server in a mount namespace of its own; user namespaces make that possible for anybody.
+    fn on_small_disk(&self, size: &str) -> Command {
+        let data = self.data();
+        fs::create_dir_all(&data).expect("a writable folder");
+        let script = format!(
+            "mount -t tmpfs -o size={size} none {0} && head -c 512k /dev/zero >{0}/filler && exec \"$0\" \"$@\"",
+            data.display()
+        );
+        let mut command = Command::new("unshare");
+        command
+            .args(["--map-root-user", "--mount", "sh", "-c", &script])
+            .arg(program_path("fleetbeat-server"));
+        command
     }
 
     /// Where it listens.
@@ -98,7 +124,7 @@ impl Server {
     /// # Panics
     /// If it does not run.
     pub fn pid(&self) -> u32 {
-        self.child.as_ref().expect("the server runs").id()
+        self.process.as_ref().expect("the server runs").pid()
     }
 
     /// Its configuration file.
@@ -122,7 +148,7 @@ impl Server {
 
     /// Whether the process has not ended.
     pub fn is_running(&mut self) -> bool {
-        self.child.as_mut().is_some_and(|child| child.try_wait().is_ok_and(|status| status.is_none()))
+        self.process.as_mut().is_some_and(Running::is_running)
     }
 
     /// Asks it to stop and waits until it has.
@@ -130,7 +156,7 @@ impl Server {
     /// # Panics
     /// If it does not stop in time.
     pub fn stop(&mut self) -> ExitStatus {
-        terminate(self.child.take().expect("the server runs"))
+        self.process.take().expect("the server runs").terminate()
     }
 
     /// Waits until it has ended by itself.
@@ -138,8 +164,7 @@ impl Server {
     /// # Panics
     /// If it does not end in time.
     pub fn wait(&mut self) -> ExitStatus {
-        let mut child = self.child.take().expect("the server runs");
-        wait_for("the server to end", || child.try_wait().expect("a child"))
+        self.process.take().expect("the server runs").wait()
     }
 
     /// Kills it without warning, as a power cut would.
@@ -147,8 +172,7 @@ impl Server {
     /// # Panics
     /// If it does not run.
     pub fn kill(&mut self) {
-        let mut child = self.child.take().expect("the server runs");
-        child.kill().and_then(|()| child.wait()).expect("a child can be killed");
+        self.process.take().expect("the server runs").kill();
     }
 
     /// Sends a request; a failed connection is an error.
@@ -236,6 +260,24 @@ impl Server {
         run(&self.config(), arguments, input)
     }
 
+    /// As [`Server::command`], where the process sees its files.
+    ///
+    /// # Panics
+    /// If it cannot be run.
+    pub fn command_inside(&self, arguments: &[&str]) -> std::process::Output {
+        let mut command = Command::new("nsenter");
+        command.args([
+            "--target",
+            &self.pid().to_string(),
+            "--user",
+            "--mount",
+            "--preserve-credentials",
+            "--",
+        ]);
+        command.arg(program_path("fleetbeat-server")).arg("-c").arg(self.config()).args(arguments);
+        command.output().expect("nsenter comes with util-linux")
+    }
+
     /// Adds a user by the command line.
     ///
     /// # Panics
@@ -243,15 +285,6 @@ impl Server {
     pub fn add_user(&self, username: &str, role: &str, password: &str) {
         let output = self.command(&["user", "add", username, "--role", role, "--password-stdin"], password);
         assert!(output.status.success(), "{output:?}");
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
     }
 }
 
@@ -268,30 +301,4 @@ pub fn run(config: &Path, arguments: &[&str], input: &str) -> std::process::Outp
     // One that has already failed reads nothing.
     let _ = child.stdin.take().expect("a pipe").write_all(input.as_bytes());
     child.wait_with_output().expect("a child")
-}
-
-/// Sends SIGTERM and waits.
-///
-/// # Panics
-/// If the process does not end in time.
-pub fn terminate(mut child: Child) -> ExitStatus {
-    let pid = child.id().to_string();
-    let sent = std::process::Command::new("kill").args(["-TERM", &pid]).status();
-    assert!(sent.is_ok_and(|status| status.success()), "kill -TERM {pid}");
-    wait_for("the process to end", || child.try_wait().expect("a child"))
-}
-
-/// Waits until `condition` gives something.
-///
-/// # Panics
-/// After [`DEADLINE`].
-pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + DEADLINE;
-    loop {
-        if let Some(value) = condition() {
-            return value;
-        }
-        assert!(Instant::now() < deadline, "waited in vain for {what}");
-        thread::sleep(Duration::from_millis(10));
-    }
 }

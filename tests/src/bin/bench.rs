@@ -14,8 +14,9 @@ use std::time::{Duration, Instant};
 use fleetbeat_protocol::Timestamp;
 use fleetbeat_tests::fleet::Fleet;
 use fleetbeat_tests::load::{self, Report};
-use fleetbeat_tests::program::program_path;
-use fleetbeat_tests::server::{AGENT_KEY, Server, terminate, wait_for};
+use fleetbeat_tests::program::{Running, program_path};
+use fleetbeat_tests::server::{AGENT_KEY, Server};
+use fleetbeat_tests::wait::wait_for;
 use fleetbeat_tests::{client, process};
 use serde_json::Value;
 
@@ -209,8 +210,8 @@ fn measure_agent(scale: &Scale, program: &Path) {
     fs::write(&config, text).expect("a writable folder");
     let mut command = Command::new(program);
     command.arg("-c").arg(&config).arg("run").env("AGENT_API_KEY", AGENT_KEY);
-    let child = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().expect("fleetbeat-agent starts");
-    let pid = child.id();
+    let mut running = Running::spawn(command.stdin(Stdio::null()).stderr(Stdio::null()));
+    let pid = running.pid();
     let token = server.admin_token();
     let heard = |after: &str| {
         let servers = server.servers(&token);
@@ -227,7 +228,7 @@ fn measure_agent(scale: &Scale, program: &Path) {
     let cpu = process::cpu_time(pid) - before;
     let rss = process::status(pid, "VmRSS") as f64 / 1024.0;
     let threads = process::status(pid, "Threads");
-    terminate(child);
+    running.terminate();
     println!("| agent (4 samples and an HTTP request each) | CPU per heartbeat | RSS | threads |");
     println!("|---|--:|--:|--:|");
     let each = cpu / u32::try_from(scale.agent_heartbeats).unwrap_or(u32::MAX);

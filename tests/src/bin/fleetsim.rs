@@ -115,7 +115,8 @@ fn resolve(url: &str) -> Result<SocketAddr, String> {
     addresses.next().ok_or_else(wrong)
 }
 
-/// Each host beats once soon after the start and then every interval.
+/// Each host beats once soon after the start, so that the fleet is there at once, and from then on every interval
+/// at a time of its own, as agents do.
 fn play(options: &Options, key: &str) -> Report {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
@@ -152,9 +153,9 @@ fn schedule(options: &Options, key: &str, stop: &AtomicBool, to_senders: &mpsc::
     let mut fleet = Fleet::new(options.seed, options.hosts);
     let gap = Duration::from_secs_f64(1.0 / options.rate);
     let started = Instant::now();
-    // The first heartbeats come as fast as the rate allows, so that the fleet is there at once.
     let mut due: BinaryHeap<Reverse<(Instant, usize)>> =
         (0..options.hosts).map(|host| Reverse((started + gap * host, host as usize))).collect();
+    let mut is_first = vec![true; options.hosts as usize];
     let mut free = started;
     while let Some(Reverse((at, host))) = due.pop() {
         let at = at.max(free);
@@ -174,6 +175,8 @@ fn schedule(options: &Options, key: &str, stop: &AtomicBool, to_senders: &mpsc::
             }
             free = at + gap;
         }
-        due.push(Reverse((at + options.interval, host)));
+        let first = is_first.get_mut(host).is_some_and(std::mem::take);
+        let share = if first { (host + 1) as f64 / f64::from(options.hosts) } else { 1.0 };
+        due.push(Reverse((at + options.interval.mul_f64(share), host)));
     }
 }

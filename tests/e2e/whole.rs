@@ -1,0 +1,142 @@
+//! The whole loop on one machine: the real agent, the real server, and the demo that shows both.
+
+use std::fs::{self, File};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use fleetbeat_tests::program::{Running, program, program_path};
+use fleetbeat_tests::server::{AGENT_KEY, Server};
+use fleetbeat_tests::wait::wait_for;
+use fleetbeat_tests::{client, process};
+use serde_json::Value;
+
+#[test]
+fn this_machine_is_measured_sent_stored_and_shown_through_an_outage() {
+    let mut server = Server::start();
+    let token = server.admin_token();
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("agent.toml");
+    let settings = format!(
+        "[server]\nurl = \"http://{}\"\n[host]\nip = \"10.9.8.7\"\ncity = \"Here\"\n\
+         [schedule]\nsample_every = \"200ms\"\nsamples_per_heartbeat = 2\n\
+         [collectors.cpu]\n[collectors.ram]\n[collectors.net]\n[collectors.services]\n\
+         units = [ {{name = \"none\", unit = \"no-such-unit\"}} ]\n",
+        server.address()
+    );
+    fs::write(&config, settings).unwrap();
+    let log = File::create(folder.path().join("log")).unwrap();
+    let mut command = program("fleetbeat-agent");
+    command
+        .arg("-c")
+        .arg(&config)
+        .arg("run")
+        .env("AGENT_API_KEY", AGENT_KEY)
+        .stdin(Stdio::null())
+        .stderr(log);
+    let mut agent = Running::spawn(&mut command);
+
+    let heard_after = |server: &Server, before: &Value| {
+        wait_for("a heartbeat of the agent", || {
+            let shown = server.servers(&token).into_iter().next()?;
+            (shown["last_heartbeat"] != *before).then_some(shown)
+        })
+    };
+    let first = heard_after(&server, &Value::Null);
+    assert_eq!(
+        (&first["ip"], &first["city"], &first["status"]),
+        (&"10.9.8.7".into(), &"Here".into(), &"active".into())
+    );
+    assert_eq!(
+        first["hostname"].as_str().unwrap(),
+        fs::read_to_string("/proc/sys/kernel/hostname").unwrap().trim()
+    );
+    assert_eq!(first["services"], serde_json::json!([{"name": "none", "active": false}]));
+    let ram = first["load"]["ram"].as_f64().unwrap();
+    assert!(ram > 0.0 && ram < 100.0, "{first}");
+    let second = heard_after(&server, &first["last_heartbeat"]);
+    assert!(second["load"]["cpu"].as_f64().is_some(), "{second}");
+    assert_eq!(second["first_heartbeat"], first["first_heartbeat"]);
+
+    server.kill();
+    wait_for("the agent to notice", || {
+        let log = fs::read_to_string(folder.path().join("log")).unwrap();
+        (log.contains("WARN") || log.contains("ERROR")).then_some(())
+    });
+    server.restart();
+    heard_after(&server, &second["last_heartbeat"]);
+    assert!(agent.terminate().success());
+}
+
+#[test]
+fn the_demo_shows_a_fleet_and_leaves_nothing_running() {
+    let temporary = tempfile::tempdir().unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/demo.sh");
+    let output = temporary.path().join("output");
+    let file = File::create(&output).unwrap();
+    let mut command = Command::new(script);
+    command.arg(program_path("fleetbeat-server").parent().unwrap());
+    command.env("HOSTS", "20").env("PORT", "0").env("TMPDIR", temporary.path());
+    command.stdin(Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file);
+    // A group of its own, as a terminal gives it: Ctrl-C goes to all of it.
+    let mut demo = Running::spawn(command.process_group(0));
+    let text = wait_for("the demo to be up", || {
+        let text = fs::read_to_string(&output).unwrap();
+        assert!(demo.is_running() || text.contains("Ctrl-C"), "{text}");
+        text.contains("Ctrl-C").then_some(text)
+    });
+    let printed = |name: &str| {
+        let line = text.lines().find_map(|line| line.trim_start().strip_prefix(name));
+        line.unwrap_or_else(|| panic!("no {name} in {text}")).trim().to_owned()
+    };
+    let address = printed("Open").strip_prefix("http://").unwrap().parse().unwrap();
+    let body = format!("username={}&password={}", printed("User"), printed("Password"));
+    let answer = client::request(address, "POST", "/token", &[], body.as_bytes()).unwrap();
+    let bearer = format!("Bearer {}", answer.json()["access_token"].as_str().unwrap());
+    let hosts = wait_for("the fleet and this machine", || {
+        let answer =
+            client::request(address, "GET", "/servers?all_servers=true", &[("Authorization", &bearer)], b"");
+        let servers = answer.unwrap().json().as_array().unwrap().clone();
+        (servers.len() == 21).then_some(servers)
+    });
+    assert_eq!(hosts.iter().filter(|server| server["city"] == "This machine").count(), 1);
+    let page = client::request(address, "GET", "/", &[], b"").unwrap();
+    assert!(String::from_utf8_lossy(&page.body).contains("Fleetbeat"));
+
+    assert!(process::of_group(demo.pid()).len() >= 4, "script, server, agent, fleet");
+    let group = format!("-{}", demo.pid());
+    assert!(Command::new("kill").args(["-INT", "--", &group]).status().unwrap().success());
+    assert!(demo.wait().success(), "{}", fs::read_to_string(&output).unwrap());
+    let left = process::of_group(demo.pid());
+    assert!(left.is_empty(), "still running: {left:?}");
+    assert!(client::connect(address).is_err(), "the port is free");
+    let left: Vec<_> =
+        fs::read_dir(temporary.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["output"], "the demo's folder is gone");
+}
+
+#[test]
+fn fleetsim_repeats_itself_and_stays_on_loopback() {
+    let server = Server::start();
+    let run = |arguments: &[&str]| {
+        let mut command = program("fleetsim");
+        command.args(["--url", &format!("http://{}", server.address())]).args(arguments);
+        command.env("AGENT_API_KEY", AGENT_KEY).output().unwrap()
+    };
+    let output = run(&["--hosts", "30", "--duration", "1", "--rate", "200", "--seed", "5"]);
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && told.contains("30 ok, 0 failed"), "{told}");
+    let token = server.admin_token();
+    let shown =
+        |server: &Value| [&server["ip"], &server["hostname"], &server["load"]].map(ToString::to_string);
+    let first: Vec<_> = server.servers(&token).iter().map(shown).collect();
+    assert_eq!(first.len(), 30);
+    run(&["--hosts", "30", "--duration", "1", "--rate", "200", "--seed", "5"]);
+    assert_eq!(server.servers(&token).iter().map(shown).collect::<Vec<_>>(), first);
+
+    let mut remote = program("fleetsim");
+    let output =
+        remote.args(["--url", "http://192.0.2.1:80"]).env("AGENT_API_KEY", AGENT_KEY).output().unwrap();
+    assert_eq!(output.status.code(), Some(64));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("not loopback"));
+}
