@@ -1,0 +1,133 @@
+#!/usr/bin/env bash
+# MongoDB and Redis for the tests, on loopback.
+#   scripts/services.sh up      brings both up, installing what is missing, and waits until they answer
+#   scripts/services.sh down    stops what `up` has started
+#   scripts/services.sh env     prints MONGODB_URL and REDIS_URL, to be evaluated
+# Three ways, the first that works: the servers that MONGODB_URL and REDIS_URL name; Docker; and on Debian as root
+# FerretDB (which speaks MongoDB's protocol) on PostgreSQL with the DocumentDB extension in a tree of its own.
+set -euo pipefail
+
+home=${FLEETBEAT_SERVICES:-$HOME/.cache/fleetbeat/services}
+mongo_port=${FLEETBEAT_MONGO_PORT:-27117} redis_port=${FLEETBEAT_REDIS_PORT:-6390} postgres_port=${FLEETBEAT_POSTGRES_PORT:-15432}
+tree=$home/debian
+suite=forky
+
+answers() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+
+wait_for() {
+  local name=$1 port=$2
+  for _ in $(seq 300); do
+    answers "$port" && return
+    sleep 0.1
+  done
+  echo "services: $name does not answer on port $port; logs are in $home" >&2
+  exit 1
+}
+
+given() { [[ -n ${MONGODB_URL:-} && -n ${REDIS_URL:-} ]]; }
+has_docker() { command -v docker >/dev/null && docker info >/dev/null 2>&1; }
+
+up_docker() {
+  docker inspect fleetbeat-test-mongo >/dev/null 2>&1 ||
+    docker run --detach --rm --name fleetbeat-test-mongo --publish "127.0.0.1:$mongo_port:27017" mongo:8 >/dev/null
+  docker inspect fleetbeat-test-redis >/dev/null 2>&1 ||
+    docker run --detach --rm --name fleetbeat-test-redis --publish "127.0.0.1:$redis_port:6379" redis:7 >/dev/null
+}
+
+install_debian() {
+  if ! command -v redis-server >/dev/null || ! command -v debootstrap >/dev/null; then
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq redis-server debootstrap >/dev/null
+  fi
+  if [[ ! -x $home/bin/ferretdb ]]; then
+    command -v go >/dev/null || { echo "services: install Go, or Docker, or set MONGODB_URL and REDIS_URL" >&2; exit 1; }
+    GOBIN=$home/bin go install github.com/FerretDB/FerretDB/v2/cmd/ferretdb@v2.7.0
+  fi
+  [[ ! -e $tree/.ready ]] || return 0
+  # What an interrupted installation has left would only confuse the next one.
+  unmount
+  rm -rf "$tree"
+  local mirror
+  mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Label: Debian' | head -1)
+  debootstrap --variant=minbase "$suite" "$tree" "$mirror" /usr/share/debootstrap/scripts/sid >"$home/debootstrap.log" 2>&1
+  mount_tree
+  # A mirror may lag behind a testing suite's expiry date; the signature is checked all the same.
+  chroot "$tree" sh -c 'export DEBIAN_FRONTEND=noninteractive
+    apt-get -o Acquire::Check-Valid-Until=false update -qq
+    apt-get install -y -qq --no-install-recommends postgresql-18-documentdb' >"$home/apt.log" 2>&1
+  cat >"$tree/etc/postgresql/18/main/conf.d/documentdb.conf" <<CONF
+listen_addresses = '127.0.0.1'
+port = $postgres_port
+shared_preload_libraries = 'pg_cron,pg_documentdb_core,pg_documentdb'
+cron.database_name = 'postgres'
+fsync = off
+CONF
+  sed -i '1i host all all 127.0.0.1/32 trust\nlocal all all trust' "$tree/etc/postgresql/18/main/pg_hba.conf"
+  touch "$tree/.ready"
+}
+
+mount_tree() {
+  mountpoint -q "$tree/proc" || mount -t proc proc "$tree/proc"
+  mountpoint -q "$tree/dev" || mount --bind /dev "$tree/dev"
+}
+
+unmount() {
+  for point in dev proc; do
+    if mountpoint -q "$tree/$point"; then umount "$tree/$point"; fi
+  done
+}
+
+up_debian() {
+  install_debian
+  if ! answers "$postgres_port"; then
+    mount_tree
+    chroot "$tree" pg_ctlcluster 18 main start
+    wait_for PostgreSQL "$postgres_port"
+    chroot "$tree" su postgres -c "psql -qp $postgres_port -c 'CREATE EXTENSION IF NOT EXISTS documentdb CASCADE' postgres"
+  fi
+  answers "$redis_port" || redis-server --port "$redis_port" --bind 127.0.0.1 --save '' --appendonly no \
+    --daemonize yes --pidfile "$home/redis.pid" --logfile "$home/redis.log" >/dev/null
+  if ! answers "$mongo_port"; then
+    setsid "$home/bin/ferretdb" --postgresql-url="postgres://postgres@127.0.0.1:$postgres_port/postgres" \
+      --listen-addr="127.0.0.1:$mongo_port" --state-dir="$home" --no-auth --telemetry=disable --debug-addr=- \
+      >"$home/ferretdb.log" 2>&1 </dev/null &
+    echo $! >"$home/ferretdb.pid"
+  fi
+}
+
+case ${1:-} in
+up)
+  given && exit
+  mkdir -p "$home"
+  if has_docker; then
+    up_docker
+  elif command -v apt-get >/dev/null && ((EUID == 0)); then
+    up_debian
+  else
+    echo "services: start Docker, or set MONGODB_URL and REDIS_URL" >&2
+    exit 1
+  fi
+  wait_for Redis "$redis_port"
+  wait_for MongoDB "$mongo_port"
+  ;;
+down)
+  given && exit
+  if has_docker; then
+    docker stop fleetbeat-test-mongo fleetbeat-test-redis >/dev/null 2>&1 || true
+    exit
+  fi
+  for name in ferretdb redis; do
+    [[ ! -f $home/$name.pid ]] || kill "$(cat "$home/$name.pid")" 2>/dev/null || true
+    rm -f "$home/$name.pid"
+  done
+  [[ ! -e $tree/.ready ]] || chroot "$tree" pg_ctlcluster 18 main stop 2>/dev/null || true
+  unmount
+  ;;
+env)
+  echo "export MONGODB_URL=${MONGODB_URL:-mongodb://127.0.0.1:$mongo_port} REDIS_URL=${REDIS_URL:-redis://127.0.0.1:$redis_port}"
+  ;;
+*)
+  echo "usage: $0 up|down|env" >&2
+  exit 64
+  ;;
+esac
