@@ -126,6 +126,42 @@ fn wrong_types_name_their_field() {
 }
 
 #[test]
+fn times_are_rfc_3339_and_nothing_else() {
+    let broken = |time: &str| !broken_fields(|body| body["collected_at"] = json!(time)).is_empty();
+    for good in [
+        "2026-01-31T12:00:00Z",
+        "2026-01-31t12:00:00z",
+        "2026-01-31T12:00:00.5+01:00",
+        "2026-01-31T12:00:00.123456789012-23:59",
+    ] {
+        assert!(!broken(good), "{good}");
+    }
+    for bad in [
+        "2026-01-31",
+        "2026-01-31T12Z",
+        "20260131T120000Z",
+        "2026-01-31 12:00:00Z",
+        "2026-01-31T12:00:00",
+        "2026-01-31T12:00:00.Z",
+        "2026-01-31T12:00:00+0100",
+        "2026-01-31T12:00:00-04:00[America/New_York]",
+        "2026-02-30T12:00:00Z",
+        "2026-01-31T24:00:00Z",
+        "ü026-01-31T12:00:00Z",
+    ] {
+        assert!(broken(bad), "{bad}");
+    }
+}
+
+#[test]
+fn many_members_are_checked_in_no_time() {
+    let members: Vec<String> = (0..80_000).map(|n| format!("\"{n}\":0")).collect();
+    let started = std::time::Instant::now();
+    assert!(check(&format!("{{{}}}", members.join(","))).is_err());
+    assert!(started.elapsed().as_secs() < 2, "{:?}", started.elapsed());
+}
+
+#[test]
 fn a_field_given_twice_is_refused() {
     let twice = |original: &str, doubled: &str| {
         let body = golden("heartbeat-minimal").replace(original, doubled);

@@ -18,7 +18,7 @@ pub(crate) enum AccountError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Password(#[from] password::Unusable),
-    #[error("a username has 1 to {MAX_USERNAME_CHARS} characters and no control characters")]
+    #[error("a username has 1 to {MAX_USERNAME_CHARS} characters: letters, digits and . _ - @ +")]
     Username,
     #[error("the two passwords differ")]
     Differ,
@@ -35,7 +35,8 @@ pub(crate) fn add(
     from: PasswordFrom,
 ) -> Result<(), AccountError> {
     let count = username.chars().count();
-    if !(1..=MAX_USERNAME_CHARS).contains(&count) || username.chars().any(char::is_control) {
+    let is_allowed = |c: char| c.is_alphanumeric() || "._-@+".contains(c);
+    if !(1..=MAX_USERNAME_CHARS).contains(&count) || !username.chars().all(is_allowed) {
         return Err(AccountError::Username);
     }
     // Before a password is asked for in vain.

@@ -1,5 +1,6 @@
 //! The parts of a running server, started and stopped in order.
 
+use std::io::Write;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -74,6 +75,8 @@ pub(crate) fn run(config: Config) -> Result<(), RunError> {
     let agent_keys = AgentKeys::parse(agent_keys.expose())
         .map_err(|message| RunError::Key(format!("{}: {message}", path.join("agent_api_key").display())))?;
     let secret_key = key(&config.secret_key, "secret_key")?;
+    config::check_secret_key(secret_key.expose())
+        .map_err(|message| RunError::Key(format!("{}: {message}", path.join("secret_key").display())))?;
     create_first_user(&*store, &config)?;
 
     let (ended, end) = mpsc::channel();
@@ -88,7 +91,8 @@ pub(crate) fn run(config: Config) -> Result<(), RunError> {
         config,
     });
     let front = listen(&app)?;
-    let sweep = Sweep::start(store, app.config.sweep)?;
+    let ingest = app.ingest.clone();
+    let sweep = Sweep::start(store, app.config.sweep, move || ingest.last_failure())?;
     let dead = ended.clone();
     let watch = Watch::start(front.address().clone(), move |reason| drop(dead.send(End::Dead(reason))))?;
     let signal_handle = signals.handle();
@@ -108,13 +112,14 @@ pub(crate) fn run(config: Config) -> Result<(), RunError> {
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     let (stopped, all_stopped) = mpsc::channel();
     let stopping = std::thread::Builder::new().name("stop".to_owned()).spawn(move || {
-        watch.stop();
         front.stop();
-        app.logins.stop();
         app.ingest.stop();
+        app.logins.stop();
         app.snapshots.stop();
         sweep.stop();
         app.store.close();
+        // Last: it may be waiting for an answer that will not come any more.
+        watch.stop();
         let _ = stopped.send(());
     })?;
     if all_stopped.recv_timeout(MAX_STOP).is_ok() {
@@ -146,8 +151,8 @@ fn show(address: &Listen) -> String {
     }
 }
 
-/// Makes the superadmin `admin` if nobody could log in otherwise. A password that was made up is printed,
-/// once, on standard output; it is in no log and no file.
+/// Makes the superadmin `admin` if nobody could log in otherwise. A password that was made up is printed once, on
+/// standard output, and kept nowhere.
 fn create_first_user(store: &dyn Store, config: &Config) -> Result<(), RunError> {
     if !store.users()?.is_empty() {
         return Ok(());
@@ -159,9 +164,11 @@ fn create_first_user(store: &dyn Store, config: &Config) -> Result<(), RunError>
     let hashed_password = password::hash(&password).map_err(|error| RunError::Key(error.to_string()))?;
     let token_version = password::new_token_version()?;
     let user = User { username: "admin".to_owned(), role: Role::Superadmin, hashed_password, token_version };
-    store.add_user(&user)?;
     if made_up {
-        println!("created user admin with password {password}");
+        // Before the user is there: a password that nobody has seen would lock everybody out.
+        let mut output = std::io::stdout();
+        writeln!(output, "created user admin with password {password}")?;
+        output.flush()?;
     }
-    Ok(())
+    Ok(store.add_user(&user)?)
 }

@@ -87,16 +87,18 @@ impl Config {
             }
             None => Document::parse(DEFAULT_FILE, "", &mut problems),
         };
-        let mut config = document.read(&mut problems, read);
+        let listen_is_overridden = variable("FLEETBEAT_LISTEN").is_some();
+        let mut config = document.read(&mut problems, |root| read(root, listen_is_overridden));
         read_environment(&mut config, &variable, &mut problems);
         problems.into_result().map(|()| config)
     }
 }
 
-fn read(root: &mut Table<'_>) -> Config {
+fn read(root: &mut Table<'_>, listen_is_overridden: bool) -> Config {
     let listen = root.parsed("listen", parse_listen);
     let exposed = root.boolean("exposed").unwrap_or(false);
-    if let Some(Err(message)) = listen.as_ref().map(|listen| check_exposure(listen, exposed)) {
+    let exposure = listen.as_ref().map(|listen| check_exposure(listen, exposed));
+    if let (Some(Err(message)), false) = (exposure, listen_is_overridden) {
         root.problem("listen", message);
     }
     let trusted = root.parsed_list("trusted_proxies", parse_network).unwrap_or_default();
@@ -160,8 +162,8 @@ fn read_environment(
     if let Some(Err(message)) = config.agent_api_key.as_ref().map(|keys| AgentKeys::parse(keys.expose())) {
         problems.add_variable("AGENT_API_KEY", message);
     }
-    if config.secret_key.as_ref().is_some_and(|key| key.expose().len() < MIN_SECRET_KEY_BYTES) {
-        problems.add_variable("SECRET_KEY", format!("must have at least {MIN_SECRET_KEY_BYTES} bytes"));
+    if let Some(Err(message)) = config.secret_key.as_ref().map(|key| check_secret_key(key.expose())) {
+        problems.add_variable("SECRET_KEY", message);
     }
     if config
         .admin_password
@@ -170,6 +172,14 @@ fn read_environment(
     {
         problems.add_variable("FLEETBEAT_ADMIN_PASSWORD", crate::auth::password::Unusable.to_string());
     }
+}
+
+/// A short key could be found by trying.
+pub(crate) fn check_secret_key(key: &str) -> Result<(), String> {
+    if key.len() < MIN_SECRET_KEY_BYTES {
+        return Err(format!("must have at least {MIN_SECRET_KEY_BYTES} bytes"));
+    }
+    Ok(())
 }
 
 fn parse_listen(text: &str) -> Result<Listen, String> {

@@ -79,9 +79,9 @@ impl Failure {
         Failure::new(429, detail).with_header("Retry-After", retry_after_secs.to_string())
     }
 
-    /// 503: the server has too much to do.
-    pub(crate) fn overloaded() -> Failure {
-        Failure::new(503, "too many heartbeats are waiting").with_header("Retry-After", "5")
+    /// 503: the server has too much to do, or is about to stop.
+    pub(crate) fn overloaded(detail: &'static str) -> Failure {
+        Failure::new(503, detail).with_header("Retry-After", "5")
     }
 
     /// 500: the store did not take it; whoever says this has logged why.

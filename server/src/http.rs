@@ -9,24 +9,25 @@
 //!   promises a body and sends none can never hold up a heartbeat.
 //! - A body that is not read to its end is drained before the connection goes on; otherwise its rest would
 //!   be taken for the next request. What is too long to drain is answered and then abandoned, because
-//!   dropping tiny_http's reader allocates as many bytes as the peer has promised.
+//!   dropping tiny_http's reader allocates as many bytes as the peer has promised and not sent.
+//! - A peer that does not read its answer loses its connection after [`UNREAD_TIMEOUT`].
 //! - A handler's panic is a 500 and the worker lives.
 //! - tiny_http's accept thread ends in silence when it runs out of file descriptors; [`crate::watch`] sees
 //!   that from outside.
 
+use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener};
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
 use ipnet::IpNet;
+use rustix::fs::Mode;
 
 use crate::error::Failure;
 use crate::sync::locked;
@@ -36,16 +37,18 @@ const PREBUFFERED_BYTES: usize = 1024;
 /// What is left of a refused body is read and thrown away up to this length before the answer goes out, so
 /// that a peer which is still sending reads the answer instead of a reset connection.
 const DRAINED_FIRST_BYTES: usize = 2 * 1024 * 1024;
-/// A longer one is answered first and drained then; beyond this the connection is abandoned.
-const DRAINED_AT_ALL_BYTES: usize = 1024 * 1024 * 1024;
+/// A longer one is answered first and drained then, if no more than this was promised.
+const DRAINED_AT_ALL_BYTES: usize = 8 * 1024 * 1024;
 /// Bodies up to this length are copied behind their head and sent in one write.
 const SMALL_BODY_BYTES: usize = 16 * 1024;
-/// Threads that may wait for slow peers.
-const SLOW_LANE_THREADS: usize = 16;
+/// Threads that may wait for slow peers; each is started when it is needed.
+const SLOW_LANE_THREADS: usize = 256;
 /// How long a stop waits for the slow lane.
 const SLOW_LANE_STOP: Duration = Duration::from_secs(1);
 /// A dead peer's connection is noticed within about twice this.
 const KEEPALIVE: Duration = Duration::from_secs(30);
+/// A peer that does not take its answer is given up after this.
+const UNREAD_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Where the front listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -185,6 +188,10 @@ impl Call {
     /// # Errors
     /// 413 when it is longer, 400 when it breaks off or its chunks are malformed.
     pub(crate) fn body(&mut self, limit: usize) -> Result<Vec<u8>, Failure> {
+        // Where an upgrade is asked for, tiny_http would give the whole connection as the body.
+        if self.framing == Framing::Finished && self.request.body_length().is_none() {
+            return Ok(Vec::new());
+        }
         let declared = match self.framing {
             Framing::Length(length) => Some(length),
             Framing::Finished => self.request.body_length(),
@@ -328,12 +335,12 @@ impl Drop for Exchange {
 /// Writes the answer and disposes of what is left of the request.
 fn send(mut call: Call, response: &Response) {
     let head_only = call.method == "HEAD";
-    let expects = header_values(&call.request, "Expect").next().is_some();
+    // Whoever asks for a "100 Continue" waits with the body: the answer goes first.
+    let waits = header_values(&call.request, "Expect").next().is_some();
     let drained = match call.framing {
         Framing::Finished => true,
-        // Whoever asks for a "100 Continue" waits with the body: the answer goes first.
-        _ if expects => false,
-        Framing::Length(length) if length > DRAINED_FIRST_BYTES => false,
+        Framing::Length(length) if waits || length > DRAINED_FIRST_BYTES => false,
+        Framing::Chunked if waits => false,
         Framing::Length(_) | Framing::Chunked => discard(call.request.as_reader(), DRAINED_FIRST_BYTES),
     };
     if drained {
@@ -348,21 +355,23 @@ fn send(mut call: Call, response: &Response) {
 /// alone is tiny_http's `upgrade`, which prints a head of its own first. An interim 100 is a head that every
 /// HTTP/1.1 client skips.
 fn answer_and_drain(call: Call, response: &Response, head_only: bool) {
-    let longest = match call.framing {
-        Framing::Length(length) => length,
-        Framing::Finished | Framing::Chunked => 0,
+    let is_short = match call.framing {
+        Framing::Length(length) => length <= DRAINED_AT_ALL_BYTES,
+        Framing::Finished | Framing::Chunked => true,
     };
     let interim = tiny_http::Response::new_empty(tiny_http::StatusCode(100));
     let mut stream = call.request.upgrade("none", interim);
     let _ = write_answer(&mut stream, response, head_only);
-    if longest > DRAINED_AT_ALL_BYTES || !discard(&mut stream, DRAINED_AT_ALL_BYTES) {
-        log::warn!("abandoned a connection whose peer promised {longest} bytes (0: chunked)");
-        // Dropping the reader would allocate what the peer promised; the socket is never read again.
+    if !is_short || !discard(&mut stream, DRAINED_AT_ALL_BYTES) {
+        log::warn!("abandoned a connection whose body is too long");
+        // Dropped, or read up to an early end, the reader of a promised length would allocate what is left of it;
+        // behind it the rest of the body would be taken for a request. It stays, and one of tiny_http's threads
+        // with it.
         std::mem::forget(stream);
     }
 }
 
-/// Reads to the end; false if the end is not within `most` bytes.
+/// Reads and throws away up to `most` bytes; false if there are more.
 fn discard(reader: &mut (impl Read + ?Sized), most: usize) -> bool {
     let mut buffer = [0; 16 * 1024];
     let mut left = most;
@@ -386,7 +395,11 @@ fn write_answer(writer: &mut (impl Write + ?Sized), response: &Response, head_on
         let _ = write!(head, "{name}: {value}\r\n");
     }
     let date = httpdate::fmt_http_date(SystemTime::now());
-    let _ = write!(head, "Content-Length: {}\r\nDate: {date}\r\nConnection: close\r\n\r\n", body.len());
+    // A 304 stands for a body whose length depends on the coding that its client would have got.
+    if response.status != 304 {
+        let _ = write!(head, "Content-Length: {}\r\n", body.len());
+    }
+    let _ = write!(head, "Date: {date}\r\nConnection: close\r\n\r\n");
     let mut bytes = head.into_bytes();
     if head_only || response.status == 304 {
         writer.write_all(&bytes)?;
@@ -446,7 +459,7 @@ impl TrustedProxies {
 pub(crate) struct Front {
     server: Arc<tiny_http::Server>,
     workers: Vec<JoinHandle<()>>,
-    slow_lane: Vec<JoinHandle<()>>,
+    slow_lane: Arc<SlowLane>,
     address: Listen,
 }
 
@@ -476,23 +489,14 @@ impl Front {
         };
         let server = Arc::new(server.map_err(io::Error::other)?);
         let trusted = Arc::new(trusted);
-        let (to_slow_lane, slow_calls) = mpsc::channel::<Call>();
-        let slow_calls = Arc::new(Mutex::new(slow_calls));
-        let slow_lane = (0..SLOW_LANE_THREADS)
-            .map(|n| {
-                let (calls, handler) = (slow_calls.clone(), handler.clone());
-                thread::Builder::new()
-                    .name(format!("slow-{n}"))
-                    .spawn(move || run_slow_lane(&calls, &*handler))
-            })
-            .collect::<io::Result<_>>()?;
+        let slow_lane = Arc::new(SlowLane { handler: handler.clone(), state: Mutex::default() });
         let workers = (0..workers)
             .map(|n| {
                 let (server, trusted, handler) = (server.clone(), trusted.clone(), handler.clone());
-                let to_slow_lane = to_slow_lane.clone();
+                let slow_lane = slow_lane.clone();
                 thread::Builder::new()
                     .name(format!("worker-{n}"))
-                    .spawn(move || run_worker(&server, &trusted, &to_slow_lane, &*handler))
+                    .spawn(move || run_worker(&server, &trusted, &slow_lane, &*handler))
             })
             .collect::<io::Result<_>>()?;
         Ok(Front { server, workers, slow_lane, address })
@@ -512,10 +516,9 @@ impl Front {
         for worker in self.workers {
             let _ = worker.join();
         }
-        // The workers held the only ways into the slow lane: its idle threads end now. One that is stuck on
-        // a peer ends with the process.
+        // One that is stuck on a peer ends with the process.
         let deadline = Instant::now() + SLOW_LANE_STOP;
-        while Instant::now() < deadline && !self.slow_lane.iter().all(JoinHandle::is_finished) {
+        while Instant::now() < deadline && locked(&self.slow_lane.state).threads > 0 {
             thread::sleep(Duration::from_millis(5));
         }
     }
@@ -530,6 +533,7 @@ fn listen_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_tcp_keepalive(
         &socket2::TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 3).with_retries(3),
     )?;
+    socket.set_tcp_user_timeout(Some(UNREAD_TIMEOUT))?;
     socket.bind(&address.into())?;
     socket.listen(1024)?;
     Ok(socket.into())
@@ -545,33 +549,68 @@ fn listen_unix(path: &Path) -> io::Result<UnixListener> {
     if is_socket {
         std::fs::remove_file(path)?;
     }
-    let listener = UnixListener::bind(path)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
-    Ok(listener)
+    // Bound with its final mode: there is no moment in which others could connect.
+    let before = rustix::process::umask(Mode::from_raw_mode(0o117));
+    let listener = UnixListener::bind(path);
+    rustix::process::umask(before);
+    listener
 }
 
 fn run_worker(
     server: &tiny_http::Server,
     trusted: &TrustedProxies,
-    slow_lane: &Sender<Call>,
+    slow_lane: &Arc<SlowLane>,
     handler: &Handler,
 ) {
     // An error means unblock(), or an accept thread that died: the watch sees the latter.
     while let Ok(request) = server.recv() {
         let call = Call::new(request, trusted);
-        if call.is_slow() {
-            let _ = slow_lane.send(call);
-        } else {
-            serve(call, handler);
-        }
+        if call.is_slow() { slow_lane.take(call) } else { serve(call, handler) }
     }
 }
 
-fn run_slow_lane(calls: &Mutex<Receiver<Call>>, handler: &Handler) {
-    loop {
-        let next = locked(calls).recv();
-        let Ok(call) = next else { return };
-        serve(call, handler);
+/// Threads for requests that may have to wait for their peer.
+struct SlowLane {
+    handler: Arc<Handler>,
+    state: Mutex<SlowLaneState>,
+}
+
+#[derive(Default)]
+struct SlowLaneState {
+    threads: usize,
+    /// What waits while all threads are busy. Each is a connection that tiny_http holds a thread for anyway, so
+    /// the limit on open files bounds this, too.
+    waiting: VecDeque<Call>,
+}
+
+impl SlowLane {
+    /// Serves the call in a thread of its own, which then serves what has come to wait meanwhile.
+    fn take(self: &Arc<Self>, call: Call) {
+        let mut state = locked(&self.state);
+        state.waiting.push_back(call);
+        if state.threads == SLOW_LANE_THREADS {
+            return;
+        }
+        state.threads += 1;
+        drop(state);
+        let lane = self.clone();
+        let started = thread::Builder::new().name("slow".to_owned()).spawn(move || lane.run());
+        if let Err(error) = started {
+            log::error!("no thread for a slow request: {error}");
+            locked(&self.state).threads -= 1;
+        }
+    }
+
+    fn run(&self) {
+        loop {
+            let mut state = locked(&self.state);
+            let Some(call) = state.waiting.pop_front() else {
+                state.threads -= 1;
+                return;
+            };
+            drop(state);
+            serve(call, &*self.handler);
+        }
     }
 }
 

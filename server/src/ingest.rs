@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -19,8 +20,10 @@ const MAX_COMMIT: usize = 256;
 /// How long the first heartbeat of a commit waits for others. A commit costs the same for one as for many;
 /// this is a tenth of the latency an agent would notice and makes a lone heartbeat no slower than that.
 const GATHER: Duration = Duration::from_millis(5);
-/// Heartbeats that may wait: some seconds' worth, about 10 MB.
+/// Heartbeats that may wait: some seconds' worth.
 const MAX_WAITING: usize = 8192;
+/// The bytes that these had as JSON.
+const MAX_WAITING_BYTES: usize = 32 * 1024 * 1024;
 
 /// The queue and the thread behind it.
 pub(crate) struct Ingest {
@@ -36,14 +39,18 @@ struct Queue {
 #[derive(Default)]
 struct State {
     jobs: VecDeque<Job>,
-    /// The heartbeats in `jobs`.
+    /// The heartbeats in `jobs`, and their bytes.
     waiting: usize,
+    waiting_bytes: usize,
+    /// When a commit failed last.
+    last_failure: Option<Instant>,
     stopping: bool,
 }
 
 /// One request's heartbeats and the answer they get once they are stored.
 struct Job {
     beats: Vec<Beat>,
+    bytes: usize,
     exchange: Exchange,
     answer: Response,
 }
@@ -54,26 +61,34 @@ impl Ingest {
         let theirs = queue.clone();
         let thread = thread::Builder::new().name("ingest".to_owned()).spawn(move || {
             while let Some(jobs) = theirs.next_commit() {
-                commit(&*store, jobs);
+                theirs.commit(&*store, jobs);
             }
         })?;
         Ok(Ingest { queue, thread: Mutex::new(Some(thread)) })
     }
 
-    /// Stores `beats` and then sends `answer`; refuses if too many are waiting.
-    pub(crate) fn push(&self, beats: Vec<Beat>, exchange: Exchange, answer: Response) {
+    /// Stores `beats`, which came as `bytes` of JSON, and then sends `answer`; refuses if too many are waiting.
+    pub(crate) fn push(&self, beats: Vec<Beat>, bytes: usize, exchange: Exchange, answer: Response) {
         let mut state = self.queue.lock();
-        if state.stopping || state.waiting + beats.len() > MAX_WAITING {
+        let is_full =
+            state.waiting + beats.len() > MAX_WAITING || state.waiting_bytes + bytes > MAX_WAITING_BYTES;
+        if state.stopping || is_full {
             drop(state);
-            return exchange.finish(Err(Failure::overloaded()));
+            return exchange.finish(Err(Failure::overloaded("too many heartbeats are waiting")));
         }
         state.waiting += beats.len();
-        state.jobs.push_back(Job { beats, exchange, answer });
+        state.waiting_bytes += bytes;
+        state.jobs.push_back(Job { beats, bytes, exchange, answer });
         let wake = state.jobs.len() == 1 || state.waiting >= MAX_COMMIT;
         drop(state);
         if wake {
             self.queue.changed.notify_one();
         }
+    }
+
+    /// When heartbeats could not be stored last: the hosts that sent them are not silent.
+    pub(crate) fn last_failure(&self) -> Option<Instant> {
+        self.queue.lock().last_failure
     }
 
     /// Stores and answers what is waiting, then ends the thread.
@@ -114,26 +129,40 @@ impl Queue {
             && let Some(job) = state.jobs.pop_front()
         {
             taken += job.beats.len();
+            state.waiting_bytes -= job.bytes;
             jobs.push(job);
         }
         state.waiting -= taken;
         Some(jobs)
     }
-}
 
-fn commit(store: &dyn Store, mut jobs: Vec<Job>) {
-    let beats: Vec<Beat> = jobs.iter_mut().flat_map(|job| job.beats.drain(..)).collect();
-    match store.record(&beats) {
-        Ok(()) => {
-            for job in jobs {
-                job.exchange.answer(&job.answer);
+    fn commit(&self, store: &dyn Store, mut jobs: Vec<Job>) {
+        let beats: Vec<Beat> = jobs.iter_mut().flat_map(|job| job.beats.drain(..)).collect();
+        // A bug in the store must not end this thread: the jobs answer 500 when they are dropped.
+        let stored = catch_unwind(AssertUnwindSafe(|| store.record(&beats)));
+        match stored {
+            Ok(Ok(())) => {
+                for job in jobs {
+                    job.exchange.answer(&job.answer);
+                }
             }
-        }
-        Err(error) => {
-            log::error!("{} heartbeats could not be stored: {error}", beats.len());
-            for job in jobs {
-                job.exchange.finish(Err(Failure::storage_away()));
+            Ok(Err(error)) => {
+                // Whoever waits behind these would wait as long and fail, too: an agent is told soon.
+                jobs.extend(self.give_up_waiting());
+                log::error!("{} requests could not be stored: {error}", jobs.len());
+                for job in jobs {
+                    job.exchange.finish(Err(Failure::storage_away()));
+                }
             }
+            Err(_) => drop(self.give_up_waiting()),
         }
+    }
+
+    /// Notes a failure and takes what is waiting.
+    fn give_up_waiting(&self) -> VecDeque<Job> {
+        let mut state = self.lock();
+        state.last_failure = Some(Instant::now());
+        (state.waiting, state.waiting_bytes) = (0, 0);
+        std::mem::take(&mut state.jobs)
     }
 }

@@ -1,6 +1,7 @@
 //! The query of `GET /servers`: filters, order, limit.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 use fleetbeat_protocol::{FieldError, Server, Status};
 
@@ -113,8 +114,9 @@ impl Query {
     }
 
     /// The servers asked for; `servers` are sorted by address.
-    pub(crate) fn select<'a>(&self, servers: &'a [Server]) -> Vec<&'a Server> {
-        let mut selected: Vec<&Server> = servers.iter().filter(|server| self.wants(server)).collect();
+    pub(crate) fn select<'a>(&self, servers: &'a [Arc<Server>]) -> Vec<&'a Server> {
+        let mut selected: Vec<&Server> =
+            servers.iter().map(Arc::as_ref).filter(|server| self.wants(server)).collect();
         if self.sort != Sort::default() {
             // Stable: servers that are equal stay sorted by address.
             selected.sort_by(|a, b| {
@@ -185,17 +187,17 @@ fn sort(value: &str) -> Result<Sort, String> {
 mod tests {
     use super::*;
 
-    fn server(ip: &str, change: impl FnOnce(&mut Server)) -> Server {
+    fn server(ip: &str, change: impl FnOnce(&mut Server)) -> Arc<Server> {
         let golden = include_str!("../../protocol/golden/server.json");
         let mut server: Server = serde_json::from_str(golden).unwrap();
         server.ip = ip.parse().unwrap();
         change(&mut server);
-        server
+        Arc::new(server)
     }
 
     /// The last octets of the servers that `query` selects.
     #[track_caller]
-    fn selected(query: &str, servers: &[Server]) -> Vec<u8> {
+    fn selected(query: &str, servers: &[Arc<Server>]) -> Vec<u8> {
         let query = Query::parse(query).unwrap();
         let ips = query.select(servers).into_iter().map(|server| server.ip.to_string());
         ips.map(|ip| ip.rsplit('.').next().unwrap().parse().unwrap()).collect()

@@ -1,4 +1,4 @@
-//! What `GET /servers` answers from: the fleet as it was at most a second ago.
+//! What `GET /servers` answers from: the fleet as it was about a second ago.
 //!
 //! However many ask, the store is read at most once a second and each view of the fleet is filtered,
 //! serialized and compressed once. Only the compressed form is kept; a client that takes none gets it
@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hasher};
 use std::io::{self, Read, Write};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ use flate2::write::GzEncoder;
 use fleetbeat_protocol::Server;
 
 use crate::query::Query;
-use crate::store::{Store, StoreError};
+use crate::store::{Fleet, Store, StoreError};
 use crate::sync::locked;
 
 /// A snapshot is not read again before it is this old…
@@ -55,12 +55,12 @@ struct State {
 
 /// The fleet at one moment.
 struct Snapshot {
-    revision: u64,
-    servers: Vec<Server>,
+    fleet: Arc<Fleet>,
     /// When it was last known to be the truth, and how long after that it may be used unasked.
     checked: Mutex<Instant>,
     fresh_for: Duration,
-    views: Mutex<HashMap<Query, Arc<View>>>,
+    /// Each is made once, by whoever asks first; the others wait for that view alone.
+    views: Mutex<HashMap<Query, Arc<OnceLock<Arc<View>>>>>,
 }
 
 /// A list of servers as it goes over the wire.
@@ -69,6 +69,8 @@ pub(crate) struct View {
     pub(crate) etag: String,
     /// The JSON, compressed.
     pub(crate) gzip: Arc<Vec<u8>>,
+    /// It is what was known before the database went away.
+    pub(crate) stale: bool,
 }
 
 impl Snapshots {
@@ -95,18 +97,18 @@ impl Snapshots {
 }
 
 impl Shared {
-    /// A snapshot that is fresh. While the next is made, the one before serves for one more period; whoever
+    /// A snapshot that is fresh. While the next is made, the one before serves for half a period more; whoever
     /// comes later waits.
     fn current(&self) -> Result<Arc<Snapshot>, StoreError> {
         let mut state = locked(&self.state);
-        if let Some(snapshot) = state.newer_than_periods(1) {
+        if let Some(snapshot) = state.younger_than(2) {
             return Ok(snapshot);
         }
         if !state.wanted {
             state.wanted = true;
             self.changed.notify_all();
         }
-        if let Some(snapshot) = state.newer_than_periods(2) {
+        if let Some(snapshot) = state.younger_than(3) {
             return Ok(snapshot);
         }
         let attempts = state.attempts;
@@ -146,49 +148,40 @@ impl Shared {
 }
 
 impl State {
-    fn newer_than_periods(&self, periods: u32) -> Option<Arc<Snapshot>> {
+    fn younger_than(&self, half_periods: u32) -> Option<Arc<Snapshot>> {
         let newest = self.newest.as_ref();
-        newest.filter(|newest| locked(&newest.checked).elapsed() < newest.fresh_for * periods).cloned()
+        newest
+            .filter(|newest| locked(&newest.checked).elapsed() < newest.fresh_for * half_periods / 2)
+            .cloned()
     }
 }
 
 /// The fleet as it is; `newest` if nothing has changed since.
 fn make(store: &dyn Store, newest: Option<Arc<Snapshot>>) -> Result<Arc<Snapshot>, StoreError> {
     let started = Instant::now();
-    // Read before the servers: a change in between makes the next snapshot, not a missed one.
-    let revision = store.revision();
-    if let Some(newest) = newest.filter(|newest| newest.revision == revision) {
+    let fleet = store.fleet(newest.as_ref().map(|newest| &newest.fleet))?;
+    if let Some(newest) = newest.filter(|newest| Arc::ptr_eq(&newest.fleet, &fleet)) {
         *locked(&newest.checked) = started;
         return Ok(newest);
     }
-    let servers = store.servers()?;
     let fresh_for = MIN_AGE.max(started.elapsed() * AGE_PER_COST);
-    Ok(Arc::new(Snapshot {
-        revision,
-        servers,
-        checked: Mutex::new(started),
-        fresh_for,
-        views: Mutex::default(),
-    }))
+    Ok(Arc::new(Snapshot { fleet, checked: Mutex::new(started), fresh_for, views: Mutex::default() }))
 }
 
 impl Snapshot {
     fn view(&self, query: &Query) -> Arc<View> {
-        // Made under the lock: whoever asks for the same view meanwhile would only make it again.
         let mut views = locked(&self.views);
-        if let Some(view) = views.get(query) {
-            return view.clone();
+        if views.len() >= MAX_VIEWS && !views.contains_key(query) {
+            views.clear();
         }
-        let view = Arc::new(View::new(&query.select(&self.servers)));
-        if views.len() < MAX_VIEWS {
-            views.insert(query.clone(), view.clone());
-        }
-        view
+        let view = views.entry(query.clone()).or_default().clone();
+        drop(views);
+        view.get_or_init(|| Arc::new(View::new(&query.select(&self.fleet.servers), self.fleet.stale))).clone()
     }
 }
 
 impl View {
-    fn new(servers: &[&Server]) -> View {
+    fn new(servers: &[&Server], stale: bool) -> View {
         let mut output = HashedGzip {
             hasher: DefaultHasher::new(),
             gzip: GzEncoder::new(Vec::new(), Compression::fast()),
@@ -197,7 +190,7 @@ impl View {
             .expect("servers are plain JSON, memory takes all");
         let mut gzip = output.gzip.finish().expect("memory takes all");
         gzip.shrink_to_fit();
-        View { etag: format!("W/\"{:016x}\"", output.hasher.finish()), gzip: Arc::new(gzip) }
+        View { etag: format!("W/\"{:016x}\"", output.hasher.finish()), gzip: Arc::new(gzip), stale }
     }
 
     /// The JSON itself.

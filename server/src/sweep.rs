@@ -20,12 +20,17 @@ pub(crate) struct Sweep {
 }
 
 impl Sweep {
-    pub(crate) fn start(store: Arc<dyn Store>, limits: config::Sweep) -> std::io::Result<Sweep> {
+    /// `last_failure` tells when heartbeats could not be stored last.
+    pub(crate) fn start(
+        store: Arc<dyn Store>,
+        limits: config::Sweep,
+        last_failure: impl Fn() -> Option<Instant> + Send + 'static,
+    ) -> std::io::Result<Sweep> {
         let (stop, stopped) = mpsc::channel();
         let thread = thread::Builder::new().name("sweep".to_owned()).spawn(move || {
             let mut state = State::new(limits, Timestamp::now(), Instant::now());
             while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(limits.interval) {
-                state.sweep(&*store, Timestamp::now(), Instant::now());
+                state.sweep(&*store, Timestamp::now(), Instant::now(), last_failure());
             }
         })?;
         Ok(Sweep { stop, thread })
@@ -53,12 +58,15 @@ impl State {
         State { limits, grace_until: instant + limits.down_after, last: (now, instant) }
     }
 
-    fn sweep(&mut self, store: &dyn Store, now: Timestamp, instant: Instant) {
+    fn sweep(&mut self, store: &dyn Store, now: Timestamp, instant: Instant, last_failure: Option<Instant>) {
         let (last_now, last_instant) = std::mem::replace(&mut self.last, (now, instant));
         let jumped = jump(now.duration_since(last_now), instant.duration_since(last_instant));
         if jumped > MAX_CLOCK_DRIFT {
             log::warn!("the clock jumped by {} s: no host is marked down for a while", jumped.as_secs());
             self.grace_until = instant + self.limits.down_after;
+        }
+        if let Some(failure) = last_failure {
+            self.grace_until = self.grace_until.max(failure + self.limits.down_after);
         }
         if instant < self.grace_until {
             // A store that is away now must not meet a sweep the moment it is back.
@@ -94,7 +102,7 @@ mod tests {
 
     use super::*;
     use crate::store::Embedded;
-    use crate::store::conformance::beat;
+    use crate::store::conformance::{beat, servers};
 
     const LIMITS: config::Sweep = config::Sweep {
         interval: Duration::from_secs(60),
@@ -103,7 +111,7 @@ mod tests {
     };
 
     fn status(store: &Embedded) -> Status {
-        store.servers().unwrap()[0].status
+        servers(store)[0].status
     }
 
     #[test]
@@ -118,17 +126,36 @@ mod tests {
 
         let mut state = State::new(LIMITS, now, instant);
         for secs in [60, 120, 180] {
-            state.sweep(&store, at(secs).0, at(secs).1);
+            state.sweep(&store, at(secs).0, at(secs).1, None);
             assert_eq!(status(&store), Status::Active, "after {secs} s");
         }
         // The clock is an hour ahead of the time that has passed.
-        state.sweep(&store, at(240 + 3600).0, at(240).1);
+        state.sweep(&store, at(240 + 3600).0, at(240).1, None);
         assert_eq!(status(&store), Status::Active, "after the jump");
-        state.sweep(&store, at(300 + 3600).0, at(300).1);
+        state.sweep(&store, at(300 + 3600).0, at(300).1, None);
         assert_eq!(status(&store), Status::Active, "in the grace after the jump");
         for minute in 6..=8 {
-            state.sweep(&store, at(minute * 60 + 3600).0, at(minute * 60).1);
+            state.sweep(&store, at(minute * 60 + 3600).0, at(minute * 60).1, None);
         }
         assert_eq!(status(&store), Status::Down, "one down_after later");
+    }
+
+    #[test]
+    fn hosts_whose_heartbeats_could_not_be_stored_are_not_silent() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Embedded::open(folder.path()).unwrap();
+        let (now, instant) = (Timestamp::now(), Instant::now());
+        let at = |secs: u64| {
+            (now + SignedDuration::from_secs(secs.cast_signed()), instant + Duration::from_secs(secs))
+        };
+        store.record(&[beat("10.0.0.1", now - SignedDuration::from_hours(1))]).unwrap();
+        let mut state = State::new(LIMITS, now, instant);
+        let failure = Some(at(290).1);
+        for secs in [300, 360, 420, 480] {
+            state.sweep(&store, at(secs).0, at(secs).1, failure);
+            assert_eq!(status(&store), Status::Active, "after {secs} s");
+        }
+        state.sweep(&store, at(540).0, at(540).1, failure);
+        assert_eq!(status(&store), Status::Down);
     }
 }

@@ -1,4 +1,5 @@
-//! What was answered 200 is there after the process is killed.
+//! What was answered 200 is there after the process is killed. That a commit also waits for the disk is a unit test
+//! of the store: no test can pull the plug.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;

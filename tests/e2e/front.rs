@@ -3,10 +3,12 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use fleetbeat_tests::client::{connect, encode, read_answer};
+use fleetbeat_tests::client::{connect, encode, exchange, read_answer};
 use fleetbeat_tests::process;
 use fleetbeat_tests::server::{AGENT_KEY, Server};
 use fleetbeat_tests::wait::wait_for;
@@ -143,8 +145,28 @@ fn a_client_that_waits_for_100_continue_gets_it() {
 #[test]
 fn peers_that_promise_a_body_hold_up_nobody() {
     let mut server = Server::start();
-    let stalled: Vec<TcpStream> =
-        (0..64).map(|_| send(&server, head("Content-Length: 60000\r\n").as_bytes())).collect();
+    let large = format!("{HEARTBEAT}{}", " ".repeat(2000));
+    let address = server.address();
+    let stop = Arc::new(AtomicBool::new(false));
+    // tiny_http may leave a connection lying until another one ends; in a fleet there always is another one.
+    let traffic = thread::spawn({
+        let stop = stop.clone();
+        move || {
+            while !stop.load(Ordering::Relaxed) {
+                exchange(address, &encode("GET", "/healthz", &[], b"")).unwrap();
+            }
+        }
+    });
+    let stalled: Vec<TcpStream> = (0..64)
+        .map(|_| {
+            let stream = send(&server, head("Content-Length: 60000\r\n").as_bytes());
+            // One after the other, so that each is waited for before the next comes.
+            assert_eq!(server.post_heartbeat("/heartbeat", large.as_bytes()).status, 200);
+            stream
+        })
+        .collect();
+    stop.store(true, Ordering::Relaxed);
+    traffic.join().unwrap();
     let half_open: Vec<TcpStream> = (0..64).map(|_| send(&server, b"POST /heartbeat HT")).collect();
     let idle: Vec<TcpStream> = (0..64).map(|_| connect(server.address()).unwrap()).collect();
     let started = Instant::now();
@@ -153,9 +175,7 @@ fn peers_that_promise_a_body_hold_up_nobody() {
     }
     assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
     drop((stalled, half_open, idle));
-    // With the peers gone their threads go, too, and large bodies are read again.
-    let large = format!("{HEARTBEAT}{}", " ".repeat(2000));
-    assert_eq!(server.post_heartbeat("/heartbeat", large.as_bytes()).status, 200);
+    // With the peers gone their threads go, too.
     wait_for("the threads to end", || (process::status(server.pid(), "Threads") < 60).then_some(()));
 }
 
@@ -197,34 +217,70 @@ fn a_server_out_of_file_descriptors_ends_so_that_it_is_started_again() {
 fn a_stop_answers_what_is_in_flight() {
     let mut server = Server::start();
     let address = server.address();
+    let answered = Arc::new(AtomicUsize::new(0));
     let beating: Vec<_> = (0..8)
         .map(|_| {
+            let answered = answered.clone();
             thread::spawn(move || {
                 let headers = [("X-API-Key", AGENT_KEY)];
-                let mut answered = 0;
                 loop {
-                    let Ok(mut stream) = connect(address) else { return (answered, 0) };
+                    let Ok(mut stream) = connect(address) else { return };
                     let sent =
                         stream.write_all(&encode("POST", "/heartbeat", &headers, HEARTBEAT.as_bytes()));
                     match sent.and_then(|()| read_answer(&mut stream)) {
-                        Ok(answer) if answer.status == 200 => answered += 1,
-                        Ok(answer) if answer.status == 503 => return (answered, 0),
+                        Ok(answer) if answer.status == 200 => drop(answered.fetch_add(1, Ordering::Relaxed)),
+                        Ok(answer) if answer.status == 503 => return,
                         Ok(answer) => panic!("{answer:?}"),
                         // Accepted by the kernel, but never by us: nothing was promised.
-                        Err(_) => return (answered, 1),
+                        Err(_) => return,
                     }
                 }
             })
         })
         .collect();
     let stalled = send(&server, head("Content-Length: 60000\r\n").as_bytes());
-    wait_for("some heartbeats", || server.log().contains("listening").then_some(()));
-    thread::sleep(Duration::from_millis(300));
+    wait_for("some heartbeats", || (answered.load(Ordering::Relaxed) > 50).then_some(()));
     let started = Instant::now();
     let status = server.stop();
     assert!(status.success(), "{status}\n{}", server.log());
     assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
     drop(stalled);
-    let answered: usize = beating.into_iter().map(|client| client.join().unwrap().0).sum();
-    assert!(answered > 50, "{answered}");
+    // None of them has seen anything but 200, 503, or an end.
+    beating.into_iter().for_each(|client| client.join().unwrap());
+}
+
+#[test]
+fn an_upgrade_is_not_a_body() {
+    let mut server = Server::start();
+    let upgrades: Vec<TcpStream> = ["/token", "/heartbeat", "/heartbeats"]
+        .iter()
+        .cycle()
+        .take(12)
+        .map(|target| {
+            let head = format!(
+                "POST {target} HTTP/1.1\r\nHost: x\r\nX-API-Key: {AGENT_KEY}\r\nConnection: upgrade\r\n\r\n"
+            );
+            let mut stream = send(&server, head.as_bytes());
+            let answer = read_answer(&mut stream).unwrap();
+            assert!(matches!(answer.status, 400 | 422), "{target}: {answer:?}");
+            stream
+        })
+        .collect();
+    assert_alive(&mut server);
+    drop(upgrades);
+}
+
+#[test]
+fn peers_that_do_not_read_hold_up_nobody_for_long() {
+    let mut server = Server::start();
+    let request = encode("GET", "/openapi.json", &[], b"");
+    let pipelined = String::from_utf8(request).unwrap().replace("Connection: close\r\n", "").repeat(500);
+    let mut unread = connect(server.address()).unwrap();
+    unread.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
+    // The server stops reading when nobody takes its answers.
+    let _ = unread.write_all(pipelined.as_bytes());
+    let started = Instant::now();
+    assert_alive(&mut server);
+    assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
+    drop(unread);
 }

@@ -192,7 +192,12 @@ fn the_snapshot_is_made_once_a_second_however_many_ask() {
         tags.insert(answer.header("etag").unwrap().to_owned());
         asked += 1;
     }
-    assert!((2..=5).contains(&tags.len()), "{} lists for {asked} requests in 2.5 s", tags.len());
+    let seconds = usize::try_from(started.elapsed().as_secs()).unwrap();
+    assert!(
+        (2..=seconds + 2).contains(&tags.len()),
+        "{} lists for {asked} requests in {seconds} s",
+        tags.len()
+    );
 }
 
 #[test]

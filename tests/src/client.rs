@@ -124,7 +124,13 @@ pub fn read_answer(stream: &mut impl Read) -> io::Result<Answer> {
 
 fn read_more(stream: &mut impl Read, received: &mut Vec<u8>) -> io::Result<()> {
     let mut buffer = [0; 64 * 1024];
-    let count = stream.read(&mut buffer)?;
+    let count = loop {
+        match stream.read(&mut buffer) {
+            // A read with a timeout is not resumed by the kernel.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => break result?,
+        }
+    };
     if count == 0 {
         return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the answer breaks off"));
     }

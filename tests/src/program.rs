@@ -87,7 +87,7 @@ impl Running {
         self.wait()
     }
 
-    /// Kills it without warning, as a power cut would.
+    /// Kills it without warning.
     pub fn kill(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();

@@ -167,7 +167,7 @@ impl Server {
         self.process.take().expect("the server runs").wait()
     }
 
-    /// Kills it without warning, as a power cut would.
+    /// Kills it without warning.
     ///
     /// # Panics
     /// If it does not run.

@@ -13,7 +13,10 @@ use crate::app::App;
 use crate::auth::Agent;
 use crate::error::Failure;
 use crate::http::{Call, Reply, Response};
-use crate::store::Beat;
+use crate::store::{Beat, Counts};
+
+/// Errors told for each rejected element, so that the answer stays small whatever was sent.
+const MAX_REJECTED_ERRORS: usize = 8;
 
 static OK: LazyLock<Response> =
     LazyLock::new(|| Response::json(200, &HeartbeatAnswer { status: "ok".to_owned() }));
@@ -23,9 +26,9 @@ pub(super) fn one(app: &App, _: &Agent, call: &mut Call) -> Answer {
     let body = call.body(MAX_HEARTBEAT_BYTES)?;
     let heartbeat = Heartbeat::check(&body::parse(&body)?).map_err(Failure::invalid)?;
     let ip = heartbeat.ip.or(call.peer().ip).ok_or_else(|| Failure::invalid(vec![no_address()]))?;
-    let beat = Beat { ip, heartbeat, at: app.now(), status: Status::Active, spooled: false };
-    let ingest = app.ingest.clone();
-    Ok(Reply::Later(Box::new(move |exchange| ingest.push(vec![beat], exchange, OK.clone()))))
+    let beat = Beat { ip, heartbeat, at: app.now(), status: Status::Active, counts: Counts::Now };
+    let (ingest, bytes) = (app.ingest.clone(), body.len());
+    Ok(Reply::Later(Box::new(move |exchange| ingest.push(vec![beat], bytes, exchange, OK.clone()))))
 }
 
 /// What an agent kept while the server was away: each counts from when it was collected.
@@ -41,7 +44,10 @@ pub(super) fn many(app: &App, _: &Agent, call: &mut Call) -> Answer {
     for (index, element) in elements.into_iter().enumerate() {
         match spooled(app, call, element.get(), now) {
             Ok(beat) => beats.push(beat),
-            Err(errors) => rejected.push(RejectedHeartbeat { index, errors }),
+            Err(mut errors) => {
+                errors.truncate(MAX_REJECTED_ERRORS);
+                rejected.push(RejectedHeartbeat { index, errors });
+            }
         }
     }
     let answer =
@@ -49,8 +55,8 @@ pub(super) fn many(app: &App, _: &Agent, call: &mut Call) -> Answer {
     if beats.is_empty() {
         return Ok(Reply::Now(answer));
     }
-    let ingest = app.ingest.clone();
-    Ok(Reply::Later(Box::new(move |exchange| ingest.push(beats, exchange, answer))))
+    let (ingest, bytes) = (app.ingest.clone(), body.len());
+    Ok(Reply::Later(Box::new(move |exchange| ingest.push(beats, bytes, exchange, answer))))
 }
 
 /// The array's elements, each still to be parsed: one that breaks a rule must not hold up the rest.
@@ -73,10 +79,11 @@ fn spooled(app: &App, call: &Call, element: &str, now: Timestamp) -> Result<Beat
         return Err(if ip.is_none() { vec![no_address()] } else { vec![missing] });
     };
     // A host whose clock is ahead must not be alive in the future.
-    let at = collected_at.min(now);
+    let (at, counts) =
+        if collected_at > now { (now, Counts::IfUnknown) } else { (collected_at, Counts::IfNewer) };
     let silent_for = now.duration_since(at).unsigned_abs();
     let status = if silent_for > app.config.sweep.down_after { Status::Down } else { Status::Active };
-    Ok(Beat { ip, heartbeat, at, status, spooled: true })
+    Ok(Beat { ip, heartbeat, at, status, counts })
 }
 
 fn no_address() -> FieldError {

@@ -13,12 +13,19 @@ pub(super) fn list(app: &App, _: &Reader, call: &Call) -> Answer {
     let query = Query::parse(call.query()).map_err(Failure::invalid)?;
     let view = app.snapshots.view(&query)?;
     // `no-cache` lets a browser keep the list but ask each time, which costs a 304.
-    let headers = vec![
+    let mut headers = vec![
         ("Content-Type", "application/json".to_owned()),
         ("Cache-Control", "private, no-cache".to_owned()),
         ("Vary", "Accept-Encoding, Authorization".to_owned()),
         ("ETag", view.etag.clone()),
     ];
+    if view.stale {
+        headers.push(("X-Fleetbeat-Stale", "true".to_owned()));
+        headers.push((
+            "Warning",
+            "110 - \"the database is away: this is the fleet as it was last known\"".to_owned(),
+        ));
+    }
     let gzip = Body::Shared(view.gzip.clone());
     if negotiate::has_current(call, &view.etag) {
         return Ok(Reply::Now(Response { status: 304, headers, body: gzip }));

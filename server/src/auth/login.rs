@@ -6,6 +6,8 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -30,6 +32,7 @@ type Job = (Exchange, Box<dyn FnOnce(Exchange) + Send>);
 pub(crate) struct Logins {
     /// `None` once the server stops.
     queue: Mutex<Option<SyncSender<Job>>>,
+    stopping: Arc<AtomicBool>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     limits: Mutex<Limits>,
 }
@@ -39,17 +42,24 @@ impl Logins {
     pub(crate) fn start(slots: usize) -> io::Result<Logins> {
         let (queue, jobs) = mpsc::sync_channel(QUEUE);
         let jobs = Arc::new(Mutex::new(jobs));
+        let stopping = Arc::new(AtomicBool::new(false));
         let threads = (0..slots)
             .map(|n| {
-                let jobs = jobs.clone();
-                thread::Builder::new().name(format!("login-{n}")).spawn(move || run(&jobs))
+                let (jobs, stopping) = (jobs.clone(), stopping.clone());
+                thread::Builder::new().name(format!("login-{n}")).spawn(move || run(&jobs, &stopping))
             })
             .collect::<io::Result<_>>()?;
-        Ok(Logins { queue: Mutex::new(Some(queue)), threads: Mutex::new(threads), limits: Mutex::default() })
+        Ok(Logins {
+            queue: Mutex::new(Some(queue)),
+            stopping,
+            threads: Mutex::new(threads),
+            limits: Mutex::default(),
+        })
     }
 
-    /// Answers what is queued and ends the threads.
+    /// Ends the threads: what is in a slot is answered, what waits for one is told to come back.
     pub(crate) fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
         locked(&self.queue).take();
         for thread in locked(&self.threads).drain(..) {
             let _ = thread.join();
@@ -80,11 +90,16 @@ impl Logins {
     }
 }
 
-fn run(jobs: &Mutex<Receiver<Job>>) {
+fn run(jobs: &Mutex<Receiver<Job>>, stopping: &AtomicBool) {
     loop {
         let next = locked(jobs).recv();
         let Ok((exchange, work)) = next else { return };
-        work(exchange);
+        if stopping.load(Ordering::Relaxed) {
+            exchange.finish(Err(Failure::overloaded("the server stops")));
+            continue;
+        }
+        // A bug must not take the slot with it: the exchange answers 500 when it is dropped.
+        let _ = catch_unwind(AssertUnwindSafe(|| work(exchange)));
     }
 }
 

@@ -55,6 +55,9 @@ impl AgentKeys {
                 "must be one key, or two with a comma between while one replaces the other".to_owned()
             );
         }
+        if keys.iter().any(|key| !key.bytes().all(|byte| byte.is_ascii_graphic())) {
+            return Err("must be visible ASCII characters: they travel in an HTTP header".to_owned());
+        }
         Ok(AgentKeys(keys.into_iter().map(|key| Sha256::digest(key).into()).collect()))
     }
 
@@ -172,7 +175,7 @@ mod tests {
         let keys = AgentKeys::parse("old, new").unwrap();
         assert!(keys.contains("old") && keys.contains("new"));
         assert!(!keys.contains("old, new") && !keys.contains("") && !keys.contains("ne"));
-        for bad in ["", ",", "a,", "a,b,c"] {
+        for bad in ["", ",", "a,", "a,b,c", "schlüssel", "a b"] {
             assert!(AgentKeys::parse(bad).is_err(), "{bad:?}");
         }
     }

@@ -5,10 +5,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::thread;
 
-use fleetbeat_protocol::{Flags, FlagsPatch, Heartbeat, Load, Role, Service, Status, Timestamp};
+use fleetbeat_protocol::{Flags, FlagsPatch, Heartbeat, Load, Role, Server, Service, Status, Timestamp};
 use jiff::SignedDuration;
 
-use super::{Beat, Embedded, Store, StoreError, Swept, User};
+use super::{Beat, Counts, Embedded, Store, StoreError, Swept, User};
 
 /// One line for each backend: its name, and an expression that opens an empty store in a temporary folder.
 macro_rules! backends {
@@ -23,7 +23,7 @@ macro_rules! backends {
 macro_rules! cases {
     ($open:expr) => {
         cases!($open; a_first_heartbeat_makes_a_server, a_later_heartbeat_keeps_identity_and_flags,
-            a_spooled_heartbeat_counts_only_if_newer, sending_a_batch_twice_changes_nothing,
+            a_spooled_heartbeat_counts_only_if_newer, a_host_whose_clock_is_ahead_changes_no_newer_state, sending_a_batch_twice_changes_nothing,
             addresses_of_both_families_are_sorted, a_patch_sets_only_its_flags, names_come_back_as_sent,
             a_sweep_marks_and_deletes, the_revision_moves_with_what_is_shown, users_are_kept,
             the_last_superadmin_stays, flags_and_heartbeats_race_without_loss);
@@ -68,14 +68,20 @@ pub(crate) fn beat(host: &str, at: Timestamp) -> Beat {
         seq: None,
         agent_version: None,
     };
-    Beat { ip: ip(host), heartbeat, at, status: Status::Active, spooled: false }
+    Beat { ip: ip(host), heartbeat, at, status: Status::Active, counts: Counts::Now }
 }
 
-fn spooled(host: &str, at: Timestamp, cpu: f64) -> Beat {
-    let mut beat = Beat { spooled: true, ..beat(host, at) };
+/// A heartbeat of `host` that was spooled at `at`.
+pub(crate) fn spooled(host: &str, at: Timestamp, cpu: f64) -> Beat {
+    let mut beat = Beat { counts: Counts::IfNewer, ..beat(host, at) };
     beat.heartbeat.load.cpu = Some(cpu);
     beat.heartbeat.collected_at = Some(at);
     beat
+}
+
+/// Every host.
+pub(crate) fn servers(store: &dyn Store) -> Vec<Arc<Server>> {
+    store.fleet(None).unwrap().servers.clone()
 }
 
 fn minutes(count: i64) -> SignedDuration {
@@ -95,7 +101,7 @@ fn a_first_heartbeat_makes_a_server(store: &dyn Store) {
         server.flags,
         Flags { enabled: true, gaming: false, streaming: false, paid: false, is_static: false }
     );
-    assert_eq!(store.servers().unwrap(), [server]);
+    assert_eq!(servers(store), [Arc::new(server)]);
     assert_eq!(store.server(ip("10.0.0.2")).unwrap(), None);
 }
 
@@ -133,13 +139,34 @@ fn a_spooled_heartbeat_counts_only_if_newer(store: &dyn Store) {
     assert_eq!(store.server(ip("10.0.0.2")).unwrap().unwrap().status, Status::Down);
 }
 
+fn a_host_whose_clock_is_ahead_changes_no_newer_state(store: &dyn Store) {
+    let at = now();
+    let ahead = |host: &str, minute: i64, cpu: f64| {
+        let mut beat = Beat { counts: Counts::IfUnknown, ..spooled(host, at, cpu) };
+        beat.heartbeat.collected_at = Some(at + minutes(minute));
+        beat
+    };
+    store.record(&[beat("10.0.0.1", at - minutes(1))]).unwrap();
+    let before = servers(store);
+    for _ in 0..2 {
+        store.record(&[ahead("10.0.0.1", 5, 1.0), ahead("10.0.0.1", 6, 2.0)]).unwrap();
+        assert_eq!(servers(store), before);
+    }
+    store.record(&[ahead("10.0.0.2", 5, 3.0)]).unwrap();
+    assert_eq!(
+        store.server(ip("10.0.0.2")).unwrap().unwrap().last_heartbeat,
+        at,
+        "of an unknown host it is all there is"
+    );
+}
+
 fn sending_a_batch_twice_changes_nothing(store: &dyn Store) {
     let at = now();
     let batch: Vec<Beat> = (0..10).map(|n| spooled("10.0.0.1", at - minutes(n), 1.0)).collect();
     store.record(&batch).unwrap();
-    let once = store.servers().unwrap();
+    let once = servers(store);
     store.record(&batch).unwrap();
-    assert_eq!(store.servers().unwrap(), once);
+    assert_eq!(servers(store), once);
 }
 
 fn addresses_of_both_families_are_sorted(store: &dyn Store) {
@@ -147,7 +174,7 @@ fn addresses_of_both_families_are_sorted(store: &dyn Store) {
     let at = now();
     let beats: Vec<Beat> = sorted.iter().rev().map(|host| beat(host, at)).collect();
     store.record(&beats).unwrap();
-    let ips: Vec<String> = store.servers().unwrap().iter().map(|server| server.ip.to_string()).collect();
+    let ips: Vec<String> = servers(store).iter().map(|server| server.ip.to_string()).collect();
     assert_eq!(ips, sorted);
 }
 
@@ -161,7 +188,7 @@ fn a_patch_sets_only_its_flags(store: &dyn Store) {
     let expected = set(FlagsPatch::default());
     assert_eq!(store.server(ip("2001:db8::1")).unwrap().unwrap().flags, expected);
     assert_eq!(store.set_flags(ip("10.0.0.1"), streaming).unwrap(), None, "no server is made by a patch");
-    assert_eq!(store.servers().unwrap().len(), 1);
+    assert_eq!(servers(store).len(), 1);
 }
 
 fn names_come_back_as_sent(store: &dyn Store) {
@@ -187,7 +214,7 @@ fn a_sweep_marks_and_deletes(store: &dyn Store) {
     store.set_flags(ip("10.0.0.4"), is_static).unwrap();
     assert_eq!(store.sweep(down_before, delete_before).unwrap(), Swept { down: 2, deleted: 1 });
     let left: Vec<_> =
-        store.servers().unwrap().into_iter().map(|server| (server.ip.to_string(), server.status)).collect();
+        servers(store).into_iter().map(|server| (server.ip.to_string(), server.status)).collect();
     let expected = [("10.0.0.1", Status::Active), ("10.0.0.2", Status::Down), ("10.0.0.4", Status::Down)];
     assert_eq!(left, expected.map(|(ip, status)| (ip.to_owned(), status)));
     assert_eq!(
@@ -200,11 +227,12 @@ fn a_sweep_marks_and_deletes(store: &dyn Store) {
 }
 
 fn the_revision_moves_with_what_is_shown(store: &dyn Store) {
-    let mut seen = vec![store.revision()];
+    let mut known = store.fleet(None).unwrap();
     let mut moved = |store: &dyn Store| {
-        let revision = store.revision();
-        let is_new = !seen.contains(&revision);
-        seen.push(revision);
+        let fleet = store.fleet(Some(&known)).unwrap();
+        let is_new = !Arc::ptr_eq(&fleet, &known);
+        assert!(!fleet.stale && is_new == (fleet.revision != known.revision));
+        known = fleet;
         is_new
     };
     store.record(&[beat("10.0.0.1", now() - minutes(10))]).unwrap();
@@ -214,8 +242,9 @@ fn the_revision_moves_with_what_is_shown(store: &dyn Store) {
     store.sweep(now(), Timestamp::UNIX_EPOCH).unwrap();
     assert!(moved(store), "a sweep that marks");
     store.sweep(now(), Timestamp::UNIX_EPOCH).unwrap();
-    store.servers().unwrap();
     assert!(!moved(store), "nothing");
+    store.sweep(now(), now()).unwrap();
+    assert!(moved(store), "a sweep that deletes");
 }
 
 fn user(name: &str, role: Role) -> User {

@@ -8,25 +8,31 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::net::IpAddr;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use fleetbeat_protocol::{Flags, FlagsPatch, Load, Role, Server, Status, Timestamp};
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, Transaction, named_params, params};
 
-use super::{Beat, Store, StoreError, Swept, User};
+use super::{Beat, Counts, Fleet, Store, StoreError, Swept, User, new_server_id};
 use crate::sync::locked;
 
 /// How long a statement waits for another process, such as the user command. Below the 3 s in which an
 /// agent must get its answer.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
+const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 /// Pages of 4 KiB in the write-ahead log before they go into the database. A beating fleet rewrites the same
 /// pages again and again: four times SQLite's default lets a checkpoint write most of them once.
 const CHECKPOINT_PAGES: u32 = 4000;
 /// Eight hexadecimal digits collide now and then in a large fleet; so many in a row do not.
 const SERVER_ID_TRIES: usize = 16;
+
+/// Rows of history deleted in one transaction.
+const HISTORY_CHUNK: u32 = 5000;
 
 /// The schema, one step for each `user_version`; a released step never changes.
 const MIGRATIONS: [&str; 1] = ["
@@ -56,6 +62,7 @@ const MIGRATIONS: [&str; 1] = ["
         heartbeat TEXT NOT NULL,            -- JSON, as the agent spooled it
         PRIMARY KEY (ip, collected_at)
     ) STRICT, WITHOUT ROWID;
+    CREATE INDEX history_by_time ON history (collected_at);
     CREATE TABLE users (
         username TEXT PRIMARY KEY,
         role TEXT NOT NULL,
@@ -89,7 +96,7 @@ impl Embedded {
         let lock = File::options().create(true).truncate(false).write(true).open(&path);
         let lock = lock.map_err(|error| unusable(&path, &error))?;
         match lock.try_lock() {
-            Ok(()) => Self::connect(folder, Some(lock)),
+            Ok(()) => Self::connect(folder, Some(lock), Check::Whole),
             Err(fs::TryLockError::WouldBlock) => {
                 Err(StoreError::Locked { path: folder.display().to_string() })
             }
@@ -97,20 +104,21 @@ impl Embedded {
         }
     }
 
-    /// Opens the folder for a command that may run beside the server.
+    /// Opens the folder for a command that may run beside the server, and before its first start.
     ///
     /// # Errors
     /// As [`Embedded::open`], but for the lock.
     pub(crate) fn open_beside_server(folder: &Path) -> Result<Embedded, StoreError> {
         create_private_folder(folder)?;
-        Self::connect(folder, None)
+        Self::connect(folder, None, Check::Header)
     }
 
-    fn connect(folder: &Path, lock: Option<File>) -> Result<Embedded, StoreError> {
+    fn connect(folder: &Path, lock: Option<File>, check: Check) -> Result<Embedded, StoreError> {
         let file = folder.join("fleetbeat.db");
         let explain = |error| explain_open_error(&file, error);
+        create_private_file(&file).map_err(|error| unusable(&file, &error))?;
         let mut writer = Connection::open(&file).map_err(explain)?;
-        prepare_writer(&mut writer).map_err(explain)?;
+        prepare_writer(&mut writer, check).map_err(explain)?;
         migrate(&mut writer, &file)?;
         let writer = Mutex::new(writer);
         Ok(Embedded { writer, readers: Mutex::default(), file, revision: AtomicU64::new(0), _lock: lock })
@@ -121,9 +129,8 @@ impl Embedded {
     /// # Errors
     /// The file exists or cannot be written.
     pub(crate) fn backup(&self, file: &Path) -> Result<(), StoreError> {
-        if file.exists() {
-            return Err(unusable(file, &io::Error::from(io::ErrorKind::AlreadyExists)));
-        }
+        let created = File::options().create_new(true).write(true).mode(0o600).open(file);
+        created.map_err(|error| unusable(file, &error))?;
         let name =
             file.to_str().ok_or_else(|| unusable(file, &io::Error::from(io::ErrorKind::InvalidInput)))?;
         self.writer().execute("VACUUM INTO ?1", [name])?;
@@ -147,7 +154,7 @@ impl Embedded {
         Ok(value)
     }
 
-    /// [`Embedded::write`] for a change that [`Store::servers`] shows.
+    /// [`Embedded::write`] for a change that [`Store::fleet`] shows.
     fn write_servers<T>(
         &self,
         change: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError>,
@@ -174,14 +181,28 @@ impl Store for Embedded {
         self.write_servers(|transaction| beats.iter().try_for_each(|beat| record_one(transaction, beat)))
     }
 
-    fn servers(&self) -> Result<Vec<Server>, StoreError> {
+    fn fleet(&self, known: Option<&Arc<Fleet>>) -> Result<Arc<Fleet>, StoreError> {
+        // Read before the servers: a change in between makes the next fleet, not a missed one.
+        let revision = self.revision.load(Ordering::Acquire);
+        if let Some(known) = known.filter(|known| known.revision == revision) {
+            return Ok(known.clone());
+        }
         let mut servers = self.read(|connection| {
             let mut statement =
                 connection.prepare_cached(&format!("SELECT {SERVER_COLUMNS} FROM servers"))?;
-            statement.query_map([], server_from_row)?.collect::<rusqlite::Result<Vec<Server>>>()
+            let mut rows = statement.query([])?;
+            let mut servers = Vec::new();
+            while let Some(row) = rows.next()? {
+                match server_from_row(row) {
+                    Ok(server) => servers.push(Arc::new(server)),
+                    // Somebody has edited the file; the others must not suffer.
+                    Err(error) => log::warn!("a damaged row is left out: {error}"),
+                }
+            }
+            Ok(servers)
         })?;
         servers.sort_unstable_by_key(|server| server.ip);
-        Ok(servers)
+        Ok(Arc::new(Fleet { servers, revision, stale: false }))
     }
 
     fn server(&self, ip: IpAddr) -> Result<Option<Server>, StoreError> {
@@ -204,26 +225,30 @@ impl Store for Embedded {
     fn sweep(&self, down_before: Timestamp, delete_before: Timestamp) -> Result<Swept, StoreError> {
         let swept = self.write(|transaction| {
             let delete_before = delete_before.as_millisecond();
+            transaction.execute(
+                "DELETE FROM history WHERE ip IN (SELECT ip FROM servers WHERE last_heartbeat < ?1 AND static = 0)",
+                [delete_before],
+            )?;
             let deleted = transaction
                 .execute("DELETE FROM servers WHERE last_heartbeat < ?1 AND static = 0", [delete_before])?;
             let down = transaction.execute(
                 "UPDATE servers SET status = 'down' WHERE last_heartbeat < ?1 AND status <> 'down'",
                 [down_before.as_millisecond()],
             )?;
-            transaction.execute(
-                "DELETE FROM history WHERE collected_at < ?1 OR ip NOT IN (SELECT ip FROM servers)",
-                [delete_before],
-            )?;
             Ok(Swept { down, deleted })
         })?;
         if swept != Swept::default() {
             self.revision.fetch_add(1, Ordering::Release);
         }
+        // Some at a time, so that heartbeats need not wait for the end of a long outage's history.
+        let outdated = "DELETE FROM history WHERE (ip, collected_at) IN \
+            (SELECT ip, collected_at FROM history WHERE collected_at < ?1 LIMIT ?2)";
+        while HISTORY_CHUNK as usize
+            == self.write(|transaction| {
+                Ok(transaction.execute(outdated, params![delete_before.as_millisecond(), HISTORY_CHUNK])?)
+            })?
+        {}
         Ok(swept)
-    }
-
-    fn revision(&self) -> u64 {
-        self.revision.load(Ordering::Acquire)
     }
 
     fn users(&self) -> Result<Vec<User>, StoreError> {
@@ -304,12 +329,12 @@ impl Store for Embedded {
 }
 
 fn record_one(transaction: &Transaction<'_>, beat: &Beat) -> Result<(), StoreError> {
-    if beat.spooled {
+    if let Some(collected_at) = beat.collected_at() {
         let heartbeat = serde_json::to_string(&beat.heartbeat).expect("a heartbeat is plain JSON");
         let mut insert = transaction.prepare_cached(
             "INSERT INTO history (ip, collected_at, heartbeat) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
         )?;
-        insert.execute(params![beat.ip.to_string(), beat.at.as_millisecond(), heartbeat])?;
+        insert.execute(params![beat.ip.to_string(), collected_at.as_millisecond(), heartbeat])?;
     }
     for _ in 0..SERVER_ID_TRIES {
         match upsert_server(transaction, beat) {
@@ -323,7 +348,7 @@ fn record_one(transaction: &Transaction<'_>, beat: &Beat) -> Result<(), StoreErr
 /// One statement decides between insert and update; a spooled heartbeat updates only what is older. Flags
 /// are written on insert alone, so no heartbeat can change one.
 fn upsert_server(transaction: &Transaction<'_>, beat: &Beat) -> rusqlite::Result<()> {
-    let Beat { ip, heartbeat, at, status, spooled } = beat;
+    let Beat { ip, heartbeat, at, status, counts } = beat;
     let json = |value: serde_json::Result<String>| value.expect("services and metrics are plain JSON");
     let flags = Flags::default();
     let mut upsert = transaction.prepare_cached(
@@ -335,7 +360,7 @@ fn upsert_server(transaction: &Transaction<'_>, beat: &Beat) -> rusqlite::Result
             country = excluded.country, region = excluded.region, city = excluded.city, status = excluded.status, \
             last_heartbeat = excluded.last_heartbeat, cpu = excluded.cpu, ram = excluded.ram, net = excluded.net, \
             services = excluded.services, metrics = excluded.metrics \
-         WHERE NOT :spooled OR excluded.last_heartbeat > servers.last_heartbeat",
+         WHERE :counts_now OR (:counts_if_newer AND excluded.last_heartbeat > servers.last_heartbeat)",
     )?;
     upsert.execute(named_params! {
         ":ip": ip.to_string(),
@@ -357,13 +382,10 @@ fn upsert_server(transaction: &Transaction<'_>, beat: &Beat) -> rusqlite::Result
         ":paid": flags.paid,
         ":enabled": flags.enabled,
         ":static": flags.is_static,
-        ":spooled": spooled,
+        ":counts_now": *counts == Counts::Now,
+        ":counts_if_newer": *counts == Counts::IfNewer,
     })?;
     Ok(())
-}
-
-fn new_server_id() -> String {
-    format!("srv-{:08x}", getrandom::u32().unwrap_or_default())
 }
 
 fn is_taken_server_id(error: &rusqlite::Error) -> bool {
@@ -437,25 +459,60 @@ where
 
 /// Makes the folder if it is missing, readable by its owner alone: it holds password hashes and keys.
 fn create_private_folder(folder: &Path) -> Result<(), StoreError> {
-    use std::os::unix::fs::DirBuilderExt;
     fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| unusable(folder, &error))
+}
+
+/// SQLite gives the files it makes beside the database the same mode.
+fn create_private_file(file: &Path) -> io::Result<()> {
+    File::options().create(true).truncate(false).write(true).mode(0o600).open(file).map(|_| ())
 }
 
 fn unusable(path: &Path, error: &io::Error) -> StoreError {
     StoreError::Unusable { path: path.display().to_string(), reason: error.to_string() }
 }
 
-fn prepare_writer(connection: &mut Connection) -> rusqlite::Result<()> {
+/// How much of the database is looked at before it is used.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Check {
+    Header,
+    Whole,
+}
+
+fn prepare_writer(connection: &mut Connection, check: Check) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
-    connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
+    // Closing a connection writes the log of a killed server into the database. Not into a damaged one.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    if check == Check::Whole {
+        let found: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+        if found != "ok" {
+            let corrupt = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
+            return Err(rusqlite::Error::SqliteFailure(corrupt, Some(found)));
+        }
+    }
+    retry_while_busy(|| connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(())))?;
     connection.pragma_update(None, "synchronous", "full")?;
     connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
-    let found: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-    if found != "ok" {
-        let corrupt = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
-        return Err(rusqlite::Error::SqliteFailure(corrupt, Some(found)));
-    }
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
     Ok(())
+}
+
+/// The change of the journal's mode does not wait for another process that makes it, too.
+fn retry_while_busy(mut attempt: impl FnMut() -> rusqlite::Result<()>) -> rusqlite::Result<()> {
+    let deadline = Instant::now() + BUSY_TIMEOUT;
+    loop {
+        match attempt() {
+            Err(error)
+                if Instant::now() < deadline
+                    && matches!(
+                        error.sqlite_error_code(),
+                        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
+                    ) =>
+            {
+                thread::sleep(Duration::from_millis(20));
+            }
+            result => return result,
+        }
+    }
 }
 
 fn open_reader(file: &Path) -> Result<Connection, StoreError> {
@@ -502,7 +559,7 @@ fn explain_open_error(file: &Path, error: rusqlite::Error) -> StoreError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::conformance::beat;
+    use crate::store::conformance::{beat, servers, spooled};
 
     #[test]
     fn a_folder_has_one_server_but_commands_work_beside_it() {
@@ -543,6 +600,61 @@ mod tests {
     }
 
     #[test]
+    fn what_a_killed_server_left_beside_a_damaged_database_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Embedded::open(folder.path()).unwrap();
+        let beats: Vec<Beat> =
+            (0..200).map(|n| beat(&format!("10.0.0.{n}"), Timestamp::UNIX_EPOCH)).collect();
+        store.record(&beats).unwrap();
+        store.close();
+        store.record(&[beat("10.0.1.1", Timestamp::UNIX_EPOCH)]).unwrap();
+        // As a kill leaves them: the log beside the database, and nobody who closes it.
+        let killed = tempfile::tempdir().unwrap();
+        let names = ["fleetbeat.db", "fleetbeat.db-wal"];
+        let bytes = names.map(|name| {
+            let mut bytes = fs::read(folder.path().join(name)).unwrap();
+            assert!(!bytes.is_empty(), "{name}");
+            if name == "fleetbeat.db" {
+                let middle = bytes.len() / 2 / 4096 * 4096;
+                bytes[middle..middle + 4096].fill(0xab);
+            }
+            fs::write(killed.path().join(name), &bytes).unwrap();
+            bytes
+        });
+        assert!(matches!(Embedded::open(killed.path()), Err(StoreError::Damaged { .. })));
+        assert_eq!(names.map(|name| fs::read(killed.path().join(name)).unwrap()), bytes);
+    }
+
+    #[test]
+    fn a_commit_waits_for_the_disk_and_files_are_private() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let store = Embedded::open(folder.path()).unwrap();
+        store.record(&[beat("10.0.0.1", Timestamp::UNIX_EPOCH)]).unwrap();
+        let full = 2;
+        let synchronous =
+            store.writer().query_row("PRAGMA synchronous", [], |row| row.get::<_, i64>(0)).unwrap();
+        assert_eq!(synchronous, full);
+        store.backup(&folder.path().join("copy.db")).unwrap();
+        for name in ["fleetbeat.db", "fleetbeat.db-wal", "copy.db"] {
+            let mode = fs::metadata(folder.path().join(name)).unwrap().permissions().mode() & 0o777;
+            assert_eq!(mode, 0o600, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_damaged_row_does_not_hide_the_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Embedded::open(folder.path()).unwrap();
+        store
+            .record(&[beat("10.0.0.1", Timestamp::UNIX_EPOCH), beat("10.0.0.2", Timestamp::UNIX_EPOCH)])
+            .unwrap();
+        store.writer().execute("UPDATE servers SET services = '[' WHERE ip = '10.0.0.1'", []).unwrap();
+        assert_eq!(servers(&store).len(), 1);
+    }
+
+    #[test]
     fn a_newer_schema_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         Embedded::open(folder.path()).unwrap().writer().pragma_update(None, "user_version", 99).unwrap();
@@ -559,8 +671,8 @@ mod tests {
                 .unwrap()
         };
         let at = Timestamp::from_second(1_700_000_000).unwrap();
-        let beats = [300, 200, 100]
-            .map(|age| Beat { spooled: true, ..beat("10.0.0.1", at - jiff::SignedDuration::from_secs(age)) });
+        let beats =
+            [300, 200, 100].map(|age| spooled("10.0.0.1", at - jiff::SignedDuration::from_secs(age), 1.0));
         store.record(&beats).unwrap();
         store.record(&beats).unwrap();
         assert_eq!(history(), 3);
@@ -578,7 +690,7 @@ mod tests {
         let copy = folder.path().join("copy");
         fs::create_dir(&copy).unwrap();
         store.backup(&copy.join("fleetbeat.db")).unwrap();
-        assert_eq!(Embedded::open(&copy).unwrap().servers().unwrap(), store.servers().unwrap());
+        assert_eq!(servers(&Embedded::open(&copy).unwrap()), servers(&store));
         assert!(store.backup(&copy.join("fleetbeat.db")).is_err());
     }
 }

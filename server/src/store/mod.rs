@@ -24,8 +24,32 @@ pub(crate) struct Beat {
     pub(crate) at: Timestamp,
     /// The status it gives the host: a spooled one may be too old to make it active.
     pub(crate) status: Status,
-    /// Whether it was spooled: then it is history, and the host's state only where it is newer.
-    pub(crate) spooled: bool,
+    /// When it is its host's state.
+    pub(crate) counts: Counts,
+}
+
+/// When a heartbeat is its host's state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Counts {
+    /// It has just arrived.
+    Now,
+    /// It was spooled: it is history, and the state where it is newer.
+    IfNewer,
+    /// It was spooled by a host whose clock is ahead, so nobody knows whether it is newer: it is history, and the
+    /// state of a host that is not known yet.
+    IfUnknown,
+}
+
+impl Beat {
+    /// The time under which a spooled heartbeat is history: as it was sent.
+    pub(crate) fn collected_at(&self) -> Option<Timestamp> {
+        self.heartbeat.collected_at.filter(|_| self.counts != Counts::Now)
+    }
+}
+
+/// `srv-` and eight random hexadecimal digits. In a large fleet two collide now and then: the database refuses.
+fn new_server_id() -> String {
+    format!("srv-{:08x}", getrandom::u32().unwrap_or_default())
 }
 
 /// A user with what must not leave the server.
@@ -36,6 +60,17 @@ pub(crate) struct User {
     pub(crate) hashed_password: String,
     /// Differs after each change of password or role; a token carries the one it was made under.
     pub(crate) token_version: String,
+}
+
+/// Every host at one moment.
+#[derive(Debug)]
+pub(crate) struct Fleet {
+    /// Sorted by address.
+    pub(crate) servers: Vec<Arc<Server>>,
+    /// Differs from those of all other fleets of this process.
+    pub(crate) revision: u64,
+    /// The database could not be asked: this is what was known last.
+    pub(crate) stale: bool,
 }
 
 /// What a sweep changed.
@@ -90,8 +125,9 @@ pub(crate) trait Store: Send + Sync {
     /// Stores the heartbeats in their order, all or none.
     fn record(&self, beats: &[Beat]) -> Result<(), StoreError>;
 
-    /// Every host, sorted by address.
-    fn servers(&self) -> Result<Vec<Server>, StoreError>;
+    /// Every host; the very fleet `known` if nothing has changed since. Asked by one thread, at most once a
+    /// second.
+    fn fleet(&self, known: Option<&Arc<Fleet>>) -> Result<Arc<Fleet>, StoreError>;
 
     /// One host.
     fn server(&self, ip: IpAddr) -> Result<Option<Server>, StoreError>;
@@ -102,9 +138,6 @@ pub(crate) trait Store: Send + Sync {
     /// Marks hosts down whose last heartbeat is before `down_before`, deletes those that are not static and
     /// whose last heartbeat is before `delete_before`, and history before the latter.
     fn sweep(&self, down_before: Timestamp, delete_before: Timestamp) -> Result<Swept, StoreError>;
-
-    /// A number that differs whenever [`Store::servers`] would answer differently.
-    fn revision(&self) -> u64;
 
     /// Every user, sorted by name.
     fn users(&self) -> Result<Vec<User>, StoreError>;
