@@ -42,7 +42,8 @@ struct Net {
 /// The interface at the beginning of the window.
 struct Start {
     interface: String,
-    total_bytes: u64,
+    /// Received and sent.
+    bytes: [u64; 2],
     at: Instant,
 }
 
@@ -52,21 +53,21 @@ impl Collector for Net {
             Some(name) => name.clone(),
             None => self.read_default_interface()?,
         };
-        let total_bytes = self.read_total_bytes(&interface)?;
-        self.start = Some(Start { interface, total_bytes, at: now });
+        let bytes = self.read_bytes(&interface)?;
+        self.start = Some(Start { interface, bytes, at: now });
         Ok(())
     }
 
     fn collect(&mut self, now: Instant) -> Result<Option<Sample>, Error> {
         let Some(start) = self.start.take() else { return Ok(None) };
         let speed_mbps = self.read_speed_mbps(&start.interface)?;
-        let total_bytes = self.read_total_bytes(&start.interface)?;
+        let bytes = self.read_bytes(&start.interface)?;
         let took_s = now.duration_since(start.at).as_secs_f64();
-        let share = total_bytes.checked_sub(start.total_bytes).filter(|_| took_s > 0.0).map(|bytes| {
-            let mbps = bytes as f64 * 8.0 / took_s / 1e6;
-            Sample::Net((100.0 * mbps / speed_mbps as f64).min(100.0))
-        });
-        Ok(share)
+        // Each counter for itself: one that jumped back must not hide behind the other.
+        let [received, sent] = [0, 1].map(|which| bytes[which].checked_sub(start.bytes[which]));
+        let (Some(received), Some(sent), true) = (received, sent, took_s > 0.0) else { return Ok(None) };
+        let mbps = (received as f64 + sent as f64) * 8.0 / took_s / 1e6;
+        Ok(Some(Sample::Net((100.0 * mbps / speed_mbps as f64).min(100.0))))
     }
 }
 
@@ -82,10 +83,9 @@ impl Net {
         parse_default_ipv6_route(&routes).map(str::to_owned).ok_or_else(|| Error::Unknown(unknown.to_owned()))
     }
 
-    fn read_total_bytes(&self, interface: &str) -> Result<u64, Error> {
+    fn read_bytes(&self, interface: &str) -> Result<[u64; 2], Error> {
         let statistics = self.path_of(interface).join("statistics");
-        let received = read_number(&statistics.join("rx_bytes"))?;
-        Ok(received.saturating_add(read_number(&statistics.join("tx_bytes"))?))
+        Ok([read_number(&statistics.join("rx_bytes"))?, read_number(&statistics.join("tx_bytes"))?])
     }
 
     /// What the configuration says, or else the interface's own word. Virtual ones say -1 or refuse to answer.
