@@ -17,6 +17,8 @@ use crate::{Collector, Error, Roots, Sample};
 const DEADLINE: Duration = Duration::from_secs(2);
 /// How often a systemctl that outlasts the window is looked at.
 const POLL: Duration = Duration::from_millis(10);
+/// How long a killed systemctl is waited for; one that hangs in the kernel can take for ever.
+const REAP_TIMEOUT: Duration = Duration::from_millis(200);
 /// Most that is read of what it prints, in bytes: a word for each unit fits easily.
 const MAX_OUTPUT: u64 = 16 * 1024;
 /// Longest name of a unit that systemd takes, in bytes.
@@ -99,11 +101,12 @@ impl Services {
 
 /// What `systemctl is-active` printed for each of `count` units.
 fn parse_states(text: &str, count: usize) -> Option<Vec<bool>> {
-    let states: Vec<bool> = text.lines().map(|line| matches!(line, "active" | "reloading")).collect();
+    let is_active = |line| matches!(line, "active" | "reloading" | "refreshing");
+    let states: Vec<bool> = text.lines().map(is_active).collect();
     (states.len() == count).then_some(states)
 }
 
-/// A running systemctl; dropped, it is killed and reaped.
+/// A running systemctl; dropped, it is killed, and reaped if that does not take long.
 struct Call {
     program: PathBuf,
     child: Child,
@@ -127,9 +130,14 @@ impl Call {
         Ok(call)
     }
 
+    /// Asking fails where the agent's parent made it ignore its children's ends: the system reaps them then.
+    fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
     /// What it printed, once it has ended. Its exit code only repeats that some unit is not active.
     fn answer(mut self) -> Result<String, Error> {
-        while !matches!(self.child.try_wait(), Ok(Some(_))) {
+        while self.is_running() {
             if Instant::now() >= self.deadline {
                 let late = format!("{} did not answer within {DEADLINE:?}", self.program.display());
                 return Err(Error::Unknown(late));
@@ -148,9 +156,12 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        // Both fail only for a child that has been reaped.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let deadline = Instant::now() + REAP_TIMEOUT;
+        // Once it is reaped, its number may be another process's.
+        while self.is_running() && Instant::now() < deadline {
+            let _ = self.child.kill();
+            thread::sleep(POLL);
+        }
     }
 }
 
@@ -160,10 +171,10 @@ mod tests {
 
     #[test]
     fn each_unit_needs_its_line() {
-        let text = "active\ninactive\nfailed\nunknown\nactivating\nreloading\n";
-        assert_eq!(parse_states(text, 6), Some(vec![true, false, false, false, false, true]));
-        assert_eq!(parse_states(text, 5), None);
-        assert_eq!(parse_states(text, 7), None);
+        let text = "active\ninactive\nfailed\nunknown\nactivating\nreloading\nrefreshing\n";
+        assert_eq!(parse_states(text, 7), Some(vec![true, false, false, false, false, true, true]));
+        assert_eq!(parse_states(text, 6), None);
+        assert_eq!(parse_states(text, 8), None);
         assert_eq!(parse_states("", 1), None);
     }
 }
