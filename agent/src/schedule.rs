@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 /// A sample's window, in which net counts bytes and systemctl answers.
 const WINDOW: Duration = Duration::from_secs(1);
 
-/// A sample's window where samples follow each other this closely; half of the time is left for sending.
+/// A sample's window where samples follow each other this closely: windows never touch.
 pub(crate) fn window(sample_every: Duration) -> Duration {
     WINDOW.min(sample_every / 2)
 }
@@ -61,7 +61,9 @@ impl Schedule {
             (Step::Beat, before) => {
                 let interval = self.since_lead(now).as_nanos() / self.interval.as_nanos();
                 self.beaten = Some(interval);
-                if before.is_none() { self.line_after(now, interval) } else { (now, Step::Open) }
+                // The grid's next line may already be a heartbeat's, which needs a sample of its own.
+                let open_at = if before.is_none() { self.line_after(now, interval).0 } else { now };
+                (open_at, Step::Open)
             }
         };
     }
@@ -89,10 +91,10 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// The first `count` steps with their time in seconds, each taken when due.
-    fn steps(offset: f64, count: usize) -> Vec<(f64, Step)> {
+    /// The first `count` steps of a heartbeat every two minutes, with their time in seconds, each taken when due.
+    fn steps(samples: u32, offset: f64, count: usize) -> Vec<(f64, Step)> {
         let start = Instant::now();
-        let mut schedule = Schedule::new(start, 30 * SECOND, 4, offset);
+        let mut schedule = Schedule::new(start, 120 * SECOND / samples, samples, offset);
         let mut step = || {
             let (at, step) = schedule.next();
             schedule.done(at);
@@ -101,23 +103,18 @@ mod tests {
         (0..count).map(|_| step()).collect()
     }
 
-    fn beats(offset: f64, count: usize) -> Vec<f64> {
-        let steps = steps(offset, count);
-        steps.into_iter().filter(|(_, step)| *step == Step::Beat).map(|(at, _)| at).collect()
-    }
-
     #[test]
     fn the_first_heartbeat_goes_out_after_one_window() {
         use Step::{Beat, Close, Open};
         let expected =
             [(0.0, Open), (1.0, Close), (1.0, Beat), (10.0, Open), (11.0, Close), (40.0, Beat), (40.0, Open)];
-        assert_eq!(steps(1.0 / 3.0, 7), expected);
+        assert_eq!(steps(4, 1.0 / 3.0, 7), expected);
     }
 
     #[test]
     fn four_samples_make_a_heartbeat() {
         use Step::{Beat, Close, Open};
-        let from_a_beat = &steps(0.5, 20)[6..];
+        let from_a_beat = &steps(4, 0.5, 20)[6..];
         let expected = [
             (60.0, Open),
             (61.0, Close),
@@ -134,11 +131,28 @@ mod tests {
     }
 
     #[test]
-    fn no_offset_leaves_a_gap_longer_than_an_interval() {
-        for hundredth in 0..100 {
-            let beats = beats(f64::from(hundredth) / 100.0, 100);
-            for pair in beats.windows(2) {
-                assert!(pair[1] - pair[0] <= 120.001, "offset {hundredth} %: {pair:?}");
+    fn the_second_heartbeat_has_a_sample_however_close_it_is() {
+        use Step::{Beat, Close, Open};
+        let expected =
+            [(0.0, Open), (1.0, Close), (1.0, Beat), (24.0, Open), (25.0, Close), (25.0, Beat), (25.0, Open)];
+        assert_eq!(steps(4, 0.2, 7), expected);
+    }
+
+    #[test]
+    fn no_offset_leaves_an_empty_heartbeat_or_a_gap_longer_than_an_interval() {
+        for (samples, hundredth) in [1, 2, 4].into_iter().flat_map(|n| (0..100).map(move |h| (n, h))) {
+            let (mut is_sampled, mut last_beat) = (false, None);
+            for (at, step) in steps(samples, f64::from(hundredth) / 100.0, 200) {
+                let case = format!("{samples} samples, offset {hundredth} %, at {at} s");
+                match step {
+                    Step::Open => {}
+                    Step::Close => is_sampled = true,
+                    Step::Beat => {
+                        assert!(std::mem::take(&mut is_sampled), "{case}: no sample");
+                        let gap = at - last_beat.replace(at).unwrap_or(at);
+                        assert!(gap <= 120.001, "{case}: {gap} s since the last one");
+                    }
+                }
             }
         }
     }
