@@ -1,6 +1,9 @@
 //! The log: standard error, one line each.
 
-use std::io::Write;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 
 use env_logger::fmt::Formatter;
 use fleetbeat_protocol::Timestamp;
@@ -12,8 +15,7 @@ use crate::host;
 pub(crate) fn start() {
     let mut builder = env_logger::Builder::new();
     builder.filter_level(LevelFilter::Off).filter_module("fleetbeat", LevelFilter::Info);
-    // systemd sets it where standard error is its journal, which has clock and priority of its own.
-    if std::env::var_os("JOURNAL_STREAM").is_some() {
+    if is_journal() {
         builder.format(|line, record| writeln!(line, "<{}>{}", priority(record.level()), record.args()));
     } else {
         builder.format(write_with_time);
@@ -21,7 +23,17 @@ pub(crate) fn start() {
     builder.init();
 }
 
-fn write_with_time(line: &mut Formatter, record: &Record<'_>) -> std::io::Result<()> {
+/// Whether standard error is systemd's journal, which has clock and priority of its own. systemd says what the
+/// journal is by device and inode; who inherited that may write elsewhere.
+fn is_journal() -> bool {
+    let Some(journal) = std::env::var_os("JOURNAL_STREAM") else { return false };
+    let standard_error = io::stderr().as_fd().try_clone_to_owned().map(File::from);
+    standard_error
+        .and_then(|file| file.metadata())
+        .is_ok_and(|file| *journal == *format!("{}:{}", file.dev(), file.ino()))
+}
+
+fn write_with_time(line: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
     let now = host::now();
     let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
     writeln!(line, "{now} {:5} {}", record.level(), record.args())
