@@ -2,12 +2,11 @@
 
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::sync::mpsc;
 use std::thread;
 use std::time::Instant;
 
-use fleetbeat_settings::{Problems, Secret};
-
-use crate::agent;
+use crate::agent::{self, Event};
 use crate::cli::{Arguments, Command};
 use crate::config::Config;
 use crate::failure::Failure;
@@ -21,24 +20,27 @@ use crate::signal;
 /// Does what was typed.
 pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
     logging::start();
-    let load = || Config::load(&arguments.config).map_err(Failure::Config);
+    let load = |for_sending| Config::load(&arguments.config, for_sending).map_err(Failure::Config);
     match arguments.command {
         Command::Print(text) => print(text.trim_end()),
-        Command::CheckConfig => print(load()?.summary(&arguments.config)),
-        Command::Once { send } => once(load()?, send),
+        Command::CheckConfig => print(load(false)?.summary(&arguments.config)),
+        Command::Once { send } => once(load(send)?, send),
         Command::Run => {
-            let config = load()?;
-            let sender = Sender::new(&config.server, key(&config)?);
-            signal::run_until_stopped(move |stop| agent::run(config, &sender, stop))
+            let config = load(true)?;
+            let sender = Sender::new(&config.server);
+            let (post, events) = mpsc::channel();
+            let stopping = post.clone();
+            let stop = move || drop(stopping.send(Event::Stop));
+            signal::run_until_stopped(move || agent::run(config, &sender, &post, &events), stop)
         }
     }
 }
 
 /// One sample, and what would go over the wire for it.
 fn once(config: Config, send: bool) -> Result<(), Failure> {
-    let sender = send.then(|| key(&config).map(|key| Sender::new(&config.server, key))).transpose()?;
+    let sender = send.then(|| Sender::new(&config.server));
     let mut sampler = Sampler::new(config.collectors);
-    let mut host = Host::new(config.host, config.roots, &config.server.url);
+    let mut host = Host::new(config.host, config.roots, config.server.target());
 
     sampler.open(Instant::now());
     thread::sleep(schedule::window(config.sample_every));
@@ -56,15 +58,6 @@ fn once(config: Config, send: bool) -> Result<(), Failure> {
             Outcome::Refused { reason } | Outcome::Unauthorized { reason } | Outcome::Failed { reason, .. },
         ) => Err(Failure::NotAccepted(reason)),
     }
-}
-
-fn key(config: &Config) -> Result<Secret, Failure> {
-    config.server.key.clone().ok_or_else(|| {
-        let mut problems = Problems::default();
-        let missing = "is missing: set it in /etc/fleetbeat/agent.env, or server.api_key_file";
-        problems.add_variable("AGENT_API_KEY", missing);
-        Failure::Config(problems)
-    })
 }
 
 /// A line on standard output, whose reader may be gone.

@@ -9,16 +9,20 @@ use std::time::Duration;
 
 use fleetbeat_collectors::{Collector, Roots};
 use fleetbeat_protocol::{MAX_TEXT_CHARS, parse_ip};
-use fleetbeat_settings::{Document, Problem, Problems, Secret, Table};
-use ureq::Proxy;
+use fleetbeat_settings::{Document, Problem, Problems, Secret, Table, show_duration};
 use ureq::http::Uri;
 use ureq::tls::{Certificate, PemItem, parse_pem};
+use ureq::{Proxy, ProxyProtocol};
 
 /// Shortest and longest time between samples. Net is measured over one second, or over half of this where that
 /// is less; so little is for tests.
 const SAMPLE_EVERY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3600));
 /// Most samples in a heartbeat.
 const MAX_SAMPLES: u32 = 1000;
+/// Longest time between heartbeats.
+const MAX_INTERVAL: Duration = Duration::from_secs(3600);
+/// Longest time between heartbeats of which the server's default, four minutes, lets one be late.
+const USUAL_INTERVAL: Duration = Duration::from_secs(120);
 /// Longest key, in bytes: longer ones are files of another kind.
 const MAX_KEY_BYTES: usize = 1024;
 
@@ -65,20 +69,32 @@ pub(crate) struct HostSettings {
     pub(crate) city: String,
 }
 
+impl Server {
+    /// Name and port of where packets go.
+    pub(crate) fn target(&self) -> (String, u16) {
+        match &self.proxy {
+            Some(proxy) => (without_brackets(proxy.host()), proxy.port()),
+            None => (self.url.host.clone(), self.url.port),
+        }
+    }
+}
+
 impl Config {
     /// The configuration in the file at `path`, in the *.toml files of the folder beside it whose name ends in
-    /// .d instead, and in the environment.
+    /// .d instead, and in the environment; `for_sending`, there is a key.
     ///
     /// # Errors
     /// Everything that is wrong with it.
-    pub(crate) fn load(path: &Path) -> Result<Config, Problems> {
+    pub(crate) fn load(path: &Path, for_sending: bool) -> Result<Config, Problems> {
         let mut problems = Problems::default();
         let mut document = Document::open(path, &mut problems);
         for path in find_drop_ins(&path.with_extension("d"), &mut problems) {
             document.merge(Document::open(&path, &mut problems));
         }
+        let variables = ["AGENT_API_KEY", "AGENT_API_KEY_FILE"];
+        let needs_key = for_sending && variables.iter().all(|name| std::env::var_os(name).is_none());
         let key = find_key(&mut problems);
-        let config = document.read(&mut problems, |root| read_root(root, key));
+        let config = document.read(&mut problems, |root| read_root(root, key, needs_key));
         problems.into_result()?;
         Ok(config.expect("where nothing is wrong, nothing is missing"))
     }
@@ -90,22 +106,33 @@ impl Config {
             Some(_) => "found",
             None => "not in this environment; the service's is in /etc/fleetbeat/agent.env",
         };
+        let interval = self.sample_every * self.samples_per_heartbeat;
+        let warning = if interval > USUAL_INTERVAL {
+            " (over 2m: raise the server's sweep.down_after above its default)"
+        } else {
+            ""
+        };
         format!(
-            "{} is valid\nserver:     {}\nheartbeat:  every {:?}, of {} samples\ncollectors: {}\nkey:        {key}",
+            "{} is valid\nserver:     {}\nheartbeat:  every {}, of {} samples{warning}\ncollectors: {}\nkey:        {key}",
             path.display(),
             self.server.url.base,
-            self.sample_every * self.samples_per_heartbeat,
+            show_duration(interval),
             self.samples_per_heartbeat,
             if names.is_empty() { "none".to_owned() } else { names.join(", ") },
         )
     }
 }
 
-/// The *.toml files in `folder` in the order of their names; none if there is no such folder.
+/// The *.toml files in `folder` in the order of their names, but for hidden ones, which editors leave; none if
+/// there is no such folder.
 fn find_drop_ins(folder: &Path, problems: &mut Problems) -> Vec<PathBuf> {
     let list = || -> io::Result<Vec<PathBuf>> {
         let entries = fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
-        Ok(entries.into_iter().filter(|path| path.extension().is_some_and(|end| end == "toml")).collect())
+        let is_meant = |path: &PathBuf| {
+            let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+            name.ends_with(b".toml") && !name.starts_with(b".")
+        };
+        Ok(entries.into_iter().filter(is_meant).collect())
     };
     let mut paths = list().unwrap_or_else(|error| {
         if error.kind() != io::ErrorKind::NotFound {
@@ -119,38 +146,42 @@ fn find_drop_ins(folder: &Path, problems: &mut Problems) -> Vec<PathBuf> {
 }
 
 /// `None` if the URL is missing or wrong.
-fn read_root(root: &mut Table<'_>, key: Option<Secret>) -> Option<Config> {
-    let server = root.section("server", |table| read_server(table, key));
+fn read_root(root: &mut Table<'_>, key: Option<Secret>, needs_key: bool) -> Option<Config> {
+    let server = root.section("server", |table| read_server(table, key, needs_key));
     let host = root.section("host", read_host);
-    let (sample_every, samples_per_heartbeat) = root.section("schedule", |table| {
-        let every = table.duration("sample_every", SAMPLE_EVERY.0..=SAMPLE_EVERY.1);
-        let samples = table.integer("samples_per_heartbeat", 1..=MAX_SAMPLES);
-        (every.unwrap_or(Duration::from_secs(30)), samples.unwrap_or(4))
-    });
+    let (sample_every, samples_per_heartbeat) = root.section("schedule", read_schedule);
     let roots = root.section("paths", read_paths);
     let collectors = root.section("collectors", |table| fleetbeat_collectors::build(table, &roots));
     Some(Config { server: server?, host, sample_every, samples_per_heartbeat, collectors, roots })
 }
 
-fn read_server(table: &mut Table<'_>, key: Option<Secret>) -> Option<Server> {
+fn read_server(table: &mut Table<'_>, key: Option<Secret>, needs_key: bool) -> Option<Server> {
     table.require("url");
     let allow_insecure = table.boolean("allow_insecure").unwrap_or(false);
     let url = table.parsed("url", |text| check_url(text, allow_insecure));
     let ca = table.parsed("ca_file", read_ca);
     let proxy = table.parsed("proxy", |text| {
-        Proxy::new(text).map_err(|_| "must be a URL such as \"http://proxy.example.com:3128\"".to_owned())
+        let is_spoken =
+            |proxy: &Proxy| matches!(proxy.protocol(), ProxyProtocol::Http | ProxyProtocol::Https);
+        let proxy = Proxy::new(text).ok().filter(is_spoken);
+        proxy.ok_or_else(|| "must be a URL such as \"http://proxy.example.com:3128\"".to_owned())
     });
     let key_of_file = table.parsed("api_key_file", |path| {
         let key = Secret::read(Path::new(path), read_private)?;
         check_key(&key).map(|()| key).map_err(|message| format!("{path}: {message}"))
     });
+    if needs_key && !table.has("api_key_file") {
+        let missing = "is missing, and so is AGENT_API_KEY in the environment: the service's is in \
+                       /etc/fleetbeat/agent.env";
+        table.problem("api_key_file", missing);
+    }
     Some(Server { url: url?, ca, proxy, key: key.or(key_of_file) })
 }
 
 fn read_host(table: &mut Table<'_>) -> HostSettings {
     let ip = table.parsed("ip", |text| match text {
         "auto" => Ok(None),
-        _ => parse_ip(text).map(Some).ok_or_else(|| "must be \"auto\" or an IPv4 or IPv6 address".to_owned()),
+        _ => check_ip(text).map(Some),
     });
     let hostname = table.parsed("hostname", |text| match text {
         "" => Err("must be \"auto\" or a name".to_owned()),
@@ -171,6 +202,18 @@ fn read_host(table: &mut Table<'_>) -> HostSettings {
         region: table.parsed("region", check_text),
         city: table.parsed("city", check_text).unwrap_or_default(),
     }
+}
+
+fn read_schedule(table: &mut Table<'_>) -> (Duration, u32) {
+    let every = table.duration("sample_every", SAMPLE_EVERY.0..=SAMPLE_EVERY.1);
+    let samples = table.integer("samples_per_heartbeat", 1..=MAX_SAMPLES);
+    let (every, samples) = (every.unwrap_or(Duration::from_secs(30)), samples.unwrap_or(4));
+    if every * samples > MAX_INTERVAL {
+        let [between, most] = [every * samples, MAX_INTERVAL].map(show_duration);
+        let message = format!("times sample_every is {between} between heartbeats, more than {most}");
+        table.problem("samples_per_heartbeat", message);
+    }
+    (every, samples)
 }
 
 fn read_paths(table: &mut Table<'_>) -> Roots {
@@ -195,6 +238,19 @@ fn check_text(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
+/// An address that can be a host's identity; loopback is for tests.
+fn check_ip(text: &str) -> Result<IpAddr, String> {
+    let ip = parse_ip(text).ok_or("must be \"auto\" or an IPv4 or IPv6 address")?;
+    let is_link_local = match ip {
+        IpAddr::V4(ip) => ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    };
+    if ip.is_unspecified() || ip.is_multicast() || is_link_local {
+        return Err("must be the host's own address, not an unspecified, multicast or link-local one".into());
+    }
+    Ok(ip)
+}
+
 fn check_url(text: &str, allow_insecure: bool) -> Result<ServerUrl, String> {
     let wrong = "must be a URL such as \"https://fleet.example.com\"";
     let uri: Uri = text.parse().map_err(|_| wrong)?;
@@ -213,12 +269,17 @@ fn check_url(text: &str, allow_insecure: bool) -> Result<ServerUrl, String> {
         Some("") => usual_port,
         _ => authority.port_u16().filter(|port| *port > 0).ok_or("has a port that is not from 1 to 65535")?,
     };
-    let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
+    let host = without_brackets(authority.host());
     let is_loopback = host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
     if !is_https && !is_loopback && !allow_insecure {
         return Err("would show the key to the network: use https://, or set allow_insecure = true".into());
     }
     Ok(ServerUrl { base: text.trim_end_matches('/').to_owned(), is_https, host, port })
+}
+
+/// The host of a URL, where an IPv6 address has brackets.
+fn without_brackets(host: &str) -> String {
+    host.trim_start_matches('[').trim_end_matches(']').to_owned()
 }
 
 fn read_ca(path: &str) -> Result<Vec<Certificate<'static>>, String> {
@@ -253,12 +314,12 @@ fn check_key(key: &Secret) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// The text of a file that nobody but its owner can read.
+/// The text of a file that is not everybody's; its group may be systemd's for credentials, or the agent's own.
 fn read_private(path: &Path) -> io::Result<String> {
     let mut file = fs::File::open(path)?;
     let mode = file.metadata()?.mode() & 0o777;
-    if mode & 0o077 != 0 {
-        let message = format!("its mode {mode:03o} lets others than its owner in: chmod 600");
+    if mode & 0o007 != 0 {
+        let message = format!("its mode {mode:03o} lets everybody in: chmod o=");
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
     }
     let mut text = String::new();
@@ -301,19 +362,28 @@ mod tests {
     }
 
     #[test]
-    fn a_key_file_is_its_owners_alone() {
+    fn packets_go_to_the_proxy_where_there_is_one() {
+        let url = check_url("https://[2001:db8::1]", false).unwrap();
+        let mut server = Server { url, ca: None, proxy: None, key: None };
+        assert_eq!(server.target(), ("2001:db8::1".to_owned(), 443));
+        server.proxy = Some(Proxy::new("http://[2001:db8::2]:3128").unwrap());
+        assert_eq!(server.target(), ("2001:db8::2".to_owned(), 3128));
+    }
+
+    #[test]
+    fn a_key_file_is_not_everybodys() {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key");
         fs::write(&path, "secret\n").unwrap();
         for (mode, is_private) in
-            [(0o600, true), (0o400, true), (0o640, false), (0o604, false), (0o620, false)]
+            [(0o600, true), (0o400, true), (0o440, true), (0o602, false), (0o644, false), (0o604, false)]
         {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
             assert_eq!(read_private(&path).is_ok(), is_private, "{mode:o}");
         }
         let told = Secret::read(&path, read_private).unwrap_err();
-        assert!(told.ends_with("its mode 620 lets others than its owner in: chmod 600"), "{told}");
+        assert!(told.ends_with("its mode 604 lets everybody in: chmod o="), "{told}");
     }
 
     #[test]

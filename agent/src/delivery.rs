@@ -4,19 +4,20 @@ use std::time::{Duration, Instant};
 
 use crate::sender::Outcome;
 
-/// How long after a failure the next try follows, for an interval of [`USUAL_INTERVAL`]; shorter with a
-/// shorter interval, so that all tries still fall into it.
+/// How long after the beginning of a try that fails the next one follows, for an interval of [`USUAL_INTERVAL`];
+/// shorter with a shorter interval, so that all tries still fall into it.
 const DELAYS: [Duration; 3] = [Duration::from_secs(5), Duration::from_secs(15), Duration::from_secs(45)];
 const USUAL_INTERVAL: Duration = Duration::from_secs(120);
 /// A delay is up to this fraction longer, by chance: agents that failed together come back one by one.
 const JITTER: f64 = 0.3;
-/// Longest wait that a server may ask for: it shall not silence its hosts by a slip.
+/// Longest wait that a server may ask for, before jitter: it shall not silence its hosts by a slip.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(600);
 
-/// The newest heartbeat on its way to the server.
+/// The newest heartbeat on its way to the server, and perhaps an older one in a call that is not yet answered.
 pub(crate) struct Delivery {
     interval: Duration,
-    pending: Option<Pending>,
+    waiting: Option<Pending>,
+    calling: Option<Pending>,
     /// The server asked for silence until then.
     silent_until: Option<Instant>,
     dropped: u64,
@@ -26,7 +27,8 @@ pub(crate) struct Delivery {
 struct Pending {
     body: Vec<u8>,
     failures: usize,
-    due: Instant,
+    /// When its next try begins, or began.
+    at: Instant,
 }
 
 /// What the log knows of how it goes.
@@ -39,57 +41,64 @@ enum Health {
 
 impl Delivery {
     pub(crate) fn new(interval: Duration) -> Delivery {
-        Delivery { interval, pending: None, silent_until: None, dropped: 0, health: Health::Untried }
+        let health = Health::Untried;
+        Delivery { interval, waiting: None, calling: None, silent_until: None, dropped: 0, health }
     }
 
-    /// Takes a new heartbeat. One that is still on its way is older and gives way.
+    /// Takes a new heartbeat. One that waits for its next try is older and gives way.
     pub(crate) fn offer(&mut self, body: Vec<u8>, now: Instant) {
-        if self.pending.is_some() {
-            self.drop_pending("the next one is due");
+        if self.waiting.replace(Pending { body, failures: 0, at: now }).is_some() {
+            self.count_drop("the next one is due");
         }
-        let due = self.silent_until.map_or(now, |until| until.max(now));
-        self.pending = Some(Pending { body, failures: 0, due });
     }
 
-    /// When to send, and what.
-    pub(crate) fn due(&self) -> Option<(Instant, &[u8])> {
-        self.pending.as_ref().map(|pending| (pending.due, pending.body.as_slice()))
+    /// When to begin the next call; `None` while there is nothing to send or a call is under way.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        let waiting = self.waiting.as_ref().filter(|_| self.calling.is_none())?;
+        Some(self.silent_until.map_or(waiting.at, |until| until.max(waiting.at)))
     }
 
-    /// The pending heartbeat was sent, with that outcome at `now`; `chance` is a number from 0 to just under 1.
+    /// What to send in a call that begins `now`, if one is due; its outcome has to be settled.
+    pub(crate) fn begin(&mut self, now: Instant) -> Option<Vec<u8>> {
+        self.due().filter(|at| *at <= now)?;
+        let pending = self.waiting.take()?;
+        Some(self.calling.insert(Pending { at: now, ..pending }).body.clone())
+    }
+
+    /// The call ended with that outcome at `now`; `chance` is a number from 0 to just under 1.
     pub(crate) fn settle(&mut self, outcome: Outcome, now: Instant, chance: f64) {
+        let Some(called) = self.calling.take() else { return };
         match outcome {
             Outcome::Accepted => {
-                self.pending = None;
                 self.silent_until = None;
                 self.report_good();
             }
-            Outcome::Refused { reason } => self.drop_pending(&reason),
+            Outcome::Refused { reason } => self.count_drop(&reason),
             Outcome::Unauthorized { reason } => {
                 self.report_bad(reason, log::Level::Error);
-                self.try_again(now, None, chance);
+                self.try_again(called, now, None, chance);
             }
             Outcome::Failed { reason, retry_after } => {
                 self.report_bad(reason, log::Level::Warn);
-                self.try_again(now, retry_after, chance);
+                self.try_again(called, now, retry_after, chance);
             }
         }
     }
 
-    fn try_again(&mut self, now: Instant, retry_after: Option<Duration>, chance: f64) {
+    fn try_again(&mut self, called: Pending, now: Instant, retry_after: Option<Duration>, chance: f64) {
         let stretch = 1.0 + JITTER * chance;
-        let asked = retry_after.map(|wait| wait.min(MAX_RETRY_AFTER).mul_f64(stretch));
-        self.silent_until = asked.map(|wait| now + wait);
-        let Some(pending) = &mut self.pending else { return };
-        let Some(delay) = DELAYS.get(pending.failures) else { return self.drop_pending("no try succeeded") };
+        self.silent_until = retry_after.map(|wait| now + wait.min(MAX_RETRY_AFTER).mul_f64(stretch));
+        if self.waiting.is_some() {
+            return self.count_drop("the next one is due");
+        }
+        let Some(delay) = DELAYS.get(called.failures) else { return self.count_drop("no try succeeded") };
         let scale = self.interval.div_duration_f64(USUAL_INTERVAL).min(1.0);
-        pending.failures += 1;
-        pending.due = now + delay.mul_f64(scale * stretch).max(asked.unwrap_or_default());
+        let at = called.at + delay.mul_f64(scale * stretch);
+        self.waiting = Some(Pending { failures: called.failures + 1, at: at.max(now), ..called });
     }
 
-    /// Where a heartbeat is lost.
-    fn drop_pending(&mut self, reason: &str) {
-        self.pending = None;
+    /// A heartbeat is lost.
+    fn count_drop(&mut self, reason: &str) {
         self.dropped += 1;
         log::warn!("heartbeat dropped, {} since the start: {reason}", self.dropped);
     }
@@ -123,26 +132,53 @@ mod tests {
         Outcome::Failed { reason: "down".to_owned(), retry_after }
     }
 
-    /// The delays after each failure until the heartbeat is dropped.
-    fn delays(interval: Duration, chance: f64) -> Vec<f64> {
-        let mut now = Instant::now();
+    /// Begins the next call when it is due; what is sent then.
+    fn call(delivery: &mut Delivery) -> (Instant, Vec<u8>) {
+        let at = delivery.due().unwrap();
+        (at, delivery.begin(at).unwrap())
+    }
+
+    /// When each try begins, in seconds from the first, if each fails after `took`.
+    fn tries(interval: Duration, took: Duration, chance: f64) -> Vec<f64> {
+        let start = Instant::now();
         let mut delivery = Delivery::new(interval);
-        delivery.offer(b"a".to_vec(), now);
-        let mut delays = Vec::new();
-        loop {
-            delivery.settle(failed(None), now, chance);
-            let Some((due, _)) = delivery.due() else { return delays };
-            delays.push((due - now).as_secs_f64());
-            now = due;
+        delivery.offer(b"a".to_vec(), start);
+        let mut tries = Vec::new();
+        while delivery.due().is_some() {
+            let (at, _) = call(&mut delivery);
+            tries.push((at - start).as_secs_f64());
+            delivery.settle(failed(None), at + took, chance);
         }
+        tries
     }
 
     #[test]
     fn three_retries_fall_into_the_interval() {
-        assert_eq!(delays(120 * SECOND, 0.0), [5.0, 15.0, 45.0]);
-        assert_eq!(delays(120 * SECOND, 0.5), [5.75, 17.25, 51.75]);
-        assert_eq!(delays(3600 * SECOND, 0.0), [5.0, 15.0, 45.0]);
-        assert_eq!(delays(12 * SECOND, 0.0), [0.5, 1.5, 4.5]);
+        let none = Duration::ZERO;
+        assert_eq!(tries(120 * SECOND, none, 0.0), [0.0, 5.0, 20.0, 65.0]);
+        assert_eq!(tries(120 * SECOND, none, 0.5), [0.0, 5.75, 23.0, 74.75]);
+        assert_eq!(tries(3600 * SECOND, none, 0.0), [0.0, 5.0, 20.0, 65.0]);
+        assert_eq!(tries(12 * SECOND, none, 0.0), [0.0, 0.5, 2.0, 6.5]);
+        // Each call without an answer, and the longest delays.
+        assert_eq!(tries(120 * SECOND, 15 * SECOND, 1.0), [0.0, 15.0, 34.5, 93.0]);
+    }
+
+    #[test]
+    fn a_heartbeat_made_during_a_call_waits_for_its_end() {
+        let now = Instant::now();
+        for (outcome, dropped) in
+            [(Outcome::Accepted, 1), (failed(None), 2), (Outcome::Refused { reason: "bad".to_owned() }, 2)]
+        {
+            let mut delivery = Delivery::new(120 * SECOND);
+            delivery.offer(b"a".to_vec(), now);
+            call(&mut delivery);
+            delivery.offer(b"b".to_vec(), now + SECOND);
+            delivery.offer(b"c".to_vec(), now + 2 * SECOND);
+            assert_eq!(delivery.due(), None);
+            delivery.settle(outcome, now + 9 * SECOND, 0.0);
+            assert!(delivery.due().unwrap() <= now + 9 * SECOND);
+            assert_eq!((call(&mut delivery).1, delivery.dropped), (b"c".to_vec(), dropped));
+        }
     }
 
     #[test]
@@ -150,14 +186,15 @@ mod tests {
         let now = Instant::now();
         let mut delivery = Delivery::new(120 * SECOND);
         delivery.offer(b"a".to_vec(), now);
+        call(&mut delivery);
         delivery.settle(failed(Some(200 * SECOND)), now, 0.0);
-        assert_eq!(delivery.due(), Some((now + 200 * SECOND, b"a".as_slice())));
+        assert_eq!(delivery.due(), Some(now + 200 * SECOND));
         delivery.offer(b"b".to_vec(), now + 120 * SECOND);
-        assert_eq!(delivery.due(), Some((now + 200 * SECOND, b"b".as_slice())));
         assert_eq!(delivery.dropped, 1);
+        assert_eq!(call(&mut delivery), (now + 200 * SECOND, b"b".to_vec()));
         delivery.settle(Outcome::Accepted, now + 200 * SECOND, 0.0);
         delivery.offer(b"c".to_vec(), now + 240 * SECOND);
-        assert_eq!(delivery.due(), Some((now + 240 * SECOND, b"c".as_slice())));
+        assert_eq!(call(&mut delivery), (now + 240 * SECOND, b"c".to_vec()));
     }
 
     #[test]
@@ -166,8 +203,9 @@ mod tests {
         for (asked, waited) in [(0, 5), (3, 5), (30, 30), (u64::MAX, 600)] {
             let mut delivery = Delivery::new(120 * SECOND);
             delivery.offer(b"a".to_vec(), now);
+            call(&mut delivery);
             delivery.settle(failed(Some(Duration::from_secs(asked))), now, 0.0);
-            assert_eq!(delivery.due().unwrap().0, now + waited * SECOND, "{asked}");
+            assert_eq!(delivery.due(), Some(now + waited * SECOND), "{asked}");
         }
     }
 
@@ -176,10 +214,12 @@ mod tests {
         let now = Instant::now();
         let mut delivery = Delivery::new(120 * SECOND);
         delivery.offer(b"a".to_vec(), now);
+        call(&mut delivery);
         delivery.settle(Outcome::Refused { reason: "bad".to_owned() }, now, 0.0);
         assert_eq!((delivery.due(), delivery.dropped), (None, 1));
         delivery.offer(b"b".to_vec(), now);
+        call(&mut delivery);
         delivery.settle(Outcome::Unauthorized { reason: "key".to_owned() }, now, 0.0);
-        assert_eq!(delivery.due().unwrap().0, now + 5 * SECOND);
+        assert_eq!(delivery.due(), Some(now + 5 * SECOND));
     }
 }

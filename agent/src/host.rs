@@ -1,44 +1,38 @@
 //! Who the host is: its address, name, place and boot.
 
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, ToSocketAddrs, UdpSocket};
 use std::path::Path;
 use std::time::SystemTime;
 
 use fleetbeat_collectors::Roots;
 use fleetbeat_protocol::{Heartbeat, Timestamp};
 
-use crate::config::{HostSettings, ServerUrl};
+use crate::address::OwnAddress;
+use crate::config::HostSettings;
 use crate::sampler::Readings;
 
 /// The host as its heartbeats describe it.
 pub(crate) struct Host {
     settings: HostSettings,
     roots: Roots,
-    /// Host and port of the server, which decide by which address this host is seen.
-    server: (String, u16),
-    /// The address found last.
-    found_ip: Option<IpAddr>,
+    address: OwnAddress,
     boot_id: Option<String>,
     seq: u64,
 }
 
 impl Host {
-    pub(crate) fn new(settings: HostSettings, roots: Roots, server: &ServerUrl) -> Host {
+    /// The host whose packets to the server go to `target`, a name and a port.
+    pub(crate) fn new(settings: HostSettings, roots: Roots, target: (String, u16)) -> Host {
         let boot_id = read_line(&roots.proc.join("sys/kernel/random/boot_id"));
-        // Numbers must grow over a boot, whatever becomes of this process. The seconds since the boot do that
-        // without any file of ours, because no two heartbeats a second are sent for long.
-        let uptime = read_line(&roots.proc.join("uptime"));
-        let seq = uptime.and_then(|text| text.split('.').next()?.parse().ok()).unwrap_or(0);
-        let server = (server.host.clone(), server.port);
-        Host { settings, roots, server, found_ip: None, boot_id, seq }
+        Host { settings, roots, address: OwnAddress::new(target), boot_id, seq: 0 }
     }
 
     /// The heartbeat that says `readings`.
     pub(crate) fn heartbeat(&mut self, readings: Readings) -> Heartbeat {
-        self.seq += 1;
+        self.seq = (self.seq + 1).max(self.read_uptime_ms().unwrap_or(0));
         Heartbeat {
-            ip: self.ip(),
+            // Where there is none, the server takes the address it sees.
+            ip: self.settings.ip.or_else(|| self.address.find()),
             country_code: self.settings.country_code.clone(),
             country: self.settings.country.clone(),
             region: self.settings.region.clone(),
@@ -54,14 +48,10 @@ impl Host {
         }
     }
 
-    /// As configured, or else found anew each time, because addresses change. Where none is found, the last one
-    /// stays; where there never was one, the server takes the address it sees.
-    fn ip(&mut self) -> Option<IpAddr> {
-        if self.settings.ip.is_some() {
-            return self.settings.ip;
-        }
-        self.found_ip = source_address(&self.server).or(self.found_ip);
-        self.found_ip
+    /// What the heartbeats' numbers start from: they must grow over a boot, whatever becomes of this process, and
+    /// the time since the boot does that without any file of ours.
+    fn read_uptime_ms(&self) -> Option<u64> {
+        parse_uptime_ms(&read_line(&self.roots.proc.join("uptime"))?)
     }
 
     fn hostname(&self) -> String {
@@ -70,21 +60,10 @@ impl Host {
     }
 }
 
-/// The address from which packets to `server` would leave. Connecting a UDP socket only asks the kernel for the
-/// route: nothing is sent.
-fn source_address(server: &(String, u16)) -> Option<IpAddr> {
-    let (host, port) = server;
-    let mut addresses = (host.as_str(), *port).to_socket_addrs().ok()?;
-    addresses.find_map(|address| {
-        let any = if address.is_ipv4() {
-            IpAddr::from(Ipv4Addr::UNSPECIFIED)
-        } else {
-            Ipv6Addr::UNSPECIFIED.into()
-        };
-        let socket = UdpSocket::bind((any, 0)).ok()?;
-        socket.connect(address).ok()?;
-        Some(socket.local_addr().ok()?.ip().to_canonical())
-    })
+/// The first number of /proc/uptime, which has seconds and hundredths.
+fn parse_uptime_ms(text: &str) -> Option<u64> {
+    let hundredths: u64 = text.split_whitespace().next()?.replacen('.', "", 1).parse().ok()?;
+    hundredths.checked_mul(10)
 }
 
 /// The host's clock, in whole milliseconds.
@@ -104,10 +83,39 @@ mod tests {
     use super::*;
 
     #[test]
-    fn packets_to_loopback_leave_from_loopback() {
-        for (host, address) in [("127.0.0.1", "127.0.0.1"), ("127.0.0.9", "127.0.0.1")] {
-            assert_eq!(source_address(&(host.to_owned(), 9)).unwrap().to_string(), address);
+    fn the_uptime_is_in_hundredths_of_a_second() {
+        assert_eq!(parse_uptime_ms("350735.47 234388.90"), Some(350_735_470));
+        for bad in ["", "soon", "99999999999999999999.00 0"] {
+            assert_eq!(parse_uptime_ms(bad), None, "{bad:?}");
         }
-        assert_eq!(source_address(&("no such host".to_owned(), 9)), None);
+    }
+
+    #[test]
+    fn numbers_grow_over_a_boot_though_the_agent_restarts() {
+        let proc = tempfile::tempdir().unwrap();
+        let start = || {
+            let roots = Roots { proc: proc.path().to_owned(), ..Roots::default() };
+            let settings = HostSettings { ip: Some([192, 0, 2, 1].into()), ..HostSettings::default() };
+            Host::new(settings, roots, ("192.0.2.2".to_owned(), 9))
+        };
+        let readings =
+            || Readings { load: Default::default(), services: Vec::new(), collected_at: Timestamp::MIN };
+        let mut host = start();
+        let mut numbers = Vec::new();
+        for (uptime, restarts) in [
+            ("7.00", false),
+            ("7.10", false),
+            ("7.20", false),
+            ("7.30", true),
+            ("7.30", false),
+            ("7.40", true),
+        ] {
+            fs::write(proc.path().join("uptime"), format!("{uptime} 1.00\n")).unwrap();
+            if restarts {
+                host = start();
+            }
+            numbers.push(host.heartbeat(readings()).seq.unwrap());
+        }
+        assert_eq!(numbers, [7000, 7100, 7200, 7300, 7301, 7400]);
     }
 }

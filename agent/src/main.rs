@@ -2,6 +2,7 @@
 //!
 //! It only ever pushes: it listens on nothing, and nothing that the server says can make it run anything.
 
+mod address;
 mod agent;
 mod cli;
 mod command;

@@ -1,6 +1,6 @@
 //! Sends a heartbeat and judges the answer.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use fleetbeat_protocol::{HeartbeatAnswer, Problem};
 use fleetbeat_settings::Secret;
@@ -34,6 +34,13 @@ pub(crate) enum Outcome {
     Failed { reason: String, retry_after: Option<Duration> },
 }
 
+impl Outcome {
+    /// A failure of which the server has said nothing.
+    pub(crate) fn failed(reason: impl Into<String>) -> Outcome {
+        Outcome::Failed { reason: reason.into(), retry_after: None }
+    }
+}
+
 /// The way to the server.
 pub(crate) struct Sender {
     agent: Agent,
@@ -42,7 +49,9 @@ pub(crate) struct Sender {
 }
 
 impl Sender {
-    pub(crate) fn new(server: &Server, key: Secret) -> Sender {
+    /// The way to `server`, whose key is known.
+    pub(crate) fn new(server: &Server) -> Sender {
+        let key = server.key.clone().expect("the configuration was loaded for sending");
         let roots = server.ca.as_ref().map_or(RootCerts::WebPki, |ca| RootCerts::new_with_certs(ca));
         let config = Agent::config_builder()
             .https_only(server.url.is_https)
@@ -68,9 +77,8 @@ impl Sender {
 
     /// Sends the heartbeat `body` once; takes at most the call's timeout.
     pub(crate) fn send(&self, body: &[u8]) -> Outcome {
-        self.call(body).unwrap_or_else(|error| Outcome::Failed {
-            reason: format!("no answer from {}: {}", self.url, explain(&error)),
-            retry_after: None,
+        self.call(body).unwrap_or_else(|error| {
+            Outcome::failed(format!("no answer from {}: {}", self.url, explain(&error)))
         })
     }
 
@@ -79,16 +87,25 @@ impl Sender {
         let request =
             request.header("Content-Type", "application/json").header("X-API-Key", self.key.expose());
         let mut response = request.send(body)?;
-        let retry_after = response.headers().get("Retry-After").and_then(|value| value.to_str().ok());
-        let retry_after = retry_after.and_then(parse_retry_after);
-        let answer = response.body_mut().with_config().limit(MAX_ANSWER_BYTES).read_to_vec()?;
-        Ok(judge(response.status().as_u16(), retry_after, &answer))
+        let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+        let retry_after = header("Retry-After").and_then(|text| parse_retry_after(text, header("Date")));
+        let status = response.status();
+        let answer = response.body_mut().with_config().limit(MAX_ANSWER_BYTES).read_to_vec();
+        // What a failure's body says is only for the log.
+        let answer = answer.or_else(|error| if status.is_success() { Err(error) } else { Ok(Vec::new()) })?;
+        Ok(judge(status.as_u16(), retry_after, &answer))
     }
 }
 
-/// Seconds. The other form, a date, would depend on two clocks: our own delays are the better guess then.
-fn parse_retry_after(text: &str) -> Option<Duration> {
-    text.trim().parse().ok().map(Duration::from_secs)
+/// How long to wait: a number of seconds, however many, or the time from `now` until a date. `now` is what the
+/// server's own clock says: this host's may be wrong.
+fn parse_retry_after(text: &str, now: Option<&str>) -> Option<Duration> {
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Some(text.parse().map_or(Duration::MAX, Duration::from_secs));
+    }
+    let parse = |text| httpdate::parse_http_date(text).ok();
+    let (until, now): (SystemTime, SystemTime) = (parse(text)?, parse(now?)?);
+    Some(until.duration_since(now).unwrap_or_default())
 }
 
 fn judge(status: u16, retry_after: Option<Duration>, body: &[u8]) -> Outcome {
@@ -171,10 +188,21 @@ mod tests {
     }
 
     #[test]
-    fn retry_after_is_in_seconds() {
-        assert_eq!(parse_retry_after(" 30 "), Some(Duration::from_secs(30)));
-        for bad in ["", "-1", "1.5", "Wed, 21 Oct 2026 07:28:00 GMT"] {
-            assert_eq!(parse_retry_after(bad), None, "{bad:?}");
+    fn retry_after_is_a_number_of_seconds_or_a_date() {
+        let now = Some("Wed, 21 Oct 2026 07:28:00 GMT");
+        for (text, seconds) in [
+            ("0", 0),
+            ("30", 30),
+            ("Wed, 21 Oct 2026 07:28:30 GMT", 30),
+            ("Wed, 21 Oct 2026 07:27:30 GMT", 0),
+            ("Wednesday, 21-Oct-26 07:29:00 GMT", 60),
+        ] {
+            assert_eq!(parse_retry_after(text, now), Some(Duration::from_secs(seconds)), "{text}");
         }
+        assert_eq!(parse_retry_after("99999999999999999999", None), Some(Duration::MAX));
+        for bad in ["", "-1", "+1", "1.5", "soon", "Wed, 32 Oct 2026 07:28:00 GMT"] {
+            assert_eq!(parse_retry_after(bad, now), None, "{bad:?}");
+        }
+        assert_eq!(parse_retry_after("Wed, 21 Oct 2026 07:28:30 GMT", None), None);
     }
 }

@@ -1,7 +1,6 @@
 //! Ends the agent on SIGTERM and SIGINT.
 
 use std::io;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,34 +14,25 @@ use crate::failure::Failure;
 const GRACE: Duration = Duration::from_millis(500);
 const POLL: Duration = Duration::from_millis(5);
 
-/// Tells the agent's thread to end.
-pub(crate) struct Stop(Receiver<()>);
-
-impl Stop {
-    /// Waits until `at`, or for the end; whether it is the end.
-    pub(crate) fn wait_until(&self, at: Instant) -> bool {
-        let wait = at.saturating_duration_since(Instant::now());
-        self.0.recv_timeout(wait) != Err(RecvTimeoutError::Timeout)
-    }
-}
-
-/// Runs `work` in a thread of its own until a signal comes or the work is done.
-pub(crate) fn run_until_stopped(work: impl FnOnce(&Stop) + Send + 'static) -> Result<(), Failure> {
+/// Runs `work` in a thread of its own until it is done; on a signal, `stop` tells it to end.
+pub(crate) fn run_until_stopped(
+    work: impl FnOnce() + Send + 'static,
+    stop: impl FnOnce(),
+) -> Result<(), Failure> {
     let failed = |doing| move |source: io::Error| Failure::System { doing, source };
     let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(failed("cannot watch for signals"))?;
-    let (stop, stopped) = mpsc::channel();
     let ended = EndOfWork(signals.handle());
     let worker = thread::Builder::new().name("agent".to_owned());
     let worker = worker.spawn(move || {
         let _ended = ended;
-        work(&Stop(stopped));
+        work();
     });
     let worker = worker.map_err(failed("cannot start a thread"))?;
 
     if signals.forever().next().is_some() {
         log::info!("stopping on a signal");
+        stop();
     }
-    drop(stop);
     let deadline = Instant::now() + GRACE;
     while !worker.is_finished() {
         if Instant::now() >= deadline {

@@ -11,8 +11,12 @@ use std::process::Command;
 
 /// Exit code and all that was printed of `check-config` on `config`, with these variables set.
 fn check_config(config: &Path, variables: &[(&str, &str)]) -> (i32, String) {
+    run(&["check-config"], config, variables)
+}
+
+fn run(words: &[&str], config: &Path, variables: &[(&str, &str)]) -> (i32, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_fleetbeat-agent"));
-    command.args(["-c".as_ref(), config.file_name().unwrap(), "check-config".as_ref()]);
+    command.arg("-c").arg(config.file_name().unwrap()).args(words);
     command.current_dir(config.parent().unwrap());
     command.env_remove("AGENT_API_KEY").env_remove("AGENT_API_KEY_FILE").envs(variables.iter().copied());
     let output = command.output().unwrap();
@@ -51,6 +55,19 @@ fn problems_of_the_environment_join_those_of_the_file() {
 }
 
 #[test]
+fn a_missing_key_is_told_with_the_rest_by_what_sends() {
+    let path = fixtures().join("config/url-wrong.toml");
+    let url = fs::read_to_string(path.with_extension("txt")).unwrap();
+    let key = "url-wrong.toml:1: server.api_key_file: is missing, and so is AGENT_API_KEY in the environment: \
+        the service's is in /etc/fleetbeat/agent.env\n";
+    for words in [["run"].as_slice(), &["once", "--send"]] {
+        assert_eq!(run(words, &path, &[]), (78, format!("{key}{url}")), "{words:?}");
+        assert_eq!(run(words, &path, &[("AGENT_API_KEY", "key")]), (78, url.clone()), "{words:?}");
+    }
+    assert_eq!(run(&["once"], &path, &[]), (78, url));
+}
+
+#[test]
 fn a_file_that_is_not_there_is_named() {
     let expected = "nowhere.toml: cannot be read: No such file or directory (os error 2)\n";
     let (code, told) = check_config(&fixtures().join("nowhere.toml"), &[]);
@@ -76,10 +93,18 @@ fn check_packaged(change: impl Fn(&str) -> String) -> (i32, String) {
 fn the_packaged_configuration_is_valid() {
     let expected = "agent.toml is valid\n\
         server:     https://fleet.example.com\n\
-        heartbeat:  every 120s, of 4 samples\n\
+        heartbeat:  every 2m, of 4 samples\n\
         collectors: cpu, ram, net\n\
         key:        not in this environment; the service's is in /etc/fleetbeat/agent.env\n";
     assert_eq!(check_packaged(str::to_owned), (0, expected.to_owned()));
+}
+
+#[test]
+fn an_interval_above_what_the_server_expects_is_pointed_out() {
+    let (code, told) =
+        check_packaged(|text| text.replace("# samples_per_heartbeat = 4", "samples_per_heartbeat = 5"));
+    let expected = "heartbeat:  every 150s, of 5 samples (over 2m: raise the server's sweep.down_after";
+    assert!(code == 0 && told.contains(expected), "{told}");
 }
 
 #[test]

@@ -57,7 +57,7 @@ pub struct Heartbeat {
     /// Differs after each boot of the host.
     #[serde(rename = "boot_id", skip_serializing_if = "Option::is_none")]
     pub boot_id: Option<String>,
-    /// Counts the agent's heartbeats since the boot.
+    /// Grows with every heartbeat since the boot.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seq: Option<u64>,
     /// The agent's version.

@@ -14,7 +14,7 @@ pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
 }
 
 /// The duration in the largest unit that leaves no rest.
-pub(crate) fn show_duration(duration: Duration) -> String {
+pub fn show_duration(duration: Duration) -> String {
     let total_ms = duration.as_millis();
     for (name, unit_ms) in UNITS {
         if total_ms > 0 && total_ms.is_multiple_of(u128::from(unit_ms)) {

@@ -26,6 +26,7 @@ mod secret;
 mod table;
 
 pub use document::Document;
+pub use duration::show_duration;
 pub use problem::{Problem, Problems};
 pub use secret::Secret;
 pub use table::Table;

@@ -4,6 +4,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +14,9 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use fleetbeat_protocol::{Heartbeat, Timestamp};
+use fleetbeat_tests::process;
 use fleetbeat_tests::program::program;
+use fleetbeat_tests::wait::wait_for;
 use tempfile::TempDir;
 
 const KEY: &str = "agent-key-of-the-test";
@@ -53,6 +56,8 @@ fn the_first_heartbeat_arrives_within_three_seconds() {
     assert_eq!(states, [("wg", true), ("ov", false)]);
     agent.wait_for_log("the server accepts heartbeats");
     assert!(agent.listening_sockets().is_empty());
+    let threads = || process::status(agent.child.id(), "Threads");
+    wait_for("the call's thread to end", || (threads() == 2).then_some(()));
 }
 
 #[test]
@@ -68,12 +73,15 @@ fn heartbeats_follow_each_other_with_growing_numbers() {
 
 #[test]
 fn a_wrong_key_is_an_error_and_tried_on() {
-    let server = Server::start(|n| if n < 2 { answer(401, "", "") } else { answer(200, "", OK) });
-    // The next heartbeat is due after the retries, wherever the start offset puts it.
-    let schedule = "[schedule]\nsample_every = \"5s\"\nsamples_per_heartbeat = 2\n";
-    let agent = Agent::start(&server.url(), schedule);
-    let bodies: Vec<_> = (0..3).map(|_| server.next().body).collect();
-    assert!(bodies[0] == bodies[1] && bodies[1] == bodies[2], "{bodies:?}");
+    let is_key_known = Arc::new(AtomicBool::new(false));
+    let known = Arc::clone(&is_key_known);
+    let server = Server::start(move |_| match known.load(Ordering::Relaxed) {
+        true => answer(200, "", OK),
+        false => answer(401, "", ""),
+    });
+    let agent = Agent::start(&server.url(), FAST);
+    server.next_retry();
+    is_key_known.store(true, Ordering::Relaxed);
     agent.wait_for_log(
         "ERROR heartbeat not accepted: the server does not know this key (401): is AGENT_API_KEY",
     );
@@ -97,27 +105,45 @@ fn a_refused_heartbeat_is_dropped_and_counted() {
 
 #[test]
 fn retry_after_keeps_the_agent_silent_though_heartbeats_are_due() {
-    let server =
-        Server::start(|n| if n == 0 { answer(503, "Retry-After: 2\r\n", "") } else { answer(200, "", OK) });
-    let agent = Agent::start(&server.url(), FAST);
-    let (first, second) = (server.next(), server.next());
-    let silence = second.at - first.at;
-    assert!(silence >= Duration::from_secs(2), "{silence:?}");
-    assert!(first.heartbeat().seq < second.heartbeat().seq, "the newest heartbeat is what is sent then");
-    agent.wait_for_log("heartbeat not accepted: answer 503");
+    let date = "Date: Wed, 21 Oct 2026 07:28:58 GMT\r\nRetry-After: Wed, 21 Oct 2026 07:29:00 GMT\r\n";
+    for pause in ["Retry-After: 2\r\n", date] {
+        // Too long a body takes nothing of what the headers say.
+        let unavailable = answer(503, pause, &"x".repeat(100 << 10));
+        let server = Server::start(move |n| if n == 0 { unavailable.clone() } else { answer(200, "", OK) });
+        let agent = Agent::start(&server.url(), FAST);
+        let (first, second) = (server.next(), server.next());
+        let silence = second.at - first.at;
+        assert!(silence >= Duration::from_secs(2), "{pause}: {silence:?}");
+        assert!(first.heartbeat().seq < second.heartbeat().seq, "the newest heartbeat is what is sent then");
+        agent.wait_for_log("heartbeat not accepted: answer 503");
+    }
 }
 
 #[test]
 fn a_server_that_comes_back_is_found() {
-    let server = Server::start(|_| answer(200, "", OK));
-    let (url, address) = (server.url(), server.address);
-    drop(server);
-    let agent = Agent::start(&url, FAST);
-    agent.wait_for_log("Connection refused");
+    let is_back = Arc::new(AtomicBool::new(false));
+    let back = Arc::clone(&is_back);
+    // Until then it hangs up in the middle of its answer: a port that is closed and opened again could be another
+    // test's meanwhile.
+    let server = Server::start(move |_| match back.load(Ordering::Relaxed) {
+        true => answer(200, "", OK),
+        false => b"HTTP/1.1 200".to_vec(),
+    });
+    let agent = Agent::start(&server.url(), FAST);
+    agent.wait_for_log("heartbeat not accepted: no answer from");
     agent.wait_for_log("heartbeat dropped, 1 since the start");
-    let server = Server::start_at(address, |_| answer(200, "", OK));
-    server.next();
+    is_back.store(true, Ordering::Relaxed);
     agent.wait_for_log("the server accepts heartbeats again");
+}
+
+#[test]
+fn samples_go_on_while_a_call_waits_for_its_answer() {
+    let server = Server::start(|n| if n == 0 { Vec::new() } else { answer(200, "", OK) });
+    let agent = Agent::start(&server.url(), FAST);
+    // The call gives up after 15 s only.
+    agent.wait_for_log("heartbeat dropped, 3 since the start: the next one is due");
+    server.next();
+    assert!(server.requests.try_recv().is_err(), "one call at a time");
 }
 
 #[test]
@@ -136,18 +162,17 @@ fn a_redirect_is_not_followed() {
 
 #[test]
 fn an_answer_without_end_is_cut_off() {
-    let server = Server::start(|n| match n {
-        0 => answer(200, "", &"x".repeat(10 << 20)),
-        1 => answer(200, &format!("X-Long: {}\r\n", "x".repeat(1 << 20)), OK),
-        2 => answer(200, "", "<html>not ours</html>"),
-        _ => answer(200, "", OK),
-    });
-    let agent = Agent::start(&server.url(), FAST);
-    for _ in 0..4 {
-        server.next();
+    let no_answers = [
+        (answer(200, "", &(OK.to_owned() + &" ".repeat(10 << 20))), "no answer from"),
+        (answer(200, &format!("X-Long: {}\r\n", "x".repeat(1 << 20)), OK), "no answer from"),
+        (answer(200, "", "<html>not ours</html>"), "answer 200 is not fleetbeat-server's"),
+    ];
+    for (no_answer, told) in no_answers {
+        let server = Server::start(move |_| no_answer.clone());
+        let agent = Agent::start(&server.url(), FAST);
+        server.next_retry();
+        agent.wait_for_log(told);
     }
-    agent.wait_for_log("answer 200 is not fleetbeat-server's");
-    agent.wait_for_log("the server accepts heartbeats again");
 }
 
 #[test]
@@ -197,6 +222,39 @@ fn once_prints_exactly_what_it_sends() {
     assert_eq!(refused.status.code(), Some(1));
     let told = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(told.contains("fleetbeat-agent: the heartbeat was not accepted: answer 422"), "{told}");
+}
+
+#[test]
+fn services_are_seen_though_the_parent_ignores_its_children() {
+    let units = "[collectors.services]\nunits = [ {name = \"wg\", unit = \"wg-quick@wg0\"}, \
+                 {name = \"ov\", unit = \"openvpn-server@server\"} ]\n";
+    let settings = settings("http://127.0.0.1:9", &format!("{FAST}{units}"));
+    let agent = agent_command(&settings);
+    let mut command = Command::new("env");
+    command.arg("--ignore-signal=CHLD").arg(agent.get_program()).args(agent.get_args()).arg("once");
+    command.envs(agent.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let output = command.output().unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert!(printed.contains(r#"{"name":"wg","active":true},{"name":"ov","active":false}"#), "{printed}");
+}
+
+#[test]
+fn only_the_journal_gets_lines_without_a_time() {
+    let settings =
+        settings("http://127.0.0.1:9", &format!("{FAST}[collectors.net]\ninterface = \"nowhere0\"\n"));
+    let path = settings.path().join("log");
+    let log = |journal: &dyn Fn(&fs::Metadata) -> String| {
+        let file = fs::File::create(&path).unwrap();
+        let journal = journal(&file.metadata().unwrap());
+        let mut command = agent_command(&settings);
+        command.arg("once").env("JOURNAL_STREAM", journal).stdout(Stdio::null()).stderr(file);
+        assert!(command.status().unwrap().success());
+        fs::read_to_string(&path).unwrap()
+    };
+    let of_journal = log(&|file| format!("{}:{}", file.dev(), file.ino()));
+    assert!(of_journal.starts_with("<4>collector net: "), "{of_journal}");
+    let inherited = log(&|file| format!("{}:{}", file.dev(), file.ino() + 1));
+    assert!(inherited.contains("Z WARN  collector net: "), "{inherited}");
 }
 
 #[test]
@@ -468,11 +526,7 @@ struct Server {
 
 impl Server {
     fn start(script: impl Fn(usize) -> Vec<u8> + Send + 'static) -> Server {
-        Server::start_at(SocketAddr::from(([127, 0, 0, 1], 0)), script)
-    }
-
-    fn start_at(address: SocketAddr, script: impl Fn(usize) -> Vec<u8> + Send + 'static) -> Server {
-        let listener = TcpListener::bind(address).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let stop = Arc::new(AtomicBool::new(false));
         let (arrived, requests) = mpsc::channel();
@@ -501,6 +555,19 @@ impl Server {
 
     fn next(&self) -> Request {
         self.next_within(SOON)
+    }
+
+    /// The next request that repeats the one before: a heartbeat that is tried again.
+    fn next_retry(&self) -> Request {
+        let mut before = self.next();
+        for _ in 0..20 {
+            let request = self.next();
+            if request.body == before.body {
+                return request;
+            }
+            before = request;
+        }
+        panic!("no heartbeat was tried again");
     }
 
     fn next_within(&self, wait: Duration) -> Request {
