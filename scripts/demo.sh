@@ -7,18 +7,30 @@ set -euo pipefail
 bin=$(cd "$1" && pwd)
 hosts=${HOSTS:-0}
 [[ $hosts =~ ^[0-9]+$ ]] || { echo "demo: HOSTS must be a number, not $hosts" >&2; exit 64; }
+hosts=$((10#$hosts))
 folder=$(mktemp -d -t fleetbeat-demo.XXXXXX)
-pids=()
 
+# Ends everything that was started, at whatever point this script is.
 stop() {
   trap '' INT TERM
-  for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
-  for pid in "${pids[@]}"; do wait "$pid" 2>/dev/null || true; done
+  local signal
+  for signal in TERM KILL; do
+    kill -"$signal" $(jobs -rp) 2>/dev/null || true
+    for _ in $(seq 60); do
+      [[ -n $(jobs -rp) ]] || break 2
+      sleep 0.1
+    done
+  done
   rm -rf "$folder"
 }
 trap stop EXIT
 trap 'exit 0' INT TERM
 
+# What the caller's environment says is for another server than this one.
+for name in AGENT_API_KEY SECRET_KEY FLEETBEAT_ADMIN_PASSWORD MONGODB_URL REDIS_URL; do
+  unset "$name" "${name}_FILE"
+done
+unset FLEETBEAT_LISTEN NOTIFY_SOCKET
 random() { od -An -N"$1" -tx1 /dev/urandom | tr -d ' \n'; }
 AGENT_API_KEY=$(random 16)
 FLEETBEAT_ADMIN_PASSWORD=$(random 6)
@@ -33,17 +45,18 @@ interval = "5s"
 down_after = "30s"
 TOML
 
-# Starts the server on port $1; prints its address once it listens.
+# Starts the server on port $1; `url` is its address once it listens.
 start_server() {
   FLEETBEAT_LISTEN=127.0.0.1:$1 "$bin/fleetbeat-server" -c "$folder/server.toml" run >"$folder/server.log" 2>&1 &
-  server=$!
   for _ in $(seq 300); do
     url=$(sed -n 's/.*listening on //p' "$folder/server.log")
-    [[ -z $url ]] || { pids+=("$server"); return 0; }
-    kill -0 "$server" 2>/dev/null || return 1
+    [[ -z $url ]] || return 0
+    [[ -n $(jobs -rp) ]] || break
     sleep 0.1
   done
-  kill "$server"
+  # Waited for, it is not what the wait at the end of this script finds.
+  kill -KILL $(jobs -rp) 2>/dev/null || true
+  wait
   return 1
 }
 if ! start_server "${PORT:-8080}"; then
@@ -70,11 +83,9 @@ speed_mbps = 1000
 units = [ {name = "ssh", unit = "ssh"}, {name = "cron", unit = "cron"}, {name = "wg", unit = "wg-quick@wg0"} ]
 TOML
 "$bin/fleetbeat-agent" -c "$folder/agent.toml" run >"$folder/agent.log" 2>&1 &
-pids+=($!)
 
 if ((hosts > 0)); then
   "$bin/fleetsim" --url "$url" --hosts "$hosts" --interval 10 --duration 0 >"$folder/fleetsim.log" 2>&1 &
-  pids+=($!)
 fi
 
 cat <<TEXT
@@ -98,7 +109,7 @@ Logs are in $folder. Ctrl-C ends everything and removes it.
 TEXT
 
 # Ends early only if one of them dies.
-wait -n "${pids[@]}" || true
+wait -n || true
 echo "demo: something ended by itself; the last of its log:" >&2
 tail -n 5 "$folder"/*.log >&2
 exit 1

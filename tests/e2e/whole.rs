@@ -1,6 +1,7 @@
 //! The whole loop on one machine: the real agent, the real server, and the demo that shows both.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -71,15 +72,8 @@ fn this_machine_is_measured_sent_stored_and_shown_through_an_outage() {
 #[test]
 fn the_demo_shows_a_fleet_and_leaves_nothing_running() {
     let temporary = tempfile::tempdir().unwrap();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/demo.sh");
     let output = temporary.path().join("output");
-    let file = File::create(&output).unwrap();
-    let mut command = Command::new(script);
-    command.arg(program_path("fleetbeat-server").parent().unwrap());
-    command.env("HOSTS", "20").env("PORT", "0").env("TMPDIR", temporary.path());
-    command.stdin(Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file);
-    // A group of its own, as a terminal gives it: Ctrl-C goes to all of it.
-    let mut demo = Running::spawn(command.process_group(0));
+    let mut demo = start_demo(program_path("fleetbeat-server").parent().unwrap(), temporary.path());
     let text = wait_for("the demo to be up", || {
         let text = fs::read_to_string(&output).unwrap();
         assert!(demo.is_running() || text.contains("Ctrl-C"), "{text}");
@@ -104,14 +98,43 @@ fn the_demo_shows_a_fleet_and_leaves_nothing_running() {
     assert!(String::from_utf8_lossy(&page.body).contains("Fleetbeat"));
 
     assert!(process::of_group(demo.pid()).len() >= 4, "script, server, agent, fleet");
+    end_demo(demo, temporary.path());
+    assert!(client::connect(address).is_err(), "the port is free");
+}
+
+#[test]
+fn the_demo_leaves_nothing_running_when_it_is_ended_during_its_start() {
+    let temporary = tempfile::tempdir().unwrap();
+    let bin = tempfile::tempdir().unwrap();
+    // A server that never listens and does not want to stop either.
+    let server = bin.path().join("fleetbeat-server");
+    fs::write(&server, "#!/bin/sh\ntrap '' INT TERM\ntouch \"$0.started\"\nexec sleep 600\n").unwrap();
+    fs::set_permissions(&server, Permissions::from_mode(0o755)).unwrap();
+    let demo = start_demo(bin.path(), temporary.path());
+    wait_for("the server to start", || bin.path().join("fleetbeat-server.started").exists().then_some(()));
+    end_demo(demo, temporary.path());
+}
+
+/// The demo with the programs in `bin`, its folder and its output in `temporary`.
+fn start_demo(bin: &Path, temporary: &Path) -> Running {
+    let file = File::create(temporary.join("output")).unwrap();
+    let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/demo.sh"));
+    command.arg(bin).env("HOSTS", "020").env("PORT", "0").env("TMPDIR", temporary);
+    // The demo's own secrets are what counts.
+    command.env("AGENT_API_KEY_FILE", "/nowhere").env("SECRET_KEY", "short");
+    command.stdin(Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file);
+    // A group of its own, as a terminal gives it: Ctrl-C goes to all of it.
+    Running::spawn(command.process_group(0))
+}
+
+/// Presses Ctrl-C: nothing may be left of it.
+fn end_demo(mut demo: Running, temporary: &Path) {
     let group = format!("-{}", demo.pid());
     assert!(Command::new("kill").args(["-INT", "--", &group]).status().unwrap().success());
-    assert!(demo.wait().success(), "{}", fs::read_to_string(&output).unwrap());
+    assert!(demo.wait().success(), "{}", fs::read_to_string(temporary.join("output")).unwrap());
     let left = process::of_group(demo.pid());
     assert!(left.is_empty(), "still running: {left:?}");
-    assert!(client::connect(address).is_err(), "the port is free");
-    let left: Vec<_> =
-        fs::read_dir(temporary.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let left: Vec<_> = fs::read_dir(temporary).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["output"], "the demo's folder is gone");
 }
 
