@@ -3,6 +3,8 @@
 .PHONY: help demo test check build release dashboard setup bench static-agent deny clean
 
 HOSTS ?= 0
+# The scripts look for what was built in this folder.
+export CARGO_TARGET_DIR := $(CURDIR)/target
 node_modules := dashboard/node_modules/.package-lock.json
 dist := dashboard/dist/index.html
 
@@ -46,6 +48,7 @@ clean: ## remove everything that was built
 	rm -rf dashboard/dist dashboard/node_modules
 
 $(node_modules): dashboard/package.json dashboard/package-lock.json
+	scripts/check-node.sh
 	cd dashboard && npm ci --no-fund --no-audit
 	@touch $@
 

@@ -4,6 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/stage.sh
+export CHROMIUM="${CHROMIUM:-$(command -v chromium)}"
 
 stage "build" make --no-print-directory build
 stage "Rust tests" cargo test --workspace
