@@ -74,7 +74,12 @@ export class Fleetbeat {
     if (child === null || child.exitCode !== null || child.signalCode !== null) return
     const gone = new Promise((resolve) => child.once('exit', resolve))
     child.kill('SIGTERM')
-    await within(STOP_DEADLINE_MS, gone, () => 'the server did not stop after SIGTERM')
+    try {
+      await within(STOP_DEADLINE_MS, gone, () => 'the server did not stop after SIGTERM')
+    } finally {
+      // Does nothing to a process that has ended.
+      child.kill('SIGKILL')
+    }
   }
 
   async remove() {
