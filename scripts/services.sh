@@ -2,13 +2,15 @@
 # MongoDB and Redis for the tests, on loopback.
 #   scripts/services.sh up      brings both up, installing what is missing, and waits until they answer
 #   scripts/services.sh down    stops what `up` has started
-#   scripts/services.sh env     prints MONGODB_URL and REDIS_URL, to be evaluated
-# Three ways, the first that works: the servers that MONGODB_URL and REDIS_URL name; Docker; and on Debian as root
+#   scripts/services.sh env     prints MONGODB_URL, REDIS_URL and REDIS_CLUSTER_URL, to be evaluated
+# A Redis cluster of six nodes is started besides, from the machine's own redis-server in every case.
+# Three ways for the others, the first that works: the servers that MONGODB_URL and REDIS_URL name; Docker; and on Debian as root
 # FerretDB (which speaks MongoDB's protocol) on PostgreSQL with the DocumentDB extension in a tree of its own.
 set -euo pipefail
 
 home=${FLEETBEAT_SERVICES:-$HOME/.cache/fleetbeat/services}
 mongo_port=${FLEETBEAT_MONGO_PORT:-27117} redis_port=${FLEETBEAT_REDIS_PORT:-6390} postgres_port=${FLEETBEAT_POSTGRES_PORT:-15432}
+cluster_ports=(7390 7391 7392 7393 7394 7395)
 tree=$home/debian
 suite=forky
 
@@ -24,6 +26,34 @@ wait_for() {
   exit 1
 }
 
+install_redis() {
+  command -v redis-server >/dev/null && return
+  command -v apt-get >/dev/null && ((EUID == 0)) || { echo "services: install redis-server" >&2; exit 1; }
+  apt-get update -qq
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq redis-server >/dev/null
+}
+
+# Three masters and their replicas; each keeps its view of the others in a file of its own.
+up_cluster() {
+  local port nodes=()
+  for port in "${cluster_ports[@]}"; do
+    nodes+=("127.0.0.1:$port")
+    answers "$port" && continue
+    redis-server --port "$port" --bind 127.0.0.1 --save '' --appendonly no --cluster-enabled yes --dir "$home" \
+      --cluster-config-file "nodes-$port.conf" --daemonize yes --pidfile "$home/cluster-$port.pid" \
+      --logfile "$home/cluster-$port.log" >/dev/null
+    wait_for "the Redis cluster" "$port"
+  done
+  is_joined() { redis-cli -p "${cluster_ports[0]}" cluster info | grep -q '^cluster_state:ok'; }
+  is_joined || redis-cli --cluster create "${nodes[@]}" --cluster-replicas 1 --cluster-yes >"$home/cluster.log"
+  for _ in $(seq 300); do
+    is_joined && return
+    sleep 0.1
+  done
+  echo "services: the Redis cluster does not join; see $home/cluster.log" >&2
+  exit 1
+}
+
 given() { [[ -n ${MONGODB_URL:-} && -n ${REDIS_URL:-} ]]; }
 has_docker() { command -v docker >/dev/null && docker info >/dev/null 2>&1; }
 
@@ -35,9 +65,9 @@ up_docker() {
 }
 
 install_debian() {
-  if ! command -v redis-server >/dev/null || ! command -v debootstrap >/dev/null; then
+  if ! command -v debootstrap >/dev/null; then
     apt-get update -qq
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq redis-server debootstrap >/dev/null
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq debootstrap >/dev/null
   fi
   if [[ ! -x $home/bin/ferretdb ]]; then
     command -v go >/dev/null || { echo "services: install Go, or Docker, or set MONGODB_URL and REDIS_URL" >&2; exit 1; }
@@ -97,8 +127,10 @@ up_debian() {
 
 case ${1:-} in
 up)
-  given && exit
   mkdir -p "$home"
+  install_redis
+  up_cluster
+  given && exit
   if has_docker; then
     up_docker
   elif command -v apt-get >/dev/null && ((EUID == 0)); then
@@ -111,6 +143,10 @@ up)
   wait_for MongoDB "$mongo_port"
   ;;
 down)
+  for port in "${cluster_ports[@]}"; do
+    [[ ! -f $home/cluster-$port.pid ]] || kill "$(cat "$home/cluster-$port.pid")" 2>/dev/null || true
+    rm -f "$home/nodes-$port.conf"
+  done
   given && exit
   if has_docker; then
     docker stop fleetbeat-test-mongo fleetbeat-test-redis >/dev/null 2>&1 || true
@@ -124,7 +160,9 @@ down)
   unmount
   ;;
 env)
-  echo "export MONGODB_URL=${MONGODB_URL:-mongodb://127.0.0.1:$mongo_port} REDIS_URL=${REDIS_URL:-redis://127.0.0.1:$redis_port}"
+  cluster=$(printf ',redis://127.0.0.1:%s' "${cluster_ports[@]}")
+  echo "export MONGODB_URL=${MONGODB_URL:-mongodb://127.0.0.1:$mongo_port}" \
+    "REDIS_URL=${REDIS_URL:-redis://127.0.0.1:$redis_port} REDIS_CLUSTER_URL=${cluster:1}"
   ;;
 *)
   echo "usage: $0 up|down|env" >&2

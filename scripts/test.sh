@@ -6,6 +6,10 @@ cd "$(dirname "$0")/.."
 source scripts/stage.sh
 export CHROMIUM="${CHROMIUM:-$(command -v chromium)}"
 
+# Stopped again at the end, whatever the end is.
+trap 'scripts/services.sh down' EXIT
+stage "databases" scripts/services.sh up
+eval "$(scripts/services.sh env)"
 stage "build" make --no-print-directory build
 stage "Rust tests" cargo test --workspace
 stage "benchmark, small" target/debug/bench --quick

@@ -5,6 +5,7 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use fleetbeat_protocol::{Role, Timestamp};
+use fleetbeat_settings::Secret;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -14,7 +15,7 @@ use crate::config::{self, Config, Storage};
 use crate::http::{Call, Front, Handler, Listen};
 use crate::ingest::Ingest;
 use crate::snapshot::Snapshots;
-use crate::store::{Embedded, Store, StoreError, User};
+use crate::store::{Embedded, MongoDb, Store, StoreError, User};
 use crate::sweep::Sweep;
 use crate::watch::Watch;
 use crate::{api, keys};
@@ -65,18 +66,8 @@ enum End {
 
 /// Runs the server until a signal ends it.
 pub(crate) fn run(config: Config) -> Result<(), RunError> {
-    let Storage::Embedded { path } = &config.storage;
-    let store: Arc<dyn Store> = Arc::new(Embedded::open(path)?);
-    let key = |given: &Option<_>, name| match given {
-        Some(key) => Ok(Clone::clone(key)),
-        None => keys::load_or_create(&path.join(name)).map_err(RunError::Key),
-    };
-    let agent_keys = key(&config.agent_api_key, "agent_api_key")?;
-    let agent_keys = AgentKeys::parse(agent_keys.expose())
-        .map_err(|message| RunError::Key(format!("{}: {message}", path.join("agent_api_key").display())))?;
-    let secret_key = key(&config.secret_key, "secret_key")?;
-    config::check_secret_key(secret_key.expose())
-        .map_err(|message| RunError::Key(format!("{}: {message}", path.join("secret_key").display())))?;
+    let store = open(&config.storage)?;
+    let (agent_keys, secret_key) = find_keys(&config)?;
     create_first_user(&*store, &config)?;
 
     let (ended, end) = mpsc::channel();
@@ -84,7 +75,7 @@ pub(crate) fn run(config: Config) -> Result<(), RunError> {
     let auth = Auth::new(agent_keys, secret_key.expose().as_bytes(), config.token_life, store.clone());
     let app = Arc::new(App {
         auth: Arc::new(auth),
-        ingest: Arc::new(Ingest::start(store.clone())?),
+        ingest: Arc::new(Ingest::start(store.clone(), config.storage.gather())?),
         logins: Arc::new(Logins::start((config::cores() / 2).max(1))?),
         snapshots: Snapshots::start(store.clone())?,
         store: store.clone(),
@@ -136,6 +127,32 @@ pub(crate) fn run(config: Config) -> Result<(), RunError> {
     }
 }
 
+fn open(storage: &Storage) -> Result<Arc<dyn Store>, StoreError> {
+    Ok(match storage {
+        Storage::Embedded { path } => Arc::new(Embedded::open(path)?),
+        Storage::MongoDb(settings) => Arc::new(MongoDb::open(settings)?),
+    })
+}
+
+/// The agents' keys and the key that signs tokens: as given, or as the embedded store keeps them.
+fn find_keys(config: &Config) -> Result<(AgentKeys, Secret), RunError> {
+    let find = |given: &Option<Secret>, name: &str| match (given, &config.storage) {
+        (Some(key), _) => Ok((key.clone(), name.to_owned())),
+        (None, Storage::Embedded { path }) => {
+            let file = path.join(name);
+            keys::load_or_create(&file).map(|key| (key, file.display().to_string()))
+        }
+        (None, Storage::MongoDb(_)) => Err(format!("{name} must be set")),
+    };
+    let (agent_keys, found_at) = find(&config.agent_api_key, "agent_api_key").map_err(RunError::Key)?;
+    let agent_keys = AgentKeys::parse(agent_keys.expose())
+        .map_err(|message| RunError::Key(format!("{found_at}: {message}")))?;
+    let (secret_key, found_at) = find(&config.secret_key, "secret_key").map_err(RunError::Key)?;
+    config::check_secret_key(secret_key.expose())
+        .map_err(|message| RunError::Key(format!("{found_at}: {message}")))?;
+    Ok((agent_keys, secret_key))
+}
+
 fn listen(app: &Arc<App>) -> Result<Front, RunError> {
     let config = &app.config;
     let handled = app.clone();
@@ -170,5 +187,9 @@ fn create_first_user(store: &dyn Store, config: &Config) -> Result<(), RunError>
         writeln!(output, "created user admin with password {password}")?;
         output.flush()?;
     }
-    Ok(store.add_user(&user)?)
+    match store.add_user(&user) {
+        // Another instance was faster.
+        Err(StoreError::UserExists(_)) => Ok(()),
+        result => Ok(result?),
+    }
 }

@@ -10,11 +10,14 @@ use ipnet::IpNet;
 
 use crate::auth::AgentKeys;
 use crate::http::{Listen, TrustedProxies};
+use crate::store::MongoDbSettings;
 
 /// Read when no other is named, if it is there.
 const DEFAULT_FILE: &str = "/etc/fleetbeat/server.toml";
 const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
 const DEFAULT_STORAGE: &str = "/var/lib/fleetbeat";
+const DEFAULT_MONGODB: &str = "mongodb://127.0.0.1:27017";
+const DEFAULT_DATABASE: &str = "fleetbeat";
 /// Shortest SECRET_KEY in bytes: the length of an HS256 signature.
 const MIN_SECRET_KEY_BYTES: usize = 32;
 const MAX_WORKERS: usize = 1024;
@@ -43,17 +46,29 @@ pub(crate) struct Config {
 }
 
 /// Where the state is kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) enum Storage {
     /// SQLite in this folder.
     Embedded { path: PathBuf },
+    /// MongoDB, with Redis for the readers.
+    MongoDb(MongoDbSettings),
 }
 
 impl Storage {
+    /// How long heartbeats gather before they are stored together: next to nothing beside what an agent waits
+    /// anyway, and against a database across the network ten times fewer round trips.
+    pub(crate) fn gather(&self) -> Duration {
+        match self {
+            Storage::Embedded { .. } => Duration::from_millis(5),
+            Storage::MongoDb(_) => Duration::from_millis(25),
+        }
+    }
+
     /// The backend's name in the configuration.
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Storage::Embedded { .. } => "embedded",
+            Storage::MongoDb(_) => "mongodb",
         }
     }
 }
@@ -87,40 +102,47 @@ impl Config {
             }
             None => Document::parse(DEFAULT_FILE, "", &mut problems),
         };
-        let listen_is_overridden = variable("FLEETBEAT_LISTEN").is_some();
-        let mut config = document.read(&mut problems, |root| read(root, listen_is_overridden));
+        let mut config = document.read(&mut problems, |root| read(root, &variable));
         read_environment(&mut config, &variable, &mut problems);
         problems.into_result().map(|()| config)
     }
 }
 
-fn read(root: &mut Table<'_>, listen_is_overridden: bool) -> Config {
+fn read(root: &mut Table<'_>, variable: &impl Fn(&str) -> Option<OsString>) -> Config {
     let listen = root.parsed("listen", parse_listen);
     let exposed = root.boolean("exposed").unwrap_or(false);
     let exposure = listen.as_ref().map(|listen| check_exposure(listen, exposed));
-    if let (Some(Err(message)), false) = (exposure, listen_is_overridden) {
+    if let (Some(Err(message)), None) = (exposure, variable("FLEETBEAT_LISTEN")) {
         root.problem("listen", message);
     }
     let trusted = root.parsed_list("trusted_proxies", parse_network).unwrap_or_default();
     let workers = root.integer("workers", 0..=MAX_WORKERS).unwrap_or(0);
+    let workers = if workers == 0 { default_workers() } else { workers };
+    let sweep = root.section("sweep", read_sweep);
+    let (is_mongodb, path) = root.section("storage", read_storage);
+    let mongodb = root.section("mongodb", |mongodb| read_mongodb(mongodb, workers, sweep.interval));
+    let redis = root.section("redis", |redis| redis.one_or_more("url")).unwrap_or_default();
+    let mongodb = MongoDbSettings { redis, ..mongodb };
     Config {
         listen: listen.unwrap_or_else(|| parse_listen(DEFAULT_LISTEN).expect("the default is an address")),
         exposed,
         trusted_proxies: TrustedProxies(trusted),
-        workers: if workers == 0 { default_workers() } else { workers },
-        storage: root.section("storage", read_storage),
+        workers,
+        storage: if is_mongodb { Storage::MongoDb(mongodb) } else { Storage::Embedded { path } },
         token_life: root.section("auth", |auth| auth.integer("token_days", 1..=3650).unwrap_or(30)) * DAY,
-        sweep: root.section("sweep", read_sweep),
+        sweep,
         agent_api_key: None,
         secret_key: None,
         admin_password: None,
     }
 }
 
-fn read_storage(storage: &mut Table<'_>) -> Storage {
-    storage.parsed("backend", |backend| match backend {
-        "embedded" => Ok(()),
-        _ => Err("must be \"embedded\"".to_owned()),
+/// Whether the backend is MongoDB, and the embedded one's folder.
+fn read_storage(storage: &mut Table<'_>) -> (bool, PathBuf) {
+    let is_mongodb = storage.parsed("backend", |backend| match backend {
+        "embedded" => Ok(false),
+        "mongodb" => Ok(true),
+        _ => Err("must be \"embedded\" or \"mongodb\"".to_owned()),
     });
     let path = storage.parsed("path", |path| {
         if path.starts_with('/') {
@@ -129,7 +151,18 @@ fn read_storage(storage: &mut Table<'_>) -> Storage {
             Err("must be an absolute path".to_owned())
         }
     });
-    Storage::Embedded { path: path.unwrap_or_else(|| DEFAULT_STORAGE.into()) }
+    (is_mongodb.unwrap_or(false), path.unwrap_or_else(|| DEFAULT_STORAGE.into()))
+}
+
+fn read_mongodb(mongodb: &mut Table<'_>, workers: usize, sweep_interval: Duration) -> MongoDbSettings {
+    MongoDbSettings {
+        url: mongodb.string("url").unwrap_or_else(|| DEFAULT_MONGODB.to_owned()),
+        database: mongodb.string("database").unwrap_or_else(|| DEFAULT_DATABASE.to_owned()),
+        redis: Vec::new(),
+        // Each worker may wait for one, and so may the threads behind them.
+        connections: u32::try_from(workers + 4).unwrap_or(u32::MAX),
+        sweep_interval,
+    }
 }
 
 fn read_sweep(sweep: &mut Table<'_>) -> Sweep {
@@ -159,6 +192,21 @@ fn read_environment(
     config.agent_api_key = secret("AGENT_API_KEY");
     config.secret_key = secret("SECRET_KEY");
     config.admin_password = secret("FLEETBEAT_ADMIN_PASSWORD");
+    let (mongodb_url, redis_url) = (secret("MONGODB_URL"), secret("REDIS_URL"));
+    if let Storage::MongoDb(settings) = &mut config.storage {
+        if let Some(url) = mongodb_url {
+            settings.url = url.expose().to_owned();
+        }
+        if let Some(urls) = redis_url {
+            settings.redis = urls.expose().split(',').map(|url| url.trim().to_owned()).collect();
+        }
+        // Several instances must have the same ones, so none can make its own.
+        for (name, key) in [("AGENT_API_KEY", &config.agent_api_key), ("SECRET_KEY", &config.secret_key)] {
+            if key.is_none() && variable(name).or_else(|| variable(&format!("{name}_FILE"))).is_none() {
+                problems.add_variable(name, "must be set with the backend mongodb");
+            }
+        }
+    }
     if let Some(Err(message)) = config.agent_api_key.as_ref().map(|keys| AgentKeys::parse(keys.expose())) {
         problems.add_variable("AGENT_API_KEY", message);
     }

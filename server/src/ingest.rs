@@ -17,9 +17,6 @@ use crate::sync::locked;
 
 /// A commit takes no more heartbeats than this, but for a spooled batch, which stays whole.
 const MAX_COMMIT: usize = 256;
-/// How long the first heartbeat of a commit waits for others. A commit costs the same for one as for many;
-/// this is a tenth of the latency an agent would notice and makes a lone heartbeat no slower than that.
-const GATHER: Duration = Duration::from_millis(5);
 /// Heartbeats that may wait: some seconds' worth.
 const MAX_WAITING: usize = 8192;
 /// The bytes that these had as JSON.
@@ -56,11 +53,13 @@ struct Job {
 }
 
 impl Ingest {
-    pub(crate) fn start(store: Arc<dyn Store>) -> io::Result<Ingest> {
+    /// `gather` is how long the first heartbeat of a commit waits for others: a commit costs the same for one as
+    /// for many.
+    pub(crate) fn start(store: Arc<dyn Store>, gather: Duration) -> io::Result<Ingest> {
         let queue = Arc::new(Queue { state: Mutex::default(), changed: Condvar::new() });
         let theirs = queue.clone();
         let thread = thread::Builder::new().name("ingest".to_owned()).spawn(move || {
-            while let Some(jobs) = theirs.next_commit() {
+            while let Some(jobs) = theirs.next_commit(gather) {
                 theirs.commit(&*store, jobs);
             }
         })?;
@@ -107,7 +106,7 @@ impl Queue {
     }
 
     /// The next jobs to store together; `None` when the queue has stopped and is empty.
-    fn next_commit(&self) -> Option<Vec<Job>> {
+    fn next_commit(&self, gather: Duration) -> Option<Vec<Job>> {
         let mut state = self.lock();
         while state.jobs.is_empty() {
             if state.stopping {
@@ -115,7 +114,7 @@ impl Queue {
             }
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        let deadline = Instant::now() + GATHER;
+        let deadline = Instant::now() + gather;
         while state.waiting < MAX_COMMIT && !state.stopping {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {

@@ -21,10 +21,11 @@ mod watch;
 use std::error::Error;
 use std::process::ExitCode;
 
+use app::RunError;
 use cli::{Cli, Command};
 use config::{Config, Storage};
 use fleetbeat_settings::Problems;
-use store::{Embedded, Store};
+use store::{Embedded, MongoDb, Store, StoreError};
 
 /// sysexits.h: the configuration is wrong, and starting again would not help.
 const EX_CONFIG: u8 = 78;
@@ -43,9 +44,18 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("fleetbeat-server: {error}");
-            if error.is::<Problems>() { ExitCode::from(EX_CONFIG) } else { ExitCode::FAILURE }
+            if is_configuration(&*error) { ExitCode::from(EX_CONFIG) } else { ExitCode::FAILURE }
         }
     }
+}
+
+/// Whether starting again with the same configuration would fail again.
+fn is_configuration(error: &(dyn Error + 'static)) -> bool {
+    let store = match error.downcast_ref() {
+        Some(RunError::Store(error)) => Some(error),
+        _ => error.downcast_ref(),
+    };
+    error.is::<Problems>() || matches!(store, Some(StoreError::Setting { .. }))
 }
 
 fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
@@ -61,22 +71,31 @@ fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
 }
 
 fn run_configured(command: Command, config: Config) -> Result<(), Box<dyn Error>> {
-    let Storage::Embedded { path } = &config.storage;
-    let store = || Embedded::open_beside_server(path);
+    let store = || open_beside_server(&config.storage);
     match command {
         Command::Run => {
             start_log();
             app::run(config)?;
         }
         Command::CheckConfig => println!("the configuration is fine"),
-        Command::UserAdd { username, role, password } => account::add(&store()?, &username, role, password)?,
-        Command::UserPasswd { username, password } => account::set_password(&store()?, &username, password)?,
-        Command::UserList => account::list(&store()?, &mut std::io::stdout())?,
+        Command::UserAdd { username, role, password } => account::add(&*store()?, &username, role, password)?,
+        Command::UserPasswd { username, password } => account::set_password(&*store()?, &username, password)?,
+        Command::UserList => account::list(&*store()?, &mut std::io::stdout())?,
         Command::UserRemove { username } => store()?.remove_user(&username)?,
-        Command::Backup { file } => store()?.backup(&file)?,
+        Command::Backup { file } => match &config.storage {
+            Storage::Embedded { path } => Embedded::open_beside_server(path)?.backup(&file)?,
+            Storage::MongoDb(_) => return Err("use mongodump for a database in MongoDB".into()),
+        },
         Command::Help | Command::Version => {}
     }
     Ok(())
+}
+
+fn open_beside_server(storage: &Storage) -> Result<Box<dyn Store>, StoreError> {
+    Ok(match storage {
+        Storage::Embedded { path } => Box::new(Embedded::open_beside_server(path)?),
+        Storage::MongoDb(settings) => Box::new(MongoDb::open(settings)?),
+    })
 }
 
 /// Logs to standard error; under systemd with the journal's priorities in place of times.

@@ -89,6 +89,14 @@ impl Table<'_> {
         self.parsed_list(key, |text| Ok(text.to_owned()))
     }
 
+    /// A string, or an array of strings.
+    pub fn one_or_more(&mut self, key: &'static str) -> Option<Vec<String>> {
+        match &self.get(key)?.kind {
+            Kind::Array(_) => self.strings(key),
+            _ => self.string(key).map(|one| vec![one]),
+        }
+    }
+
     /// What `parse` makes of each string of an array; its error is the message of a problem with that element.
     /// `None` if one of them is wrong.
     pub fn parsed_list<T>(

@@ -8,6 +8,7 @@ mod disk;
 mod durability;
 mod front;
 mod heartbeat;
+mod mongodb;
 mod policy;
 mod servers;
 mod start;

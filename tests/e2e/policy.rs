@@ -67,6 +67,9 @@ fn each_hidden_engine_is_known_to_one_place() {
     for (of, word, place) in [
         ("server", "tiny_http::", "http.rs"),
         ("server", "rusqlite::", "store/"),
+        ("server", "tokio::", "store/mongodb/link.rs"),
+        ("server", "async ", "store/mongodb/"),
+        ("server", "redis::", "store/mongodb/cache.rs"),
         ("server", "jsonwebtoken", "auth/jwt.rs"),
         ("server", "bcrypt::", "auth/password.rs"),
     ] {

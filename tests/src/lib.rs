@@ -5,5 +5,7 @@ pub mod fleet;
 pub mod load;
 pub mod process;
 pub mod program;
+pub mod proxy;
+pub mod redis_server;
 pub mod server;
 pub mod wait;

@@ -30,6 +30,46 @@ pub struct Server {
     disk: Option<&'static str>,
 }
 
+/// A database in MongoDB of the test's own, removed when this is dropped.
+pub struct Database {
+    /// Where MongoDB is.
+    pub url: String,
+    /// The database's name.
+    pub name: String,
+}
+
+impl Database {
+    /// A name that nobody else has.
+    ///
+    /// # Panics
+    /// If no MongoDB is known.
+    pub fn new() -> Database {
+        let url = std::env::var("MONGODB_URL");
+        let url = url.expect("MONGODB_URL is not set: run `make test`, which starts the databases");
+        Database { url, name: format!("fleetbeat_test_{:016x}", fastrand::u64(..)) }
+    }
+
+    /// A connection to it.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn connect(&self) -> mongodb::sync::Database {
+        mongodb::sync::Client::with_uri_str(&self.url).expect("MongoDB answers").database(&self.name)
+    }
+}
+
+impl Default for Database {
+    fn default() -> Database {
+        Database::new()
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        let _ = self.connect().drop().run();
+    }
+}
+
 impl Server {
     /// Starts one with the usual settings.
     pub fn start() -> Server {
@@ -44,6 +84,14 @@ impl Server {
         Server::configured(settings, environment, None)
     }
 
+    /// Starts one on MongoDB at `url`, which may be a way around, and Redis.
+    pub fn start_on_mongodb(database: &Database, url: &str, redis: &str, settings: &str) -> Server {
+        let settings = format!("{settings}\n[mongodb]\ndatabase = {:?}\n", database.name);
+        let mut environment = vec![("MONGODB_URL", url)];
+        environment.extend((!redis.is_empty()).then_some(("REDIS_URL", redis)));
+        Server::configured(&settings, &environment, None)
+    }
+
     /// Starts one whose data folder is a file system of `size`, half of which a file `filler` takes up. It is
     /// in a mount namespace of the process's own and ends with it.
     pub fn start_on_small_disk(size: &'static str) -> Server {
@@ -55,7 +103,11 @@ impl Server {
         let first_table = if settings.starts_with('[') { Some(0) } else { settings.find("\n[") };
         let (before_tables, tables) = settings.split_at(first_table.unwrap_or(settings.len()));
         let data = folder.path().join("data");
-        let text = format!("listen = \"127.0.0.1:0\"\n{before_tables}\n[storage]\npath = {data:?}\n{tables}");
+        let backend =
+            if environment.iter().any(|(name, _)| *name == "MONGODB_URL") { "mongodb" } else { "embedded" };
+        let text = format!(
+            "listen = \"127.0.0.1:0\"\n{before_tables}\n[storage]\nbackend = {backend:?}\npath = {data:?}\n{tables}"
+        );
         fs::write(folder.path().join("server.toml"), text).expect("a writable folder");
         let environment =
             environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();

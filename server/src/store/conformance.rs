@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use fleetbeat_protocol::{Flags, FlagsPatch, Heartbeat, Load, Role, Server, Service, Status, Timestamp};
 use jiff::SignedDuration;
 
-use super::{Beat, Counts, Embedded, Store, StoreError, Swept, User};
+use crate::sync::locked;
+
+use super::{Beat, Counts, Embedded, MongoDb, MongoDbSettings, Store, StoreError, Swept, User};
 
 /// One line for each backend: its name, and an expression that opens an empty store in a temporary folder.
 macro_rules! backends {
@@ -32,14 +35,76 @@ macro_rules! cases {
         #[test]
         fn $case() {
             let folder = tempfile::tempdir().unwrap();
-            let open: fn(&std::path::Path) -> Arc<dyn Store> = $open;
-            super::$case(&*open(folder.path()));
+            let open: fn(&std::path::Path) -> Box<dyn Opened> = $open;
+            super::$case(open(folder.path()).store());
         }
     )+ };
 }
 
 backends! {
-    embedded: |folder| Arc::new(Embedded::open(folder).unwrap());
+    embedded: |folder| Box::new(Embedded::open(folder).unwrap());
+    mongodb: |_| Box::new(FreshMongoDb::open(&variable("REDIS_URL")));
+    mongodb_with_a_redis_cluster: |_| Box::new(FreshMongoDb::open(&variable("REDIS_CLUSTER_URL")));
+    mongodb_without_redis: |_| Box::new(FreshMongoDb::open(""));
+}
+
+/// A store for one test, with what has to be cleared away behind it.
+trait Opened {
+    fn store(&self) -> &dyn Store;
+}
+
+impl Opened for Embedded {
+    fn store(&self) -> &dyn Store {
+        self
+    }
+}
+
+/// A database of its own. Redis has one set of keys, so the tests take turns.
+struct FreshMongoDb {
+    store: MongoDb,
+    settings: MongoDbSettings,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl FreshMongoDb {
+    /// `redis` is a URL, several with commas between, or none.
+    fn open(redis: &str) -> FreshMongoDb {
+        static TURN: Mutex<()> = Mutex::new(());
+        let turn = locked(&TURN);
+        let redis: Vec<String> = redis.split(',').filter(|url| !url.is_empty()).map(str::to_owned).collect();
+        for url in &redis {
+            let mut node = redis::Client::open(url.as_str()).unwrap().get_connection().unwrap();
+            // A cluster's replicas follow their masters.
+            let _: Result<(), _> = redis::cmd("FLUSHALL").query(&mut node);
+        }
+        let settings = MongoDbSettings {
+            url: variable("MONGODB_URL"),
+            database: format!("fleetbeat_test_{:08x}", getrandom::u32().unwrap()),
+            redis,
+            connections: 8,
+            sweep_interval: Duration::from_secs(60),
+        };
+        FreshMongoDb { store: MongoDb::open(&settings).unwrap(), settings, _turn: turn }
+    }
+}
+
+impl Opened for FreshMongoDb {
+    fn store(&self) -> &dyn Store {
+        &self.store
+    }
+}
+
+impl Drop for FreshMongoDb {
+    fn drop(&mut self) {
+        let dropped = self.store.drop_database();
+        assert!(dropped.is_ok() || thread::panicking(), "{}: {dropped:?}", self.settings.database);
+    }
+}
+
+/// An environment variable that `make test` sets.
+fn variable(name: &str) -> String {
+    std::env::var(name)
+        .unwrap_or_else(|_| panic!("{name} is not set: run `make test`, which starts the databases"))
 }
 
 fn ip(text: &str) -> IpAddr {
@@ -235,16 +300,26 @@ fn the_revision_moves_with_what_is_shown(store: &dyn Store) {
         known = fleet;
         is_new
     };
+    // Readers may see a change a moment later, but not two seconds.
+    let deadline = Duration::from_secs(2);
+    let mut moves = |store: &dyn Store, why: &str| {
+        let started = Instant::now();
+        while !moved(store) {
+            assert!(started.elapsed() < deadline, "{why}");
+            thread::sleep(Duration::from_millis(10));
+        }
+    };
     store.record(&[beat("10.0.0.1", now() - minutes(10))]).unwrap();
-    assert!(moved(store), "a heartbeat");
+    moves(store, "a heartbeat");
     store.set_flags(ip("10.0.0.1"), FlagsPatch { paid: Some(true), ..FlagsPatch::default() }).unwrap();
-    assert!(moved(store), "a patch");
+    moves(store, "a patch");
     store.sweep(now(), Timestamp::UNIX_EPOCH).unwrap();
-    assert!(moved(store), "a sweep that marks");
-    store.sweep(now(), Timestamp::UNIX_EPOCH).unwrap();
-    assert!(!moved(store), "nothing");
+    moves(store, "a sweep that marks");
     store.sweep(now(), now()).unwrap();
-    assert!(moved(store), "a sweep that deletes");
+    moves(store, "a sweep that deletes");
+    store.sweep(now(), Timestamp::UNIX_EPOCH).unwrap();
+    let before = store.fleet(None).unwrap();
+    assert!(Arc::ptr_eq(&store.fleet(Some(&before)).unwrap(), &before), "nothing");
 }
 
 fn user(name: &str, role: Role) -> User {

@@ -1,6 +1,7 @@
 //! What the server remembers, in domain verbs. Every backend passes the one conformance suite.
 
 mod embedded;
+mod mongodb;
 
 #[cfg(test)]
 pub(crate) mod conformance;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use fleetbeat_protocol::{FlagsPatch, Heartbeat, Role, Server, Status, Timestamp};
 
 pub(crate) use embedded::Embedded;
+pub(crate) use mongodb::{MongoDb, Settings as MongoDbSettings};
 
 /// A heartbeat that passed every rule, with what the server decided about it.
 #[derive(Debug, Clone)]
@@ -103,6 +105,24 @@ pub(crate) enum StoreError {
     /// SQLite refused.
     #[error("the database: {0}")]
     Sqlite(#[from] rusqlite::Error),
+    /// MongoDB refused.
+    #[error("MongoDB: {0}")]
+    MongoDb(#[from] ::mongodb::error::Error),
+    /// MongoDB did not do all of it.
+    #[error("MongoDB: {0}")]
+    Refused(String),
+    /// Redis refused.
+    #[error("Redis: {0}")]
+    Redis(String),
+    /// The database did not answer when it was last asked.
+    #[error("the database is away")]
+    Away,
+    /// A setting that can never work.
+    #[error("{key}: {reason}")]
+    Setting { key: &'static str, reason: String },
+    /// A thread, or what else a store needs of the system.
+    #[error("cannot start: {0}")]
+    Start(String),
     /// Reading the fleet failed for everybody who waited for it.
     #[error("{0}")]
     Shared(Arc<StoreError>),
@@ -118,6 +138,17 @@ pub(crate) enum StoreError {
     /// Without this user nobody could manage users.
     #[error("{0:?} is the last superadmin: make another one first")]
     LastSuperadmin(String),
+}
+
+impl StoreError {
+    /// Whether the database may answer later.
+    fn is_away(&self) -> bool {
+        match self {
+            StoreError::Away | StoreError::Slow(_) => true,
+            StoreError::MongoDb(error) => mongodb::is_connection_error(error),
+            _ => false,
+        }
+    }
 }
 
 /// The fleet's state and its users, durable: what a call has acknowledged survives the process and the power.

@@ -1,0 +1,300 @@
+//! Redis: a copy of each record, and a stream that tells which have changed.
+//!
+//! A copy is the record as JSON at `server:{ip}`, for 600 s. Writing one is a script that does nothing if Redis
+//! holds a newer version already, so writers may come in any order. Every write also appends the addresses to the
+//! stream `fleetbeat:changes`; each instance reads on from where it was, and if that place is gone (Redis was
+//! emptied, or the stream cut), it knows that it has missed something. No command names two keys, so a cluster is
+//! served like a single server.
+
+use std::net::IpAddr;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use redis::cluster::{ClusterClient, ClusterConnection, cluster_pipe};
+use redis::{Cmd, ErrorKind, RedisError, RedisResult, Value};
+
+use super::document::Versioned;
+use crate::store::StoreError;
+use crate::sync::locked;
+
+/// A copy outlives five missed heartbeats.
+const TTL_SECS: u64 = 600;
+/// Connecting, reading, writing.
+const TIMEOUT: Duration = Duration::from_secs(1);
+/// Before a Redis that is away is asked again.
+const RETRY: Duration = Duration::from_secs(1);
+/// For a cluster whose nodes change roles.
+const CLUSTER_RETRIES: u32 = 2;
+const CLUSTER_MAX_WAIT_MS: u64 = 200;
+/// Commands in one pipeline.
+const MAX_PIPELINE: usize = 500;
+
+const CHANGES: &str = "fleetbeat:changes";
+/// Entries kept, each with the addresses of one write: some minutes of a large fleet.
+const MAX_CHANGES: usize = 2000;
+/// Addresses in one entry.
+const MAX_CHANGED: usize = 500;
+
+/// Stores ARGV[1], whose version is ARGV[2] and ARGV[3], unless there is a newer one.
+const STORE_UNLESS_NEWER: &str = r#"
+local old = redis.call("GET", KEYS[1])
+if old then
+  local epoch, rev = string.match(old, '^{"rev":%[(%-?%d+),(%-?%d+)%]')
+  epoch, rev = tonumber(epoch), tonumber(rev)
+  if epoch and (epoch > tonumber(ARGV[2]) or (epoch == tonumber(ARGV[2]) and rev > tonumber(ARGV[3]))) then
+    return 0
+  end
+end
+redis.call("SET", KEYS[1], ARGV[1], "EX", ARGV[4])
+return 1
+"#;
+
+pub(super) struct Cache {
+    client: Client,
+    idle: Mutex<Vec<Connection>>,
+    is_up: AtomicBool,
+    /// When a Redis that is away may be asked again.
+    retry_at: Mutex<Instant>,
+}
+
+enum Client {
+    Single(redis::Client),
+    Cluster(ClusterClient),
+}
+
+enum Connection {
+    Single(redis::Connection),
+    Cluster(Box<ClusterConnection>),
+}
+
+/// A place in the stream of changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Place(String);
+
+/// What the stream tells.
+pub(super) enum Changes {
+    /// These have changed since, and this is the place now.
+    Since(Vec<IpAddr>, Place),
+    /// Nobody knows what has changed since.
+    Lost,
+}
+
+impl Cache {
+    /// Prepares the connection, and makes one to see whether the login is good. A Redis that is away is no error.
+    pub(super) fn new(urls: &[String]) -> Result<Cache, StoreError> {
+        let wrong = |error: RedisError| StoreError::Setting { key: "redis.url", reason: describe(&error) };
+        let client = match urls {
+            [url] => Client::Single(redis::Client::open(url.as_str()).map_err(wrong)?),
+            urls => Client::Cluster(
+                ClusterClient::builder(urls.iter().map(String::as_str))
+                    .retries(CLUSTER_RETRIES)
+                    .max_retry_wait(CLUSTER_MAX_WAIT_MS)
+                    .connection_timeout(TIMEOUT)
+                    .response_timeout(TIMEOUT)
+                    .build()
+                    .map_err(wrong)?,
+            ),
+        };
+        let cache = Cache {
+            client,
+            idle: Mutex::default(),
+            is_up: AtomicBool::new(true),
+            retry_at: Mutex::new(Instant::now()),
+        };
+        match cache
+            .connect()
+            .and_then(|mut connection| connection.run(vec![redis::cmd("GET").arg("server:").clone()]))
+        {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::AuthenticationFailed | ErrorKind::InvalidClientConfig
+                ) =>
+            {
+                Err(wrong(error))
+            }
+            Err(error) if is_login_refused(&error) => Err(wrong(error)),
+            Err(error) => {
+                cache.went_away(&error);
+                Ok(cache)
+            }
+            Ok(_) => Ok(cache),
+        }
+    }
+
+    /// Copies records, removes those that are gone, and tells the other instances.
+    pub(super) fn store(&self, records: &[Versioned], gone: &[IpAddr]) -> Result<(), StoreError> {
+        let mut commands: Vec<Cmd> = records.iter().map(store_command).collect();
+        commands.extend(gone.iter().map(|ip| redis::cmd("DEL").arg(key(*ip)).clone()));
+        let changed: Vec<String> = records
+            .iter()
+            .map(|record| record.server.ip)
+            .chain(gone.iter().copied())
+            .map(|ip| ip.to_string())
+            .collect();
+        for ips in changed.chunks(MAX_CHANGED) {
+            let mut append = redis::cmd("XADD");
+            append
+                .arg(CHANGES)
+                .arg("MAXLEN")
+                .arg("~")
+                .arg(MAX_CHANGES)
+                .arg("*")
+                .arg("ips")
+                .arg(ips.join(" "));
+            commands.push(append);
+        }
+        self.run(commands).map(|_| ())
+    }
+
+    /// The copies of these records; `None` for one that is not there, or that nobody can read.
+    pub(super) fn read(&self, ips: &[IpAddr]) -> Result<Vec<Option<Versioned>>, StoreError> {
+        let commands = ips.iter().map(|ip| redis::cmd("GET").arg(key(*ip)).clone()).collect();
+        let parse = |value: &Value| match value {
+            Value::BulkString(json) => serde_json::from_slice(json).ok(),
+            _ => None,
+        };
+        Ok(self.run(commands)?.iter().map(parse).collect())
+    }
+
+    /// The end of the stream; `None` if it is empty.
+    pub(super) fn last_change(&self) -> Result<Option<Place>, StoreError> {
+        let mut command = redis::cmd("XREVRANGE");
+        command.arg(CHANGES).arg("+").arg("-").arg("COUNT").arg(1);
+        Ok(self.entries(command)?.pop().map(|(place, _)| place))
+    }
+
+    /// What has changed since `place`.
+    pub(super) fn changes_since(&self, place: &Place) -> Result<Changes, StoreError> {
+        let mut command = redis::cmd("XRANGE");
+        // From the place itself on: if its entry is not there, others may be missing, too.
+        command.arg(CHANGES).arg(&place.0).arg("+").arg("COUNT").arg(MAX_CHANGES);
+        let entries = self.entries(command)?;
+        match entries.first() {
+            Some((first, _)) if first == place => {}
+            _ => return Ok(Changes::Lost),
+        }
+        let last = entries.last().map_or_else(|| place.clone(), |(last, _)| last.clone());
+        let ips = entries
+            .iter()
+            .skip(1)
+            .flat_map(|(_, ips)| ips.split(' '))
+            .filter_map(|ip| ip.parse().ok())
+            .collect();
+        Ok(Changes::Since(ips, last))
+    }
+
+    fn entries(&self, command: Cmd) -> Result<Vec<(Place, String)>, StoreError> {
+        let reply = self.run(vec![command])?.pop().unwrap_or(Value::Nil);
+        let entries: Vec<(String, Vec<String>)> = redis::from_redis_value(reply).unwrap_or_default();
+        Ok(entries
+            .into_iter()
+            .map(|(id, mut fields)| (Place(id), fields.pop().unwrap_or_default()))
+            .collect())
+    }
+
+    /// Runs the commands in order, and gives their replies; fails at once while Redis is away.
+    fn run(&self, commands: Vec<Cmd>) -> Result<Vec<Value>, StoreError> {
+        if !self.is_up.load(Ordering::Relaxed) && Instant::now() < *locked(&self.retry_at) {
+            return Err(StoreError::Away);
+        }
+        let mut replies = Vec::with_capacity(commands.len());
+        let result = self.try_run(commands, &mut replies);
+        match result {
+            Ok(()) => {
+                if !self.is_up.swap(true, Ordering::Relaxed) {
+                    log::info!("Redis is back");
+                }
+                Ok(replies)
+            }
+            Err(error) => {
+                self.went_away(&error);
+                Err(StoreError::Redis(describe(&error)))
+            }
+        }
+    }
+
+    fn try_run(&self, commands: Vec<Cmd>, replies: &mut Vec<Value>) -> RedisResult<()> {
+        let idle = locked(&self.idle).pop();
+        let mut connection = match idle {
+            Some(connection) => connection,
+            None => self.connect()?,
+        };
+        let mut commands = commands.into_iter().peekable();
+        while commands.peek().is_some() {
+            replies.extend(connection.run(commands.by_ref().take(MAX_PIPELINE).collect())?);
+        }
+        // One that has failed is not put back.
+        locked(&self.idle).push(connection);
+        Ok(())
+    }
+
+    fn connect(&self) -> RedisResult<Connection> {
+        match &self.client {
+            Client::Single(client) => {
+                let connection = client.get_connection_with_timeout(TIMEOUT)?;
+                connection.set_read_timeout(Some(TIMEOUT))?;
+                connection.set_write_timeout(Some(TIMEOUT))?;
+                Ok(Connection::Single(connection))
+            }
+            Client::Cluster(client) => {
+                let connection = client.get_connection()?;
+                connection.set_read_timeout(Some(TIMEOUT))?;
+                connection.set_write_timeout(Some(TIMEOUT))?;
+                Ok(Connection::Cluster(Box::new(connection)))
+            }
+        }
+    }
+
+    fn went_away(&self, error: &RedisError) {
+        locked(&self.idle).clear();
+        *locked(&self.retry_at) = Instant::now() + RETRY;
+        if self.is_up.swap(false, Ordering::Relaxed) {
+            log::warn!("Redis is away, reads are MongoDB's and slower: {}", describe(error));
+        }
+    }
+}
+
+impl Connection {
+    fn run(&mut self, commands: Vec<Cmd>) -> RedisResult<Vec<Value>> {
+        match self {
+            Connection::Single(connection) => {
+                let mut pipeline = redis::pipe();
+                for command in commands {
+                    pipeline.add_command(command);
+                }
+                pipeline.query(connection)
+            }
+            Connection::Cluster(connection) => {
+                let mut pipeline = cluster_pipe();
+                for command in commands {
+                    pipeline.add_command(command);
+                }
+                pipeline.query(connection)
+            }
+        }
+    }
+}
+
+fn key(ip: IpAddr) -> String {
+    format!("server:{ip}")
+}
+
+fn store_command(record: &Versioned) -> Cmd {
+    let json = serde_json::to_string(record).expect("a record is plain JSON");
+    let mut command = redis::cmd("EVAL");
+    command.arg(STORE_UNLESS_NEWER).arg(1).arg(key(record.server.ip));
+    command.arg(json).arg(record.rev.0).arg(record.rev.1).arg(TTL_SECS);
+    command
+}
+
+/// The error without the password that its detail may hold.
+fn describe(error: &RedisError) -> String {
+    error.to_string()
+}
+
+fn is_login_refused(error: &RedisError) -> bool {
+    let code = error.code().unwrap_or_default();
+    ["NOAUTH", "WRONGPASS", "NOPERM"].contains(&code)
+}

@@ -1,0 +1,282 @@
+//! The connection to MongoDB, with a deadline for everything and a circuit breaker.
+//!
+//! The driver is asynchronous underneath and knows no deadline for an operation, so this file runs it on a small
+//! runtime of its own and cancels what takes too long; nobody else sees a future. While MongoDB is away every
+//! operation fails at once, and one thread asks each second whether it is back.
+
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use mongodb::bson::{Document, doc};
+use mongodb::error::{Error, ErrorKind, WriteFailure};
+use mongodb::options::{Acknowledgment, ClientOptions, WriteConcern};
+use mongodb::{Client, Collection, Database};
+use tokio::runtime::Runtime;
+use tokio::time::timeout;
+
+use super::Settings;
+use crate::store::StoreError;
+use crate::sync::locked;
+
+/// An agent gets its answer within 3 s, whatever happens.
+const DEADLINE: Duration = Duration::from_millis(2500);
+/// Selecting a server and connecting to it.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a majority may take to confirm a write.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Between two looks at a MongoDB that is away, or may have gone.
+const PROBE_EVERY: Duration = Duration::from_secs(1);
+/// Longest wait between two attempts at the start.
+const MAX_RETRY_WAIT: Duration = Duration::from_secs(30);
+
+const AUTHENTICATION_FAILED: i32 = 18;
+const UNAUTHORIZED: i32 = 13;
+
+pub(super) struct Link {
+    runtime: Arc<Runtime>,
+    database: Database,
+    is_up: Arc<AtomicBool>,
+    probe: Mutex<Option<(Sender<()>, JoinHandle<()>)>>,
+}
+
+impl Link {
+    /// Prepares the connection; nothing is sent yet.
+    pub(super) fn connect(settings: &Settings) -> Result<Link, StoreError> {
+        let start = |error: std::io::Error| StoreError::Start(error.to_string());
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("mongodb")
+            .enable_all()
+            .build()
+            .map_err(start)?;
+        let wrong = |error: Error| StoreError::Setting {
+            key: "mongodb.url",
+            reason: without_url(&error, &settings.url),
+        };
+        let mut options =
+            runtime.block_on(async { ClientOptions::parse(&settings.url).await }).map_err(wrong)?;
+        options.app_name.get_or_insert_with(|| "fleetbeat-server".to_owned());
+        options.server_selection_timeout = Some(CONNECT_TIMEOUT);
+        options.connect_timeout = Some(CONNECT_TIMEOUT);
+        options.max_pool_size = Some(settings.connections.max(4));
+        options.retry_writes.get_or_insert(true);
+        let concern = WriteConcern::builder().w(Acknowledgment::Majority).w_timeout(WRITE_TIMEOUT).build();
+        options.write_concern = Some(concern);
+        let client = runtime.block_on(async { Client::with_options(options) }).map_err(wrong)?;
+        let database = client.database(&settings.database);
+        let (runtime, is_up) = (Arc::new(runtime), Arc::new(AtomicBool::new(true)));
+        let probe = start_probe(runtime.clone(), database.clone(), is_up.clone()).map_err(start)?;
+        Ok(Link { runtime, database, is_up, probe: Mutex::new(Some(probe)) })
+    }
+
+    pub(super) fn servers(&self) -> Collection<Document> {
+        self.database.collection("servers")
+    }
+
+    pub(super) fn users(&self) -> Collection<Document> {
+        self.database.collection("users")
+    }
+
+    pub(super) fn history(&self) -> Collection<Document> {
+        self.database.collection("history")
+    }
+
+    pub(super) fn leases(&self) -> Collection<Document> {
+        self.database.collection("leases")
+    }
+
+    /// Whether MongoDB answered when it was last asked.
+    pub(super) fn is_up(&self) -> bool {
+        self.is_up.load(Ordering::Relaxed)
+    }
+
+    /// Runs an operation to its end or its deadline; fails at once while MongoDB is away.
+    pub(super) fn run<T>(&self, operation: impl Future<Output = Result<T, Error>>) -> Result<T, StoreError> {
+        if !self.is_up() {
+            return Err(StoreError::Away);
+        }
+        let result = self.runtime.block_on(async { timeout(DEADLINE, operation).await });
+        match result {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) => {
+                if is_connection_error(&error) {
+                    self.went_away(&error.to_string());
+                }
+                Err(error.into())
+            }
+            Err(_) => {
+                self.went_away("no answer in time");
+                Err(StoreError::Slow(DEADLINE))
+            }
+        }
+    }
+
+    /// Runs `attempt` again and again, ever more slowly, until MongoDB is there.
+    pub(super) fn retry_until_there<T>(
+        &self,
+        attempt: impl Fn() -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut wait = Duration::from_millis(500);
+        loop {
+            match attempt() {
+                Err(StoreError::MongoDb(error)) if is_hopeless(&error) => {
+                    return Err(StoreError::Setting { key: "mongodb.url", reason: error.to_string() });
+                }
+                Err(error) if error.is_away() => {
+                    log::warn!("waiting for MongoDB: {error}");
+                    thread::sleep(wait);
+                    wait = (wait * 2).min(MAX_RETRY_WAIT);
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// Every document that `filter` selects.
+    pub(super) fn find(
+        &self,
+        collection: &Collection<Document>,
+        filter: Document,
+    ) -> Result<Vec<Document>, StoreError> {
+        self.collect(collection.find(filter))
+    }
+
+    /// Every document that a query gives.
+    pub(super) fn collect(
+        &self,
+        find: mongodb::action::Find<'_, Document>,
+    ) -> Result<Vec<Document>, StoreError> {
+        self.run(async {
+            let mut cursor = find.await?;
+            let mut documents = Vec::new();
+            while cursor.advance().await? {
+                documents.push(cursor.deserialize_current()?);
+            }
+            Ok(documents)
+        })
+    }
+
+    /// Many updates of `servers` in one command, in any order; gives the refused ones by index, code and reason.
+    pub(super) fn update(&self, updates: Vec<Document>) -> Result<Vec<(usize, i32, String)>, StoreError> {
+        let command = doc! {
+            "update": "servers",
+            "updates": updates,
+            "ordered": false,
+            "writeConcern": {"w": "majority", "wtimeout": i64::try_from(WRITE_TIMEOUT.as_millis()).unwrap_or(i64::MAX)},
+        };
+        let reply = self.run(async { self.database.run_command(command).await })?;
+        if let Ok(error) = reply.get_document("writeConcernError") {
+            return Err(StoreError::Refused(
+                error.get_str("errmsg").unwrap_or("the write concern failed").to_owned(),
+            ));
+        }
+        let errors = reply.get_array("writeErrors").map(Vec::as_slice).unwrap_or_default();
+        let errors = errors.iter().filter_map(|error| error.as_document());
+        Ok(errors
+            .map(|error| {
+                let number =
+                    |key| error.get_i32(key).ok().or_else(|| error.get_i64(key).ok()?.try_into().ok());
+                let index =
+                    number("index").and_then(|index| usize::try_from(index).ok()).unwrap_or(usize::MAX);
+                let reason = error.get_str("errmsg").unwrap_or("refused");
+                (index, number("code").unwrap_or_default(), reason.to_owned())
+            })
+            .collect())
+    }
+
+    pub(super) fn ping(&self) -> Result<(), StoreError> {
+        self.run(async { self.database.run_command(doc! {"ping": 1}).await }).map(|_| ())
+    }
+
+    /// Removes everything.
+    #[cfg(test)]
+    pub(super) fn drop_database(&self) -> Result<(), StoreError> {
+        self.run(async { self.database.drop().await })
+    }
+
+    /// Ends the probing thread.
+    pub(super) fn stop(&self) {
+        if let Some((stop, thread)) = locked(&self.probe).take() {
+            drop(stop);
+            let _ = thread.join();
+        }
+    }
+
+    fn went_away(&self, reason: &str) {
+        if self.is_up.swap(false, Ordering::Relaxed) {
+            log::error!("MongoDB is away: {reason}");
+        }
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Asks each second whether MongoDB is there. Only this turns "away" back into "there".
+fn start_probe(
+    runtime: Arc<Runtime>,
+    database: Database,
+    is_up: Arc<AtomicBool>,
+) -> std::io::Result<(Sender<()>, JoinHandle<()>)> {
+    let (stop, stopped) = mpsc::channel();
+    let thread = thread::Builder::new().name("mongodb-probe".to_owned()).spawn(move || {
+        while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(PROBE_EVERY) {
+            let ping = database.run_command(doc! {"ping": 1});
+            let result = runtime.block_on(async { timeout(CONNECT_TIMEOUT, async { ping.await }).await });
+            let is_there = matches!(result, Ok(Ok(_)));
+            let was_there = is_up.swap(is_there, Ordering::Relaxed);
+            match (was_there, is_there) {
+                (true, false) => log::error!("MongoDB is away: it does not answer a ping"),
+                (false, true) => log::info!("MongoDB is back"),
+                _ => {}
+            }
+        }
+    })?;
+    Ok((stop, thread))
+}
+
+/// Whether the operation failed because there is no MongoDB to talk to.
+pub(in crate::store) fn is_connection_error(error: &Error) -> bool {
+    matches!(
+        *error.kind,
+        ErrorKind::Io(_)
+            | ErrorKind::ConnectionPoolCleared { .. }
+            | ErrorKind::ServerSelection { .. }
+            | ErrorKind::DnsResolve { .. }
+    )
+}
+
+/// Whether waiting cannot help: MongoDB knows us and wants us not, or we do not trust it.
+fn is_hopeless(error: &Error) -> bool {
+    match &*error.kind {
+        ErrorKind::Authentication { .. }
+        | ErrorKind::InvalidTlsConfig { .. }
+        | ErrorKind::InvalidArgument { .. } => true,
+        ErrorKind::Command(error) => [AUTHENTICATION_FAILED, UNAUTHORIZED].contains(&error.code),
+        _ => error.to_string().contains("certificate"),
+    }
+}
+
+/// Whether some of the documents were there already, and nothing else went wrong.
+pub(super) fn is_duplicate_key(error: &Error) -> bool {
+    match &*error.kind {
+        ErrorKind::Write(WriteFailure::WriteError(error)) => error.code == super::DUPLICATE_KEY,
+        ErrorKind::InsertMany(error) => {
+            error.write_concern_error.is_none()
+                && error.write_errors.iter().flatten().all(|error| error.code == super::DUPLICATE_KEY)
+        }
+        _ => false,
+    }
+}
+
+/// What is wrong with a URL, without the password that may be in it.
+fn without_url(error: &Error, url: &str) -> String {
+    error.to_string().replace(url, "the URL")
+}

@@ -1,0 +1,361 @@
+//! The production store: MongoDB holds the truth, Redis a copy of it for readers.
+//!
+//! Heartbeats and flags are written to MongoDB alone, each by statements that leave the other's fields as they
+//! are, so the two never race. Every write moves a record's version. What has changed is then read back from
+//! MongoDB, many records at once, and copied to Redis, where a copy loses against a newer one. Whatever is lost
+//! on that way (Redis away, an instance killed in between) costs readers time, never the truth: see
+//! ARCHITECTURE.md.
+
+mod cache;
+mod document;
+mod known;
+mod lease;
+mod link;
+mod refresh;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use fleetbeat_protocol::{FlagsPatch, Role, Server, Status, Timestamp};
+use mongodb::IndexModel;
+use mongodb::bson::{Bson, Document, doc};
+use mongodb::options::{FindOneAndUpdateOptions, IndexOptions, ReturnDocument};
+
+use self::cache::Cache;
+use self::document::{Versioned, date, flags_update, user_from_document};
+use self::known::Known;
+use self::lease::Lease;
+use self::link::Link;
+pub(super) use self::link::is_connection_error;
+use self::refresh::Refresh;
+use super::{Beat, Counts, Fleet, Store, StoreError, Swept, User};
+use crate::sync::locked;
+
+/// A key that is there already.
+const DUPLICATE_KEY: i32 = 11000;
+/// A first heartbeat may meet another instance's, or an id that is taken: so often in a row it does not.
+const UPSERT_ROUNDS: usize = 5;
+/// Records asked for by address at once.
+const MAX_ASKED: usize = 500;
+
+/// How to reach both databases.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) url: String,
+    pub(crate) database: String,
+    /// One Redis server, or several nodes of a cluster; none makes every read MongoDB's.
+    pub(crate) redis: Vec<String>,
+    /// The most operations at once.
+    pub(crate) connections: u32,
+    /// Time between two sweeps of the one instance that sweeps.
+    pub(crate) sweep_interval: Duration,
+}
+
+/// The store on MongoDB and Redis.
+pub(crate) struct MongoDb {
+    shared: Arc<Shared>,
+    known: Mutex<Known>,
+    lease: Lease,
+    refresh: Option<Refresh>,
+}
+
+/// What the refreshing thread works with, too.
+struct Shared {
+    link: Link,
+    cache: Option<Cache>,
+}
+
+impl MongoDb {
+    /// Connects and makes the indexes; several instances may do so at once. Waits for a MongoDB that is away.
+    ///
+    /// # Errors
+    /// A URL that can never work, a refused login, a TLS failure.
+    pub(crate) fn open(settings: &Settings) -> Result<MongoDb, StoreError> {
+        let cache = match settings.redis.as_slice() {
+            [] => None,
+            urls => Some(Cache::new(urls)?),
+        };
+        let link = Link::connect(settings)?;
+        let shared = Arc::new(Shared { link, cache });
+        shared.link.retry_until_there(|| shared.make_indexes())?;
+        let refresh = shared.cache.is_some().then(|| Refresh::start(shared.clone())).transpose();
+        let refresh = refresh.map_err(|error| StoreError::Start(error.to_string()))?;
+        Ok(MongoDb { shared, known: Mutex::default(), lease: Lease::new(settings.sweep_interval), refresh })
+    }
+
+    /// These records have changed: their copies in Redis are to be renewed.
+    fn changed(&self, ips: impl IntoIterator<Item = IpAddr>) {
+        if let Some(refresh) = &self.refresh {
+            refresh.add(ips);
+        }
+    }
+}
+
+impl Shared {
+    fn make_indexes(&self) -> Result<(), StoreError> {
+        let unique = || IndexOptions::builder().unique(true).build();
+        let index = |keys: Document| IndexModel::builder().keys(keys).build();
+        let unique_index = |keys: Document| IndexModel::builder().keys(keys).options(unique()).build();
+        let (servers, users, history) = (self.link.servers(), self.link.users(), self.link.history());
+        self.link.run(async {
+            servers
+                .create_indexes([
+                    unique_index(doc! {"ip": 1}),
+                    unique_index(doc! {"server_id": 1}),
+                    index(doc! {"last_heartbeat": 1}),
+                    index(doc! {"status": 1}),
+                ])
+                .await?;
+            users.create_index(unique_index(doc! {"username": 1})).await?;
+            history
+                .create_indexes([
+                    unique_index(doc! {"ip": 1, "collected_at": 1}),
+                    index(doc! {"collected_at": 1}),
+                ])
+                .await
+        })?;
+        Ok(())
+    }
+
+    /// The records of these hosts, as they are in MongoDB; `None` for those that are gone.
+    fn read(&self, ips: &[IpAddr]) -> Result<BTreeMap<IpAddr, Option<Versioned>>, StoreError> {
+        let mut records: BTreeMap<IpAddr, Option<Versioned>> = ips.iter().map(|ip| (*ip, None)).collect();
+        for chunk in ips.chunks(MAX_ASKED) {
+            let asked: Vec<String> = chunk.iter().map(ToString::to_string).collect();
+            for document in self.link.find(&self.link.servers(), doc! {"ip": {"$in": asked}})? {
+                if let Some(record) = Versioned::from_document(&document) {
+                    records.insert(record.server.ip, Some(record));
+                }
+            }
+        }
+        Ok(records)
+    }
+}
+
+impl Store for MongoDb {
+    fn record(&self, beats: &[Beat]) -> Result<(), StoreError> {
+        self.keep_history(beats)?;
+        let mut open: Vec<&Beat> = newest_of_each_host(beats);
+        // Spooled heartbeats whose host has something newer; they meet the unique address when inserted.
+        let mut known_hosts = BTreeSet::new();
+        for _ in 0..UPSERT_ROUNDS {
+            let updates: Vec<Document> =
+                open.iter().map(|beat| document::upsert(beat, !known_hosts.contains(&beat.ip))).collect();
+            let refused = self.shared.link.update(updates)?;
+            let mut again = Vec::new();
+            for (index, code, message) in refused {
+                let beat = *open.get(index).ok_or_else(|| StoreError::Refused(message.clone()))?;
+                if code != DUPLICATE_KEY {
+                    return Err(StoreError::Refused(message));
+                }
+                if beat.counts != Counts::Now && !message.contains("server_id") {
+                    known_hosts.insert(beat.ip);
+                }
+                again.push(beat);
+            }
+            if again.is_empty() {
+                self.changed(beats.iter().map(|beat| beat.ip));
+                return Ok(());
+            }
+            open = again;
+        }
+        Err(StoreError::Refused("a host cannot be inserted".to_owned()))
+    }
+
+    fn fleet(&self, known: Option<&Arc<Fleet>>) -> Result<Arc<Fleet>, StoreError> {
+        locked(&self.known).fleet(&self.shared, known)
+    }
+
+    fn server(&self, ip: IpAddr) -> Result<Option<Server>, StoreError> {
+        match self.shared.read(&[ip]) {
+            Ok(mut records) => Ok(records.remove(&ip).flatten().map(|record| record.server)),
+            Err(error) => match locked(&self.known).server(ip) {
+                Some(server) => Ok(Some(server)),
+                None => Err(error),
+            },
+        }
+    }
+
+    fn set_flags(&self, ip: IpAddr, patch: FlagsPatch) -> Result<Option<Server>, StoreError> {
+        let options = FindOneAndUpdateOptions::builder().return_document(ReturnDocument::After).build();
+        let servers = self.shared.link.servers();
+        let update = servers
+            .find_one_and_update(doc! {"ip": ip.to_string()}, flags_update(patch))
+            .with_options(options);
+        let Some(document) = self.shared.link.run(async { update.await })? else { return Ok(None) };
+        let record = Versioned::from_document(&document);
+        let copied = match (&self.shared.cache, &record) {
+            (Some(cache), Some(record)) => cache.store(std::slice::from_ref(record), &[]).is_ok(),
+            _ => true,
+        };
+        if !copied {
+            self.changed([ip]);
+        }
+        Ok(record.map(|record| record.server))
+    }
+
+    fn sweep(&self, down_before: Timestamp, delete_before: Timestamp) -> Result<Swept, StoreError> {
+        if !self.lease.acquire(&self.shared.link)? {
+            return Ok(Swept::default());
+        }
+        let link = &self.shared.link;
+        let old = doc! {"last_heartbeat": {"$lt": date(delete_before)}, "static": {"$ne": true}};
+        let deleted = self.sweep_each(&old, |these| {
+            let servers = link.servers();
+            link.run(async { servers.delete_many(these).await }).map(|result| result.deleted_count)
+        })?;
+        let silent =
+            doc! {"last_heartbeat": {"$lt": date(down_before)}, "status": {"$ne": Status::Down.as_str()}};
+        let down = self.sweep_each(&silent, |these| {
+            let servers = link.servers();
+            let update = doc! {"$set": {"status": Status::Down.as_str()}, "$inc": {"rev": 1_i64}};
+            link.run(async { servers.update_many(these, update).await }).map(|result| result.modified_count)
+        })?;
+        let history = link.history();
+        link.run(async { history.delete_many(doc! {"collected_at": {"$lt": date(delete_before)}}).await })?;
+        Ok(Swept { down, deleted })
+    }
+
+    fn users(&self) -> Result<Vec<User>, StoreError> {
+        let mut users: Vec<User> = self
+            .shared
+            .link
+            .find(&self.shared.link.users(), doc! {})?
+            .iter()
+            .filter_map(user_from_document)
+            .collect();
+        users.sort_unstable_by(|a, b| a.username.cmp(&b.username));
+        Ok(users)
+    }
+
+    fn user(&self, username: &str) -> Result<Option<User>, StoreError> {
+        let users = self.shared.link.users();
+        let found = self.shared.link.run(async { users.find_one(doc! {"username": username}).await })?;
+        Ok(found.as_ref().and_then(user_from_document))
+    }
+
+    fn add_user(&self, user: &User) -> Result<(), StoreError> {
+        let users = self.shared.link.users();
+        let document = doc! {
+            "username": &user.username, "role": user.role.as_str(),
+            "hashed_password": &user.hashed_password, "token_version": &user.token_version,
+        };
+        match self.shared.link.run(async { users.insert_one(document).await }) {
+            Err(StoreError::MongoDb(error)) if link::is_duplicate_key(&error) => {
+                Err(StoreError::UserExists(user.username.clone()))
+            }
+            result => result.map(|_| ()),
+        }
+    }
+
+    fn set_password(
+        &self,
+        username: &str,
+        hashed_password: &str,
+        token_version: &str,
+    ) -> Result<(), StoreError> {
+        let users = self.shared.link.users();
+        let update = doc! {"$set": {"hashed_password": hashed_password, "token_version": token_version}};
+        let result =
+            self.shared.link.run(async { users.update_one(doc! {"username": username}, update).await })?;
+        if result.matched_count == 0 { Err(StoreError::NoSuchUser(username.to_owned())) } else { Ok(()) }
+    }
+
+    fn remove_user(&self, username: &str) -> Result<(), StoreError> {
+        let users = self.shared.link.users();
+        let superadmin = doc! {"role": Role::Superadmin.as_str()};
+        let removed =
+            self.shared.link.run(async { users.find_one_and_delete(doc! {"username": username}).await })?;
+        let removed = removed.ok_or_else(|| StoreError::NoSuchUser(username.to_owned()))?;
+        if removed.get_str("role").is_ok_and(|role| role == Role::Superadmin.as_str())
+            && self.shared.link.run(async { users.count_documents(superadmin).await })? == 0
+        {
+            // Looking first would let two instances each remove one of the last two.
+            self.shared.link.run(async { users.insert_one(removed).await })?;
+            return Err(StoreError::LastSuperadmin(username.to_owned()));
+        }
+        Ok(())
+    }
+
+    fn close(&self) {
+        if let Some(refresh) = &self.refresh {
+            refresh.stop();
+        }
+        self.lease.release(&self.shared.link);
+        self.shared.link.stop();
+    }
+
+    fn ping(&self) -> Result<(), StoreError> {
+        self.shared.link.ping()
+    }
+}
+
+impl MongoDb {
+    /// Spooled heartbeats, once per host and time.
+    fn keep_history(&self, beats: &[Beat]) -> Result<(), StoreError> {
+        let documents: Vec<Document> = beats.iter().filter_map(document::history).collect();
+        if documents.is_empty() {
+            return Ok(());
+        }
+        let history = self.shared.link.history();
+        match self.shared.link.run(async { history.insert_many(documents).ordered(false).await }) {
+            Err(StoreError::MongoDb(error)) if link::is_duplicate_key(&error) => Ok(()),
+            result => result.map(|_| ()),
+        }
+    }
+
+    /// Applies `change` to the hosts that `condition` selects, some at a time and each only while it still holds;
+    /// gives how many it changed.
+    fn sweep_each(
+        &self,
+        condition: &Document,
+        change: impl Fn(Document) -> Result<u64, StoreError>,
+    ) -> Result<usize, StoreError> {
+        let link = &self.shared.link;
+        let servers = link.servers();
+        let ips = link.collect(servers.find(condition.clone()).projection(doc! {"ip": 1}))?;
+        let ips: Vec<IpAddr> =
+            ips.iter().filter_map(|document| document.get_str("ip").ok()?.parse().ok()).collect();
+        let mut changed = 0;
+        for chunk in ips.chunks(MAX_ASKED) {
+            let mut these = condition.clone();
+            these.insert(
+                "ip",
+                doc! {"$in": chunk.iter().map(|ip| Bson::from(ip.to_string())).collect::<Vec<_>>()},
+            );
+            changed += change(these)?;
+            self.changed(chunk.iter().copied());
+        }
+        Ok(usize::try_from(changed).unwrap_or(usize::MAX))
+    }
+}
+
+/// One heartbeat for each host: the last live one, or else the newest spooled one. A command's updates have no
+/// certain order, and the others would be overwritten at once.
+fn newest_of_each_host(beats: &[Beat]) -> Vec<&Beat> {
+    let mut newest: BTreeMap<IpAddr, &Beat> = BTreeMap::new();
+    for beat in beats {
+        let entry = newest.entry(beat.ip).or_insert(beat);
+        let is_live = |beat: &Beat| beat.counts == Counts::Now;
+        if is_live(beat) || (!is_live(entry) && beat.at > entry.at) {
+            *entry = beat;
+        }
+    }
+    newest.into_values().collect()
+}
+
+impl Drop for MongoDb {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+#[cfg(test)]
+impl MongoDb {
+    /// Removes everything.
+    pub(super) fn drop_database(&self) -> Result<(), StoreError> {
+        self.shared.link.drop_database()
+    }
+}
