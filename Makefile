@@ -32,7 +32,7 @@ release: dashboard ## build everything as it is meant to run
 dashboard: $(dist) ## build the dashboard, which the server embeds
 
 bench: release static-agent ## measure, and print the tables of the README
-	target/release/bench --agent target/static/fleetbeat-agent
+	scripts/bench.sh
 
 static-agent: ## build the agent as it is shipped: small and static
 	scripts/static.sh fleetbeat-agent

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the tests need beyond Rust, Node and make: a Chromium. Safe to run again and again.
+# Installs what the tests need beyond Rust, Node and make: a Chromium and nginx. Safe to run again and again.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -9,14 +9,21 @@ scripts/check-node.sh
 need npm "it comes with Node"
 need prlimit "it comes with util-linux"
 
+packages=()
 if [[ -n ${CHROMIUM:-} ]]; then
   [[ -x $CHROMIUM ]] || { echo "setup: CHROMIUM=$CHROMIUM is no program" >&2; exit 1; }
 elif ! command -v chromium >/dev/null; then
+  packages+=(chromium fonts-dejavu-core)
+fi
+# /usr/sbin is not in everybody's PATH.
+PATH=$PATH:/usr/sbin command -v nginx >/dev/null || packages+=(nginx-light)
+
+if ((${#packages[@]} > 0)); then
   as_root=()
   ((EUID == 0)) || as_root=(sudo -n)
   install=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends)
-  if ! { "${as_root[@]}" apt-get update -qq && "${install[@]}" chromium fonts-dejavu-core >/dev/null; }; then
-    echo "setup: install the package chromium, or name a Chromium in CHROMIUM" >&2
+  if ! { "${as_root[@]}" apt-get update -qq && "${install[@]}" "${packages[@]}" >/dev/null; }; then
+    echo "setup: install ${packages[*]} (or name a Chromium in CHROMIUM)" >&2
     exit 1
   fi
 fi

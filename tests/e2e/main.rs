@@ -4,6 +4,7 @@
 
 mod agent;
 mod auth;
+mod compose;
 mod disk;
 mod durability;
 mod front;

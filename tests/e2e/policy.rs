@@ -74,7 +74,7 @@ fn each_hidden_engine_is_known_to_one_place() {
         ("server", "bcrypt::", "auth/password.rs"),
     ] {
         let mut found = false;
-        for (path, text) in sources(of) {
+        for (path, text) in sources(of).into_iter().filter(|(path, _)| !path.ends_with("conformance.rs")) {
             if text.lines().any(|line| line.contains(word) && !line.trim_start().starts_with("//")) {
                 found = true;
                 assert!(path.to_str().unwrap().contains(place), "{word} in {}", path.display());

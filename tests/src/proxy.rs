@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -37,6 +37,7 @@ pub struct Proxy {
 struct Shared {
     target: SocketAddr,
     mode: AtomicU8,
+    round_trips: AtomicUsize,
     pumps: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -50,8 +51,12 @@ impl Proxy {
     pub fn start(target: SocketAddr) -> Proxy {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let address = listener.local_addr().expect("a bound listener");
-        let shared =
-            Arc::new(Shared { target, mode: AtomicU8::new(Mode::Forward as u8), pumps: Mutex::default() });
+        let shared = Arc::new(Shared {
+            target,
+            mode: AtomicU8::new(Mode::Forward as u8),
+            round_trips: AtomicUsize::new(0),
+            pumps: Mutex::default(),
+        });
         let theirs = shared.clone();
         let accepting = Some(thread::spawn(move || theirs.accept(address, listener)));
         Proxy { address, shared, accepting }
@@ -60,6 +65,11 @@ impl Proxy {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// How often a request has been followed by a reply so far.
+    pub fn round_trips(&self) -> usize {
+        self.shared.round_trips.load(Ordering::Relaxed)
     }
 
     /// Changes how it treats connections, old and new.
@@ -124,8 +134,10 @@ impl Shared {
             let _ = stream.set_read_timeout(Some(TICK));
         }
         if let (Ok(client_again), Ok(server_again)) = (client.try_clone(), server.try_clone()) {
-            self.spawn(move |shared| shared.pump(client, server, false));
-            self.spawn(move |shared| shared.pump(server_again, client_again, true));
+            let asking = Arc::new(AtomicBool::new(false));
+            let asked = asking.clone();
+            self.spawn(move |shared| shared.pump(client, server, &asking, false));
+            self.spawn(move |shared| shared.pump(server_again, client_again, &asked, true));
         }
     }
 
@@ -136,7 +148,8 @@ impl Shared {
         pumps.push(thread::spawn(move || work(&shared)));
     }
 
-    fn pump(&self, mut from: TcpStream, mut to: TcpStream, is_reply: bool) {
+    /// Copies one direction of a connection; `asking` is whether its last bytes were a request's.
+    fn pump(&self, mut from: TcpStream, mut to: TcpStream, asking: &AtomicBool, is_reply: bool) {
         let mut buffer = [0; 64 * 1024];
         while !self.is_over() && !self.is(Mode::Refuse) {
             let count = match from.read(&mut buffer) {
@@ -152,6 +165,9 @@ impl Shared {
                 }
                 Err(_) => break,
             };
+            if asking.swap(!is_reply, Ordering::Relaxed) && is_reply {
+                self.round_trips.fetch_add(1, Ordering::Relaxed);
+            }
             while self.is(Mode::Blackhole) {
                 thread::sleep(TICK);
             }

@@ -5,6 +5,7 @@
 //! nothing but every request must succeed.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +16,9 @@ use fleetbeat_protocol::Timestamp;
 use fleetbeat_tests::fleet::Fleet;
 use fleetbeat_tests::load::{self, Report};
 use fleetbeat_tests::program::{Running, program_path};
-use fleetbeat_tests::server::{AGENT_KEY, Server};
+use fleetbeat_tests::proxy::{Mode, Proxy};
+use fleetbeat_tests::redis_server::RedisServer;
+use fleetbeat_tests::server::{AGENT_KEY, Database, Server};
 use fleetbeat_tests::wait::wait_for;
 use fleetbeat_tests::{client, process};
 use serde_json::Value;
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
     println!("{}\n", machine());
     let mut failed = heartbeats(&scale);
     failed += fleets(&scale);
+    failed += production(&scale);
     measure_agent(&scale, &agent);
     if failed > 0 {
         eprintln!("bench: {failed} requests failed");
@@ -106,6 +110,125 @@ fn heartbeats(scale: &Scale) -> usize {
     }
     println!();
     failed
+}
+
+/// Prints the tables of the production backend; gives the number of failed requests.
+fn production(scale: &Scale) -> usize {
+    let (database, redis) = (Database::new(), RedisServer::start());
+    let ways = [listener(&database.url), SocketAddr::from(([127, 0, 0, 1], redis.port()))].map(Proxy::start);
+    let [to_mongodb, to_redis] = &ways;
+    let url = format!("mongodb://{}/?directConnection=true", to_mongodb.address());
+    let start = || Server::start_on_mongodb(&database, &url, &format!("redis://{}", to_redis.address()), "");
+    let (first, second) = (start(), start());
+    println!(
+        "| heartbeats on MongoDB and Redis | per second | server CPU each | p50 | p99 | MongoDB round trips for 1,000 | Redis round trips for 1,000 |"
+    );
+    println!("|---|--:|--:|--:|--:|--:|--:|");
+    let mut failed = 0;
+    let most = format!("as many as {CONNECTIONS} connections can send");
+    for (name, rate) in [(most, None), ("1,000 a second offered".to_owned(), Some(1000.0))] {
+        let mut fleet = Fleet::new(1, 10_000);
+        let mut hosts = (0..10_000).cycle();
+        let until = Instant::now() + Duration::from_secs(scale.seconds);
+        let before = [to_mongodb.round_trips(), to_redis.round_trips()];
+        let (report, cpu) = measure(&first, || {
+            load::run(first.address(), CONNECTIONS, rate, || {
+                (Instant::now() < until).then(|| heartbeat(&next_loud(&mut fleet, &mut hosts)))
+            })
+        });
+        let trips = |now: usize, before: usize| (now - before) * 1000 / report.ok().max(1);
+        println!(
+            "| {name} | {:.0} | {} | {} | {} | {} | {} |",
+            report.rate(),
+            micros(cpu / count(report.ok())),
+            millis(report.percentile(50)),
+            millis(report.percentile(99)),
+            trips(to_mongodb.round_trips(), before[0]),
+            trips(to_redis.round_trips(), before[1]),
+        );
+        failed += report.failed();
+    }
+    println!();
+    failed + two_instances(scale, &first, &second, to_mongodb)
+}
+
+fn two_instances(scale: &Scale, first: &Server, second: &Server, to_mongodb: &Proxy) -> usize {
+    let hosts = *scale.fleets.last().expect("a fleet");
+    let mut fleet = populate(first, hosts);
+    let token = first.admin_token();
+    let done = AtomicBool::new(false);
+    let mut failed = 0;
+    thread::scope(|scope| {
+        let beating = scope.spawn(|| beat(first, &mut fleet, hosts, &done));
+        wait_for("the fleet on the other instance", || {
+            (second.servers(&token).len() >= hosts as usize).then_some(())
+        });
+        let bearer = format!("Bearer {token}");
+        let gzip = [("Authorization", bearer.as_str()), ("Accept-Encoding", "gzip")];
+        let (report, cpu) = measure(second, || repeat(second, scale, &gzip));
+        let stale = (0..scale.seconds)
+            .map(|n| staleness(first, second, &token, n % 2 == 0))
+            .max()
+            .unwrap_or_default();
+        done.store(true, Ordering::Relaxed);
+        failed += report.failed() + beating.join().expect("no thread panics").failed();
+        println!(
+            "| GET /servers at {hosts} hosts on one of two instances, the other takes heartbeats | per second | server CPU each | p99 | server RSS | a change is seen after at most |"
+        );
+        println!("|---|--:|--:|--:|--:|--:|");
+        println!(
+            "| gzip | {:.0} | {} | {} | {:.1} MiB | {} |\n",
+            report.rate(),
+            micros(cpu / count(report.ok())),
+            millis(report.percentile(99)),
+            process::status(second.pid(), "VmRSS") as f64 / 1024.0,
+            millis(stale),
+        );
+    });
+    blackhole(scale, first, to_mongodb);
+    failed
+}
+
+/// How long a change on one instance takes to be seen on the other.
+fn staleness(first: &Server, second: &Server, token: &str, value: bool) -> Duration {
+    let flag = serde_json::json!({"gaming": value});
+    assert_eq!(first.api(token, "PATCH", "/server/10.0.0.1/config", Some(&flag)).status, 200);
+    let changed = Instant::now();
+    wait_for("the other instance to see it", || {
+        let shown = second.api(token, "GET", "/servers?all_servers=true&sort=ip&limit=1", None).json();
+        (shown[0]["gaming"] == value).then_some(())
+    });
+    changed.elapsed()
+}
+
+fn blackhole(scale: &Scale, server: &Server, to_mongodb: &Proxy) {
+    let look =
+        || (process::status(server.pid(), "Threads"), process::status(server.pid(), "VmRSS") as f64 / 1024.0);
+    let before = look();
+    to_mongodb.set(Mode::Blackhole);
+    let mut fleet = Fleet::new(1, 1000);
+    let mut hosts = (0..1000).cycle();
+    let seconds = scale.seconds * 6;
+    let until = Instant::now() + Duration::from_secs(seconds);
+    let report = load::run(server.address(), 32, Some(200.0), || {
+        (Instant::now() < until).then(|| heartbeat(&next_loud(&mut fleet, &mut hosts)))
+    });
+    let after = look();
+    to_mongodb.set(Mode::Forward);
+    println!(
+        "| MongoDB blackholed for {seconds} s, 200 heartbeats a second arriving | slowest answer | threads | server RSS |"
+    );
+    println!("|---|--:|--:|--:|");
+    println!("| before | | {} | {:.1} MiB |", before.0, before.1);
+    println!("| after | {} | {} | {:.1} MiB |\n", millis(report.percentile(100)), after.0, after.1);
+}
+
+/// Where a database with such a URL listens.
+fn listener(url: &str) -> SocketAddr {
+    let host = url.split("://").nth(1).and_then(|rest| rest.split('/').next()).unwrap_or_default();
+    host.parse().unwrap_or_else(|_| {
+        panic!("MONGODB_URL must have an address and a port for the benchmark, not {host}")
+    })
 }
 
 /// The next heartbeat of a host that is not silent.
