@@ -110,52 +110,52 @@ mod tests {
         delete_after: Duration::from_secs(30 * 86_400),
     };
 
-    fn status(store: &Embedded) -> Status {
-        servers(store)[0].status
+    /// A sweep over one host that has been silent for an hour, with clocks that stand where a test puts them.
+    struct Silent {
+        store: Embedded,
+        state: State,
+        now: Timestamp,
+        instant: Instant,
+        _folder: tempfile::TempDir,
+    }
+
+    impl Silent {
+        fn start() -> Silent {
+            let folder = tempfile::tempdir().unwrap();
+            let store = Embedded::open(folder.path()).unwrap();
+            let (now, instant) = (Timestamp::now(), Instant::now());
+            store.record(&[beat("10.0.0.1", now - SignedDuration::from_hours(1))]).unwrap();
+            Silent { store, state: State::new(LIMITS, now, instant), now, instant, _folder: folder }
+        }
+
+        /// The status after a sweep when `secs` have passed and the wall clock is `ahead` of that.
+        fn sweep(&mut self, secs: u64, ahead: i64, failed_at: Option<u64>) -> Status {
+            let now = self.now + SignedDuration::from_secs(secs.cast_signed() + ahead);
+            let failure = failed_at.map(|secs| self.instant + Duration::from_secs(secs));
+            self.state.sweep(&self.store, now, self.instant + Duration::from_secs(secs), failure);
+            servers(&self.store)[0].status
+        }
     }
 
     #[test]
     fn a_silent_host_goes_down_but_not_right_after_a_start_or_a_clock_jump() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Embedded::open(folder.path()).unwrap();
-        let (now, instant) = (Timestamp::now(), Instant::now());
-        let at = |secs: u64| {
-            (now + SignedDuration::from_secs(secs.cast_signed()), instant + Duration::from_secs(secs))
-        };
-        store.record(&[beat("10.0.0.1", now - SignedDuration::from_hours(1))]).unwrap();
-
-        let mut state = State::new(LIMITS, now, instant);
+        let mut silent = Silent::start();
         for secs in [60, 120, 180] {
-            state.sweep(&store, at(secs).0, at(secs).1, None);
-            assert_eq!(status(&store), Status::Active, "after {secs} s");
+            assert_eq!(silent.sweep(secs, 0, None), Status::Active, "after {secs} s");
         }
         // The clock is an hour ahead of the time that has passed.
-        state.sweep(&store, at(240 + 3600).0, at(240).1, None);
-        assert_eq!(status(&store), Status::Active, "after the jump");
-        state.sweep(&store, at(300 + 3600).0, at(300).1, None);
-        assert_eq!(status(&store), Status::Active, "in the grace after the jump");
-        for minute in 6..=8 {
-            state.sweep(&store, at(minute * 60 + 3600).0, at(minute * 60).1, None);
+        for secs in [240, 300, 360, 420] {
+            assert_eq!(silent.sweep(secs, 3600, None), Status::Active, "after the jump, {secs} s");
         }
-        assert_eq!(status(&store), Status::Down, "one down_after later");
+        assert_eq!(silent.sweep(480, 3600, None), Status::Down, "one down_after later");
     }
 
     #[test]
     fn hosts_whose_heartbeats_could_not_be_stored_are_not_silent() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Embedded::open(folder.path()).unwrap();
-        let (now, instant) = (Timestamp::now(), Instant::now());
-        let at = |secs: u64| {
-            (now + SignedDuration::from_secs(secs.cast_signed()), instant + Duration::from_secs(secs))
-        };
-        store.record(&[beat("10.0.0.1", now - SignedDuration::from_hours(1))]).unwrap();
-        let mut state = State::new(LIMITS, now, instant);
-        let failure = Some(at(290).1);
+        let mut silent = Silent::start();
         for secs in [300, 360, 420, 480] {
-            state.sweep(&store, at(secs).0, at(secs).1, failure);
-            assert_eq!(status(&store), Status::Active, "after {secs} s");
+            assert_eq!(silent.sweep(secs, 0, Some(290)), Status::Active, "after {secs} s");
         }
-        state.sweep(&store, at(540).0, at(540).1, failure);
-        assert_eq!(status(&store), Status::Down);
+        assert_eq!(silent.sweep(540, 0, Some(290)), Status::Down);
     }
 }

@@ -96,23 +96,22 @@ impl Link {
 
     /// Runs an operation to its end or its deadline; fails at once while MongoDB is away.
     pub(super) fn run<T>(&self, operation: impl Future<Output = Result<T, Error>>) -> Result<T, StoreError> {
+        self.run_steps(in_time(operation))
+    }
+
+    /// Runs an operation that keeps its deadlines itself.
+    fn run_steps<T>(&self, steps: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
         if !self.is_up() {
             return Err(StoreError::Away);
         }
-        let result = self.runtime.block_on(async { timeout(DEADLINE, operation).await });
-        match result {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => {
-                if is_connection_error(&error) {
-                    self.went_away(&error.to_string());
-                }
-                Err(error.into())
-            }
-            Err(_) => {
-                self.went_away("no answer in time");
-                Err(StoreError::Slow(DEADLINE))
-            }
+        let result = self.runtime.block_on(steps);
+        if let Err(error) = result.as_ref()
+            && error.is_away()
+            && self.is_up.swap(false, Ordering::Relaxed)
+        {
+            log::error!("MongoDB is away: {error}");
         }
+        result
     }
 
     /// Runs `attempt` again and again, ever more slowly, until MongoDB is there.
@@ -145,15 +144,15 @@ impl Link {
         self.collect(collection.find(filter))
     }
 
-    /// Every document that a query gives.
+    /// Every document that a query gives. Each batch has its own deadline: a large fleet takes several.
     pub(super) fn collect(
         &self,
         find: mongodb::action::Find<'_, Document>,
     ) -> Result<Vec<Document>, StoreError> {
-        self.run(async {
-            let mut cursor = find.await?;
+        self.run_steps(async {
+            let mut cursor = in_time(async { find.await }).await?;
             let mut documents = Vec::new();
-            while cursor.advance().await? {
+            while in_time(cursor.advance()).await? {
                 documents.push(cursor.deserialize_current()?);
             }
             Ok(documents)
@@ -205,11 +204,13 @@ impl Link {
             let _ = thread.join();
         }
     }
+}
 
-    fn went_away(&self, reason: &str) {
-        if self.is_up.swap(false, Ordering::Relaxed) {
-            log::error!("MongoDB is away: {reason}");
-        }
+/// The operation's result, unless it comes too late; then the driver is told to forget it.
+async fn in_time<T>(operation: impl Future<Output = Result<T, Error>>) -> Result<T, StoreError> {
+    match timeout(DEADLINE, operation).await {
+        Ok(result) => Ok(result?),
+        Err(_) => Err(StoreError::Slow(DEADLINE)),
     }
 }
 
