@@ -130,7 +130,7 @@ pub(crate) fn run(config: Config) -> Result<(), RunError> {
 fn open(storage: &Storage) -> Result<Arc<dyn Store>, StoreError> {
     Ok(match storage {
         Storage::Embedded { path } => Arc::new(Embedded::open(path)?),
-        Storage::MongoDb(settings) => Arc::new(MongoDb::open(settings)?),
+        Storage::MongoDb(settings) => Arc::new(MongoDb::open(settings, true)?),
     })
 }
 

@@ -157,7 +157,7 @@ fn read_storage(storage: &mut Table<'_>) -> (bool, PathBuf) {
 fn read_mongodb(mongodb: &mut Table<'_>, workers: usize, sweep_interval: Duration) -> MongoDbSettings {
     MongoDbSettings {
         url: mongodb.string("url").unwrap_or_else(|| DEFAULT_MONGODB.to_owned()),
-        database: mongodb.string("database").unwrap_or_else(|| DEFAULT_DATABASE.to_owned()),
+        database: mongodb.parsed("database", parse_database).unwrap_or_else(|| DEFAULT_DATABASE.to_owned()),
         redis: Vec::new(),
         // Each worker may wait for one, and so may the threads behind them.
         connections: u32::try_from(workers + 4).unwrap_or(u32::MAX),
@@ -256,6 +256,15 @@ fn check_exposure(listen: &Listen, exposed: bool) -> Result<(), String> {
 
 fn is_loopback(address: SocketAddr) -> bool {
     address.ip().to_canonical().is_loopback()
+}
+
+/// What MongoDB takes for a database's name.
+fn parse_database(text: &str) -> Result<String, String> {
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    if !(1..=63).contains(&text.len()) || !text.chars().all(is_allowed) {
+        return Err("must have 1 to 63 letters, digits, _ and -".to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 /// An address, or a network such as 10.0.0.0/8.

@@ -22,6 +22,10 @@ const MAX_WAITING: usize = 8192;
 /// The bytes that these had as JSON.
 const MAX_WAITING_BYTES: usize = 32 * 1024 * 1024;
 
+/// How long a request may wait for its commit to begin. Together with the store's own deadlines that is below the
+/// 3 s in which an agent gets its answer.
+const MAX_WAIT: Duration = Duration::from_millis(700);
+
 /// The queue and the thread behind it.
 pub(crate) struct Ingest {
     queue: Arc<Queue>,
@@ -46,6 +50,7 @@ struct State {
 
 /// One request's heartbeats and the answer they get once they are stored.
 struct Job {
+    arrived: Instant,
     beats: Vec<Beat>,
     bytes: usize,
     exchange: Exchange,
@@ -77,7 +82,7 @@ impl Ingest {
         }
         state.waiting += beats.len();
         state.waiting_bytes += bytes;
-        state.jobs.push_back(Job { beats, bytes, exchange, answer });
+        state.jobs.push_back(Job { arrived: Instant::now(), beats, bytes, exchange, answer });
         let wake = state.jobs.len() == 1 || state.waiting >= MAX_COMMIT;
         drop(state);
         if wake {
@@ -135,14 +140,31 @@ impl Queue {
         Some(jobs)
     }
 
-    fn commit(&self, store: &dyn Store, mut jobs: Vec<Job>) {
+    fn commit(&self, store: &dyn Store, jobs: Vec<Job>) {
+        // Who has waited this long would not be answered in time any more.
+        let (mut jobs, late): (Vec<Job>, Vec<Job>) =
+            jobs.into_iter().partition(|job| job.arrived.elapsed() < MAX_WAIT);
+        for job in late {
+            job.exchange.finish(Err(Failure::overloaded("the storage is slow")));
+        }
+        let counts: Vec<usize> = jobs.iter().map(|job| job.beats.len()).collect();
         let beats: Vec<Beat> = jobs.iter_mut().flat_map(|job| job.beats.drain(..)).collect();
+        if beats.is_empty() {
+            return;
+        }
         // A bug in the store must not end this thread: the jobs answer 500 when they are dropped.
         let stored = catch_unwind(AssertUnwindSafe(|| store.record(&beats)));
         match stored {
-            Ok(Ok(())) => {
-                for job in jobs {
-                    job.exchange.answer(&job.answer);
+            Ok(Ok(refused)) => {
+                let mut beats = beats.iter();
+                for (job, count) in jobs.into_iter().zip(counts) {
+                    let is_refused =
+                        beats.by_ref().take(count).filter(|beat| refused.contains(&beat.ip)).count() > 0;
+                    if is_refused {
+                        job.exchange.finish(Err(Failure::storage_away()));
+                    } else {
+                        job.exchange.answer(&job.answer);
+                    }
                 }
             }
             Ok(Err(error)) => {

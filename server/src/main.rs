@@ -94,7 +94,7 @@ fn run_configured(command: Command, config: Config) -> Result<(), Box<dyn Error>
 fn open_beside_server(storage: &Storage) -> Result<Box<dyn Store>, StoreError> {
     Ok(match storage {
         Storage::Embedded { path } => Box::new(Embedded::open_beside_server(path)?),
-        Storage::MongoDb(settings) => Box::new(MongoDb::open(settings)?),
+        Storage::MongoDb(settings) => Box::new(MongoDb::open(settings, false)?),
     })
 }
 

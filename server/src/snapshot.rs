@@ -118,6 +118,8 @@ impl Shared {
         match (&state.failure, &state.newest) {
             (None, Some(newest)) if state.attempts > attempts => Ok(newest.clone()),
             (Some(failure), _) => Err(StoreError::Shared(failure.clone())),
+            // A large fleet is still being read: what there was is better than nothing.
+            (None, Some(newest)) => Ok(newest.clone()),
             _ => Err(StoreError::Slow(MAX_WAIT)),
         }
     }

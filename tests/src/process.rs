@@ -34,6 +34,14 @@ fn stat(pid: u32) -> Option<Vec<String>> {
     Some(stat[stat.rfind(')')? + 1..].split_whitespace().map(str::to_owned).collect())
 }
 
+/// How many file descriptors the process has open.
+///
+/// # Panics
+/// If the process is gone.
+pub fn open_files(pid: u32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/fd")).expect("the process runs").count()
+}
+
 /// A line of /proc/PID/status that holds a number, such as `VmRSS` (in KiB) or `Threads`.
 ///
 /// # Panics

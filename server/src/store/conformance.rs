@@ -45,6 +45,7 @@ backends! {
     embedded: |folder| Box::new(Embedded::open(folder).unwrap());
     mongodb: |_| Box::new(FreshMongoDb::open(&variable("REDIS_URL")));
     mongodb_with_a_redis_cluster: |_| Box::new(FreshMongoDb::open(&variable("REDIS_CLUSTER_URL")));
+    mongodb_with_one_node_of_a_cluster: |_| Box::new(FreshMongoDb::open(variable("REDIS_CLUSTER_URL").split(',').next().unwrap()));
     mongodb_without_redis: |_| Box::new(FreshMongoDb::open(""));
 }
 
@@ -72,8 +73,9 @@ impl FreshMongoDb {
         static TURN: Mutex<()> = Mutex::new(());
         let turn = locked(&TURN);
         let redis: Vec<String> = redis.split(',').filter(|url| !url.is_empty()).map(str::to_owned).collect();
-        for url in &redis {
-            let mut node = redis::Client::open(url.as_str()).unwrap().get_connection().unwrap();
+        let cluster = variable("REDIS_CLUSTER_URL");
+        for url in redis.iter().map(String::as_str).chain(cluster.split(',')) {
+            let mut node = redis::Client::open(url).unwrap().get_connection().unwrap();
             // A cluster's replicas follow their masters.
             let _: Result<(), _> = redis::cmd("FLUSHALL").query(&mut node);
         }
@@ -84,7 +86,7 @@ impl FreshMongoDb {
             connections: 8,
             sweep_interval: Duration::from_secs(60),
         };
-        FreshMongoDb { store: MongoDb::open(&settings).unwrap(), settings, _turn: turn }
+        FreshMongoDb { store: MongoDb::open(&settings, false).unwrap(), settings, _turn: turn }
     }
 }
 

@@ -4,7 +4,7 @@
 //! is on the disk before it returns (`synchronous=FULL`). The server holds a lock on the folder; the user
 //! and backup commands do not, and work beside it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io;
 use std::net::IpAddr;
@@ -177,8 +177,9 @@ impl Embedded {
 }
 
 impl Store for Embedded {
-    fn record(&self, beats: &[Beat]) -> Result<(), StoreError> {
-        self.write_servers(|transaction| beats.iter().try_for_each(|beat| record_one(transaction, beat)))
+    fn record(&self, beats: &[Beat]) -> Result<BTreeSet<IpAddr>, StoreError> {
+        self.write_servers(|transaction| beats.iter().try_for_each(|beat| record_one(transaction, beat)))?;
+        Ok(BTreeSet::new())
     }
 
     fn fleet(&self, known: Option<&Arc<Fleet>>) -> Result<Arc<Fleet>, StoreError> {

@@ -6,6 +6,7 @@ mod mongodb;
 #[cfg(test)]
 pub(crate) mod conformance;
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -106,7 +107,7 @@ pub(crate) enum StoreError {
     #[error("the database: {0}")]
     Sqlite(#[from] rusqlite::Error),
     /// MongoDB refused.
-    #[error("MongoDB: {0}")]
+    #[error("MongoDB: {}", .0.kind)]
     MongoDb(#[from] ::mongodb::error::Error),
     /// MongoDB did not do all of it.
     #[error("MongoDB: {0}")]
@@ -153,8 +154,9 @@ impl StoreError {
 
 /// The fleet's state and its users, durable: what a call has acknowledged survives the process and the power.
 pub(crate) trait Store: Send + Sync {
-    /// Stores the heartbeats in their order, all or none.
-    fn record(&self, beats: &[Beat]) -> Result<(), StoreError>;
+    /// Stores the heartbeats in their order. Gives the hosts whose record the database would not take, however
+    /// often it is asked; the others are stored. An error means that none may be.
+    fn record(&self, beats: &[Beat]) -> Result<BTreeSet<IpAddr>, StoreError>;
 
     /// Every host; the very fleet `known` if nothing has changed since. Asked by one thread, at most once a
     /// second.

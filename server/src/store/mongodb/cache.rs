@@ -24,6 +24,8 @@ const TTL_SECS: u64 = 600;
 const TIMEOUT: Duration = Duration::from_secs(1);
 /// Before a Redis that is away is asked again.
 const RETRY: Duration = Duration::from_secs(1);
+/// After this another one may try, though nothing was heard of the one before.
+const MAX_ATTEMPT: Duration = Duration::from_secs(15);
 /// For a cluster whose nodes change roles.
 const CLUSTER_RETRIES: u32 = 2;
 const CLUSTER_MAX_WAIT_MS: u64 = 200;
@@ -38,8 +40,8 @@ const MAX_CHANGED: usize = 500;
 
 /// Stores ARGV[1], whose version is ARGV[2] and ARGV[3], unless there is a newer one.
 const STORE_UNLESS_NEWER: &str = r#"
-local old = redis.call("GET", KEYS[1])
-if old then
+local old = redis.pcall("GET", KEYS[1])
+if type(old) == "string" then
   local epoch, rev = string.match(old, '^{"rev":%[(%-?%d+),(%-?%d+)%]')
   epoch, rev = tonumber(epoch), tonumber(rev)
   if epoch and (epoch > tonumber(ARGV[2]) or (epoch == tonumber(ARGV[2]) and rev > tonumber(ARGV[3]))) then
@@ -59,7 +61,8 @@ pub(super) struct Cache {
 }
 
 enum Client {
-    Single(redis::Client),
+    /// With its URL: it may turn out to be the one known address of a cluster.
+    Single(redis::Client, String),
     Cluster(ClusterClient),
 }
 
@@ -85,16 +88,11 @@ impl Cache {
     pub(super) fn new(urls: &[String]) -> Result<Cache, StoreError> {
         let wrong = |error: RedisError| StoreError::Setting { key: "redis.url", reason: describe(&error) };
         let client = match urls {
-            [url] => Client::Single(redis::Client::open(url.as_str()).map_err(wrong)?),
-            urls => Client::Cluster(
-                ClusterClient::builder(urls.iter().map(String::as_str))
-                    .retries(CLUSTER_RETRIES)
-                    .max_retry_wait(CLUSTER_MAX_WAIT_MS)
-                    .connection_timeout(TIMEOUT)
-                    .response_timeout(TIMEOUT)
-                    .build()
-                    .map_err(wrong)?,
-            ),
+            [url] => Client::Single(redis::Client::open(url.as_str()).map_err(wrong)?, url.clone()),
+            urls => {
+                let urls: Vec<&str> = urls.iter().map(String::as_str).collect();
+                Client::Cluster(cluster_client(&urls).map_err(wrong)?)
+            }
         };
         let cache = Cache {
             client,
@@ -145,7 +143,10 @@ impl Cache {
                 .arg(ips.join(" "));
             commands.push(append);
         }
-        self.run(commands).map(|_| ())
+        // A cluster's nodes get their commands one after the other: the news must not be there before the copies.
+        let news = commands.split_off(records.len() + gone.len());
+        self.run(commands)?;
+        self.run(news).map(|_| ())
     }
 
     /// The copies of these records; `None` for one that is not there, or that nobody can read.
@@ -196,8 +197,13 @@ impl Cache {
 
     /// Runs the commands in order, and gives their replies; fails at once while Redis is away.
     fn run(&self, commands: Vec<Cmd>) -> Result<Vec<Value>, StoreError> {
-        if !self.is_up.load(Ordering::Relaxed) && Instant::now() < *locked(&self.retry_at) {
-            return Err(StoreError::Away);
+        if !self.is_up() {
+            // One may try; whoever comes meanwhile fails at once.
+            let mut retry_at = locked(&self.retry_at);
+            if Instant::now() < *retry_at {
+                return Err(StoreError::Away);
+            }
+            *retry_at = Instant::now() + MAX_ATTEMPT;
         }
         let mut replies = Vec::with_capacity(commands.len());
         let result = self.try_run(commands, &mut replies);
@@ -209,10 +215,21 @@ impl Cache {
                 Ok(replies)
             }
             Err(error) => {
-                self.went_away(&error);
-                Err(StoreError::Redis(describe(&error)))
+                // One that answers, if only to refuse, is there.
+                let answers = error.code().is_some() && error.kind() != ErrorKind::Io;
+                if answers {
+                    log::warn!("Redis refuses: {}", error.code().unwrap_or_default());
+                } else {
+                    self.went_away(&error);
+                }
+                Err(if answers { StoreError::Redis(describe(&error)) } else { StoreError::Away })
             }
         }
+    }
+
+    /// Whether it answered when it was last asked.
+    pub(super) fn is_up(&self) -> bool {
+        self.is_up.load(Ordering::Relaxed)
     }
 
     fn try_run(&self, commands: Vec<Cmd>, replies: &mut Vec<Value>) -> RedisResult<()> {
@@ -232,18 +249,16 @@ impl Cache {
 
     fn connect(&self) -> RedisResult<Connection> {
         match &self.client {
-            Client::Single(client) => {
-                let connection = client.get_connection_with_timeout(TIMEOUT)?;
+            Client::Single(client, url) => {
+                let mut connection = client.get_connection_with_timeout(TIMEOUT)?;
                 connection.set_read_timeout(Some(TIMEOUT))?;
                 connection.set_write_timeout(Some(TIMEOUT))?;
+                if is_cluster_node(&mut connection)? {
+                    return connect_to_cluster(&cluster_client(&[url.as_str()])?);
+                }
                 Ok(Connection::Single(connection))
             }
-            Client::Cluster(client) => {
-                let connection = client.get_connection()?;
-                connection.set_read_timeout(Some(TIMEOUT))?;
-                connection.set_write_timeout(Some(TIMEOUT))?;
-                Ok(Connection::Cluster(Box::new(connection)))
-            }
+            Client::Cluster(client) => connect_to_cluster(client),
         }
     }
 
@@ -277,6 +292,27 @@ impl Connection {
     }
 }
 
+fn cluster_client(urls: &[&str]) -> RedisResult<ClusterClient> {
+    ClusterClient::builder(urls.iter().copied())
+        .retries(CLUSTER_RETRIES)
+        .max_retry_wait(CLUSTER_MAX_WAIT_MS)
+        .connection_timeout(TIMEOUT)
+        .response_timeout(TIMEOUT)
+        .build()
+}
+
+fn connect_to_cluster(client: &ClusterClient) -> RedisResult<Connection> {
+    let connection = client.get_connection()?;
+    connection.set_read_timeout(Some(TIMEOUT))?;
+    connection.set_write_timeout(Some(TIMEOUT))?;
+    Ok(Connection::Cluster(Box::new(connection)))
+}
+
+fn is_cluster_node(connection: &mut redis::Connection) -> RedisResult<bool> {
+    let info: String = redis::cmd("INFO").arg("cluster").query(connection)?;
+    Ok(info.contains("cluster_enabled:1"))
+}
+
 fn key(ip: IpAddr) -> String {
     format!("server:{ip}")
 }
@@ -289,7 +325,7 @@ fn store_command(record: &Versioned) -> Cmd {
     command
 }
 
-/// The error without the password that its detail may hold.
+/// What is wrong. The library's errors hold no URL.
 fn describe(error: &RedisError) -> String {
     error.to_string()
 }

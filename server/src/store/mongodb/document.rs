@@ -59,7 +59,8 @@ impl Versioned {
                 is_static: flag("static", defaults.is_static),
             },
         };
-        let rev = document.get_i64("rev").unwrap_or_default();
+        #[allow(clippy::cast_possible_truncation, reason = "whole, unless another program wrote it")]
+        let rev = fields.number("rev").unwrap_or_default() as i64;
         Some(Versioned { rev: Version(first_heartbeat.as_millisecond(), rev), server })
     }
 }
@@ -112,8 +113,8 @@ pub(super) fn date(at: Timestamp) -> Bson {
 
 /// The update that stores a heartbeat: it inserts a host with the flags' defaults, and never touches a flag of one
 /// that is there. A spooled one finds only a host whose state is older; where there is another, inserting meets its
-/// address, and with `insert` false nothing happens.
-pub(super) fn upsert(beat: &Beat, insert: bool) -> Document {
+/// address, and without inserting nothing happens.
+pub(super) fn upsert(beat: &Beat, how: Upsert) -> Document {
     let Beat { ip, heartbeat, at, status, counts } = beat;
     let mut query = doc! {"ip": ip.to_string()};
     match counts {
@@ -131,33 +132,49 @@ pub(super) fn upsert(beat: &Beat, insert: bool) -> Document {
         heartbeat.metrics.iter().map(|(name, value)| (name.clone(), Bson::from(*value))).collect();
     let load = &heartbeat.load;
     let Flags { gaming, streaming, paid, enabled, is_static } = Flags::default();
-    doc! {
-        "q": query,
-        "u": {
-            "$set": {
-                "hostname": &heartbeat.hostname,
-                "countryCode": &heartbeat.country_code,
-                "country": &heartbeat.country,
-                "region": heartbeat.region.clone(),
-                "city": &heartbeat.city,
-                "status": status.as_str(),
-                "last_heartbeat": date(*at),
-                "load": {"cpu": load.cpu, "ram": load.ram, "net": load.net},
-                "services": services,
-                "metrics": metrics,
-            },
-            "$setOnInsert": {
-                "server_id": new_server_id(),
-                "first_heartbeat": date(*at),
-                "gaming": gaming,
-                "streaming": streaming,
-                "paid": paid,
-                "enabled": enabled,
-                "static": is_static,
-            },
-            "$inc": {"rev": 1_i64},
+    let mut update = doc! {
+        "$set": {
+            "hostname": &heartbeat.hostname,
+            "countryCode": &heartbeat.country_code,
+            "country": &heartbeat.country,
+            "region": heartbeat.region.clone(),
+            "city": &heartbeat.city,
+            "status": status.as_str(),
+            "last_heartbeat": date(*at),
+            "load": {"cpu": load.cpu, "ram": load.ram, "net": load.net},
+            "services": services,
+            "metrics": metrics,
         },
-        "upsert": insert,
+        "$setOnInsert": {
+            "server_id": new_server_id(),
+            "first_heartbeat": date(*at),
+            "gaming": gaming,
+            "streaming": streaming,
+            "paid": paid,
+            "enabled": enabled,
+            "static": is_static,
+        },
+    };
+    let (operator, rev) = if how.mend { ("$set", Timestamp::now().as_millisecond()) } else { ("$inc", 1) };
+    match update.get_document_mut(operator) {
+        Ok(fields) => drop(fields.insert("rev", rev)),
+        Err(_) => drop(update.insert(operator, doc! {"rev": rev})),
+    }
+    doc! {"q": query, "u": update, "upsert": how.insert}
+}
+
+/// How a heartbeat is written.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Upsert {
+    /// A host that is not found is inserted.
+    pub(super) insert: bool,
+    /// The record's version is no number that could be counted up: it gets one that is newer than any.
+    pub(super) mend: bool,
+}
+
+impl Default for Upsert {
+    fn default() -> Upsert {
+        Upsert { insert: true, mend: false }
     }
 }
 

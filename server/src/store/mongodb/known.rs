@@ -23,6 +23,7 @@ pub(super) struct Known {
     /// How far the changes have been read; `None` before the first, or when that place was lost.
     place: Option<Place>,
     loaded: Option<Instant>,
+    reload_failed: bool,
     revision: u64,
     changed: bool,
 }
@@ -34,14 +35,21 @@ impl Known {
         shared: &Shared,
         before: Option<&Arc<Fleet>>,
     ) -> Result<Arc<Fleet>, StoreError> {
-        let followed = self.follow(shared);
-        if !followed {
-            match self.reload(shared) {
-                Err(error) if self.loaded.is_none() => return Err(error),
-                _ => {}
-            }
+        let is_due = self.loaded.is_none_or(|loaded| loaded.elapsed() >= RELOAD_EVERY);
+        let followed = !is_due && self.follow(shared);
+        let reloaded = if followed { Ok(()) } else { self.reload(shared) };
+        let failed = reloaded.is_err();
+        match reloaded {
+            Err(error) if self.loaded.is_none() => return Err(error),
+            Err(error) if !self.reload_failed => log::warn!("the list is as it was last known: {error}"),
+            _ => {}
         }
-        let stale = !shared.link.is_up();
+        self.reload_failed = failed;
+        if failed && is_due {
+            // Without MongoDB's word Redis may still tell what others have changed.
+            self.follow(shared);
+        }
+        let stale = failed || !shared.link.is_up();
         if let Some(before) = before.filter(|before| !self.changed && before.stale == stale) {
             return Ok(before.clone());
         }
@@ -56,12 +64,9 @@ impl Known {
         self.servers.get(&ip).map(|(_, server)| Server::clone(server))
     }
 
-    /// Applies what Redis says has changed; false if it does not tell, or if it is time for MongoDB's word.
+    /// Applies what Redis says has changed; false if it does not tell.
     fn follow(&mut self, shared: &Shared) -> bool {
-        let is_fresh = self.loaded.is_some_and(|loaded| loaded.elapsed() < RELOAD_EVERY);
-        let (Some(cache), Some(place), true) = (&shared.cache, self.place.clone(), is_fresh) else {
-            return false;
-        };
+        let (Some(cache), Some(place)) = (&shared.cache, self.place.clone()) else { return false };
         let Ok(Changes::Since(ips, place)) = cache.changes_since(&place) else { return false };
         let applied = self.apply(shared, cache, ips).is_ok();
         if applied {
@@ -95,15 +100,10 @@ impl Known {
     /// Reads everything from MongoDB. The place in the changes is taken first, so that none falls in between.
     fn reload(&mut self, shared: &Shared) -> Result<(), StoreError> {
         let place = shared.cache.as_ref().and_then(|cache| cache.last_change().ok()).flatten();
+        let servers = shared.link.servers();
+        let records = shared.link.collect(servers.find(doc! {}), Versioned::from_document)?;
         let mut gone = std::mem::take(&mut self.servers);
-        let documents = match shared.link.find(&shared.link.servers(), doc! {}) {
-            Ok(documents) => documents,
-            Err(error) => {
-                self.servers = gone;
-                return Err(error);
-            }
-        };
-        for record in documents.iter().filter_map(Versioned::from_document) {
+        for record in records {
             let ip = record.server.ip;
             match gone.remove(&ip) {
                 // Unchanged: the old one is shared with the snapshot.

@@ -13,7 +13,9 @@ use std::time::Duration;
 
 use mongodb::bson::{Document, doc};
 use mongodb::error::{Error, ErrorKind, WriteFailure};
-use mongodb::options::{Acknowledgment, ClientOptions, WriteConcern};
+use mongodb::options::{
+    Acknowledgment, ClientOptions, ReadConcern, ReadPreference, SelectionCriteria, WriteConcern,
+};
 use mongodb::{Client, Collection, Database};
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
@@ -23,11 +25,13 @@ use crate::store::StoreError;
 use crate::sync::locked;
 
 /// An agent gets its answer within 3 s, whatever happens.
-const DEADLINE: Duration = Duration::from_millis(2500);
+const DEADLINE: Duration = Duration::from_millis(1800);
 /// Selecting a server and connecting to it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a majority may take to confirm a write.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Documents that arrive together.
+const BATCH: u32 = 2000;
 /// Between two looks at a MongoDB that is away, or may have gone.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
 /// Longest wait between two attempts at the start.
@@ -53,9 +57,12 @@ impl Link {
             .enable_all()
             .build()
             .map_err(start)?;
-        let wrong = |error: Error| StoreError::Setting {
-            key: "mongodb.url",
-            reason: without_url(&error, &settings.url),
+        let wrong = |error: Error| {
+            if is_connection_error(&error) {
+                // The DNS, where the URL names a cluster to be looked up, may answer later.
+                return StoreError::MongoDb(error);
+            }
+            StoreError::Setting { key: "mongodb.url", reason: without_url(&error, &settings.url) }
         };
         let mut options =
             runtime.block_on(async { ClientOptions::parse(&settings.url).await }).map_err(wrong)?;
@@ -66,6 +73,9 @@ impl Link {
         options.retry_writes.get_or_insert(true);
         let concern = WriteConcern::builder().w(Acknowledgment::Majority).w_timeout(WRITE_TIMEOUT).build();
         options.write_concern = Some(concern);
+        // What is copied to Redis must neither be behind nor be rolled back.
+        options.selection_criteria = Some(SelectionCriteria::ReadPreference(ReadPreference::Primary));
+        options.read_concern = Some(ReadConcern::majority());
         let client = runtime.block_on(async { Client::with_options(options) }).map_err(wrong)?;
         let database = client.database(&settings.database);
         let (runtime, is_up) = (Arc::new(runtime), Arc::new(AtomicBool::new(true)));
@@ -114,48 +124,20 @@ impl Link {
         result
     }
 
-    /// Runs `attempt` again and again, ever more slowly, until MongoDB is there.
-    pub(super) fn retry_until_there<T>(
-        &self,
-        attempt: impl Fn() -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
-        let mut wait = Duration::from_millis(500);
-        loop {
-            match attempt() {
-                Err(StoreError::MongoDb(error)) if is_hopeless(&error) => {
-                    return Err(StoreError::Setting { key: "mongodb.url", reason: error.to_string() });
-                }
-                Err(error) if error.is_away() => {
-                    log::warn!("waiting for MongoDB: {error}");
-                    thread::sleep(wait);
-                    wait = (wait * 2).min(MAX_RETRY_WAIT);
-                }
-                result => return result,
-            }
-        }
-    }
-
-    /// Every document that `filter` selects.
-    pub(super) fn find(
-        &self,
-        collection: &Collection<Document>,
-        filter: Document,
-    ) -> Result<Vec<Document>, StoreError> {
-        self.collect(collection.find(filter))
-    }
-
-    /// Every document that a query gives. Each batch has its own deadline: a large fleet takes several.
-    pub(super) fn collect(
+    /// What `read` makes of each document that a query gives, but for `None`. Each batch has its own deadline: a
+    /// large fleet takes several.
+    pub(super) fn collect<T>(
         &self,
         find: mongodb::action::Find<'_, Document>,
-    ) -> Result<Vec<Document>, StoreError> {
+        read: impl Fn(&Document) -> Option<T>,
+    ) -> Result<Vec<T>, StoreError> {
         self.run_steps(async {
-            let mut cursor = in_time(async { find.await }).await?;
-            let mut documents = Vec::new();
+            let mut cursor = in_time(async { find.batch_size(BATCH).await }).await?;
+            let mut values = Vec::new();
             while in_time(cursor.advance()).await? {
-                documents.push(cursor.deserialize_current()?);
+                values.extend(read(&cursor.deserialize_current()?));
             }
-            Ok(documents)
+            Ok(values)
         })
     }
 
@@ -220,6 +202,27 @@ impl Drop for Link {
     }
 }
 
+/// Runs `attempt`; with `patience` again and again, ever more slowly, until MongoDB is there.
+pub(super) fn retry_until_there<T>(
+    patience: bool,
+    attempt: impl Fn() -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    let mut wait = Duration::from_millis(500);
+    loop {
+        match attempt() {
+            Err(StoreError::MongoDb(error)) if is_hopeless(&error) => {
+                return Err(StoreError::Setting { key: "mongodb.url", reason: error.kind.to_string() });
+            }
+            Err(error) if patience && error.is_away() => {
+                log::warn!("waiting for MongoDB: {error}");
+                thread::sleep(wait);
+                wait = (wait * 2).min(MAX_RETRY_WAIT);
+            }
+            result => return result,
+        }
+    }
+}
+
 /// Asks each second whether MongoDB is there. Only this turns "away" back into "there".
 fn start_probe(
     runtime: Arc<Runtime>,
@@ -279,5 +282,5 @@ pub(super) fn is_duplicate_key(error: &Error) -> bool {
 
 /// What is wrong with a URL, without the password that may be in it.
 fn without_url(error: &Error, url: &str) -> String {
-    error.to_string().replace(url, "the URL")
+    error.kind.to_string().replace(url, "the URL")
 }

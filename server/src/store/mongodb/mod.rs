@@ -15,8 +15,9 @@ mod refresh;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fleetbeat_protocol::{FlagsPatch, Role, Server, Status, Timestamp};
 use mongodb::IndexModel;
@@ -24,7 +25,7 @@ use mongodb::bson::{Bson, Document, doc};
 use mongodb::options::{FindOneAndUpdateOptions, IndexOptions, ReturnDocument};
 
 use self::cache::Cache;
-use self::document::{Versioned, date, flags_update, user_from_document};
+use self::document::{Upsert, Versioned, date, flags_update, user_from_document};
 use self::known::Known;
 use self::lease::Lease;
 use self::link::Link;
@@ -37,6 +38,10 @@ use crate::sync::locked;
 const DUPLICATE_KEY: i32 = 11000;
 /// A first heartbeat may meet another instance's, or an id that is taken: so often in a row it does not.
 const UPSERT_ROUNDS: usize = 5;
+/// After this no further round begins.
+const MAX_ROUNDS: Duration = Duration::from_millis(400);
+/// History deleted at once.
+const MAX_DELETED: i64 = 2000;
 /// Records asked for by address at once.
 const MAX_ASKED: usize = 500;
 
@@ -59,6 +64,7 @@ pub(crate) struct MongoDb {
     known: Mutex<Known>,
     lease: Lease,
     refresh: Option<Refresh>,
+    is_closed: AtomicBool,
 }
 
 /// What the refreshing thread works with, too.
@@ -68,21 +74,23 @@ struct Shared {
 }
 
 impl MongoDb {
-    /// Connects and makes the indexes; several instances may do so at once. Waits for a MongoDB that is away.
+    /// Connects and makes the indexes; several instances may do so at once. With `patience` it waits for a
+    /// MongoDB that is away.
     ///
     /// # Errors
     /// A URL that can never work, a refused login, a TLS failure.
-    pub(crate) fn open(settings: &Settings) -> Result<MongoDb, StoreError> {
+    pub(crate) fn open(settings: &Settings, patience: bool) -> Result<MongoDb, StoreError> {
         let cache = match settings.redis.as_slice() {
             [] => None,
             urls => Some(Cache::new(urls)?),
         };
-        let link = Link::connect(settings)?;
+        let link = link::retry_until_there(patience, || Link::connect(settings))?;
         let shared = Arc::new(Shared { link, cache });
-        shared.link.retry_until_there(|| shared.make_indexes())?;
+        link::retry_until_there(patience, || shared.make_indexes())?;
         let refresh = shared.cache.is_some().then(|| Refresh::start(shared.clone())).transpose();
         let refresh = refresh.map_err(|error| StoreError::Start(error.to_string()))?;
-        Ok(MongoDb { shared, known: Mutex::default(), lease: Lease::new(settings.sweep_interval), refresh })
+        let lease = Lease::new(settings.sweep_interval);
+        Ok(MongoDb { shared, known: Mutex::default(), lease, refresh, is_closed: AtomicBool::new(false) })
     }
 
     /// These records have changed: their copies in Redis are to be renewed.
@@ -95,26 +103,27 @@ impl MongoDb {
 
 impl Shared {
     fn make_indexes(&self) -> Result<(), StoreError> {
-        let unique = || IndexOptions::builder().unique(true).build();
         let index = |keys: Document| IndexModel::builder().keys(keys).build();
-        let unique_index = |keys: Document| IndexModel::builder().keys(keys).options(unique()).build();
+        // A record without the field, which another program has left there, must not keep us from starting.
+        let unique_index = |field: &str| {
+            let has_field = doc! {field: {"$type": "string"}};
+            let unique = IndexOptions::builder().unique(true).partial_filter_expression(has_field).build();
+            IndexModel::builder().keys(doc! {field: 1}).options(unique).build()
+        };
+        let once = IndexOptions::builder().unique(true).build();
+        let once = IndexModel::builder().keys(doc! {"ip": 1, "collected_at": 1}).options(once).build();
         let (servers, users, history) = (self.link.servers(), self.link.users(), self.link.history());
         self.link.run(async {
             servers
                 .create_indexes([
-                    unique_index(doc! {"ip": 1}),
-                    unique_index(doc! {"server_id": 1}),
+                    unique_index("ip"),
+                    unique_index("server_id"),
                     index(doc! {"last_heartbeat": 1}),
                     index(doc! {"status": 1}),
                 ])
                 .await?;
-            users.create_index(unique_index(doc! {"username": 1})).await?;
-            history
-                .create_indexes([
-                    unique_index(doc! {"ip": 1, "collected_at": 1}),
-                    index(doc! {"collected_at": 1}),
-                ])
-                .await
+            users.create_index(unique_index("username")).await?;
+            history.create_indexes([once, index(doc! {"collected_at": 1})]).await
         })?;
         Ok(())
     }
@@ -124,10 +133,10 @@ impl Shared {
         let mut records: BTreeMap<IpAddr, Option<Versioned>> = ips.iter().map(|ip| (*ip, None)).collect();
         for chunk in ips.chunks(MAX_ASKED) {
             let asked: Vec<String> = chunk.iter().map(ToString::to_string).collect();
-            for document in self.link.find(&self.link.servers(), doc! {"ip": {"$in": asked}})? {
-                if let Some(record) = Versioned::from_document(&document) {
-                    records.insert(record.server.ip, Some(record));
-                }
+            let servers = self.link.servers();
+            let found = servers.find(doc! {"ip": {"$in": asked}});
+            for record in self.link.collect(found, Versioned::from_document)? {
+                records.insert(record.server.ip, Some(record));
             }
         }
         Ok(records)
@@ -135,33 +144,11 @@ impl Shared {
 }
 
 impl Store for MongoDb {
-    fn record(&self, beats: &[Beat]) -> Result<(), StoreError> {
-        self.keep_history(beats)?;
-        let mut open: Vec<&Beat> = newest_of_each_host(beats);
-        // Spooled heartbeats whose host has something newer; they meet the unique address when inserted.
-        let mut known_hosts = BTreeSet::new();
-        for _ in 0..UPSERT_ROUNDS {
-            let updates: Vec<Document> =
-                open.iter().map(|beat| document::upsert(beat, !known_hosts.contains(&beat.ip))).collect();
-            let refused = self.shared.link.update(updates)?;
-            let mut again = Vec::new();
-            for (index, code, message) in refused {
-                let beat = *open.get(index).ok_or_else(|| StoreError::Refused(message.clone()))?;
-                if code != DUPLICATE_KEY {
-                    return Err(StoreError::Refused(message));
-                }
-                if beat.counts != Counts::Now && !message.contains("server_id") {
-                    known_hosts.insert(beat.ip);
-                }
-                again.push(beat);
-            }
-            if again.is_empty() {
-                self.changed(beats.iter().map(|beat| beat.ip));
-                return Ok(());
-            }
-            open = again;
-        }
-        Err(StoreError::Refused("a host cannot be inserted".to_owned()))
+    fn record(&self, beats: &[Beat]) -> Result<BTreeSet<IpAddr>, StoreError> {
+        let result = self.upsert(beats);
+        // Whatever came of it, MongoDB may have changed them.
+        self.changed(beats.iter().map(|beat| beat.ip));
+        result
     }
 
     fn fleet(&self, known: Option<&Arc<Fleet>>) -> Result<Arc<Fleet>, StoreError> {
@@ -184,14 +171,16 @@ impl Store for MongoDb {
         let update = servers
             .find_one_and_update(doc! {"ip": ip.to_string()}, flags_update(patch))
             .with_options(options);
-        let Some(document) = self.shared.link.run(async { update.await })? else { return Ok(None) };
+        let result = self.shared.link.run(async { update.await });
+        // Whatever came of it, MongoDB may have changed it.
+        self.changed([ip]);
+        let Some(document) = result? else { return Ok(None) };
         let record = Versioned::from_document(&document);
-        let copied = match (&self.shared.cache, &record) {
-            (Some(cache), Some(record)) => cache.store(std::slice::from_ref(record), &[]).is_ok(),
-            _ => true,
-        };
-        if !copied {
-            self.changed([ip]);
+        if let (Some(cache), Some(record)) =
+            (self.shared.cache.as_ref().filter(|cache| cache.is_up()), &record)
+        {
+            // At once, for whoever looks there next; should it fail, the refresh will not.
+            let _ = cache.store(std::slice::from_ref(record), &[]);
         }
         Ok(record.map(|record| record.server))
     }
@@ -213,19 +202,15 @@ impl Store for MongoDb {
             let update = doc! {"$set": {"status": Status::Down.as_str()}, "$inc": {"rev": 1_i64}};
             link.run(async { servers.update_many(these, update).await }).map(|result| result.modified_count)
         })?;
-        let history = link.history();
-        link.run(async { history.delete_many(doc! {"collected_at": {"$lt": date(delete_before)}}).await })?;
+        if let Err(error) = self.forget_history(delete_before) {
+            log::warn!("old history stays for now: {error}");
+        }
         Ok(Swept { down, deleted })
     }
 
     fn users(&self) -> Result<Vec<User>, StoreError> {
-        let mut users: Vec<User> = self
-            .shared
-            .link
-            .find(&self.shared.link.users(), doc! {})?
-            .iter()
-            .filter_map(user_from_document)
-            .collect();
+        let collection = self.shared.link.users();
+        let mut users: Vec<User> = self.shared.link.collect(collection.find(doc! {}), user_from_document)?;
         users.sort_unstable_by(|a, b| a.username.cmp(&b.username));
         Ok(users)
     }
@@ -266,13 +251,19 @@ impl Store for MongoDb {
     fn remove_user(&self, username: &str) -> Result<(), StoreError> {
         let users = self.shared.link.users();
         let superadmin = doc! {"role": Role::Superadmin.as_str()};
+        let count = || {
+            let superadmins = users.count_documents(superadmin.clone());
+            self.shared.link.run(async { superadmins.await })
+        };
+        let is_superadmin = self.user(username)?.is_some_and(|user| user.role == Role::Superadmin);
+        if is_superadmin && count()? == 1 {
+            return Err(StoreError::LastSuperadmin(username.to_owned()));
+        }
         let removed =
             self.shared.link.run(async { users.find_one_and_delete(doc! {"username": username}).await })?;
         let removed = removed.ok_or_else(|| StoreError::NoSuchUser(username.to_owned()))?;
-        if removed.get_str("role").is_ok_and(|role| role == Role::Superadmin.as_str())
-            && self.shared.link.run(async { users.count_documents(superadmin).await })? == 0
-        {
-            // Looking first would let two instances each remove one of the last two.
+        if is_superadmin && count()? == 0 {
+            // Two instances have each removed one of the last two at the same moment.
             self.shared.link.run(async { users.insert_one(removed).await })?;
             return Err(StoreError::LastSuperadmin(username.to_owned()));
         }
@@ -280,6 +271,9 @@ impl Store for MongoDb {
     }
 
     fn close(&self) {
+        if self.is_closed.swap(true, Ordering::Relaxed) {
+            return;
+        }
         if let Some(refresh) = &self.refresh {
             refresh.stop();
         }
@@ -293,6 +287,38 @@ impl Store for MongoDb {
 }
 
 impl MongoDb {
+    /// Stores the heartbeats, in as many rounds as it takes.
+    fn upsert(&self, beats: &[Beat]) -> Result<BTreeSet<IpAddr>, StoreError> {
+        let started = Instant::now();
+        self.keep_history(beats)?;
+        let mut open: Vec<(&Beat, Upsert)> =
+            newest_of_each_host(beats).into_iter().map(|beat| (beat, Upsert::default())).collect();
+        for _ in 0..UPSERT_ROUNDS {
+            let updates = open.iter().map(|(beat, how)| document::upsert(beat, *how)).collect();
+            let refused = self.shared.link.update(updates)?;
+            if refused.is_empty() {
+                return Ok(BTreeSet::new());
+            }
+            let mut again = Vec::new();
+            for (index, code, message) in refused {
+                let (beat, mut how) = *open.get(index).ok_or_else(|| StoreError::Refused(message.clone()))?;
+                if code != DUPLICATE_KEY {
+                    log::warn!("MongoDB refuses the record of {}: {message}", beat.ip);
+                    how.mend = true;
+                } else if beat.counts != Counts::Now && !message.contains("server_id") {
+                    // The host has something newer, which a spooled heartbeat meets when it is inserted.
+                    how.insert = false;
+                }
+                again.push((beat, how));
+            }
+            open = again;
+            if started.elapsed() > MAX_ROUNDS {
+                break;
+            }
+        }
+        Ok(open.into_iter().map(|(beat, _)| beat.ip).collect())
+    }
+
     /// Spooled heartbeats, once per host and time.
     fn keep_history(&self, beats: &[Beat]) -> Result<(), StoreError> {
         let documents: Vec<Document> = beats.iter().filter_map(document::history).collect();
@@ -306,6 +332,20 @@ impl MongoDb {
         }
     }
 
+    /// Deletes history from before `delete_before`, some at a time.
+    fn forget_history(&self, delete_before: Timestamp) -> Result<(), StoreError> {
+        let (link, history) = (&self.shared.link, self.shared.link.history());
+        loop {
+            let old = history.find(doc! {"collected_at": {"$lt": date(delete_before)}});
+            let found = old.projection(doc! {"_id": 1}).limit(MAX_DELETED);
+            let ids: Vec<Bson> = link.collect(found, |document| document.get("_id").cloned())?;
+            if ids.is_empty() {
+                return Ok(());
+            }
+            link.run(async { history.delete_many(doc! {"_id": {"$in": ids}}).await })?;
+        }
+    }
+
     /// Applies `change` to the hosts that `condition` selects, some at a time and each only while it still holds;
     /// gives how many it changed.
     fn sweep_each(
@@ -315,9 +355,8 @@ impl MongoDb {
     ) -> Result<usize, StoreError> {
         let link = &self.shared.link;
         let servers = link.servers();
-        let ips = link.collect(servers.find(condition.clone()).projection(doc! {"ip": 1}))?;
-        let ips: Vec<IpAddr> =
-            ips.iter().filter_map(|document| document.get_str("ip").ok()?.parse().ok()).collect();
+        let found = servers.find(condition.clone()).projection(doc! {"ip": 1});
+        let ips: Vec<IpAddr> = link.collect(found, |document| document.get_str("ip").ok()?.parse().ok())?;
         let mut changed = 0;
         for chunk in ips.chunks(MAX_ASKED) {
             let mut these = condition.clone();
@@ -325,8 +364,9 @@ impl MongoDb {
                 "ip",
                 doc! {"$in": chunk.iter().map(|ip| Bson::from(ip.to_string())).collect::<Vec<_>>()},
             );
-            changed += change(these)?;
+            let result = change(these);
             self.changed(chunk.iter().copied());
+            changed += result?;
         }
         Ok(usize::try_from(changed).unwrap_or(usize::MAX))
     }

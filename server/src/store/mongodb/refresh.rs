@@ -83,12 +83,16 @@ impl Queue {
                 state.waiting.remove(ip);
             }
             drop(state);
-            if copy(shared, &waiting).is_err() {
-                if stopping {
-                    return;
+            match copy(shared, &waiting) {
+                Ok(()) => {}
+                Err(_) if stopping => return,
+                Err(error) => {
+                    // Refused ones would be refused again, and hold up the others.
+                    if error.is_away() {
+                        locked(&self.state).waiting.extend(waiting);
+                    }
+                    self.pause(RETRY);
                 }
-                locked(&self.state).waiting.extend(waiting);
-                self.pause(RETRY);
             }
         }
     }
