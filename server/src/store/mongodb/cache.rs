@@ -218,6 +218,7 @@ impl Cache {
                 // One that answers, if only to refuse, is there.
                 let answers = error.code().is_some() && error.kind() != ErrorKind::Io;
                 if answers {
+                    self.is_up.store(true, Ordering::Relaxed);
                     log::warn!("Redis refuses: {}", error.code().unwrap_or_default());
                 } else {
                     self.went_away(&error);
