@@ -106,8 +106,7 @@ impl Shared {
         let index = |keys: Document| IndexModel::builder().keys(keys).build();
         // A record without the field, which another program has left there, must not keep us from starting.
         let unique_index = |field: &str| {
-            let has_field = doc! {field: {"$type": "string"}};
-            let unique = IndexOptions::builder().unique(true).partial_filter_expression(has_field).build();
+            let unique = IndexOptions::builder().unique(true).sparse(true).build();
             IndexModel::builder().keys(doc! {field: 1}).options(unique).build()
         };
         let once = IndexOptions::builder().unique(true).build();
