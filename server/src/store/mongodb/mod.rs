@@ -315,7 +315,8 @@ impl MongoDb {
                 break;
             }
         }
-        Ok(open.into_iter().map(|(beat, _)| beat.ip).collect())
+        // A spooled heartbeat whose host has something newer is stored: it is history.
+        Ok(open.into_iter().filter(|(_, how)| how.insert).map(|(beat, _)| beat.ip).collect())
     }
 
     /// Spooled heartbeats, once per host and time.
