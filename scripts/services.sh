@@ -85,15 +85,20 @@ install_debian() {
   chroot "$tree" sh -c 'export DEBIAN_FRONTEND=noninteractive
     apt-get -o Acquire::Check-Valid-Until=false update -qq
     apt-get install -y -qq --no-install-recommends postgresql-18-documentdb' >"$home/apt.log" 2>&1
+  sed -i '1i host all all 127.0.0.1/32 trust\nlocal all all trust' "$tree/etc/postgresql/18/main/pg_hba.conf"
+  touch "$tree/.ready"
+}
+
+# A new collection has no statistics, and each heartbeat would be sought in all of it: by default for a minute.
+configure_postgres() {
   cat >"$tree/etc/postgresql/18/main/conf.d/documentdb.conf" <<CONF
 listen_addresses = '127.0.0.1'
 port = $postgres_port
 shared_preload_libraries = 'pg_cron,pg_documentdb_core,pg_documentdb'
 cron.database_name = 'postgres'
 fsync = off
+autovacuum_naptime = 1s
 CONF
-  sed -i '1i host all all 127.0.0.1/32 trust\nlocal all all trust' "$tree/etc/postgresql/18/main/pg_hba.conf"
-  touch "$tree/.ready"
 }
 
 mount_tree() {
@@ -111,6 +116,7 @@ up_debian() {
   install_debian
   if ! answers "$postgres_port"; then
     mount_tree
+    configure_postgres
     chroot "$tree" pg_ctlcluster 18 main start
     wait_for PostgreSQL "$postgres_port"
     chroot "$tree" su postgres -c "psql -qp $postgres_port -c 'CREATE EXTENSION IF NOT EXISTS documentdb CASCADE' postgres"

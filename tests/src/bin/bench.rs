@@ -1,6 +1,7 @@
 //! `make bench`: measures the real binaries and prints the tables of the README.
 //!
 //! `--agent PATH` measures that agent instead of the one from the same build: the static one that is shipped.
+//! `--only PART` measures one of [`PARTS`].
 //! `--quick` is the small version in `make test`: the same paths in a few seconds, where the figures mean
 //! nothing but every request must succeed.
 
@@ -39,21 +40,35 @@ struct Scale {
 const FULL: Scale = Scale { seconds: 10, fleets: &[1, 1_000, 10_000], agent_heartbeats: 100 };
 const QUICK: Scale = Scale { seconds: 1, fleets: &[1, 500], agent_heartbeats: 3 };
 
+/// What there is to measure, in this order.
+const PARTS: [&str; 4] = ["heartbeats", "fleets", "production", "agent"];
+
 fn main() -> ExitCode {
     let (mut scale, mut agent) = (FULL, program_path("fleetbeat-agent"));
+    let mut parts = PARTS.to_vec();
     let mut arguments = std::env::args_os().skip(1);
     while let Some(argument) = arguments.next() {
         match argument.to_str() {
             Some("--quick") => scale = QUICK,
             Some("--agent") => agent = arguments.next().expect("a path after --agent").into(),
+            Some("--only") => {
+                let wanted = arguments.next().expect("a part after --only");
+                parts.retain(|part| wanted == *part);
+                assert!(!parts.is_empty(), "{wanted:?} is none of {PARTS:?}");
+            }
             _ => panic!("{argument:?} is not known"),
         }
     }
     println!("{}\n", machine());
-    let mut failed = heartbeats(&scale);
-    failed += fleets(&scale);
-    failed += production(&scale);
-    measure_agent(&scale, &agent);
+    let mut failed = 0;
+    for part in parts {
+        failed += match part {
+            "heartbeats" => heartbeats(&scale),
+            "fleets" => fleets(&scale),
+            "production" => production(&scale),
+            _ => measure_agent(&scale, &agent),
+        };
+    }
     if failed > 0 {
         eprintln!("bench: {failed} requests failed");
         return ExitCode::FAILURE;
@@ -319,8 +334,8 @@ fn measure(server: &Server, run: impl FnOnce() -> Report) -> (Report, Duration) 
     (report, process::cpu_time(server.pid()) - before)
 }
 
-/// Prints the agent's table: its loop at a hundred times its usual pace, so that hours fit into seconds.
-fn measure_agent(scale: &Scale, program: &Path) {
+/// Prints the agent's table, and gives 0, as it waits for every heartbeat: its loop at a hundred times its usual pace, so that hours fit into seconds.
+fn measure_agent(scale: &Scale, program: &Path) -> usize {
     let server = Server::start();
     let folder = tempfile::tempdir().expect("a temporary folder");
     let config = folder.path().join("agent.toml");
@@ -355,7 +370,8 @@ fn measure_agent(scale: &Scale, program: &Path) {
     println!("| agent (4 samples and an HTTP request each) | CPU per heartbeat | RSS | threads |");
     println!("|---|--:|--:|--:|");
     let each = cpu / u32::try_from(scale.agent_heartbeats).unwrap_or(u32::MAX);
-    println!("| after {} heartbeats | {} | {rss:.1} MiB | {threads} |", scale.agent_heartbeats, micros(each));
+    println!("| after {} heartbeats | {} | {rss:.1} MiB | {threads} |\n", scale.agent_heartbeats, micros(each));
+    0
 }
 
 fn count(requests: usize) -> u32 {

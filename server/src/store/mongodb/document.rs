@@ -117,11 +117,11 @@ pub(super) fn date(at: Timestamp) -> Bson {
 pub(super) fn upsert(beat: &Beat, how: Upsert) -> Document {
     let Beat { ip, heartbeat, at, status, counts } = beat;
     let mut query = doc! {"ip": ip.to_string()};
+    // By what it is not, so that no planner looks for the host among all whose state is older.
     match counts {
         Counts::Now => {}
-        Counts::IfNewer => drop(query.insert("last_heartbeat", doc! {"$lt": date(*at)})),
-        // Before there were any: it finds no host at all.
-        Counts::IfUnknown => drop(query.insert("last_heartbeat", doc! {"$lt": date(Timestamp::MIN)})),
+        Counts::IfNewer => drop(query.insert("$nor", [doc! {"last_heartbeat": {"$gte": date(*at)}}])),
+        Counts::IfUnknown => drop(query.insert("$nor", [doc! {"ip": ip.to_string()}])),
     }
     let services: Vec<Bson> = heartbeat
         .services
