@@ -15,6 +15,9 @@ struct Alive {
 struct Ready {
     status: &'static str,
     storage: Dependency,
+    /// Only readers' time depends on it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache: Option<Dependency>,
 }
 
 #[derive(Serialize)]
@@ -37,5 +40,7 @@ pub(super) fn ready(app: &App) -> Answer {
     let word = |ok| if ok { "ok" } else { "unreachable" };
     let ready = storage.is_ok();
     let storage = Dependency { backend: app.config.storage.name(), status: word(ready) };
-    Ok(Reply::Now(Response::json(if ready { 200 } else { 503 }, &Ready { status: word(ready), storage })))
+    let cache = app.store.cache_is_up().map(|up| Dependency { backend: "redis", status: word(up) });
+    let status = if ready { 200 } else { 503 };
+    Ok(Reply::Now(Response::json(status, &Ready { status: word(ready), storage, cache })))
 }

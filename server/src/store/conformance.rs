@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use ::mongodb::bson::doc;
 use fleetbeat_protocol::{Flags, FlagsPatch, Heartbeat, Load, Role, Server, Service, Status, Timestamp};
 use jiff::SignedDuration;
 
@@ -379,4 +380,29 @@ fn flags_and_heartbeats_race_without_loss(store: &dyn Store) {
     let server = store.server(ip("10.0.0.1")).unwrap().unwrap();
     assert_eq!(server.last_heartbeat, at + SignedDuration::from_millis(ROUNDS));
     assert_eq!((server.flags.gaming, server.flags.paid), (true, true));
+}
+
+#[test]
+fn what_another_program_does_to_mongodb_is_found_while_redis_tells_the_rest() {
+    let opened = FreshMongoDb::open(&variable("REDIS_URL"));
+    let store = &opened.store;
+    store.reload_always();
+    let ips = ["10.0.0.1", "10.0.0.2", "10.0.0.3"];
+    store.record(&ips.map(|ip| beat(ip, now()))).unwrap();
+    let shown = || -> Vec<(String, bool)> {
+        servers(store).into_iter().map(|server| (server.hostname.clone(), server.flags.paid)).collect()
+    };
+    let wait = |expected: &[(&str, bool)]| {
+        let started = Instant::now();
+        let expected: Vec<_> = expected.iter().map(|(name, paid)| ((*name).to_owned(), *paid)).collect();
+        while shown() != expected {
+            assert!(started.elapsed() < Duration::from_secs(5), "{:?} instead of {expected:?}", shown());
+            thread::sleep(Duration::from_millis(10));
+        }
+    };
+    wait(&[("host-10.0.0.1", false), ("host-10.0.0.2", false), ("host-10.0.0.3", false)]);
+    store.tamper(doc! {"ip": "10.0.0.1"}, Some(doc! {"$set": {"hostname": "renamed"}}));
+    store.tamper(doc! {"ip": "10.0.0.2"}, None);
+    store.set_flags(ip("10.0.0.3"), FlagsPatch { paid: Some(true), ..FlagsPatch::default() }).unwrap();
+    wait(&[("renamed", false), ("host-10.0.0.3", true)]);
 }

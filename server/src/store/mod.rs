@@ -197,4 +197,9 @@ pub(crate) trait Store: Send + Sync {
 
     /// Whether the store can be read right now.
     fn ping(&self) -> Result<(), StoreError>;
+
+    /// Whether the cache that readers are served from answers; `None` for a store that needs none.
+    fn cache_is_up(&self) -> Option<bool> {
+        None
+    }
 }

@@ -370,7 +370,11 @@ fn measure_agent(scale: &Scale, program: &Path) -> usize {
     println!("| agent (4 samples and an HTTP request each) | CPU per heartbeat | RSS | threads |");
     println!("|---|--:|--:|--:|");
     let each = cpu / u32::try_from(scale.agent_heartbeats).unwrap_or(u32::MAX);
-    println!("| after {} heartbeats | {} | {rss:.1} MiB | {threads} |\n", scale.agent_heartbeats, micros(each));
+    println!(
+        "| after {} heartbeats | {} | {rss:.1} MiB | {threads} |\n",
+        scale.agent_heartbeats,
+        micros(each)
+    );
     0
 }
 

@@ -131,18 +131,7 @@ impl Cache {
             .chain(gone.iter().copied())
             .map(|ip| ip.to_string())
             .collect();
-        for ips in changed.chunks(MAX_CHANGED) {
-            let mut append = redis::cmd("XADD");
-            append
-                .arg(CHANGES)
-                .arg("MAXLEN")
-                .arg("~")
-                .arg(MAX_CHANGES)
-                .arg("*")
-                .arg("ips")
-                .arg(ips.join(" "));
-            commands.push(append);
-        }
+        commands.extend(changed.chunks(MAX_CHANGED).map(append));
         // A cluster's nodes get their commands one after the other: the news must not be there before the copies.
         let news = commands.split_off(records.len() + gone.len());
         self.run(commands)?;
@@ -159,11 +148,15 @@ impl Cache {
         Ok(self.run(commands)?.iter().map(parse).collect())
     }
 
-    /// The end of the stream; `None` if it is empty.
-    pub(super) fn last_change(&self) -> Result<Option<Place>, StoreError> {
+    /// The end of the stream. An empty one gets a first entry: there is no place in nothing.
+    pub(super) fn last_change(&self) -> Result<Place, StoreError> {
         let mut command = redis::cmd("XREVRANGE");
         command.arg(CHANGES).arg("+").arg("-").arg("COUNT").arg(1);
-        Ok(self.entries(command)?.pop().map(|(place, _)| place))
+        if let Some((place, _)) = self.entries(command)?.pop() {
+            return Ok(place);
+        }
+        let reply = self.run(vec![append(&[])])?.pop().unwrap_or(Value::Nil);
+        redis::from_redis_value(reply).map(Place).map_err(|error| StoreError::Redis(error.to_string()))
     }
 
     /// What has changed since `place`.
@@ -323,6 +316,13 @@ fn store_command(record: &Versioned) -> Cmd {
     let mut command = redis::cmd("EVAL");
     command.arg(STORE_UNLESS_NEWER).arg(1).arg(key(record.server.ip));
     command.arg(json).arg(record.rev.0).arg(record.rev.1).arg(TTL_SECS);
+    command
+}
+
+/// Adds an entry to the stream of changes.
+fn append(ips: &[String]) -> Cmd {
+    let mut command = redis::cmd("XADD");
+    command.arg(CHANGES).arg("MAXLEN").arg("~").arg(MAX_CHANGES).arg("*").arg("ips").arg(ips.join(" "));
     command
 }
 

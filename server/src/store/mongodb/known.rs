@@ -1,8 +1,9 @@
 //! The fleet as this instance knows it: read from MongoDB now and then, kept up to date from Redis.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use fleetbeat_protocol::Server;
@@ -17,39 +18,70 @@ use crate::store::{Fleet, StoreError};
 /// instance that was killed in between, a record that another program has changed.
 const RELOAD_EVERY: Duration = Duration::from_secs(60);
 
-#[derive(Default)]
 pub(super) struct Known {
-    servers: BTreeMap<IpAddr, (Version, Arc<Server>)>,
+    pub(super) reload_every: Duration,
+    servers: Servers,
     /// How far the changes have been read; `None` before the first, or when that place was lost.
     place: Option<Place>,
     loaded: Option<Instant>,
+    reload: Option<Reload>,
     reload_failed: bool,
     revision: u64,
     changed: bool,
 }
 
+type Servers = BTreeMap<IpAddr, (Version, Arc<Server>)>;
+
+/// The whole fleet on its way from MongoDB, in a thread of its own: a large one takes longer than a change may take
+/// to be seen.
+struct Reload {
+    thread: JoinHandle<Result<Difference, StoreError>>,
+    /// What Redis has told about meanwhile: the thread may have seen those as they were before.
+    followed: BTreeSet<IpAddr>,
+}
+
+/// How MongoDB differs from what was known.
+struct Difference {
+    changed: Vec<Versioned>,
+    gone: Vec<IpAddr>,
+}
+
 impl Known {
+    pub(super) fn new() -> Known {
+        Known {
+            reload_every: RELOAD_EVERY,
+            servers: Servers::new(),
+            place: None,
+            loaded: None,
+            reload: None,
+            reload_failed: false,
+            revision: 0,
+            changed: false,
+        }
+    }
+
     /// The fleet as it is now, or the same as before if nothing has changed.
     pub(super) fn fleet(
         &mut self,
-        shared: &Shared,
+        shared: &Arc<Shared>,
         before: Option<&Arc<Fleet>>,
     ) -> Result<Arc<Fleet>, StoreError> {
-        let is_due = self.loaded.is_none_or(|loaded| loaded.elapsed() >= RELOAD_EVERY);
-        let followed = !is_due && self.follow(shared);
-        let reloaded = if followed { Ok(()) } else { self.reload(shared) };
-        let failed = reloaded.is_err();
+        let followed = self.follow(shared);
+        let reloaded = match self.loaded {
+            Some(loaded) if followed => self.reload_aside(shared, loaded),
+            _ => self.reload(shared),
+        };
         match reloaded {
             Err(error) if self.loaded.is_none() => return Err(error),
-            Err(error) if !self.reload_failed => log::warn!("the list is as it was last known: {error}"),
-            _ => {}
+            Err(error) => {
+                if !std::mem::replace(&mut self.reload_failed, true) {
+                    log::warn!("the list is as it was last known: {error}");
+                }
+            }
+            Ok(true) => self.reload_failed = false,
+            Ok(false) => {}
         }
-        self.reload_failed = failed;
-        if failed && is_due {
-            // Without MongoDB's word Redis may still tell what others have changed.
-            self.follow(shared);
-        }
-        let stale = failed || !shared.link.is_up();
+        let stale = self.reload_failed || !shared.link.is_up();
         if let Some(before) = before.filter(|before| !self.changed && before.stale == stale) {
             return Ok(before.clone());
         }
@@ -62,6 +94,13 @@ impl Known {
     /// A host as it was last known.
     pub(super) fn server(&self, ip: IpAddr) -> Option<Server> {
         self.servers.get(&ip).map(|(_, server)| Server::clone(server))
+    }
+
+    /// Ends the thread that may be reading; the store is being closed.
+    pub(super) fn stop(&mut self) {
+        if let Some(reload) = self.reload.take() {
+            let _ = reload.thread.join();
+        }
     }
 
     /// Applies what Redis says has changed; false if it does not tell.
@@ -78,6 +117,9 @@ impl Known {
     fn apply(&mut self, shared: &Shared, cache: &Cache, mut ips: Vec<IpAddr>) -> Result<(), StoreError> {
         ips.sort_unstable();
         ips.dedup();
+        if let Some(reload) = &mut self.reload {
+            reload.followed.extend(&ips);
+        }
         let mut missing = Vec::new();
         for (ip, copy) in ips.iter().zip(cache.read(&ips)?) {
             match copy {
@@ -98,28 +140,53 @@ impl Known {
     }
 
     /// Reads everything from MongoDB. The place in the changes is taken first, so that none falls in between.
-    fn reload(&mut self, shared: &Shared) -> Result<(), StoreError> {
-        let place = shared.cache.as_ref().and_then(|cache| cache.last_change().ok()).flatten();
-        let servers = shared.link.servers();
-        let records = shared.link.collect(servers.find(doc! {}), Versioned::from_document)?;
-        let mut gone = std::mem::take(&mut self.servers);
-        for record in records {
-            let ip = record.server.ip;
-            match gone.remove(&ip) {
-                // Unchanged: the old one is shared with the snapshot.
-                Some((version, server)) if version == record.rev && *server == record.server => {
-                    self.servers.insert(ip, (version, server));
-                }
-                _ => {
-                    self.servers.insert(ip, (record.rev, Arc::new(record.server)));
-                    self.changed = true;
-                }
+    fn reload(&mut self, shared: &Shared) -> Result<bool, StoreError> {
+        self.stop();
+        let place = shared.cache.as_ref().and_then(|cache| cache.last_change().ok());
+        let difference = compare(shared, &self.servers)?;
+        self.settle(difference, &BTreeSet::new());
+        self.place = place;
+        Ok(true)
+    }
+
+    /// The same while Redis keeps what is known up to date; true when it is done.
+    fn reload_aside(&mut self, shared: &Arc<Shared>, loaded: Instant) -> Result<bool, StoreError> {
+        match self.reload.take() {
+            Some(reload) if reload.thread.is_finished() => {
+                let difference = reload.thread.join().unwrap_or_else(|_| Err(StoreError::Away))?;
+                self.settle(difference, &reload.followed);
+                Ok(true)
+            }
+            None if loaded.elapsed() >= self.reload_every => {
+                let (shared, servers) = (shared.clone(), self.servers.clone());
+                let thread = thread::Builder::new().name("reload".to_owned());
+                let thread = thread.spawn(move || compare(&shared, &servers));
+                let thread = thread.map_err(|error| StoreError::Start(error.to_string()))?;
+                self.reload = Some(Reload { thread, followed: BTreeSet::new() });
+                Ok(false)
+            }
+            running => {
+                self.reload = running;
+                Ok(false)
             }
         }
-        self.changed |= !gone.is_empty();
-        self.place = place;
+    }
+
+    /// What MongoDB says counts, but for hosts of which something newer is known.
+    fn settle(&mut self, difference: Difference, followed: &BTreeSet<IpAddr>) {
+        for record in difference.changed {
+            let ip = record.server.ip;
+            if !followed.contains(&ip) {
+                self.servers.insert(ip, (record.rev, Arc::new(record.server)));
+                self.changed = true;
+            } else if self.servers.contains_key(&ip) {
+                self.insert(record);
+            }
+        }
+        for ip in difference.gone.iter().filter(|ip| !followed.contains(ip)) {
+            self.changed |= self.servers.remove(ip).is_some();
+        }
         self.loaded = Some(Instant::now());
-        Ok(())
     }
 
     fn insert(&mut self, record: Versioned) {
@@ -130,4 +197,20 @@ impl Known {
             self.changed = true;
         }
     }
+}
+
+/// Reads the whole fleet, and keeps only what differs from `known`.
+fn compare(shared: &Shared, known: &Servers) -> Result<Difference, StoreError> {
+    let servers = shared.link.servers();
+    let mut seen = BTreeSet::new();
+    let changed = shared.link.collect(servers.find(doc! {}), |document| {
+        let record = Versioned::from_document(document)?;
+        seen.insert(record.server.ip);
+        let same = known
+            .get(&record.server.ip)
+            .is_some_and(|(version, server)| *version == record.rev && **server == record.server);
+        (!same).then_some(record)
+    })?;
+    let gone = known.keys().filter(|ip| !seen.contains(*ip)).copied().collect();
+    Ok(Difference { changed, gone })
 }

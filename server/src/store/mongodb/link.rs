@@ -11,6 +11,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use fleetbeat_protocol::Timestamp;
+use jiff::SignedDuration;
 use mongodb::bson::{Document, doc};
 use mongodb::error::{Error, ErrorKind, WriteFailure};
 use mongodb::options::{
@@ -36,6 +38,9 @@ const BATCH: u32 = 2000;
 const PROBE_EVERY: Duration = Duration::from_secs(1);
 /// Longest wait between two attempts at the start.
 const MAX_RETRY_WAIT: Duration = Duration::from_secs(30);
+
+/// Clocks farther apart than this are worth a word: the instances' clocks decide which host is silent.
+const MAX_CLOCK_OFFSET: SignedDuration = SignedDuration::from_secs(30);
 
 const AUTHENTICATION_FAILED: i32 = 18;
 const UNAUTHORIZED: i32 = 13;
@@ -129,7 +134,7 @@ impl Link {
     pub(super) fn collect<T>(
         &self,
         find: mongodb::action::Find<'_, Document>,
-        read: impl Fn(&Document) -> Option<T>,
+        mut read: impl FnMut(&Document) -> Option<T>,
     ) -> Result<Vec<T>, StoreError> {
         self.run_steps(async {
             let mut cursor = in_time(async { find.batch_size(BATCH).await }).await?;
@@ -231,19 +236,40 @@ fn start_probe(
 ) -> std::io::Result<(Sender<()>, JoinHandle<()>)> {
     let (stop, stopped) = mpsc::channel();
     let thread = thread::Builder::new().name("mongodb-probe".to_owned()).spawn(move || {
+        let mut clocks_agree = true;
         while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(PROBE_EVERY) {
-            let ping = database.run_command(doc! {"ping": 1});
-            let result = runtime.block_on(async { timeout(CONNECT_TIMEOUT, async { ping.await }).await });
-            let is_there = matches!(result, Ok(Ok(_)));
-            let was_there = is_up.swap(is_there, Ordering::Relaxed);
-            match (was_there, is_there) {
-                (true, false) => log::error!("MongoDB is away: it does not answer a ping"),
+            // Unlike a ping, it tells the time.
+            let hello = database.run_command(doc! {"hello": 1});
+            let result = runtime.block_on(async { timeout(CONNECT_TIMEOUT, async { hello.await }).await });
+            let reply = result.ok().and_then(Result::ok);
+            let was_there = is_up.swap(reply.is_some(), Ordering::Relaxed);
+            match (was_there, reply.is_some()) {
+                (true, false) => log::error!("MongoDB is away: it does not answer"),
                 (false, true) => log::info!("MongoDB is back"),
                 _ => {}
+            }
+            if let Some(offset) = reply.as_ref().and_then(|reply| clock_offset(reply, Timestamp::now())) {
+                let agreed = std::mem::replace(&mut clocks_agree, offset.abs() <= MAX_CLOCK_OFFSET);
+                match (agreed, clocks_agree) {
+                    (true, false) => log::error!(
+                        "this machine's clock is {} s ahead of MongoDB's (behind, if negative): hosts may be \
+                         called down that are not; synchronize both",
+                        offset.as_secs()
+                    ),
+                    (false, true) => log::info!("this machine's clock agrees with MongoDB's again"),
+                    _ => {}
+                }
             }
         }
     })?;
     Ok((stop, thread))
+}
+
+/// How far `now` is ahead of the clock of the MongoDB that has just replied to a hello.
+fn clock_offset(reply: &Document, now: Timestamp) -> Option<SignedDuration> {
+    let theirs =
+        Timestamp::from_millisecond(reply.get_datetime("localTime").ok()?.timestamp_millis()).ok()?;
+    Some(now.duration_since(theirs))
 }
 
 /// Whether the operation failed because there is no MongoDB to talk to.
@@ -283,4 +309,22 @@ pub(super) fn is_duplicate_key(error: &Error) -> bool {
 /// What is wrong with a URL, without the password that may be in it.
 fn without_url(error: &Error, url: &str) -> String {
     error.kind.to_string().replace(url, "the URL")
+}
+
+#[cfg(test)]
+mod tests {
+    use mongodb::bson::DateTime;
+
+    use super::*;
+
+    #[test]
+    fn a_hello_tells_how_far_the_clocks_are_apart() {
+        let now = Timestamp::from_second(1_800_000_000).unwrap();
+        let reply = |millis| doc! {"localTime": DateTime::from_millis(millis)};
+        let offset = |millis| clock_offset(&reply(millis), now).map(|offset| offset.as_secs());
+        assert_eq!(offset(1_800_000_000_000), Some(0));
+        assert_eq!(offset(1_800_000_060_000), Some(-60));
+        assert_eq!(offset(1_799_999_900_000), Some(100));
+        assert_eq!(clock_offset(&doc! {"ok": 1}, now), None);
+    }
 }

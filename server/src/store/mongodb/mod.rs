@@ -90,7 +90,13 @@ impl MongoDb {
         let refresh = shared.cache.is_some().then(|| Refresh::start(shared.clone())).transpose();
         let refresh = refresh.map_err(|error| StoreError::Start(error.to_string()))?;
         let lease = Lease::new(settings.sweep_interval);
-        Ok(MongoDb { shared, known: Mutex::default(), lease, refresh, is_closed: AtomicBool::new(false) })
+        Ok(MongoDb {
+            shared,
+            known: Mutex::new(Known::new()),
+            lease,
+            refresh,
+            is_closed: AtomicBool::new(false),
+        })
     }
 
     /// These records have changed: their copies in Redis are to be renewed.
@@ -277,11 +283,16 @@ impl Store for MongoDb {
             refresh.stop();
         }
         self.lease.release(&self.shared.link);
+        locked(&self.known).stop();
         self.shared.link.stop();
     }
 
     fn ping(&self) -> Result<(), StoreError> {
         self.shared.link.ping()
+    }
+
+    fn cache_is_up(&self) -> Option<bool> {
+        self.shared.cache.as_ref().map(Cache::is_up)
     }
 }
 
@@ -397,5 +408,20 @@ impl MongoDb {
     /// Removes everything.
     pub(super) fn drop_database(&self) -> Result<(), StoreError> {
         self.shared.link.drop_database()
+    }
+
+    /// Reads everything again whenever it can.
+    pub(super) fn reload_always(&self) {
+        locked(&self.known).reload_every = Duration::ZERO;
+    }
+
+    /// What another program does to the records.
+    pub(super) fn tamper(&self, condition: Document, update: Option<Document>) {
+        let servers = self.shared.link.servers();
+        let link = &self.shared.link;
+        match update {
+            Some(update) => drop(link.run(async { servers.update_one(condition, update).await }).unwrap()),
+            None => drop(link.run(async { servers.delete_one(condition).await }).unwrap()),
+        }
     }
 }
