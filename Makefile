@@ -1,6 +1,6 @@
 # Thin: what takes more than a line is a script. `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check build release dashboard setup bench static-agent deny clean
+.PHONY: help demo test check build release dashboard setup bench static-agent dist deny clean
 
 HOSTS ?= 0
 # The scripts look for what was built in this folder.
@@ -36,6 +36,11 @@ bench: release static-agent ## measure, and print the tables of the README
 
 static-agent: ## build the agent as it is shipped: small and static
 	scripts/static.sh fleetbeat-agent
+
+dist: dashboard ## build the static binaries for amd64 and arm64
+	for arch in amd64 arm64; do \
+	  for package in fleetbeat-agent fleetbeat-server; do scripts/static.sh $$package $$arch || exit; done; \
+	done
 
 setup: ## install what the tests need beyond Rust, Node and make
 	scripts/setup.sh

@@ -6,4 +6,5 @@ cd "$(dirname "$0")/.."
 trap 'scripts/services.sh down' EXIT
 scripts/services.sh up
 eval "$(scripts/services.sh env)"
-target/release/bench --agent target/static/fleetbeat-agent
+arch=$(uname -m)
+target/release/bench --agent target/static/$(sed "s/x86_64/amd64/; s/aarch64/arm64/" <<<"$arch")/fleetbeat-agent

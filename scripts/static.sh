@@ -1,13 +1,19 @@
 #!/usr/bin/env bash
-# Builds one package as a small static binary for musl and puts it into target/static/.
-#   scripts/static.sh PACKAGE [TARGET]        TARGET: x86_64-unknown-linux-musl (default: this machine's)
-# zig is the C compiler and linker. Where rustup can add no target, std is built from Debian's rust-src of the
-# same version.
+# Builds one package as a static binary for musl: target/static/ARCH/PACKAGE.
+#   scripts/static.sh PACKAGE [ARCH]        ARCH: amd64 or arm64 (default: this machine's)
+# zig is the C compiler and linker for every target. The standard library is built, too, for size where that
+# counts: its source comes from rustup, or else from Debian's rust-src of the same version.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 package=$1
-target=${2:-$(uname -m)-unknown-linux-musl}
+arch=${2:-$(dpkg --print-architecture 2>/dev/null || uname -m)}
+case $arch in
+  amd64 | x86_64) arch=amd64 machine=x86_64 ;;
+  arm64 | aarch64) arch=arm64 machine=aarch64 ;;
+  *) echo "static: $arch is neither amd64 nor arm64" >&2; exit 1 ;;
+esac
+target=$machine-unknown-linux-musl
 cache=${FLEETBEAT_TOOLCHAIN:-$HOME/.cache/fleetbeat/toolchain}
 zig=(ziglang==0.17.1 cargo-zigbuild==0.24.0)
 # Named after what is in it, so that half a tool or an older one is none.
@@ -19,10 +25,6 @@ if [[ ! -e $ready ]]; then
   touch "$ready"
 fi
 export PATH=$cache/venv/bin:$PATH
-
-build() {
-  cargo-zigbuild zigbuild --locked --profile small --package "$package" --target "$target" "$@"
-}
 
 # Debian's source of the standard library, for a toolchain that was not installed with its own.
 fetch_rust_src() {
@@ -38,7 +40,7 @@ fetch_rust_src() {
   apt-get "${options[@]}" update -qq
   found=$(apt-cache "${options[@]}" madison rust-src |
     awk -v version="$version" -F'|' '{gsub(/ /, "", $2)} index($2, version) == 1 {print $2; exit}')
-  [[ -n $found ]] || { echo "static: no rust-src $version to be had: install $target with rustup" >&2; exit 1; }
+  [[ -n $found ]] || { echo "static: no rust-src $version to be had: rustup component add rust-src" >&2; exit 1; }
   rm -rf "$cache"/unpacked "$cache"/rust-src_*.deb
   (cd "$cache" && apt-get "${options[@]}" download -qq "rust-src=$found" && dpkg -x rust-src_*.deb unpacked)
   mv "$cache"/unpacked/usr/src/rustc-* "$cache/rust-src-$version"
@@ -47,15 +49,25 @@ fetch_rust_src() {
 
 version=$(rustc --version | cut -d' ' -f2)
 sysroot=$(rustc --print sysroot)
-if [[ -d $sysroot/lib/rustlib/$target/lib ]] || rustup target add "$target" >/dev/null 2>&1; then
-  build
-else
-  if [[ ! -e $sysroot/lib/rustlib/src/rust/library/Cargo.lock ]]; then
-    fetch_rust_src
-    # The only way to show cargo another place than the toolchain's own, which may not be ours to write to.
-    export __CARGO_TESTS_ONLY_SRC_ROOT=$cache/rust-src-$version/library
-  fi
-  RUSTC_BOOTSTRAP=1 RUSTFLAGS="${RUSTFLAGS:-} -C link-self-contained=no" build -Zbuild-std=std,panic_abort
+has_source() { [[ -e $sysroot/lib/rustlib/src/rust/library/Cargo.lock ]]; }
+has_source || rustup component add rust-src >/dev/null 2>&1 || true
+if ! has_source; then
+  fetch_rust_src
+  # The only way to show cargo another place than the toolchain's own, which may not be ours to write to.
+  export __CARGO_TESTS_ONLY_SRC_ROOT=$cache/rust-src-$version/library
 fi
-mkdir -p target/static
-cp "target/$target/small/$package" target/static/
+
+flags=(-C link-self-contained=no)
+# The server's panics unwind, so that a bug in a handler is one answer 500. Nothing unwinds in an agent: without
+# the tables for it the binary is a tenth smaller.
+if [[ $package == fleetbeat-agent ]]; then
+  profile=small build_std=(-Zbuild-std=std,panic_abort -Zbuild-std-features=optimize_for_size)
+  flags+=(-C force-unwind-tables=no)
+  export CFLAGS="-fno-asynchronous-unwind-tables -fno-unwind-tables"
+else
+  profile=static build_std=(-Zbuild-std=std,panic_unwind)
+fi
+RUSTC_BOOTSTRAP=1 RUSTFLAGS="${RUSTFLAGS:-} ${flags[*]}" cargo-zigbuild zigbuild --locked --profile "$profile" \
+  --package "$package" --target "$target" "${build_std[@]}"
+mkdir -p "target/static/$arch"
+cp "target/$target/$profile/$package" "target/static/$arch/"
