@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the tests need beyond Rust, Node and make: a Chromium and nginx. Safe to run again and again.
+# Installs what the tests need beyond Rust, Node and make: a Chromium, nginx and
+# small tools. Safe to run again and again.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -15,6 +16,9 @@ if [[ -n ${CHROMIUM:-} ]]; then
 elif ! command -v chromium >/dev/null; then
   packages+=(chromium fonts-dejavu-core)
 fi
+for tool in curl openssl; do
+  command -v "$tool" >/dev/null || packages+=("$tool")
+done
 # /usr/sbin is not in everybody's PATH.
 PATH=$PATH:/usr/sbin command -v nginx >/dev/null || packages+=(nginx-light)
 

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use fleetbeat_protocol::Role;
 use lexopt::{Arg, Parser, ValueExt};
 
+use crate::proxy::{Site, check_domain, check_listen, check_path};
+
 pub(crate) const HELP: &str = "\
 fleetbeat-server: keeps the state of a fleet of VPN hosts and shows it
 
@@ -19,6 +21,8 @@ Commands:
   user list                     list the users
   user remove NAME              remove a user
   backup FILE                   write a copy of the database, also while the server runs
+  proxy-config nginx --domain NAME [--plain] [--listen [ADDRESS:]PORT] [--certificate FILE --key FILE]
+                                print an nginx site to stand before this server; --plain without TLS
 
 Options:
   -c, --config FILE             the configuration [default: /etc/fleetbeat/server.toml]
@@ -43,6 +47,7 @@ pub(crate) enum Command {
     UserList,
     UserRemove { username: String },
     Backup { file: PathBuf },
+    ProxyConfig(Site),
     Help,
     Version,
 }
@@ -62,16 +67,32 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli
     read(Parser::from_args(arguments)).map_err(|error| error.to_string())
 }
 
+/// The options, as typed.
+#[derive(Default)]
+struct Options {
+    role: Option<Role>,
+    password: Option<PasswordFrom>,
+    domain: Option<String>,
+    plain: bool,
+    listen: Option<String>,
+    certificate: Option<String>,
+    key: Option<String>,
+}
+
 fn read(mut parser: Parser) -> Result<Cli, lexopt::Error> {
     let mut config = None;
-    let mut role = None;
-    let mut password = None;
+    let mut options = Options::default();
     let mut words: Vec<OsString> = Vec::new();
     while let Some(argument) = parser.next()? {
         match argument {
             Arg::Short('c') | Arg::Long("config") => config = Some(parser.value()?.into()),
-            Arg::Long("role") => role = Some(parser.value()?.parse()?),
-            Arg::Long("password-stdin") => password = Some(PasswordFrom::Stdin),
+            Arg::Long("role") => options.role = Some(parser.value()?.parse()?),
+            Arg::Long("password-stdin") => options.password = Some(PasswordFrom::Stdin),
+            Arg::Long("domain") => options.domain = Some(parser.value()?.string()?),
+            Arg::Long("plain") => options.plain = true,
+            Arg::Long("listen") => options.listen = Some(parser.value()?.string()?),
+            Arg::Long("certificate") => options.certificate = Some(parser.value()?.string()?),
+            Arg::Long("key") => options.key = Some(parser.value()?.string()?),
             Arg::Short('h') | Arg::Long("help") => return Ok(Cli { config, command: Command::Help }),
             Arg::Short('V') | Arg::Long("version") => return Ok(Cli { config, command: Command::Version }),
             Arg::Value(word) => words.push(word),
@@ -80,37 +101,61 @@ fn read(mut parser: Parser) -> Result<Cli, lexopt::Error> {
     }
     let words: Vec<String> = words.into_iter().map(ValueExt::string).collect::<Result<_, _>>()?;
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let command = command(&words, role, password)?;
+    let command = command(&words, options)?;
     Ok(Cli { config, command })
 }
 
-fn command(
-    words: &[&str],
-    role: Option<Role>,
-    password: Option<PasswordFrom>,
-) -> Result<Command, lexopt::Error> {
+fn command(words: &[&str], options: Options) -> Result<Command, lexopt::Error> {
     let takes_role = matches!(words, ["user", "add", ..]);
     let takes_password = matches!(words, ["user", "add" | "passwd", ..]);
-    if role.is_some() && !takes_role {
+    if options.role.is_some() && !takes_role {
         return Err("--role goes with `user add` only".into());
     }
-    if password.is_some() && !takes_password {
+    if options.password.is_some() && !takes_password {
         return Err("--password-stdin goes with `user add` and `user passwd` only".into());
     }
-    let password = password.unwrap_or(PasswordFrom::Prompt);
+    if options.is_about_a_site() && !matches!(words, ["proxy-config", ..]) {
+        return Err("--domain, --plain, --listen, --certificate and --key go with `proxy-config` only".into());
+    }
+    let password = options.password.unwrap_or(PasswordFrom::Prompt);
     Ok(match *words {
         [] | ["run"] => Command::Run,
         ["check-config"] => Command::CheckConfig,
         ["user", "add", username] => {
-            let role = role.ok_or("`user add` needs --role readonly, admin or superadmin")?;
+            let role = options.role.ok_or("`user add` needs --role readonly, admin or superadmin")?;
             Command::UserAdd { username: username.to_owned(), role, password }
         }
         ["user", "passwd", username] => Command::UserPasswd { username: username.to_owned(), password },
         ["user", "list"] => Command::UserList,
         ["user", "remove", username] => Command::UserRemove { username: username.to_owned() },
         ["backup", file] => Command::Backup { file: file.into() },
+        ["proxy-config", "nginx"] => Command::ProxyConfig(options.site()?),
+        ["proxy-config", ..] => return Err("`proxy-config` knows nginx only".into()),
         _ => return Err(format!("{:?} is no command: see --help", words.join(" ")).into()),
     })
+}
+
+impl Options {
+    fn is_about_a_site(&self) -> bool {
+        let texts = [&self.domain, &self.listen, &self.certificate, &self.key];
+        self.plain || texts.into_iter().any(Option::is_some)
+    }
+
+    fn site(self) -> Result<Site, String> {
+        let Options { plain, listen, certificate, key, .. } = self;
+        let domain = self.domain.ok_or("`proxy-config nginx` needs --domain and the name that agents use")?;
+        check_domain(&domain)?;
+        listen.as_deref().map_or(Ok(()), check_listen)?;
+        if certificate.is_some() != key.is_some() {
+            return Err("--certificate and --key go together".to_owned());
+        }
+        if plain && key.is_some() {
+            return Err("--plain needs no --certificate and no --key".to_owned());
+        }
+        certificate.as_deref().map_or(Ok(()), |path| check_path("--certificate", path))?;
+        key.as_deref().map_or(Ok(()), |path| check_path("--key", path))?;
+        Ok(Site { domain, plain, listen, certificate, key })
+    }
 }
 
 #[cfg(test)]
@@ -136,6 +181,16 @@ mod tests {
             ("user list", Command::UserList),
             ("user remove ann", Command::UserRemove { username: name() }),
             ("backup /b", Command::Backup { file: "/b".into() }),
+            (
+                "proxy-config nginx --domain a.example --plain --listen [::1]:81",
+                Command::ProxyConfig(Site {
+                    domain: "a.example".to_owned(),
+                    plain: true,
+                    listen: Some("[::1]:81".to_owned()),
+                    certificate: None,
+                    key: None,
+                }),
+            ),
             ("--help", Command::Help),
             ("run -V", Command::Version),
         ] {
@@ -152,6 +207,15 @@ mod tests {
             ("user list --role admin", "--role"),
             ("run --password-stdin", "--password-stdin"),
             ("user add", "user add"),
+            ("proxy-config", "nginx"),
+            ("proxy-config nginx", "--domain"),
+            ("proxy-config nginx --domain a;b", "a;b"),
+            ("proxy-config nginx --domain a --listen 0", "--listen"),
+            ("proxy-config nginx --domain a --listen 80;", "80;"),
+            ("proxy-config nginx --domain a --key /k", "--certificate"),
+            ("proxy-config nginx --domain a --key k --certificate /c", "--key"),
+            ("proxy-config nginx --domain a --plain --key /k --certificate /c", "--plain"),
+            ("run --plain", "--plain"),
             ("--verbose", "--verbose"),
             ("-c", "-c"),
         ] {

@@ -86,12 +86,13 @@ pub(crate) struct Sweep {
 
 impl Config {
     /// The settings in `file`, or in the usual one if that exists; `variable` looks up the environment, which
-    /// wins.
+    /// wins. Commands beside the server do without the secrets that only serving needs.
     ///
     /// # Errors
     /// Everything that is wrong.
     pub(crate) fn load(
         file: Option<&Path>,
+        for_serving: bool,
         variable: impl Fn(&str) -> Option<OsString>,
     ) -> Result<Config, Problems> {
         let mut problems = Problems::default();
@@ -103,7 +104,7 @@ impl Config {
             None => Document::parse(DEFAULT_FILE, "", &mut problems),
         };
         let mut config = document.read(&mut problems, |root| read(root, &variable));
-        read_environment(&mut config, &variable, &mut problems);
+        read_environment(&mut config, for_serving, &variable, &mut problems);
         problems.into_result().map(|()| config)
     }
 }
@@ -177,6 +178,7 @@ fn read_sweep(sweep: &mut Table<'_>) -> Sweep {
 
 fn read_environment(
     config: &mut Config,
+    for_serving: bool,
     variable: &impl Fn(&str) -> Option<OsString>,
     problems: &mut Problems,
 ) {
@@ -202,7 +204,10 @@ fn read_environment(
         }
         // Several instances must have the same ones, so none can make its own.
         for (name, key) in [("AGENT_API_KEY", &config.agent_api_key), ("SECRET_KEY", &config.secret_key)] {
-            if key.is_none() && variable(name).or_else(|| variable(&format!("{name}_FILE"))).is_none() {
+            if for_serving
+                && key.is_none()
+                && variable(name).or_else(|| variable(&format!("{name}_FILE"))).is_none()
+            {
                 problems.add_variable(name, "must be set with the backend mongodb");
             }
         }

@@ -11,6 +11,7 @@ mod http;
 mod ingest;
 mod keys;
 mod negotiate;
+mod proxy;
 mod query;
 mod snapshot;
 mod store;
@@ -63,7 +64,8 @@ fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
         Command::Help => print!("{}", cli::HELP),
         Command::Version => println!("fleetbeat-server {}", env!("CARGO_PKG_VERSION")),
         command => {
-            let config = Config::load(cli.config.as_deref(), |name| std::env::var_os(name))?;
+            let for_serving = matches!(command, Command::Run | Command::CheckConfig);
+            let config = Config::load(cli.config.as_deref(), for_serving, |name| std::env::var_os(name))?;
             run_configured(command, config)?;
         }
     }
@@ -86,6 +88,7 @@ fn run_configured(command: Command, config: Config) -> Result<(), Box<dyn Error>
             Storage::Embedded { path } => Embedded::open_beside_server(path)?.backup(&file)?,
             Storage::MongoDb(_) => return Err("use mongodump for a database in MongoDB".into()),
         },
+        Command::ProxyConfig(site) => print!("{}", proxy::nginx(&site, &config.listen)),
         Command::Help | Command::Version => {}
     }
     Ok(())

@@ -1,12 +1,10 @@
 //! `packaging/compose.yaml` as far as it goes without Docker: its nginx before two instances.
 
 use std::fs;
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use fleetbeat_tests::client;
-use fleetbeat_tests::program::Running;
+use fleetbeat_tests::nginx::{Nginx, free_address};
 use fleetbeat_tests::redis_server::RedisServer;
 use fleetbeat_tests::server::{ADMIN_PASSWORD, AGENT_KEY, Database, Server, run};
 use fleetbeat_tests::wait::wait_for;
@@ -24,29 +22,16 @@ fn two_instances_behind_its_nginx_serve_as_one_and_go_on_when_one_is_killed() {
     let start = || Server::start_on_mongodb(&database, &database.url, &redis.url(), settings);
     let (mut first, second) = (start(), start());
 
-    let folder = tempfile::tempdir().unwrap();
-    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+    let free = free_address();
     let site = fs::read_to_string(packaging().join("compose/nginx.conf")).unwrap();
     let site = site
         .replace("server-1:8080", &first.address().to_string())
         .replace("server-2:8080", &second.address().to_string())
         .replace("listen 80;", &format!("listen {free};"));
-    let path = folder.path().display();
-    let config = format!(
-        "daemon off; pid {path}/pid; error_log {path}/error.log;\nevents {{}}\nhttp {{ access_log off; \
-         client_body_temp_path {path}/body; proxy_temp_path {path}/proxy; fastcgi_temp_path {path}/fastcgi; \
-         uwsgi_temp_path {path}/uwsgi; scgi_temp_path {path}/scgi;\n{site}}}\n"
-    );
-    fs::write(folder.path().join("nginx.conf"), config).unwrap();
-    let mut command =
-        Command::new(if Path::new("/usr/sbin/nginx").exists() { "/usr/sbin/nginx" } else { "nginx" });
-    command.args(["-e", "stderr", "-c"]).arg(folder.path().join("nginx.conf"));
-    let mut nginx = Running::spawn(command.stdin(Stdio::null()));
+    let nginx = Nginx::start(&site, free);
     let request = |method: &str, target: &str, headers: &[(&str, &str)], body: &str| {
         client::request(free, method, target, headers, body.as_bytes()).unwrap()
     };
-    wait_for("nginx", || client::connect(free).ok());
-
     let login = format!("username=admin&password={}", ADMIN_PASSWORD.replace(' ', "+"));
     let token = request("POST", "/token", &[], &login).json()["access_token"].as_str().unwrap().to_owned();
     let bearer = format!("Bearer {token}");
@@ -67,8 +52,7 @@ fn two_instances_behind_its_nginx_serve_as_one_and_go_on_when_one_is_killed() {
         assert_eq!(request("POST", "/heartbeat", &[("X-API-Key", AGENT_KEY)], HEARTBEAT).status, 200);
     }
     wait_for("both hosts", || (list().len() == 2).then_some(()));
-    nginx.signal("QUIT");
-    nginx.wait();
+    nginx.stop();
 }
 
 #[test]

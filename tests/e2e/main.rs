@@ -10,6 +10,7 @@ mod durability;
 mod front;
 mod heartbeat;
 mod mongodb;
+mod nginx;
 mod policy;
 mod servers;
 mod start;
