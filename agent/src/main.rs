@@ -12,6 +12,7 @@ mod failure;
 mod host;
 mod logging;
 mod random;
+mod runner;
 mod sampler;
 mod schedule;
 mod sender;

@@ -26,7 +26,7 @@ fn every_case_gives_what_it_expects() {
         assert_eq!(told, expected, "{}", case.display());
         seen.extend(told.lines().filter_map(|line| line.split(':').next()).map(str::to_owned));
     }
-    for definition in COLLECTORS {
+    for definition in &COLLECTORS {
         assert!(seen.iter().any(|name| name == definition.name), "{} has no fixture", definition.name);
     }
 }
@@ -50,26 +50,38 @@ fn run_case(case: &Path) -> String {
         symlink(case.join("after"), &root).unwrap();
     }
     let end = start + Duration::from_secs(1);
-    let lines = collectors.iter_mut().zip(opened).map(|((name, collector), opened)| {
-        format!("{name}: {}\n", show(opened.and_then(|()| collector.collect(end)), collector.as_ref()))
+    let lines = collectors.iter_mut().zip(opened).map(|((definition, collector), opened)| {
+        format!(
+            "{}: {}\n",
+            definition.name,
+            show(opened.and_then(|()| collector.collect(end)), collector.as_mut())
+        )
     });
     lines.collect::<String>().replace(root.to_str().unwrap(), "ROOT")
 }
 
-fn show(result: Result<Option<Sample>, Error>, collector: &dyn Collector) -> String {
+fn show(result: Result<Option<Sample>, Error>, collector: &mut dyn Collector) -> String {
     match result {
-        Ok(sample) => show_sample(sample),
+        Ok(sample) => {
+            let failures = collector
+                .failures()
+                .into_iter()
+                .map(|failure| format!("; {}: {}", failure.part, show_error(&failure.error)));
+            show_sample(sample) + &failures.collect::<String>()
+        }
         Err(error) => {
-            let mut text = error.to_string();
-            if let Some(source) = error.source() {
-                text += &format!(": {}", source.to_string().split(" (os error").next().unwrap());
-            }
+            let mut text = show_error(&error);
             if let Some(fallback) = collector.fallback() {
                 text += &format!("; {}", show_sample(Some(fallback)));
             }
             text
         }
     }
+}
+
+fn show_error(error: &Error) -> String {
+    let source = error.source().map(|source| format!(": {source}")).unwrap_or_default();
+    error.to_string() + source.split(" (os error").next().unwrap()
 }
 
 fn show_sample(sample: Option<Sample>) -> String {
@@ -81,6 +93,10 @@ fn show_sample(sample: Option<Sample>) -> String {
             let states: Vec<_> =
                 services.iter().map(|service| format!("{}={}", service.name, show(service.active))).collect();
             states.join(" ")
+        }
+        Some(Sample::Metrics(metrics)) => {
+            let metrics: Vec<_> = metrics.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            metrics.join(" ")
         }
     }
 }
@@ -99,14 +115,14 @@ fn only_collectors_with_an_enabled_table_run() {
     let options =
         Document::parse("a.toml", "[ram]\n[cpu]\nenabled = true\n[net]\nenabled = false\n", &mut problems);
     let built = options.read(&mut problems, |table| build(table, &Roots::default()));
-    let names: Vec<_> = built.iter().map(|(name, _)| *name).collect();
+    let names: Vec<_> = built.iter().map(|(definition, _)| definition.name).collect();
     assert_eq!(names, ["cpu", "ram"]);
     assert_eq!(problems.into_result(), Ok(()));
 }
 
 #[test]
 fn every_collector_refuses_options_it_does_not_know() {
-    for definition in COLLECTORS {
+    for definition in &COLLECTORS {
         let name = definition.name;
         let told = problems(&format!("[{name}]\nenabled = 'yes'\ncolour = 'red'"));
         assert!(told.contains(&format!("a.toml:2: {name}.enabled: must be true or false")), "{told}");
