@@ -4,6 +4,7 @@
 //! that the tests can point it at a fixture tree; reading and parsing are separate functions. One that fails
 //! says so in its result and never hides another.
 
+mod call;
 mod cpu;
 mod net;
 mod ram;
