@@ -6,10 +6,15 @@
 
 mod call;
 mod cpu;
+mod disk;
+mod exec;
+mod exposition;
 mod net;
 mod ram;
 mod read;
 mod services;
+mod textfile;
+mod uptime;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -21,11 +26,15 @@ use fleetbeat_settings::Table;
 pub use read::Error;
 
 /// Every collector there is, in the order in which they run.
-pub static COLLECTORS: [Definition; 4] = [
+pub static COLLECTORS: [Definition; 8] = [
     Definition { name: "cpu", pace: Pace::EachSample, build: cpu::build },
     Definition { name: "ram", pace: Pace::EachSample, build: ram::build },
     Definition { name: "net", pace: Pace::EachSample, build: net::build },
     Definition { name: "services", pace: Pace::LastSample, build: services::build },
+    Definition { name: "uptime", pace: Pace::LastSample, build: uptime::build },
+    Definition { name: "disk", pace: Pace::LastSample, build: disk::build },
+    Definition { name: "textfile", pace: Pace::LastSample, build: textfile::build },
+    Definition { name: "exec", pace: Pace::LastSample, build: exec::build },
 ];
 
 /// A collector's name, when it runs, and how to make one.
