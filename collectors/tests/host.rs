@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 use std::sync::mpsc;
@@ -122,14 +122,10 @@ fn of_a_thousand_files_only_the_first_count() {
 /// A script that notes its own process and one that it starts, and what it does then.
 fn noting_script(folder: &Path, then: &str) -> String {
     let script = folder.join("script");
-    fs::write(
-        &script,
-        format!("#!/bin/sh\nsleep 300 &\necho $$ $! > {}\n{then}\n", folder.join("pids").display()),
-    )
-    .unwrap();
-    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
-    let script = script.display();
-    format!("[exec]\ncommands = [ {{name = \"c\", run = [\"{script}\"], timeout = \"500ms\"}} ]")
+    let text = format!("sleep 300 &\necho $$ $! > {}\n{then}\n", folder.join("pids").display());
+    fs::write(&script, text).unwrap();
+    let run = format!("[\"/bin/sh\", \"{}\"]", script.display());
+    format!("[exec]\ncommands = [ {{name = \"c\", run = {run}, timeout = \"500ms\"}} ]")
 }
 
 #[test]
