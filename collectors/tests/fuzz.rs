@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic in its helpers, too")]
 
 use std::fs;
+use std::ops::Range;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -17,42 +18,32 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use tempfile::TempDir;
 
-/// Cases for each property; those that run a program have fewer.
-const CASES: u32 = 500;
+/// Cases for each property; those that run a program or write many files have fewer.
+const CASES: u32 = 1500;
+const CASES_WITH_MANY_FILES: u32 = 600;
 const CASES_WITH_A_PROGRAM: u32 = 60;
 
-/// Pieces that parsers may stumble over.
-const PIECES: [&str; 30] = [
-    "",
-    " ",
-    "\n",
-    "\t",
-    "\0",
-    "\\",
-    "\\04",
-    "\\777",
-    "{",
-    "}",
-    "\"",
-    "=",
-    ",",
-    "#",
-    ":",
-    "-1",
-    "-0",
+/// Numbers at the ends of what parsers take, and beyond.
+const NUMBERS: [&str; 14] = [
     "0",
-    "1e999",
-    "NaN",
-    "inf",
+    "-0",
+    "-1",
+    "1",
+    "0.1",
+    "4294967296",
+    "9223372036854775807",
     "18446744073709551615",
     "18446744073709551616",
-    "9999999999999999999999",
-    "0.1",
-    "cpu ",
-    " kB",
-    "é",
-    "\u{2028}",
-    "active",
+    "1e308",
+    "1e999",
+    "-inf",
+    "NaN",
+    "0x10",
+];
+/// Pieces that parsers may stumble over.
+const PIECES: [&str; 22] = [
+    "", " ", "\n", "\t", "\0", "\\", "\\04", "\\777", "{", "}", "\"", "=", ",", "#", ":", "-", "9", "cpu ",
+    " kB", "é", "\u{2028}", "active",
 ];
 
 /// The texts of all fixture files of that name.
@@ -76,21 +67,42 @@ fn texts_of(name: &str) -> Vec<String> {
 
 /// A text of one of these that has been damaged, or any other.
 fn damaged(texts: Vec<String>) -> impl Strategy<Value = Vec<u8>> {
-    let change = (any::<Index>(), any::<Index>(), select(&PIECES[..]));
-    let changed = (select(texts), prop::collection::vec(change, 0..4)).prop_map(|(text, changes)| {
+    let place = || (any::<Index>(), any::<Index>());
+    let change = prop_oneof![
+        (place(), select(&NUMBERS[..])).prop_map(|(place, number)| (place, number, true)),
+        (place(), select(&PIECES[..])).prop_map(|(place, piece)| (place, piece, false)),
+    ];
+    let whole = select(texts.clone()).prop_map(String::into_bytes);
+    let changed = (select(texts), prop::collection::vec(change, 1..4)).prop_map(|(text, changes)| {
         let mut bytes = text.into_bytes();
-        for (at, count, piece) in changes {
-            let at = at.index(bytes.len() + 1);
-            let end = (at + count.index(12)).min(bytes.len());
-            bytes.splice(at..end, piece.bytes());
+        for ((at, length), piece, is_number) in changes {
+            let range = if is_number { number_in(&bytes, at) } else { range_in(&bytes, at, length) };
+            bytes.splice(range, piece.bytes());
         }
         bytes
     });
     prop_oneof![
+        4 => whole,
         4 => changed,
         1 => prop::collection::vec(any::<u8>(), 0..200),
         1 => prop::collection::vec(select(&PIECES[..]), 0..40).prop_map(|pieces| pieces.concat().into_bytes()),
     ]
+}
+
+/// Where one of the numbers in `bytes` is; the beginning, if there is none.
+fn number_in(bytes: &[u8], which: Index) -> Range<usize> {
+    let is_part = |byte: &u8| byte.is_ascii_digit() || *byte == b'.';
+    let is_begin = |at: &usize| is_part(&bytes[*at]) && (*at == 0 || !is_part(&bytes[at - 1]));
+    let begins: Vec<_> = (0..bytes.len()).filter(is_begin).collect();
+    let Some(begin) = begins.get(which.index(begins.len().max(1))) else { return 0..0 };
+    let length = bytes[*begin..].iter().take_while(|byte| is_part(byte)).count();
+    *begin..begin + length
+}
+
+/// A short stretch of `bytes`.
+fn range_in(bytes: &[u8], at: Index, length: Index) -> Range<usize> {
+    let at = at.index(bytes.len() + 1);
+    at..(at + length.index(12)).min(bytes.len())
 }
 
 fn damaged_file(name: &str) -> impl Strategy<Value = Vec<u8>> + use<> {
@@ -164,26 +176,6 @@ proptest! {
     }
 
     #[test]
-    fn net_is_a_percentage_of_any_counters(
-        routes in damaged_file("route"),
-        ipv6_routes in damaged_file("ipv6_route"),
-        speed in damaged_file("speed"),
-        before in damaged_file("rx_bytes"),
-        after in damaged_file("rx_bytes"),
-    ) {
-        let root = tempfile::tempdir().unwrap();
-        write(&root, "proc/net/route", &routes);
-        write(&root, "proc/net/ipv6_route", &ipv6_routes);
-        let count = |bytes: &[u8]| for interface in ["eth0", "ens3"] {
-            write(&root, &format!("sys/class/net/{interface}/speed"), &speed);
-            write(&root, &format!("sys/class/net/{interface}/statistics/rx_bytes"), bytes);
-            write(&root, &format!("sys/class/net/{interface}/statistics/tx_bytes"), b"7\n");
-        };
-        count(&before);
-        check_window(collector(root.path(), "[net]").as_mut(), || count(&after));
-    }
-
-    #[test]
     fn uptime_is_finite_of_any_files(
         stat in damaged_file("stat"),
         uptime in damaged_file("proc/uptime"),
@@ -217,6 +209,32 @@ proptest! {
         write(&root, "metrics/a.prom", &first);
         write(&root, &format!("metrics/{name}.prom"), &second);
         check_window(collector(root.path(), "[textfile]\nfolder = 'ROOT/metrics'").as_mut(), || {});
+    }
+}
+
+proptest! {
+    #![proptest_config(
+        ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(CASES_WITH_MANY_FILES) }
+    )]
+
+    #[test]
+    fn net_is_a_percentage_of_any_counters(
+        routes in damaged_file("route"),
+        ipv6_routes in damaged_file("ipv6_route"),
+        speed in damaged_file("speed"),
+        before in damaged_file("rx_bytes"),
+        after in damaged_file("rx_bytes"),
+    ) {
+        let root = tempfile::tempdir().unwrap();
+        write(&root, "proc/net/route", &routes);
+        write(&root, "proc/net/ipv6_route", &ipv6_routes);
+        let count = |bytes: &[u8]| for interface in ["eth0", "ens3"] {
+            write(&root, &format!("sys/class/net/{interface}/speed"), &speed);
+            write(&root, &format!("sys/class/net/{interface}/statistics/rx_bytes"), bytes);
+            write(&root, &format!("sys/class/net/{interface}/statistics/tx_bytes"), b"7\n");
+        };
+        count(&before);
+        check_window(collector(root.path(), "[net]").as_mut(), || count(&after));
     }
 }
 
