@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the tests need beyond Rust, Node and make: a Chromium and nginx. Safe to run again and again.
+# Installs what the tests need beyond Rust, Node and make: a Chromium, nginx, ip and free. Safe to run again and again.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -17,6 +17,8 @@ elif ! command -v chromium >/dev/null; then
 fi
 # /usr/sbin is not in everybody's PATH.
 PATH=$PATH:/usr/sbin command -v nginx >/dev/null || packages+=(nginx-light)
+PATH=$PATH:/usr/sbin command -v ip >/dev/null || packages+=(iproute2)
+command -v free >/dev/null || packages+=(procps)
 
 if ((${#packages[@]} > 0)); then
   as_root=()
