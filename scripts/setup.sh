@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the tests need beyond Rust, Node and make: a Chromium, nginx and
-# small tools. Safe to run again and again.
+# Installs what the tests need beyond Rust, Node and make: a Chromium, nginx and small tools. Safe to run again
+# and again.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -21,6 +21,8 @@ for tool in curl openssl; do
 done
 # /usr/sbin is not in everybody's PATH.
 PATH=$PATH:/usr/sbin command -v nginx >/dev/null || packages+=(nginx-light)
+PATH=$PATH:/usr/sbin command -v ip >/dev/null || packages+=(iproute2)
+command -v free >/dev/null || packages+=(procps)
 
 if ((${#packages[@]} > 0)); then
   as_root=()

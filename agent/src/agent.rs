@@ -48,7 +48,7 @@ pub(crate) fn run(config: Config, sender: &Sender, post: &mpsc::Sender<Event>, e
             }
             if step_at <= now {
                 match step {
-                    Step::Open => sampler.open(now),
+                    Step::Open => sampler.open(now, schedule.is_last_window(now)),
                     Step::Close => sampler.close(now, host::now()),
                     Step::Beat => {
                         if let Some(readings) = sampler.take() {

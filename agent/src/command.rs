@@ -42,7 +42,7 @@ fn once(config: Config, send: bool) -> Result<(), Failure> {
     let mut sampler = Sampler::new(config.collectors);
     let mut host = Host::new(config.host, config.roots, config.server.target());
 
-    sampler.open(Instant::now());
+    sampler.open(Instant::now(), true);
     thread::sleep(schedule::window(config.sample_every));
     sampler.close(Instant::now(), host::now());
     let readings = sampler.take().expect("a sample was taken");

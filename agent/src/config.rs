@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use fleetbeat_collectors::{Collector, Roots};
+use fleetbeat_collectors::{Collector, Definition, Roots};
 use fleetbeat_protocol::{MAX_TEXT_CHARS, parse_ip};
 use fleetbeat_settings::{Document, Problem, Problems, Secret, Table, show_duration};
 use ureq::http::Uri;
@@ -32,8 +32,8 @@ pub(crate) struct Config {
     pub(crate) host: HostSettings,
     pub(crate) sample_every: Duration,
     pub(crate) samples_per_heartbeat: u32,
-    /// Each with its name.
-    pub(crate) collectors: Vec<(&'static str, Box<dyn Collector>)>,
+    /// Those that are to run.
+    pub(crate) collectors: Vec<(&'static Definition, Box<dyn Collector>)>,
     pub(crate) roots: Roots,
 }
 
@@ -101,7 +101,7 @@ impl Config {
 
     /// What the configuration means, for a person.
     pub(crate) fn summary(&self, path: &Path) -> String {
-        let names: Vec<_> = self.collectors.iter().map(|(name, _)| *name).collect();
+        let names: Vec<_> = self.collectors.iter().map(|(definition, _)| definition.name).collect();
         let key = match self.server.key {
             Some(_) => "found",
             None => "not in this environment; the service's is in /etc/fleetbeat/agent.env",

@@ -40,7 +40,7 @@ impl Host {
             hostname: self.hostname(),
             services: readings.services,
             load: readings.load,
-            metrics: Default::default(),
+            metrics: readings.metrics,
             collected_at: Some(readings.collected_at),
             boot_id: self.boot_id.clone(),
             seq: Some(self.seq),
@@ -98,8 +98,12 @@ mod tests {
             let settings = HostSettings { ip: Some([192, 0, 2, 1].into()), ..HostSettings::default() };
             Host::new(settings, roots, ("192.0.2.2".to_owned(), 9))
         };
-        let readings =
-            || Readings { load: Default::default(), services: Vec::new(), collected_at: Timestamp::MIN };
+        let readings = || Readings {
+            load: Default::default(),
+            services: Vec::new(),
+            metrics: Default::default(),
+            collected_at: Timestamp::MIN,
+        };
         let mut host = start();
         let mut numbers = Vec::new();
         for (uptime, restarts) in [

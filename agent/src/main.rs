@@ -12,12 +12,20 @@ mod failure;
 mod host;
 mod logging;
 mod random;
+mod runner;
 mod sampler;
 mod schedule;
 mod sender;
 mod signal;
 
 use std::process::ExitCode;
+
+/// The C library that zig links into the static agent has an allocator with a heap for each processor: what one
+/// thread takes and another one gives back is not found again, and the agent would grow with each of its short-lived
+/// threads.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 
 fn main() -> ExitCode {
     match cli::parse().and_then(command::run) {

@@ -51,6 +51,12 @@ impl Schedule {
         self.next
     }
 
+    /// Whether the window that begins `now` is the last one before a heartbeat.
+    pub(crate) fn is_last_window(&self, now: Instant) -> bool {
+        let end = now + window(self.every);
+        self.beaten.is_none_or(|beaten| self.line_after(end, beaten).1 == Step::Beat)
+    }
+
     /// That step was taken at `now`, perhaps late: what was missed meanwhile is left out, except that a missed
     /// heartbeat is due at once.
     pub(crate) fn done(&mut self, now: Instant) {
@@ -153,6 +159,31 @@ mod tests {
                         assert!(gap <= 120.001, "{case}: {gap} s since the last one");
                     }
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn of_a_heartbeats_windows_the_last_one_is_known_when_it_begins() {
+        for (samples, hundredth) in [1, 2, 4].into_iter().flat_map(|n| (0..100).map(move |h| (n, h))) {
+            let start = Instant::now();
+            let mut schedule =
+                Schedule::new(start, 120 * SECOND / samples, samples, f64::from(hundredth) / 100.0);
+            let (mut was_last, mut beats) = (None, 0);
+            while beats < 20 {
+                let (at, step) = schedule.next();
+                match step {
+                    Step::Open => {
+                        assert_ne!(was_last, Some(true), "{samples} samples, offset {hundredth} %");
+                        was_last = Some(schedule.is_last_window(at));
+                    }
+                    Step::Close => {}
+                    Step::Beat => {
+                        assert_eq!(was_last.take(), Some(true), "{samples} samples, offset {hundredth} %");
+                        beats += 1;
+                    }
+                }
+                schedule.done(at);
             }
         }
     }

@@ -94,7 +94,7 @@ fn the_packaged_configuration_is_valid() {
     let expected = "agent.toml is valid\n\
         server:     https://fleet.example.com\n\
         heartbeat:  every 2m, of 4 samples\n\
-        collectors: cpu, ram, net\n\
+        collectors: cpu, ram, net, uptime, disk\n\
         key:        not in this environment; the service's is in /etc/fleetbeat/agent.env\n";
     assert_eq!(check_packaged(str::to_owned), (0, expected.to_owned()));
 }
@@ -122,5 +122,10 @@ fn the_packaged_configuration_is_valid_with_every_comment_taken_up() {
         text.lines().map(uncomment).collect()
     });
     assert_eq!(code, 0, "{told}");
-    assert!(told.contains("\ncollectors: cpu, ram, net, services\nkey:        found\n"), "{told}");
+    assert!(
+        told.contains(
+            "\ncollectors: cpu, ram, net, services, uptime, disk, textfile, exec\nkey:        found\n"
+        ),
+        "{told}"
+    );
 }

@@ -66,13 +66,13 @@ fn parse_times(text: &str) -> Option<Times> {
 
 /// `None` if no time has passed or a counter jumped back.
 fn busy_percent(Times(before): Times, Times(after): Times) -> Option<f64> {
-    let mut passed = [0; 8];
+    let mut passed = [0.0; 8];
     for (index, passed) in passed.iter_mut().enumerate() {
-        *passed = after[index].checked_sub(before[index])?;
+        *passed = after[index].checked_sub(before[index])? as f64;
     }
-    let total: u64 = passed.iter().sum();
     let idle = passed[IDLE] + passed[IOWAIT];
-    (total > 0).then(|| 100.0 * (total - idle) as f64 / total as f64)
+    let busy: f64 = (0..8).filter(|index| ![IDLE, IOWAIT].contains(index)).map(|index| passed[index]).sum();
+    (busy + idle > 0.0).then(|| 100.0 * busy / (busy + idle))
 }
 
 #[cfg(test)]
@@ -100,6 +100,15 @@ mod tests {
         assert_eq!(passed([25, 0, 0, 50, 25, 0, 0, 0]), Some(25.0));
         assert_eq!(passed([1, 1, 1, 0, 0, 1, 1, 1]), Some(100.0));
         assert_eq!(passed([0; 8]), None);
+    }
+
+    #[test]
+    fn the_largest_counters_make_a_percentage() {
+        let mut after = [u64::MAX; 8];
+        assert_eq!(busy_percent(Times([0; 8]), Times(after)), Some(75.0));
+        after[IDLE] = 0;
+        after[IOWAIT] = 0;
+        assert_eq!(busy_percent(Times([0; 8]), Times(after)), Some(100.0));
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Every collector over every fixture case.
 //!
 //! A case is a folder in `fixtures/`: `before/` is the host at the beginning of the window and `after/` at its
-//! end one second later (left out: the same), `options.toml` the table `[collectors]`, and `expected.txt` each
-//! collector's result. A new case is a new folder, nothing here.
+//! end one second later (left out: the same), `options.toml` the table `[collectors]`, where `ROOT` is the tree's
+//! folder, and `expected.txt` each collector's result. A new case is a new folder, nothing here.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic in its helpers, too")]
 
@@ -26,7 +26,7 @@ fn every_case_gives_what_it_expects() {
         assert_eq!(told, expected, "{}", case.display());
         seen.extend(told.lines().filter_map(|line| line.split(':').next()).map(str::to_owned));
     }
-    for definition in COLLECTORS {
+    for definition in &COLLECTORS {
         assert!(seen.iter().any(|name| name == definition.name), "{} has no fixture", definition.name);
     }
 }
@@ -39,7 +39,9 @@ fn run_case(case: &Path) -> String {
     let roots = Roots { proc: root.join("proc"), sys: root.join("sys"), systemctl: root.join("systemctl") };
 
     let mut problems = Problems::default();
-    let options = Document::open(&case.join("options.toml"), &mut problems);
+    let options = fs::read_to_string(case.join("options.toml")).unwrap();
+    let options = options.replace("ROOT", root.to_str().unwrap());
+    let options = Document::parse("options.toml", &options, &mut problems);
     let mut collectors = options.read(&mut problems, |table| build(table, &roots));
     problems.into_result().unwrap();
 
@@ -50,26 +52,38 @@ fn run_case(case: &Path) -> String {
         symlink(case.join("after"), &root).unwrap();
     }
     let end = start + Duration::from_secs(1);
-    let lines = collectors.iter_mut().zip(opened).map(|((name, collector), opened)| {
-        format!("{name}: {}\n", show(opened.and_then(|()| collector.collect(end)), collector.as_ref()))
+    let lines = collectors.iter_mut().zip(opened).map(|((definition, collector), opened)| {
+        format!(
+            "{}: {}\n",
+            definition.name,
+            show(opened.and_then(|()| collector.collect(end)), collector.as_mut())
+        )
     });
     lines.collect::<String>().replace(root.to_str().unwrap(), "ROOT")
 }
 
-fn show(result: Result<Option<Sample>, Error>, collector: &dyn Collector) -> String {
+fn show(result: Result<Option<Sample>, Error>, collector: &mut dyn Collector) -> String {
     match result {
-        Ok(sample) => show_sample(sample),
+        Ok(sample) => {
+            let failures = collector
+                .failures()
+                .into_iter()
+                .map(|failure| format!("; {}: {}", failure.part, show_error(&failure.error)));
+            show_sample(sample) + &failures.collect::<String>()
+        }
         Err(error) => {
-            let mut text = error.to_string();
-            if let Some(source) = error.source() {
-                text += &format!(": {}", source.to_string().split(" (os error").next().unwrap());
-            }
+            let mut text = show_error(&error);
             if let Some(fallback) = collector.fallback() {
                 text += &format!("; {}", show_sample(Some(fallback)));
             }
             text
         }
     }
+}
+
+fn show_error(error: &Error) -> String {
+    let source = error.source().map(|source| format!(": {source}")).unwrap_or_default();
+    error.to_string() + source.split(" (os error").next().unwrap()
 }
 
 fn show_sample(sample: Option<Sample>) -> String {
@@ -81,6 +95,14 @@ fn show_sample(sample: Option<Sample>) -> String {
             let states: Vec<_> =
                 services.iter().map(|service| format!("{}={}", service.name, show(service.active))).collect();
             states.join(" ")
+        }
+        Some(Sample::Metrics(metrics)) => {
+            // A checkout decides when the files were written.
+            let show = |(name, value): (&String, &f64)| match name.starts_with("textfile_mtime_seconds") {
+                true => format!("{name}=…"),
+                false => format!("{name}={value}"),
+            };
+            metrics.iter().map(show).collect::<Vec<_>>().join(" ")
         }
     }
 }
@@ -99,14 +121,14 @@ fn only_collectors_with_an_enabled_table_run() {
     let options =
         Document::parse("a.toml", "[ram]\n[cpu]\nenabled = true\n[net]\nenabled = false\n", &mut problems);
     let built = options.read(&mut problems, |table| build(table, &Roots::default()));
-    let names: Vec<_> = built.iter().map(|(name, _)| *name).collect();
+    let names: Vec<_> = built.iter().map(|(definition, _)| definition.name).collect();
     assert_eq!(names, ["cpu", "ram"]);
     assert_eq!(problems.into_result(), Ok(()));
 }
 
 #[test]
 fn every_collector_refuses_options_it_does_not_know() {
-    for definition in COLLECTORS {
+    for definition in &COLLECTORS {
         let name = definition.name;
         let told = problems(&format!("[{name}]\nenabled = 'yes'\ncolour = 'red'"));
         assert!(told.contains(&format!("a.toml:2: {name}.enabled: must be true or false")), "{told}");

@@ -239,6 +239,37 @@ fn services_are_seen_though_the_parent_ignores_its_children() {
 }
 
 #[test]
+fn a_collector_that_hangs_holds_up_nothing_and_is_named_once() {
+    let proc = tempfile::tempdir().unwrap();
+    // Opening a pipe hangs until somebody writes, as a file does on a server that is gone.
+    let pipe = proc.path().join("meminfo");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    fs::write(proc.path().join("stat"), "cpu  1 2 3 4\nbtime 1700000000\n").unwrap();
+    fs::write(proc.path().join("uptime"), "10.00 1.00\n").unwrap();
+    fs::write(proc.path().join("loadavg"), "0.20 0.18 0.12 1/80 11206\n").unwrap();
+    let paths = format!("[paths]\nproc = \"{}\"\n", proc.path().display());
+    let server = Server::start(|_| answer(200, "", OK));
+    let started = Instant::now();
+    let agent = Agent::start(&server.url(), &format!("{FAST}[collectors.uptime]\n{paths}"));
+    let first = server.next().heartbeat();
+    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+    assert_eq!((first.load.ram, first.metrics["load1"]), (None, 0.2));
+    let began = Instant::now();
+    (0..5).for_each(|_| drop(server.next()));
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+
+    // Nothing hangs any more: whoever waits for the pipe gets the file.
+    let file = proc.path().join("file");
+    fs::write(&file, "MemTotal: 1000 kB\nMemAvailable: 250 kB\n").unwrap();
+    let writer = fs::OpenOptions::new().write(true).open(&pipe).unwrap();
+    fs::rename(&file, &pipe).unwrap();
+    drop(writer);
+    agent.wait_for_log("collector ram works again");
+    wait_for("a heartbeat with ram", || (server.next().heartbeat().load.ram == Some(75.0)).then_some(()));
+    assert_eq!(agent.log().matches("collector ram: hangs").count(), 1, "{}", agent.log());
+}
+
+#[test]
 fn only_the_journal_gets_lines_without_a_time() {
     let settings =
         settings("http://127.0.0.1:9", &format!("{FAST}[collectors.net]\ninterface = \"nowhere0\"\n"));

@@ -1,0 +1,290 @@
+//! `disk`: how full each mounted file system is, by its space and by its inodes.
+//!
+//! Without a wish of the configuration, those count that have a block device, by the kernel's own word: a type
+//! that /proc/filesystems calls `nodev` is a pseudo file system, one in memory, or one across the network or a
+//! user's program, which could hang. The exceptions are zfs, which manages its devices itself, and what is
+//! mounted at `/`. Read-only images, which are always full, do not count.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use fleetbeat_settings::Table;
+use rustix::fs::{StatVfs, statvfs};
+use wildmatch::WildMatch;
+
+use crate::exposition::show_label;
+use crate::read::read_lossy;
+use crate::{Collector, Error, Failure, Roots, Sample};
+
+const IMAGE_TYPES: [&str; 4] = ["squashfs", "erofs", "iso9660", "udf"];
+
+pub(crate) fn build(options: &mut Table<'_>, roots: &Roots) -> Option<Box<dyn Collector>> {
+    let wanted = options.parsed_list("mounts", check_path);
+    let exclude = options.parsed_list("exclude", check_path).unwrap_or_default();
+    if wanted.as_ref().is_some_and(Vec::is_empty) {
+        options.problem("mounts", "must have an element; left out, all disks are measured");
+    }
+    let exclude: Vec<_> = exclude.iter().map(|pattern| WildMatch::new(pattern)).collect();
+    let is_excluded = |point: &String| exclude.iter().any(|pattern| pattern.matches(point));
+    let wanted = wanted.map(|points| points.into_iter().filter(|point| !is_excluded(point)).collect());
+    Some(Box::new(Disk { proc: roots.proc.clone(), wanted, exclude, read_usage, failures: Vec::new() }))
+}
+
+fn check_path(text: &str) -> Result<String, String> {
+    let is_path = text.starts_with('/') && !text.contains('\0');
+    is_path.then(|| text.to_owned()).ok_or_else(|| "must be an absolute path such as \"/srv\"".to_owned())
+}
+
+struct Disk {
+    proc: PathBuf,
+    /// Where to measure; `None` for all that have a disk.
+    wanted: Option<Vec<String>>,
+    exclude: Vec<WildMatch>,
+    /// What asks the system; the tests have their own.
+    read_usage: fn(&Path) -> io::Result<Usage>,
+    failures: Vec<Failure>,
+}
+
+/// A mounted file system.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Mount {
+    device: String,
+    point: String,
+    kind: String,
+}
+
+/// What is used of a file system, in percent; `None` where it has no such limit.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Usage {
+    space: Option<f64>,
+    inodes: Option<f64>,
+}
+
+impl Collector for Disk {
+    fn collect(&mut self, _now: Instant) -> Result<Option<Sample>, Error> {
+        let mounts = parse_mounts(&read_lossy(&self.proc.join("self/mounts"))?);
+        let mounts = match &self.wanted {
+            Some(wanted) => mounts.into_iter().filter(|mount| wanted.contains(&mount.point)).collect(),
+            None => {
+                let kinds = read_lossy(&self.proc.join("filesystems"))?;
+                select(mounts, &parse_kinds_without_device(&kinds), &self.exclude)
+            }
+        };
+        let mut metrics = BTreeMap::new();
+        for Mount { point, .. } in &mounts {
+            match (self.read_usage)(Path::new(point)) {
+                Ok(usage) => {
+                    let percents =
+                        [("disk_used_percent", usage.space), ("disk_inodes_percent", usage.inodes)];
+                    for (name, percent) in percents {
+                        let name = format!("{name}{{{}}}", show_label("mount", point));
+                        metrics.extend(percent.map(|percent| (name, percent)));
+                    }
+                }
+                Err(source) => self.fail(point, Error::Read { path: point.into(), source }),
+            }
+        }
+        for point in self.wanted.clone().unwrap_or_default() {
+            if mounts.iter().all(|mount| mount.point != point) {
+                self.fail(&point, Error::Unknown("is not mounted".to_owned()));
+            }
+        }
+        Ok(Some(Sample::Metrics(metrics)))
+    }
+
+    fn failures(&mut self) -> Vec<Failure> {
+        std::mem::take(&mut self.failures)
+    }
+}
+
+impl Disk {
+    fn fail(&mut self, point: &str, error: Error) {
+        self.failures.push(Failure { part: point.to_owned(), error });
+    }
+}
+
+/// The mounted file systems in the text of /proc/self/mounts. What is mounted over another hides it.
+fn parse_mounts(text: &str) -> Vec<Mount> {
+    let mut mounts: Vec<Mount> = Vec::new();
+    for line in text.lines() {
+        let mut fields = line.split(' ').map(unescape);
+        let (Some(device), Some(point), Some(kind)) = (fields.next(), fields.next(), fields.next()) else {
+            continue;
+        };
+        mounts.retain(|mount| mount.point != point);
+        mounts.push(Mount { device, point, kind });
+    }
+    mounts
+}
+
+/// The kernel writes white space, `#` and `\` as a backslash and three octal digits.
+fn unescape(field: &str) -> String {
+    let mut parts = field.split('\\');
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let digits = part.get(..3).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
+        let code = digits.and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        match code.filter(u8::is_ascii) {
+            Some(code) => text.extend([char::from(code).encode_utf8(&mut [0]), &part[3..]]),
+            None => text.extend(["\\", part]),
+        }
+    }
+    text
+}
+
+/// The types in the text of /proc/filesystems that have no block device.
+fn parse_kinds_without_device(text: &str) -> Vec<&str> {
+    text.lines().filter_map(|line| line.strip_prefix("nodev\t")).collect()
+}
+
+/// Those that count, each device once: where its path is the shortest.
+fn select(mounts: Vec<Mount>, without_device: &[&str], exclude: &[WildMatch]) -> Vec<Mount> {
+    let counts = |Mount { kind, point, .. }: &Mount| {
+        let is_disk = !without_device.contains(&kind.as_str()) || kind == "zfs" || point == "/";
+        is_disk
+            && !IMAGE_TYPES.contains(&kind.as_str())
+            && !exclude.iter().any(|pattern| pattern.matches(point))
+    };
+    let mut selected: Vec<Mount> = Vec::new();
+    for mount in mounts.into_iter().filter(counts) {
+        match selected.iter_mut().find(|other| other.device == mount.device) {
+            Some(other) if mount.point.len() < other.point.len() => *other = mount,
+            Some(_) => {}
+            None => selected.push(mount),
+        }
+    }
+    selected
+}
+
+fn read_usage(point: &Path) -> io::Result<Usage> {
+    Ok(usage(&statvfs(point)?))
+}
+
+/// As df shows it: of the space that only root may use, what is free counts neither as used nor as available.
+fn usage(stat: &StatVfs) -> Usage {
+    let used = stat.f_blocks.saturating_sub(stat.f_bfree);
+    Usage {
+        space: percent(used, used.saturating_add(stat.f_bavail)),
+        inodes: percent(stat.f_files.saturating_sub(stat.f_ffree), stat.f_files),
+    }
+}
+
+/// In hundredths; `None` of nothing.
+fn percent(part: u64, whole: u64) -> Option<f64> {
+    (whole > 0).then(|| (10_000.0 * part as f64 / whole as f64).round() / 100.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KINDS: &str = "nodev\tsysfs\nnodev\ttmpfs\nnodev\tnfs4\nnodev\tfuse\nnodev\toverlay\nnodev\tzfs\n\
+                         \text4\n\txfs\n\tsquashfs\n\tvfat\n";
+    const MOUNTS: &str = "rootfs / rootfs rw 0 0\n\
+        sysfs /sys sysfs rw 0 0\n\
+        /dev/sda2 / ext4 rw,relatime 0 0\n\
+        /dev/sda1 /boot/efi vfat rw 0 0\n\
+        /dev/sda2 /var/lib/chroot/home ext4 rw 0 0\n\
+        /dev/sdb1 /a/long/way xfs rw 0 0\n\
+        /dev/sdb1 /srv xfs rw 0 0\n\
+        /dev/sdc1 /mnt/with\\040space\\011\\134x ext4 rw 0 0\n\
+        /dev/loop1 /snap/core/1 squashfs ro 0 0\n\
+        tank/data /tank zfs rw 0 0\n\
+        nas:/x /nas nfs4 rw 0 0\n\
+        someone /home/someone/m fuse rw 0 0\n\
+        tmpfs /tmp tmpfs rw 0 0\n";
+
+    fn points(mounts: &[Mount]) -> Vec<&str> {
+        mounts.iter().map(|mount| mount.point.as_str()).collect()
+    }
+
+    #[test]
+    fn disks_count_once_and_nothing_else_does() {
+        let selected = select(parse_mounts(MOUNTS), &parse_kinds_without_device(KINDS), &[]);
+        assert_eq!(points(&selected), ["/", "/boot/efi", "/srv", "/mnt/with space\t\\x", "/tank"]);
+        let exclude = ["/boot/*", "/srv"].map(WildMatch::new);
+        let selected = select(parse_mounts(MOUNTS), &parse_kinds_without_device(KINDS), &exclude);
+        assert_eq!(points(&selected), ["/", "/a/long/way", "/mnt/with space\t\\x", "/tank"]);
+        let container = parse_mounts("overlay / overlay rw 0 0\ntmpfs /dev tmpfs rw 0 0\n");
+        assert_eq!(points(&select(container, &parse_kinds_without_device(KINDS), &[])), ["/"]);
+    }
+
+    #[test]
+    fn what_is_mounted_over_another_hides_it() {
+        let mounts = parse_mounts("/dev/a /srv ext4 rw 0 0\ntmpfs /srv tmpfs rw 0 0\nhalf a\n");
+        assert_eq!(mounts.iter().map(|mount| mount.kind.as_str()).collect::<Vec<_>>(), ["tmpfs"]);
+    }
+
+    #[test]
+    fn what_is_no_escape_stays() {
+        for (field, text) in [
+            ("a\\040b", "a b"),
+            ("\\134134", "\\134"),
+            ("a\\", "a\\"),
+            ("\\04", "\\04"),
+            ("\\999", "\\999"),
+            ("\\377", "\\377"),
+            ("\\0é", "\\0é"),
+            ("\\+40", "\\+40"),
+        ] {
+            assert_eq!(unescape(field), text, "{field}");
+        }
+    }
+
+    #[test]
+    fn percents_are_those_of_df() {
+        // 1000 blocks of which root keeps 50: 550 used, 400 available.
+        assert_eq!(percent(550, 950), Some(57.89));
+        assert_eq!(percent(0, 7), Some(0.0));
+        assert_eq!(percent(7, 7), Some(100.0));
+        assert_eq!(percent(0, 0), None);
+    }
+
+    /// The collector over that host, where some paths have their own fate.
+    fn collect(options: &str) -> (Vec<String>, Vec<String>) {
+        let proc = tempfile::tempdir().unwrap();
+        std::fs::create_dir(proc.path().join("self")).unwrap();
+        std::fs::write(proc.path().join("self/mounts"), MOUNTS).unwrap();
+        std::fs::write(proc.path().join("filesystems"), KINDS).unwrap();
+        let mut problems = fleetbeat_settings::Problems::default();
+        let document = fleetbeat_settings::Document::parse("a.toml", options, &mut problems);
+        let wanted = document.read(&mut problems, |table| table.strings("mounts"));
+        problems.into_result().unwrap();
+        let read_usage = |point: &Path| match point.to_str().unwrap() {
+            "/srv" => Err(io::ErrorKind::PermissionDenied.into()),
+            "/boot/efi" => Ok(Usage { space: Some(7.0), inodes: None }),
+            _ => Ok(Usage { space: Some(42.5), inodes: Some(3.0) }),
+        };
+        let (proc, exclude) = (proc.path().to_owned(), vec![WildMatch::new("/mnt/*")]);
+        let mut disk = Disk { proc, wanted, exclude, read_usage, failures: Vec::new() };
+        let Some(Sample::Metrics(metrics)) = disk.collect(Instant::now()).unwrap() else { panic!() };
+        let told = metrics.iter().map(|(name, value)| format!("{name} {value}")).collect();
+        let failed =
+            disk.failures().into_iter().map(|failure| format!("{}: {}", failure.part, failure.error));
+        (told, failed.collect())
+    }
+
+    #[test]
+    fn each_mount_has_its_metrics_and_its_failure() {
+        let (told, failed) = collect("");
+        let expected = [
+            r#"disk_inodes_percent{mount="/"} 3"#,
+            r#"disk_inodes_percent{mount="/tank"} 3"#,
+            r#"disk_used_percent{mount="/"} 42.5"#,
+            r#"disk_used_percent{mount="/boot/efi"} 7"#,
+            r#"disk_used_percent{mount="/tank"} 42.5"#,
+        ];
+        assert_eq!(told, expected);
+        assert_eq!(failed, ["/srv: cannot read /srv"]);
+    }
+
+    #[test]
+    fn what_is_wished_for_is_measured_whatever_it_is_and_missed() {
+        let (told, failed) = collect("mounts = ['/nas', '/nowhere']");
+        let expected = [r#"disk_inodes_percent{mount="/nas"} 3"#, r#"disk_used_percent{mount="/nas"} 42.5"#];
+        assert_eq!(told, expected);
+        assert_eq!(failed, ["/nowhere: is not mounted"]);
+    }
+}
