@@ -17,6 +17,7 @@ mod sampler;
 mod schedule;
 mod sender;
 mod signal;
+mod tls;
 
 use std::process::ExitCode;
 

@@ -9,6 +9,7 @@ use ureq::tls::{RootCerts, TlsConfig};
 
 use crate::config::Server;
 use crate::failure::explain;
+use crate::tls;
 
 /// Limits of one call.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -53,6 +54,8 @@ impl Sender {
     pub(crate) fn new(server: &Server) -> Sender {
         let key = server.key.clone().expect("the configuration was loaded for sending");
         let roots = server.ca.as_ref().map_or(RootCerts::WebPki, |ca| RootCerts::new_with_certs(ca));
+        let tls = TlsConfig::builder().root_certs(roots);
+        let tls = tls.unversioned_rustls_crypto_provider(tls::provider()).build();
         let config = Agent::config_builder()
             .https_only(server.url.is_https)
             // A redirect would carry the key to another host.
@@ -70,7 +73,7 @@ impl Sender {
             .max_response_header_size(MAX_HEADER_BYTES)
             .input_buffer_size(BUFFER_BYTES)
             .output_buffer_size(BUFFER_BYTES)
-            .tls_config(TlsConfig::builder().root_certs(roots).build())
+            .tls_config(tls)
             .build();
         Sender { agent: config.new_agent(), url: format!("{}/heartbeat", server.url.base), key }
     }
