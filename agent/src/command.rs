@@ -11,6 +11,7 @@ use crate::cli::{Arguments, Command};
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::host::{self, Host};
+use crate::key;
 use crate::logging;
 use crate::sampler::Sampler;
 use crate::schedule;
@@ -20,6 +21,7 @@ use crate::signal;
 /// Does what was typed.
 pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
     logging::start();
+    key::hide_memory();
     let load = |for_sending| Config::load(&arguments.config, for_sending).map_err(Failure::Config);
     match arguments.command {
         Command::Print(text) => print(text.trim_end()),
