@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the tests need beyond Rust, Node and make: a Chromium and nginx. Safe to run again and again.
+# Installs what the tests need beyond Rust, Node and make: a Chromium, nginx, and what boots a Debian tree. Safe to
+# run again and again.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -17,6 +18,11 @@ elif ! command -v chromium >/dev/null; then
 fi
 # /usr/sbin is not in everybody's PATH.
 PATH=$PATH:/usr/sbin command -v nginx >/dev/null || packages+=(nginx-light)
+command -v systemd-analyze >/dev/null || packages+=(systemd)
+if [[ ${FLEETBEAT_SKIP_NSPAWN:-} != 1 ]]; then
+  command -v systemd-nspawn >/dev/null || packages+=(systemd-container)
+  PATH=$PATH:/usr/sbin command -v debootstrap >/dev/null || packages+=(debootstrap)
+fi
 
 if ((${#packages[@]} > 0)); then
   as_root=()

@@ -13,4 +13,5 @@ mod mongodb;
 mod policy;
 mod servers;
 mod start;
+mod systemd;
 mod whole;

@@ -3,6 +3,7 @@
 pub mod client;
 pub mod fleet;
 pub mod load;
+pub mod machine;
 pub mod process;
 pub mod program;
 pub mod proxy;
