@@ -14,6 +14,7 @@ Usage: fleetbeat-agent [-c FILE] [COMMAND]
 Commands:
   run             send heartbeats until stopped (the default)
   check-config    say what the configuration means, or everything that is wrong with it
+  doctor          check all that a heartbeat needs, and say what is wrong and what to do
   once [--send]   measure once and print the heartbeat that would be sent; --send sends it, too
 
 Options:
@@ -36,6 +37,7 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     Run,
     CheckConfig,
+    Doctor,
     Once {
         send: bool,
     },
@@ -71,6 +73,7 @@ fn named_command(name: &str) -> Result<Command, String> {
     match name {
         "run" => Ok(Command::Run),
         "check-config" => Ok(Command::CheckConfig),
+        "doctor" => Ok(Command::Doctor),
         "once" => Ok(Command::Once { send: false }),
         _ => Err(format!("{name:?} is no command")),
     }
@@ -90,6 +93,7 @@ mod tests {
             ("", Command::Run),
             ("run", Command::Run),
             ("check-config", Command::CheckConfig),
+            ("doctor", Command::Doctor),
             ("once", Command::Once { send: false }),
             ("once --send", Command::Once { send: true }),
             ("--version", Command::Print(format!("fleetbeat-agent {}\n", env!("CARGO_PKG_VERSION")))),

@@ -9,6 +9,7 @@ use std::time::Instant;
 use crate::agent::{self, Event};
 use crate::cli::{Arguments, Command};
 use crate::config::Config;
+use crate::doctor;
 use crate::failure::Failure;
 use crate::host::{self, Host};
 use crate::key;
@@ -26,6 +27,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
     match arguments.command {
         Command::Print(text) => print(text.trim_end()),
         Command::CheckConfig => print(load(false)?.summary(&arguments.config)),
+        Command::Doctor => doctor::run(&arguments.config),
         Command::Once { send } => once(load(send)?, send),
         Command::Run => {
             let config = load(true)?;

@@ -8,6 +8,7 @@ mod cli;
 mod command;
 mod config;
 mod delivery;
+mod doctor;
 mod failure;
 mod host;
 mod key;

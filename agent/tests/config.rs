@@ -142,6 +142,7 @@ fn the_packaged_configuration_is_valid() {
         server:     https://fleet.example.com\n\
         heartbeat:  every 2m, of 4 samples\n\
         collectors: cpu, ram, net\n\
+        spool:      /var/lib/fleetbeat-agent\n\
         key:        none that this user can read; the service needs one\n";
     assert_eq!(check_packaged(str::to_owned), (0, expected.to_owned()));
 }
@@ -169,5 +170,10 @@ fn the_packaged_configuration_is_valid_with_every_comment_taken_up() {
         text.lines().map(uncomment).collect()
     });
     assert_eq!(code, 0, "{told}");
-    assert!(told.contains("\ncollectors: cpu, ram, net, services\nkey:        found\n"), "{told}");
+    assert!(
+        told.contains(
+            "\ncollectors: cpu, ram, net, services\nspool:      /var/lib/fleetbeat-agent\nkey:        found\n"
+        ),
+        "{told}"
+    );
 }

@@ -6,6 +6,7 @@ mod agent;
 mod auth;
 mod compose;
 mod disk;
+mod doctor;
 mod durability;
 mod front;
 mod heartbeat;

@@ -108,6 +108,19 @@ fn the_agent_runs_as_its_user_and_says_so_and_stops_at_once() {
 }
 
 #[test]
+fn the_doctor_finds_the_service_well_when_called_as_its_user() {
+    let server = Server::start();
+    let Some(machine) = machine_with_agent(&server) else { return };
+    machine.write("/etc/fleetbeat/agent.env", format!("AGENT_API_KEY={AGENT_KEY}\n"), 0o640);
+    machine.ask("chgrp", &["fleetbeat-agent", "/etc/fleetbeat/agent.env"]);
+    machine.ask("systemctl", &["start", UNIT]);
+    let as_user = ["--reuid=fleetbeat-agent", "--regid=fleetbeat-agent", "--clear-groups"];
+    let told = machine.ask("setpriv", &[as_user.as_slice(), &["fleetbeat-agent", "doctor"]].concat());
+    assert!(told.contains("key                   the server knows it"), "{told}");
+    assert!(told.contains("collector services    bus active, no inactive"), "{told}");
+}
+
+#[test]
 fn the_unit_takes_nothing_from_what_is_measured() {
     let server = Server::start();
     let Some(machine) = machine_with_agent(&server) else { return };

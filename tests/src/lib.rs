@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod fleet;
+pub mod front;
 pub mod load;
 pub mod machine;
 pub mod process;
