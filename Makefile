@@ -1,6 +1,6 @@
 # Thin: what takes more than a line is a script. `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check build release dashboard setup bench static-agent deny clean
+.PHONY: help demo test check build release dashboard setup bench static-agent man deny clean
 
 HOSTS ?= 0
 # The scripts look for what was built in this folder.
@@ -36,6 +36,9 @@ bench: release static-agent ## measure, and print the tables of the README
 
 static-agent: ## build the agent as it is shipped: small and static
 	scripts/static.sh fleetbeat-agent
+
+man: ## write manual pages and shell completions to target/man and target/completions
+	cargo run --quiet --package fleetbeat-manual -- target
 
 setup: ## install what the tests need beyond Rust, Node and make
 	scripts/setup.sh

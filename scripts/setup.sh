@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the tests need beyond Rust, Node and make: a Chromium, nginx, and what boots a Debian tree. Safe to
+# Installs what the tests need beyond Rust, Node and make: a Chromium, nginx, shells, and what boots a Debian tree. Safe to
 # run again and again.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -18,6 +18,8 @@ elif ! command -v chromium >/dev/null; then
 fi
 # /usr/sbin is not in everybody's PATH.
 PATH=$PATH:/usr/sbin command -v nginx >/dev/null || packages+=(nginx-light)
+command -v man >/dev/null || packages+=(man-db)
+for shell in zsh fish; do command -v "$shell" >/dev/null || packages+=("$shell"); done
 command -v systemd-analyze >/dev/null || packages+=(systemd)
 if [[ ${FLEETBEAT_SKIP_NSPAWN:-} != 1 ]]; then
   command -v systemd-nspawn >/dev/null || packages+=(systemd-container)

@@ -10,6 +10,7 @@ mod doctor;
 mod durability;
 mod front;
 mod heartbeat;
+mod manual;
 mod mongodb;
 mod policy;
 mod servers;
