@@ -1,6 +1,6 @@
 # Thin: what takes more than a line is a script. `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check build release dashboard setup bench static-agent dist deny clean
+.PHONY: help demo test check build release dashboard setup bench static-agent dist man deny clean
 
 HOSTS ?= 0
 # The scripts look for what was built in this folder.
@@ -41,6 +41,9 @@ dist: dashboard ## build the static binaries for amd64 and arm64
 	for arch in amd64 arm64; do \
 	  for package in fleetbeat-agent fleetbeat-server; do scripts/static.sh $$package $$arch || exit; done; \
 	done
+
+man: ## write manual pages and shell completions to target/man and target/completions
+	cargo run --quiet --package fleetbeat-manual -- target
 
 setup: ## install what the tests need beyond Rust, Node and make
 	scripts/setup.sh

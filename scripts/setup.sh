@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the tests need beyond Rust, Node and make: a Chromium, nginx and small tools. Safe to run again
-# and again.
+# Installs what the tests need beyond Rust, Node and make: a Chromium, nginx, shells and small tools, and what boots a
+# Debian tree. Safe to run again and again.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -23,6 +23,13 @@ done
 PATH=$PATH:/usr/sbin command -v nginx >/dev/null || packages+=(nginx-light)
 PATH=$PATH:/usr/sbin command -v ip >/dev/null || packages+=(iproute2)
 command -v free >/dev/null || packages+=(procps)
+command -v man >/dev/null || packages+=(man-db)
+for shell in zsh fish; do command -v "$shell" >/dev/null || packages+=("$shell"); done
+command -v systemd-analyze >/dev/null || packages+=(systemd)
+if [[ ${FLEETBEAT_SKIP_NSPAWN:-} != 1 ]]; then
+  command -v systemd-nspawn >/dev/null || packages+=(systemd-container)
+  PATH=$PATH:/usr/sbin command -v debootstrap >/dev/null || packages+=(debootstrap)
+fi
 
 if ((${#packages[@]} > 0)); then
   as_root=()

@@ -11,6 +11,7 @@ use fleetbeat_settings::show_duration;
 use crate::config::Config;
 use crate::delivery::Delivery;
 use crate::host::{self, Host};
+use crate::notify::Manager;
 use crate::random;
 use crate::sampler::Sampler;
 use crate::schedule::{Schedule, Step};
@@ -33,16 +34,19 @@ pub(crate) fn run(config: Config, sender: &Sender, post: &mpsc::Sender<Event>, e
     let mut sampler = Sampler::new(config.collectors);
     let mut delivery = Delivery::new(every * samples);
     let mut schedule = Schedule::new(Instant::now(), every, samples, random::fraction());
+    let mut manager = Manager::ready(Instant::now());
     thread::scope(|scope| {
         loop {
             let (step_at, step) = schedule.next();
-            let wake_at = delivery.due().map_or(step_at, |send_at| send_at.min(step_at));
+            let others = [delivery.due(), manager.due()];
+            let wake_at = others.into_iter().flatten().fold(step_at, Instant::min);
             match events.recv_timeout(wake_at.saturating_duration_since(Instant::now())) {
                 Ok(Event::Called(outcome)) => delivery.settle(outcome, Instant::now(), random::fraction()),
-                Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+                Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => return manager.stopping(),
                 Err(RecvTimeoutError::Timeout) => {}
             }
             let now = Instant::now();
+            manager.alive(now);
             if let Some(body) = delivery.begin(now) {
                 call(scope, sender, body, post);
             }

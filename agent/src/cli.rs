@@ -6,24 +6,8 @@ use lexopt::prelude::*;
 
 use crate::failure::Failure;
 
-const HELP: &str = "\
-Measures this host and sends a heartbeat to fleetbeat-server.
-
-Usage: fleetbeat-agent [-c FILE] [COMMAND]
-
-Commands:
-  run             send heartbeats until stopped (the default)
-  check-config    say what the configuration means, or everything that is wrong with it
-  once [--send]   measure once and print the heartbeat that would be sent; --send sends it, too
-
-Options:
-  -c, --config FILE   configuration [default: /etc/fleetbeat/agent.toml]; the *.toml files in the
-                      folder beside it that ends in .d (agent.d) follow in the order of their names
-  -h, --help          print this
-  -V, --version       print the version
-
-The key that the server asks for: AGENT_API_KEY, AGENT_API_KEY_FILE (a path), or server.api_key_file.
-";
+/// What --help prints, and what the manual page and the completions are made from.
+const HELP: &str = include_str!("help.txt");
 
 /// What to do, and with which configuration.
 #[derive(Debug, PartialEq, Eq)]
@@ -36,6 +20,7 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     Run,
     CheckConfig,
+    Doctor,
     Once {
         send: bool,
     },
@@ -71,6 +56,7 @@ fn named_command(name: &str) -> Result<Command, String> {
     match name {
         "run" => Ok(Command::Run),
         "check-config" => Ok(Command::CheckConfig),
+        "doctor" => Ok(Command::Doctor),
         "once" => Ok(Command::Once { send: false }),
         _ => Err(format!("{name:?} is no command")),
     }
@@ -90,6 +76,7 @@ mod tests {
             ("", Command::Run),
             ("run", Command::Run),
             ("check-config", Command::CheckConfig),
+            ("doctor", Command::Doctor),
             ("once", Command::Once { send: false }),
             ("once --send", Command::Once { send: true }),
             ("--version", Command::Print(format!("fleetbeat-agent {}\n", env!("CARGO_PKG_VERSION")))),
@@ -99,6 +86,15 @@ mod tests {
         }
         for line in ["-c a.toml once", "once -c a.toml", "--config=a.toml once"] {
             assert_eq!(parse(line).unwrap().config, PathBuf::from("a.toml"), "{line}");
+        }
+    }
+
+    #[test]
+    fn the_help_names_commands_that_there_are() {
+        let commands = HELP.split_once("Commands:\n").unwrap().1.split_once("\n\n").unwrap().0;
+        for line in commands.lines() {
+            let (command, _) = line.trim_start().split_once("  ").unwrap();
+            parse(&command.replace(['[', ']'], "")).unwrap();
         }
     }
 

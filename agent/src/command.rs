@@ -9,8 +9,10 @@ use std::time::Instant;
 use crate::agent::{self, Event};
 use crate::cli::{Arguments, Command};
 use crate::config::Config;
+use crate::doctor;
 use crate::failure::Failure;
 use crate::host::{self, Host};
+use crate::key;
 use crate::logging;
 use crate::sampler::Sampler;
 use crate::schedule;
@@ -20,10 +22,12 @@ use crate::signal;
 /// Does what was typed.
 pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
     logging::start();
+    key::hide_memory();
     let load = |for_sending| Config::load(&arguments.config, for_sending).map_err(Failure::Config);
     match arguments.command {
         Command::Print(text) => print(text.trim_end()),
         Command::CheckConfig => print(load(false)?.summary(&arguments.config)),
+        Command::Doctor => doctor::run(&arguments.config),
         Command::Once { send } => once(load(send)?, send),
         Command::Run => {
             let config = load(true)?;

@@ -1,9 +1,8 @@
 //! The configuration: agent.toml, then agent.d/*.toml, checked as a whole.
 
 use std::fs;
-use std::io::{self, Read};
+use std::io;
 use std::net::IpAddr;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,6 +13,8 @@ use ureq::http::Uri;
 use ureq::tls::{Certificate, PemItem, parse_pem};
 use ureq::{Proxy, ProxyProtocol};
 
+use crate::key;
+
 /// Shortest and longest time between samples. Net is measured over one second, or over half of this where that
 /// is less; so little is for tests.
 const SAMPLE_EVERY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3600));
@@ -23,8 +24,8 @@ const MAX_SAMPLES: u32 = 1000;
 const MAX_INTERVAL: Duration = Duration::from_secs(3600);
 /// Longest time between heartbeats of which the server's default, four minutes, lets one be late.
 const USUAL_INTERVAL: Duration = Duration::from_secs(120);
-/// Longest key, in bytes: longer ones are files of another kind.
-const MAX_KEY_BYTES: usize = 1024;
+/// What the package makes for the service (`StateDirectory` of systemd).
+const SPOOL_FOLDER: &str = "/var/lib/fleetbeat-agent";
 
 /// A configuration without problems.
 pub(crate) struct Config {
@@ -35,6 +36,8 @@ pub(crate) struct Config {
     /// Those that are to run.
     pub(crate) collectors: Vec<(&'static Definition, Box<dyn Collector>)>,
     pub(crate) roots: Roots,
+    /// The folder for heartbeats that the server has not taken yet.
+    pub(crate) spool: PathBuf,
 }
 
 /// Where heartbeats go, and how.
@@ -81,7 +84,7 @@ impl Server {
 
 impl Config {
     /// The configuration in the file at `path`, in the *.toml files of the folder beside it whose name ends in
-    /// .d instead, and in the environment; `for_sending`, there is a key.
+    /// .d instead; `for_sending`, there is a key.
     ///
     /// # Errors
     /// Everything that is wrong with it.
@@ -91,10 +94,9 @@ impl Config {
         for path in find_drop_ins(&path.with_extension("d"), &mut problems) {
             document.merge(Document::open(&path, &mut problems));
         }
-        let variables = ["AGENT_API_KEY", "AGENT_API_KEY_FILE"];
-        let needs_key = for_sending && variables.iter().all(|name| std::env::var_os(name).is_none());
-        let key = find_key(&mut problems);
-        let config = document.read(&mut problems, |root| read_root(root, key, needs_key));
+        let found = key::find(path, &mut problems);
+        let needs_key = for_sending && found.is_none();
+        let config = document.read(&mut problems, |root| read_root(root, found.flatten(), needs_key));
         problems.into_result()?;
         Ok(config.expect("where nothing is wrong, nothing is missing"))
     }
@@ -104,7 +106,7 @@ impl Config {
         let names: Vec<_> = self.collectors.iter().map(|(definition, _)| definition.name).collect();
         let key = match self.server.key {
             Some(_) => "found",
-            None => "not in this environment; the service's is in /etc/fleetbeat/agent.env",
+            None => "none that this user can read; the service needs one",
         };
         let interval = self.sample_every * self.samples_per_heartbeat;
         let warning = if interval > USUAL_INTERVAL {
@@ -113,12 +115,13 @@ impl Config {
             ""
         };
         format!(
-            "{} is valid\nserver:     {}\nheartbeat:  every {}, of {} samples{warning}\ncollectors: {}\nkey:        {key}",
+            "{} is valid\nserver:     {}\nheartbeat:  every {}, of {} samples{warning}\ncollectors: {}\nspool:      {}\nkey:        {key}",
             path.display(),
             self.server.url.base,
             show_duration(interval),
             self.samples_per_heartbeat,
             if names.is_empty() { "none".to_owned() } else { names.join(", ") },
+            self.spool.display(),
         )
     }
 }
@@ -152,7 +155,8 @@ fn read_root(root: &mut Table<'_>, key: Option<Secret>, needs_key: bool) -> Opti
     let (sample_every, samples_per_heartbeat) = root.section("schedule", read_schedule);
     let roots = root.section("paths", read_paths);
     let collectors = root.section("collectors", |table| fleetbeat_collectors::build(table, &roots));
-    Some(Config { server: server?, host, sample_every, samples_per_heartbeat, collectors, roots })
+    let spool = root.section("spool", read_spool);
+    Some(Config { server: server?, host, sample_every, samples_per_heartbeat, collectors, roots, spool })
 }
 
 fn read_server(table: &mut Table<'_>, key: Option<Secret>, needs_key: bool) -> Option<Server> {
@@ -166,14 +170,9 @@ fn read_server(table: &mut Table<'_>, key: Option<Secret>, needs_key: bool) -> O
         let proxy = Proxy::new(text).ok().filter(is_spoken);
         proxy.ok_or_else(|| "must be a URL such as \"http://proxy.example.com:3128\"".to_owned())
     });
-    let key_of_file = table.parsed("api_key_file", |path| {
-        let key = Secret::read(Path::new(path), read_private)?;
-        check_key(&key).map(|()| key).map_err(|message| format!("{path}: {message}"))
-    });
+    let key_of_file = table.parsed("api_key_file", |path| key::read(Path::new(path)));
     if needs_key && !table.has("api_key_file") {
-        let missing = "is missing, and so is AGENT_API_KEY in the environment: the service's is in \
-                       /etc/fleetbeat/agent.env";
-        table.problem("api_key_file", missing);
+        table.problem("api_key_file", format!("is missing, and so are {}", key::PLACES));
     }
     Some(Server { url: url?, ca, proxy, key: key.or(key_of_file) })
 }
@@ -225,6 +224,15 @@ fn read_paths(table: &mut Table<'_>) -> Roots {
     };
     let (proc, sys, usual) = (folder("proc"), folder("sys"), Roots::default());
     Roots { proc: proc.unwrap_or(usual.proc), sys: sys.unwrap_or(usual.sys), ..usual }
+}
+
+/// The folder need not be there: the agent does without.
+fn read_spool(table: &mut Table<'_>) -> PathBuf {
+    let path = table.parsed("path", |text| {
+        let path = PathBuf::from(text);
+        if path.is_absolute() { Ok(path) } else { Err("must be an absolute path of a folder".to_owned()) }
+    });
+    path.unwrap_or_else(|| PathBuf::from(SPOOL_FOLDER))
 }
 
 /// What the server takes as a text.
@@ -297,36 +305,6 @@ fn read_ca(path: &str) -> Result<Vec<Certificate<'static>>, String> {
     }
 }
 
-/// The key that the environment holds or names.
-fn find_key(problems: &mut Problems) -> Option<Secret> {
-    let name = "AGENT_API_KEY";
-    let key = Secret::find(name, |name| std::env::var_os(name), read_private, problems)?;
-    check_key(&key).map_err(|message| problems.add_variable(name, message)).ok()?;
-    Some(key)
-}
-
-/// Whether the key can go into a header.
-fn check_key(key: &Secret) -> Result<(), &'static str> {
-    let key = key.expose();
-    if key.len() > MAX_KEY_BYTES || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err("is no key: a key is one word of printable ASCII characters");
-    }
-    Ok(())
-}
-
-/// The text of a file that is not everybody's; its group may be systemd's for credentials, or the agent's own.
-fn read_private(path: &Path) -> io::Result<String> {
-    let mut file = fs::File::open(path)?;
-    let mode = file.metadata()?.mode() & 0o777;
-    if mode & 0o007 != 0 {
-        let message = format!("its mode {mode:03o} lets everybody in: chmod o=");
-        return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
-    }
-    let mut text = String::new();
-    file.read_to_string(&mut text)?;
-    Ok(text)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -368,36 +346,5 @@ mod tests {
         assert_eq!(server.target(), ("2001:db8::1".to_owned(), 443));
         server.proxy = Some(Proxy::new("http://[2001:db8::2]:3128").unwrap());
         assert_eq!(server.target(), ("2001:db8::2".to_owned(), 3128));
-    }
-
-    #[test]
-    fn a_key_file_is_not_everybodys() {
-        use std::os::unix::fs::PermissionsExt;
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("key");
-        fs::write(&path, "secret\n").unwrap();
-        for (mode, is_private) in
-            [(0o600, true), (0o400, true), (0o440, true), (0o602, false), (0o644, false), (0o604, false)]
-        {
-            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-            assert_eq!(read_private(&path).is_ok(), is_private, "{mode:o}");
-        }
-        let told = Secret::read(&path, read_private).unwrap_err();
-        assert!(told.ends_with("its mode 604 lets everybody in: chmod o="), "{told}");
-    }
-
-    #[test]
-    fn a_key_is_one_printable_word() {
-        let check = |key: &str| {
-            let key = Secret::read(Path::new("key"), |_| Ok(key.to_owned())).unwrap();
-            check_key(&key).is_ok()
-        };
-        assert!(check("k-1_,.+/=") && check(&"k".repeat(MAX_KEY_BYTES)));
-        assert!(
-            !check("two words")
-                && !check("a\r\nb")
-                && !check("ключ")
-                && !check(&"k".repeat(MAX_KEY_BYTES + 1))
-        );
     }
 }

@@ -23,6 +23,9 @@ pub(crate) enum Failure {
     System { doing: &'static str, source: io::Error },
     #[error("fleetbeat-agent: the heartbeat was not accepted: {0}")]
     NotAccepted(String),
+    /// The checks themselves have been printed.
+    #[error("fleetbeat-agent: {0} of the checks failed")]
+    Unwell(usize),
     #[error("fleetbeat-agent: the agent's thread panicked")]
     Panicked,
 }

@@ -15,7 +15,7 @@ use crate::tls;
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const CALL_TIMEOUT: Duration = Duration::from_secs(15);
-const MAX_ANSWER_BYTES: u64 = 64 * 1024;
+pub(crate) const MAX_ANSWER_BYTES: u64 = 64 * 1024;
 const MAX_HEADER_BYTES: usize = 16 * 1024;
 /// ureq's own buffers are made for downloads.
 const BUFFER_BYTES: usize = 8 * 1024;
@@ -53,29 +53,7 @@ impl Sender {
     /// The way to `server`, whose key is known.
     pub(crate) fn new(server: &Server) -> Sender {
         let key = server.key.clone().expect("the configuration was loaded for sending");
-        let roots = server.ca.as_ref().map_or(RootCerts::WebPki, |ca| RootCerts::new_with_certs(ca));
-        let tls = TlsConfig::builder().root_certs(roots);
-        let tls = tls.unversioned_rustls_crypto_provider(tls::provider()).build();
-        let config = Agent::config_builder()
-            .https_only(server.url.is_https)
-            // A redirect would carry the key to another host.
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            // Without this, the environment would decide.
-            .proxy(server.proxy.clone())
-            .http_status_as_error(false)
-            .user_agent(concat!("fleetbeat-agent/", env!("CARGO_PKG_VERSION")))
-            .timeout_resolve(Some(RESOLVE_TIMEOUT))
-            .timeout_connect(Some(CONNECT_TIMEOUT))
-            .timeout_global(Some(CALL_TIMEOUT))
-            // A hundred thousand agents must not hold as many of the server's sockets between heartbeats.
-            .max_idle_connections(0)
-            .max_response_header_size(MAX_HEADER_BYTES)
-            .input_buffer_size(BUFFER_BYTES)
-            .output_buffer_size(BUFFER_BYTES)
-            .tls_config(tls)
-            .build();
-        Sender { agent: config.new_agent(), url: format!("{}/heartbeat", server.url.base), key }
+        Sender { agent: client(server), url: format!("{}/heartbeat", server.url.base), key }
     }
 
     /// Sends the heartbeat `body` once; takes at most the call's timeout.
@@ -98,6 +76,33 @@ impl Sender {
         let answer = answer.or_else(|error| if status.is_success() { Err(error) } else { Ok(Vec::new()) })?;
         Ok(judge(status.as_u16(), retry_after, &answer))
     }
+}
+
+/// An HTTP client for calls to `server` and nothing else.
+pub(crate) fn client(server: &Server) -> Agent {
+    let roots = server.ca.as_ref().map_or(RootCerts::WebPki, |ca| RootCerts::new_with_certs(ca));
+    let tls = TlsConfig::builder().root_certs(roots);
+    let tls = tls.unversioned_rustls_crypto_provider(tls::provider()).build();
+    let config = Agent::config_builder()
+        .https_only(server.url.is_https)
+        // A redirect would carry the key to another host.
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        // Without this, the environment would decide.
+        .proxy(server.proxy.clone())
+        .http_status_as_error(false)
+        .user_agent(concat!("fleetbeat-agent/", env!("CARGO_PKG_VERSION")))
+        .timeout_resolve(Some(RESOLVE_TIMEOUT))
+        .timeout_connect(Some(CONNECT_TIMEOUT))
+        .timeout_global(Some(CALL_TIMEOUT))
+        // A hundred thousand agents must not hold as many of the server's sockets between heartbeats.
+        .max_idle_connections(0)
+        .max_response_header_size(MAX_HEADER_BYTES)
+        .input_buffer_size(BUFFER_BYTES)
+        .output_buffer_size(BUFFER_BYTES)
+        .tls_config(tls)
+        .build();
+    config.new_agent()
 }
 
 /// How long to wait: a number of seconds, however many, or the time from `now` until a date. `now` is what the
@@ -135,7 +140,7 @@ fn is_ours(body: &[u8]) -> bool {
 }
 
 /// The server's own words, if they are fleetbeat-server's; nobody else gets into the log.
-fn show(status: u16, body: &[u8]) -> String {
+pub(crate) fn show(status: u16, body: &[u8]) -> String {
     let Ok(problem) = serde_json::from_slice::<Problem>(body) else { return format!("answer {status}") };
     let fields = problem.errors.iter().map(|error| format!("; {} {}", error.field, error.message));
     let told = problem.detail + &fields.collect::<String>();

@@ -9,6 +9,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use tempfile::TempDir;
+
 /// Exit code and all that was printed of `check-config` on `config`, with these variables set.
 fn check_config(config: &Path, variables: &[(&str, &str)]) -> (i32, String) {
     run(&["check-config"], config, variables)
@@ -18,7 +20,8 @@ fn run(words: &[&str], config: &Path, variables: &[(&str, &str)]) -> (i32, Strin
     let mut command = Command::new(env!("CARGO_BIN_EXE_fleetbeat-agent"));
     command.arg("-c").arg(config.file_name().unwrap()).args(words);
     command.current_dir(config.parent().unwrap());
-    command.env_remove("AGENT_API_KEY").env_remove("AGENT_API_KEY_FILE").envs(variables.iter().copied());
+    command.env_remove("AGENT_API_KEY").env_remove("AGENT_API_KEY_FILE");
+    command.env_remove("CREDENTIALS_DIRECTORY").envs(variables.iter().copied());
     let output = command.output().unwrap();
     let text = [output.stdout, output.stderr].concat();
     (output.status.code().unwrap(), String::from_utf8(text).unwrap())
@@ -58,13 +61,57 @@ fn problems_of_the_environment_join_those_of_the_file() {
 fn a_missing_key_is_told_with_the_rest_by_what_sends() {
     let path = fixtures().join("config/url-wrong.toml");
     let url = fs::read_to_string(path.with_extension("txt")).unwrap();
-    let key = "url-wrong.toml:1: server.api_key_file: is missing, and so is AGENT_API_KEY in the environment: \
-        the service's is in /etc/fleetbeat/agent.env\n";
+    let key = "url-wrong.toml:1: server.api_key_file: is missing, and so are AGENT_API_KEY in the environment, \
+        agent.env beside agent.toml, and the systemd credential agent_api_key\n";
     for words in [["run"].as_slice(), &["once", "--send"]] {
         assert_eq!(run(words, &path, &[]), (78, format!("{key}{url}")), "{words:?}");
         assert_eq!(run(words, &path, &[("AGENT_API_KEY", "key")]), (78, url.clone()), "{words:?}");
     }
     assert_eq!(run(&["once"], &path, &[]), (78, url));
+}
+
+/// A folder with an agent.toml that says nothing of a key, and this file with this text and mode beside it.
+fn beside(name: &str, text: &str, mode: u32) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("agent.toml"), "[server]\nurl = \"http://127.0.0.1:9\"\n").unwrap();
+    let path = folder.path().join(name);
+    fs::write(&path, text).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    folder
+}
+
+#[test]
+fn the_key_is_found_in_each_of_its_places() {
+    let found = |folder: &TempDir, variables: &[(&str, &str)]| {
+        let (code, told) = check_config(&folder.path().join("agent.toml"), variables);
+        assert_eq!(code, 0, "{told}");
+        told.contains("key:        found\n")
+    };
+    let env = beside("agent.env", "# for the service\nAGENT_API_KEY=\"a-key\"\n", 0o640);
+    assert!(found(&env, &[]));
+    let credential = beside("agent_api_key", "a-key\n", 0o400);
+    let folder = credential.path().to_str().unwrap();
+    assert!(found(&credential, &[("CREDENTIALS_DIRECTORY", folder)]));
+    let file = format!("{folder}/agent_api_key");
+    assert!(found(&credential, &[("AGENT_API_KEY_FILE", &file)]));
+    assert!(found(&credential, &[("AGENT_API_KEY", "a-key")]));
+    assert!(!found(&credential, &[]));
+}
+
+#[test]
+fn a_key_that_everybody_can_read_is_refused_wherever_it_is() {
+    for (name, place) in
+        [("agent.env", "agent.env"), ("agent_api_key", "environment: CREDENTIALS_DIRECTORY: ")]
+    {
+        let folder = beside(name, "AGENT_API_KEY=top-secret\n", 0o644);
+        let variables = [("CREDENTIALS_DIRECTORY", folder.path().to_str().unwrap())];
+        let (code, told) = check_config(&folder.path().join("agent.toml"), &variables);
+        assert_eq!(code, 78);
+        assert!(
+            told.starts_with(place) && told.ends_with("its mode 644 lets everybody in: chmod o=\n"),
+            "{told}"
+        );
+    }
 }
 
 #[test]
@@ -94,8 +141,9 @@ fn the_packaged_configuration_is_valid() {
     let expected = "agent.toml is valid\n\
         server:     https://fleet.example.com\n\
         heartbeat:  every 2m, of 4 samples\n\
-        collectors: cpu, ram, net, uptime, disk\n\
-        key:        not in this environment; the service's is in /etc/fleetbeat/agent.env\n";
+         collectors: cpu, ram, net, uptime, disk\n\
+         spool:      /var/lib/fleetbeat-agent\n\
+         key:        none that this user can read; the service needs one\n";
     assert_eq!(check_packaged(str::to_owned), (0, expected.to_owned()));
 }
 
@@ -124,7 +172,7 @@ fn the_packaged_configuration_is_valid_with_every_comment_taken_up() {
     assert_eq!(code, 0, "{told}");
     assert!(
         told.contains(
-            "\ncollectors: cpu, ram, net, services, uptime, disk, textfile, exec\nkey:        found\n"
+            "\ncollectors: cpu, ram, net, services, uptime, disk, textfile, exec\nspool:      /var/lib/fleetbeat-agent\nkey:        found\n"
         ),
         "{told}"
     );

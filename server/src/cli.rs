@@ -8,28 +8,8 @@ use lexopt::{Arg, Parser, ValueExt};
 
 use crate::proxy::{Site, check_domain, check_listen, check_path};
 
-pub(crate) const HELP: &str = "\
-fleetbeat-server: keeps the state of a fleet of VPN hosts and shows it
-
-Usage: fleetbeat-server [-c FILE] [COMMAND]
-
-Commands:
-  run                           serve (the default)
-  check-config                  say what is wrong with the configuration, or that nothing is
-  user add NAME --role ROLE     add a user: readonly, admin or superadmin
-  user passwd NAME              set a user's password, which ends all of their tokens
-  user list                     list the users
-  user remove NAME              remove a user
-  backup FILE                   write a copy of the database, also while the server runs
-  proxy-config nginx --domain NAME [--plain] [--listen [ADDRESS:]PORT] [--certificate FILE --key FILE]
-                                print an nginx site to stand before this server; --plain without TLS
-
-Options:
-  -c, --config FILE             the configuration [default: /etc/fleetbeat/server.toml]
-      --password-stdin          read the password from standard input instead of asking
-  -h, --help
-  -V, --version
-";
+/// What --help prints, and what the manual page and the completions are made from.
+pub(crate) const HELP: &str = include_str!("help.txt");
 
 /// What was typed.
 #[derive(Debug, PartialEq, Eq)]
@@ -195,6 +175,16 @@ mod tests {
             ("run -V", Command::Version),
         ] {
             assert_eq!(command(line).as_ref(), Ok(&expected), "{line}");
+        }
+    }
+
+    #[test]
+    fn the_help_names_commands_that_there_are() {
+        let commands = HELP.split_once("Commands:\n").unwrap().1.split_once("\n\n").unwrap().0;
+        for line in commands.lines() {
+            let (typed, _) = line.trim_start().split_once("  ").unwrap();
+            let typed = typed.replace(['[', ']'], "").replace("ROLE", "admin");
+            command(&typed).unwrap();
         }
     }
 

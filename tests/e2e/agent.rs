@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver};
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use fleetbeat_protocol::{Heartbeat, Timestamp};
 use fleetbeat_tests::process;
-use fleetbeat_tests::program::program;
+use fleetbeat_tests::program::{Running, program};
 use fleetbeat_tests::wait::wait_for;
 use tempfile::TempDir;
 
@@ -55,9 +55,53 @@ fn the_first_heartbeat_arrives_within_three_seconds() {
         heartbeat.services.iter().map(|service| (service.name.as_str(), service.active)).collect();
     assert_eq!(states, [("wg", true), ("ov", false)]);
     agent.wait_for_log("the server accepts heartbeats");
-    assert!(agent.listening_sockets().is_empty());
     let threads = || process::status(agent.child.id(), "Threads");
     wait_for("the call's thread to end", || (threads() == 2).then_some(()));
+}
+
+#[test]
+fn the_agent_listens_on_nothing() {
+    let settings = settings("http://127.0.0.1:9", FAST);
+    let log = settings.path().join("log");
+    let agent = agent_command(&settings);
+    // In a network of its own, every socket is the agent's.
+    let mut command = Command::new("unshare");
+    command.args(["--map-root-user", "--net"]).arg(agent.get_program()).args(agent.get_args());
+    command.envs(agent.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let agent = Running::spawn(command.stderr(fs::File::create(&log).unwrap()));
+    wait_for("a call that fails", || {
+        fs::read_to_string(&log).unwrap().contains("no answer from").then_some(())
+    });
+    // Finding the way to the server takes an unconnected socket for a moment.
+    wait_for("no socket to listen", || {
+        let tables = ["tcp", "tcp6", "udp", "udp6", "raw", "raw6"];
+        let paths = tables.map(|table| format!("/proc/{}/net/{table}", agent.pid()));
+        let sockets = paths.map(|path| fs::read_to_string(path).unwrap_or_default()).concat();
+        let is_listening = |line: &str| ["0A", "07"].contains(&line.split_whitespace().nth(3).unwrap());
+        (sockets.contains("local_address") && !sockets.lines().any(is_listening)).then_some(())
+    });
+}
+
+#[test]
+fn the_key_is_shown_nowhere() {
+    // The last one sends back all that it got.
+    let server = Server::start(|n| match n {
+        0 => answer(401, "", ""),
+        1 => answer(422, "", &format!("{{\"detail\":\"{KEY}\"}}")),
+        2 => answer(500, &format!("X-API-Key: {KEY}\r\n"), KEY),
+        3 => format!("HTTP/1.1 {KEY}").into(),
+        _ => answer(200, "", OK),
+    });
+    let settings = settings(&server.url(), FAST);
+    let log = settings.path().join("log");
+    let mut command = agent_command(&settings);
+    command.env("RUST_LOG", "trace").stderr(fs::File::create(&log).unwrap());
+    let agent = Running::spawn(&mut command);
+    let arguments = fs::read_to_string(format!("/proc/{}/cmdline", agent.pid())).unwrap();
+    let log = || fs::read_to_string(&log).unwrap();
+    wait_for("all answers", || log().contains("accepts heartbeats").then_some(()));
+    assert!(log().contains("no answer from"), "{}", log());
+    assert!(!log().contains(KEY) && !arguments.contains(KEY), "{}", log());
 }
 
 #[test]
@@ -473,22 +517,6 @@ impl Agent {
             assert!(Instant::now() < deadline, "{text:?} is not in the log:\n{}", self.log());
             thread::sleep(Duration::from_millis(10));
         }
-    }
-
-    /// The lines of /proc/net/tcp and tcp6 for this process's listening sockets.
-    fn listening_sockets(&self) -> Vec<String> {
-        let links = fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap();
-        let targets: Vec<PathBuf> =
-            links.filter_map(|link| fs::read_link(link.unwrap().path()).ok()).collect();
-        let is_own = |inode: &str| targets.contains(&PathBuf::from(format!("socket:[{inode}]")));
-        let tables =
-            ["tcp", "tcp6"].map(|name| fs::read_to_string(format!("/proc/net/{name}")).unwrap_or_default());
-        let lines = tables.iter().flat_map(|table| table.lines());
-        let listening = lines.filter(|line| {
-            let fields: Vec<_> = line.split_whitespace().collect();
-            fields.get(3) == Some(&"0A") && fields.get(9).is_some_and(|inode| is_own(inode))
-        });
-        listening.map(str::to_owned).collect()
     }
 }
 

@@ -39,6 +39,7 @@ fn dependencies_follow_the_arrows() {
         ("collectors", &["protocol", "settings"]),
         ("agent", &["collectors", "protocol", "settings"]),
         ("server", &["protocol", "settings"]),
+        ("manual", &[]),
         ("tests", &["protocol"]),
     ];
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
@@ -86,7 +87,7 @@ fn each_hidden_engine_is_known_to_one_place() {
 
 #[test]
 fn every_file_says_what_it_is_for() {
-    for of in ["protocol", "settings", "collectors", "agent", "server", "tests"] {
+    for of in ["protocol", "settings", "collectors", "agent", "server", "manual", "tests"] {
         for (path, text) in sources(of) {
             assert!(text.starts_with("//! "), "{} has no module documentation", path.display());
         }

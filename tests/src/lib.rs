@@ -2,7 +2,9 @@
 
 pub mod client;
 pub mod fleet;
+pub mod front;
 pub mod load;
+pub mod machine;
 pub mod nginx;
 pub mod process;
 pub mod program;

@@ -1,0 +1,102 @@
+//! What a failed TLS handshake means.
+
+use fleetbeat_protocol::Timestamp;
+use rustls::pki_types::UnixTime;
+use rustls::{CertificateError, Error};
+
+use super::Trouble;
+use crate::config::Server;
+use crate::host;
+
+/// The TLS library's error inside that of a call.
+pub(super) fn find(error: &ureq::Error) -> Option<&Error> {
+    match error {
+        ureq::Error::Rustls(error) => Some(error),
+        ureq::Error::Io(error) => error.get_ref()?.downcast_ref(),
+        _ => None,
+    }
+}
+
+/// That error in plain words.
+pub(super) fn tell(error: &Error, server: &Server) -> Trouble {
+    let (name, port) = (&server.url.host, server.url.port);
+    match error {
+        Error::InvalidCertificate(error) => tell_certificate(error, server),
+        Error::InvalidMessage(_) => Trouble::new(
+            format!("what listens on port {port} of {name} does not speak TLS"),
+            "is the port in server.url right? fleetbeat-server itself speaks plain HTTP: TLS is its proxy's",
+        ),
+        Error::AlertReceived(alert) => Trouble::new(
+            format!("{name} breaks off the handshake: {alert:?}"),
+            "is it set up for this name, and for TLS 1.2 or 1.3? Its log tells",
+        ),
+        error => Trouble::new(
+            format!("the handshake with {name} fails: {error}"),
+            format!("look closer with: openssl s_client -connect {name}:{port}"),
+        ),
+    }
+}
+
+fn tell_certificate(error: &CertificateError, server: &Server) -> Trouble {
+    use CertificateError::{
+        BadSignature, Expired, ExpiredContext, NotValidForName, NotValidForNameContext, NotValidYet,
+        NotValidYetContext, UnknownIssuer,
+    };
+    let name = &server.url.host;
+    match error {
+        // A bad signature is one that an authority of the same name, but of another key, would have made.
+        UnknownIssuer | BadSignature => Trouble::new(
+            format!("the certificate of {name} is from an authority that this agent does not know"),
+            match server.ca {
+                Some(_) => {
+                    "put the certificate of the authority that signed the server's into server.ca_file"
+                }
+                None => {
+                    "if the authority is your own, name its certificate in server.ca_file; if it is a public one, \
+                     let the server send the whole chain (fullchain.pem)"
+                }
+            },
+        ),
+        NotValidForName => wrong_name(name, &[]),
+        NotValidForNameContext { presented, .. } => wrong_name(name, presented),
+        Expired => out_of_time(format!("the certificate of {name} has expired")),
+        ExpiredContext { not_after, .. } => {
+            out_of_time(format!("the certificate of {name} has expired on {}", show(*not_after)))
+        }
+        NotValidYet => out_of_time(format!("the certificate of {name} is not valid yet")),
+        NotValidYetContext { not_before, .. } => {
+            out_of_time(format!("the certificate of {name} is not valid before {}", show(*not_before)))
+        }
+        error => Trouble::new(
+            format!("the certificate of {name} cannot be used: {error}"),
+            "let the server have one of X.509 version 3 for its name, signed by an authority, not by itself",
+        ),
+    }
+}
+
+fn wrong_name(name: &str, presented: &[String]) -> Trouble {
+    // The library writes DnsName("fleet.example.com").
+    let names =
+        presented.iter().map(|name| name.split('"').nth(1).unwrap_or(name).escape_debug().to_string());
+    let names =
+        if presented.is_empty() { "other names".to_owned() } else { names.collect::<Vec<_>>().join(", ") };
+    Trouble::new(
+        format!("the certificate is for {names}, not for {name}"),
+        "name the server in server.url as its certificate does, or get one for this name",
+    )
+}
+
+fn out_of_time(what: String) -> Trouble {
+    let now = host::now();
+    let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
+    Trouble::new(
+        what,
+        format!("renew it; unless this host's clock is wrong, which says {now}: then set that first"),
+    )
+}
+
+fn show(time: UnixTime) -> String {
+    let seconds = i64::try_from(time.as_secs()).ok();
+    let time = seconds.and_then(|seconds| Timestamp::from_second(seconds).ok());
+    time.map_or_else(|| "a date out of range".to_owned(), |time| time.to_string())
+}

@@ -1,0 +1,342 @@
+//! `fleetbeat-agent doctor` before each thing that can be wrong, over real sockets.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use fleetbeat_tests::front::{Authority, Front};
+use fleetbeat_tests::program::program;
+use fleetbeat_tests::server::{AGENT_KEY, Server};
+use socket2::{Domain, Socket, Type};
+use tempfile::TempDir;
+
+/// The years in which a certificate of these tests is valid, unless it is not.
+const YEARS: std::ops::Range<i32> = 2020..2100;
+
+/// A host that is well but for what a test breaks.
+struct Host {
+    folder: TempDir,
+    key: &'static str,
+}
+
+/// What the doctor printed.
+struct Report {
+    is_well: bool,
+    text: String,
+}
+
+impl Host {
+    /// One whose server is at `url`; `settings` follow those in its configuration.
+    fn new(url: &str, settings: &str) -> Host {
+        let folder = tempfile::tempdir().unwrap();
+        let spool = folder.path().join("spool");
+        fs::create_dir(&spool).unwrap();
+        let text =
+            format!("[spool]\npath = {spool:?}\n[collectors.ram]\n[server]\nurl = \"{url}\"\n{settings}\n");
+        fs::write(folder.path().join("agent.toml"), text).unwrap();
+        Host { folder, key: AGENT_KEY }
+    }
+
+    /// One that knows this authority, with a server of that name.
+    fn trusting(authority: &Authority, name: &str, front: &Front) -> Host {
+        let host = Host::new(&format!("https://{name}:{}", front.address().port()), "");
+        let ca = host.folder.path().join("ca.pem");
+        fs::write(&ca, authority.pem()).unwrap();
+        host.append(&format!("ca_file = {ca:?}\n"));
+        host
+    }
+
+    fn append(&self, settings: &str) {
+        let path = self.folder.path().join("agent.toml");
+        fs::write(&path, fs::read_to_string(&path).unwrap() + settings).unwrap();
+    }
+
+    fn command(&self) -> Command {
+        let mut command = program("fleetbeat-agent");
+        command.arg("-c").arg(self.folder.path().join("agent.toml")).arg("doctor");
+        command.env("AGENT_API_KEY", self.key);
+        command
+    }
+
+    fn examine(&self) -> Report {
+        Report::of(&mut self.command())
+    }
+}
+
+impl Report {
+    fn of(command: &mut Command) -> Report {
+        let started = Instant::now();
+        let output = command.output().unwrap();
+        assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(!text.contains(AGENT_KEY));
+        Report { is_well: output.status.success(), text }
+    }
+
+    /// The state and text of each check with that name.
+    fn check(&self, name: &str) -> (&str, &str) {
+        let mut lines = self.text.lines().filter_map(|line| {
+            let (state, rest) = line.split_once(' ')?;
+            let text = rest.trim_start().strip_prefix(name)?;
+            text.starts_with(' ').then(|| (state, text.trim_start()))
+        });
+        lines.next().unwrap_or_else(|| panic!("no {name} in {}", self.text))
+    }
+
+    /// That check fails, with these words about what is wrong and what to do, and makes the others impossible.
+    #[track_caller]
+    fn assert_fails(&self, name: &str, what: &str, advice: &str, skipped: &[&str]) {
+        let (state, text) = self.check(name);
+        assert!(state == "failed" && text.contains(what), "{}", self.text);
+        let told =
+            self.text.lines().skip_while(|line| !line.ends_with(text)).nth(1).unwrap_or_default().trim();
+        assert!(told.starts_with("-> ") && told.contains(advice), "{}", self.text);
+        for other in skipped {
+            assert_eq!(self.check(other), ("skipped", &*format!("needs {name}")), "{}", self.text);
+        }
+        assert_eq!(self.text.matches("skipped").count(), skipped.len(), "{}", self.text);
+        assert!(!self.is_well);
+    }
+}
+
+fn url(address: SocketAddr) -> String {
+    format!("http://{address}")
+}
+
+#[test]
+fn a_host_that_is_well_is_told_so_and_the_server_does_not_know_it_afterwards() {
+    let server = Server::start();
+    let authority = Authority::new();
+    let front = Front::with_tls(&authority.certify("localhost", YEARS), server.address());
+    let host = Host::trusting(&authority, "localhost", &front);
+    let report = host.examine();
+    let states: Vec<_> = report.text.lines().filter_map(|line| Some(line.get(..30)?.trim_end())).collect();
+    let names = ["configuration", "dns", "tcp", "tls", "key", "clock", "collector ram", "spool"];
+    assert_eq!(states, names.map(|name| format!("ok       {name}")), "{}", report.text);
+    assert!(report.is_well);
+    assert!(
+        report.check("tcp").1.contains(&format!("{} (IPv4) answers in", front.address())),
+        "{}",
+        report.text
+    );
+    assert_eq!(server.servers(&server.admin_token()).len(), 0);
+}
+
+#[test]
+fn a_wrong_configuration_is_told_with_every_problem() {
+    let host = Host::new("ftp://x", "proxy = 3\n");
+    let report = host.examine();
+    let checks = ["dns", "tcp", "tls", "key", "clock", "collectors", "spool"];
+    let (state, text) = report.check("configuration");
+    assert!(state == "failed" && text.contains("agent.toml:5: server.url: must be a URL"), "{}", report.text);
+    assert!(report.text.contains("agent.toml:6: server.proxy: must be"), "{}", report.text);
+    assert!(
+        checks.iter().all(|name| report.check(name) == ("skipped", "needs configuration")),
+        "{}",
+        report.text
+    );
+    assert!(!report.is_well);
+}
+
+#[test]
+fn a_name_that_nobody_knows() {
+    let report = Host::new("https://no-such-host.invalid", "").examine();
+    report.assert_fails("dns", "no-such-host.invalid", "resolv.conf", &["tcp", "tls", "key", "clock"]);
+}
+
+#[test]
+fn a_port_that_nobody_listens_on() {
+    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+    let report = Host::new(&url(free), "").examine();
+    report.assert_fails(
+        "tcp",
+        &format!("{free} (IPv4) does not"),
+        "nothing listens",
+        &["tls", "key", "clock"],
+    );
+}
+
+#[test]
+fn packets_that_vanish() {
+    // A full queue of connections that nobody accepts: the kernel drops what else comes.
+    let hole = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    hole.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    hole.listen(0).unwrap();
+    let address = hole.local_addr().unwrap().as_socket().unwrap();
+    let _filling = TcpStream::connect(address).unwrap();
+    let report = Host::new(&url(address), "").examine();
+    report.assert_fails("tcp", "timed out", "vanishes", &["tls", "key", "clock"]);
+}
+
+#[test]
+fn of_two_addresses_the_one_that_answers_is_named() {
+    let server = Server::start();
+    let report = Host::new(&format!("http://localhost:{}", server.address().port()), "").examine();
+    let (state, text) = report.check("tcp");
+    assert!(
+        state == "ok" && text.contains("127.0.0.1") && text.contains("(IPv4) answers in"),
+        "{}",
+        report.text
+    );
+    assert!(!text.contains("::1") || text.contains("(IPv6) does not"), "{}", report.text);
+}
+
+#[test]
+fn certificates_that_are_no_good() {
+    let server = Server::start();
+    let (ours, another) = (Authority::new(), Authority::new());
+    let rest = ["key", "clock"];
+    for (certificate, what, advice) in [
+        (another.certify("localhost", YEARS), "does not know", "server.ca_file"),
+        (ours.certify("fleet.example.com", YEARS), "for fleet.example.com, not for localhost", "server.url"),
+        (ours.certify("localhost", 2020..2021), "has expired on 2021-01-01T00:00:00Z", "this host's clock"),
+        (ours.certify("localhost", 2099..2100), "is not valid before 2099-01-01", "this host's clock"),
+    ] {
+        let front = Front::with_tls(&certificate, server.address());
+        Host::trusting(&ours, "localhost", &front).examine().assert_fails("tls", what, advice, &rest);
+    }
+    let front = Front::with_tls(&ours.certify("localhost", YEARS), server.address());
+    let host = Host::new(&format!("https://localhost:{}", front.address().port()), "");
+    host.examine().assert_fails("tls", "does not know", "name its certificate in server.ca_file", &rest);
+}
+
+#[test]
+fn a_port_without_tls() {
+    let authority = Authority::new();
+    let front = Front::start(|mut stream| {
+        let _ = std::io::Write::write_all(&mut stream, b"HTTP/1.1 400 Bad Request\r\n\r\n");
+    });
+    let host = Host::trusting(&authority, "localhost", &front);
+    host.examine().assert_fails(
+        "tls",
+        "does not speak TLS",
+        "is the port in server.url right",
+        &["key", "clock"],
+    );
+    let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let host = Host::new(&format!("https://{}", silent.local_addr().unwrap()), "");
+    host.examine().assert_fails("tls", "has not shaken hands in 5s", "does it speak TLS", &["key", "clock"]);
+}
+
+#[test]
+fn a_wrong_key_and_a_missing_one() {
+    let server = Server::start();
+    let mut host = Host::new(&url(server.address()), "");
+    host.key = "another";
+    let report = host.examine();
+    report.assert_fails("key", "does not know it (401)", "restart the agent", &[]);
+    assert_eq!(report.check("clock").0, "ok");
+    let report = Report::of(host.command().env_remove("AGENT_API_KEY"));
+    report.assert_fails("key", "there is none", "agent.env", &[]);
+}
+
+#[test]
+fn servers_that_are_another_or_not_well() {
+    let answer = |status: u16, headers: &str, body: &str| {
+        let date = jiff::Timestamp::now().strftime("%a, %d %b %Y %H:%M:%S GMT");
+        format!(
+            "HTTP/1.1 {status} X\r\nDate: {date}\r\nContent-Length: {}\r\n{headers}\r\n{body}",
+            body.len()
+        )
+    };
+    for (answer, what, advice) in [
+        (answer(200, "", "<html>hello</html>"), "not fleetbeat-server's: answer 200", "server's own URL"),
+        (answer(404, "", ""), "not fleetbeat-server's: answer 404", "server's own URL"),
+        (
+            answer(308, "Location: https://elsewhere.example\r\n", ""),
+            "leads to https://elsewhere.example",
+            "follows no redirect",
+        ),
+        (answer(502, "", ""), "cannot tell now: answer 502", "/readyz"),
+    ] {
+        let front = Front::answering(answer);
+        Host::new(&url(front.address()), "").examine().assert_fails("key", what, advice, &[]);
+    }
+    let broken = Front::answering("nonsense\r\n\r\n".to_owned());
+    Host::new(&url(broken.address()), "").examine().assert_fails(
+        "key",
+        "broke off",
+        "speaks HTTP",
+        &["clock"],
+    );
+}
+
+#[test]
+fn a_clock_that_is_minutes_off() {
+    let served = |date: &str| {
+        let body = r#"{"status":"ok","accepted":0,"rejected":[]}"#;
+        Front::answering(format!("HTTP/1.1 200 OK\r\n{date}Content-Length: {}\r\n\r\n{body}", body.len()))
+    };
+    for (minutes, what) in [(-5_i64, "4 minutes ahead of"), (5, "4 minutes behind")] {
+        // A few seconds less than a whole minute more, as the test takes some.
+        let date =
+            jiff::Timestamp::now() + jiff::SignedDuration::from_secs(minutes * 60 - minutes.signum() * 15);
+        let front = served(&format!("Date: {}\r\n", date.strftime("%a, %d %b %Y %H:%M:%S GMT")));
+        Host::new(&url(front.address()), "").examine().assert_fails("clock", what, "timedatectl", &[]);
+    }
+    let front = served("");
+    Host::new(&url(front.address()), "").examine().assert_fails("clock", "no date", "Date header", &[]);
+}
+
+#[test]
+fn a_proxy_is_where_the_way_begins() {
+    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+    let report = Host::new("https://no-such-host.invalid", &format!("proxy = \"http://{free}\"")).examine();
+    assert_eq!(report.check("dns"), ("ok", "the proxy 127.0.0.1 is an address already"));
+    report.assert_fails("tcp", &free.to_string(), "server.proxy", &["tls", "key", "clock"]);
+    let proxy = Front::answering("HTTP/1.1 403 Forbidden\r\n\r\n".to_owned());
+    let report =
+        Host::new("https://no-such-host.invalid", &format!("proxy = \"http://{}\"", proxy.address()))
+            .examine();
+    report.assert_fails("tls", "the proxy does not let the call through", "CONNECT", &["key", "clock"]);
+}
+
+#[test]
+fn a_collector_that_fails_hides_no_other() {
+    let server = Server::start();
+    let host = Host::new(&url(server.address()), "[collectors.net]\ninterface = \"nowhere0\"\n");
+    let report = host.examine();
+    report.assert_fails("collector net", "nowhere0", "collectors.net", &[]);
+    assert!(report.check("collector ram").1.ends_with(" %"), "{}", report.text);
+}
+
+#[test]
+fn a_spool_folder_that_cannot_be_used() {
+    let server = Server::start();
+    let host = Host::new(&url(server.address()), "");
+    let spool = host.folder.path().join("spool");
+    let mode = |mode| fs::set_permissions(&spool, fs::Permissions::from_mode(mode)).unwrap();
+    // In a user namespace without any user, even root is bound by permissions, its own files' too.
+    mode(0o500);
+    let agent = host.command();
+    let mut command = Command::new("unshare");
+    command.arg("--user").arg(agent.get_program()).args(agent.get_args()).env("AGENT_API_KEY", AGENT_KEY);
+    Report::of(&mut command).assert_fails("spool", "Permission denied", "install -d", &[]);
+    mode(0o700);
+    assert_eq!(Report::of(&mut command).check("spool").0, "ok");
+
+    fs::remove_dir(&spool).unwrap();
+    host.examine().assert_fails("spool", "No such file or directory", "StateDirectory", &[]);
+    fs::write(&spool, "").unwrap();
+    host.examine().assert_fails("spool", "not a directory", "StateDirectory", &[]);
+}
+
+#[test]
+fn a_full_disk_is_seen_before_it_is_needed() {
+    let server = Server::start();
+    let host = Host::new(&url(server.address()), "");
+    let spool = host.folder.path().join("spool");
+    let agent = host.command();
+    let mut command = Command::new("unshare");
+    let script =
+        format!("mount -t tmpfs -o size=4m none {} && exec \"$0\" \"$@\"", Path::new(&spool).display());
+    command
+        .args(["--map-root-user", "--mount", "sh", "-c", &script])
+        .arg(agent.get_program())
+        .args(agent.get_args());
+    command.env("AGENT_API_KEY", AGENT_KEY);
+    Report::of(&mut command).assert_fails("spool", "has 4 MiB left", "make room", &[]);
+}

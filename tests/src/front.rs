@@ -1,0 +1,153 @@
+//! What stands before a server: something that takes each connection and treats it in one way, with TLS or without.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
+/// Longest wait for a peer.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Listens on a port of loopback; dropping it ends its thread.
+pub struct Front {
+    address: SocketAddr,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Front {
+    /// Treats one connection after the other as `treat` says.
+    ///
+    /// # Panics
+    /// If there is no port to be had.
+    pub fn start(treat: impl Fn(TcpStream) + Send + 'static) -> Front {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        let address = listener.local_addr().expect("a bound listener");
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        let thread = thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                if stopped.load(Ordering::Relaxed) {
+                    return;
+                }
+                let _ = stream.set_read_timeout(Some(TIMEOUT));
+                treat(stream);
+            }
+        });
+        Front { address, stop, thread: Some(thread) }
+    }
+
+    /// Answers every request with these bytes.
+    pub fn answering(answer: String) -> Front {
+        Front::start(move |mut stream| {
+            if read_request(&mut stream).is_some() {
+                let _ = stream.write_all(answer.as_bytes());
+            }
+        })
+    }
+
+    /// Takes requests with TLS and this certificate, and hands them to the server at `target`.
+    pub fn with_tls(certificate: &Certificate, target: SocketAddr) -> Front {
+        let config = certificate.config.clone();
+        Front::start(move |stream| {
+            let Ok(connection) = ServerConnection::new(config.clone()) else { return };
+            let mut peer = StreamOwned::new(connection, stream);
+            let Some(request) = read_request(&mut peer) else { return };
+            let Ok(mut server) = TcpStream::connect(target) else { return };
+            let mut answer = Vec::new();
+            if server.write_all(&request).and_then(|()| server.read_to_end(&mut answer)).is_ok() {
+                let _ = peer.write_all(&answer);
+                peer.conn.send_close_notify();
+                let _ = peer.flush();
+            }
+        })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for Front {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        let _ = TcpStream::connect(self.address);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// A whole request; `None` if the peer hangs up before, which one that does not trust us does.
+fn read_request(peer: &mut impl Read) -> Option<Vec<u8>> {
+    let mut request = Vec::new();
+    loop {
+        let mut buffer = [0; 4096];
+        let count = peer.read(&mut buffer).ok().filter(|count| *count > 0)?;
+        request.extend_from_slice(&buffer[..count]);
+        let text = String::from_utf8_lossy(&request).to_ascii_lowercase();
+        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+        if body.len() >= length.unwrap_or(0) {
+            return Some(request);
+        }
+    }
+}
+
+/// An authority of a test's own.
+pub struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+/// A server's certificate from an [`Authority`].
+pub struct Certificate {
+    config: Arc<ServerConfig>,
+}
+
+impl Authority {
+    /// One that nobody knows yet.
+    ///
+    /// # Panics
+    /// If no key can be made.
+    pub fn new() -> Authority {
+        let mut parameters = CertificateParams::default();
+        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().expect("a key");
+        Authority(CertifiedIssuer::self_signed(parameters, key).expect("a certificate"))
+    }
+
+    /// Its own certificate, for whom is to trust it.
+    pub fn pem(&self) -> String {
+        self.0.pem()
+    }
+
+    /// A certificate for `name`, valid in these years.
+    ///
+    /// # Panics
+    /// If it cannot be made.
+    pub fn certify(&self, name: &str, years: std::ops::Range<i32>) -> Certificate {
+        let mut parameters = CertificateParams::new([name.to_owned()]).expect("a name");
+        parameters.not_before = rcgen::date_time_ymd(years.start, 1, 1);
+        parameters.not_after = rcgen::date_time_ymd(years.end, 1, 1);
+        let key = KeyPair::generate().expect("a key");
+        let certificate = parameters.signed_by(&key, &self.0).expect("a certificate");
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let config = ServerConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
+            .with_safe_default_protocol_versions()
+            .expect("the usual versions")
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], key);
+        Certificate { config: Arc::new(config.expect("key and certificate belong together")) }
+    }
+}
+
+impl Default for Authority {
+    fn default() -> Authority {
+        Authority::new()
+    }
+}
