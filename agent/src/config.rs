@@ -23,6 +23,8 @@ const MAX_SAMPLES: u32 = 1000;
 const MAX_INTERVAL: Duration = Duration::from_secs(3600);
 /// Longest time between heartbeats of which the server's default, four minutes, lets one be late.
 const USUAL_INTERVAL: Duration = Duration::from_secs(120);
+/// What the package makes for the service (`StateDirectory` of systemd).
+const SPOOL_FOLDER: &str = "/var/lib/fleetbeat-agent";
 /// Longest key, in bytes: longer ones are files of another kind.
 const MAX_KEY_BYTES: usize = 1024;
 
@@ -35,6 +37,8 @@ pub(crate) struct Config {
     /// Each with its name.
     pub(crate) collectors: Vec<(&'static str, Box<dyn Collector>)>,
     pub(crate) roots: Roots,
+    /// The folder for heartbeats that the server has not taken yet.
+    pub(crate) spool: PathBuf,
 }
 
 /// Where heartbeats go, and how.
@@ -113,12 +117,13 @@ impl Config {
             ""
         };
         format!(
-            "{} is valid\nserver:     {}\nheartbeat:  every {}, of {} samples{warning}\ncollectors: {}\nkey:        {key}",
+            "{} is valid\nserver:     {}\nheartbeat:  every {}, of {} samples{warning}\ncollectors: {}\nspool:      {}\nkey:        {key}",
             path.display(),
             self.server.url.base,
             show_duration(interval),
             self.samples_per_heartbeat,
             if names.is_empty() { "none".to_owned() } else { names.join(", ") },
+            self.spool.display(),
         )
     }
 }
@@ -152,7 +157,8 @@ fn read_root(root: &mut Table<'_>, key: Option<Secret>, needs_key: bool) -> Opti
     let (sample_every, samples_per_heartbeat) = root.section("schedule", read_schedule);
     let roots = root.section("paths", read_paths);
     let collectors = root.section("collectors", |table| fleetbeat_collectors::build(table, &roots));
-    Some(Config { server: server?, host, sample_every, samples_per_heartbeat, collectors, roots })
+    let spool = root.section("spool", read_spool);
+    Some(Config { server: server?, host, sample_every, samples_per_heartbeat, collectors, roots, spool })
 }
 
 fn read_server(table: &mut Table<'_>, key: Option<Secret>, needs_key: bool) -> Option<Server> {
@@ -225,6 +231,15 @@ fn read_paths(table: &mut Table<'_>) -> Roots {
     };
     let (proc, sys, usual) = (folder("proc"), folder("sys"), Roots::default());
     Roots { proc: proc.unwrap_or(usual.proc), sys: sys.unwrap_or(usual.sys), ..usual }
+}
+
+/// The folder need not be there: the agent does without.
+fn read_spool(table: &mut Table<'_>) -> PathBuf {
+    let path = table.parsed("path", |text| {
+        let path = PathBuf::from(text);
+        if path.is_absolute() { Ok(path) } else { Err("must be an absolute path of a folder".to_owned()) }
+    });
+    path.unwrap_or_else(|| PathBuf::from(SPOOL_FOLDER))
 }
 
 /// What the server takes as a text.

@@ -16,6 +16,7 @@ mod sampler;
 mod schedule;
 mod sender;
 mod signal;
+mod spool;
 
 use std::process::ExitCode;
 

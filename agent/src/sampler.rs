@@ -56,6 +56,14 @@ impl Sampler {
         Sampler { collectors: watched.collect(), cpu, ram, net, services: Vec::new(), collected_at: None }
     }
 
+    /// Other collectors from the next window on; the samples so far stay.
+    pub(crate) fn replace(&mut self, collectors: Vec<(&'static str, Box<dyn Collector>)>) {
+        self.collectors = Sampler::new(collectors).collectors;
+        if self.collectors.iter().all(|watched| watched.name != "services") {
+            self.services.clear();
+        }
+    }
+
     /// A sample's window begins at `now`.
     pub(crate) fn open(&mut self, now: Instant) {
         for watched in &mut self.collectors {

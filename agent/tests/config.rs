@@ -95,6 +95,7 @@ fn the_packaged_configuration_is_valid() {
         server:     https://fleet.example.com\n\
         heartbeat:  every 2m, of 4 samples\n\
         collectors: cpu, ram, net\n\
+        spool:      /var/lib/fleetbeat-agent\n\
         key:        not in this environment; the service's is in /etc/fleetbeat/agent.env\n";
     assert_eq!(check_packaged(str::to_owned), (0, expected.to_owned()));
 }
@@ -122,5 +123,10 @@ fn the_packaged_configuration_is_valid_with_every_comment_taken_up() {
         text.lines().map(uncomment).collect()
     });
     assert_eq!(code, 0, "{told}");
-    assert!(told.contains("\ncollectors: cpu, ram, net, services\nkey:        found\n"), "{told}");
+    assert!(
+        told.contains(
+            "\ncollectors: cpu, ram, net, services\nspool:      /var/lib/fleetbeat-agent\nkey:        found\n"
+        ),
+        "{told}"
+    );
 }

@@ -12,5 +12,6 @@ mod heartbeat;
 mod mongodb;
 mod policy;
 mod servers;
+mod spool;
 mod start;
 mod whole;
