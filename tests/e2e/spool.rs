@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use fleetbeat_protocol::Heartbeat;
+use fleetbeat_tests::outage::{self, Plan};
+use fleetbeat_tests::program::program_path;
 use fleetbeat_tests::server::Server as RealServer;
 use fleetbeat_tests::wait::wait_for;
 use serde_json::Value;
@@ -319,4 +321,20 @@ fn a_bad_configuration_on_sighup_changes_nothing_and_is_told_in_full() {
     agent.wait_for_log("WARN  spool.path takes effect when the agent starts again");
     let is_moved = |request: Request| request.heartbeat().city == "Berlin";
     wait_for("the rest of that configuration", || is_moved(server.next()).then_some(()));
+}
+
+#[test]
+fn a_fleet_whose_server_dies_comes_back_spread_and_complete() {
+    let plan = Plan {
+        agent: program_path("fleetbeat-agent"),
+        agents: 150,
+        interval: Duration::from_secs(6),
+        dead: Duration::from_secs(3),
+        bucket: Duration::from_secs(2),
+    };
+    let report = outage::play(&plan);
+    assert_eq!((report.twice.as_slice(), report.gaps.as_slice(), report.not_emptied), (&[][..], &[][..], 0));
+    assert!(report.peak() < 3.0, "{:.2} times the mean: {:?}", report.peak(), report.buckets);
+    // So few heartbeats would be no fleet at all.
+    assert!(report.accepted > 4 * 150, "{}", report.accepted);
 }

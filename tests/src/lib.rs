@@ -3,9 +3,11 @@
 pub mod client;
 pub mod fleet;
 pub mod load;
+pub mod outage;
 pub mod process;
 pub mod program;
 pub mod proxy;
+pub mod recorder;
 pub mod redis_server;
 pub mod server;
 pub mod wait;
