@@ -23,7 +23,7 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(600);
 /// The spool keeps the heartbeats of this time.
 const SPOOLED_TIME: Duration = Duration::from_secs(24 * 3600);
 /// Shortest time between two batches. The usual one is a random part of the interval, at most all of it: however
-/// many agents come back together, the server gets little more than twice the requests that it always gets.
+/// much the agents of a fleet have kept, their batches are about as many requests as their heartbeats.
 const MIN_BATCH_PAUSE: Duration = Duration::from_secs(1);
 /// Most heartbeats in a batch. The server takes more, but not from a whole fleet at once.
 const MAX_BATCH: usize = 100;

@@ -358,6 +358,9 @@ impl SpoolFile {
 
     /// Moves what waits to the file's beginning, where the gap has to be as long as the longest record.
     fn compact(&mut self) -> io::Result<()> {
+        if self.waiting == 0 {
+            return Ok(());
+        }
         let moved = self.move_records();
         if moved.is_err() {
             // Some records are at their new place, some at the old one.
