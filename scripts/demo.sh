@@ -81,6 +81,8 @@ samples_per_heartbeat = 2
 speed_mbps = 1000
 [collectors.services]
 units = [ {name = "ssh", unit = "ssh"}, {name = "cron", unit = "cron"}, {name = "wg", unit = "wg-quick@wg0"} ]
+[spool]
+path = "$folder"
 TOML
 "$bin/fleetbeat-agent" -c "$folder/agent.toml" run >"$folder/agent.log" 2>&1 &
 

@@ -36,6 +36,13 @@ impl OwnAddress {
         OwnAddress { target, route: None, lookup: None }
     }
 
+    /// Packets go to `target` from now on; the address stays while that is where they went before.
+    pub(crate) fn lead_to(&mut self, target: (String, u16)) {
+        if self.target != target {
+            *self = OwnAddress::new(target);
+        }
+    }
+
     /// The address, or the last one while a new one is not found; `None` where none is known or where it would
     /// tell the server nothing.
     pub(crate) fn find(&mut self) -> Option<IpAddr> {

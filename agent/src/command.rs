@@ -18,6 +18,7 @@ use crate::sampler::Sampler;
 use crate::schedule;
 use crate::sender::{Outcome, Sender};
 use crate::signal;
+use crate::spool::Spool;
 
 /// Does what was typed.
 pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
@@ -31,11 +32,14 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Once { send } => once(load(send)?, send),
         Command::Run => {
             let config = load(true)?;
-            let sender = Sender::new(&config.server);
+            let spool = Spool::open(&config.spool)?;
             let (post, events) = mpsc::channel();
-            let stopping = post.clone();
+            let (stopping, reloading) = (post.clone(), post.clone());
             let stop = move || drop(stopping.send(Event::Stop));
-            signal::run_until_stopped(move || agent::run(config, &sender, &post, &events), stop)
+            let reload = move || drop(reloading.send(Event::Reload));
+            let path = arguments.config;
+            let work = move || agent::run(config, || Config::load(&path, true), spool, &post, &events);
+            signal::run_until_stopped(work, stop, reload)
         }
     }
 }
@@ -59,7 +63,10 @@ fn once(config: Config, send: bool) -> Result<(), Failure> {
             Ok(())
         }
         Some(
-            Outcome::Refused { reason } | Outcome::Unauthorized { reason } | Outcome::Failed { reason, .. },
+            Outcome::Refused { reason }
+            | Outcome::PartlyAccepted { reason, .. }
+            | Outcome::Unauthorized { reason }
+            | Outcome::Failed { reason, .. },
         ) => Err(Failure::NotAccepted(reason)),
     }
 }

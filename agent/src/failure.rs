@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::io;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use fleetbeat_settings::Problems;
@@ -21,6 +22,8 @@ pub(crate) enum Failure {
     Config(Problems),
     #[error("fleetbeat-agent: {doing}")]
     System { doing: &'static str, source: io::Error },
+    #[error("fleetbeat-agent: {0:?} is in use: is another fleetbeat-agent running?")]
+    SpoolInUse(PathBuf),
     #[error("fleetbeat-agent: the heartbeat was not accepted: {0}")]
     NotAccepted(String),
     /// The checks themselves have been printed.

@@ -27,6 +27,12 @@ impl Host {
         Host { settings, roots, address: OwnAddress::new(target), boot_id, seq: 0 }
     }
 
+    /// As the configuration describes it now. The numbers go on, and an address that was found stays.
+    pub(crate) fn describe(&mut self, settings: HostSettings, roots: Roots, target: (String, u16)) {
+        self.address.lead_to(target);
+        (self.settings, self.roots) = (settings, roots);
+    }
+
     /// The heartbeat that says `readings`.
     pub(crate) fn heartbeat(&mut self, readings: Readings) -> Heartbeat {
         self.seq = (self.seq + 1).max(self.read_uptime_ms().unwrap_or(0));

@@ -20,6 +20,7 @@ mod sampler;
 mod schedule;
 mod sender;
 mod signal;
+mod spool;
 mod tls;
 
 use std::process::ExitCode;

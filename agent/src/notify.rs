@@ -36,15 +36,29 @@ impl Manager {
         }
     }
 
+    /// Tells that `work` reads the configuration again, and when it has.
+    pub(crate) fn reloading(&self, work: impl FnOnce()) {
+        // systemd wants to know when, on its own clock, so that it takes an older "ready" for none.
+        if let Ok(now) = NotifyState::monotonic_usec_now() {
+            tell_all(&[NotifyState::Reloading, now]);
+        }
+        work();
+        tell(&NotifyState::Ready);
+    }
+
     /// Tells that the agent ends now because it was asked to.
-    pub(crate) fn stopping(self) {
+    pub(crate) fn stopping(&self) {
         tell(&NotifyState::Stopping);
     }
 }
 
 /// A message that is lost is no reason to stop measuring.
 fn tell(state: &NotifyState<'_>) {
-    if let Err(error) = sd_notify::notify(std::slice::from_ref(state)) {
-        log::debug!("systemd was not told {state}: {error}");
+    tell_all(std::slice::from_ref(state));
+}
+
+fn tell_all(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        log::debug!("systemd was not told: {error}");
     }
 }

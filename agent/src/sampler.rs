@@ -65,6 +65,16 @@ impl Sampler {
         }
     }
 
+    /// Other collectors from the next window on; the samples so far stay.
+    pub(crate) fn replace(&mut self, collectors: Vec<(&'static Definition, Box<dyn Collector>)>) {
+        self.collectors = collectors.into_iter().map(Runner::new).collect();
+        let names: BTreeSet<&str> = self.collectors.iter().map(Runner::name).collect();
+        if !names.contains("services") {
+            self.services.clear();
+        }
+        self.metrics.retain(|name, _| names.contains(name));
+    }
+
     /// A sample's window begins at `now`, the heartbeat's last one if `is_last`.
     pub(crate) fn open(&mut self, now: Instant, is_last: bool) {
         self.opened_at = Some(now);

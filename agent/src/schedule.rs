@@ -46,6 +46,14 @@ impl Schedule {
         Schedule { start, lead, every, interval, beaten: None, next: (start, Step::Open) }
     }
 
+    /// A schedule that takes over from another one at `now`, between two windows: samples at once, and no heartbeat
+    /// before the grid has one, so that a fleet whose configuration changes stays spread.
+    pub(crate) fn after_change(now: Instant, every: Duration, samples: u32, offset: f64) -> Self {
+        let fresh = Schedule::new(now, every, samples, offset);
+        let beaten = fresh.lead.as_nanos() / fresh.interval.as_nanos();
+        Schedule { beaten: Some(beaten), ..fresh }
+    }
+
     /// The next step and when it is due.
     pub(crate) fn next(&self) -> (Instant, Step) {
         self.next

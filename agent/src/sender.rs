@@ -1,8 +1,8 @@
-//! Sends a heartbeat and judges the answer.
+//! Sends heartbeats and judges the answer.
 
 use std::time::{Duration, SystemTime};
 
-use fleetbeat_protocol::{HeartbeatAnswer, Problem};
+use fleetbeat_protocol::{BatchAnswer, FieldError, HeartbeatAnswer, Problem};
 use fleetbeat_settings::Secret;
 use ureq::Agent;
 use ureq::tls::{RootCerts, TlsConfig};
@@ -27,6 +27,8 @@ const MAX_SHOWN_CHARS: usize = 300;
 pub(crate) enum Outcome {
     /// The server has it.
     Accepted,
+    /// The server has those of a batch that break no rule, and will never take the others.
+    PartlyAccepted { rejected: usize, reason: String },
     /// The server will never take this one.
     Refused { reason: String },
     /// The server does not know the key; it may be told.
@@ -45,7 +47,7 @@ impl Outcome {
 /// The way to the server.
 pub(crate) struct Sender {
     agent: Agent,
-    url: String,
+    base: String,
     key: Secret,
 }
 
@@ -53,18 +55,32 @@ impl Sender {
     /// The way to `server`, whose key is known.
     pub(crate) fn new(server: &Server) -> Sender {
         let key = server.key.clone().expect("the configuration was loaded for sending");
-        Sender { agent: client(server), url: format!("{}/heartbeat", server.url.base), key }
+        Sender { agent: client(server), base: server.url.base.clone(), key }
     }
 
     /// Sends the heartbeat `body` once; takes at most the call's timeout.
     pub(crate) fn send(&self, body: &[u8]) -> Outcome {
-        self.call(body).unwrap_or_else(|error| {
-            Outcome::failed(format!("no answer from {}: {}", self.url, explain(&error)))
-        })
+        self.post("heartbeat", body, judge_one)
     }
 
-    fn call(&self, body: &[u8]) -> Result<Outcome, ureq::Error> {
-        let request = self.agent.post(&self.url).header("Connection", "close");
+    /// As [`Sender::send`], for a JSON array of heartbeats that were made earlier.
+    pub(crate) fn send_batch(&self, body: &[u8]) -> Outcome {
+        self.post("heartbeats", body, judge_batch)
+    }
+
+    fn post(&self, path: &str, body: &[u8], judge_success: fn(&[u8]) -> Option<Outcome>) -> Outcome {
+        let url = format!("{}/{path}", self.base);
+        self.call(&url, body, judge_success)
+            .unwrap_or_else(|error| Outcome::failed(format!("no answer from {url}: {}", explain(&error))))
+    }
+
+    fn call(
+        &self,
+        url: &str,
+        body: &[u8],
+        judge_success: fn(&[u8]) -> Option<Outcome>,
+    ) -> Result<Outcome, ureq::Error> {
+        let request = self.agent.post(url).header("Connection", "close");
         let request =
             request.header("Content-Type", "application/json").header("X-API-Key", self.key.expose());
         let mut response = request.send(body)?;
@@ -74,7 +90,8 @@ impl Sender {
         let answer = response.body_mut().with_config().limit(MAX_ANSWER_BYTES).read_to_vec();
         // What a failure's body says is only for the log.
         let answer = answer.or_else(|error| if status.is_success() { Err(error) } else { Ok(Vec::new()) })?;
-        Ok(judge(status.as_u16(), retry_after, &answer))
+        let accepted = status.is_success().then(|| judge_success(&answer)).flatten();
+        Ok(accepted.unwrap_or_else(|| judge_failure(status.as_u16(), retry_after, &answer)))
     }
 }
 
@@ -116,10 +133,9 @@ fn parse_retry_after(text: &str, now: Option<&str>) -> Option<Duration> {
     Some(until.duration_since(now).unwrap_or_default())
 }
 
-fn judge(status: u16, retry_after: Option<Duration>, body: &[u8]) -> Outcome {
+fn judge_failure(status: u16, retry_after: Option<Duration>, body: &[u8]) -> Outcome {
     let failed = |reason| Outcome::Failed { reason, retry_after };
     match status {
-        200..=299 if is_ours(body) => Outcome::Accepted,
         200..=299 => failed(format!("answer {status} is not fleetbeat-server's: is server.url right?")),
         300..=399 => {
             failed(format!("answer {status} leads elsewhere, which is not followed: is server.url right?"))
@@ -135,17 +151,38 @@ fn judge(status: u16, retry_after: Option<Duration>, body: &[u8]) -> Outcome {
     }
 }
 
-fn is_ours(body: &[u8]) -> bool {
-    serde_json::from_slice::<HeartbeatAnswer>(body).is_ok_and(|answer| answer.status == "ok")
+/// `None` if the answer to a heartbeat is none of fleetbeat-server's.
+fn judge_one(body: &[u8]) -> Option<Outcome> {
+    let answer: HeartbeatAnswer = serde_json::from_slice(body).ok()?;
+    (answer.status == "ok").then_some(Outcome::Accepted)
+}
+
+/// `None` if the answer to a batch is none of fleetbeat-server's.
+fn judge_batch(body: &[u8]) -> Option<Outcome> {
+    let answer: BatchAnswer =
+        serde_json::from_slice(body).ok().filter(|answer: &BatchAnswer| answer.status == "ok")?;
+    let Some(first) = answer.rejected.first() else { return Some(Outcome::Accepted) };
+    let reason = shorten(&show_fields(&first.errors));
+    Some(Outcome::PartlyAccepted { rejected: answer.rejected.len(), reason })
 }
 
 /// The server's own words, if they are fleetbeat-server's; nobody else gets into the log.
 pub(crate) fn show(status: u16, body: &[u8]) -> String {
     let Ok(problem) = serde_json::from_slice::<Problem>(body) else { return format!("answer {status}") };
-    let fields = problem.errors.iter().map(|error| format!("; {} {}", error.field, error.message));
-    let told = problem.detail + &fields.collect::<String>();
-    let shown: String = told.chars().take(MAX_SHOWN_CHARS).collect();
-    format!("answer {status}: {}", shown.escape_debug())
+    let fields = show_fields(&problem.errors);
+    let told = if fields.is_empty() { problem.detail } else { format!("{}; {fields}", problem.detail) };
+    format!("answer {status}: {}", shorten(&told))
+}
+
+fn show_fields(errors: &[FieldError]) -> String {
+    let fields: Vec<String> =
+        errors.iter().map(|error| format!("{} {}", error.field, error.message)).collect();
+    fields.join("; ")
+}
+
+fn shorten(text: &str) -> String {
+    let shown: String = text.chars().take(MAX_SHOWN_CHARS).collect();
+    shown.escape_debug().to_string()
 }
 
 #[cfg(test)]
@@ -153,8 +190,9 @@ mod tests {
     use super::*;
 
     fn kind(status: u16, body: &str) -> &'static str {
-        match judge(status, None, body.as_bytes()) {
-            Outcome::Accepted => "accepted",
+        let accepted = (status < 300).then(|| judge_one(body.as_bytes())).flatten();
+        match accepted.unwrap_or_else(|| judge_failure(status, None, body.as_bytes())) {
+            Outcome::Accepted | Outcome::PartlyAccepted { .. } => "accepted",
             Outcome::Refused { .. } => "refused",
             Outcome::Unauthorized { .. } => "unauthorized",
             Outcome::Failed { .. } => "failed",
@@ -181,6 +219,26 @@ mod tests {
             (503, "failed"),
         ] {
             assert_eq!(kind(status, "<html>"), expected, "{status}");
+        }
+    }
+
+    #[test]
+    fn the_answer_to_a_batch_names_what_is_rejected() {
+        let partly =
+            |rejected, reason: &str| Some(Outcome::PartlyAccepted { rejected, reason: reason.to_owned() });
+        for (body, expected) in [
+            (r#"{"status":"ok","accepted":2,"rejected":[]}"#, Some(Outcome::Accepted)),
+            (
+                r#"{"status":"ok","accepted":0,"rejected":[{"index":1,"errors":[
+                    {"field":"ip","message":"is\u001b missing"},{"field":"seq","message":"is odd"}]}]}"#,
+                partly(1, r"ip is\u{1b} missing; seq is odd"),
+            ),
+            (r#"{"status":"ok","accepted":0,"rejected":[{"index":1,"errors":[]}]}"#, partly(1, "")),
+            (r#"{"status":"no","accepted":2,"rejected":[]}"#, None),
+            (r#"{"status":"ok"}"#, None),
+            ("<html>", None),
+        ] {
+            assert_eq!(judge_batch(body.as_bytes()), expected, "{body}");
         }
     }
 

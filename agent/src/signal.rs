@@ -1,10 +1,10 @@
-//! Ends the agent on SIGTERM and SIGINT.
+//! Ends the agent on SIGTERM and SIGINT, and lets it read its configuration again on SIGHUP.
 
 use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
 
 use crate::failure::Failure;
@@ -14,13 +14,15 @@ use crate::failure::Failure;
 const GRACE: Duration = Duration::from_millis(500);
 const POLL: Duration = Duration::from_millis(5);
 
-/// Runs `work` in a thread of its own until it is done; on a signal, `stop` tells it to end.
+/// Runs `work` in a thread of its own until it is done; on a signal, `stop` tells it to end, or `reload` to read its
+/// configuration again.
 pub(crate) fn run_until_stopped(
     work: impl FnOnce() + Send + 'static,
     stop: impl FnOnce(),
+    reload: impl Fn(),
 ) -> Result<(), Failure> {
     let failed = |doing| move |source: io::Error| Failure::System { doing, source };
-    let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(failed("cannot watch for signals"))?;
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(failed("cannot watch for signals"))?;
     let ended = EndOfWork(signals.handle());
     let worker = thread::Builder::new().name("agent".to_owned());
     let worker = worker.spawn(move || {
@@ -29,7 +31,13 @@ pub(crate) fn run_until_stopped(
     });
     let worker = worker.map_err(failed("cannot start a thread"))?;
 
-    if signals.forever().next().is_some() {
+    let is_end = |signal: &i32| {
+        if *signal == SIGHUP {
+            reload();
+        }
+        *signal != SIGHUP
+    };
+    if signals.forever().find(is_end).is_some() {
         log::info!("stopping on a signal");
         stop();
     }

@@ -19,12 +19,13 @@ use fleetbeat_tests::program::{Running, program};
 use fleetbeat_tests::wait::wait_for;
 use tempfile::TempDir;
 
-const KEY: &str = "agent-key-of-the-test";
-const OK: &str = r#"{"status":"ok"}"#;
+const KEY: &str = fleetbeat_tests::server::AGENT_KEY;
+pub(crate) const OK: &str = r#"{"status":"ok"}"#;
 /// Longest wait for anything that should happen soon.
 const SOON: Duration = Duration::from_secs(10);
 /// A heartbeat every 400 ms; retries follow within that.
-const FAST: &str = "[schedule]\nsample_every = \"200ms\"\nsamples_per_heartbeat = 2\n[collectors.ram]\n";
+pub(crate) const FAST: &str =
+    "[schedule]\nsample_every = \"200ms\"\nsamples_per_heartbeat = 2\n[collectors.ram]\n";
 
 #[test]
 fn the_first_heartbeat_arrives_within_three_seconds() {
@@ -150,16 +151,16 @@ fn a_refused_heartbeat_is_dropped_and_counted() {
 #[test]
 fn retry_after_keeps_the_agent_silent_though_heartbeats_are_due() {
     let date = "Date: Wed, 21 Oct 2026 07:28:58 GMT\r\nRetry-After: Wed, 21 Oct 2026 07:29:00 GMT\r\n";
-    for pause in ["Retry-After: 2\r\n", date] {
+    for (status, pause) in [(503, "Retry-After: 2\r\n"), (429, date), (500, "Retry-After: 2\r\n")] {
         // Too long a body takes nothing of what the headers say.
-        let unavailable = answer(503, pause, &"x".repeat(100 << 10));
+        let unavailable = answer(status, pause, &"x".repeat(100 << 10));
         let server = Server::start(move |n| if n == 0 { unavailable.clone() } else { answer(200, "", OK) });
         let agent = Agent::start(&server.url(), FAST);
         let (first, second) = (server.next(), server.next());
         let silence = second.at - first.at;
-        assert!(silence >= Duration::from_secs(2), "{pause}: {silence:?}");
+        assert!(silence >= Duration::from_secs(2), "{pause}: {silence:?}: {}", agent.log());
         assert!(first.heartbeat().seq < second.heartbeat().seq, "the newest heartbeat is what is sent then");
-        agent.wait_for_log("heartbeat not accepted: answer 503");
+        agent.wait_for_log(&format!("heartbeat not accepted: answer {status}"));
     }
 }
 
@@ -175,7 +176,7 @@ fn a_server_that_comes_back_is_found() {
     });
     let agent = Agent::start(&server.url(), FAST);
     agent.wait_for_log("heartbeat not accepted: no answer from");
-    agent.wait_for_log("heartbeat dropped, 1 since the start");
+    agent.wait_for_log("a heartbeat stays in the spool: ");
     is_back.store(true, Ordering::Relaxed);
     agent.wait_for_log("the server accepts heartbeats again");
 }
@@ -183,7 +184,7 @@ fn a_server_that_comes_back_is_found() {
 #[test]
 fn samples_go_on_while_a_call_waits_for_its_answer() {
     let server = Server::start(|n| if n == 0 { Vec::new() } else { answer(200, "", OK) });
-    let agent = Agent::start(&server.url(), FAST);
+    let agent = Agent::start(&server.url(), &format!("{FAST}[spool]\npath = \"/nowhere\"\n"));
     // The call gives up after 15 s only.
     agent.wait_for_log("heartbeat dropped, 3 since the start: the next one is due");
     server.next();
@@ -238,11 +239,10 @@ fn sigterm_ends_the_agent_within_a_second_even_during_a_call() {
         let mut agent = Agent::start(&server.url(), FAST);
         server.next();
         let asked = Instant::now();
-        let kill = format!("kill -TERM {}", agent.child.id());
-        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
-        let status = agent.child.wait().unwrap();
+        agent.signal("TERM");
+        let code = agent.wait();
         assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
-        assert_eq!(status.code(), Some(0));
+        assert_eq!(code, Some(0));
     }
 }
 
@@ -459,15 +459,24 @@ fn spawn_until(stop: &Arc<AtomicBool>, work: impl Fn() + Send + 'static) -> Join
     })
 }
 
-/// A folder with an agent.toml for the server at `url`.
-fn settings(url: &str, rest: &str) -> TempDir {
+/// A folder with an agent.toml for the server at `url`, which is also the spool's folder.
+pub(crate) fn settings(url: &str, rest: &str) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("agent.toml"), format!("[server]\nurl = \"{url}\"\n{rest}")).unwrap();
+    write_settings(&folder, url, rest);
     folder
 }
 
+pub(crate) fn write_settings(folder: &TempDir, url: &str, rest: &str) {
+    let spool = if rest.contains("[spool]") {
+        String::new()
+    } else {
+        format!("[spool]\npath = {:?}\n", folder.path())
+    };
+    fs::write(folder.path().join("agent.toml"), format!("[server]\nurl = \"{url}\"\n{rest}{spool}")).unwrap();
+}
+
 /// The agent with that folder's configuration, the key, and a systemctl that knows wg as active and ov as not.
-fn agent_command(settings: &TempDir) -> Command {
+pub(crate) fn agent_command(settings: &TempDir) -> Command {
     let systemctl =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../collectors/fixtures/services-mixed/before");
     let mut path = vec![systemctl];
@@ -486,16 +495,19 @@ fn once(settings: &TempDir, options: &[&str]) -> Output {
 }
 
 /// A running agent; dropped, it is killed and reaped.
-struct Agent {
+pub(crate) struct Agent {
     child: Child,
     log: Arc<Mutex<String>>,
     log_reader: Option<JoinHandle<()>>,
-    _settings: TempDir,
+    pub(crate) settings: TempDir,
 }
 
 impl Agent {
-    fn start(url: &str, rest: &str) -> Agent {
-        let settings = settings(url, rest);
+    pub(crate) fn start(url: &str, rest: &str) -> Agent {
+        Agent::start_in(settings(url, rest))
+    }
+
+    pub(crate) fn start_in(settings: TempDir) -> Agent {
         let mut child = agent_command(&settings).stderr(Stdio::piped()).spawn().unwrap();
         let log = Arc::new(Mutex::new(String::new()));
         let (lines, shared) = (BufReader::new(child.stderr.take().unwrap()).lines(), Arc::clone(&log));
@@ -504,14 +516,38 @@ impl Agent {
                 *shared.lock().unwrap() += &(line + "\n");
             }
         });
-        Agent { child, log, log_reader: Some(log_reader), _settings: settings }
+        Agent { child, log, log_reader: Some(log_reader), settings }
     }
 
-    fn log(&self) -> String {
+    /// Kills it as a power cut would, and starts it again.
+    pub(crate) fn restart(self) -> Agent {
+        let settings = self.end();
+        Agent::start_in(settings)
+    }
+
+    /// Kills it; what is left is its folder.
+    pub(crate) fn end(mut self) -> TempDir {
+        let settings = std::mem::replace(&mut self.settings, tempfile::tempdir().unwrap());
+        drop(self);
+        settings
+    }
+
+    /// Sends a signal such as `TERM`.
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
+    }
+
+    /// Waits until it has ended by itself.
+    pub(crate) fn wait(&mut self) -> Option<i32> {
+        self.child.wait().unwrap().code()
+    }
+
+    pub(crate) fn log(&self) -> String {
         self.log.lock().unwrap().clone()
     }
 
-    fn wait_for_log(&self, text: &str) {
+    pub(crate) fn wait_for_log(&self, text: &str) {
         let deadline = Instant::now() + SOON;
         while !self.log().contains(text) {
             assert!(Instant::now() < deadline, "{text:?} is not in the log:\n{}", self.log());
@@ -531,11 +567,11 @@ impl Drop for Agent {
 }
 
 /// One request as it arrived.
-struct Request {
-    at: Instant,
-    line: String,
+pub(crate) struct Request {
+    pub(crate) at: Instant,
+    pub(crate) line: String,
     headers: Vec<(String, String)>,
-    body: String,
+    pub(crate) body: String,
 }
 
 impl Request {
@@ -559,32 +595,37 @@ impl Request {
         Some(request)
     }
 
-    fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let name = name.to_ascii_lowercase();
         self.headers.iter().find(|(other, _)| *other == name).map(|(_, value)| value.as_str())
     }
 
-    fn heartbeat(&self) -> Heartbeat {
+    pub(crate) fn heartbeat(&self) -> Heartbeat {
         Heartbeat::check(&serde_json::from_str(&self.body).unwrap()).unwrap()
     }
 }
 
-fn answer(status: u16, headers: &str, body: &str) -> Vec<u8> {
+pub(crate) fn answer(status: u16, headers: &str, body: &str) -> Vec<u8> {
     let length = body.len();
     format!("HTTP/1.1 {status} X\r\n{headers}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}")
         .into()
 }
 
 /// A server that answers its n-th request, from 0, as its script says; an empty answer is none at all.
-struct Server {
+pub(crate) struct Server {
     address: SocketAddr,
-    requests: Receiver<Request>,
+    pub(crate) requests: Receiver<Request>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Server {
-    fn start(script: impl Fn(usize) -> Vec<u8> + Send + 'static) -> Server {
+    pub(crate) fn start(script: impl Fn(usize) -> Vec<u8> + Send + 'static) -> Server {
+        Server::start_seeing(move |n, _| script(n))
+    }
+
+    /// As [`Server::start`] with a script that looks at the request.
+    pub(crate) fn start_seeing(script: impl Fn(usize, &Request) -> Vec<u8> + Send + 'static) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let stop = Arc::new(AtomicBool::new(false));
@@ -597,7 +638,7 @@ impl Server {
                     return;
                 }
                 let Some(request) = Request::read(&stream) else { continue };
-                match script(n).as_slice() {
+                match script(n, &request).as_slice() {
                     [] => unanswered.push(stream),
                     // The agent may hang up on a long answer.
                     answer => drop((&stream).write_all(answer)),
@@ -608,11 +649,11 @@ impl Server {
         Server { address, requests, stop, thread: Some(thread) }
     }
 
-    fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    fn next(&self) -> Request {
+    pub(crate) fn next(&self) -> Request {
         self.next_within(SOON)
     }
 
@@ -629,7 +670,7 @@ impl Server {
         panic!("no heartbeat was tried again");
     }
 
-    fn next_within(&self, wait: Duration) -> Request {
+    pub(crate) fn next_within(&self, wait: Duration) -> Request {
         self.requests.recv_timeout(wait).expect("a request arrives")
     }
 }

@@ -16,6 +16,7 @@ mod mongodb;
 mod nginx;
 mod policy;
 mod servers;
+mod spool;
 mod start;
 mod systemd;
 mod whole;

@@ -22,8 +22,9 @@ fn this_machine_is_measured_sent_stored_and_shown_through_an_outage() {
         "[server]\nurl = \"http://{}\"\n[host]\nip = \"10.9.8.7\"\ncity = \"Here\"\n\
          [schedule]\nsample_every = \"200ms\"\nsamples_per_heartbeat = 2\n\
          [collectors.cpu]\n[collectors.ram]\n[collectors.net]\n[collectors.services]\n\
-         units = [ {{name = \"none\", unit = \"no-such-unit\"}} ]\n",
-        server.address()
+         units = [ {{name = \"none\", unit = \"no-such-unit\"}} ]\n[spool]\npath = {:?}\n",
+        server.address(),
+        folder.path(),
     );
     fs::write(&config, settings).unwrap();
     let log = File::create(folder.path().join("log")).unwrap();

@@ -9,8 +9,8 @@ use rustix::process::geteuid;
 
 use super::{Finding, Trouble};
 
-/// What the spool takes at most, twice: it is written anew now and then.
-const NEEDED_BYTES: u64 = 8 << 20;
+/// What the spool takes at most.
+const NEEDED_BYTES: u64 = 4 << 20;
 
 /// Whether this user can keep a spool in `folder`. It leaves nothing there.
 pub(super) fn check(folder: &Path) -> Finding {

@@ -342,8 +342,9 @@ fn measure_agent(scale: &Scale, program: &Path) -> usize {
     let text = format!(
         "[server]\nurl = \"http://{}\"\n[schedule]\nsample_every = \"300ms\"\nsamples_per_heartbeat = 4\n\
          [collectors.cpu]\n[collectors.ram]\n[collectors.net]\n[collectors.services]\n\
-         units = [ {{name = \"wg\", unit = \"wg-quick@wg0\"}}, {{name = \"sq\", unit = \"squid\"}} ]\n",
-        server.address()
+         units = [ {{name = \"wg\", unit = \"wg-quick@wg0\"}}, {{name = \"sq\", unit = \"squid\"}} ]\n[spool]\npath = {:?}\n",
+        server.address(),
+        folder.path(),
     );
     fs::write(&config, text).expect("a writable folder");
     let mut command = Command::new(program);
