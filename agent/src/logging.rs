@@ -5,22 +5,46 @@ use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 
-use env_logger::fmt::Formatter;
 use fleetbeat_protocol::Timestamp;
-use log::{Level, LevelFilter, Record};
+use log::{Level, LevelFilter, Log, Metadata, Record};
 
 use crate::host;
 
 /// Starts logging, once per process. Only our own messages pass: those of the HTTP library could show the key.
 pub(crate) fn start() {
-    let mut builder = env_logger::Builder::new();
-    builder.filter_level(LevelFilter::Off).filter_module("fleetbeat", LevelFilter::Info);
-    if is_journal() {
-        builder.format(|line, record| writeln!(line, "<{}>{}", priority(record.level()), record.args()));
-    } else {
-        builder.format(write_with_time);
+    let logger = StandardError { is_journal: is_journal() };
+    if log::set_boxed_logger(Box::new(logger)).is_ok() {
+        log::set_max_level(LevelFilter::Info);
     }
-    builder.init();
+}
+
+/// A logger of a few lines, because the binary's size counts.
+struct StandardError {
+    is_journal: bool,
+}
+
+impl Log for StandardError {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.level() <= Level::Info && metadata.target().starts_with("fleetbeat")
+    }
+
+    /// Written in one piece; where nobody takes it there is nobody to tell.
+    fn log(&self, record: &Record<'_>) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        let (level, message) = (record.level(), record.args());
+        let line = if self.is_journal {
+            format!("<{}>{message}\n", priority(level))
+        } else {
+            let now = host::now();
+            let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
+            format!("{now} {level:5} {message}\n")
+        };
+        let _ = io::stderr().write_all(line.as_bytes());
+    }
+
+    fn flush(&self) {}
 }
 
 /// Whether standard error is systemd's journal, which has clock and priority of its own. systemd says what the
@@ -31,12 +55,6 @@ fn is_journal() -> bool {
     standard_error
         .and_then(|file| file.metadata())
         .is_ok_and(|file| *journal == *format!("{}:{}", file.dev(), file.ino()))
-}
-
-fn write_with_time(line: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
-    let now = host::now();
-    let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
-    writeln!(line, "{now} {:5} {}", record.level(), record.args())
 }
 
 /// syslog's priority of a level.
