@@ -1,6 +1,6 @@
 # Thin: what takes more than a line is a script. `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check build release dashboard setup bench fleet-outage static-agent dist man deny clean
+.PHONY: help demo test check build release dashboard setup bench fleet-outage static-agents dist man deny clean
 
 HOSTS ?= 0
 # The scripts look for what was built in this folder.
@@ -31,14 +31,15 @@ release: dashboard ## build everything as it is meant to run
 
 dashboard: $(dist) ## build the dashboard, which the server embeds
 
-bench: release static-agent ## measure, and print the tables of the README
+bench: release static-agents ## measure, and print the tables of the README
 	scripts/bench.sh
 
 fleet-outage: release ## a thousand agents whose server dies for a minute; takes about eight minutes
 	target/release/fleet-outage
 
-static-agent: ## build the agent as it is shipped: small and static
-	scripts/static.sh fleetbeat-agent
+static-agents: ## build the agent as it is shipped, small and static, for amd64 and arm64
+	scripts/static.sh fleetbeat-agent amd64
+	scripts/static.sh fleetbeat-agent arm64
 
 dist: dashboard ## build the static binaries for amd64 and arm64
 	for arch in amd64 arm64; do \

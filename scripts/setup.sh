@@ -25,6 +25,10 @@ PATH=$PATH:/usr/sbin command -v ip >/dev/null || packages+=(iproute2)
 command -v free >/dev/null || packages+=(procps)
 command -v man >/dev/null || packages+=(man-db)
 for shell in zsh fish; do command -v "$shell" >/dev/null || packages+=("$shell"); done
+command -v readelf >/dev/null || packages+=(binutils)
+# The arm64 agent runs in the tests, too.
+command -v qemu-aarch64 >/dev/null || packages+=(qemu-user)
+python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
 command -v systemd-analyze >/dev/null || packages+=(systemd)
 if [[ ${FLEETBEAT_SKIP_NSPAWN:-} != 1 ]]; then
   command -v systemd-nspawn >/dev/null || packages+=(systemd-container)

@@ -13,7 +13,9 @@ trap 'scripts/services.sh down' EXIT
 stage "databases" scripts/services.sh up
 eval "$(scripts/services.sh env)"
 stage "build" make --no-print-directory build
+stage "static agents" make --no-print-directory static-agents
 stage "Rust tests" cargo test --workspace
-stage "benchmark, small" target/debug/bench --quick
+arch=$(uname -m | sed 's/x86_64/amd64/; s/aarch64/arm64/')
+stage "benchmark, small" target/debug/bench --quick --agent "target/static/$arch/fleetbeat-agent"
 stage "dashboard unit tests" npm --prefix dashboard test
 stage "dashboard in a browser" npm --prefix dashboard run e2e

@@ -18,5 +18,6 @@ mod policy;
 mod servers;
 mod spool;
 mod start;
+mod static_agent;
 mod systemd;
 mod whole;

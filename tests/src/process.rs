@@ -1,6 +1,7 @@
 //! What /proc tells about a running process.
 
 use std::fs;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// The clock tick of /proc/PID/stat: USER_HZ is 100 on every Linux that Fleetbeat runs on.
@@ -11,8 +12,20 @@ const TICK: Duration = Duration::from_millis(10);
 /// # Panics
 /// If the process is gone.
 pub fn cpu_time(pid: u32) -> Duration {
-    let fields = stat(pid).expect("the process runs");
-    let ticks: u32 = fields[11..=12].iter().map(|field| field.parse::<u32>().expect("a number")).sum();
+    ticks(pid, 11..=12)
+}
+
+/// The same with its children that have ended.
+///
+/// # Panics
+/// If the process is gone.
+pub fn cpu_time_with_children(pid: u32) -> Duration {
+    ticks(pid, 11..=14)
+}
+
+fn ticks(pid: u32, fields: RangeInclusive<usize>) -> Duration {
+    let stat = stat(pid).expect("the process runs");
+    let ticks: u32 = stat[fields].iter().map(|field| field.parse::<u32>().expect("a number")).sum();
     TICK * ticks
 }
 

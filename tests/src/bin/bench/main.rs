@@ -5,10 +5,11 @@
 //! `--quick` is the small version in `make test`: the same paths in a few seconds, where the figures mean
 //! nothing but every request must succeed.
 
+mod agent;
+
 use std::fs;
 use std::net::SocketAddr;
-use std::path::Path;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,7 +17,7 @@ use std::time::{Duration, Instant};
 use fleetbeat_protocol::Timestamp;
 use fleetbeat_tests::fleet::Fleet;
 use fleetbeat_tests::load::{self, Report};
-use fleetbeat_tests::program::{Running, program_path};
+use fleetbeat_tests::program::program_path;
 use fleetbeat_tests::proxy::{Mode, Proxy};
 use fleetbeat_tests::redis_server::RedisServer;
 use fleetbeat_tests::server::{AGENT_KEY, Database, Server};
@@ -34,11 +35,20 @@ const CONNECTIONS: usize = 64;
 struct Scale {
     seconds: u64,
     fleets: &'static [u32],
-    agent_heartbeats: u64,
+    /// Of the agent: so many of four samples each, and so many to see whether it grows.
+    agent_heartbeats: (u32, u32),
+    /// How long agents are watched side by side.
+    side_by_side: Duration,
 }
 
-const FULL: Scale = Scale { seconds: 10, fleets: &[1, 1_000, 10_000], agent_heartbeats: 100 };
-const QUICK: Scale = Scale { seconds: 1, fleets: &[1, 500], agent_heartbeats: 3 };
+const FULL: Scale = Scale {
+    seconds: 10,
+    fleets: &[1, 1_000, 10_000],
+    agent_heartbeats: (50, 1000),
+    side_by_side: Duration::from_secs(180),
+};
+const QUICK: Scale =
+    Scale { seconds: 1, fleets: &[1, 500], agent_heartbeats: (3, 20), side_by_side: Duration::ZERO };
 
 /// What there is to measure, in this order.
 const PARTS: [&str; 4] = ["heartbeats", "fleets", "production", "agent"];
@@ -46,11 +56,15 @@ const PARTS: [&str; 4] = ["heartbeats", "fleets", "production", "agent"];
 fn main() -> ExitCode {
     let (mut scale, mut agent) = (FULL, program_path("fleetbeat-agent"));
     let mut parts = PARTS.to_vec();
+    let mut is_static = false;
     let mut arguments = std::env::args_os().skip(1);
     while let Some(argument) = arguments.next() {
         match argument.to_str() {
             Some("--quick") => scale = QUICK,
-            Some("--agent") => agent = arguments.next().expect("a path after --agent").into(),
+            Some("--agent") => {
+                agent = arguments.next().expect("a path after --agent").into();
+                is_static = true;
+            }
             Some("--only") => {
                 let wanted = arguments.next().expect("a part after --only");
                 parts.retain(|part| wanted == *part);
@@ -66,11 +80,11 @@ fn main() -> ExitCode {
             "heartbeats" => heartbeats(&scale),
             "fleets" => fleets(&scale),
             "production" => production(&scale),
-            _ => measure_agent(&scale, &agent),
+            _ => agent::measure(&scale, &agent, is_static),
         };
     }
     if failed > 0 {
-        eprintln!("bench: {failed} requests failed");
+        eprintln!("bench: {failed} requests failed, or limits are not kept");
         return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS
@@ -332,51 +346,6 @@ fn measure(server: &Server, run: impl FnOnce() -> Report) -> (Report, Duration) 
     let before = process::cpu_time(server.pid());
     let report = run();
     (report, process::cpu_time(server.pid()) - before)
-}
-
-/// Prints the agent's table, and gives 0, as it waits for every heartbeat: its loop at a hundred times its usual pace, so that hours fit into seconds.
-fn measure_agent(scale: &Scale, program: &Path) -> usize {
-    let server = Server::start();
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let config = folder.path().join("agent.toml");
-    let text = format!(
-        "[server]\nurl = \"http://{}\"\n[schedule]\nsample_every = \"300ms\"\nsamples_per_heartbeat = 4\n\
-         [collectors.cpu]\n[collectors.ram]\n[collectors.net]\n[collectors.services]\n\
-         units = [ {{name = \"wg\", unit = \"wg-quick@wg0\"}}, {{name = \"sq\", unit = \"squid\"}} ]\n[spool]\npath = {:?}\n",
-        server.address(),
-        folder.path(),
-    );
-    fs::write(&config, text).expect("a writable folder");
-    let mut command = Command::new(program);
-    command.arg("-c").arg(&config).arg("run").env("AGENT_API_KEY", AGENT_KEY);
-    let mut running = Running::spawn(command.stdin(Stdio::null()).stderr(Stdio::null()));
-    let pid = running.pid();
-    let token = server.admin_token();
-    let heard = |after: &str| {
-        let servers = server.servers(&token);
-        servers
-            .first()
-            .map(|server| server["last_heartbeat"].as_str().unwrap_or_default().to_owned())
-            .filter(|at| at != after)
-    };
-    let mut last = wait_for("the agent's first heartbeat", || heard(""));
-    let before = process::cpu_time(pid);
-    for _ in 0..scale.agent_heartbeats {
-        last = wait_for("the agent's next heartbeat", || heard(&last));
-    }
-    let cpu = process::cpu_time(pid) - before;
-    let rss = process::status(pid, "VmRSS") as f64 / 1024.0;
-    let threads = process::status(pid, "Threads");
-    running.terminate();
-    println!("| agent (4 samples and an HTTP request each) | CPU per heartbeat | RSS | threads |");
-    println!("|---|--:|--:|--:|");
-    let each = cpu / u32::try_from(scale.agent_heartbeats).unwrap_or(u32::MAX);
-    println!(
-        "| after {} heartbeats | {} | {rss:.1} MiB | {threads} |\n",
-        scale.agent_heartbeats,
-        micros(each)
-    );
-    0
 }
 
 fn count(requests: usize) -> u32 {

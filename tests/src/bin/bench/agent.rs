@@ -1,0 +1,228 @@
+//! The agent's tables: what it costs by itself, and beside others of its kind.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use fleetbeat_tests::front::{Authority, Front};
+use fleetbeat_tests::nginx::free_address;
+use fleetbeat_tests::program::Running;
+use fleetbeat_tests::server::{AGENT_KEY, Server};
+use fleetbeat_tests::wait::wait_for;
+use fleetbeat_tests::{client, process};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::{Scale, millis};
+
+/// Side by side everything runs at this many times its usual pace, so that what costs a few milliseconds a minute
+/// can be seen on a clock of ten.
+const PACE: u32 = 10;
+/// As many as operators watch on a VPN host.
+const UNITS: &str = "[collectors.services]\nunits = [ {name = \"wg\", unit = \"wg-quick@wg0\"}, \
+                     {name = \"ov\", unit = \"openvpn-server@server\"}, {name = \"sq\", unit = \"squid\"}, \
+                     {name = \"vr\", unit = \"v2ray\"} ]\n";
+
+/// When its server's certificate is valid.
+const YEARS: std::ops::Range<i32> = 2020..2100;
+
+/// A running agent, its server, and TLS between them.
+struct Agent {
+    process: Running,
+    server: Server,
+    _front: Front,
+    _folder: TempDir,
+}
+
+impl Agent {
+    fn start(program: &Path, schedule: &str, collectors: &str) -> Agent {
+        let server = Server::start();
+        let authority = Authority::new();
+        let front = Front::with_tls(&authority.certify("localhost", YEARS), server.address());
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let ca_file = folder.path().join("ca.pem");
+        fs::write(&ca_file, authority.pem()).expect("a writable folder");
+        let config = folder.path().join("agent.toml");
+        let text = format!(
+            "[server]\nurl = \"https://localhost:{}\"\nca_file = {ca_file:?}\n[spool]\npath = {:?}\n\
+             [host]\nip = \"192.0.2.1\"\n[schedule]\n{schedule}\n\
+             [collectors.cpu]\n[collectors.ram]\n[collectors.net]\n{collectors}",
+            front.address().port(),
+            folder.path()
+        );
+        fs::write(&config, text).expect("a writable folder");
+        let mut command = Command::new(program);
+        command.arg("-c").arg(&config).arg("run").env("AGENT_API_KEY", AGENT_KEY);
+        let process = Running::spawn(command.stdin(Stdio::null()).stderr(Stdio::null()));
+        Agent { process, server, _front: front, _folder: folder }
+    }
+
+    /// Waits for so many heartbeats more.
+    fn wait_for(&self, heartbeats: u32) {
+        let token = self.server.admin_token();
+        let heard = |after: &str| {
+            let server: Value = self.server.api(&token, "GET", "/server/192.0.2.1", None).json();
+            let at = server["last_heartbeat"].as_str().unwrap_or_default().to_owned();
+            (at != after).then_some(at)
+        };
+        let mut last = String::new();
+        for _ in 0..heartbeats {
+            last = wait_for("the agent's next heartbeat", || heard(&last));
+        }
+    }
+
+    fn rss_mib(&self) -> f64 {
+        rss_mib(self.process.pid())
+    }
+}
+
+/// What operators are promised of the static agent.
+const MAX_RSS_MIB: f64 = 2.5;
+const MAX_THREADS: u64 = 2;
+const MAX_CPU: Duration = Duration::from_millis(15);
+/// So much may it seem to grow because a page more or less is in memory just then.
+const MAX_GROWTH_MIB: f64 = 0.25;
+
+/// Prints the tables; gives how many promises are not kept, if the agent is the static one.
+pub(super) fn measure(scale: &Scale, program: &Path, is_static: bool) -> usize {
+    let broken = alone(scale, program);
+    if !scale.side_by_side.is_zero() {
+        side_by_side(scale.side_by_side, program);
+    }
+    if is_static { broken } else { 0 }
+}
+
+fn alone(scale: &Scale, program: &Path) -> usize {
+    let (few, many) = scale.agent_heartbeats;
+    let size = fs::metadata(program).expect("the agent is built").len();
+    let usual = Agent::start(program, "sample_every = \"200ms\"\nsamples_per_heartbeat = 4", UNITS);
+    usual.wait_for(1);
+    let pid = usual.process.pid();
+    let before = (process::cpu_time(pid), process::cpu_time_with_children(pid));
+    usual.wait_for(few);
+    let own = process::cpu_time(pid) - before.0;
+    let with_children = process::cpu_time_with_children(pid) - before.1;
+    let threads = fewest_threads(pid);
+    drop(usual);
+
+    let fast = Agent::start(program, "sample_every = \"100ms\"\nsamples_per_heartbeat = 1", "");
+    fast.wait_for(many / 10);
+    let early = fast.rss_mib();
+    fast.wait_for(many - many / 10);
+    println!(
+        "| agent (4 samples, 4 units and a TLS handshake each) | binary | CPU per heartbeat | with systemctl | threads | RSS after {} heartbeats | after {many} |",
+        many / 10
+    );
+    println!("|---|--:|--:|--:|--:|--:|--:|");
+    let late = fast.rss_mib();
+    println!(
+        "| {few} heartbeats for the CPU | {size} bytes | {} | {} | {threads} | {early:.1} MiB | {late:.1} MiB |\n",
+        millis(own / few),
+        millis(with_children / few),
+    );
+    let broken = [
+        ("memory", late > MAX_RSS_MIB),
+        ("growth", late > early + MAX_GROWTH_MIB),
+        ("threads", threads > MAX_THREADS),
+        // A few heartbeats are too few for a clock of ten milliseconds.
+        ("CPU", few >= 50 && with_children / few > MAX_CPU),
+    ];
+    let broken = broken.iter().filter(|(_, is_broken)| *is_broken);
+    broken.inspect(|(what, _)| eprintln!("bench: the agent's {what} is over its limit")).count()
+}
+
+/// The agent, `node_exporter` and collectd on this machine at the same time.
+fn side_by_side(time: Duration, program: &Path) {
+    let usual = Agent::start(program, "sample_every = \"3s\"\nsamples_per_heartbeat = 4", UNITS);
+    let exporter_address = free_address();
+    let exporter = start("prometheus-node-exporter", |command| {
+        command.arg(format!("--web.listen-address={exporter_address}")).arg("--log.level=error");
+    });
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let config = folder.path().join("collectd.conf");
+    fs::write(&config, collectd_config(folder.path())).expect("a writable folder");
+    let collectd = start("collectd", |command| {
+        command.arg("-f").arg("-C").arg(&config);
+    });
+    wait_for("node_exporter", || client::connect(exporter_address).ok());
+    usual.wait_for(1);
+    scrape(exporter_address);
+
+    let processes = [
+        ("fleetbeat-agent (static)", usual.process.pid(), fs::metadata(program).expect("it is built").len()),
+        ("node_exporter of Debian", exporter.pid(), installed_bytes("prometheus-node-exporter")),
+        ("collectd of Debian", collectd.pid(), installed_bytes("collectd-core")),
+    ];
+    let before = processes.map(|(_, pid, _)| process::cpu_time_with_children(pid));
+    let until = Instant::now() + time;
+    while Instant::now() < until {
+        thread::sleep(Duration::from_secs(30) / PACE);
+        scrape(exporter_address);
+    }
+    println!(
+        "| side by side for {} s at {PACE} times the usual pace | RSS | CPU per hour | installed |",
+        time.as_secs()
+    );
+    println!("|---|--:|--:|--:|");
+    for ((name, pid, bytes), before) in processes.into_iter().zip(before) {
+        let cpu = process::cpu_time_with_children(pid) - before;
+        let hours = time.as_secs_f64() * f64::from(PACE) / 3600.0;
+        println!(
+            "| {name} | {:.1} MiB | {:.2} s | {:.1} MB |",
+            rss_mib(pid),
+            cpu.as_secs_f64() / hours,
+            bytes as f64 / 1e6
+        );
+    }
+    println!();
+}
+
+fn start(program: &str, arguments: impl FnOnce(&mut Command)) -> Running {
+    let paths = ["/usr/bin", "/usr/sbin"].map(|folder| Path::new(folder).join(program));
+    let path = paths.iter().find(|path| path.is_file());
+    let path = path.unwrap_or_else(|| panic!("{program} is not installed: scripts/bench.sh does that"));
+    let mut command = Command::new(path);
+    arguments(&mut command);
+    Running::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()))
+}
+
+/// What the agent measures, every 30 s at the usual pace, and sent to where nobody listens.
+fn collectd_config(folder: &Path) -> String {
+    let plugins = ["cpu", "memory", "interface", "df", "load", "uptime"];
+    let plugins: String = plugins.iter().map(|name| format!("LoadPlugin {name}\n")).collect();
+    format!(
+        "BaseDir {folder:?}\nPIDFile \"{}/pid\"\nInterval {}\n{plugins}LoadPlugin network\n\
+         <Plugin network>\nServer \"127.0.0.1\" \"9\"\n</Plugin>\n",
+        folder.display(),
+        30 / PACE
+    )
+}
+
+fn scrape(address: SocketAddr) {
+    let answer = client::request(address, "GET", "/metrics", &[], b"").expect("node_exporter answers");
+    assert_eq!(answer.status, 200);
+}
+
+/// What dpkg says that a package takes on the disk, without what it depends on.
+fn installed_bytes(package: &str) -> u64 {
+    let output = Command::new("dpkg-query").args(["-W", "-f", "${Installed-Size}", package]).output();
+    let output = output.expect("dpkg-query, as the package is Debian's");
+    let kib: u64 = String::from_utf8_lossy(&output.stdout).parse().expect("the package is installed");
+    kib * 1024
+}
+
+/// At rest, which at this pace is a matter of moments.
+fn fewest_threads(pid: u32) -> u64 {
+    let look = |_| {
+        thread::sleep(Duration::from_millis(5));
+        process::status(pid, "Threads")
+    };
+    (0..100).map(look).min().expect("a hundred looks")
+}
+
+fn rss_mib(pid: u32) -> f64 {
+    process::status(pid, "VmRSS") as f64 / 1024.0
+}
