@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the tests need beyond Rust, Node and make: a Chromium, nginx, shells and small tools, and what boots a
-# Debian tree. Safe to run again and again.
+# Installs what the tests need beyond Rust, Node, Go and make: a Chromium, nginx, shells and small tools, what checks
+# packages and makes repositories of them, and what boots a Debian tree. Safe to run again and again.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -25,6 +25,11 @@ PATH=$PATH:/usr/sbin command -v ip >/dev/null || packages+=(iproute2)
 command -v free >/dev/null || packages+=(procps)
 command -v man >/dev/null || packages+=(man-db)
 for shell in zsh fish; do command -v "$shell" >/dev/null || packages+=("$shell"); done
+for tool in lintian rpmlint rpm; do command -v "$tool" >/dev/null || packages+=("$tool"); done
+command -v apt-ftparchive >/dev/null || packages+=(apt-utils)
+command -v createrepo_c >/dev/null || packages+=(createrepo-c)
+command -v gpg >/dev/null || packages+=(gnupg)
+command -v qemu-aarch64 >/dev/null || packages+=(qemu-user)
 command -v systemd-analyze >/dev/null || packages+=(systemd)
 if [[ ${FLEETBEAT_SKIP_NSPAWN:-} != 1 ]]; then
   command -v systemd-nspawn >/dev/null || packages+=(systemd-container)

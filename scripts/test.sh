@@ -13,6 +13,7 @@ trap 'scripts/services.sh down' EXIT
 stage "databases" scripts/services.sh up
 eval "$(scripts/services.sh env)"
 stage "build" make --no-print-directory build
+stage "static binaries" make --no-print-directory static man ARCHS=amd64
 stage "Rust tests" cargo test --workspace
 stage "benchmark, small" target/debug/bench --quick
 stage "dashboard unit tests" npm --prefix dashboard test

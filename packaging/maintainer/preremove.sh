@@ -1,0 +1,11 @@
+
+# dpkg: remove; rpm: none will be left. On an upgrade it runs on until the new one is there.
+case $1 in
+  remove | 0)
+    if [ -d /run/systemd/system ]; then
+      systemctl --no-reload --quiet disable --now "$name.service"
+    else
+      systemctl --quiet disable "$name.service" 2>/dev/null || true
+    fi
+    ;;
+esac
