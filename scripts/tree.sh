@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A Debian tree that systemd-nspawn can boot, for tests that need a real systemd; prints its path.
 #   scripts/tree.sh [SUITE [KIND]]        SUITE: bookworm (default), or another Debian release
-# KIND: bare (default), or hosts, with what the tests of the packages need besides: nginx, OpenVPN, dnf.
+# KIND: bare (default), or hosts, with what the tests of the packages need besides: curl, nginx, OpenVPN, dnf.
 # It is made once and never changed afterwards: whoever boots it does so with --volatile=overlay or a copy.
 set -euo pipefail
 
@@ -9,7 +9,7 @@ suite=${1:-bookworm} kind=${2:-bare}
 packages=systemd,systemd-sysv,dbus
 case $kind in
   bare) name=$suite ;;
-  hosts) name=$suite-hosts packages+=,ca-certificates,nginx-light,openvpn,dnf,rpm ;;
+  hosts) name=$suite-hosts packages+=,ca-certificates,curl,nginx-light,openvpn,dnf,rpm ;;
   *) echo "tree: $kind is neither bare nor hosts" >&2; exit 1 ;;
 esac
 # debootstrap and chroot are not in everybody's PATH.
@@ -33,6 +33,8 @@ if [[ ! -d $tree ]]; then
     echo "tree: debootstrap failed; see $home/$name.log" >&2
     exit 1
   fi
+  # It would take port 80, and machines may be on this host's network.
+  rm -f "$tree.new/etc/nginx/sites-enabled/default"
   rm -rf "$tree.new"/var/cache/apt/archives/*.deb
   mv "$tree.new" "$tree"
 fi

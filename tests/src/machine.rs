@@ -21,7 +21,7 @@ const SKIP: &str = "FLEETBEAT_SKIP_NSPAWN";
 pub enum Kind {
     /// Debian with systemd.
     Bare,
-    /// What an operator's hosts have besides: nginx, `OpenVPN`, dnf.
+    /// What an operator's hosts have besides: curl, nginx, `OpenVPN`, dnf.
     Host,
 }
 
