@@ -8,6 +8,7 @@ need() { command -v "$1" >/dev/null || { echo "setup: $1 is missing: $2" >&2; ex
 need cargo "install Rust with rustup"
 scripts/check-node.sh
 need npm "it comes with Node"
+need go "it builds nfpm, which makes the packages"
 need prlimit "it comes with util-linux"
 
 packages=()
