@@ -1,8 +1,9 @@
 # Thin: what takes more than a line is a script. `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check build release dashboard setup bench fleet-outage static-agents dist man deny clean
+.PHONY: help demo test check build release dashboard setup bench fleet-outage static-agents static dist repo man deny clean test-packages
 
 HOSTS ?= 0
+ARCHS ?= amd64 arm64
 # The scripts look for what was built in this folder.
 export CARGO_TARGET_DIR := $(CURDIR)/target
 node_modules := dashboard/node_modules/.package-lock.json
@@ -16,6 +17,10 @@ demo: release ## run server, agent and dashboard on this machine; HOSTS=200 adds
 
 test: setup ## install what the tests need and run every test
 	scripts/test.sh
+
+test-packages: setup man ## of the tests, those of packages, repositories and what they do to a host
+	$(MAKE) --no-print-directory static ARCHS=amd64
+	cargo test --package fleetbeat-tests --test e2e packages::
 
 check: dashboard ## the inner loop: format, lints, unit tests but those that need a database
 	cargo fmt --check
@@ -41,10 +46,16 @@ static-agents: ## build the agent as it is shipped, small and static, for amd64 
 	scripts/static.sh fleetbeat-agent amd64
 	scripts/static.sh fleetbeat-agent arm64
 
-dist: dashboard ## build the static binaries for amd64 and arm64
-	for arch in amd64 arm64; do \
+static: dashboard ## build the static binaries; ARCHS="amd64 arm64" says for which machines
+	for arch in $(ARCHS); do \
 	  for package in fleetbeat-agent fleetbeat-server; do scripts/static.sh $$package $$arch || exit; done; \
 	done
+
+dist: static man ## build packages and tarballs into dist/
+	ARCHS="$(ARCHS)" scripts/package.sh
+
+repo: ## make signed apt and yum repositories of dist/ in target/repository
+	scripts/repository.sh
 
 man: ## write manual pages and shell completions to target/man and target/completions
 	cargo run --quiet --package fleetbeat-manual -- target

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the tests need beyond Rust, Node and make: a Chromium, nginx, shells and small tools, and what boots a
-# Debian tree. Safe to run again and again.
+# Installs what the tests need beyond Rust, Node, Go and make: a Chromium, nginx, shells and small tools, what checks
+# packages and makes repositories of them, and what boots a Debian tree. Safe to run again and again.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -8,6 +8,7 @@ need() { command -v "$1" >/dev/null || { echo "setup: $1 is missing: $2" >&2; ex
 need cargo "install Rust with rustup"
 scripts/check-node.sh
 need npm "it comes with Node"
+need go "it builds nfpm, which makes the packages"
 need prlimit "it comes with util-linux"
 
 packages=()
@@ -29,6 +30,10 @@ command -v readelf >/dev/null || packages+=(binutils)
 # The arm64 agent runs in the tests, too.
 command -v qemu-aarch64 >/dev/null || packages+=(qemu-user)
 python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
+for tool in lintian rpmlint rpm; do command -v "$tool" >/dev/null || packages+=("$tool"); done
+command -v apt-ftparchive >/dev/null || packages+=(apt-utils)
+command -v createrepo_c >/dev/null || packages+=(createrepo-c)
+command -v gpg >/dev/null || packages+=(gnupg)
 command -v systemd-analyze >/dev/null || packages+=(systemd)
 if [[ ${FLEETBEAT_SKIP_NSPAWN:-} != 1 ]]; then
   command -v systemd-nspawn >/dev/null || packages+=(systemd-container)

@@ -14,6 +14,8 @@ stage "databases" scripts/services.sh up
 eval "$(scripts/services.sh env)"
 stage "build" make --no-print-directory build
 stage "static agents" make --no-print-directory static-agents
+stage "static server" scripts/static.sh fleetbeat-server
+stage "manual" make --no-print-directory man
 stage "Rust tests" cargo test --workspace
 arch=$(uname -m | sed 's/x86_64/amd64/; s/aarch64/arm64/')
 stage "benchmark, small" target/debug/bench --quick --agent "target/static/$arch/fleetbeat-agent"

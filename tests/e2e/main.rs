@@ -14,6 +14,7 @@ mod heartbeat;
 mod manual;
 mod mongodb;
 mod nginx;
+mod packages;
 mod policy;
 mod servers;
 mod spool;

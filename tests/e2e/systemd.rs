@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use fleetbeat_tests::machine::Machine;
+use fleetbeat_tests::machine::{Kind, Machine};
 use fleetbeat_tests::program::program_path;
 use fleetbeat_tests::server::{AGENT_KEY, Server};
 use fleetbeat_tests::wait::wait_for;
@@ -26,7 +26,7 @@ fn unit() -> String {
 
 /// A machine in which the agent is installed for that server, and not started yet.
 fn machine_with_agent(server: &Server) -> Option<Machine> {
-    let machine = Machine::boot()?;
+    let machine = Machine::boot(Kind::Bare)?;
     machine.write("/usr/bin/fleetbeat-agent", fs::read(program_path("fleetbeat-agent")).unwrap(), 0o755);
     machine.write(UNIT_PATH, unit(), 0o644);
     let user = fs::read(packaging().join("fleetbeat-agent.sysusers")).unwrap();
@@ -60,16 +60,20 @@ fn stable(printed: &str) -> Value {
 }
 
 #[test]
-fn the_unit_leaves_the_agent_powerless() {
-    let output = Command::new("systemd-analyze")
-        .args(["security", "--no-pager", "--offline=true"])
-        .arg(packaging().join(UNIT))
-        .output()
-        .expect("systemd-analyze, which comes with systemd");
-    let told = String::from_utf8(output.stdout).unwrap();
-    let exposure = told.lines().find_map(|line| line.split_once("exposure level for")?.1.split(' ').nth(2));
-    let exposure: f64 = exposure.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("{told}"));
-    assert!(exposure <= MAX_EXPOSURE, "{exposure}\n{told}");
+fn the_units_leave_agent_and_server_powerless() {
+    for unit in [UNIT, "fleetbeat-server.service"] {
+        let output = Command::new("systemd-analyze")
+            .args(["security", "--no-pager", "--offline=true"])
+            .arg(packaging().join(unit))
+            .output()
+            .expect("systemd-analyze, which comes with systemd");
+        let told = String::from_utf8(output.stdout).unwrap();
+        let exposure =
+            told.lines().find_map(|line| line.split_once("exposure level for")?.1.split(' ').nth(2));
+        let exposure: f64 =
+            exposure.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("{told}"));
+        assert!(exposure <= MAX_EXPOSURE, "{unit}: {exposure}\n{told}");
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
@@ -107,6 +107,10 @@ pub struct Authority(CertifiedIssuer<'static, KeyPair>);
 /// A server's certificate from an [`Authority`].
 pub struct Certificate {
     config: Arc<ServerConfig>,
+    /// The certificate, as programs want it in a file.
+    pub pem: String,
+    /// Its key.
+    pub key_pem: String,
 }
 
 impl Authority {
@@ -117,6 +121,9 @@ impl Authority {
     pub fn new() -> Authority {
         let mut parameters = CertificateParams::default();
         parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        // OpenSSL takes a certificate that is called as its issuer for one that has signed itself.
+        parameters.distinguished_name = DistinguishedName::new();
+        parameters.distinguished_name.push(DnType::CommonName, "An authority of the tests");
         let key = KeyPair::generate().expect("a key");
         Authority(CertifiedIssuer::self_signed(parameters, key).expect("a certificate"))
     }
@@ -136,13 +143,15 @@ impl Authority {
         parameters.not_after = rcgen::date_time_ymd(years.end, 1, 1);
         let key = KeyPair::generate().expect("a key");
         let certificate = parameters.signed_by(&key, &self.0).expect("a certificate");
+        let key_pem = key.serialize_pem();
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let config = ServerConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
             .with_safe_default_protocol_versions()
             .expect("the usual versions")
             .with_no_client_auth()
             .with_single_cert(vec![certificate.der().clone()], key);
-        Certificate { config: Arc::new(config.expect("key and certificate belong together")) }
+        let config = Arc::new(config.expect("key and certificate belong together"));
+        Certificate { config, pem: certificate.pem(), key_pem }
     }
 }
 

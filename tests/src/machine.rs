@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,30 +16,57 @@ use crate::wait::{DEADLINE, wait_for};
 /// Set to 1, it leaves out the tests that need a machine.
 const SKIP: &str = "FLEETBEAT_SKIP_NSPAWN";
 
+/// What is installed in a machine; `scripts/tree.sh` has the names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Debian with systemd.
+    Bare,
+    /// What an operator's hosts have besides: curl, nginx, `OpenVPN`, dnf.
+    Host,
+}
+
 /// A booted machine on this host's network; dropping it pulls its plug. What it writes is gone then.
 pub struct Machine {
     nspawn: Running,
     init: u32,
     folder: TempDir,
-    _alone: File,
+    groups: Vec<PathBuf>,
+    kind: Kind,
+    turn: Arc<File>,
 }
 
 impl Machine {
-    /// Boots one; `None` if the environment says that there shall be none.
+    /// Boots one, when no other test has any; `None` if the environment says that there shall be none.
     ///
     /// # Panics
     /// If it does not come up, or if this is no place for one.
-    pub fn boot() -> Option<Machine> {
+    pub fn boot(kind: Kind) -> Option<Machine> {
         if std::env::var_os(SKIP).is_some_and(|value| value == "1") {
             eprintln!("LEFT OUT because of {SKIP}=1: nothing is proven about systemd");
             return None;
         }
-        let tree = tree();
-        let alone = take_turn(&tree);
+        let tree = tree(kind);
+        let turn = Arc::new(take_turn(&tree));
+        Some(Machine::start(&tree, kind, turn))
+    }
+
+    /// Boots another one of its kind.
+    ///
+    /// # Panics
+    /// If it does not come up.
+    pub fn boot_another(&self) -> Machine {
+        Machine::start(&tree(self.kind), self.kind, self.turn.clone())
+    }
+
+    fn start(tree: &Path, kind: Kind, turn: Arc<File>) -> Machine {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let log = File::create(folder.path().join("log")).expect("a writable folder");
         let name = folder.path().file_name().expect("it has a name").to_string_lossy().replace('.', "");
-        let mut command = Command::new("systemd-nspawn");
+        let groups = make_groups(&name);
+        let mut command = Command::new("sh");
+        // Into its own control groups first: $0 says how many there are.
+        command.args(["-c", r#"n=$0; while [ "$n" -gt 0 ]; do echo 0 >"$1/cgroup.procs" || exit; shift; n=$((n - 1)); done; exec systemd-nspawn "$@""#]);
+        command.arg(groups.len().to_string()).args(&groups);
         command.args([
             "--quiet",
             "--boot",
@@ -50,14 +78,14 @@ impl Machine {
         command.args(["--resolv-conf=off", "--timezone=off", "--machine", &name, "--directory"]).arg(tree);
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("a file")).stderr(log);
         let nspawn = Running::spawn(&mut command);
-        let mut machine = Machine { nspawn, init: 0, folder, _alone: alone };
+        let mut machine = Machine { nspawn, init: 0, folder, groups, kind, turn };
         wait_for("the machine to boot", || {
             // Until the machine has a process of its own, this is a helper of systemd-nspawn's.
             machine.init = machine.find_init()?;
             let state = machine.run("systemctl", &["is-system-running"]);
             ["running\n", "degraded\n"].contains(&&*String::from_utf8_lossy(&state.stdout)).then_some(())
         });
-        Some(machine)
+        machine
     }
 
     /// Runs a program in it as root.
@@ -135,21 +163,53 @@ impl Machine {
 impl Drop for Machine {
     fn drop(&mut self) {
         self.pull_plug();
+        for group in &self.groups {
+            remove_group(group);
+        }
     }
 }
 
-/// Waits until no other test has a machine: without a systemd outside that keeps them apart, two of them would share
-/// their control groups, and one would wait for the other's processes to end.
+/// Control groups of a machine's own, one in each hierarchy that systemd uses, below our own. No systemd outside keeps
+/// machines apart (there may be none): in one group, one would wait for the other's processes to end.
+fn make_groups(name: &str) -> Vec<PathBuf> {
+    let own = fs::read_to_string("/proc/self/cgroup").expect("/proc is mounted");
+    let hierarchies = own.lines().filter_map(|line| {
+        let (roots, path) = if let Some(path) = line.strip_prefix("0::") {
+            (["/sys/fs/cgroup/unified", "/sys/fs/cgroup"], path)
+        } else {
+            (["/sys/fs/cgroup/systemd", ""], line.split_once(":name=systemd:")?.1)
+        };
+        let root = roots.into_iter().find(|root| Path::new(root).join("cgroup.procs").exists())?;
+        Some(Path::new(root).join(path.trim_start_matches('/')).join(name))
+    });
+    let groups: Vec<PathBuf> = hierarchies.collect();
+    for group in &groups {
+        fs::create_dir(group).unwrap_or_else(|error| panic!("{}: {error}", group.display()));
+    }
+    groups
+}
+
+/// Removes a control group and those in it, whose processes have ended; what cannot be removed stays.
+fn remove_group(group: &Path) {
+    let within = fs::read_dir(group).into_iter().flatten().flatten();
+    for entry in within.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+        remove_group(&entry.path());
+    }
+    let _ = fs::remove_dir(group);
+}
+
+/// Waits until no other test has a machine: several at once would slow each other down beyond what tests wait for.
 fn take_turn(tree: &Path) -> File {
-    let lock = File::create(tree.with_extension("turn")).expect("the folder of the trees can be written");
+    let lock = File::create(tree.with_file_name("turn")).expect("the folder of the trees can be written");
     lock.lock().expect("a lock on a file");
     lock
 }
 
 /// The tree to boot.
-fn tree() -> PathBuf {
+fn tree(kind: Kind) -> PathBuf {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/tree.sh");
-    let output = Command::new(script).output().expect("scripts/tree.sh can be run");
+    let kind = if kind == Kind::Host { "hosts" } else { "bare" };
+    let output = Command::new(script).args(["bookworm", kind]).output().expect("scripts/tree.sh can be run");
     assert!(
         output.status.success(),
         "no Debian tree to boot, so nothing can be tested under systemd ({SKIP}=1 leaves it out): {}",

@@ -1,0 +1,19 @@
+name=fleetbeat-agent
+user=fleetbeat-agent
+state=/var/lib/fleetbeat-agent
+
+# What is left to do before it can be enabled.
+hint() {
+  cat <<'HINT'
+fleetbeat-agent is installed, and not started: it needs a server and a key.
+  1. url in /etc/fleetbeat/agent.toml
+  2. AGENT_API_KEY in /etc/fleetbeat/agent.env
+  3. systemctl enable --now fleetbeat-agent
+  4. fleetbeat-agent doctor      says whether all is well, or what to do
+HINT
+}
+
+# What an operator may have put beside the package's own files.
+remove_settings() {
+  rm -rf /etc/fleetbeat/agent.d /etc/fleetbeat/agent.key
+}

@@ -1,0 +1,17 @@
+name=fleetbeat-server
+user=fleetbeat
+state=/var/lib/fleetbeat
+
+# What is left to do.
+hint() {
+  cat <<'HINT'
+fleetbeat-server is installed, and not started. Look into /etc/fleetbeat/server.toml if you like, then:
+  systemctl enable --now fleetbeat-server
+  journalctl -u fleetbeat-server            has the password of the user admin, once
+  cat /var/lib/fleetbeat/agent_api_key      is the key for the agents
+  fleetbeat-server proxy-config nginx --domain NAME >/etc/nginx/conf.d/fleetbeat.conf
+HINT
+}
+
+# What an operator may have put beside the package's own files.
+remove_settings() { :; }
