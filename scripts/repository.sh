@@ -36,9 +36,9 @@ if [[ -z $key || -f $key ]]; then
   else
     gpg --batch --quiet --import "$key"
   fi
-  key=$(gpg --batch --with-colons --list-secret-keys | awk -F: '$1 == "fpr" {print $10; exit}')
+  key=$(gpg --batch --no-auto-check-trustdb --with-colons --list-secret-keys | awk -F: '$1 == "fpr" {print $10; exit}')
 fi
-sign() { gpg --batch --yes --quiet --local-user "$key" "$@"; }
+sign() { gpg --batch --yes --quiet --no-auto-check-trustdb --local-user "$key" "$@"; }
 
 gpg --batch --armor --export "$key" >"$target.new/fleetbeat.asc"
 [[ -s $target.new/fleetbeat.asc ]] || { echo "repository: no key $key" >&2; exit 1; }
