@@ -32,13 +32,13 @@ if [[ -z $key || -f $key ]]; then
   export GNUPGHOME=$own_home
   if [[ -z $key ]]; then
     echo "repository: signed with a throw-away key: for tests only" >&2
-    gpg --batch --quiet --passphrase '' --no-auto-check-trustdb --quick-generate-key "Fleetbeat test key" rsa3072 sign 7d
+    gpg --batch --quiet --passphrase '' --quick-generate-key "Fleetbeat test key" rsa3072 sign 7d
   else
     gpg --batch --quiet --import "$key"
   fi
-  key=$(gpg --batch --with-colons --list-secret-keys | awk -F: '$1 == "fpr" {print $10; exit}')
+  key=$(gpg --batch --quiet --trust-model always --with-colons --list-secret-keys | awk -F: '$1 == "fpr" {print $10; exit}')
 fi
-sign() { gpg --batch --yes --quiet --local-user "$key" "$@"; }
+sign() { gpg --batch --yes --quiet --trust-model always --local-user "$key" "$@"; }
 
 gpg --batch --armor --export "$key" >"$target.new/fleetbeat.asc"
 [[ -s $target.new/fleetbeat.asc ]] || { echo "repository: no key $key" >&2; exit 1; }

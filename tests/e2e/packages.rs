@@ -185,7 +185,6 @@ impl Repository {
     /// One with nothing in it yet, and with a key to sign with.
     fn start() -> Repository {
         let folder = tempfile::tempdir().unwrap();
-        // Its workers have no right to look into a folder that is root's alone.
         let address = free_address();
         let root = folder.path().join("web");
         let site = format!("server {{ listen {address}; root {}; }}", root.display());
@@ -557,8 +556,11 @@ fn dnf_installs_upgrades_and_removes_what_its_repository_has_signed() {
         assert_eq!(machine.show(unit, "LoadState"), "not-found");
     }
     assert_eq!(machine.ask("cat", &["/etc/fleetbeat/agent.toml.rpmsave"]), edited);
+    dnf_refuses_what_is_not_signed(&machine, &repository);
+}
 
-    // A package that somebody has exchanged, index and all: its own signature is missing then.
+/// Packages that somebody has exchanged, and the index with them: neither has its signature then.
+fn dnf_refuses_what_is_not_signed(machine: &Machine, repository: &Repository) {
     let served = repository.folder.path().join("web/rpm");
     for path in files(PACKAGES.path(), ".rpm") {
         fs::copy(&path, served.join(path.file_name().unwrap())).unwrap();
