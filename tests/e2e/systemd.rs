@@ -112,6 +112,26 @@ fn the_agent_runs_as_its_user_and_says_so_and_stops_at_once() {
 }
 
 #[test]
+fn a_reload_takes_over_a_good_configuration_and_leaves_a_bad_one() {
+    let server = Server::start();
+    let Some(machine) = machine_with_agent(&server) else { return };
+    machine.ask("systemctl", &["start", UNIT]);
+    let pid = machine.show(UNIT, "MainPID");
+    let settled = |said: &str| {
+        machine.ask("systemctl", &["reload", UNIT]);
+        wait_for("the word in the journal", || {
+            machine.ask("journalctl", &["--unit", UNIT, "--output=cat"]).contains(said).then_some(())
+        });
+        wait_for("the reload to be over", || (machine.show(UNIT, "ActiveState") == "active").then_some(()));
+        assert_eq!(machine.show(UNIT, "MainPID"), pid, "it is the same process");
+    };
+    machine.write("/etc/fleetbeat/agent.d/slower.toml", "[schedule]\nsample_every = \"2s\"\n", 0o644);
+    settled("configuration reloaded: a heartbeat to");
+    machine.write("/etc/fleetbeat/agent.d/wrong.toml", "[schedule]\nsample_evry = \"3s\"\n", 0o644);
+    settled("schedule.sample_evry");
+}
+
+#[test]
 fn the_doctor_finds_the_service_well_when_called_as_its_user() {
     let server = Server::start();
     let Some(machine) = machine_with_agent(&server) else { return };
