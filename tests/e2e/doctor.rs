@@ -332,11 +332,11 @@ fn a_full_disk_is_seen_before_it_is_needed() {
     let agent = host.command();
     let mut command = Command::new("unshare");
     let script =
-        format!("mount -t tmpfs -o size=4m none {} && exec \"$0\" \"$@\"", Path::new(&spool).display());
+        format!("mount -t tmpfs -o size=2m none {} && exec \"$0\" \"$@\"", Path::new(&spool).display());
     command
         .args(["--map-root-user", "--mount", "sh", "-c", &script])
         .arg(agent.get_program())
         .args(agent.get_args());
     command.env("AGENT_API_KEY", AGENT_KEY);
-    Report::of(&mut command).assert_fails("spool", "has 4 MiB left", "make room", &[]);
+    Report::of(&mut command).assert_fails("spool", "has 2 MiB left", "make room", &[]);
 }
