@@ -28,8 +28,9 @@ if [[ ! -d $tree ]]; then
   # Half a tree has another name than a whole one.
   rm -rf "$tree.new"
   mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Label: Debian' | head -1)
-  if ! debootstrap --variant=minbase --include="$packages" "$suite" "$tree.new" \
-    "${mirror:-https://deb.debian.org/debian}" >"$home/$name.log" 2>&1; then
+  # Where apt knows none, debootstrap has its own.
+  if ! debootstrap --variant=minbase --include="$packages" "$suite" "$tree.new" ${mirror:+"$mirror"} \
+    >"$home/$name.log" 2>&1; then
     echo "tree: debootstrap failed; see $home/$name.log" >&2
     exit 1
   fi

@@ -171,3 +171,16 @@ const SITE: &str = "
     }
 }
 ";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_domain_is_as_long_as_dns_allows_and_no_longer() {
+        check_domain(&"a".repeat(253)).unwrap();
+        for bad in [&*"a".repeat(254), "", "-a", ".a", "a b", "a;b"] {
+            check_domain(bad).unwrap_err();
+        }
+    }
+}

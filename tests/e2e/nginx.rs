@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,7 @@ use fleetbeat_tests::client::{self, Answer, encode, read_answer};
 use fleetbeat_tests::nginx::{Nginx, free_address};
 use fleetbeat_tests::process;
 use fleetbeat_tests::program::program;
-use fleetbeat_tests::server::{AGENT_KEY, Server};
+use fleetbeat_tests::server::{AGENT_KEY, Server, run};
 use fleetbeat_tests::wait::wait_for;
 use serde_json::json;
 
@@ -59,6 +60,14 @@ impl Site {
 
 fn head(headers: &str) -> String {
     format!("POST /heartbeat HTTP/1.1\r\nHost: localhost\r\nX-API-Key: {AGENT_KEY}\r\n{headers}\r\n")
+}
+
+#[test]
+fn it_is_printed_without_the_secrets_that_serving_needs() {
+    let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/compose/server.toml");
+    let output = run(&config, &["proxy-config", "nginx", "--domain", "fleet.example.com"], "");
+    assert!(output.status.success(), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("server_name fleet.example.com;"), "{output:?}");
 }
 
 #[test]

@@ -249,7 +249,7 @@ fn start_probe(
                 _ => {}
             }
             if let Some(offset) = reply.as_ref().and_then(|reply| clock_offset(reply, Timestamp::now())) {
-                let agreed = std::mem::replace(&mut clocks_agree, offset.abs() <= MAX_CLOCK_OFFSET);
+                let agreed = std::mem::replace(&mut clocks_agree, agree(offset));
                 match (agreed, clocks_agree) {
                     (true, false) => log::error!(
                         "this machine's clock is {} s ahead of MongoDB's (behind, if negative): hosts may be \
@@ -263,6 +263,10 @@ fn start_probe(
         }
     })?;
     Ok((stop, thread))
+}
+
+fn agree(offset: SignedDuration) -> bool {
+    offset.abs() <= MAX_CLOCK_OFFSET
 }
 
 /// How far `now` is ahead of the clock of the MongoDB that has just replied to a hello.
@@ -326,5 +330,8 @@ mod tests {
         assert_eq!(offset(1_800_000_060_000), Some(-60));
         assert_eq!(offset(1_799_999_900_000), Some(100));
         assert_eq!(clock_offset(&doc! {"ok": 1}, now), None);
+        for (secs, expected) in [(30, true), (-30, true), (31, false), (-31, false)] {
+            assert_eq!(agree(SignedDuration::from_secs(secs)), expected, "{secs}");
+        }
     }
 }
