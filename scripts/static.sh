@@ -57,18 +57,25 @@ if ! has_source; then
   export __CARGO_TESTS_ONLY_SRC_ROOT=$cache/rust-src-$version/library
 fi
 
+# Where things lie on this machine is nobody's business, and would make other bytes of the same source.
+cargo_home=${CARGO_HOME:-$HOME/.cargo}
+cargo fetch --quiet --locked
+remap=("$PWD=." "$sysroot/lib/rustlib/src/rust=rust" "$cache/rust-src-$version=rust")
+for registry in "$cargo_home"/registry/src/*; do remap+=("$registry=crates"); done
+c_flags=""
 flags=(-C link-self-contained=no)
+for pair in "${remap[@]}"; do flags+=("--remap-path-prefix=$pair") c_flags+=" -ffile-prefix-map=$pair"; done
 # The server's panics unwind, so that a bug in a handler is one answer 500. Nothing unwinds in an agent: without
 # the tables for it the binary is a tenth smaller. LLVM's outliner, which is usual on arm64 only, takes what is
 # written twice out of the code.
 if [[ $package == fleetbeat-agent ]]; then
   profile=small build_std=(-Zbuild-std=std,panic_abort -Zbuild-std-features=optimize_for_size)
   flags+=(-C force-unwind-tables=no -C llvm-args=-enable-machine-outliner=always)
-  export CFLAGS="-fno-asynchronous-unwind-tables -fno-unwind-tables"
+  c_flags+=" -fno-asynchronous-unwind-tables -fno-unwind-tables"
 else
-  profile=static build_std=(-Zbuild-std=std,panic_unwind)
+  profile=shipped build_std=(-Zbuild-std=std,panic_unwind)
 fi
-RUSTC_BOOTSTRAP=1 RUSTFLAGS="${RUSTFLAGS:-} ${flags[*]}" cargo-zigbuild zigbuild --locked --profile "$profile" \
+CFLAGS="${CFLAGS:-}$c_flags" RUSTC_BOOTSTRAP=1 RUSTFLAGS="${RUSTFLAGS:-} ${flags[*]}" cargo-zigbuild zigbuild --locked --profile "$profile" \
   --package "$package" --target "$target" "${build_std[@]}"
 mkdir -p "target/static/$arch"
 cp "target/$target/$profile/$package" "target/static/$arch/"

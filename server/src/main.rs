@@ -28,6 +28,12 @@ use config::{Config, Storage};
 use fleetbeat_settings::Problems;
 use store::{Embedded, MongoDb, Store, StoreError};
 
+/// The one of the C library that zig links grows with each thread that ends, and one ends after each burst of
+/// connections.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+
 /// sysexits.h: the configuration is wrong, and starting again would not help.
 const EX_CONFIG: u8 = 78;
 /// sysexits.h: the command line is wrong.
