@@ -3,12 +3,15 @@
 #   ARCHS="amd64 arm64"     for which machines
 #   DIST=dist               where to
 #   VERSION                 in place of the one in Cargo.toml
+#   SETTINGS=packaging      the folder with the agent.toml, agent.env, server.toml and server.env to be installed: for
+#                           packages with your own fleet's settings in them
 # The same binaries give the same bytes, whenever and wherever this runs: no file has another time than the commit's.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 archs=${ARCHS:-amd64 arm64}
 dist=${DIST:-dist}
+settings=${SETTINGS:-packaging}
 version=${VERSION:-$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)}
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
 export TZ=UTC LC_ALL=C
@@ -22,8 +25,8 @@ if [[ ! -x $nfpm ]]; then
   GOBIN=$(dirname "$nfpm") go install "github.com/goreleaser/nfpm/v2/cmd/nfpm@$nfpm_version"
 fi
 
-stage=$(mktemp -d)
-trap 'rm -rf "$stage"' EXIT
+stage=$(mktemp -d) licences=$(mktemp -d)
+trap 'rm -rf "$stage" "$licences"' EXIT
 
 # A maintainer script: what the package is, then what all packages do.
 write_script() {
@@ -41,11 +44,12 @@ fill() {
   [[ -e target/man/$package.8 ]] || { echo "package: target/man is missing: make man" >&2; exit 1; }
   rm -rf "${stage:?}"/*
   cp "$binary" README.md LICENSE-* packaging/copyright "$stage/"
-  cp "packaging/$package".{service,sysusers,tmpfiles,nfpm.yaml} "packaging/$short".{toml,env} "$stage/"
+  cp "packaging/$package".{service,sysusers,tmpfiles,nfpm.yaml} "$settings/$short".{toml,env} "$stage/"
   cp -r target/completions/{bash,zsh,fish} "$stage/"
   sed "s/PACKAGE/$package/" packaging/lintian-overrides >"$stage/lintian-overrides"
   for page in "$package.8" "$short.toml.5"; do gzip -9n <"target/man/$page" >"$stage/$page.gz"; done
   gzip -9n <CHANGELOG.md >"$stage/changelog.gz"
+  gzip -9n <"$licences/$package" >"$stage/THIRD-PARTY.gz"
   for step in preinstall postinstall preremove postremove; do write_script "$package" "$step" >"$stage/$step"; done
   # What distributions call a changelog; what has changed is in CHANGELOG.md, beside it.
   cat >"$stage/changelog.yaml" <<YAML
@@ -62,7 +66,7 @@ write_tarball() {
   local package=$1 arch=$2 folder=$1-$version-linux-$2
   mkdir "$stage/$folder"
   (cd "$stage" && mv "$package" ./*.toml ./*.env "$package".{service,sysusers,tmpfiles} ./*.[58].gz bash zsh fish \
-    README.md changelog.gz LICENSE-* "$folder/")
+    README.md changelog.gz THIRD-PARTY.gz LICENSE-* "$folder/")
   tar --create --directory "$stage" --sort=name --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner \
     --mode=go-w --format=gnu "$folder" | gzip -9n >"$dist/$folder.tar.gz"
 }
@@ -70,6 +74,7 @@ write_tarball() {
 mkdir -p "$dist"
 dist=$(realpath "$dist")
 rm -f "$dist"/*.{deb,rpm,tar.gz} "$dist/SHA256SUMS"
+for package in fleetbeat-agent fleetbeat-server; do scripts/licences.sh "$package" >"$licences/$package"; done
 for arch in $archs; do
   for package in fleetbeat-agent fleetbeat-server; do
     fill "$package" "$arch"

@@ -19,8 +19,8 @@ const OLD_VERSION: &str = "0.0.1";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The packages of this version, and those of an older one.
-static PACKAGES: LazyLock<TempDir> = LazyLock::new(|| package(VERSION));
-static OLD_PACKAGES: LazyLock<TempDir> = LazyLock::new(|| package(OLD_VERSION));
+static PACKAGES: LazyLock<TempDir> = LazyLock::new(|| package(VERSION, &root().join("packaging")));
+static OLD_PACKAGES: LazyLock<TempDir> = LazyLock::new(|| package(OLD_VERSION, old_settings().path()));
 
 /// The name that agents and browsers use.
 const DOMAIN: &str = "fleet.example.com";
@@ -39,12 +39,23 @@ fn archs() -> Vec<&'static str> {
     ["amd64", "arm64"].into_iter().filter(is_built).collect()
 }
 
-/// Packages the static binaries under that version, as `make dist` does.
-fn package(version: &str) -> TempDir {
+/// What an older version may have installed as its settings: not the same text as today.
+fn old_settings() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["agent.toml", "agent.env", "server.toml", "server.env"] {
+        let text = fs::read_to_string(root().join("packaging").join(name)).unwrap();
+        fs::write(folder.path().join(name), text + "# What else is there is in the manual.\n").unwrap();
+    }
+    folder
+}
+
+/// Packages the static binaries under that version with those settings, as `make dist` does.
+fn package(version: &str, settings: &Path) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let script = root().join("scripts/package.sh");
     let mut command = Command::new(script);
     command.env("DIST", folder.path()).env("VERSION", version).env("ARCHS", archs().join(" "));
+    command.env("SETTINGS", settings);
     succeed(&mut command);
     folder
 }
@@ -91,7 +102,7 @@ fn lintian_and_rpmlint_find_no_error() {
 
 #[test]
 fn packaging_the_same_twice_gives_the_same_bytes() {
-    let again = package(VERSION);
+    let again = package(VERSION, &root().join("packaging"));
     let [first, second] =
         [&PACKAGES, &again].map(|folder| fs::read_to_string(folder.path().join("SHA256SUMS")).unwrap());
     assert_eq!(first, second);
@@ -129,6 +140,7 @@ fn packages_hold_what_distributions_expect_with_secrets_closed() {
             let own = [
                 format!("-rw-r--r-- root root /usr/share/doc/{name}/copyright"),
                 format!("-rw-r--r-- 0 0 /usr/share/doc/{name}/changelog.Debian.gz"),
+                format!("-rw-r--r-- root root /usr/share/doc/{name}/THIRD-PARTY.gz"),
             ];
             for line in expected.iter().chain(&own) {
                 assert!(listed.contains(line), "{line} is not in {listed:#?}");
@@ -143,6 +155,8 @@ fn packages_hold_what_distributions_expect_with_secrets_closed() {
             for line in &expected {
                 assert!(listed.lines().any(|listed| listed == line), "{line} is not in {listed}");
             }
+            let third_party = format!("-rw-r--r-- root root /usr/share/licenses/{name}/THIRD-PARTY.gz");
+            assert!(listed.lines().any(|listed| listed == third_party), "{listed}");
             assert_eq!(succeed(Command::new("rpm").args(["-qp", "--configfiles"]).arg(&rpm)), conffiles);
         }
     }
@@ -154,6 +168,30 @@ fn deb_line(line: &str) -> String {
     let mode = fields.next().unwrap();
     let owner = fields.next().unwrap().replace('/', " ");
     format!("{mode} {owner} {}", fields.nth(3).unwrap().trim_start_matches('.'))
+}
+
+#[test]
+fn packages_name_what_others_wrote_and_no_place_of_the_machine_that_built_them() {
+    let holds = |name: &str, parts: &[&str]| {
+        let deb = PACKAGES.path().join(format!("{name}_{VERSION}-1_amd64.deb"));
+        let folder = tempfile::tempdir().unwrap();
+        succeed(Command::new("dpkg-deb").arg("--extract").arg(&deb).arg(folder.path()));
+        let doc = folder.path().join("usr/share/doc").join(name);
+        let text = succeed(Command::new("zcat").arg(doc.join("THIRD-PARTY.gz")));
+        for part in parts {
+            let start = text.find(&format!("\n{part} ")).unwrap_or_else(|| panic!("{part} is not in it"));
+            let end = text[start..].find("======").unwrap_or(text.len() - start);
+            assert!(text[start..start + end].contains("WITHOUT WARRANT"), "{part} has no licence");
+        }
+        let binary = fs::read(folder.path().join("usr/bin").join(name)).unwrap();
+        let here = root().canonicalize().unwrap();
+        for place in [here.to_str().unwrap(), "/registry/src/", "/rustlib/src/"] {
+            let is_in_it = binary.windows(place.len()).any(|bytes| bytes == place.as_bytes());
+            assert!(!is_in_it, "{name} names {place}");
+        }
+    };
+    holds("fleetbeat-agent", &["serde", "ureq"]);
+    holds("fleetbeat-server", &["mongodb", "tiny_http", "Vue"]);
 }
 
 #[test]
@@ -226,9 +264,11 @@ impl Repository {
     }
 }
 
-/// Installs, upgrades, removes or purges with apt, which may ask nothing.
+/// Installs, upgrades, removes or purges with apt, which may ask nothing: of a file that somebody has edited, it takes
+/// what it proposes when it asks.
 fn apt(machine: &Machine, arguments: &[&str]) -> String {
-    let environment = ["DEBIAN_FRONTEND=noninteractive", "apt-get", "--yes"];
+    let environment =
+        ["DEBIAN_FRONTEND=noninteractive", "apt-get", "--yes", "--option=Dpkg::Options::=--force-confdef"];
     machine.ask("env", &[&environment, arguments].concat())
 }
 
@@ -441,6 +481,8 @@ fn upgrade(machine: &Machine, unit: &str, settings: &str) {
     assert!(told.contains(&format!("({VERSION}-1) over ({OLD_VERSION}-1)")), "{told}");
     assert!(!told.contains("is installed, and not started"), "{told}");
     assert_eq!(machine.ask("cat", &[settings]), edited);
+    // What the new version would have installed lies beside it.
+    assert!(!machine.ask("cat", &[&format!("{settings}.dpkg-dist")]).contains("in the manual"));
     assert_eq!(machine.show(unit, "ActiveState"), "active");
     assert_ne!(machine.show(unit, "MainPID"), pid);
 }
@@ -542,6 +584,7 @@ fn dnf_installs_upgrades_and_removes_what_its_repository_has_signed() {
     dnf(&machine, &["upgrade"]);
     assert!(machine.ask("rpm", &["--query", "fleetbeat-agent"]).contains(VERSION));
     assert_eq!(machine.ask("cat", &["/etc/fleetbeat/agent.toml"]), edited);
+    assert!(!machine.ask("cat", &["/etc/fleetbeat/agent.toml.rpmnew"]).contains("in the manual"));
     assert_eq!(machine.show(AGENT, "ActiveState"), "active");
     assert_eq!(machine.run("systemctl", &["is-enabled", AGENT]).stdout, b"enabled\n");
     assert_ne!(machine.show(AGENT, "MainPID"), pid);
