@@ -1,6 +1,6 @@
 # Thin: what takes more than a line is a script. `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check build release dashboard setup bench fleet-outage static-agents static dist repo man deny clean test-packages
+.PHONY: help demo test check build release dashboard setup bench fleet-outage static-agents static dist repo man deny clean test-packages capacity
 
 HOSTS ?= 0
 ARCHS ?= amd64 arm64
@@ -19,7 +19,7 @@ test: setup ## install what the tests need and run every test
 	scripts/test.sh
 
 test-packages: setup man ## of the tests, those of packages, repositories and what they do to a host
-	$(MAKE) --no-print-directory static ARCHS=amd64
+	$(MAKE) --no-print-directory static
 	cargo test --package fleetbeat-tests --test e2e packages::
 
 check: dashboard ## the inner loop: format, lints, unit tests but those that need a database
@@ -41,6 +41,10 @@ bench: release static-agents ## measure, and print the tables of the README
 
 fleet-outage: release ## a thousand agents whose server dies for a minute; takes about eight minutes
 	target/release/fleet-outage
+
+capacity: release static ## measure what fleets of each size cost, for docs/capacity.md; takes about half an hour
+	scripts/services.sh up
+	eval "$$(scripts/services.sh env)" && scripts/capacity.sh; status=$$?; scripts/services.sh down; exit $$status
 
 static-agents: ## build the agent as it is shipped, small and static, for amd64 and arm64
 	scripts/static.sh fleetbeat-agent amd64

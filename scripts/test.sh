@@ -14,10 +14,12 @@ stage "databases" scripts/services.sh up
 eval "$(scripts/services.sh env)"
 stage "build" make --no-print-directory build
 stage "static agents" make --no-print-directory static-agents
-stage "static server" scripts/static.sh fleetbeat-server
+stage "static server, amd64" scripts/static.sh fleetbeat-server amd64
+stage "static server, arm64" scripts/static.sh fleetbeat-server arm64
 stage "manual" make --no-print-directory man
 stage "Rust tests" cargo test --workspace
 arch=$(uname -m | sed 's/x86_64/amd64/; s/aarch64/arm64/')
 stage "benchmark, small" target/debug/bench --quick --agent "target/static/$arch/fleetbeat-agent"
+stage "capacity, small" scripts/capacity.sh --quick
 stage "dashboard unit tests" npm --prefix dashboard test
 stage "dashboard in a browser" npm --prefix dashboard run e2e

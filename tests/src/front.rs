@@ -54,18 +54,27 @@ impl Front {
 
     /// Takes requests with TLS and this certificate, and hands them to the server at `target`.
     pub fn with_tls(certificate: &Certificate, target: SocketAddr) -> Front {
+        Front::answering_with_tls(certificate, move |request| {
+            let mut server = TcpStream::connect(target).ok()?;
+            let mut answer = Vec::new();
+            server.write_all(request).and_then(|()| server.read_to_end(&mut answer)).ok()?;
+            Some(answer)
+        })
+    }
+
+    /// Takes requests with TLS and this certificate, and sends what `answer` has for them.
+    pub fn answering_with_tls(
+        certificate: &Certificate,
+        answer: impl Fn(&[u8]) -> Option<Vec<u8>> + Send + 'static,
+    ) -> Front {
         let config = certificate.config.clone();
         Front::start(move |stream| {
             let Ok(connection) = ServerConnection::new(config.clone()) else { return };
             let mut peer = StreamOwned::new(connection, stream);
-            let Some(request) = read_request(&mut peer) else { return };
-            let Ok(mut server) = TcpStream::connect(target) else { return };
-            let mut answer = Vec::new();
-            if server.write_all(&request).and_then(|()| server.read_to_end(&mut answer)).is_ok() {
-                let _ = peer.write_all(&answer);
-                peer.conn.send_close_notify();
-                let _ = peer.flush();
-            }
+            let Some(answer) = read_request(&mut peer).and_then(|request| answer(&request)) else { return };
+            let _ = peer.write_all(&answer);
+            peer.conn.send_close_notify();
+            let _ = peer.flush();
         })
     }
 

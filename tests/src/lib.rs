@@ -12,5 +12,6 @@ pub mod program;
 pub mod proxy;
 pub mod recorder;
 pub mod redis_server;
+pub mod report;
 pub mod server;
 pub mod wait;

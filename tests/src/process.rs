@@ -55,6 +55,16 @@ pub fn open_files(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).expect("the process runs").count()
 }
 
+/// Bytes that the process has had written to disks so far.
+///
+/// # Panics
+/// If the process is gone.
+pub fn written_bytes(pid: u32) -> u64 {
+    let io = fs::read_to_string(format!("/proc/{pid}/io")).expect("the process runs, and is ours");
+    let line = io.lines().find_map(|line| line.strip_prefix("write_bytes: ")).expect("Linux counts them");
+    line.parse().expect("a number")
+}
+
 /// A line of /proc/PID/status that holds a number, such as `VmRSS` (in KiB) or `Threads`.
 ///
 /// # Panics

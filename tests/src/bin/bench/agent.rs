@@ -11,13 +11,14 @@ use std::time::{Duration, Instant};
 use fleetbeat_tests::front::{Authority, Front};
 use fleetbeat_tests::nginx::free_address;
 use fleetbeat_tests::program::Running;
+use fleetbeat_tests::report::millis;
 use fleetbeat_tests::server::{AGENT_KEY, Server};
 use fleetbeat_tests::wait::wait_for;
 use fleetbeat_tests::{client, process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{Scale, millis};
+use super::Scale;
 
 /// Side by side everything runs at this many times its usual pace, so that what costs a few milliseconds a minute
 /// can be seen on a clock of ten.

@@ -7,7 +7,6 @@
 
 mod agent;
 
-use std::fs;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,6 +19,7 @@ use fleetbeat_tests::load::{self, Report};
 use fleetbeat_tests::program::program_path;
 use fleetbeat_tests::proxy::{Mode, Proxy};
 use fleetbeat_tests::redis_server::RedisServer;
+use fleetbeat_tests::report::{self, micros, millis};
 use fleetbeat_tests::server::{AGENT_KEY, Database, Server};
 use fleetbeat_tests::wait::wait_for;
 use fleetbeat_tests::{client, process};
@@ -73,7 +73,7 @@ fn main() -> ExitCode {
             _ => panic!("{argument:?} is not known"),
         }
     }
-    println!("{}\n", machine());
+    println!("{}\n", report::measured_on());
     let mut failed = 0;
     for part in parts {
         failed += match part {
@@ -88,25 +88,6 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS
-}
-
-/// Date, processor, cores, memory, kernel.
-fn machine() -> String {
-    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
-    let field = |text: &str, name: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or(": unknown");
-        line.split_once(':').map_or("", |(_, value)| value.trim()).to_owned()
-    };
-    let memory_kib: u64 =
-        field(&read("/proc/meminfo"), "MemTotal").trim_end_matches(" kB").parse().unwrap_or(0);
-    format!(
-        "Measured {} on {} x {}, {} GiB of memory, Linux {}, load generator on the same machine.",
-        &Timestamp::now().to_string()[..10],
-        thread::available_parallelism().map_or(1, usize::from),
-        field(&read("/proc/cpuinfo"), "model name"),
-        memory_kib.div_ceil(1024 * 1024),
-        read("/proc/sys/kernel/osrelease").trim(),
-    )
 }
 
 /// Prints the heartbeat table; gives the number of failed requests.
@@ -350,12 +331,4 @@ fn measure(server: &Server, run: impl FnOnce() -> Report) -> (Report, Duration) 
 
 fn count(requests: usize) -> u32 {
     u32::try_from(requests.max(1)).unwrap_or(u32::MAX)
-}
-
-fn micros(duration: Duration) -> String {
-    format!("{} µs", duration.as_micros())
-}
-
-fn millis(duration: Duration) -> String {
-    format!("{:.1} ms", duration.as_secs_f64() * 1000.0)
 }

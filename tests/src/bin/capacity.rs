@@ -1,0 +1,304 @@
+//! `make capacity`: plays fleets of a hundred to a hundred thousand hosts and prints what they cost: the measured
+//! figures of docs/capacity.md.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use fleetbeat_tests::front::{Authority, Front};
+use fleetbeat_tests::program::{Running, program};
+use fleetbeat_tests::redis_server::RedisServer;
+use fleetbeat_tests::report::{self, mib};
+use fleetbeat_tests::server::{AGENT_KEY, Database, Server};
+use fleetbeat_tests::wait::wait_for;
+use fleetbeat_tests::{client, process};
+use lexopt::Arg;
+use mongodb::bson::{Bson, doc};
+
+const HELP: &str = "\
+capacity: what fleets of a hundred to a hundred thousand hosts cost
+
+Usage: capacity [OPTIONS] [embedded | mongodb | network]...
+
+  embedded   one server with its own store, for each size
+  mongodb    two servers on MONGODB_URL and a Redis, for each size
+  network    bytes of a heartbeat over TLS; wants a network namespace of its own, since it reads what lo counts
+
+Options:
+  --quick    small fleets for a few seconds: the same ways, where the figures mean nothing
+";
+
+/// As agents have it by default, in seconds.
+const INTERVAL: u32 = 120;
+/// A dashboard asks so often.
+const POLL: Duration = Duration::from_secs(5);
+/// Admins who look at the dashboard meanwhile.
+const DASHBOARDS: usize = 3;
+
+/// How long and how large.
+struct Scale {
+    fleets: &'static [u32],
+    /// How long a fleet is watched when it is whole.
+    watched: Duration,
+    /// Heartbeats whose bytes are counted.
+    heartbeats: usize,
+}
+
+const FULL: Scale =
+    Scale { fleets: &[100, 1_000, 10_000, 100_000], watched: Duration::from_secs(120), heartbeats: 200 };
+const QUICK: Scale = Scale { fleets: &[100], watched: Duration::from_secs(6), heartbeats: 20 };
+
+fn main() -> ExitCode {
+    let (mut scale, mut parts) = (FULL, Vec::new());
+    let mut parser = lexopt::Parser::from_env();
+    while let Some(argument) = parser.next().expect("arguments are readable") {
+        match argument {
+            Arg::Long("quick") => scale = QUICK,
+            Arg::Value(part) => parts.push(part.to_string_lossy().into_owned()),
+            _ => {
+                print!("{HELP}");
+                return ExitCode::from(64);
+            }
+        }
+    }
+    println!("{}\n", report::measured_on());
+    for part in parts {
+        match part.as_str() {
+            "embedded" => embedded(&scale),
+            "mongodb" => production(&scale),
+            "network" => network(&scale),
+            _ => panic!("{part:?} is neither embedded nor mongodb nor network"),
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+fn embedded(scale: &Scale) {
+    println!(
+        "| hosts, embedded store, {DASHBOARDS} dashboards open | heartbeats offered a second | their p99 | CPU, of a core | memory | at most | database | written to disk a day | to each dashboard |"
+    );
+    println!("|--:|--:|--:|--:|--:|--:|--:|--:|--:|");
+    for hosts in scale.fleets {
+        let server = Server::start();
+        let watched = watch(scale, *hosts, &[&server]);
+        let [seen] = watched.servers.as_slice() else { unreachable!("one server") };
+        println!(
+            "| {hosts} | {} | {:.1} % | {} | {} | {} | {} | {:.1} KB/s |",
+            watched.heartbeats,
+            seen.cpu_percent,
+            mib(seen.memory as f64),
+            mib(seen.most_memory as f64),
+            mib(folder_bytes(&server.data()) as f64),
+            mib(seen.written_a_day as f64),
+            watched.dashboard_bytes_a_second as f64 / 1e3,
+        );
+    }
+    println!();
+}
+
+fn production(scale: &Scale) {
+    println!(
+        "| hosts, MongoDB and Redis, {DASHBOARDS} dashboards open | heartbeats offered a second | their p99 | CPU of the instance they go to | of the other | memory | of the other | data in MongoDB | memory of Redis |"
+    );
+    println!("|--:|--:|--:|--:|--:|--:|--:|--:|--:|");
+    for hosts in scale.fleets {
+        let (database, redis) = (Database::new(), RedisServer::start());
+        let [first, second] =
+            [(); 2].map(|()| Server::start_on_mongodb(&database, &database.url, &redis.url(), ""));
+        let watched = watch(scale, *hosts, &[&first, &second]);
+        let [one, other] = watched.servers.as_slice() else { unreachable!("two servers") };
+        println!(
+            "| {hosts} | {} | {:.1} % | {:.1} % | {} | {} | {} | {} |",
+            watched.heartbeats,
+            one.cpu_percent,
+            other.cpu_percent,
+            mib(one.most_memory as f64),
+            mib(other.most_memory as f64),
+            mib(data_bytes(&database)),
+            mib(redis_bytes(&redis) as f64),
+        );
+    }
+    println!();
+}
+
+/// What was seen while a whole fleet beat.
+struct Watched {
+    /// How many are offered a second, and how soon 99 of 100 are answered, as two cells of a table.
+    heartbeats: String,
+    dashboard_bytes_a_second: u64,
+    servers: Vec<Seen>,
+}
+
+/// What one server took.
+struct Seen {
+    cpu_percent: f64,
+    memory: u64,
+    most_memory: u64,
+    written_a_day: u64,
+}
+
+/// Plays a fleet against the first of these servers, and dashboards against the last.
+fn watch(scale: &Scale, hosts: u32, servers: &[&Server]) -> Watched {
+    let (first, last) = (servers[0], servers[servers.len() - 1]);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let told = folder.path().join("fleetsim");
+    let mut fleet = play(first.address(), hosts, &told);
+    let token = first.admin_token();
+    wait_for_host(first, &token, hosts);
+    let done = AtomicBool::new(false);
+    let (mut seen, mut dashboard_bytes) = (Vec::new(), 0);
+    thread::scope(|scope| {
+        let dashboards: Vec<_> =
+            (0..DASHBOARDS).map(|_| scope.spawn(|| look(last.address(), &token, &done))).collect();
+        let before: Vec<_> = servers.iter().map(|server| costs(server)).collect();
+        thread::sleep(scale.watched);
+        for (server, before) in servers.iter().zip(before) {
+            let after = costs(server);
+            let status = |name| process::status(server.pid(), name) * 1024;
+            seen.push(Seen {
+                cpu_percent: (after.0 - before.0).as_secs_f64() / scale.watched.as_secs_f64() * 100.0,
+                memory: status("VmRSS"),
+                most_memory: status("VmHWM"),
+                written_a_day: (after.1 - before.1) * 86_400 / scale.watched.as_secs(),
+            });
+        }
+        done.store(true, Ordering::Relaxed);
+        let bytes = dashboards.into_iter().map(|dashboard| dashboard.join().expect("no thread panics"));
+        dashboard_bytes = bytes.sum::<u64>() / DASHBOARDS as u64 / scale.watched.as_secs();
+    });
+    let ended = fleet.terminate();
+    let told = fs::read_to_string(&told).expect("fleetsim has said how it went");
+    assert!(ended.success(), "heartbeats failed: {told}");
+    let p99 = told.trim_end().rsplit_once("p99 ").expect("how they were answered").1;
+    Watched {
+        heartbeats: format!("{:.1} | {p99}", f64::from(hosts) / f64::from(INTERVAL)),
+        dashboard_bytes_a_second: dashboard_bytes,
+        servers: seen,
+    }
+}
+
+/// CPU time and bytes written.
+fn costs(server: &Server) -> (Duration, u64) {
+    (process::cpu_time(server.pid()), process::written_bytes(server.pid()))
+}
+
+fn play(server: SocketAddr, hosts: u32, told: &Path) -> Running {
+    let mut command = program("fleetsim");
+    command.args(["--url", &format!("http://{server}"), "--hosts", &hosts.to_string(), "--duration", "0"]);
+    command.args(["--interval", &INTERVAL.to_string(), "--threads", "32"]).env("AGENT_API_KEY", AGENT_KEY);
+    command.stdout(File::create(told).expect("a writable folder")).stdin(Stdio::null());
+    Running::spawn(&mut command)
+}
+
+/// Waits until the last host of the fleet has shown up, however long the others before it take.
+fn wait_for_host(server: &Server, token: &str, hosts: u32) {
+    let address = IpAddr::V4(Ipv4Addr::from_bits((10 << 24) + hosts));
+    let is_there = || server.api(token, "GET", &format!("/server/{address}"), None).status == 200;
+    while !is_there() {
+        thread::sleep(Duration::from_millis(500));
+    }
+}
+
+/// A dashboard: asks for what has changed; gives the bytes it got.
+fn look(server: SocketAddr, token: &str, done: &AtomicBool) -> u64 {
+    let (bearer, mut etag, mut bytes) = (format!("Bearer {token}"), String::new(), 0);
+    let mut due = Instant::now();
+    while !done.load(Ordering::Relaxed) {
+        if Instant::now() < due {
+            thread::sleep(Duration::from_millis(50));
+            continue;
+        }
+        due += POLL;
+        let headers = [
+            ("Authorization", bearer.as_str()),
+            ("Accept-Encoding", "gzip"),
+            ("If-None-Match", etag.as_str()),
+        ];
+        let request = client::encode("GET", "/servers?all_servers=true", &headers, b"");
+        let answer = client::exchange(server, &request).expect("the list");
+        assert!([200, 304].contains(&answer.status), "{}", answer.status);
+        bytes += answer.body.len() as u64;
+        answer.header("etag").unwrap_or_default().clone_into(&mut etag);
+    }
+    bytes
+}
+
+fn folder_bytes(folder: &Path) -> u64 {
+    let entries = fs::read_dir(folder).expect("the data folder").flatten();
+    entries.filter_map(|entry| Some(entry.metadata().ok()?.len())).sum()
+}
+
+/// What the documents and indexes take, uncompressed.
+fn data_bytes(database: &Database) -> f64 {
+    let stats = database.connect().run_command(doc! {"dbStats": 1}).run().expect("MongoDB answers");
+    let number = |name: &str| match stats.get(name) {
+        Some(Bson::Double(number)) => *number,
+        Some(Bson::Int64(number)) => *number as f64,
+        Some(Bson::Int32(number)) => f64::from(*number),
+        _ => panic!("no {name} in {stats}"),
+    };
+    number("dataSize") + number("indexSize")
+}
+
+fn redis_bytes(server: &RedisServer) -> u64 {
+    let client = redis::Client::open(server.url()).expect("a URL");
+    let mut connection = client.get_connection().expect("Redis answers");
+    let info: String = redis::cmd("INFO").arg("memory").query(&mut connection).expect("Redis answers");
+    let fields: BTreeMap<&str, &str> = info.lines().filter_map(|line| line.split_once(':')).collect();
+    fields["used_memory"].parse().expect("a number")
+}
+
+/// What the agent and the TLS front send each other for a heartbeat, with TCP, IP and Ethernet around it.
+fn network(scale: &Scale) {
+    let authority = Authority::new();
+    let requests = Arc::new(AtomicUsize::new(0));
+    let counted = requests.clone();
+    // Of itself, so that nothing goes over lo behind it. nginx's answer in its length.
+    let answer = "HTTP/1.1 200 OK\r\nServer: nginx\r\nDate: Tue, 24 Nov 2026 12:00:00 GMT\r\n\
+                  Content-Type: application/json\r\nContent-Length: 15\r\nConnection: close\r\n\r\n{\"status\":\"ok\"}";
+    let front = Front::answering_with_tls(&authority.certify("localhost", 2020..2100), move |_| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        Some(answer.into())
+    });
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (config, ca_file) = (folder.path().join("agent.toml"), folder.path().join("ca.pem"));
+    fs::write(&ca_file, authority.pem()).expect("a writable folder");
+    let text = format!(
+        "[server]\nurl = \"https://localhost:{}\"\nca_file = {ca_file:?}\n[spool]\npath = {:?}\n\
+         [host]\nip = \"192.0.2.1\"\ncountry_code = \"DE\"\ncountry = \"Germany\"\ncity = \"Munich\"\n\
+         [schedule]\nsample_every = \"100ms\"\nsamples_per_heartbeat = 1\n\
+         [collectors.cpu]\n[collectors.ram]\n[collectors.net]\n[collectors.services]\n\
+         units = [ {{name = \"wg\", unit = \"wg-quick@wg0\"}}, {{name = \"ov\", unit = \"openvpn-server@server\"}} ]\n",
+        front.address().port(),
+        folder.path()
+    );
+    fs::write(&config, text).expect("a writable folder");
+    let mut command: Command = program("fleetbeat-agent");
+    command.arg("-c").arg(&config).arg("run").env("AGENT_API_KEY", AGENT_KEY);
+    let _agent = Running::spawn(command.stdin(Stdio::null()).stderr(Stdio::null()));
+    let reach = |count| wait_for("heartbeats", || (requests.load(Ordering::Relaxed) >= count).then_some(()));
+    reach(2);
+    let (mut bytes, first) = (lo_bytes(), requests.load(Ordering::Relaxed));
+    for n in 1..=scale.heartbeats {
+        reach(first + n);
+    }
+    bytes = lo_bytes() - bytes;
+    let each = bytes / (requests.load(Ordering::Relaxed) - first) as u64;
+    println!(
+        "| a heartbeat over TLS 1.3, new connection, certificate of one link | bytes on the wire, both ways |"
+    );
+    println!("|---|--:|");
+    println!("| mean of {} | {each} |\n", scale.heartbeats);
+}
+
+fn lo_bytes() -> u64 {
+    let interfaces = fs::read_to_string("/proc/net/dev").expect("/proc is mounted");
+    let lo = interfaces.lines().find_map(|line| line.trim_start().strip_prefix("lo:")).expect("lo is there");
+    lo.split_whitespace().next().and_then(|bytes| bytes.parse().ok()).expect("a number")
+}
