@@ -5,6 +5,7 @@
 mod accuracy;
 mod agent;
 mod auth;
+mod backup;
 mod compose;
 mod disk;
 mod doctor;
