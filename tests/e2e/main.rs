@@ -17,6 +17,7 @@ mod mongodb;
 mod nginx;
 mod packages;
 mod policy;
+mod release;
 mod servers;
 mod spool;
 mod start;
