@@ -27,6 +27,7 @@ pub(crate) enum Command {
     UserList,
     UserRemove { username: String },
     Backup { file: PathBuf },
+    Restore { file: PathBuf },
     ProxyConfig(Site),
     Help,
     Version,
@@ -109,6 +110,7 @@ fn command(words: &[&str], options: Options) -> Result<Command, lexopt::Error> {
         ["user", "list"] => Command::UserList,
         ["user", "remove", username] => Command::UserRemove { username: username.to_owned() },
         ["backup", file] => Command::Backup { file: file.into() },
+        ["restore", file] => Command::Restore { file: file.into() },
         ["proxy-config", "nginx"] => Command::ProxyConfig(options.site()?),
         ["proxy-config", ..] => return Err("`proxy-config` knows nginx only".into()),
         _ => return Err(format!("{:?} is no command: see --help", words.join(" ")).into()),
@@ -161,6 +163,7 @@ mod tests {
             ("user list", Command::UserList),
             ("user remove ann", Command::UserRemove { username: name() }),
             ("backup /b", Command::Backup { file: "/b".into() }),
+            ("restore /b", Command::Restore { file: "/b".into() }),
             (
                 "proxy-config nginx --domain a.example --plain --listen [::1]:81",
                 Command::ProxyConfig(Site {
@@ -197,6 +200,7 @@ mod tests {
             ("user list --role admin", "--role"),
             ("run --password-stdin", "--password-stdin"),
             ("user add", "user add"),
+            ("restore", "restore"),
             ("proxy-config", "nginx"),
             ("proxy-config nginx", "--domain"),
             ("proxy-config nginx --domain a;b", "a;b"),

@@ -25,6 +25,7 @@ use std::process::ExitCode;
 use app::RunError;
 use cli::{Cli, Command};
 use config::{Config, Storage};
+use fleetbeat_protocol::Timestamp;
 use fleetbeat_settings::Problems;
 use store::{Embedded, MongoDb, Store, StoreError};
 
@@ -94,6 +95,10 @@ fn run_configured(command: Command, config: Config) -> Result<(), Box<dyn Error>
             Storage::Embedded { path } => Embedded::open_beside_server(path)?.backup(&file)?,
             Storage::MongoDb(_) => return Err("use mongodump for a database in MongoDB".into()),
         },
+        Command::Restore { file } => match &config.storage {
+            Storage::Embedded { path } => print!("{}", Embedded::restore(path, &file, Timestamp::now())?),
+            Storage::MongoDb(_) => return Err("use mongorestore for a database in MongoDB".into()),
+        },
         Command::ProxyConfig(site) => print!("{}", proxy::nginx(&site, &config.listen)),
         Command::Help | Command::Version => {}
     }
@@ -124,7 +129,7 @@ fn start_log() {
                 };
                 writeln!(output, "<{priority}>{}", record.args())
             } else {
-                let now = fleetbeat_protocol::Timestamp::now();
+                let now = Timestamp::now();
                 writeln!(output, "{now:.3} {:5} {}", record.level(), record.args())
             }
         })

@@ -5,6 +5,7 @@
 mod accuracy;
 mod agent;
 mod auth;
+mod backup;
 mod compose;
 mod disk;
 mod doctor;
@@ -16,6 +17,8 @@ mod mongodb;
 mod nginx;
 mod packages;
 mod policy;
+mod release;
+mod rotation;
 mod servers;
 mod spool;
 mod start;

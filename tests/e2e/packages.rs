@@ -500,6 +500,8 @@ fn removing_stops_and_purging_leaves_nothing() {
     let users = machine.ask("setpriv", &[&as_user[..], &["user", "list"]].concat());
     assert!(users.contains("admin"), "{users}");
     machine.ask("setpriv", &[&as_user[..], &["backup", "/var/lib/fleetbeat/backup.db"]].concat());
+    restore_as_root(machine);
+    wait_for("the restored host", || fleet.host("192.0.2.2"));
 
     // What does not run is left alone by an upgrade.
     machine.ask("systemctl", &["stop", AGENT]);
@@ -531,6 +533,21 @@ fn removing_stops_and_purging_leaves_nothing() {
     }
     let known = machine.run("dpkg-query", &["--list", "fleetbeat*"]);
     assert!(!String::from_utf8_lossy(&known.stdout).lines().any(|line| line.starts_with("rc")), "{known:?}");
+}
+
+/// A server that has lost all but its keys gets its database back: as docs/operating.md says, by root.
+fn restore_as_root(machine: &Machine) {
+    machine.ask("fleetbeat-server", &["backup", "/var/backups/fleet.db"]);
+    assert_eq!(machine.ask("stat", &["--format=%U %a", "/var/backups/fleet.db"]), "root 600");
+    assert!(!machine.run("fleetbeat-server", &["restore", "/var/backups/fleet.db"]).status.success());
+    machine.ask("systemctl", &["stop", SERVER]);
+    machine.ask("sh", &["-c", "rm /var/lib/fleetbeat/lock /var/lib/fleetbeat/fleetbeat.db*"]);
+    let told = machine.ask("fleetbeat-server", &["restore", "/var/backups/fleet.db"]);
+    assert!(told.starts_with("restored: 1 servers, 1 users"), "{told}");
+    let files = ["/var/lib/fleetbeat/fleetbeat.db", "/var/lib/fleetbeat/lock"];
+    let owners = machine.ask("stat", &[&["--format=%U %G"], &files[..]].concat());
+    assert_eq!(owners, "fleetbeat fleetbeat\nfleetbeat fleetbeat");
+    machine.ask("systemctl", &["start", SERVER]);
 }
 
 /// What belongs to apt or systemd.

@@ -13,7 +13,7 @@ use fleetbeat_tests::server::{Server, run};
 use fleetbeat_tests::wait::wait_for;
 
 /// Runs the server on `config` until it ends by itself.
-fn refuse(config: &Path, environment: &[(&str, &str)]) -> Output {
+pub(crate) fn refuse(config: &Path, environment: &[(&str, &str)]) -> Output {
     let mut command = program("fleetbeat-server");
     command
         .args(["-c".as_ref(), config.as_os_str(), "run".as_ref()])

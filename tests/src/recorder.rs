@@ -49,6 +49,7 @@ struct State {
     accepted: Vec<Accepted>,
     requests: usize,
     rejected: usize,
+    unauthorized: usize,
 }
 
 impl Recorder {
@@ -96,6 +97,14 @@ impl Recorder {
         assert_eq!(state.rejected, 0, "the server rejected heartbeats");
         state.accepted.clone()
     }
+
+    /// How many requests the server has answered with 401.
+    ///
+    /// # Panics
+    /// If a thread of this one has panicked.
+    pub fn unauthorized(&self) -> usize {
+        self.shared.state.lock().expect("no thread panics").unauthorized
+    }
 }
 
 impl Drop for Recorder {
@@ -134,6 +143,8 @@ impl Shared {
         let answer = client::exchange(self.target, &[head.as_bytes(), &body].concat())?;
         if answer.status == 200 {
             self.note(head.starts_with("POST /heartbeats "), &body, &answer.json());
+        } else if answer.status == 401 {
+            self.state.lock().expect("no thread panics").unauthorized += 1;
         }
         let retry_after = answer.header("retry-after").map(|value| format!("Retry-After: {value}\r\n"));
         let head = format!(

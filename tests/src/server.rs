@@ -1,5 +1,6 @@
 //! A real fleetbeat-server in a temporary folder.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::net::SocketAddr;
@@ -25,7 +26,7 @@ pub struct Server {
     folder: TempDir,
     process: Option<Running>,
     address: SocketAddr,
-    environment: Vec<(String, String)>,
+    environment: BTreeMap<String, String>,
     /// The size of the file system that the data folder is, if it is one of its own.
     disk: Option<&'static str>,
 }
@@ -84,6 +85,11 @@ impl Server {
         Server::configured(settings, environment, None)
     }
 
+    /// Starts one that makes its keys itself, as it does without any in the environment.
+    pub fn start_with_keys_of_its_own() -> Server {
+        Server::configured("", &[("AGENT_API_KEY", ""), ("SECRET_KEY", "")], None)
+    }
+
     /// Starts one on MongoDB at `url`, which may be a way around, and Redis.
     pub fn start_on_mongodb(database: &Database, url: &str, redis: &str, settings: &str) -> Server {
         let settings = format!("{settings}\n[mongodb]\ndatabase = {:?}\n", database.name);
@@ -109,8 +115,14 @@ impl Server {
             "listen = \"127.0.0.1:0\"\n{before_tables}\n[storage]\nbackend = {backend:?}\npath = {data:?}\n{tables}"
         );
         fs::write(folder.path().join("server.toml"), text).expect("a writable folder");
+        let usual = [
+            ("AGENT_API_KEY", AGENT_KEY),
+            ("SECRET_KEY", SECRET_KEY),
+            ("FLEETBEAT_ADMIN_PASSWORD", ADMIN_PASSWORD),
+        ];
+        let environment = usual.iter().chain(environment);
         let environment =
-            environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            environment.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut server = Server { folder, process: None, address, environment, disk };
         server.restart();
@@ -129,15 +141,10 @@ impl Server {
             Some(size) => self.on_small_disk(size),
         };
         command.arg("-c").arg(self.config()).arg("run");
-        command.envs([
-            ("AGENT_API_KEY", AGENT_KEY),
-            ("SECRET_KEY", SECRET_KEY),
-            ("FLEETBEAT_ADMIN_PASSWORD", ADMIN_PASSWORD),
-        ]);
         if self.address.port() != 0 {
             command.env("FLEETBEAT_LISTEN", self.address.to_string());
         }
-        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command.envs(self.environment.iter().filter(|(_, value)| !value.is_empty()));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         self.process = Some(Running::spawn(&mut command));
         let address = wait_for("the server to listen", || {
@@ -149,6 +156,11 @@ impl Server {
             line.and_then(|(_, address)| address.trim().parse().ok())
         });
         self.address = address;
+    }
+
+    /// Changes an environment variable, for the next [`Server::restart`].
+    pub fn set_environment(&mut self, name: &str, value: &str) {
+        self.environment.insert(name.to_owned(), value.to_owned());
     }
 
     /// fleetbeat-server in a mount namespace of its own; user namespaces make that possible for anybody.
@@ -309,7 +321,9 @@ impl Server {
     /// # Panics
     /// If it cannot be run.
     pub fn command(&self, arguments: &[&str], input: &str) -> std::process::Output {
-        run(&self.config(), arguments, input)
+        let mut command = program("fleetbeat-server");
+        command.envs(self.environment.get("MONGODB_URL").map(|url| ("MONGODB_URL", url)));
+        run_to_end(command.arg("-c").arg(self.config()).args(arguments), input)
     }
 
     /// As [`Server::command`], where the process sees its files.
@@ -345,9 +359,11 @@ impl Server {
 /// # Panics
 /// If it cannot be run.
 pub fn run(config: &Path, arguments: &[&str], input: &str) -> std::process::Output {
+    run_to_end(program("fleetbeat-server").arg("-c").arg(config).args(arguments), input)
+}
+
+fn run_to_end(command: &mut Command, input: &str) -> std::process::Output {
     use std::io::Write;
-    let mut command = program("fleetbeat-server");
-    command.arg("-c").arg(config).args(arguments);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("fleetbeat-server starts");
     // One that has already failed reads nothing.

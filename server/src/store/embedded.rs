@@ -4,11 +4,13 @@
 //! is on the disk before it returns (`synchronous=FULL`). The server holds a lock on the folder; the user
 //! and backup commands do not, and work beside it.
 
+mod restore;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io;
 use std::net::IpAddr;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -33,6 +35,9 @@ const SERVER_ID_TRIES: usize = 16;
 
 /// Rows of history deleted in one transaction.
 const HISTORY_CHUNK: u32 = 5000;
+
+/// The database in its folder.
+const FILE: &str = "fleetbeat.db";
 
 /// The schema, one step for each `user_version`; a released step never changes.
 const MIGRATIONS: [&str; 1] = ["
@@ -92,16 +97,8 @@ impl Embedded {
     /// The folder cannot be made or written, another server has it, or the database is damaged or newer.
     pub(crate) fn open(folder: &Path) -> Result<Embedded, StoreError> {
         create_private_folder(folder)?;
-        let path = folder.join("lock");
-        let lock = File::options().create(true).truncate(false).write(true).open(&path);
-        let lock = lock.map_err(|error| unusable(&path, &error))?;
-        match lock.try_lock() {
-            Ok(()) => Self::connect(folder, Some(lock), Check::Whole),
-            Err(fs::TryLockError::WouldBlock) => {
-                Err(StoreError::Locked { path: folder.display().to_string() })
-            }
-            Err(fs::TryLockError::Error(error)) => Err(unusable(&path, &error)),
-        }
+        let lock = take_lock(folder)?;
+        Self::connect(folder, Some(lock), Check::Whole)
     }
 
     /// Opens the folder for a command that may run beside the server, and before its first start.
@@ -114,9 +111,11 @@ impl Embedded {
     }
 
     fn connect(folder: &Path, lock: Option<File>, check: Check) -> Result<Embedded, StoreError> {
-        let file = folder.join("fleetbeat.db");
+        let file = folder.join(FILE);
         let explain = |error| explain_open_error(&file, error);
-        create_private_file(&file).map_err(|error| unusable(&file, &error))?;
+        create_private_file(&file)
+            .and_then(|()| give_to_owner_of(folder, &file))
+            .map_err(|error| unusable(&file, &error))?;
         let mut writer = Connection::open(&file).map_err(explain)?;
         prepare_writer(&mut writer, check).map_err(explain)?;
         migrate(&mut writer, &file)?;
@@ -466,6 +465,25 @@ fn create_private_folder(folder: &Path) -> Result<(), StoreError> {
 /// SQLite gives the files it makes beside the database the same mode.
 fn create_private_file(file: &Path) -> io::Result<()> {
     File::options().create(true).truncate(false).write(true).mode(0o600).open(file).map(|_| ())
+}
+
+/// What root makes in the folder of the server's user belongs to that user, or the server could not open it.
+fn give_to_owner_of(folder: &Path, file: &Path) -> io::Result<()> {
+    let (folder, own) = (fs::metadata(folder)?, fs::metadata(file)?);
+    if folder.uid() == own.uid() { Ok(()) } else { chown(file, Some(folder.uid()), Some(folder.gid())) }
+}
+
+/// The lock that a server holds on its folder.
+fn take_lock(folder: &Path) -> Result<File, StoreError> {
+    let path = folder.join("lock");
+    let lock = File::options().create(true).truncate(false).write(true).open(&path);
+    let lock = lock.and_then(|lock| give_to_owner_of(folder, &path).map(|()| lock));
+    let lock = lock.map_err(|error| unusable(&path, &error))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(fs::TryLockError::WouldBlock) => Err(StoreError::Locked { path: folder.display().to_string() }),
+        Err(fs::TryLockError::Error(error)) => Err(unusable(&path, &error)),
+    }
 }
 
 fn unusable(path: &Path, error: &io::Error) -> StoreError {

@@ -91,10 +91,13 @@ pub(crate) enum StoreError {
     Unusable { path: String, reason: String },
     /// The database file is damaged.
     #[error(
-        "{path} is damaged ({reason}). Nothing was changed. Put a copy made by `fleetbeat-server backup` in its \
-         place, or save what can be read with: sqlite3 {path} .recover | sqlite3 recovered.db"
+        "{path} is damaged ({reason}). Nothing was changed. Put a backup in its place with `fleetbeat-server \
+         restore FILE`, or save what can be read with: sqlite3 {path} .recover | sqlite3 recovered.db"
     )]
     Damaged { path: String, reason: String },
+    /// The file is not what could be restored.
+    #[error("{path} cannot be restored: {reason}. The database is as it was")]
+    NoBackup { path: String, reason: String },
     /// Another fleetbeat-server uses the folder.
     #[error("{path} is in use by another fleetbeat-server")]
     Locked { path: String },

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use fleetbeat_protocol::Server;
 use mongodb::bson::doc;
 
-use super::Shared;
 use super::cache::{Cache, Changes, Place};
 use super::document::{Version, Versioned};
+use super::{MAX_ASKED, Shared};
 use crate::store::{Fleet, StoreError};
 
 /// The whole fleet is read from MongoDB again after this. It finds what never reached Redis: the change of an
@@ -145,8 +145,40 @@ impl Known {
         let place = shared.cache.as_ref().and_then(|cache| cache.last_change().ok());
         let difference = compare(shared, &self.servers)?;
         self.settle(difference, &BTreeSet::new());
-        self.place = place;
+        // Should that fail, everything is read again, and this with it.
+        self.place = place.filter(|_| self.remove_impossible_copies(shared).is_ok());
         Ok(true)
+    }
+
+    /// Redis copies what MongoDB holds and so knows nothing newer, unless MongoDB was restored from a backup: then the
+    /// copies from before would hide its records for as long as they live.
+    fn remove_impossible_copies(&self, shared: &Shared) -> Result<(), StoreError> {
+        let Some(cache) = &shared.cache else { return Ok(()) };
+        let ips: Vec<IpAddr> = self.servers.keys().copied().collect();
+        for ips in ips.chunks(MAX_ASKED) {
+            let mut newer: BTreeMap<IpAddr, Version> = BTreeMap::new();
+            for copy in cache.read(ips)?.into_iter().flatten() {
+                let known = self.servers.get(&copy.server.ip);
+                if known.is_some_and(|(version, _)| *version < copy.rev) {
+                    newer.insert(copy.server.ip, copy.rev);
+                }
+            }
+            // Another instance may have written meanwhile. MongoDB, asked only now, has what a good copy was made of.
+            let suspects: Vec<IpAddr> = newer.keys().copied().collect();
+            let records = shared.read(&suspects)?;
+            let is_impossible = |ip: &IpAddr| {
+                records.get(ip).and_then(Option::as_ref).is_some_and(|record| record.rev < newer[ip])
+            };
+            let impossible: Vec<IpAddr> = suspects.into_iter().filter(is_impossible).collect();
+            if !impossible.is_empty() {
+                log::warn!(
+                    "Redis had newer copies of {} hosts than MongoDB has records, which was restored, then: removed",
+                    impossible.len()
+                );
+                cache.store(&[], &impossible)?;
+            }
+        }
+        Ok(())
     }
 
     /// The same while Redis keeps what is known up to date; true when it is done.
