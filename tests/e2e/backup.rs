@@ -277,8 +277,9 @@ fn a_restored_mongodb_is_the_truth_though_redis_remembers_newer_flags() {
     let acknowledged = under_load([servers[0].address(), servers[1].address()], || {
         let (servers, token) = (&servers, &token);
         thread::scope(|scope| {
-            let toggle =
-                move |n: u32| set_flags(&servers[1], token, "10.0.0.1", &json!({"gaming": n % 2 == 0}));
+            let toggle = move |n: u32| {
+                set_flags(&servers[1], token, "10.0.0.1", &json!({"gaming": n.is_multiple_of(2)}));
+            };
             scope.spawn(move || (0..20).for_each(toggle));
             dump = Some(Dump::of(&database));
         });

@@ -120,7 +120,9 @@ fn rotate(mut server: Server, old: &str, set_keys: impl Fn(&mut Server, &str)) {
     for agent in &mut agents {
         // Just after a heartbeat: one that is cut off in the middle would be sent again, which changes nothing.
         let before = accepted(&recorder, &agent.ip);
-        wait_for("a heartbeat", || (accepted(&recorder, &agent.ip) > before).then_some(()));
+        wait_for("a heartbeat that the agent knows to be accepted", || {
+            (accepted(&recorder, &agent.ip) > before && agent.has_empty_spool()).then_some(())
+        });
         agent.change_key(NEW_KEY);
     }
     wait_for_everybody(&recorder, &agents);
