@@ -27,7 +27,7 @@ flock 9
 if [[ ! -d $tree ]]; then
   # Half a tree has another name than a whole one.
   rm -rf "$tree.new"
-  mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Label: Debian' | head -1)
+  mirror=$("$(dirname "$0")/mirror.sh")
   # Where apt knows none, debootstrap has its own.
   if ! debootstrap --variant=minbase --include="$packages" "$suite" "$tree.new" ${mirror:+"$mirror"} \
     >"$home/$name.log" 2>&1; then
