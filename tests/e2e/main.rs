@@ -16,6 +16,7 @@ mod mongodb;
 mod nginx;
 mod packages;
 mod policy;
+mod repository;
 mod servers;
 mod spool;
 mod start;
