@@ -78,7 +78,7 @@ install_debian() {
   unmount
   rm -rf "$tree"
   local mirror
-  mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Label: Debian' | head -1)
+  mirror=$("$(dirname "$0")/mirror.sh")
   debootstrap --variant=minbase "$suite" "$tree" "$mirror" /usr/share/debootstrap/scripts/sid >"$home/debootstrap.log" 2>&1
   mount_tree
   # A mirror may lag behind a testing suite's expiry date; the signature is checked all the same.

@@ -30,7 +30,7 @@ export PATH=$cache/venv/bin:$PATH
 fetch_rust_src() {
   local mirror apt found suite
   [[ -e $cache/rust-src-$version ]] && return
-  mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Label: Debian' | head -1)
+  mirror=$(scripts/mirror.sh)
   apt=$cache/apt
   mkdir -p "$apt"/{lists/partial,archives/partial,etc}
   touch "$apt/status"

@@ -18,6 +18,7 @@ mod nginx;
 mod packages;
 mod policy;
 mod release;
+mod repository;
 mod rotation;
 mod servers;
 mod spool;

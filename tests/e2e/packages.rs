@@ -1,101 +1,38 @@
 //! The packages, from what is in them to what they do to a host, with the repositories that they come from.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-use std::sync::LazyLock;
+use std::path::PathBuf;
+use std::process::Command;
 
 use fleetbeat_tests::front::Authority;
 use fleetbeat_tests::machine::{Kind, Machine};
-use fleetbeat_tests::nginx::{Nginx, free_address};
+use fleetbeat_tests::nginx::free_address;
 use fleetbeat_tests::server::{AGENT_KEY, Server};
 use fleetbeat_tests::wait::wait_for;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-const NAMES: [&str; 2] = ["fleetbeat-agent", "fleetbeat-server"];
-/// What an upgrade starts from.
-const OLD_VERSION: &str = "0.0.1";
-const VERSION: &str = env!("CARGO_PKG_VERSION");
-
-/// The packages of this version, and those of an older one.
-static PACKAGES: LazyLock<TempDir> = LazyLock::new(|| package(VERSION, &root().join("packaging")));
-static OLD_PACKAGES: LazyLock<TempDir> = LazyLock::new(|| package(OLD_VERSION, old_settings().path()));
+use crate::repository::{
+    ARCHS, NAMES, OLD_PACKAGES, OLD_VERSION, PACKAGES, Repository, VERSION, apt, files, package,
+    pretend_to_be_of_the_rpm_family, root, start_openvpn, succeed,
+};
 
 /// The name that agents and browsers use.
 const DOMAIN: &str = "fleet.example.com";
 const AGENT: &str = "fleetbeat-agent.service";
 const SERVER: &str = "fleetbeat-server.service";
 
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
-
-/// The machines that there are static binaries for: amd64, and arm64 where somebody has built those.
-fn archs() -> Vec<&'static str> {
-    let is_built =
-        |arch: &&str| NAMES.iter().all(|name| root().join("target/static").join(arch).join(name).exists());
-    assert!(is_built(&"amd64"), "no static binaries: run `make test-packages`, which builds them");
-    ["amd64", "arm64"].into_iter().filter(is_built).collect()
-}
-
-/// What an older version may have installed as its settings: not the same text as today.
-fn old_settings() -> TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    for name in ["agent.toml", "agent.env", "server.toml", "server.env"] {
-        let text = fs::read_to_string(root().join("packaging").join(name)).unwrap();
-        fs::write(folder.path().join(name), text + "# What else is there is in the manual.\n").unwrap();
-    }
-    folder
-}
-
-/// Packages the static binaries under that version with those settings, as `make dist` does.
-fn package(version: &str, settings: &Path) -> TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    let script = root().join("scripts/package.sh");
-    let mut command = Command::new(script);
-    command.env("DIST", folder.path()).env("VERSION", version).env("ARCHS", archs().join(" "));
-    command.env("SETTINGS", settings);
-    succeed(&mut command);
-    folder
-}
-
-/// What a command prints, which has to succeed.
-#[track_caller]
-fn succeed(command: &mut Command) -> String {
-    let (printed, output) = printed(command);
-    assert!(output.status.success(), "{command:?}: {printed}");
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// All that a command prints, on both streams, and how it ended.
-#[track_caller]
-fn printed(command: &mut Command) -> (String, Output) {
-    let output = command.output();
-    let output = output.unwrap_or_else(|error| panic!("{command:?}: {error}: `make setup` installs it"));
-    let all = [&*output.stdout, &*output.stderr].map(String::from_utf8_lossy).concat();
-    (all, output)
-}
-
-/// The packages in a folder whose names end like that.
-fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
-    let paths = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let mut paths: Vec<PathBuf> = paths.filter(|path| path.to_string_lossy().ends_with(ending)).collect();
-    paths.sort();
-    paths
-}
-
 #[test]
 fn lintian_and_rpmlint_find_no_error() {
     let debs = files(PACKAGES.path(), ".deb");
-    assert_eq!(debs.len(), 2 * archs().len());
+    assert_eq!(debs.len(), 2 * ARCHS.len());
     let found = succeed(Command::new("lintian").args(["--fail-on", "error"]).args(debs));
     assert!(!found.contains("E: "), "{found}");
     let rpms = files(PACKAGES.path(), ".rpm");
     let config = root().join("packaging/rpmlint.toml");
     let found = succeed(Command::new("rpmlint").arg("--config").arg(config).args(rpms));
     assert!(
-        found.contains(&format!("{} packages", 2 * archs().len())) && found.contains(" 0 errors"),
+        found.contains(&format!("{} packages", 2 * ARCHS.len())) && found.contains(" 0 errors"),
         "{found}"
     );
 }
@@ -106,7 +43,7 @@ fn packaging_the_same_twice_gives_the_same_bytes() {
     let [first, second] =
         [&PACKAGES, &again].map(|folder| fs::read_to_string(folder.path().join("SHA256SUMS")).unwrap());
     assert_eq!(first, second);
-    assert_eq!(first.lines().count(), 6 * archs().len());
+    assert_eq!(first.lines().count(), 6 * ARCHS.len());
     succeed(Command::new("sha256sum").args(["--check", "--strict", "SHA256SUMS"]).current_dir(again.path()));
     assert!(
         files(OLD_PACKAGES.path(), ".deb").iter().all(|path| path.to_string_lossy().contains(OLD_VERSION))
@@ -132,7 +69,7 @@ fn packages_hold_what_distributions_expect_with_secrets_closed() {
             format!("-rw-r--r-- root root /usr/share/doc/{name}/changelog.gz"),
         ];
         let conffiles = format!("/etc/fleetbeat/{short}.env\n/etc/fleetbeat/{short}.toml\n");
-        for arch in archs() {
+        for arch in ARCHS {
             let deb = PACKAGES.path().join(format!("{name}_{VERSION}-1_{arch}.deb"));
             let listed = succeed(Command::new("dpkg-deb").arg("--contents").arg(&deb));
             let listed: Vec<String> = listed.lines().map(deb_line).collect();
@@ -196,7 +133,7 @@ fn packages_name_what_others_wrote_and_no_place_of_the_machine_that_built_them()
 
 #[test]
 fn the_packaged_binary_runs_on_the_machine_it_is_for() {
-    for arch in archs() {
+    for arch in ARCHS {
         let folder = tempfile::tempdir().unwrap();
         for name in NAMES {
             let deb = PACKAGES.path().join(format!("{name}_{VERSION}-1_{arch}.deb"));
@@ -210,66 +147,6 @@ fn the_packaged_binary_runs_on_the_machine_it_is_for() {
             assert_eq!(version.trim_end(), format!("{name} {VERSION}"));
         }
     }
-}
-
-/// The signed repositories on a web server of their own.
-struct Repository {
-    folder: TempDir,
-    url: String,
-    _nginx: Nginx,
-}
-
-impl Repository {
-    /// One with nothing in it yet, and with a key to sign with.
-    fn start() -> Repository {
-        let folder = tempfile::tempdir().unwrap();
-        let address = free_address();
-        let root = folder.path().join("web");
-        let site = format!("server {{ listen {address}; root {}; }}", root.display());
-        let home = folder.path().join("gnupg");
-        succeed(Command::new("install").args(["--directory", "--mode=700"]).arg(&home));
-        let gpg = || {
-            let mut command = Command::new("gpg");
-            command.env("GNUPGHOME", &home).args(["--batch", "--passphrase", ""]);
-            command
-        };
-        succeed(gpg().args(["--quick-generate-key", "Fleetbeat tests", "rsa3072", "sign", "7d"]));
-        let key = succeed(gpg().args(["--armor", "--export-secret-keys"]));
-        fs::write(folder.path().join("key.asc"), key).unwrap();
-        // Its agent would outlive the test.
-        succeed(Command::new("gpgconf").env("GNUPGHOME", &home).args(["--kill", "all"]));
-        Repository { url: format!("http://{address}"), _nginx: Nginx::start(&site, address), folder }
-    }
-
-    /// Puts these packages into it, in place of those that are there. What is not signed with its own key is
-    /// signed with a throw-away one, and has another place.
-    fn publish(&self, packages: &Path, is_own_key: bool) {
-        let mut command = Command::new(root().join("scripts/repository.sh"));
-        let place = if is_own_key { "web" } else { "web/stranger" };
-        command.env("DIST", packages).env("REPOSITORY", self.folder.path().join(place));
-        let url = self.url.clone() + if is_own_key { "" } else { "/stranger" };
-        command.env("FLEETBEAT_REPOSITORY_URL", url).env_remove("FLEETBEAT_SIGNING_KEY");
-        if is_own_key {
-            command.env("FLEETBEAT_SIGNING_KEY", self.folder.path().join("key.asc"));
-        }
-        succeed(&mut command);
-    }
-
-    /// Lets a machine know of it, and of no other.
-    fn add_to(&self, machine: &Machine) {
-        machine.ask("rm", &["-f", "/etc/apt/sources.list"]);
-        let sources = "/etc/apt/sources.list.d/fleetbeat.sources";
-        machine.ask("curl", &["-fsSo", sources, &format!("{}/fleetbeat.sources", self.url)]);
-        machine.ask("apt-get", &["update"]);
-    }
-}
-
-/// Installs, upgrades, removes or purges with apt, which may ask nothing: of a file that somebody has edited, it takes
-/// what it proposes when it asks.
-fn apt(machine: &Machine, arguments: &[&str]) -> String {
-    let environment =
-        ["DEBIAN_FRONTEND=noninteractive", "apt-get", "--yes", "--option=Dpkg::Options::=--force-confdef"];
-    machine.ask("env", &[&environment, arguments].concat())
 }
 
 fn edit(machine: &Machine, file: &str, script: &str) {
@@ -416,21 +293,6 @@ fn install_agent(machine: &Machine, fleet: &Fleet, ip: &str) {
     machine.ask("systemctl", &["enable", "--now", AGENT]);
 }
 
-/// A real service for the agent to watch: Debian's `OpenVPN`, which touches no network but loopback.
-fn start_openvpn(machine: &Machine) {
-    let authority = Authority::new();
-    let certificate = authority.certify("vpn.example.com", 2020..2100);
-    machine.write("/etc/openvpn/server/ca.pem", authority.pem(), 0o644);
-    machine.write("/etc/openvpn/server/cert.pem", &certificate.pem, 0o644);
-    machine.write("/etc/openvpn/server/key.pem", &certificate.key_pem, 0o600);
-    let port = free_address().port();
-    let config = format!(
-        "dev null\nproto udp\nlocal 127.0.0.1\nport {port}\ntls-server\ndh none\nca ca.pem\ncert cert.pem\nkey key.pem\n"
-    );
-    machine.write("/etc/openvpn/server/server.conf", config, 0o600);
-    machine.ask("systemctl", &["start", "openvpn-server@server"]);
-}
-
 /// Whether the agent says that the `OpenVPN` of its host runs.
 fn vpn_is_active(host: &Value) -> bool {
     let services = host["services"].as_array().unwrap();
@@ -553,15 +415,6 @@ fn restore_as_root(machine: &Machine) {
 /// What belongs to apt or systemd.
 fn is_outside_the_package(path: &str) -> bool {
     ["/etc/apt/", "/var/lib/apt/", "/run/systemd/"].iter().any(|folder| path.starts_with(folder))
-}
-
-/// Lets a Debian's rpm believe that it is one of the family that uses it: with systemd, and a shell.
-fn pretend_to_be_of_the_rpm_family(machine: &Machine) {
-    let spec = "Name: systemd\nVersion: 1\nRelease: 1\nSummary: What is there\nLicense: MIT\nBuildArch: noarch\n\
-                Provides: /bin/sh\n%description\nWhat is there.\n%files\n";
-    machine.write("/root/systemd.spec", spec, 0o644);
-    machine.ask("rpmbuild", &["-bb", "--quiet", "--define", "_rpmdir /root", "/root/systemd.spec"]);
-    machine.ask("rpm", &["--force-debian", "--install", "/root/noarch/systemd-1-1.noarch.rpm"]);
 }
 
 /// What dnf says when it has done something, which has to succeed.
