@@ -1,6 +1,6 @@
 # Thin: what takes more than a line is a script. `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check build release dashboard setup bench fleet-outage static-agents static dist repo man deny clean test-packages capacity
+.PHONY: help demo test check build release dashboard setup bench fleet-outage static-agents static dist repo man images deny clean test-packages capacity
 
 HOSTS ?= 0
 ARCHS ?= amd64 arm64
@@ -57,6 +57,9 @@ static: dashboard ## build the static binaries; ARCHS="amd64 arm64" says for whi
 
 dist: static man ## build packages and tarballs into dist/
 	ARCHS="$(ARCHS)" scripts/package.sh
+
+images: ## build container images of what `make static` has built, for this machine
+	scripts/images.sh
 
 repo: ## make signed apt and yum repositories of dist/ in target/repository
 	scripts/repository.sh

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the tests need beyond Rust, Node, Go and make: a Chromium, nginx, shells and small tools, what checks
-# packages and makes repositories of them, and what boots a Debian tree. Safe to run again and again.
+# packages and makes repositories of them, and what boots a Debian tree and runs containers. Safe to run again and again.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -38,6 +38,8 @@ command -v systemd-analyze >/dev/null || packages+=(systemd)
 if [[ ${FLEETBEAT_SKIP_NSPAWN:-} != 1 ]]; then
   command -v systemd-nspawn >/dev/null || packages+=(systemd-container)
   PATH=$PATH:/usr/sbin command -v debootstrap >/dev/null || packages+=(debootstrap)
+  # They build the container images and run them.
+  for tool in buildah podman crun; do command -v "$tool" >/dev/null || packages+=("$tool"); done
 fi
 
 if ((${#packages[@]} > 0)); then
@@ -49,3 +51,4 @@ if ((${#packages[@]} > 0)); then
     exit 1
   fi
 fi
+scripts/compose.sh

@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 source scripts/stage.sh
 export CHROMIUM="${CHROMIUM:-$(command -v chromium)}"
 
-[[ ${FLEETBEAT_SKIP_NSPAWN:-} != 1 ]] || echo "=== LEFT OUT: every test under a real systemd (FLEETBEAT_SKIP_NSPAWN=1)"
+[[ ${FLEETBEAT_SKIP_NSPAWN:-} != 1 ]] || echo "=== LEFT OUT: every test under a real systemd or in a container (FLEETBEAT_SKIP_NSPAWN=1)"
 
 # Stopped again at the end, whatever the end is.
 trap 'scripts/services.sh down' EXIT

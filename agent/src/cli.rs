@@ -21,6 +21,7 @@ pub(crate) enum Command {
     Run,
     CheckConfig,
     Doctor,
+    Health,
     Once {
         send: bool,
     },
@@ -57,6 +58,7 @@ fn named_command(name: &str) -> Result<Command, String> {
         "run" => Ok(Command::Run),
         "check-config" => Ok(Command::CheckConfig),
         "doctor" => Ok(Command::Doctor),
+        "health" => Ok(Command::Health),
         "once" => Ok(Command::Once { send: false }),
         _ => Err(format!("{name:?} is no command")),
     }
@@ -77,6 +79,7 @@ mod tests {
             ("run", Command::Run),
             ("check-config", Command::CheckConfig),
             ("doctor", Command::Doctor),
+            ("health", Command::Health),
             ("once", Command::Once { send: false }),
             ("once --send", Command::Once { send: true }),
             ("--version", Command::Print(format!("fleetbeat-agent {}\n", env!("CARGO_PKG_VERSION")))),

@@ -11,6 +11,7 @@ use crate::cli::{Arguments, Command};
 use crate::config::Config;
 use crate::doctor;
 use crate::failure::Failure;
+use crate::health;
 use crate::host::{self, Host};
 use crate::key;
 use crate::logging;
@@ -29,6 +30,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Print(text) => print(text.trim_end()),
         Command::CheckConfig => print(load(false)?.summary(&arguments.config)),
         Command::Doctor => doctor::run(&arguments.config),
+        Command::Health => print(health::check(&arguments.config)?),
         Command::Once { send } => once(load(send)?, send),
         Command::Run => {
             let config = load(true)?;

@@ -101,6 +101,11 @@ impl Config {
         Ok(config.expect("where nothing is wrong, nothing is missing"))
     }
 
+    /// The time between two heartbeats.
+    pub(crate) fn interval(&self) -> Duration {
+        self.sample_every * self.samples_per_heartbeat
+    }
+
     /// What the configuration means, for a person.
     pub(crate) fn summary(&self, path: &Path) -> String {
         let names: Vec<_> = self.collectors.iter().map(|(definition, _)| definition.name).collect();
@@ -108,7 +113,7 @@ impl Config {
             Some(_) => "found",
             None => "none that this user can read; the service needs one",
         };
-        let interval = self.sample_every * self.samples_per_heartbeat;
+        let interval = self.interval();
         let warning = if interval > USUAL_INTERVAL {
             " (over 2m: raise the server's sweep.down_after above its default)"
         } else {

@@ -29,6 +29,8 @@ pub(crate) enum Failure {
     /// The checks themselves have been printed.
     #[error("fleetbeat-agent: {0} of the checks failed")]
     Unwell(usize),
+    #[error("fleetbeat-agent is not healthy: {0}")]
+    NotHealthy(String),
     #[error("fleetbeat-agent: the agent's thread panicked")]
     Panicked,
 }

@@ -10,6 +10,7 @@ mod config;
 mod delivery;
 mod doctor;
 mod failure;
+mod health;
 mod host;
 mod key;
 mod logging;

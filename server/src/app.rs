@@ -12,7 +12,7 @@ use signal_hook::iterator::Signals;
 use crate::auth::login::Logins;
 use crate::auth::{AgentKeys, Auth, password};
 use crate::config::{self, Config, Storage};
-use crate::http::{Call, Front, Handler, Listen};
+use crate::http::{Call, Front, Handler};
 use crate::ingest::Ingest;
 use crate::snapshot::Snapshots;
 use crate::store::{Embedded, MongoDb, Store, StoreError, User};
@@ -96,7 +96,7 @@ pub(crate) fn run(config: Config) -> Result<(), RunError> {
             std::process::exit(130);
         }
     })?;
-    log::info!("listening on {}", show(front.address()));
+    log::info!("listening on {}", front.address());
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
 
     let end = end.recv().unwrap_or(End::Signal);
@@ -158,14 +158,7 @@ fn listen(app: &Arc<App>) -> Result<Front, RunError> {
     let handled = app.clone();
     let handler: Arc<Handler> = Arc::new(move |call: &mut Call| api::handle(&handled, call));
     Front::start(&config.listen, config.trusted_proxies.clone(), config.workers, &handler)
-        .map_err(|reason| RunError::Listen { address: show(&config.listen), reason })
-}
-
-fn show(address: &Listen) -> String {
-    match address {
-        Listen::Tcp(address) => format!("http://{address}"),
-        Listen::Unix(path) => format!("unix:{}", path.display()),
-    }
+        .map_err(|reason| RunError::Listen { address: config.listen.to_string(), reason })
 }
 
 /// Makes the superadmin `admin` if nobody could log in otherwise. A password that was made up is printed once, on

@@ -22,6 +22,7 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     Run,
     CheckConfig,
+    Health,
     UserAdd { username: String, role: Role, password: PasswordFrom },
     UserPasswd { username: String, password: PasswordFrom },
     UserList,
@@ -102,6 +103,7 @@ fn command(words: &[&str], options: Options) -> Result<Command, lexopt::Error> {
     Ok(match *words {
         [] | ["run"] => Command::Run,
         ["check-config"] => Command::CheckConfig,
+        ["health"] => Command::Health,
         ["user", "add", username] => {
             let role = options.role.ok_or("`user add` needs --role readonly, admin or superadmin")?;
             Command::UserAdd { username: username.to_owned(), role, password }
@@ -155,6 +157,7 @@ mod tests {
             ("", Command::Run),
             ("-c /x run", Command::Run),
             ("check-config", Command::CheckConfig),
+            ("health", Command::Health),
             (
                 "user add ann --role admin --password-stdin",
                 Command::UserAdd { username: name(), role: Role::Admin, password: PasswordFrom::Stdin },

@@ -96,16 +96,39 @@ impl Config {
         variable: impl Fn(&str) -> Option<OsString>,
     ) -> Result<Config, Problems> {
         let mut problems = Problems::default();
-        let document = match file {
-            Some(file) => Document::open(file, &mut problems),
-            None if Path::new(DEFAULT_FILE).exists() => {
-                Document::open(Path::new(DEFAULT_FILE), &mut problems)
-            }
-            None => Document::parse(DEFAULT_FILE, "", &mut problems),
-        };
+        let document = open(file, &mut problems);
         let mut config = document.read(&mut problems, |root| read(root, &variable));
         read_environment(&mut config, for_serving, &variable, &mut problems);
         problems.into_result().map(|()| config)
+    }
+}
+
+/// Where a server with this configuration listens, whatever else may be wrong with it: one that runs is asked, not
+/// started.
+///
+/// # Errors
+/// Why that cannot be told.
+pub(crate) fn find_listen(
+    file: Option<&Path>,
+    variable: impl Fn(&str) -> Option<OsString>,
+) -> Result<Listen, String> {
+    if let Some(listen) = variable("FLEETBEAT_LISTEN") {
+        return parse_listen(&listen.to_string_lossy())
+            .map_err(|message| format!("FLEETBEAT_LISTEN {message}"));
+    }
+    let mut problems = Problems::default();
+    let document = open(file, &mut problems);
+    problems.into_result().map_err(|problems| problems.to_string())?;
+    let listen = document.read(&mut Problems::default(), |root| root.string("listen"));
+    parse_listen(listen.as_deref().unwrap_or(DEFAULT_LISTEN)).map_err(|message| format!("listen {message}"))
+}
+
+/// The named file, or the usual one if that exists.
+fn open(file: Option<&Path>, problems: &mut Problems) -> Document {
+    match file {
+        Some(file) => Document::open(file, problems),
+        None if Path::new(DEFAULT_FILE).exists() => Document::open(Path::new(DEFAULT_FILE), problems),
+        None => Document::parse(DEFAULT_FILE, "", problems),
     }
 }
 

@@ -70,6 +70,11 @@ fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
     match cli.command {
         Command::Help => print!("{}", cli::HELP),
         Command::Version => println!("fleetbeat-server {}", env!("CARGO_PKG_VERSION")),
+        Command::Health => {
+            let listen = config::find_listen(cli.config.as_deref(), |name| std::env::var_os(name))?;
+            watch::ask_once(&listen).map_err(|error| format!("{listen} is not healthy: {error}"))?;
+            println!("{listen} is healthy");
+        }
         command => {
             let for_serving = matches!(command, Command::Run | Command::CheckConfig);
             let config = Config::load(cli.config.as_deref(), for_serving, |name| std::env::var_os(name))?;
@@ -100,7 +105,7 @@ fn run_configured(command: Command, config: Config) -> Result<(), Box<dyn Error>
             Storage::MongoDb(_) => return Err("use mongorestore for a database in MongoDB".into()),
         },
         Command::ProxyConfig(site) => print!("{}", proxy::nginx(&site, &config.listen)),
-        Command::Help | Command::Version => {}
+        Command::Health | Command::Help | Command::Version => {}
     }
     Ok(())
 }

@@ -15,6 +15,8 @@ use crate::http::Listen;
 
 const EVERY: Duration = Duration::from_secs(5);
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// For one question alone. Shorter than the above, so that it is this which is told.
+const PATIENCE: Duration = Duration::from_secs(4);
 /// A server this busy is not dead yet; one that cannot be connected to is, at once.
 const MAX_SILENT: u32 = 6;
 
@@ -53,6 +55,21 @@ impl Watch {
         drop(self.stop);
         let _ = self.thread.join();
     }
+}
+
+/// Asks the server at `address` once, from another process.
+///
+/// # Errors
+/// There is no good answer, or none in time.
+pub(crate) fn ask_once(address: &Listen) -> io::Result<()> {
+    let (tell, told) = mpsc::channel();
+    let asked = address.clone();
+    // Connecting to a Unix socket knows no deadline, so it has a thread, which may end with the process.
+    thread::Builder::new().name("ask".to_owned()).spawn(move || drop(tell.send(ask(&asked))))?;
+    told.recv_timeout(PATIENCE).unwrap_or_else(|_| {
+        let message = format!("no answer within {} s", PATIENCE.as_secs());
+        Err(io::Error::new(io::ErrorKind::TimedOut, message))
+    })
 }
 
 fn ask(address: &Listen) -> io::Result<()> {

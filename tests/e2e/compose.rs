@@ -1,13 +1,16 @@
-//! `packaging/compose.yaml` as far as it goes without Docker: its nginx before two instances.
+//! The compose files as far as it goes without Docker: what they say, and the nginx of one before two instances.
+//! What is in the images, and that they run, is in `images.rs`.
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use fleetbeat_tests::client;
 use fleetbeat_tests::nginx::{Nginx, free_address};
 use fleetbeat_tests::redis_server::RedisServer;
 use fleetbeat_tests::server::{ADMIN_PASSWORD, AGENT_KEY, Database, Server, run};
 use fleetbeat_tests::wait::wait_for;
+use serde_json::{Value, json};
 
 const HEARTBEAT: &str = include_str!("../../protocol/golden/heartbeat-minimal.json");
 
@@ -27,7 +30,7 @@ fn two_instances_behind_its_nginx_serve_as_one_and_go_on_when_one_is_killed() {
     let site = site
         .replace("server-1:8080", &first.address().to_string())
         .replace("server-2:8080", &second.address().to_string())
-        .replace("listen 80;", &format!("listen {free};"));
+        .replace("listen 8080;", &format!("listen {free};"));
     let nginx = Nginx::start(&site, free);
     let request = |method: &str, target: &str, headers: &[(&str, &str)], body: &str| {
         client::request(free, method, target, headers, body.as_bytes()).unwrap()
@@ -55,14 +58,57 @@ fn two_instances_behind_its_nginx_serve_as_one_and_go_on_when_one_is_killed() {
     nginx.stop();
 }
 
+/// A compose file as Docker Compose reads it.
+fn read_compose(name: &str) -> Value {
+    let script = packaging().join("../scripts/compose.sh");
+    let output = Command::new(script).arg(packaging().join(name)).output().unwrap();
+    assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
 #[test]
-fn its_configuration_is_fine_and_its_files_are_there() {
-    // It only lacks the secrets, which compose puts into the environment.
-    let output = run(&packaging().join("compose/server.toml"), &["check-config"], "");
-    let told = String::from_utf8(output.stderr).unwrap();
-    assert!(told.lines().all(|line| line.contains("AGENT_API_KEY") || line.contains("SECRET_KEY")), "{told}");
-    let compose = fs::read_to_string(packaging().join("compose.yaml")).unwrap();
-    for file in ["Dockerfile", "compose/nginx.conf"] {
-        assert!(compose.contains(file) && packaging().join(file).is_file(), "{file}");
+fn compose_understands_its_files_and_finds_what_they_name() {
+    for name in ["compose.yaml", "compose.embedded.yaml"] {
+        let model = read_compose(name);
+        let services = model["services"].as_object().unwrap();
+        let mut servers = 0;
+        for (service, settings) in services {
+            let mounts = settings["volumes"].as_array().into_iter().flatten();
+            for source in mounts.filter(|mount| mount["type"] == "bind").map(|mount| &mount["source"]) {
+                assert!(Path::new(source.as_str().unwrap()).is_file(), "{name}: {service}: {source}");
+            }
+            if settings["image"] == "fleetbeat-server" {
+                servers += 1;
+                assert_eq!(settings["pull_policy"], "never", "{name}: {service}");
+            }
+            // The databases' images start as root and give it up themselves.
+            if !["mongo", "redis"].contains(&service.as_str()) {
+                assert_eq!(settings["read_only"], true, "{name}: {service}");
+                assert_eq!(settings["cap_drop"], json!(["ALL"]), "{name}: {service}");
+                assert_eq!(settings["security_opt"], json!(["no-new-privileges:true"]), "{name}: {service}");
+            }
+            for port in settings["ports"].as_array().into_iter().flatten() {
+                assert_eq!(port["host_ip"], "127.0.0.1", "{name}: {service} is no network's");
+            }
+        }
+        assert!(servers > 0, "{name}");
+    }
+    let nginx = &read_compose("compose.yaml")["services"]["nginx"];
+    let site = fs::read_to_string(packaging().join("compose/nginx.conf")).unwrap();
+    assert!(site.contains(&format!("listen {};", nginx["ports"][0]["target"])), "{site}");
+    for server in ["server-1", "server-2"] {
+        assert!(site.contains(&format!("server {server}:8080;")), "{site}");
+        assert_eq!(nginx["depends_on"][server]["condition"], "service_healthy");
+    }
+}
+
+#[test]
+fn the_configurations_of_containers_are_fine() {
+    for file in ["compose/server.toml", "compose/embedded.toml", "container/server.toml"] {
+        let output = run(&packaging().join(file), &["check-config"], "");
+        let told = String::from_utf8(output.stderr).unwrap();
+        // They only lack the secrets, which come from the environment.
+        let is_secret = |line: &str| line.contains("AGENT_API_KEY") || line.contains("SECRET_KEY");
+        assert!(told.lines().all(is_secret), "{file}: {told}");
     }
 }

@@ -12,6 +12,7 @@ mod doctor;
 mod durability;
 mod front;
 mod heartbeat;
+mod images;
 mod manual;
 mod mongodb;
 mod nginx;

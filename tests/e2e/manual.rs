@@ -58,7 +58,7 @@ fn each_shell_completes_commands_options_and_values() {
     let completions = folder.path().join("completions");
     let path = |of: &str| completions.join(of).to_str().unwrap().to_owned();
     let cases = [
-        ("fleetbeat-agent", "", &["run", "check-config", "doctor", "once"][..]),
+        ("fleetbeat-agent", "", &["run", "check-config", "doctor", "health", "once"][..]),
         ("fleetbeat-agent", "--c", &["--config"]),
         ("fleetbeat-agent", "-c x o", &["once"]),
         ("fleetbeat-agent", "once --s", &["--send"]),

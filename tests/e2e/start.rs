@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::Output;
 
 use fleetbeat_tests::client;
+use fleetbeat_tests::nginx::free_address;
 use fleetbeat_tests::program::{Running, program};
 use fleetbeat_tests::server::{Server, run};
 use fleetbeat_tests::wait::wait_for;
@@ -234,6 +235,55 @@ fn a_backup_of_a_running_server_can_be_started_from() {
     fs::rename(&copy, server.data().join("fleetbeat.db")).unwrap();
     server.restart();
     assert_eq!(server.servers(&server.admin_token()).len(), 1, "as it was at the backup");
+}
+
+/// `health` on a configuration; its exit code and all that it printed.
+fn health(config: &Path, environment: &[(&str, &str)]) -> (Option<i32>, String) {
+    let mut command = program("fleetbeat-server");
+    command.arg("-c").arg(config).arg("health").envs(environment.iter().copied());
+    let output = command.output().unwrap();
+    (
+        output.status.code(),
+        [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap()).concat(),
+    )
+}
+
+#[test]
+fn health_asks_the_running_server_where_its_configuration_says_and_needs_no_secret() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("server.toml");
+    let socket = format!("unix:{}", folder.path().join("http.sock").display());
+    for listen in [free_address().to_string(), socket] {
+        let text = format!("listen = {listen:?}\n[storage]\npath = {:?}\n", folder.path().join("data"));
+        fs::write(&config, &text).unwrap();
+        let log = fs::File::create(folder.path().join("log")).unwrap();
+        let mut command = program("fleetbeat-server");
+        command.arg("-c").arg(&config).stdout(log.try_clone().unwrap()).stderr(log);
+        let mut server = Running::spawn(&mut command);
+        wait_for("the server to be healthy", || (health(&config, &[]).0 == Some(0)).then_some(()));
+        // What is wrong by now with the rest is not its matter.
+        fs::write(&config, text + "[sweep]\ninterval = \"never\"\n").unwrap();
+        let (code, printed) = health(&config, &[("SECRET_KEY", "short"), ("AGENT_API_KEY_FILE", "/nowhere")]);
+        assert_eq!(code, Some(0), "{printed}");
+        assert!(printed.contains(&listen) && printed.ends_with(" is healthy\n"), "{printed}");
+        let (code, printed) = health(Path::new("/nowhere"), &[("FLEETBEAT_LISTEN", &listen)]);
+        assert_eq!(code, Some(0), "{printed}");
+
+        server.signal("STOP");
+        let (code, printed) = health(&config, &[]);
+        assert_eq!(code, Some(1), "{printed}");
+        assert!(printed.ends_with("is not healthy: no answer within 4 s\n"), "{printed}");
+        server.kill();
+        let (code, printed) = health(&config, &[]);
+        assert_eq!((code, printed.lines().count()), (Some(1), 1), "{printed}");
+        assert!(printed.contains("Connection refused"), "{printed}");
+    }
+    let (code, printed) = health(Path::new("/nowhere"), &[]);
+    assert_eq!(code, Some(1));
+    assert!(printed.contains("/nowhere: cannot be read"), "{printed}");
+    let (code, printed) = health(&config, &[("FLEETBEAT_LISTEN", "here")]);
+    assert_eq!(code, Some(1));
+    assert!(printed.contains("FLEETBEAT_LISTEN must be an address"), "{printed}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What the end-to-end tests, `fleetsim` and the benchmark share.
 
 pub mod client;
+pub mod container;
 pub mod fleet;
 pub mod front;
 pub mod load;

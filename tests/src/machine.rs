@@ -13,8 +13,8 @@ use tempfile::TempDir;
 use crate::program::Running;
 use crate::wait::{DEADLINE, wait_for};
 
-/// Set to 1, it leaves out the tests that need a machine.
-const SKIP: &str = "FLEETBEAT_SKIP_NSPAWN";
+/// Set to 1, it leaves out the tests that need a machine, or containers: those that need root.
+pub(crate) const SKIP: &str = "FLEETBEAT_SKIP_NSPAWN";
 
 /// What is installed in a machine; `scripts/tree.sh` has the names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +23,11 @@ pub enum Kind {
     Bare,
     /// What an operator's hosts have besides: curl, nginx, `OpenVPN`, dnf.
     Host,
+}
+
+/// Whether the environment says so.
+pub(crate) fn is_left_out() -> bool {
+    std::env::var_os(SKIP).is_some_and(|value| value == "1")
 }
 
 /// A booted machine on this host's network; dropping it pulls its plug. What it writes is gone then.
@@ -41,7 +46,7 @@ impl Machine {
     /// # Panics
     /// If it does not come up, or if this is no place for one.
     pub fn boot(kind: Kind) -> Option<Machine> {
-        if std::env::var_os(SKIP).is_some_and(|value| value == "1") {
+        if is_left_out() {
             eprintln!("LEFT OUT because of {SKIP}=1: nothing is proven about systemd");
             return None;
         }

@@ -23,6 +23,11 @@ const FILE_NAME: &str = "spool";
 /// A longest file of 4 MiB; records are moved to get back 64 KiB or more.
 const LIMITS: Limits = Limits { max_bytes: 4 << 20, min_gap: 64 << 10 };
 
+/// Where the file of the spool in `folder` is.
+pub(crate) fn file_path(folder: &Path) -> PathBuf {
+    folder.join(FILE_NAME)
+}
+
 /// The spool, or the lack of one: where there is none, the agent sends as usual and keeps nothing.
 pub(crate) struct Spool {
     path: PathBuf,
@@ -37,7 +42,7 @@ impl Spool {
     /// # Errors
     /// Another agent has it. Whatever else is wrong is logged.
     pub(crate) fn open(folder: &Path) -> Result<Spool, Failure> {
-        let mut spool = Spool { path: folder.join(FILE_NAME), file: None, complaint: None };
+        let mut spool = Spool { path: file_path(folder), file: None, complaint: None };
         match spool.try_open() {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(Failure::SpoolInUse(spool.path)),
             Err(error) => {
@@ -50,7 +55,7 @@ impl Spool {
 
     /// Takes the one in `folder` instead, unless it has one: `false` if it goes on with another.
     pub(crate) fn set_folder(&mut self, folder: &Path) -> bool {
-        let path = folder.join(FILE_NAME);
+        let path = file_path(folder);
         if self.file.is_none() && self.path != path {
             (self.path, self.complaint) = (path.clone(), None);
         }
