@@ -1,6 +1,6 @@
 # Thin: what takes more than a line is a script. `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check build release dashboard setup bench fleet-outage static-agents static dist repo man images deny clean test-packages capacity
+.PHONY: help demo test check build release dashboard setup bench fleet-outage static-agents static dist repo man images deny clean test-packages test-ansible-fleet capacity
 
 HOSTS ?= 0
 ARCHS ?= amd64 arm64
@@ -18,9 +18,13 @@ demo: release ## run server, agent and dashboard on this machine; HOSTS=200 adds
 test: setup ## install what the tests need and run every test
 	scripts/test.sh
 
-test-packages: setup man ## of the tests, those of packages, repositories and what they do to a host
+test-packages: setup build man ## of the tests, those of packages, repositories, the Ansible role, and what they do to a host
 	$(MAKE) --no-print-directory static
-	cargo test --package fleetbeat-tests --test e2e packages::
+	cargo test --package fleetbeat-tests --test e2e -- packages:: ansible:: images::
+
+test-ansible-fleet: setup build man ## of the tests, the one of the Ansible role, with HOSTS=100 machines at once; takes a quarter of an hour
+	$(MAKE) --no-print-directory static
+	scripts/test-ansible-fleet.sh $(or $(filter-out 0,$(HOSTS)),100)
 
 check: dashboard ## the inner loop: format, lints, unit tests but those that need a database
 	cargo fmt --check

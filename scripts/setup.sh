@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the tests need beyond Rust, Node, Go and make: a Chromium, nginx, shells and small tools, what checks
-# packages and makes repositories of them, and what boots a Debian tree and runs containers. Safe to run again and again.
+# packages and makes repositories of them, what boots a Debian tree and runs containers, and Ansible. Safe to run again
+# and again.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -34,6 +35,7 @@ for tool in lintian rpmlint rpm; do command -v "$tool" >/dev/null || packages+=(
 command -v apt-ftparchive >/dev/null || packages+=(apt-utils)
 command -v createrepo_c >/dev/null || packages+=(createrepo-c)
 command -v gpg >/dev/null || packages+=(gnupg)
+command -v ssh-keygen >/dev/null || packages+=(openssh-client)
 command -v systemd-analyze >/dev/null || packages+=(systemd)
 if [[ ${FLEETBEAT_SKIP_NSPAWN:-} != 1 ]]; then
   command -v systemd-nspawn >/dev/null || packages+=(systemd-container)
@@ -52,3 +54,4 @@ if ((${#packages[@]} > 0)); then
   fi
 fi
 scripts/compose.sh
+scripts/ansible.sh >/dev/null

@@ -4,6 +4,7 @@
 
 mod accuracy;
 mod agent;
+mod ansible;
 mod auth;
 mod backup;
 mod compose;
