@@ -46,7 +46,7 @@ bench: release static-agents ## measure, and print the tables of the README
 fleet-outage: release ## a thousand agents whose server dies for a minute; takes about eight minutes
 	target/release/fleet-outage
 
-capacity: release static ## measure what fleets of each size cost, for docs/capacity.md; takes about half an hour
+capacity: release static ## measure what fleets of each size cost, for docs/capacity.md; takes about twenty minutes
 	scripts/services.sh up
 	eval "$$(scripts/services.sh env)" && scripts/capacity.sh; status=$$?; scripts/services.sh down; exit $$status
 

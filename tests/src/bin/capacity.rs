@@ -51,7 +51,7 @@ struct Scale {
 }
 
 const FULL: Scale =
-    Scale { fleets: &[100, 1_000, 10_000, 100_000], watched: Duration::from_secs(120), heartbeats: 200 };
+    Scale { fleets: &[100, 1_000, 10_000, 100_000], watched: Duration::from_secs(60), heartbeats: 200 };
 const QUICK: Scale = Scale { fleets: &[100], watched: Duration::from_secs(6), heartbeats: 20 };
 
 fn main() -> ExitCode {
