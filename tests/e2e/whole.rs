@@ -164,3 +164,15 @@ fn fleetsim_repeats_itself_and_stays_on_loopback() {
     assert_eq!(output.status.code(), Some(64));
     assert!(String::from_utf8(output.stderr).unwrap().contains("not loopback"));
 }
+
+#[test]
+fn fleetsim_stops_when_it_is_asked_to_however_far_behind_it_is() {
+    let server = Server::start();
+    let mut command = program("fleetsim");
+    command.args(["--url", &format!("http://{}", server.address()), "--duration", "0", "--threads", "1"]);
+    command.args(["--hosts", "100000", "--rate", "1000000"]).env("AGENT_API_KEY", AGENT_KEY);
+    let mut fleetsim = Running::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()));
+    let token = server.admin_token();
+    wait_for("heartbeats", || (server.servers(&token).len() > 10).then_some(()));
+    assert!(fleetsim.terminate().success());
+}

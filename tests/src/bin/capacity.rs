@@ -18,7 +18,7 @@ use fleetbeat_tests::report::{self, mib};
 use fleetbeat_tests::server::{AGENT_KEY, Database, Server};
 use fleetbeat_tests::wait::wait_for;
 use fleetbeat_tests::{client, process};
-use lexopt::Arg;
+use lexopt::{Arg, ValueExt};
 use mongodb::bson::{Bson, doc};
 
 const HELP: &str = "\
@@ -31,6 +31,7 @@ Usage: capacity [OPTIONS] [embedded | mongodb | network]...
   network    bytes of a heartbeat over TLS; wants a network namespace of its own, since it reads what lo counts
 
 Options:
+  --hosts N  fleets of this size alone
   --quick    small fleets for a few seconds: the same ways, where the figures mean nothing
 ";
 
@@ -43,23 +44,33 @@ const DASHBOARDS: usize = 3;
 
 /// How long and how large.
 struct Scale {
-    fleets: &'static [u32],
+    fleets: Vec<u32>,
     /// How long a fleet is watched when it is whole.
     watched: Duration,
     /// Heartbeats whose bytes are counted.
     heartbeats: usize,
 }
 
-const FULL: Scale =
-    Scale { fleets: &[100, 1_000, 10_000, 100_000], watched: Duration::from_secs(60), heartbeats: 200 };
-const QUICK: Scale = Scale { fleets: &[100], watched: Duration::from_secs(6), heartbeats: 20 };
+impl Scale {
+    fn full() -> Scale {
+        Scale { fleets: vec![100, 1_000, 10_000, 100_000], watched: Duration::from_secs(60), heartbeats: 200 }
+    }
+
+    fn quick() -> Scale {
+        Scale { fleets: vec![100], watched: Duration::from_secs(6), heartbeats: 20 }
+    }
+}
 
 fn main() -> ExitCode {
-    let (mut scale, mut parts) = (FULL, Vec::new());
+    let (mut scale, mut parts) = (Scale::full(), Vec::new());
     let mut parser = lexopt::Parser::from_env();
     while let Some(argument) = parser.next().expect("arguments are readable") {
         match argument {
-            Arg::Long("quick") => scale = QUICK,
+            Arg::Long("quick") => scale = Scale::quick(),
+            Arg::Long("hosts") => {
+                let hosts = parser.value().and_then(|hosts| hosts.parse()).expect("--hosts with a number");
+                scale.fleets = vec![hosts];
+            }
             Arg::Value(part) => parts.push(part.to_string_lossy().into_owned()),
             _ => {
                 print!("{HELP}");
@@ -84,7 +95,7 @@ fn embedded(scale: &Scale) {
         "| hosts, embedded store, {DASHBOARDS} dashboards open | heartbeats offered a second | their p99 | CPU, of a core | memory | at most | database | written to disk a day | to each dashboard |"
     );
     println!("|--:|--:|--:|--:|--:|--:|--:|--:|--:|");
-    for hosts in scale.fleets {
+    for hosts in &scale.fleets {
         let server = Server::start();
         let watched = watch(scale, *hosts, &[&server]);
         let [seen] = watched.servers.as_slice() else { unreachable!("one server") };
@@ -107,7 +118,7 @@ fn production(scale: &Scale) {
         "| hosts, MongoDB and Redis, {DASHBOARDS} dashboards open | heartbeats offered a second | their p99 | CPU of the instance they go to | of the other | memory | of the other | data in MongoDB | memory of Redis |"
     );
     println!("|--:|--:|--:|--:|--:|--:|--:|--:|--:|");
-    for hosts in scale.fleets {
+    for hosts in &scale.fleets {
         let (database, redis) = (Database::new(), RedisServer::start());
         let [first, second] =
             [(); 2].map(|()| Server::start_on_mongodb(&database, &database.url, &redis.url(), ""));
@@ -191,7 +202,7 @@ fn costs(server: &Server) -> (Duration, u64) {
 fn play(server: SocketAddr, hosts: u32, told: &Path) -> Running {
     let mut command = program("fleetsim");
     command.args(["--url", &format!("http://{server}"), "--hosts", &hosts.to_string(), "--duration", "0"]);
-    command.args(["--interval", &INTERVAL.to_string(), "--threads", "32"]).env("AGENT_API_KEY", AGENT_KEY);
+    command.args(["--interval", &INTERVAL.to_string(), "--threads", "64"]).env("AGENT_API_KEY", AGENT_KEY);
     command.stdout(File::create(told).expect("a writable folder")).stdin(Stdio::null());
     Running::spawn(&mut command)
 }

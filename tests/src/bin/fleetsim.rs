@@ -162,11 +162,12 @@ fn schedule(options: &Options, key: &str, stop: &AtomicBool, to_senders: &mpsc::
         if options.duration.is_some_and(|duration| at >= started + duration) {
             return;
         }
-        while Instant::now() < at {
-            if stop.load(Ordering::Relaxed) {
-                return;
-            }
+        while Instant::now() < at && !stop.load(Ordering::Relaxed) {
             thread::sleep(at.saturating_duration_since(Instant::now()).min(Duration::from_millis(100)));
+        }
+        // Also where the server is too slow for it ever to have waited.
+        if stop.load(Ordering::Relaxed) {
+            return;
         }
         if let Some(body) = fleet.next(host) {
             let headers = [("X-API-Key", key), ("Content-Type", "application/json")];
