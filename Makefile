@@ -10,7 +10,7 @@ node_modules := dashboard/node_modules/.package-lock.json
 dist := dashboard/dist/index.html
 
 help: ## list the targets
-	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 20
 
 demo: release ## run server, agent and dashboard on this machine; HOSTS=200 adds a simulated fleet
 	@HOSTS=$(HOSTS) scripts/demo.sh target/release

@@ -218,14 +218,9 @@ impl Operator {
     fn ansible(&self, program: &str) -> Command {
         let folder = self.folder.path();
         let mut command = Command::new("timeout");
-        command
-            .arg(DEADLINE)
-            .arg(self.programs.join(program))
-            .current_dir(folder.join("ansible"))
-            .env("LC_ALL", "C.UTF-8")
-            .env("ANSIBLE_NOCOLOR", "1");
+        command.arg(DEADLINE).arg(self.programs.join(program)).current_dir(folder.join("ansible"));
         command.env("ANSIBLE_HOME", folder).env("ANSIBLE_SSH_CONTROL_PATH_DIR", folder.join("c"));
-        command.stdin(Stdio::null());
+        command.env("LC_ALL", "C.UTF-8").env("ANSIBLE_NOCOLOR", "1").stdin(Stdio::null());
         command
     }
 
@@ -385,6 +380,8 @@ fn change(operator: &Operator, hosts: &[Host], server: &Server) {
     let these = [moved, upgraded, rotated];
     let limit = ["--limit", &these.map(Host::name).join(",")];
     let (pids, before) = (these.map(Host::pid), moved.settings());
+    let token = server.admin_token();
+    let heard = wait_for_host(server, &token, rotated, |_| true)["last_heartbeat"].take();
     let check = operator.play("check", &[&["--check", "--diff", "--limit", &moved.name()]]);
     // The settings, and the reload.
     assert_eq!(check.changed(moved), 2, "{}", check.told);
@@ -403,8 +400,7 @@ fn change(operator: &Operator, hosts: &[Host], server: &Server) {
     assert!(journal.contains("configuration reloaded"), "{journal}");
     let environment = rotated.machine.ask("cat", &[&format!("/proc/{}/environ", rotated.pid())]);
     assert!(environment.contains(NEXT_KEY));
-    let token = server.admin_token();
-    wait_for_host(server, &token, rotated, |shown| shown["status"] == "active");
+    wait_for_host(server, &token, rotated, |shown| shown["last_heartbeat"] != heard);
 }
 
 /// What the agent would not take never takes the place of what it has, and the play goes to no other host.
