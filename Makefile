@@ -62,8 +62,8 @@ static: dashboard ## build the static binaries; ARCHS="amd64 arm64" says for whi
 dist: static man ## build packages and tarballs into dist/
 	ARCHS="$(ARCHS)" scripts/package.sh
 
-images: ## build container images of what `make static` has built, for this machine
-	scripts/images.sh
+images: static ## build container images of the static binaries; ARCHS="amd64 arm64" says for which machines
+	scripts/images.sh $(ARCHS)
 
 repo: ## make signed apt and yum repositories of dist/ in target/repository
 	scripts/repository.sh

@@ -4,7 +4,7 @@
 #   DIST=dist               where to
 #   VERSION                 in place of the one in Cargo.toml
 #   SETTINGS=packaging      the folder with the agent.toml, agent.env, server.toml and server.env to be installed: for
-#                           packages with your own fleet's settings in them
+#                           packages with your own fleet's settings in them, though not in a repository for everybody
 # The same binaries give the same bytes, whenever and wherever this runs: no file has another time than the commit's.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -71,6 +71,9 @@ write_tarball() {
     --mode=go-w --format=gnu "$folder" | gzip -9n >"$dist/$folder.tar.gz"
 }
 
+for file in "$settings"/{agent,server}.env; do
+  ! grep -q '^[A-Z]' "$file" || echo "package: secrets of $file are in these packages: publish them for nobody" >&2
+done
 mkdir -p "$dist"
 dist=$(realpath "$dist")
 rm -f "$dist"/*.{deb,rpm,tar.gz} "$dist/SHA256SUMS"

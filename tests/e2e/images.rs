@@ -265,11 +265,11 @@ fn the_agent_tells_the_host_from_inside_of_a_container() {
     let pid = engine.pid("agent");
     signal(pid, "STOP");
     let spool = engine.volume("agent").join("spool");
-    let old = SystemTime::now() - Duration::from_secs(60);
+    let old = SystemTime::now() - Duration::from_secs(3600);
     File::options().write(true).open(&spool).unwrap().set_modified(old).unwrap();
     let (is_healthy, told) = engine.health("agent");
     assert!(
-        !is_healthy && told.contains("not healthy: its last sign of life is 1m old, more than 12s"),
+        !is_healthy && told.contains("not healthy: its last sign of life") && told.contains("more than 12s"),
         "{told}"
     );
     signal(pid, "CONT");

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io;
 use std::net::IpAddr;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, chown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -113,9 +113,7 @@ impl Embedded {
     fn connect(folder: &Path, lock: Option<File>, check: Check) -> Result<Embedded, StoreError> {
         let file = folder.join(FILE);
         let explain = |error| explain_open_error(&file, error);
-        create_private_file(&file)
-            .and_then(|()| give_to_owner_of(folder, &file))
-            .map_err(|error| unusable(&file, &error))?;
+        create_private_file(&file).map_err(|error| unusable(&file, &error))?;
         let mut writer = Connection::open(&file).map_err(explain)?;
         prepare_writer(&mut writer, check).map_err(explain)?;
         migrate(&mut writer, &file)?;
@@ -462,22 +460,30 @@ fn create_private_folder(folder: &Path) -> Result<(), StoreError> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| unusable(folder, &error))
 }
 
-/// SQLite gives the files it makes beside the database the same mode.
+/// Makes a file that only the server's user may read, where there is none. SQLite gives the files it makes beside the
+/// database the same mode.
 fn create_private_file(file: &Path) -> io::Result<()> {
-    File::options().create(true).truncate(false).write(true).mode(0o600).open(file).map(|_| ())
+    match File::options().create_new(true).write(true).mode(0o600).open(file) {
+        Ok(created) => give_to_owner_of_folder(&created, file),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
-/// What root makes in the folder of the server's user belongs to that user, or the server could not open it.
-fn give_to_owner_of(folder: &Path, file: &Path) -> io::Result<()> {
-    let (folder, own) = (fs::metadata(folder)?, fs::metadata(file)?);
-    if folder.uid() == own.uid() { Ok(()) } else { chown(file, Some(folder.uid()), Some(folder.gid())) }
+/// What root makes in the folder of the server's user belongs to that user, or the server could not open it. For what
+/// was made just now alone: anything else by that name may be a link to what is not the user's.
+fn give_to_owner_of_folder(created: &File, path: &Path) -> io::Result<()> {
+    let folder = fs::metadata(path.parent().unwrap_or(path))?;
+    if created.metadata()?.uid() == folder.uid() {
+        return Ok(());
+    }
+    fchown(created, Some(folder.uid()), Some(folder.gid()))
 }
 
 /// The lock that a server holds on its folder.
 fn take_lock(folder: &Path) -> Result<File, StoreError> {
     let path = folder.join("lock");
-    let lock = File::options().create(true).truncate(false).write(true).open(&path);
-    let lock = lock.and_then(|lock| give_to_owner_of(folder, &path).map(|()| lock));
+    let lock = create_private_file(&path).and_then(|()| File::options().write(true).open(&path));
     let lock = lock.map_err(|error| unusable(&path, &error))?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
@@ -588,6 +594,15 @@ mod tests {
         assert!(Embedded::open_beside_server(folder.path()).unwrap().users().unwrap().is_empty());
         drop(first);
         Embedded::open(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn a_link_in_the_folder_leads_to_nothing_that_is_made_or_given_away() {
+        let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let target = elsewhere.path().join("target");
+        std::os::unix::fs::symlink(&target, folder.path().join("lock")).unwrap();
+        assert!(matches!(Embedded::open(folder.path()), Err(StoreError::Unusable { .. })));
+        assert!(!target.exists());
     }
 
     #[test]

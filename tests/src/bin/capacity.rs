@@ -161,7 +161,7 @@ fn watch(scale: &Scale, hosts: u32, servers: &[&Server]) -> Watched {
     let told = folder.path().join("fleetsim");
     let mut fleet = play(first.address(), hosts, &told);
     let token = first.admin_token();
-    wait_for_host(first, &token, hosts);
+    wait_for_host(first, &token, hosts, &mut fleet);
     let done = AtomicBool::new(false);
     let (mut seen, mut dashboard_bytes) = (Vec::new(), 0);
     thread::scope(|scope| {
@@ -208,10 +208,10 @@ fn play(server: SocketAddr, hosts: u32, told: &Path) -> Running {
 }
 
 /// Waits until the last host of the fleet has shown up, however long the others before it take.
-fn wait_for_host(server: &Server, token: &str, hosts: u32) {
+fn wait_for_host(server: &Server, token: &str, hosts: u32, fleet: &mut Running) {
     let address = IpAddr::V4(Ipv4Addr::from_bits((10 << 24) + hosts));
-    let is_there = || server.api(token, "GET", &format!("/server/{address}"), None).status == 200;
-    while !is_there() {
+    while server.api(token, "GET", &format!("/server/{address}"), None).status != 200 {
+        assert!(fleet.is_running(), "fleetsim ended before all hosts had shown up");
         thread::sleep(Duration::from_millis(500));
     }
 }

@@ -1,8 +1,8 @@
 //! Puts a backup in the database's place.
 //!
 //! The copy is opened and checked under a name of its own, just as the server will open it, before anything is
-//! changed. Whatever ends this half-way, there is a whole database under the usual name: the old one until the last
-//! step, a rename, and the new one from then on. What it replaces stays beside it.
+//! changed. Whatever ends this half-way, there is a whole database under the usual name: the old one, with all that was
+//! in its log, until the last step, a rename, and the new one from then on. What it replaces stays beside it.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -11,11 +11,11 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use fleetbeat_protocol::Timestamp;
-use rusqlite::{Connection, ErrorCode};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::{
-    Check, Embedded, FILE, StoreError, create_private_folder, give_to_owner_of, migrate, prepare_writer,
-    take_lock, unusable,
+    Check, Embedded, FILE, StoreError, create_private_folder, give_to_owner_of_folder, migrate,
+    prepare_writer, take_lock, unusable,
 };
 
 /// The backup in the folder, until it is known to be good.
@@ -80,7 +80,10 @@ fn copy(backup: &Path, unchecked: &Path) -> Result<(), StoreError> {
             };
             let mut options = File::options();
             let to = options.create_new(true).write(true).mode(0o600);
-            io::copy(&mut from, &mut to.open(with_ending(unchecked, ending))?)?;
+            let path = with_ending(unchecked, ending);
+            let mut to = to.open(&path)?;
+            give_to_owner_of_folder(&to, &path)?;
+            io::copy(&mut from, &mut to)?;
         }
         Ok(())
     };
@@ -121,20 +124,33 @@ fn check(backup: &Path, unchecked: &Path) -> Result<Contents, StoreError> {
 fn put_in_place(folder: &Path, checked: &Path, now: Timestamp) -> Result<Option<PathBuf>, StoreError> {
     let file = folder.join(FILE);
     let kept = folder.join(format!("{FILE}.replaced-{}", now.strftime("%Y%m%dT%H%M%SZ")));
-    let swap = || -> io::Result<bool> {
-        give_to_owner_of(folder, checked)?;
-        File::open(checked)?.sync_all()?;
-        // A second name, not another one: there is a database at every moment.
-        let is_replaced = or_not_there(fs::hard_link(&file, &kept))?;
+    let failed = |error| unusable(&file, &error);
+    let sync_folder = || File::open(folder)?.sync_all();
+    File::open(checked).and_then(|checked| checked.sync_all()).map_err(failed)?;
+    // So that the old one is whole without its log. One that is too damaged for that keeps both.
+    let _ = empty_log(&file);
+    // A second name, not another one: there is a database at every moment.
+    let is_replaced = or_not_there(fs::hard_link(&file, &kept)).map_err(failed)?;
+    let swap = || -> io::Result<()> {
         // SQLite would write the old one's log into the new one.
         or_not_there(fs::rename(with_ending(&file, LOG), with_ending(&kept, LOG)))?;
         or_not_there(fs::remove_file(with_ending(&file, LOG_INDEX)))?;
-        fs::rename(checked, &file)?;
-        File::open(folder)?.sync_all()?;
-        Ok(is_replaced)
+        sync_folder()?;
+        fs::rename(checked, &file)
     };
-    let is_replaced = swap().map_err(|error| unusable(&file, &error))?;
+    let undo = |_: &io::Error| {
+        let _ = fs::rename(with_ending(&kept, LOG), with_ending(&file, LOG));
+        let _ = is_replaced.then(|| fs::remove_file(&kept));
+    };
+    swap().inspect_err(undo).and_then(|()| sync_folder()).map_err(failed)?;
     Ok(is_replaced.then_some(kept))
+}
+
+/// Writes what only the database's log has into the database.
+fn empty_log(file: &Path) -> rusqlite::Result<()> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(file, flags)?;
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
 }
 
 /// Removes a database and what SQLite keeps beside it.
@@ -162,4 +178,27 @@ fn with_ending(file: &Path, ending: &str) -> PathBuf {
 
 fn no_backup(backup: &Path, reason: String) -> StoreError {
     StoreError::NoBackup { path: backup.display().to_string(), reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Store;
+    use crate::store::conformance::{beat, servers};
+
+    #[test]
+    fn what_is_replaced_is_whole_without_its_log() {
+        let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let old = Embedded::open_beside_server(folder.path()).unwrap();
+        let checked = folder.path().join(UNCHECKED);
+        old.backup(&checked).unwrap();
+        old.record(&[beat("192.0.2.1", Timestamp::UNIX_EPOCH)]).unwrap();
+        // As after a kill: what was committed last is in the log alone.
+        assert!(fs::metadata(with_ending(&folder.path().join(FILE), LOG)).unwrap().len() > 0);
+        std::mem::forget(old);
+        let kept = put_in_place(folder.path(), &checked, Timestamp::UNIX_EPOCH).unwrap().unwrap();
+        fs::copy(kept, elsewhere.path().join(FILE)).unwrap();
+        assert_eq!(servers(&Embedded::open(elsewhere.path()).unwrap()).len(), 1);
+        assert!(servers(&Embedded::open(folder.path()).unwrap()).is_empty());
+    }
 }

@@ -26,6 +26,9 @@ pub(super) struct Known {
     loaded: Option<Instant>,
     reload: Option<Reload>,
     reload_failed: bool,
+    /// Whether Redis was searched for copies that cannot be, and whether that has failed before.
+    are_copies_checked: bool,
+    check_failed: bool,
     revision: u64,
     changed: bool,
 }
@@ -55,6 +58,8 @@ impl Known {
             loaded: None,
             reload: None,
             reload_failed: false,
+            are_copies_checked: false,
+            check_failed: false,
             revision: 0,
             changed: false,
         }
@@ -80,6 +85,9 @@ impl Known {
             }
             Ok(true) => self.reload_failed = false,
             Ok(false) => {}
+        }
+        if self.loaded.is_some() && self.place.is_some() {
+            self.check_copies(shared);
         }
         let stale = self.reload_failed || !shared.link.is_up();
         if let Some(before) = before.filter(|before| !self.changed && before.stale == stale) {
@@ -145,16 +153,37 @@ impl Known {
         let place = shared.cache.as_ref().and_then(|cache| cache.last_change().ok());
         let difference = compare(shared, &self.servers)?;
         self.settle(difference, &BTreeSet::new());
-        // Should that fail, everything is read again, and this with it.
-        self.place = place.filter(|_| self.remove_impossible_copies(shared).is_ok());
+        self.place = place;
         Ok(true)
     }
 
-    /// Redis copies what MongoDB holds and so knows nothing newer, unless MongoDB was restored from a backup: then the
-    /// copies from before would hide its records for as long as they live.
-    fn remove_impossible_copies(&self, shared: &Shared) -> Result<(), StoreError> {
-        let Some(cache) = &shared.cache else { return Ok(()) };
+    /// Redis copies what MongoDB holds and so knows nothing newer, unless MongoDB was restored from a backup, which is
+    /// done while no instance runs: then the copies from before would hide its records for as long as they live. So
+    /// once in an instance's life, as soon as Redis answers, what is impossible is removed.
+    fn check_copies(&mut self, shared: &Shared) {
+        let (Some(cache), false) = (&shared.cache, self.are_copies_checked) else { return };
+        match self.remove_impossible_copies(shared, cache) {
+            Ok(removed) => {
+                self.are_copies_checked = true;
+                if removed > 0 {
+                    log::warn!(
+                        "MongoDB seems to have been restored from a backup: removed {removed} newer copies from Redis"
+                    );
+                }
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut self.check_failed, true) {
+                    log::warn!(
+                        "whether Redis has copies that are newer than MongoDB is not known yet: {error}"
+                    );
+                }
+            }
+        }
+    }
+
+    fn remove_impossible_copies(&self, shared: &Shared, cache: &Cache) -> Result<usize, StoreError> {
         let ips: Vec<IpAddr> = self.servers.keys().copied().collect();
+        let mut removed = 0;
         for ips in ips.chunks(MAX_ASKED) {
             let mut newer: BTreeMap<IpAddr, Version> = BTreeMap::new();
             for copy in cache.read(ips)?.into_iter().flatten() {
@@ -171,14 +200,11 @@ impl Known {
             };
             let impossible: Vec<IpAddr> = suspects.into_iter().filter(is_impossible).collect();
             if !impossible.is_empty() {
-                log::warn!(
-                    "Redis had newer copies of {} hosts than MongoDB has records, which was restored, then: removed",
-                    impossible.len()
-                );
                 cache.store(&[], &impossible)?;
+                removed += impossible.len();
             }
         }
-        Ok(())
+        Ok(removed)
     }
 
     /// The same while Redis keeps what is known up to date; true when it is done.
