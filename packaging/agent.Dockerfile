@@ -10,6 +10,7 @@ LABEL org.opencontainers.image.title="fleetbeat-agent" \
       org.opencontainers.image.source="https://github.com/fleetbeat/fleetbeat" \
       org.opencontainers.image.licenses="Apache-2.0 OR MIT"
 COPY --chmod=755 target/static/${TARGETARCH}/fleetbeat-agent /usr/bin/fleetbeat-agent
+COPY --chmod=644 target/static/${TARGETARCH}/fleetbeat-agent.THIRD-PARTY /usr/share/doc/fleetbeat-agent/THIRD-PARTY
 COPY --chmod=644 packaging/container/agent.toml /etc/fleetbeat/agent.toml
 # Nobody's: what it may write is what the folder made after this line belongs to.
 USER 65532:65532

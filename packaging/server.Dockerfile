@@ -10,6 +10,7 @@ LABEL org.opencontainers.image.title="fleetbeat-server" \
       org.opencontainers.image.source="https://github.com/fleetbeat/fleetbeat" \
       org.opencontainers.image.licenses="Apache-2.0 OR MIT"
 COPY --chmod=755 target/static/${TARGETARCH}/fleetbeat-server /usr/bin/fleetbeat-server
+COPY --chmod=644 target/static/${TARGETARCH}/fleetbeat-server.THIRD-PARTY /usr/share/doc/fleetbeat-server/THIRD-PARTY
 COPY --chmod=644 packaging/container/server.toml /etc/fleetbeat/server.toml
 # Nobody's: what it may write is what the folder made after this line belongs to.
 USER 65532:65532

@@ -30,6 +30,9 @@ for arch in "${@:-$own}"; do
   for package in ${PACKAGES:-fleetbeat-server fleetbeat-agent}; do
     binary=target/static/$arch/$package
     [[ -x $binary ]] || { echo "images: $binary is missing: make static ARCHS=$arch" >&2; exit 1; }
+    # Whole at every moment: two of these may run at once.
+    scripts/licences.sh "$package" >"$binary.THIRD-PARTY.$$"
+    mv "$binary.THIRD-PARTY.$$" "$binary.THIRD-PARTY"
     tags=(--tag "$package:$version-$arch")
     [[ $arch != "$own" ]] || tags+=(--tag "$package:latest")
     "$builder" build "${format[@]}" --platform "linux/$arch" --build-arg "TARGETARCH=$arch" --build-arg "VERSION=$version" \
