@@ -41,7 +41,7 @@ flock 9
 if [[ ! -d $tree ]]; then
   # Half a tree has another name than a whole one.
   new=$home/new
-  rm -rf "$new"
+  rm -rf --one-file-system "$new"
   mirror=$("$(dirname "$0")/mirror.sh")
   # Where apt knows none, debootstrap has its own.
   if ! debootstrap --variant=minbase --include="$packages" "$suite" "$new" ${mirror:+"$mirror"} >"$tree.log" 2>&1; then

@@ -110,5 +110,7 @@ fn the_configurations_of_containers_are_fine() {
         // They only lack the secrets, which come from the environment.
         let is_secret = |line: &str| line.contains("AGENT_API_KEY") || line.contains("SECRET_KEY");
         assert!(told.lines().all(is_secret), "{file}: {told}");
+        let is_embedded = !fs::read_to_string(packaging().join(file)).unwrap().contains("mongodb");
+        assert_eq!(output.status.success(), is_embedded, "{file}: {told}");
     }
 }
