@@ -128,7 +128,7 @@ fn packages_name_what_others_wrote_and_no_place_of_the_machine_that_built_them()
         }
     };
     holds("fleetbeat-agent", &["serde", "ureq"]);
-    holds("fleetbeat-server", &["mongodb", "tiny_http", "Vue"]);
+    holds("fleetbeat-server", &["rusqlite", "tiny_http", "Vue"]);
 }
 
 #[test]

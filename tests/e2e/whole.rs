@@ -119,7 +119,10 @@ fn the_demo_leaves_nothing_running_when_it_is_ended_during_its_start() {
 /// The demo with the programs in `bin`, its folder and its output in `temporary`.
 fn start_demo(bin: &Path, temporary: &Path) -> Running {
     let file = File::create(temporary.join("output")).unwrap();
-    let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/demo.sh"));
+    // Where a shell has started the tests in the background, Ctrl-C is ignored, which bash could not change.
+    let mut command = Command::new("env");
+    command.arg("--default-signal=INT");
+    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/demo.sh"));
     command.arg(bin).env("HOSTS", "020").env("PORT", "0").env("TMPDIR", temporary);
     // The demo's own secrets are what counts.
     command.env("AGENT_API_KEY_FILE", "/nowhere").env("SECRET_KEY", "short");
