@@ -75,9 +75,7 @@ pub(crate) struct View {
 
 impl Snapshots {
     pub(crate) fn start(store: Arc<dyn Store>) -> io::Result<Snapshots> {
-        // The first one at once: a large fleet takes seconds, and it is then that the store looks what it finds.
-        let state = Mutex::new(State { wanted: true, ..State::default() });
-        let shared = Arc::new(Shared { state, changed: Condvar::new() });
+        let shared = Arc::new(Shared { state: Mutex::default(), changed: Condvar::new() });
         let theirs = shared.clone();
         let thread =
             thread::Builder::new().name("snapshot".to_owned()).spawn(move || theirs.make_all(&*store))?;

@@ -159,7 +159,7 @@ impl Known {
 
     /// Redis copies what MongoDB holds and so knows nothing newer, unless MongoDB was restored from a backup, which is
     /// done while no instance runs: then the copies from before would hide its records for as long as they live. So
-    /// once in an instance's life, as soon as Redis answers, what is impossible is removed.
+    /// once in an instance's life, with the first list that Redis answers for, what is impossible is removed.
     fn check_copies(&mut self, shared: &Shared) {
         let (Some(cache), false) = (&shared.cache, self.are_copies_checked) else { return };
         match self.remove_impossible_copies(shared, cache) {
