@@ -14,5 +14,4 @@ done
 trap 'scripts/services.sh down' EXIT
 scripts/services.sh up
 eval "$(scripts/services.sh env)"
-arch=$(uname -m)
-target/release/bench --agent target/static/$(sed "s/x86_64/amd64/; s/aarch64/arm64/" <<<"$arch")/fleetbeat-agent
+target/release/bench --agent "target/static/$(scripts/arch.sh)/fleetbeat-agent"

@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 
 build=release
 [[ ${1:-} != --quick ]] || build=debug
-arch=$(uname -m | sed 's/x86_64/amd64/; s/aarch64/arm64/')
+arch=$(scripts/arch.sh)
 # Programs look for each other beside themselves.
 stage=$(mktemp -d)
 trap 'rm -rf "$stage"' EXIT

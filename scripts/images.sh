@@ -7,7 +7,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-own=$(uname -m | sed 's/x86_64/amd64/; s/aarch64/arm64/')
+own=$(scripts/arch.sh)
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 # Without it, an old Docker does not know whose a WORKDIR is.
 export DOCKER_BUILDKIT=1

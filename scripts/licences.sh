@@ -18,7 +18,7 @@ print_part() {
 }
 
 echo "What others have written and $package holds, and the terms on which it does."
-echo "Where a crate brings no text of its own, the licence is the one that is named: see LICENSE-APACHE and LICENSE-MIT."
+echo "Where a crate brings no text of its own, the licence is the one that is named."
 shopt -s nullglob nocaseglob
 # For amd64; arm64 has the same crates. What runs while building only is not in the binary.
 cargo tree --locked --package "$package" --target x86_64-unknown-linux-musl --edges normal,no-proc-macro --no-dedupe \

@@ -7,10 +7,10 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 package=$1
-arch=${2:-$(dpkg --print-architecture 2>/dev/null || uname -m)}
+arch=${2:-$(scripts/arch.sh)}
 case $arch in
-  amd64 | x86_64) arch=amd64 machine=x86_64 ;;
-  arm64 | aarch64) arch=arm64 machine=aarch64 ;;
+  amd64) machine=x86_64 ;;
+  arm64) machine=aarch64 ;;
   *) echo "static: $arch is neither amd64 nor arm64" >&2; exit 1 ;;
 esac
 target=$machine-unknown-linux-musl

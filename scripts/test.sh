@@ -18,7 +18,7 @@ stage "static server, amd64" scripts/static.sh fleetbeat-server amd64
 stage "static server, arm64" scripts/static.sh fleetbeat-server arm64
 stage "manual" make --no-print-directory man
 stage "Rust tests" cargo test --workspace
-arch=$(uname -m | sed 's/x86_64/amd64/; s/aarch64/arm64/')
+arch=$(scripts/arch.sh)
 stage "benchmark, small" target/debug/bench --quick --agent "target/static/$arch/fleetbeat-agent"
 stage "capacity, small" scripts/capacity.sh --quick
 stage "dashboard unit tests" npm --prefix dashboard test

@@ -22,7 +22,7 @@ use tempfile::TempDir;
 
 use crate::agent::{self, Agent, FAST, OK, answer};
 
-/// Set to 1, it writes the folder of this version anew.
+/// Set to 1, it writes the folder of this version, which must not be there.
 const FREEZE: &str = "FLEETBEAT_FREEZE";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The answers that a release is frozen with, by what they are to.
@@ -92,7 +92,10 @@ static SAID: LazyLock<Said> = LazyLock::new(Said::by_an_agent);
 static ANSWERED: LazyLock<BTreeMap<&str, Frozen>> = LazyLock::new(answers_of_a_server);
 
 fn freeze(folder: &Path) {
-    fs::create_dir_all(folder).unwrap();
+    let made = fs::create_dir(folder);
+    made.unwrap_or_else(|error| {
+        panic!("{}: {error}: what is out never changes; remove what is not", folder.display())
+    });
     let write =
         |name: &str, text: &str| fs::write(folder.join(name), text.trim_end().to_owned() + "\n").unwrap();
     write("heartbeat.json", &SAID.heartbeat);

@@ -16,7 +16,7 @@ use fleetbeat_tests::program::{Running, program};
 use fleetbeat_tests::redis_server::RedisServer;
 use fleetbeat_tests::report::{self, mib};
 use fleetbeat_tests::server::{AGENT_KEY, Database, Server};
-use fleetbeat_tests::wait::wait_for;
+use fleetbeat_tests::wait::{DEADLINE, wait_for};
 use fleetbeat_tests::{client, process};
 use lexopt::{Arg, ValueExt};
 use mongodb::bson::{Bson, doc};
@@ -24,7 +24,7 @@ use mongodb::bson::{Bson, doc};
 const HELP: &str = "\
 capacity: what fleets of a hundred to a hundred thousand hosts cost
 
-Usage: capacity [OPTIONS] [embedded | mongodb | network]...
+Usage: capacity [OPTIONS] (embedded | mongodb | network)...
 
   embedded   one server with its own store, for each size
   mongodb    two servers on MONGODB_URL and a Redis, for each size
@@ -39,6 +39,8 @@ Options:
 const INTERVAL: u32 = 120;
 /// A dashboard asks so often.
 const POLL: Duration = Duration::from_secs(5);
+/// A store that takes a new host more slowly than this cannot be measured.
+const SLOWEST_ARRIVAL: Duration = Duration::from_millis(5);
 /// Admins who look at the dashboard meanwhile.
 const DASHBOARDS: usize = 3;
 
@@ -77,6 +79,10 @@ fn main() -> ExitCode {
                 return ExitCode::from(64);
             }
         }
+    }
+    if parts.is_empty() {
+        print!("{HELP}");
+        return ExitCode::from(64);
     }
     println!("{}\n", report::measured_on());
     for part in parts {
@@ -207,11 +213,16 @@ fn play(server: SocketAddr, hosts: u32, told: &Path) -> Running {
     Running::spawn(&mut command)
 }
 
-/// Waits until the last host of the fleet has shown up, however long the others before it take.
+/// Waits until the last host of the fleet has shown up.
 fn wait_for_host(server: &Server, token: &str, hosts: u32, fleet: &mut Running) {
     let address = IpAddr::V4(Ipv4Addr::from_bits((10 << 24) + hosts));
+    let deadline = Instant::now() + DEADLINE + SLOWEST_ARRIVAL * hosts;
     while server.api(token, "GET", &format!("/server/{address}"), None).status != 200 {
         assert!(fleet.is_running(), "fleetsim ended before all hosts had shown up");
+        assert!(
+            Instant::now() < deadline,
+            "not all hosts have shown up: most of their heartbeats must have failed"
+        );
         thread::sleep(Duration::from_millis(500));
     }
 }
