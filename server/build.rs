@@ -22,12 +22,16 @@ fn main() {
     find_files(&dist, &mut files);
     files.sort();
     for (index, file) in files.iter().enumerate() {
-        let bytes = fs::read(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        let bytes =
+            fs::read(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
         let compressed = out.join(format!("{index}.gz"));
         fs::write(&compressed, gzip(&bytes))
             .unwrap_or_else(|error| panic!("{}: {error}", compressed.display()));
-        let path =
-            file.strip_prefix(&dist).expect("found below dist").to_str().expect("Vite names files in ASCII");
+        let path = file
+            .strip_prefix(&dist)
+            .expect("found below dist")
+            .to_str()
+            .expect("Vite names files in ASCII");
         let mut hasher = DefaultHasher::new();
         hasher.write(&bytes);
         let _ = writeln!(
@@ -44,7 +48,8 @@ fn main() {
 
 fn find_files(folder: &Path, files: &mut Vec<PathBuf>) {
     println!("cargo::rerun-if-changed={}", folder.display());
-    let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let entries = fs::read_dir(folder)
+        .unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     for entry in entries {
         let path = entry.expect("a readable folder").path();
         if path.is_dir() {

@@ -33,7 +33,11 @@ struct Lookup {
 
 impl OwnAddress {
     pub(crate) fn new(target: (String, u16)) -> OwnAddress {
-        OwnAddress { target, route: None, lookup: None }
+        OwnAddress {
+            target,
+            route: None,
+            lookup: None,
+        }
     }
 
     /// Packets go to `target` from now on; the address stays while that is where they went before.
@@ -54,8 +58,12 @@ impl OwnAddress {
 
     fn look_up(&mut self) {
         let target = self.target.clone();
-        let start = || Lookup::start(Instant::now() + LOOKUP_TIMEOUT, move || find_route(&target));
-        let Some(lookup) = self.lookup.take().or_else(start) else { return };
+        let start = || {
+            Lookup::start(Instant::now() + LOOKUP_TIMEOUT, move || find_route(&target))
+        };
+        let Some(lookup) = self.lookup.take().or_else(start) else {
+            return;
+        };
         let wait = lookup.deadline.saturating_duration_since(Instant::now());
         match lookup.answer.recv_timeout(wait) {
             Err(RecvTimeoutError::Timeout) => self.lookup = Some(lookup),
@@ -69,14 +77,21 @@ impl OwnAddress {
 
 impl Lookup {
     /// `None` where no thread is to be had.
-    fn start(deadline: Instant, find: impl FnOnce() -> Option<Route> + Send + 'static) -> Option<Lookup> {
+    fn start(
+        deadline: Instant,
+        find: impl FnOnce() -> Option<Route> + Send + 'static,
+    ) -> Option<Lookup> {
         let (found, answer) = mpsc::channel();
         let thread = thread::Builder::new().name("lookup".to_owned());
         let ask = move || {
             let _ = found.send(find());
         };
         let thread = thread.spawn(ask).ok()?;
-        Some(Lookup { thread, answer, deadline })
+        Some(Lookup {
+            thread,
+            answer,
+            deadline,
+        })
     }
 }
 
@@ -93,12 +108,18 @@ impl Route {
 fn find_route((host, port): &(String, u16)) -> Option<Route> {
     let mut addresses = (host.as_str(), *port).to_socket_addrs().ok()?;
     addresses.find_map(|address| {
-        let any: IpAddr =
-            if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+        let any: IpAddr = if address.is_ipv4() {
+            Ipv4Addr::UNSPECIFIED.into()
+        } else {
+            Ipv6Addr::UNSPECIFIED.into()
+        };
         let socket = UdpSocket::bind((any, 0)).ok()?;
         socket.connect(address).ok()?;
         let from = socket.local_addr().ok()?.ip().to_canonical();
-        Some(Route { from, to: address.ip().to_canonical() })
+        Some(Route {
+            from,
+            to: address.ip().to_canonical(),
+        })
     })
 }
 
@@ -123,13 +144,19 @@ mod tests {
     use super::*;
 
     fn route(from: &str, to: &str) -> Route {
-        Route { from: from.parse().unwrap(), to: to.parse().unwrap() }
+        Route {
+            from: from.parse().unwrap(),
+            to: to.parse().unwrap(),
+        }
     }
 
     #[test]
     fn packets_to_loopback_leave_from_loopback() {
         for target in ["127.0.0.1", "127.0.0.9"] {
-            assert_eq!(find_route(&(target.to_owned(), 9)), Some(route("127.0.0.1", target)));
+            assert_eq!(
+                find_route(&(target.to_owned(), 9)),
+                Some(route("127.0.0.1", target))
+            );
         }
         assert_eq!(find_route(&("no such host".to_owned(), 9)), None);
     }
@@ -151,7 +178,11 @@ mod tests {
             ("fe80::5", "2001:db8::1", false),
             ("127.0.0.1", "127.0.0.9", true),
         ] {
-            assert_eq!(route(from, to).identity().is_some(), is_told, "{from} to {to}");
+            assert_eq!(
+                route(from, to).identity().is_some(),
+                is_told,
+                "{from} to {to}"
+            );
         }
     }
 
@@ -177,7 +208,10 @@ mod tests {
         answer.send(Some(route("127.0.0.3", "127.0.0.1"))).unwrap();
         let deadline = Instant::now() + Duration::from_secs(10);
         while own.find() != Some([127, 0, 0, 3].into()) {
-            assert!(own.lookup.is_some() && Instant::now() < deadline, "the answer is lost");
+            assert!(
+                own.lookup.is_some() && Instant::now() < deadline,
+                "the answer is lost"
+            );
             thread::yield_now();
         }
         assert!(own.lookup.is_none());

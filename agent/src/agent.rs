@@ -42,10 +42,15 @@ pub(crate) fn run(
     let mut manager = Manager::ready(Instant::now());
     thread::scope(|scope| {
         loop {
-            let wake_at = manager.due().into_iter().fold(agent.wake_at(), Instant::min);
+            let wake_at = manager
+                .due()
+                .into_iter()
+                .fold(agent.wake_at(), Instant::min);
             match events.recv_timeout(wake_at.saturating_duration_since(Instant::now())) {
                 Ok(Event::Called(outcome)) => {
-                    agent.delivery.settle(outcome, Instant::now(), random::fraction());
+                    agent
+                        .delivery
+                        .settle(outcome, Instant::now(), random::fraction());
                 }
                 Ok(Event::Reload) => manager.reloading(|| agent.reload(load())),
                 Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => {
@@ -89,7 +94,11 @@ struct Settings {
 impl Settings {
     fn of(config: &Config) -> Settings {
         let url = config.server.url.base.clone();
-        Settings { url, every: config.sample_every, samples: config.samples_per_heartbeat }
+        Settings {
+            url,
+            every: config.sample_every,
+            samples: config.samples_per_heartbeat,
+        }
     }
 
     fn interval(&self) -> Duration {
@@ -97,7 +106,11 @@ impl Settings {
     }
 
     fn log(&self, event: &str) {
-        log::info!("{event}a heartbeat to {} every {}", self.url, show_duration(self.interval()));
+        log::info!(
+            "{event}a heartbeat to {} every {}",
+            self.url,
+            show_duration(self.interval())
+        );
     }
 }
 
@@ -111,7 +124,12 @@ impl Agent {
             host: Host::new(config.host, config.roots, config.server.target()),
             sampler: Sampler::new(config.collectors),
             delivery: Delivery::new(settings.interval(), spool),
-            schedule: Schedule::new(Instant::now(), settings.every, settings.samples, offset),
+            schedule: Schedule::new(
+                Instant::now(),
+                settings.every,
+                settings.samples,
+                offset,
+            ),
             settings,
             offset,
             changed: None,
@@ -120,7 +138,9 @@ impl Agent {
 
     fn wake_at(&self) -> Instant {
         let (step_at, _) = self.schedule.next();
-        self.delivery.due().map_or(step_at, |send_at| send_at.min(step_at))
+        self.delivery
+            .due()
+            .map_or(step_at, |send_at| send_at.min(step_at))
     }
 
     /// Does what is due of sampling.
@@ -160,7 +180,10 @@ impl Agent {
             Ok(config) => self.changed = Some(config),
             Err(problems) => {
                 log::error!("the configuration is wrong, so the one before stays:");
-                problems.to_string().lines().for_each(|problem| log::error!("{problem}"));
+                problems
+                    .to_string()
+                    .lines()
+                    .for_each(|problem| log::error!("{problem}"));
             }
         }
     }
@@ -170,7 +193,9 @@ impl Agent {
         if matches!(self.schedule.next(), (_, Step::Close)) {
             return;
         }
-        let Some(config) = self.changed.take() else { return };
+        let Some(config) = self.changed.take() else {
+            return;
+        };
         if !self.delivery.spool().set_folder(&config.spool) {
             log::warn!(
                 "spool.path takes effect when the agent starts again; the one before stays until then"
@@ -183,9 +208,11 @@ impl Agent {
         if (every, samples) != (old.every, old.samples) {
             self.schedule = Schedule::after_change(now, every, samples, self.offset);
         }
-        self.delivery.change(self.settings.interval(), self.settings.url != old.url);
+        self.delivery
+            .change(self.settings.interval(), self.settings.url != old.url);
         self.sender = Arc::new(Sender::new(&config.server));
-        self.host.describe(config.host, config.roots, config.server.target());
+        self.host
+            .describe(config.host, config.roots, config.server.target());
         self.sampler.replace(config.collectors);
     }
 }
@@ -211,11 +238,18 @@ fn call<'scope>(
         if let (false, Some(file)) = (is_over, request.unsynced)
             && let Err(error) = file.sync_data()
         {
-            log::warn!("the spool cannot be synced, so a power cut may take what is in it: {error}");
+            log::warn!(
+                "the spool cannot be synced, so a power cut may take what is in it: {error}"
+            );
         }
     };
-    if let Err(error) = thread::Builder::new().name("call".to_owned()).spawn_scoped(scope, send) {
-        let _ = post.send(Event::Called(Outcome::failed(format!("cannot start a thread: {error}"))));
+    if let Err(error) = thread::Builder::new()
+        .name("call".to_owned())
+        .spawn_scoped(scope, send)
+    {
+        let _ = post.send(Event::Called(Outcome::failed(format!(
+            "cannot start a thread: {error}"
+        ))));
     }
 }
 

@@ -31,7 +31,8 @@ pub(crate) enum Command {
 
 /// This process's command line.
 pub(crate) fn parse() -> Result<Arguments, Failure> {
-    parse_from(lexopt::Parser::from_env()).map_err(|error| Failure::Usage(error.to_string()))
+    parse_from(lexopt::Parser::from_env())
+        .map_err(|error| Failure::Usage(error.to_string()))
 }
 
 fn parse_from(mut parser: lexopt::Parser) -> Result<Arguments, lexopt::Error> {
@@ -40,9 +41,12 @@ fn parse_from(mut parser: lexopt::Parser) -> Result<Arguments, lexopt::Error> {
     while let Some(argument) = parser.next()? {
         match (argument, &mut command) {
             (Short('c') | Long("config"), _) => config = parser.value()?.into(),
-            (Short('h') | Long("help"), _) => command = Some(Command::Print(HELP.to_owned())),
+            (Short('h') | Long("help"), _) => {
+                command = Some(Command::Print(HELP.to_owned()))
+            }
             (Short('V') | Long("version"), _) => {
-                let version = concat!("fleetbeat-agent ", env!("CARGO_PKG_VERSION"), "\n");
+                let version =
+                    concat!("fleetbeat-agent ", env!("CARGO_PKG_VERSION"), "\n");
                 command = Some(Command::Print(version.to_owned()));
             }
             (Long("send"), Some(Command::Once { send })) => *send = true,
@@ -50,7 +54,10 @@ fn parse_from(mut parser: lexopt::Parser) -> Result<Arguments, lexopt::Error> {
             (argument, _) => return Err(argument.unexpected()),
         }
     }
-    Ok(Arguments { config, command: command.unwrap_or(Command::Run) })
+    Ok(Arguments {
+        config,
+        command: command.unwrap_or(Command::Run),
+    })
 }
 
 fn named_command(name: &str) -> Result<Command, String> {
@@ -69,7 +76,8 @@ mod tests {
     use super::*;
 
     fn parse(line: &str) -> Result<Arguments, String> {
-        parse_from(lexopt::Parser::from_args(line.split_whitespace())).map_err(|error| error.to_string())
+        parse_from(lexopt::Parser::from_args(line.split_whitespace()))
+            .map_err(|error| error.to_string())
     }
 
     #[test]
@@ -82,19 +90,35 @@ mod tests {
             ("health", Command::Health),
             ("once", Command::Once { send: false }),
             ("once --send", Command::Once { send: true }),
-            ("--version", Command::Print(format!("fleetbeat-agent {}\n", env!("CARGO_PKG_VERSION")))),
+            (
+                "--version",
+                Command::Print(format!(
+                    "fleetbeat-agent {}\n",
+                    env!("CARGO_PKG_VERSION")
+                )),
+            ),
             ("run --help", Command::Print(HELP.to_owned())),
         ] {
             assert_eq!(parse(line).unwrap().command, expected, "{line}");
         }
         for line in ["-c a.toml once", "once -c a.toml", "--config=a.toml once"] {
-            assert_eq!(parse(line).unwrap().config, PathBuf::from("a.toml"), "{line}");
+            assert_eq!(
+                parse(line).unwrap().config,
+                PathBuf::from("a.toml"),
+                "{line}"
+            );
         }
     }
 
     #[test]
     fn the_help_names_commands_that_there_are() {
-        let commands = HELP.split_once("Commands:\n").unwrap().1.split_once("\n\n").unwrap().0;
+        let commands = HELP
+            .split_once("Commands:\n")
+            .unwrap()
+            .1
+            .split_once("\n\n")
+            .unwrap()
+            .0;
         for line in commands.lines() {
             let (command, _) = line.trim_start().split_once("  ").unwrap();
             parse(&command.replace(['[', ']'], "")).unwrap();
@@ -103,7 +127,15 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        for line in ["start", "run run", "--send", "run --send", "once --send --key x", "-c", "-x"] {
+        for line in [
+            "start",
+            "run run",
+            "--send",
+            "run --send",
+            "once --send --key x",
+            "-c",
+            "-x",
+        ] {
             parse(line).unwrap_err();
         }
     }

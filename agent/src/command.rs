@@ -25,7 +25,9 @@ use crate::spool::Spool;
 pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
     logging::start();
     key::hide_memory();
-    let load = |for_sending| Config::load(&arguments.config, for_sending).map_err(Failure::Config);
+    let load = |for_sending| {
+        Config::load(&arguments.config, for_sending).map_err(Failure::Config)
+    };
     match arguments.command {
         Command::Print(text) => print(text.trim_end()),
         Command::CheckConfig => print(load(false)?.summary(&arguments.config)),
@@ -40,7 +42,9 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
             let stop = move || drop(stopping.send(Event::Stop));
             let reload = move || drop(reloading.send(Event::Reload));
             let path = arguments.config;
-            let work = move || agent::run(config, || Config::load(&path, true), spool, &post, &events);
+            let work = move || {
+                agent::run(config, || Config::load(&path, true), spool, &post, &events)
+            };
             signal::run_until_stopped(work, stop, reload)
         }
     }

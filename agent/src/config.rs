@@ -17,7 +17,8 @@ use crate::key;
 
 /// Shortest and longest time between samples. Net is measured over one second, or over half of this where that
 /// is less; so little is for tests.
-const SAMPLE_EVERY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3600));
+const SAMPLE_EVERY: (Duration, Duration) =
+    (Duration::from_millis(100), Duration::from_secs(3600));
 /// Most samples in a heartbeat.
 const MAX_SAMPLES: u32 = 1000;
 /// Longest time between heartbeats.
@@ -96,7 +97,9 @@ impl Config {
         }
         let found = key::find(path, &mut problems);
         let needs_key = for_sending && found.is_none();
-        let config = document.read(&mut problems, |root| read_root(root, found.flatten(), needs_key));
+        let config = document.read(&mut problems, |root| {
+            read_root(root, found.flatten(), needs_key)
+        });
         problems.into_result()?;
         Ok(config.expect("where nothing is wrong, nothing is missing"))
     }
@@ -108,7 +111,11 @@ impl Config {
 
     /// What the configuration means, for a person.
     pub(crate) fn summary(&self, path: &Path) -> String {
-        let names: Vec<_> = self.collectors.iter().map(|(definition, _)| definition.name).collect();
+        let names: Vec<_> = self
+            .collectors
+            .iter()
+            .map(|(definition, _)| definition.name)
+            .collect();
         let key = match self.server.key {
             Some(_) => "found",
             None => "none that this user can read; the service needs one",
@@ -125,7 +132,11 @@ impl Config {
             self.server.url.base,
             show_duration(interval),
             self.samples_per_heartbeat,
-            if names.is_empty() { "none".to_owned() } else { names.join(", ") },
+            if names.is_empty() {
+                "none".to_owned()
+            } else {
+                names.join(", ")
+            },
             self.spool.display(),
         )
     }
@@ -135,7 +146,9 @@ impl Config {
 /// there is no such folder.
 fn find_drop_ins(folder: &Path, problems: &mut Problems) -> Vec<PathBuf> {
     let list = || -> io::Result<Vec<PathBuf>> {
-        let entries = fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
+        let entries = fs::read_dir(folder)?
+            .map(|entry| Ok(entry?.path()))
+            .collect::<io::Result<Vec<_>>>()?;
         let is_meant = |path: &PathBuf| {
             let name = path.file_name().unwrap_or_default().as_encoded_bytes();
             name.ends_with(b".toml") && !name.starts_with(b".")
@@ -144,8 +157,16 @@ fn find_drop_ins(folder: &Path, problems: &mut Problems) -> Vec<PathBuf> {
     };
     let mut paths = list().unwrap_or_else(|error| {
         if error.kind() != io::ErrorKind::NotFound {
-            let (file, message) = (folder.display().to_string(), format!("cannot be read: {error}"));
-            problems.add(Problem { file, line: None, key: String::new(), message });
+            let (file, message) = (
+                folder.display().to_string(),
+                format!("cannot be read: {error}"),
+            );
+            problems.add(Problem {
+                file,
+                line: None,
+                key: String::new(),
+                message,
+            });
         }
         Vec::new()
     });
@@ -154,32 +175,61 @@ fn find_drop_ins(folder: &Path, problems: &mut Problems) -> Vec<PathBuf> {
 }
 
 /// `None` if the URL is missing or wrong.
-fn read_root(root: &mut Table<'_>, key: Option<Secret>, needs_key: bool) -> Option<Config> {
+fn read_root(
+    root: &mut Table<'_>,
+    key: Option<Secret>,
+    needs_key: bool,
+) -> Option<Config> {
     let server = root.section("server", |table| read_server(table, key, needs_key));
     let host = root.section("host", read_host);
     let (sample_every, samples_per_heartbeat) = root.section("schedule", read_schedule);
     let roots = root.section("paths", read_paths);
-    let collectors = root.section("collectors", |table| fleetbeat_collectors::build(table, &roots));
+    let collectors = root.section("collectors", |table| {
+        fleetbeat_collectors::build(table, &roots)
+    });
     let spool = root.section("spool", read_spool);
-    Some(Config { server: server?, host, sample_every, samples_per_heartbeat, collectors, roots, spool })
+    Some(Config {
+        server: server?,
+        host,
+        sample_every,
+        samples_per_heartbeat,
+        collectors,
+        roots,
+        spool,
+    })
 }
 
-fn read_server(table: &mut Table<'_>, key: Option<Secret>, needs_key: bool) -> Option<Server> {
+fn read_server(
+    table: &mut Table<'_>,
+    key: Option<Secret>,
+    needs_key: bool,
+) -> Option<Server> {
     table.require("url");
     let allow_insecure = table.boolean("allow_insecure").unwrap_or(false);
     let url = table.parsed("url", |text| check_url(text, allow_insecure));
     let ca = table.parsed("ca_file", read_ca);
     let proxy = table.parsed("proxy", |text| {
-        let is_spoken =
-            |proxy: &Proxy| matches!(proxy.protocol(), ProxyProtocol::Http | ProxyProtocol::Https);
+        let is_spoken = |proxy: &Proxy| {
+            matches!(proxy.protocol(), ProxyProtocol::Http | ProxyProtocol::Https)
+        };
         let proxy = Proxy::new(text).ok().filter(is_spoken);
-        proxy.ok_or_else(|| "must be a URL such as \"http://proxy.example.com:3128\"".to_owned())
+        proxy.ok_or_else(|| {
+            "must be a URL such as \"http://proxy.example.com:3128\"".to_owned()
+        })
     });
     let key_of_file = table.parsed("api_key_file", |path| key::read(Path::new(path)));
     if needs_key && !table.has("api_key_file") {
-        table.problem("api_key_file", format!("is missing, and so are {}", key::PLACES));
+        table.problem(
+            "api_key_file",
+            format!("is missing, and so are {}", key::PLACES),
+        );
     }
-    Some(Server { url: url?, ca, proxy, key: key.or(key_of_file) })
+    Some(Server {
+        url: url?,
+        ca,
+        proxy,
+        key: key.or(key_of_file),
+    })
 }
 
 fn read_host(table: &mut Table<'_>) -> HostSettings {
@@ -211,10 +261,15 @@ fn read_host(table: &mut Table<'_>) -> HostSettings {
 fn read_schedule(table: &mut Table<'_>) -> (Duration, u32) {
     let every = table.duration("sample_every", SAMPLE_EVERY.0..=SAMPLE_EVERY.1);
     let samples = table.integer("samples_per_heartbeat", 1..=MAX_SAMPLES);
-    let (every, samples) = (every.unwrap_or(Duration::from_secs(30)), samples.unwrap_or(4));
+    let (every, samples) = (
+        every.unwrap_or(Duration::from_secs(30)),
+        samples.unwrap_or(4),
+    );
     if every * samples > MAX_INTERVAL {
         let [between, most] = [every * samples, MAX_INTERVAL].map(show_duration);
-        let message = format!("times sample_every is {between} between heartbeats, more than {most}");
+        let message = format!(
+            "times sample_every is {between} between heartbeats, more than {most}"
+        );
         table.problem("samples_per_heartbeat", message);
     }
     (every, samples)
@@ -224,18 +279,30 @@ fn read_paths(table: &mut Table<'_>) -> Roots {
     let mut folder = |key| {
         table.parsed(key, |text| {
             let path = PathBuf::from(text);
-            if path.is_dir() { Ok(path) } else { Err(format!("{text:?} is no folder")) }
+            if path.is_dir() {
+                Ok(path)
+            } else {
+                Err(format!("{text:?} is no folder"))
+            }
         })
     };
     let (proc, sys, usual) = (folder("proc"), folder("sys"), Roots::default());
-    Roots { proc: proc.unwrap_or(usual.proc), sys: sys.unwrap_or(usual.sys), ..usual }
+    Roots {
+        proc: proc.unwrap_or(usual.proc),
+        sys: sys.unwrap_or(usual.sys),
+        ..usual
+    }
 }
 
 /// The folder need not be there: the agent does without.
 fn read_spool(table: &mut Table<'_>) -> PathBuf {
     let path = table.parsed("path", |text| {
         let path = PathBuf::from(text);
-        if path.is_absolute() { Ok(path) } else { Err("must be an absolute path of a folder".to_owned()) }
+        if path.is_absolute() {
+            Ok(path)
+        } else {
+            Err("must be an absolute path of a folder".to_owned())
+        }
     });
     path.unwrap_or_else(|| PathBuf::from(SPOOL_FOLDER))
 }
@@ -280,26 +347,39 @@ fn check_url(text: &str, allow_insecure: bool) -> Result<ServerUrl, String> {
     }
     let port = match authority.as_str().strip_prefix(authority.host()) {
         Some("") => usual_port,
-        _ => authority.port_u16().filter(|port| *port > 0).ok_or("has a port that is not from 1 to 65535")?,
+        _ => authority
+            .port_u16()
+            .filter(|port| *port > 0)
+            .ok_or("has a port that is not from 1 to 65535")?,
     };
     let host = without_brackets(authority.host());
-    let is_loopback = host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
+    let is_loopback =
+        host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
     if !is_https && !is_loopback && !allow_insecure {
         return Err("would show the key to the network: use https://, or set allow_insecure = true".into());
     }
-    Ok(ServerUrl { base: text.trim_end_matches('/').to_owned(), is_https, host, port })
+    Ok(ServerUrl {
+        base: text.trim_end_matches('/').to_owned(),
+        is_https,
+        host,
+        port,
+    })
 }
 
 /// The host of a URL, where an IPv6 address has brackets.
 fn without_brackets(host: &str) -> String {
-    host.trim_start_matches('[').trim_end_matches(']').to_owned()
+    host.trim_start_matches('[')
+        .trim_end_matches(']')
+        .to_owned()
 }
 
 fn read_ca(path: &str) -> Result<Vec<Certificate<'static>>, String> {
     let text = fs::read(path).map_err(|error| format!("{path}: {error}"))?;
     let mut certificates = Vec::new();
     for item in parse_pem(&text) {
-        if let PemItem::Certificate(certificate) = item.map_err(|error| format!("{path}: {error}"))? {
+        if let PemItem::Certificate(certificate) =
+            item.map_err(|error| format!("{path}: {error}"))?
+        {
             certificates.push(certificate);
         }
     }
@@ -317,37 +397,87 @@ mod tests {
     #[test]
     fn urls_lead_to_host_and_port() {
         for (text, base, host, port) in [
-            ("https://fleet.example.com", "https://fleet.example.com", "fleet.example.com", 443),
-            ("https://fleet.example.com/", "https://fleet.example.com", "fleet.example.com", 443),
-            ("https://a.b:8443/fleet/", "https://a.b:8443/fleet", "a.b", 8443),
-            ("http://localhost:8080", "http://localhost:8080", "localhost", 8080),
+            (
+                "https://fleet.example.com",
+                "https://fleet.example.com",
+                "fleet.example.com",
+                443,
+            ),
+            (
+                "https://fleet.example.com/",
+                "https://fleet.example.com",
+                "fleet.example.com",
+                443,
+            ),
+            (
+                "https://a.b:8443/fleet/",
+                "https://a.b:8443/fleet",
+                "a.b",
+                8443,
+            ),
+            (
+                "http://localhost:8080",
+                "http://localhost:8080",
+                "localhost",
+                8080,
+            ),
             ("http://127.0.0.9", "http://127.0.0.9", "127.0.0.9", 80),
             ("http://[::1]:8080", "http://[::1]:8080", "::1", 8080),
         ] {
             let is_https = text.starts_with("https");
-            let expected = ServerUrl { base: base.into(), is_https, host: host.into(), port };
+            let expected = ServerUrl {
+                base: base.into(),
+                is_https,
+                host: host.into(),
+                port,
+            };
             assert_eq!(check_url(text, false), Ok(expected), "{text}");
         }
         check_url("http://fleet.example.com", true).unwrap();
-        for bad in
-            ["", "fleet.example.com", "ftp://a", "https://", "https://a b", "https://u:p@a", "https://a?x"]
-        {
+        for bad in [
+            "",
+            "fleet.example.com",
+            "ftp://a",
+            "https://",
+            "https://a b",
+            "https://u:p@a",
+            "https://a?x",
+        ] {
             check_url(bad, true).unwrap_err();
         }
-        for bad in ["https://a:0", "https://a:65536", "https://a:", "https://a:b", "https://[::1]:99999"] {
+        for bad in [
+            "https://a:0",
+            "https://a:65536",
+            "https://a:",
+            "https://a:b",
+            "https://[::1]:99999",
+        ] {
             check_url(bad, true).unwrap_err();
         }
-        for plain in
-            ["http://fleet.example.com", "http://10.0.0.1", "http://localhost.example.com", "http://[::2]"]
-        {
-            assert!(check_url(plain, false).unwrap_err().contains("allow_insecure"), "{plain}");
+        for plain in [
+            "http://fleet.example.com",
+            "http://10.0.0.1",
+            "http://localhost.example.com",
+            "http://[::2]",
+        ] {
+            assert!(
+                check_url(plain, false)
+                    .unwrap_err()
+                    .contains("allow_insecure"),
+                "{plain}"
+            );
         }
     }
 
     #[test]
     fn packets_go_to_the_proxy_where_there_is_one() {
         let url = check_url("https://[2001:db8::1]", false).unwrap();
-        let mut server = Server { url, ca: None, proxy: None, key: None };
+        let mut server = Server {
+            url,
+            ca: None,
+            proxy: None,
+            key: None,
+        };
         assert_eq!(server.target(), ("2001:db8::1".to_owned(), 443));
         server.proxy = Some(Proxy::new("http://[2001:db8::2]:3128").unwrap());
         assert_eq!(server.target(), ("2001:db8::2".to_owned(), 3128));

@@ -13,7 +13,11 @@ use crate::spool::Spool;
 
 /// How long after the beginning of a try that fails the next one follows, for an interval of [`USUAL_INTERVAL`];
 /// shorter with a shorter interval, so that all tries still fall into it.
-const DELAYS: [Duration; 3] = [Duration::from_secs(5), Duration::from_secs(15), Duration::from_secs(45)];
+const DELAYS: [Duration; 3] = [
+    Duration::from_secs(5),
+    Duration::from_secs(15),
+    Duration::from_secs(45),
+];
 const USUAL_INTERVAL: Duration = Duration::from_secs(120);
 /// A delay is up to this fraction longer, by chance: agents that failed together come back one by one.
 const JITTER: f64 = 0.3;
@@ -117,7 +121,12 @@ impl Delivery {
     /// Takes a new heartbeat. One that waits for its next try is older and gives way.
     pub(crate) fn offer(&mut self, body: Vec<u8>, now: Instant) {
         let spooled = self.keep(&body);
-        if let Some(older) = self.waiting.replace(Pending { body, spooled, failures: 0, at: now }) {
+        if let Some(older) = self.waiting.replace(Pending {
+            body,
+            spooled,
+            failures: 0,
+            at: now,
+        }) {
             self.leave(&older, "the next one is due");
         }
     }
@@ -125,7 +134,8 @@ impl Delivery {
     /// Puts a heartbeat into the spool, where it has that number then.
     pub(crate) fn keep(&mut self, body: &[u8]) -> Option<u64> {
         let most = SPOOLED_TIME.as_nanos() / self.interval.as_nanos().max(1);
-        self.spool.append(body, usize::try_from(most).unwrap_or(usize::MAX))
+        self.spool
+            .append(body, usize::try_from(most).unwrap_or(usize::MAX))
     }
 
     /// When to begin the next call; `None` while there is nothing to send or a call is under way.
@@ -133,7 +143,11 @@ impl Delivery {
         if self.calling.is_some() {
             return None;
         }
-        let at = self.waiting.as_ref().map(|waiting| waiting.at).or(self.batch_at)?;
+        let at = self
+            .waiting
+            .as_ref()
+            .map(|waiting| waiting.at)
+            .or(self.batch_at)?;
         Some(self.silent_until.map_or(at, |until| until.max(at)))
     }
 
@@ -141,27 +155,44 @@ impl Delivery {
     pub(crate) fn begin(&mut self, now: Instant) -> Option<Request> {
         self.due().filter(|at| *at <= now)?;
         if let Some(pending) = self.waiting.take() {
-            let unsynced = if pending.failures == 0 { self.spool.file() } else { None };
+            let unsynced = if pending.failures == 0 {
+                self.spool.file()
+            } else {
+                None
+            };
             let body = pending.body.clone();
             self.calling = Some(Called::Newest(Pending { at: now, ..pending }));
-            return Some(Request { body, kind: Kind::Newest, unsynced });
+            return Some(Request {
+                body,
+                kind: Kind::Newest,
+                unsynced,
+            });
         }
         self.batch_at = None;
         let batch = self.spool.batch(self.batch_most, MAX_BATCH_BYTES)?;
-        self.calling = Some(Called::Batch { count: batch.count, through: batch.through });
-        Some(Request { body: batch.body, kind: Kind::Batch, unsynced: None })
+        self.calling = Some(Called::Batch {
+            count: batch.count,
+            through: batch.through,
+        });
+        Some(Request {
+            body: batch.body,
+            kind: Kind::Batch,
+            unsynced: None,
+        })
     }
 
     /// The call ended with that outcome at `now`; `chance` is a number from 0 to just under 1.
     pub(crate) fn settle(&mut self, outcome: Outcome, now: Instant, chance: f64) {
         self.silent_until = match &outcome {
-            Outcome::Failed { retry_after, .. } => {
-                retry_after.map(|wait| now + wait.min(MAX_RETRY_AFTER).mul_f64(1.0 + JITTER * chance))
-            }
+            Outcome::Failed { retry_after, .. } => retry_after.map(|wait| {
+                now + wait.min(MAX_RETRY_AFTER).mul_f64(1.0 + JITTER * chance)
+            }),
             _ => None,
         };
         match self.calling.take() {
-            Some(Called::Newest(called)) => self.settle_newest(called, outcome, now, chance),
+            Some(Called::Newest(called)) => {
+                self.settle_newest(called, outcome, now, chance)
+            }
             Some(Called::Batch { count, through }) => {
                 self.settle_batch(count, through, outcome, now, chance);
             }
@@ -169,7 +200,13 @@ impl Delivery {
         }
     }
 
-    fn settle_newest(&mut self, called: Pending, outcome: Outcome, now: Instant, chance: f64) {
+    fn settle_newest(
+        &mut self,
+        called: Pending,
+        outcome: Outcome,
+        now: Instant,
+        chance: f64,
+    ) {
         match outcome {
             Outcome::Accepted | Outcome::PartlyAccepted { .. } => {
                 self.forget(&called);
@@ -198,13 +235,26 @@ impl Delivery {
         if self.waiting.is_some() {
             return self.leave(&called, "the next one is due");
         }
-        let Some(delay) = DELAYS.get(called.failures) else { return self.leave(&called, "no try succeeded") };
+        let Some(delay) = DELAYS.get(called.failures) else {
+            return self.leave(&called, "no try succeeded");
+        };
         let scale = self.interval.div_duration_f64(USUAL_INTERVAL).min(1.0);
         let at = called.at + delay.mul_f64(scale * (1.0 + JITTER * chance));
-        self.waiting = Some(Pending { failures: called.failures + 1, at: at.max(now), ..called });
+        self.waiting = Some(Pending {
+            failures: called.failures + 1,
+            at: at.max(now),
+            ..called
+        });
     }
 
-    fn settle_batch(&mut self, count: usize, through: u64, outcome: Outcome, now: Instant, chance: f64) {
+    fn settle_batch(
+        &mut self,
+        count: usize,
+        through: u64,
+        outcome: Outcome,
+        now: Instant,
+        chance: f64,
+    ) {
         let rejected = match outcome {
             Outcome::Accepted => 0,
             Outcome::PartlyAccepted { rejected, reason } => {
@@ -221,7 +271,9 @@ impl Delivery {
                 self.count_drop(count, &reason);
                 return self.plan_batch(now, chance);
             }
-            Outcome::Unauthorized { reason } => return self.spooled.report_bad(reason, log::Level::Error),
+            Outcome::Unauthorized { reason } => {
+                return self.spooled.report_bad(reason, log::Level::Error);
+            }
             // On a slow line a shorter one may get through. It follows the next heartbeat that is accepted.
             Outcome::Failed { reason, .. } => {
                 self.batch_most = (count / 2).max(1);
@@ -237,12 +289,18 @@ impl Delivery {
 
     /// The server accepts heartbeats: what is in the spool may follow.
     fn plan_batch(&mut self, now: Instant, chance: f64) {
-        let is_newest_in_spool = self.waiting.as_ref().is_some_and(|waiting| waiting.spooled.is_some());
+        let is_newest_in_spool = self
+            .waiting
+            .as_ref()
+            .is_some_and(|waiting| waiting.spooled.is_some());
         if self.spool.len() > usize::from(is_newest_in_spool) {
             let pause = self.interval.mul_f64(chance).max(MIN_BATCH_PAUSE);
             self.batch_at = self.batch_at.or(Some(now + pause));
         } else if self.replayed > 0 {
-            log::info!("{} heartbeats of the spool are delivered, it is empty", self.replayed);
+            log::info!(
+                "{} heartbeats of the spool are delivered, it is empty",
+                self.replayed
+            );
             self.replayed = 0;
         }
     }
@@ -267,7 +325,11 @@ impl Delivery {
     /// Heartbeats are lost.
     fn count_drop(&mut self, count: usize, reason: &str) {
         self.dropped += count as u64;
-        let what = if count == 1 { "heartbeat".to_owned() } else { format!("{count} heartbeats") };
+        let what = if count == 1 {
+            "heartbeat".to_owned()
+        } else {
+            format!("{count} heartbeats")
+        };
         log::warn!("{what} dropped, {} since the start: {reason}", self.dropped);
     }
 }
@@ -287,7 +349,10 @@ enum State {
 
 impl Health {
     fn new(what: &'static str) -> Health {
-        Health { what, state: State::Untried }
+        Health {
+            what,
+            state: State::Untried,
+        }
     }
 
     fn report_good(&mut self) {
@@ -319,11 +384,16 @@ mod tests {
     const INTERVAL: Duration = Duration::from_secs(120);
 
     fn failed(retry_after: Option<Duration>) -> Outcome {
-        Outcome::Failed { reason: "down".to_owned(), retry_after }
+        Outcome::Failed {
+            reason: "down".to_owned(),
+            retry_after,
+        }
     }
 
     fn refused() -> Outcome {
-        Outcome::Refused { reason: "bad".to_owned() }
+        Outcome::Refused {
+            reason: "bad".to_owned(),
+        }
     }
 
     /// A delivery whose spool is in that folder, or which has none.
@@ -345,7 +415,10 @@ mod tests {
     /// Begins the next call when it is due; what is sent then.
     fn call(delivery: &mut Delivery) -> (Instant, String) {
         let at = delivery.due().unwrap();
-        (at, String::from_utf8(delivery.begin(at).unwrap().body).unwrap())
+        (
+            at,
+            String::from_utf8(delivery.begin(at).unwrap().body).unwrap(),
+        )
     }
 
     /// Fails until all tries are over; when each began, in seconds from the first, if each fails after `took`.
@@ -361,7 +434,12 @@ mod tests {
     }
 
     /// Has `count` heartbeats fail, from 0 on; then the next one is accepted.
-    fn outage(delivery: &mut Delivery, count: usize, start: Instant, chance: f64) -> Instant {
+    fn outage(
+        delivery: &mut Delivery,
+        count: usize,
+        start: Instant,
+        chance: f64,
+    ) -> Instant {
         for n in 0..count {
             offer(delivery, n, start);
             fail(delivery, Duration::ZERO, 0.0);
@@ -387,15 +465,20 @@ mod tests {
         assert_eq!(tries(3600 * SECOND, none, 0.0), [0.0, 5.0, 20.0, 65.0]);
         assert_eq!(tries(12 * SECOND, none, 0.0), [0.0, 0.5, 2.0, 6.5]);
         // Each call without an answer, and the longest delays.
-        assert_eq!(tries(120 * SECOND, 15 * SECOND, 1.0), [0.0, 15.0, 34.5, 93.0]);
+        assert_eq!(
+            tries(120 * SECOND, 15 * SECOND, 1.0),
+            [0.0, 15.0, 34.5, 93.0]
+        );
     }
 
     #[test]
     fn a_heartbeat_made_during_a_call_waits_for_its_end() {
         let now = Instant::now();
-        for (outcome, dropped, spooled) in
-            [(Outcome::Accepted, 0, 2), (failed(None), 0, 3), (refused(), 1, 2)]
-        {
+        for (outcome, dropped, spooled) in [
+            (Outcome::Accepted, 0, 2),
+            (failed(None), 0, 3),
+            (refused(), 1, 2),
+        ] {
             for has_spool in [true, false] {
                 let folder = tempfile::tempdir().unwrap();
                 let mut delivery = delivery(has_spool.then_some(&folder));
@@ -413,7 +496,11 @@ mod tests {
                 assert!(delivery.due().unwrap() <= now + 9 * SECOND);
                 assert_eq!(call(&mut delivery).1, "3");
                 // Without a spool, what gave way is lost.
-                let expected = if has_spool { (dropped, spooled) } else { (spooled as u64 - 1 + dropped, 0) };
+                let expected = if has_spool {
+                    (dropped, spooled)
+                } else {
+                    (spooled as u64 - 1 + dropped, 0)
+                };
                 assert_eq!((delivery.dropped, delivery.spool.len()), expected);
             }
         }
@@ -428,7 +515,10 @@ mod tests {
             assert_eq!((at - accepted_at).as_secs_f64(), pause);
             assert_eq!(batch, "[0,1,2]");
             delivery.settle(Outcome::Accepted, at, 0.0);
-            assert_eq!((delivery.due(), delivery.spool.len(), delivery.dropped), (None, 0, 0));
+            assert_eq!(
+                (delivery.due(), delivery.spool.len(), delivery.dropped),
+                (None, 0, 0)
+            );
         }
     }
 
@@ -467,7 +557,12 @@ mod tests {
 
     #[test]
     fn a_server_that_fails_again_gets_the_newest_heartbeat_first_again() {
-        for outcome in [failed(None), Outcome::Unauthorized { reason: "key".to_owned() }] {
+        for outcome in [
+            failed(None),
+            Outcome::Unauthorized {
+                reason: "key".to_owned(),
+            },
+        ] {
             let (_folder, mut delivery) = with_spool();
             let now = outage(&mut delivery, 4, Instant::now(), 0.0);
             assert_eq!(call(&mut delivery).1, "[0,1,2,3]");
@@ -485,7 +580,12 @@ mod tests {
         let (_folder, mut delivery) = with_spool();
         outage(&mut delivery, 100, Instant::now(), 0.0);
         let mut counts = Vec::new();
-        for outcome in [failed(None), failed(None), Outcome::Accepted, Outcome::Accepted] {
+        for outcome in [
+            failed(None),
+            failed(None),
+            Outcome::Accepted,
+            Outcome::Accepted,
+        ] {
             let (at, batch) = call(&mut delivery);
             counts.push(batch.split(',').count());
             delivery.settle(outcome, at, 0.0);
@@ -519,8 +619,18 @@ mod tests {
         let (_folder, mut delivery) = with_spool();
         let now = outage(&mut delivery, 5, Instant::now(), 0.0);
         call(&mut delivery);
-        delivery.settle(Outcome::PartlyAccepted { rejected: 2, reason: "bad".to_owned() }, now, 0.0);
-        assert_eq!((delivery.dropped, delivery.spool.len(), delivery.due()), (2, 0, None));
+        delivery.settle(
+            Outcome::PartlyAccepted {
+                rejected: 2,
+                reason: "bad".to_owned(),
+            },
+            now,
+            0.0,
+        );
+        assert_eq!(
+            (delivery.dropped, delivery.spool.len(), delivery.due()),
+            (2, 0, None)
+        );
     }
 
     #[test]
@@ -605,10 +715,19 @@ mod tests {
         offer(&mut delivery, 1, now);
         call(&mut delivery);
         delivery.settle(refused(), now, 0.0);
-        assert_eq!((delivery.due(), delivery.dropped, delivery.spool.len()), (None, 1, 0));
+        assert_eq!(
+            (delivery.due(), delivery.dropped, delivery.spool.len()),
+            (None, 1, 0)
+        );
         offer(&mut delivery, 2, now);
         call(&mut delivery);
-        delivery.settle(Outcome::Unauthorized { reason: "key".to_owned() }, now, 0.0);
+        delivery.settle(
+            Outcome::Unauthorized {
+                reason: "key".to_owned(),
+            },
+            now,
+            0.0,
+        );
         assert_eq!(delivery.due(), Some(now + 5 * SECOND));
     }
 }

@@ -21,7 +21,10 @@ pub(crate) enum Failure {
     #[error("{0}")]
     Config(Problems),
     #[error("fleetbeat-agent: {doing}")]
-    System { doing: &'static str, source: io::Error },
+    System {
+        doing: &'static str,
+        source: io::Error,
+    },
     #[error("fleetbeat-agent: {0:?} is in use: is another fleetbeat-agent running?")]
     SpoolInUse(PathBuf),
     #[error("fleetbeat-agent: the heartbeat was not accepted: {0}")]

@@ -23,14 +23,20 @@ const SLACK: Duration = Duration::from_secs(10);
 /// # Errors
 /// The agent is dead, hangs, or has no spool to tell by.
 pub(crate) fn check(path: &Path) -> Result<String, Failure> {
-    let config = Config::load(path, false).map_err(|problems| Failure::NotHealthy(problems.to_string()))?;
+    let config = Config::load(path, false)
+        .map_err(|problems| Failure::NotHealthy(problems.to_string()))?;
     let spool = spool::file_path(&config.spool);
     let written_at = fs::metadata(&spool).and_then(|metadata| metadata.modified());
     let written_at = written_at.map_err(|error| {
         let shown = spool.display();
-        Failure::NotHealthy(format!("{shown}: {error}: without its spool, nothing shows whether it lives"))
+        Failure::NotHealthy(format!(
+            "{shown}: {error}: without its spool, nothing shows whether it lives"
+        ))
     })?;
-    let (age, limit) = (age_at(SystemTime::now(), written_at), INTERVALS * config.interval() + SLACK);
+    let (age, limit) = (
+        age_at(SystemTime::now(), written_at),
+        INTERVALS * config.interval() + SLACK,
+    );
     let told = format!("its last sign of life is {} old", show_duration(age));
     if age > limit {
         let limit = show_duration(limit);

@@ -22,13 +22,28 @@ pub(crate) struct Host {
 
 impl Host {
     /// The host whose packets to the server go to `target`, a name and a port.
-    pub(crate) fn new(settings: HostSettings, roots: Roots, target: (String, u16)) -> Host {
+    pub(crate) fn new(
+        settings: HostSettings,
+        roots: Roots,
+        target: (String, u16),
+    ) -> Host {
         let boot_id = read_line(&roots.proc.join("sys/kernel/random/boot_id"));
-        Host { settings, roots, address: OwnAddress::new(target), boot_id, seq: 0 }
+        Host {
+            settings,
+            roots,
+            address: OwnAddress::new(target),
+            boot_id,
+            seq: 0,
+        }
     }
 
     /// As the configuration describes it now. The numbers go on, and an address that was found stays.
-    pub(crate) fn describe(&mut self, settings: HostSettings, roots: Roots, target: (String, u16)) {
+    pub(crate) fn describe(
+        &mut self,
+        settings: HostSettings,
+        roots: Roots,
+        target: (String, u16),
+    ) {
         self.address.lead_to(target);
         (self.settings, self.roots) = (settings, roots);
     }
@@ -61,20 +76,29 @@ impl Host {
     }
 
     fn hostname(&self) -> String {
-        let found = || read_line(&self.roots.proc.join("sys/kernel/hostname")).unwrap_or_default();
+        let found = || {
+            read_line(&self.roots.proc.join("sys/kernel/hostname")).unwrap_or_default()
+        };
         self.settings.hostname.clone().unwrap_or_else(found)
     }
 }
 
 /// The first number of /proc/uptime, which has seconds and hundredths.
 fn parse_uptime_ms(text: &str) -> Option<u64> {
-    let hundredths: u64 = text.split_whitespace().next()?.replacen('.', "", 1).parse().ok()?;
+    let hundredths: u64 = text
+        .split_whitespace()
+        .next()?
+        .replacen('.', "", 1)
+        .parse()
+        .ok()?;
     hundredths.checked_mul(10)
 }
 
 /// The host's clock, in whole milliseconds.
 pub(crate) fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
     let since_ms = i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
     Timestamp::from_millisecond(since_ms).unwrap_or(Timestamp::MAX)
 }
@@ -100,8 +124,14 @@ mod tests {
     fn numbers_grow_over_a_boot_though_the_agent_restarts() {
         let proc = tempfile::tempdir().unwrap();
         let start = || {
-            let roots = Roots { proc: proc.path().to_owned(), ..Roots::default() };
-            let settings = HostSettings { ip: Some([192, 0, 2, 1].into()), ..HostSettings::default() };
+            let roots = Roots {
+                proc: proc.path().to_owned(),
+                ..Roots::default()
+            };
+            let settings = HostSettings {
+                ip: Some([192, 0, 2, 1].into()),
+                ..HostSettings::default()
+            };
             Host::new(settings, roots, ("192.0.2.2".to_owned(), 9))
         };
         let readings = || Readings {

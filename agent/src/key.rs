@@ -13,8 +13,7 @@ use fleetbeat_settings::{Problem, Problems, Secret};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 /// Where it may be besides `server.api_key_file`, for people.
-pub(crate) const PLACES: &str =
-    "AGENT_API_KEY in the environment, agent.env beside agent.toml, and the systemd credential agent_api_key";
+pub(crate) const PLACES: &str = "AGENT_API_KEY in the environment, agent.env beside agent.toml, and the systemd credential agent_api_key";
 
 /// The environment variables that hold it, or the path of its file.
 const VARIABLES: [&str; 2] = ["AGENT_API_KEY", "AGENT_API_KEY_FILE"];
@@ -29,14 +28,20 @@ const MAX_BYTES: usize = 1024;
 /// systemd hands agent.env to the service as its environment; who calls the agent by hand gets the same key.
 pub(crate) fn find(config: &Path, problems: &mut Problems) -> Option<Option<Secret>> {
     let of_file = read_environment_file(&config.with_extension("env"), problems);
-    let mut variables: Vec<(&str, OsString)> =
-        VARIABLES.iter().filter_map(|name| Some((*name, std::env::var_os(name)?))).collect();
+    let mut variables: Vec<(&str, OsString)> = VARIABLES
+        .iter()
+        .filter_map(|name| Some((*name, std::env::var_os(name)?)))
+        .collect();
     if variables.is_empty() {
         variables = of_file;
     }
     if !variables.is_empty() {
-        let variable =
-            |name: &str| variables.iter().find(|(other, _)| *other == name).map(|(_, value)| value.clone());
+        let variable = |name: &str| {
+            variables
+                .iter()
+                .find(|(other, _)| *other == name)
+                .map(|(_, value)| value.clone())
+        };
         let key = Secret::find(VARIABLES[0], variable, read_private, problems);
         return Some(key.and_then(|key| match check(&key) {
             Ok(()) => Some(key),
@@ -47,8 +52,11 @@ pub(crate) fn find(config: &Path, problems: &mut Problems) -> Option<Option<Secr
         }));
     }
     let path = PathBuf::from(std::env::var_os("CREDENTIALS_DIRECTORY")?).join(CREDENTIAL);
-    path.exists()
-        .then(|| read(&path).map_err(|message| problems.add_variable("CREDENTIALS_DIRECTORY", message)).ok())
+    path.exists().then(|| {
+        read(&path)
+            .map_err(|message| problems.add_variable("CREDENTIALS_DIRECTORY", message))
+            .ok()
+    })
 }
 
 /// The key in the file at `path`.
@@ -57,7 +65,9 @@ pub(crate) fn find(config: &Path, problems: &mut Problems) -> Option<Option<Secr
 /// A sentence that names the path.
 pub(crate) fn read(path: &Path) -> Result<Secret, String> {
     let key = Secret::read(path, read_private)?;
-    check(&key).map(|()| key).map_err(|message| format!("{}: {message}", path.display()))
+    check(&key)
+        .map(|()| key)
+        .map_err(|message| format!("{}: {message}", path.display()))
 }
 
 /// Keeps this process's memory, which the key is in, out of core dumps and from other processes of its user.
@@ -90,15 +100,27 @@ fn read_private(path: &Path) -> io::Result<String> {
 }
 
 /// The key's variables in systemd's environment file at `path`, which may be missing, or root's alone.
-fn read_environment_file(path: &Path, problems: &mut Problems) -> Vec<(&'static str, OsString)> {
+fn read_environment_file(
+    path: &Path,
+    problems: &mut Problems,
+) -> Vec<(&'static str, OsString)> {
     match read_private(path) {
         Ok(text) => parse_environment(&text),
-        Err(error) if error.kind() == ErrorKind::NotFound || error.raw_os_error().is_some_and(is_denied) => {
+        Err(error)
+            if error.kind() == ErrorKind::NotFound
+                || error.raw_os_error().is_some_and(is_denied) =>
+        {
             Vec::new()
         }
         Err(error) => {
-            let (file, key, message) = (path.display().to_string(), String::new(), error.to_string());
-            problems.add(Problem { file, line: None, key, message });
+            let (file, key, message) =
+                (path.display().to_string(), String::new(), error.to_string());
+            problems.add(Problem {
+                file,
+                line: None,
+                key,
+                message,
+            });
             Vec::new()
         }
     }
@@ -113,10 +135,13 @@ fn is_denied(code: i32) -> bool {
 fn parse_environment(text: &str) -> Vec<(&'static str, OsString)> {
     let mut found: Vec<(&'static str, OsString)> = Vec::new();
     for (name, value) in text.lines().filter_map(|line| line.split_once('=')) {
-        let Some(name) = VARIABLES.into_iter().find(|known| *known == name.trim()) else { continue };
+        let Some(name) = VARIABLES.into_iter().find(|known| *known == name.trim()) else {
+            continue;
+        };
         let value = value.trim();
-        let unquoted =
-            ['"', '\''].into_iter().find_map(|quote| value.strip_prefix(quote)?.strip_suffix(quote));
+        let unquoted = ['"', '\'']
+            .into_iter()
+            .find_map(|quote| value.strip_prefix(quote)?.strip_suffix(quote));
         found.retain(|(other, _)| *other != name);
         found.push((name, unquoted.unwrap_or(value).into()));
     }
@@ -134,14 +159,22 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key");
         fs::write(&path, "secret\n").unwrap();
-        for (mode, is_private) in
-            [(0o600, true), (0o400, true), (0o440, true), (0o602, false), (0o644, false), (0o604, false)]
-        {
+        for (mode, is_private) in [
+            (0o600, true),
+            (0o400, true),
+            (0o440, true),
+            (0o602, false),
+            (0o644, false),
+            (0o604, false),
+        ] {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
             assert_eq!(read_private(&path).is_ok(), is_private, "{mode:o}");
         }
         let told = read(&path).unwrap_err();
-        assert!(told.ends_with("its mode 604 lets everybody in: chmod o="), "{told}");
+        assert!(
+            told.ends_with("its mode 604 lets everybody in: chmod o="),
+            "{told}"
+        );
     }
 
     #[test]
@@ -152,7 +185,10 @@ mod tests {
         };
         assert!(check("k-1_,.+/=") && check(&"k".repeat(MAX_BYTES)));
         assert!(
-            !check("two words") && !check("a\r\nb") && !check("ключ") && !check(&"k".repeat(MAX_BYTES + 1))
+            !check("two words")
+                && !check("a\r\nb")
+                && !check("ключ")
+                && !check(&"k".repeat(MAX_BYTES + 1))
         );
     }
 
@@ -164,12 +200,20 @@ mod tests {
                 "# AGENT_API_KEY=no\n;AGENT_API_KEY=no\n\nOTHER=x\n  AGENT_API_KEY = k \r\n",
                 &[("AGENT_API_KEY", "k")],
             ),
-            ("AGENT_API_KEY=\"k\"\nAGENT_API_KEY='l'", &[("AGENT_API_KEY", "l")]),
-            ("AGENT_API_KEY_FILE=/k\nAGENT_API_KEY=", &[("AGENT_API_KEY_FILE", "/k"), ("AGENT_API_KEY", "")]),
+            (
+                "AGENT_API_KEY=\"k\"\nAGENT_API_KEY='l'",
+                &[("AGENT_API_KEY", "l")],
+            ),
+            (
+                "AGENT_API_KEY_FILE=/k\nAGENT_API_KEY=",
+                &[("AGENT_API_KEY_FILE", "/k"), ("AGENT_API_KEY", "")],
+            ),
             ("AGENT_API_KEY", &[]),
         ] {
-            let expected: Vec<(&str, OsString)> =
-                expected.iter().map(|(name, value)| (*name, OsString::from(*value))).collect();
+            let expected: Vec<(&str, OsString)> = expected
+                .iter()
+                .map(|(name, value)| (*name, OsString::from(*value)))
+                .collect();
             assert_eq!(parse_environment(text), expected, "{text:?}");
         }
     }

@@ -12,7 +12,9 @@ use crate::host;
 
 /// Starts logging, once per process. Only our own messages pass: those of the HTTP library could show the key.
 pub(crate) fn start() {
-    let logger = StandardError { is_journal: is_journal() };
+    let logger = StandardError {
+        is_journal: is_journal(),
+    };
     if log::set_boxed_logger(Box::new(logger)).is_ok() {
         log::set_max_level(LevelFilter::Info);
     }
@@ -50,7 +52,9 @@ impl Log for StandardError {
 /// Whether standard error is systemd's journal, which has clock and priority of its own. systemd says what the
 /// journal is by device and inode; who inherited that may write elsewhere.
 fn is_journal() -> bool {
-    let Some(journal) = std::env::var_os("JOURNAL_STREAM") else { return false };
+    let Some(journal) = std::env::var_os("JOURNAL_STREAM") else {
+        return false;
+    };
     let standard_error = io::stderr().as_fd().try_clone_to_owned().map(File::from);
     standard_error
         .and_then(|file| file.metadata())

@@ -20,7 +20,10 @@ impl Manager {
     pub(crate) fn ready(now: Instant) -> Manager {
         tell(&NotifyState::Ready);
         let every = sd_notify::watchdog_enabled().map(|limit| limit / PER_WATCHDOG);
-        Manager { every, due: every.map(|every| now + every) }
+        Manager {
+            every,
+            due: every.map(|every| now + every),
+        }
     }
 
     /// When it wants to hear again; `None` if it does not watch.

@@ -17,10 +17,17 @@ mod tests {
         for _ in 0..10_000 {
             let fraction = super::fraction();
             assert!((0.0..1.0).contains(&fraction));
-            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 0 to 9")]
+            #[allow(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "from 0 to 9"
+            )]
             let tenth = (fraction * 10.0) as usize;
             tenths[tenth] += 1;
         }
-        assert!(tenths.iter().all(|count| (800..1200).contains(count)), "{tenths:?}");
+        assert!(
+            tenths.iter().all(|count| (800..1200).contains(count)),
+            "{tenths:?}"
+        );
     }
 }

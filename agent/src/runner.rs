@@ -40,9 +40,17 @@ struct Outcome {
 }
 
 impl Runner {
-    pub(crate) fn new((definition, collector): (&'static Definition, Box<dyn Collector>)) -> Runner {
+    pub(crate) fn new(
+        (definition, collector): (&'static Definition, Box<dyn Collector>),
+    ) -> Runner {
         let collector = Arc::new(Mutex::new(collector));
-        Runner { definition, collector, is_asked: false, run: None, said: BTreeMap::new() }
+        Runner {
+            definition,
+            collector,
+            is_asked: false,
+            run: None,
+            said: BTreeMap::new(),
+        }
     }
 
     pub(crate) fn name(&self) -> &'static str {
@@ -84,9 +92,14 @@ impl Runner {
         if !std::mem::take(&mut self.is_asked) {
             return None;
         }
-        let Some(mut run) = self.run.take() else { return Some(lock(&self.collector).fallback()) };
+        let Some(mut run) = self.run.take() else {
+            return Some(lock(&self.collector).fallback());
+        };
         if !run.is_left_behind {
-            match run.outcome.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            match run
+                .outcome
+                .recv_timeout(deadline.saturating_duration_since(Instant::now()))
+            {
                 Ok(outcome) => {
                     run.end();
                     return Some(self.judge(outcome));
@@ -98,7 +111,9 @@ impl Runner {
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     run.is_left_behind = true;
-                    self.complain("hangs: it is asked again when it has returned".to_owned());
+                    self.complain(
+                        "hangs: it is asked again when it has returned".to_owned(),
+                    );
                 }
             }
         }
@@ -132,7 +147,10 @@ impl Runner {
             "" => format!("collector {}", self.name()),
             _ => format!("collector {}: {}", self.name(), part.escape_debug()),
         };
-        for (part, text) in failing.iter().filter(|(part, text)| self.said.get(*part) != Some(text)) {
+        for (part, text) in failing
+            .iter()
+            .filter(|(part, text)| self.said.get(*part) != Some(text))
+        {
             log::warn!("{}: {text}", show(part));
         }
         for part in self.said.keys().filter(|part| !failing.contains_key(*part)) {
@@ -143,7 +161,10 @@ impl Runner {
 }
 
 impl Run {
-    fn start(name: &str, collector: &Arc<Mutex<Box<dyn Collector>>>) -> std::io::Result<Run> {
+    fn start(
+        name: &str,
+        collector: &Arc<Mutex<Box<dyn Collector>>>,
+    ) -> std::io::Result<Run> {
         let fallback = lock(collector).fallback();
         let (close, closing) = mpsc::channel();
         let (tell, outcome) = mpsc::channel();
@@ -153,7 +174,13 @@ impl Run {
             let outcome = run_window(&mut **lock(&collector), &closing);
             let _ = outcome.map(|outcome| tell.send(outcome));
         })?;
-        Ok(Run { thread, close, outcome, fallback, is_left_behind: false })
+        Ok(Run {
+            thread,
+            close,
+            outcome,
+            fallback,
+            is_left_behind: false,
+        })
     }
 
     fn is_hanging(&self) -> bool {
@@ -173,7 +200,11 @@ fn run_window(collector: &mut dyn Collector, closing: &Receiver<()>) -> Option<O
     let opened = collector.open(Instant::now());
     closing.recv().ok()?;
     let result = opened.and_then(|()| collector.collect(Instant::now()));
-    Some(Outcome { result, fallback: collector.fallback(), failures: collector.failures() })
+    Some(Outcome {
+        result,
+        fallback: collector.fallback(),
+        failures: collector.failures(),
+    })
 }
 
 /// After a panic the collector is tried again, like after any other failure.

@@ -40,18 +40,38 @@ pub(crate) struct Schedule {
 
 impl Schedule {
     /// A schedule from `start` on; `offset` is a fraction of the interval, from 0 to just under 1.
-    pub(crate) fn new(start: Instant, every: Duration, samples: u32, offset: f64) -> Self {
+    pub(crate) fn new(
+        start: Instant,
+        every: Duration,
+        samples: u32,
+        offset: f64,
+    ) -> Self {
         let interval = every * samples;
         let lead = interval - interval.mul_f64(offset);
-        Schedule { start, lead, every, interval, beaten: None, next: (start, Step::Open) }
+        Schedule {
+            start,
+            lead,
+            every,
+            interval,
+            beaten: None,
+            next: (start, Step::Open),
+        }
     }
 
     /// A schedule that takes over from another one at `now`, between two windows: samples at once, and no heartbeat
     /// before the grid has one, so that a fleet whose configuration changes stays spread.
-    pub(crate) fn after_change(now: Instant, every: Duration, samples: u32, offset: f64) -> Self {
+    pub(crate) fn after_change(
+        now: Instant,
+        every: Duration,
+        samples: u32,
+        offset: f64,
+    ) -> Self {
         let fresh = Schedule::new(now, every, samples, offset);
         let beaten = fresh.lead.as_nanos() / fresh.interval.as_nanos();
-        Schedule { beaten: Some(beaten), ..fresh }
+        Schedule {
+            beaten: Some(beaten),
+            ..fresh
+        }
     }
 
     /// The next step and when it is due.
@@ -62,7 +82,8 @@ impl Schedule {
     /// Whether the window that begins `now` is the last one before a heartbeat.
     pub(crate) fn is_last_window(&self, now: Instant) -> bool {
         let end = now + window(self.every);
-        self.beaten.is_none_or(|beaten| self.line_after(end, beaten).1 == Step::Beat)
+        self.beaten
+            .is_none_or(|beaten| self.line_after(end, beaten).1 == Step::Beat)
     }
 
     /// That step was taken at `now`, perhaps late: what was missed meanwhile is left out, except that a missed
@@ -76,7 +97,11 @@ impl Schedule {
                 let interval = self.since_lead(now).as_nanos() / self.interval.as_nanos();
                 self.beaten = Some(interval);
                 // The grid's next line may already be a heartbeat's, which needs a sample of its own.
-                let open_at = if before.is_none() { self.line_after(now, interval).0 } else { now };
+                let open_at = if before.is_none() {
+                    self.line_after(now, interval).0
+                } else {
+                    now
+                };
                 (open_at, Step::Open)
             }
         };
@@ -90,7 +115,9 @@ impl Schedule {
         }
         let rest_ns = self.every.as_nanos() - since.as_nanos() % self.every.as_nanos();
         let rest = Duration::from_nanos(u64::try_from(rest_ns).unwrap_or(u64::MAX));
-        let is_beat = (since + rest).as_nanos().is_multiple_of(self.interval.as_nanos());
+        let is_beat = (since + rest)
+            .as_nanos()
+            .is_multiple_of(self.interval.as_nanos());
         (now + rest, if is_beat { Step::Beat } else { Step::Open })
     }
 
@@ -120,8 +147,15 @@ mod tests {
     #[test]
     fn the_first_heartbeat_goes_out_after_one_window() {
         use Step::{Beat, Close, Open};
-        let expected =
-            [(0.0, Open), (1.0, Close), (1.0, Beat), (10.0, Open), (11.0, Close), (40.0, Beat), (40.0, Open)];
+        let expected = [
+            (0.0, Open),
+            (1.0, Close),
+            (1.0, Beat),
+            (10.0, Open),
+            (11.0, Close),
+            (40.0, Beat),
+            (40.0, Open),
+        ];
         assert_eq!(steps(4, 1.0 / 3.0, 7), expected);
     }
 
@@ -147,14 +181,24 @@ mod tests {
     #[test]
     fn the_second_heartbeat_has_a_sample_however_close_it_is() {
         use Step::{Beat, Close, Open};
-        let expected =
-            [(0.0, Open), (1.0, Close), (1.0, Beat), (24.0, Open), (25.0, Close), (25.0, Beat), (25.0, Open)];
+        let expected = [
+            (0.0, Open),
+            (1.0, Close),
+            (1.0, Beat),
+            (24.0, Open),
+            (25.0, Close),
+            (25.0, Beat),
+            (25.0, Open),
+        ];
         assert_eq!(steps(4, 0.2, 7), expected);
     }
 
     #[test]
     fn no_offset_leaves_an_empty_heartbeat_or_a_gap_longer_than_an_interval() {
-        for (samples, hundredth) in [1, 2, 4].into_iter().flat_map(|n| (0..100).map(move |h| (n, h))) {
+        for (samples, hundredth) in [1, 2, 4]
+            .into_iter()
+            .flat_map(|n| (0..100).map(move |h| (n, h)))
+        {
             let (mut is_sampled, mut last_beat) = (false, None);
             for (at, step) in steps(samples, f64::from(hundredth) / 100.0, 200) {
                 let case = format!("{samples} samples, offset {hundredth} %, at {at} s");
@@ -173,21 +217,36 @@ mod tests {
 
     #[test]
     fn of_a_heartbeats_windows_the_last_one_is_known_when_it_begins() {
-        for (samples, hundredth) in [1, 2, 4].into_iter().flat_map(|n| (0..100).map(move |h| (n, h))) {
+        for (samples, hundredth) in [1, 2, 4]
+            .into_iter()
+            .flat_map(|n| (0..100).map(move |h| (n, h)))
+        {
             let start = Instant::now();
-            let mut schedule =
-                Schedule::new(start, 120 * SECOND / samples, samples, f64::from(hundredth) / 100.0);
+            let mut schedule = Schedule::new(
+                start,
+                120 * SECOND / samples,
+                samples,
+                f64::from(hundredth) / 100.0,
+            );
             let (mut was_last, mut beats) = (None, 0);
             while beats < 20 {
                 let (at, step) = schedule.next();
                 match step {
                     Step::Open => {
-                        assert_ne!(was_last, Some(true), "{samples} samples, offset {hundredth} %");
+                        assert_ne!(
+                            was_last,
+                            Some(true),
+                            "{samples} samples, offset {hundredth} %"
+                        );
                         was_last = Some(schedule.is_last_window(at));
                     }
                     Step::Close => {}
                     Step::Beat => {
-                        assert_eq!(was_last.take(), Some(true), "{samples} samples, offset {hundredth} %");
+                        assert_eq!(
+                            was_last.take(),
+                            Some(true),
+                            "{samples} samples, offset {hundredth} %"
+                        );
                         beats += 1;
                     }
                 }

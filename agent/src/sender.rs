@@ -34,13 +34,19 @@ pub(crate) enum Outcome {
     /// The server does not know the key; it may be told.
     Unauthorized { reason: String },
     /// Another try may succeed, after `retry_after` if the server says so.
-    Failed { reason: String, retry_after: Option<Duration> },
+    Failed {
+        reason: String,
+        retry_after: Option<Duration>,
+    },
 }
 
 impl Outcome {
     /// A failure of which the server has said nothing.
     pub(crate) fn failed(reason: impl Into<String>) -> Outcome {
-        Outcome::Failed { reason: reason.into(), retry_after: None }
+        Outcome::Failed {
+            reason: reason.into(),
+            retry_after: None,
+        }
     }
 }
 
@@ -54,8 +60,15 @@ pub(crate) struct Sender {
 impl Sender {
     /// The way to `server`, whose key is known.
     pub(crate) fn new(server: &Server) -> Sender {
-        let key = server.key.clone().expect("the configuration was loaded for sending");
-        Sender { agent: client(server), base: server.url.base.clone(), key }
+        let key = server
+            .key
+            .clone()
+            .expect("the configuration was loaded for sending");
+        Sender {
+            agent: client(server),
+            base: server.url.base.clone(),
+            key,
+        }
     }
 
     /// Sends the heartbeat `body` once; takes at most the call's timeout.
@@ -68,10 +81,17 @@ impl Sender {
         self.post("heartbeats", body, judge_batch)
     }
 
-    fn post(&self, path: &str, body: &[u8], judge_success: fn(&[u8]) -> Option<Outcome>) -> Outcome {
+    fn post(
+        &self,
+        path: &str,
+        body: &[u8],
+        judge_success: fn(&[u8]) -> Option<Outcome>,
+    ) -> Outcome {
         let url = format!("{}/{path}", self.base);
         self.call(&url, body, judge_success)
-            .unwrap_or_else(|error| Outcome::failed(format!("no answer from {url}: {}", explain(&error))))
+            .unwrap_or_else(|error| {
+                Outcome::failed(format!("no answer from {url}: {}", explain(&error)))
+            })
     }
 
     fn call(
@@ -81,25 +101,51 @@ impl Sender {
         judge_success: fn(&[u8]) -> Option<Outcome>,
     ) -> Result<Outcome, ureq::Error> {
         let request = self.agent.post(url).header("Connection", "close");
-        let request =
-            request.header("Content-Type", "application/json").header("X-API-Key", self.key.expose());
+        let request = request
+            .header("Content-Type", "application/json")
+            .header("X-API-Key", self.key.expose());
         let mut response = request.send(body)?;
-        let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
-        let retry_after = header("Retry-After").and_then(|text| parse_retry_after(text, header("Date")));
+        let header = |name| {
+            response
+                .headers()
+                .get(name)
+                .and_then(|value| value.to_str().ok())
+        };
+        let retry_after = header("Retry-After")
+            .and_then(|text| parse_retry_after(text, header("Date")));
         let status = response.status();
-        let answer = response.body_mut().with_config().limit(MAX_ANSWER_BYTES).read_to_vec();
+        let answer = response
+            .body_mut()
+            .with_config()
+            .limit(MAX_ANSWER_BYTES)
+            .read_to_vec();
         // What a failure's body says is only for the log.
-        let answer = answer.or_else(|error| if status.is_success() { Err(error) } else { Ok(Vec::new()) })?;
-        let accepted = status.is_success().then(|| judge_success(&answer)).flatten();
-        Ok(accepted.unwrap_or_else(|| judge_failure(status.as_u16(), retry_after, &answer)))
+        let answer = answer.or_else(|error| {
+            if status.is_success() {
+                Err(error)
+            } else {
+                Ok(Vec::new())
+            }
+        })?;
+        let accepted = status
+            .is_success()
+            .then(|| judge_success(&answer))
+            .flatten();
+        Ok(accepted
+            .unwrap_or_else(|| judge_failure(status.as_u16(), retry_after, &answer)))
     }
 }
 
 /// An HTTP client for calls to `server` and nothing else.
 pub(crate) fn client(server: &Server) -> Agent {
-    let roots = server.ca.as_ref().map_or(RootCerts::WebPki, |ca| RootCerts::new_with_certs(ca));
+    let roots = server
+        .ca
+        .as_ref()
+        .map_or(RootCerts::WebPki, |ca| RootCerts::new_with_certs(ca));
     let tls = TlsConfig::builder().root_certs(roots);
-    let tls = tls.unversioned_rustls_crypto_provider(tls::provider()).build();
+    let tls = tls
+        .unversioned_rustls_crypto_provider(tls::provider())
+        .build();
     let config = Agent::config_builder()
         .https_only(server.url.is_https)
         // A redirect would carry the key to another host.
@@ -134,7 +180,10 @@ fn parse_retry_after(text: &str, now: Option<&str>) -> Option<Duration> {
 }
 
 fn judge_failure(status: u16, retry_after: Option<Duration>, body: &[u8]) -> Outcome {
-    let failed = |reason| Outcome::Failed { reason, retry_after };
+    let failed = |reason| Outcome::Failed {
+        reason,
+        retry_after,
+    };
     match status {
         200..=299 => failed(format!("answer {status} is not fleetbeat-server's: is server.url right?")),
         300..=399 => {
@@ -159,24 +208,38 @@ fn judge_one(body: &[u8]) -> Option<Outcome> {
 
 /// `None` if the answer to a batch is none of fleetbeat-server's.
 fn judge_batch(body: &[u8]) -> Option<Outcome> {
-    let answer: BatchAnswer =
-        serde_json::from_slice(body).ok().filter(|answer: &BatchAnswer| answer.status == "ok")?;
-    let Some(first) = answer.rejected.first() else { return Some(Outcome::Accepted) };
+    let answer: BatchAnswer = serde_json::from_slice(body)
+        .ok()
+        .filter(|answer: &BatchAnswer| answer.status == "ok")?;
+    let Some(first) = answer.rejected.first() else {
+        return Some(Outcome::Accepted);
+    };
     let reason = shorten(&show_fields(&first.errors));
-    Some(Outcome::PartlyAccepted { rejected: answer.rejected.len(), reason })
+    Some(Outcome::PartlyAccepted {
+        rejected: answer.rejected.len(),
+        reason,
+    })
 }
 
 /// The server's own words, if they are fleetbeat-server's; nobody else gets into the log.
 pub(crate) fn show(status: u16, body: &[u8]) -> String {
-    let Ok(problem) = serde_json::from_slice::<Problem>(body) else { return format!("answer {status}") };
+    let Ok(problem) = serde_json::from_slice::<Problem>(body) else {
+        return format!("answer {status}");
+    };
     let fields = show_fields(&problem.errors);
-    let told = if fields.is_empty() { problem.detail } else { format!("{}; {fields}", problem.detail) };
+    let told = if fields.is_empty() {
+        problem.detail
+    } else {
+        format!("{}; {fields}", problem.detail)
+    };
     format!("answer {status}: {}", shorten(&told))
 }
 
 fn show_fields(errors: &[FieldError]) -> String {
-    let fields: Vec<String> =
-        errors.iter().map(|error| format!("{} {}", error.field, error.message)).collect();
+    let fields: Vec<String> = errors
+        .iter()
+        .map(|error| format!("{} {}", error.field, error.message))
+        .collect();
     fields.join("; ")
 }
 
@@ -224,16 +287,26 @@ mod tests {
 
     #[test]
     fn the_answer_to_a_batch_names_what_is_rejected() {
-        let partly =
-            |rejected, reason: &str| Some(Outcome::PartlyAccepted { rejected, reason: reason.to_owned() });
+        let partly = |rejected, reason: &str| {
+            Some(Outcome::PartlyAccepted {
+                rejected,
+                reason: reason.to_owned(),
+            })
+        };
         for (body, expected) in [
-            (r#"{"status":"ok","accepted":2,"rejected":[]}"#, Some(Outcome::Accepted)),
+            (
+                r#"{"status":"ok","accepted":2,"rejected":[]}"#,
+                Some(Outcome::Accepted),
+            ),
             (
                 r#"{"status":"ok","accepted":0,"rejected":[{"index":1,"errors":[
                     {"field":"ip","message":"is\u001b missing"},{"field":"seq","message":"is odd"}]}]}"#,
                 partly(1, r"ip is\u{1b} missing; seq is odd"),
             ),
-            (r#"{"status":"ok","accepted":0,"rejected":[{"index":1,"errors":[]}]}"#, partly(1, "")),
+            (
+                r#"{"status":"ok","accepted":0,"rejected":[{"index":1,"errors":[]}]}"#,
+                partly(1, ""),
+            ),
             (r#"{"status":"no","accepted":2,"rejected":[]}"#, None),
             (r#"{"status":"ok"}"#, None),
             ("<html>", None),
@@ -247,7 +320,10 @@ mod tests {
         let problem = r#"{"status":422,"title":"t","detail":"bad\u001b[2J","request_id":"r",
             "errors":[{"field":"load.cpu","message":"must be from 0 to 100"}]}"#;
         let shown = show(422, problem.as_bytes());
-        assert_eq!(shown, r"answer 422: bad\u{1b}[2J; load.cpu must be from 0 to 100");
+        assert_eq!(
+            shown,
+            r"answer 422: bad\u{1b}[2J; load.cpu must be from 0 to 100"
+        );
         assert_eq!(show(500, b"<html>\x1b"), "answer 500");
         let long = problem.replace("bad", &"x".repeat(10_000));
         assert!(show(422, long.as_bytes()).len() < 320);
@@ -263,12 +339,29 @@ mod tests {
             ("Wed, 21 Oct 2026 07:27:30 GMT", 0),
             ("Wednesday, 21-Oct-26 07:29:00 GMT", 60),
         ] {
-            assert_eq!(parse_retry_after(text, now), Some(Duration::from_secs(seconds)), "{text}");
+            assert_eq!(
+                parse_retry_after(text, now),
+                Some(Duration::from_secs(seconds)),
+                "{text}"
+            );
         }
-        assert_eq!(parse_retry_after("99999999999999999999", None), Some(Duration::MAX));
-        for bad in ["", "-1", "+1", "1.5", "soon", "Wed, 32 Oct 2026 07:28:00 GMT"] {
+        assert_eq!(
+            parse_retry_after("99999999999999999999", None),
+            Some(Duration::MAX)
+        );
+        for bad in [
+            "",
+            "-1",
+            "+1",
+            "1.5",
+            "soon",
+            "Wed, 32 Oct 2026 07:28:00 GMT",
+        ] {
             assert_eq!(parse_retry_after(bad, now), None, "{bad:?}");
         }
-        assert_eq!(parse_retry_after("Wed, 21 Oct 2026 07:28:30 GMT", None), None);
+        assert_eq!(
+            parse_retry_after("Wed, 21 Oct 2026 07:28:30 GMT", None),
+            None
+        );
     }
 }

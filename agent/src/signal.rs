@@ -22,7 +22,8 @@ pub(crate) fn run_until_stopped(
     reload: impl Fn(),
 ) -> Result<(), Failure> {
     let failed = |doing| move |source: io::Error| Failure::System { doing, source };
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(failed("cannot watch for signals"))?;
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
+        .map_err(failed("cannot watch for signals"))?;
     let ended = EndOfWork(signals.handle());
     let worker = thread::Builder::new().name("agent".to_owned());
     let worker = worker.spawn(move || {

@@ -18,13 +18,23 @@ fn check_config(config: &Path, variables: &[(&str, &str)]) -> (i32, String) {
 
 fn run(words: &[&str], config: &Path, variables: &[(&str, &str)]) -> (i32, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_fleetbeat-agent"));
-    command.arg("-c").arg(config.file_name().unwrap()).args(words);
+    command
+        .arg("-c")
+        .arg(config.file_name().unwrap())
+        .args(words);
     command.current_dir(config.parent().unwrap());
-    command.env_remove("AGENT_API_KEY").env_remove("AGENT_API_KEY_FILE");
-    command.env_remove("CREDENTIALS_DIRECTORY").envs(variables.iter().copied());
+    command
+        .env_remove("AGENT_API_KEY")
+        .env_remove("AGENT_API_KEY_FILE");
+    command
+        .env_remove("CREDENTIALS_DIRECTORY")
+        .envs(variables.iter().copied());
     let output = command.output().unwrap();
     let text = [output.stdout, output.stderr].concat();
-    (output.status.code().unwrap(), String::from_utf8(text).unwrap())
+    (
+        output.status.code().unwrap(),
+        String::from_utf8(text).unwrap(),
+    )
 }
 
 fn fixtures() -> PathBuf {
@@ -40,7 +50,12 @@ fn every_rule_is_told_with_file_line_and_key() {
             continue;
         }
         let expected = fs::read_to_string(path.with_extension("txt")).unwrap();
-        assert_eq!(check_config(&path, &[]), (78, expected), "{}", path.display());
+        assert_eq!(
+            check_config(&path, &[]),
+            (78, expected),
+            "{}",
+            path.display()
+        );
         count += 1;
     }
     assert!(count > 20, "only {count} fixtures");
@@ -49,12 +64,19 @@ fn every_rule_is_told_with_file_line_and_key() {
 #[test]
 fn problems_of_the_environment_join_those_of_the_file() {
     let path = fixtures().join("config/url-missing.toml");
-    let variables = [("AGENT_API_KEY", "first"), ("AGENT_API_KEY_FILE", "/nowhere")];
+    let variables = [
+        ("AGENT_API_KEY", "first"),
+        ("AGENT_API_KEY_FILE", "/nowhere"),
+    ];
     let expected = "environment: AGENT_API_KEY: is set, and so is AGENT_API_KEY_FILE: one of them must go\n\
         url-missing.toml: server.url: is missing\n";
     assert_eq!(check_config(&path, &variables), (78, expected.to_owned()));
     let (_, told) = check_config(&path, &[("AGENT_API_KEY", "top secret")]);
-    assert!(told.contains("environment: AGENT_API_KEY: is no key") && !told.contains("top secret"), "{told}");
+    assert!(
+        told.contains("environment: AGENT_API_KEY: is no key")
+            && !told.contains("top secret"),
+        "{told}"
+    );
 }
 
 #[test]
@@ -64,8 +86,16 @@ fn a_missing_key_is_told_with_the_rest_by_what_sends() {
     let key = "url-wrong.toml:1: server.api_key_file: is missing, and so are AGENT_API_KEY in the environment, \
         agent.env beside agent.toml, and the systemd credential agent_api_key\n";
     for words in [["run"].as_slice(), &["once", "--send"]] {
-        assert_eq!(run(words, &path, &[]), (78, format!("{key}{url}")), "{words:?}");
-        assert_eq!(run(words, &path, &[("AGENT_API_KEY", "key")]), (78, url.clone()), "{words:?}");
+        assert_eq!(
+            run(words, &path, &[]),
+            (78, format!("{key}{url}")),
+            "{words:?}"
+        );
+        assert_eq!(
+            run(words, &path, &[("AGENT_API_KEY", "key")]),
+            (78, url.clone()),
+            "{words:?}"
+        );
     }
     assert_eq!(run(&["once"], &path, &[]), (78, url));
 }
@@ -73,7 +103,11 @@ fn a_missing_key_is_told_with_the_rest_by_what_sends() {
 /// A folder with an agent.toml that says nothing of a key, and this file with this text and mode beside it.
 fn beside(name: &str, text: &str, mode: u32) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("agent.toml"), "[server]\nurl = \"http://127.0.0.1:9\"\n").unwrap();
+    fs::write(
+        folder.path().join("agent.toml"),
+        "[server]\nurl = \"http://127.0.0.1:9\"\n",
+    )
+    .unwrap();
     let path = folder.path().join(name);
     fs::write(&path, text).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
@@ -87,7 +121,11 @@ fn the_key_is_found_in_each_of_its_places() {
         assert_eq!(code, 0, "{told}");
         told.contains("key:        found\n")
     };
-    let env = beside("agent.env", "# for the service\nAGENT_API_KEY=\"a-key\"\n", 0o640);
+    let env = beside(
+        "agent.env",
+        "# for the service\nAGENT_API_KEY=\"a-key\"\n",
+        0o640,
+    );
     assert!(found(&env, &[]));
     let credential = beside("agent_api_key", "a-key\n", 0o400);
     let folder = credential.path().to_str().unwrap();
@@ -100,15 +138,17 @@ fn the_key_is_found_in_each_of_its_places() {
 
 #[test]
 fn a_key_that_everybody_can_read_is_refused_wherever_it_is() {
-    for (name, place) in
-        [("agent.env", "agent.env"), ("agent_api_key", "environment: CREDENTIALS_DIRECTORY: ")]
-    {
+    for (name, place) in [
+        ("agent.env", "agent.env"),
+        ("agent_api_key", "environment: CREDENTIALS_DIRECTORY: "),
+    ] {
         let folder = beside(name, "AGENT_API_KEY=top-secret\n", 0o644);
         let variables = [("CREDENTIALS_DIRECTORY", folder.path().to_str().unwrap())];
         let (code, told) = check_config(&folder.path().join("agent.toml"), &variables);
         assert_eq!(code, 78);
         assert!(
-            told.starts_with(place) && told.ends_with("its mode 644 lets everybody in: chmod o=\n"),
+            told.starts_with(place)
+                && told.ends_with("its mode 644 lets everybody in: chmod o=\n"),
             "{told}"
         );
     }
@@ -116,7 +156,8 @@ fn a_key_that_everybody_can_read_is_refused_wherever_it_is() {
 
 #[test]
 fn a_file_that_is_not_there_is_named() {
-    let expected = "nowhere.toml: cannot be read: No such file or directory (os error 2)\n";
+    let expected =
+        "nowhere.toml: cannot be read: No such file or directory (os error 2)\n";
     let (code, told) = check_config(&fixtures().join("nowhere.toml"), &[]);
     assert_eq!(code, 78);
     assert!(told.starts_with(expected), "{told}");
@@ -128,7 +169,11 @@ fn check_packaged(change: impl Fn(&str) -> String) -> (i32, String) {
     let folder = tempfile::tempdir().unwrap();
     let text = change(&fs::read_to_string(packaged).unwrap());
     let path = folder.path().join("agent.toml");
-    fs::write(&path, text.replace("/etc/fleetbeat", folder.path().to_str().unwrap())).unwrap();
+    fs::write(
+        &path,
+        text.replace("/etc/fleetbeat", folder.path().to_str().unwrap()),
+    )
+    .unwrap();
     fs::copy(fixtures().join("ca.pem"), folder.path().join("ca.pem")).unwrap();
     let key = folder.path().join("agent.key");
     fs::write(&key, "key\n").unwrap();
@@ -149,8 +194,9 @@ fn the_packaged_configuration_is_valid() {
 
 #[test]
 fn an_interval_above_what_the_server_expects_is_pointed_out() {
-    let (code, told) =
-        check_packaged(|text| text.replace("# samples_per_heartbeat = 4", "samples_per_heartbeat = 5"));
+    let (code, told) = check_packaged(|text| {
+        text.replace("# samples_per_heartbeat = 4", "samples_per_heartbeat = 5")
+    });
     let expected = "heartbeat:  every 150s, of 5 samples (over 2m: raise the server's sweep.down_after";
     assert!(code == 0 && told.contains(expected), "{told}");
 }
@@ -160,7 +206,9 @@ fn the_packaged_configuration_is_valid_with_every_comment_taken_up() {
     let is_setting = |text: &str| {
         let key = text.split_once(" = ").map(|(key, _)| key);
         text.starts_with('[')
-            || key.is_some_and(|key| key.chars().all(|c| c.is_ascii_lowercase() || c == '_'))
+            || key.is_some_and(|key| {
+                key.chars().all(|c| c.is_ascii_lowercase() || c == '_')
+            })
     };
     let (code, told) = check_packaged(|text| {
         let uncomment = |line: &str| match line.strip_prefix("# ") {

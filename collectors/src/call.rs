@@ -9,7 +9,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{OFlags, fcntl_setfl};
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus, kill_process_group, waitid};
+use rustix::process::{
+    Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus, kill_process_group, waitid,
+};
 
 use crate::Error;
 
@@ -49,23 +51,44 @@ impl Call {
         (now, timeout): (Instant, Duration),
         max_bytes: usize,
     ) -> Result<Call, Error> {
-        let failed = |source| Error::Start { program: program.to_owned(), source };
+        let failed = |source| Error::Start {
+            program: program.to_owned(),
+            source,
+        };
         let mut command = Command::new(program);
         command.args(words).current_dir("/").process_group(0);
-        command.env_clear().env("LC_ALL", "C").envs(path.map(|path| ("PATH", path)));
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        command
+            .env_clear()
+            .env("LC_ALL", "C")
+            .envs(path.map(|path| ("PATH", path)));
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
         let mut child = command.spawn().map_err(failed)?;
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         let (Some(pid), Some(output)) = (pid, child.stdout.take()) else {
             return Err(failed(ErrorKind::BrokenPipe.into()));
         };
         let (program, printed) = (program.to_owned(), Vec::new());
-        let call =
-            Call { program, child, pid, output, printed, started: now, timeout, max_bytes, is_over: false };
+        let call = Call {
+            program,
+            child,
+            pid,
+            output,
+            printed,
+            started: now,
+            timeout,
+            max_bytes,
+            is_over: false,
+        };
         // The end of the child is what counts: a process it left behind could hold the pipe open for ever.
         match fcntl_setfl(&call.output, OFlags::NONBLOCK) {
             Ok(()) => Ok(call),
-            Err(errno) => Err(Error::Start { program: call.program.clone(), source: errno.into() }),
+            Err(errno) => Err(Error::Start {
+                program: call.program.clone(),
+                source: errno.into(),
+            }),
         }
     }
 
@@ -76,26 +99,41 @@ impl Call {
             self.read()?;
             if self.started.elapsed() >= self.timeout {
                 let (program, timeout) = (self.program.display(), self.timeout);
-                return Err(Error::Unknown(format!("{program} did not answer within {timeout:?}")));
+                return Err(Error::Unknown(format!(
+                    "{program} did not answer within {timeout:?}"
+                )));
             }
             thread::sleep(POLL);
         }
         self.read()?;
         let status = self.end();
-        Ok(Answer { text: String::from_utf8_lossy(&self.printed).into_owned(), status })
+        Ok(Answer {
+            text: String::from_utf8_lossy(&self.printed).into_owned(),
+            status,
+        })
     }
 
     fn read(&mut self) -> Result<(), Error> {
         let room = (self.max_bytes + 1).saturating_sub(self.printed.len());
-        match self.output.by_ref().take(room as u64).read_to_end(&mut self.printed) {
+        match self
+            .output
+            .by_ref()
+            .take(room as u64)
+            .read_to_end(&mut self.printed)
+        {
             Err(error) if error.kind() != ErrorKind::WouldBlock => {
-                return Err(Error::Read { path: self.program.clone(), source: error });
+                return Err(Error::Read {
+                    path: self.program.clone(),
+                    source: error,
+                });
             }
             _ => {}
         }
         if self.printed.len() > self.max_bytes {
             let (program, max_bytes) = (self.program.display(), self.max_bytes);
-            return Err(Error::Unknown(format!("{program} prints more than {max_bytes} bytes")));
+            return Err(Error::Unknown(format!(
+                "{program} prints more than {max_bytes} bytes"
+            )));
         }
         Ok(())
     }
@@ -106,7 +144,8 @@ impl Call {
 
     /// Looks whether the child has ended, without reaping it.
     fn peek(&self) -> rustix::io::Result<Option<WaitIdStatus>> {
-        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        let options =
+            WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         waitid(WaitId::Pid(self.pid), options)
     }
 

@@ -8,8 +8,14 @@ use fleetbeat_settings::Table;
 use crate::read::read_text;
 use crate::{Collector, Error, Roots, Sample};
 
-pub(crate) fn build(_options: &mut Table<'_>, roots: &Roots) -> Option<Box<dyn Collector>> {
-    Some(Box::new(Cpu { path: roots.proc.join("stat"), last: None }))
+pub(crate) fn build(
+    _options: &mut Table<'_>,
+    roots: &Roots,
+) -> Option<Box<dyn Collector>> {
+    Some(Box::new(Cpu {
+        path: roots.proc.join("stat"),
+        last: None,
+    }))
 }
 
 struct Cpu {
@@ -39,20 +45,28 @@ impl Collector for Cpu {
         let last = self.last.take();
         let times = self.read()?;
         self.last = Some(times);
-        Ok(last.and_then(|last| busy_percent(last, times)).map(Sample::Cpu))
+        Ok(last
+            .and_then(|last| busy_percent(last, times))
+            .map(Sample::Cpu))
     }
 }
 
 impl Cpu {
     fn read(&self) -> Result<Times, Error> {
         let message = "has no line with the times of all CPUs";
-        parse_times(&read_text(&self.path)?).ok_or(Error::Content { path: self.path.clone(), message })
+        parse_times(&read_text(&self.path)?).ok_or(Error::Content {
+            path: self.path.clone(),
+            message,
+        })
     }
 }
 
 /// The times in the text of /proc/stat. Old kernels have fewer of them, four at least.
 fn parse_times(text: &str) -> Option<Times> {
-    let mut fields = text.lines().find_map(|line| line.strip_prefix("cpu "))?.split_ascii_whitespace();
+    let mut fields = text
+        .lines()
+        .find_map(|line| line.strip_prefix("cpu "))?
+        .split_ascii_whitespace();
     let mut times = [0; 8];
     for (index, time) in times.iter_mut().enumerate() {
         match fields.next() {
@@ -71,7 +85,10 @@ fn busy_percent(Times(before): Times, Times(after): Times) -> Option<f64> {
         *passed = after[index].checked_sub(before[index])? as f64;
     }
     let idle = passed[IDLE] + passed[IOWAIT];
-    let busy: f64 = (0..8).filter(|index| ![IDLE, IOWAIT].contains(index)).map(|index| passed[index]).sum();
+    let busy: f64 = (0..8)
+        .filter(|index| ![IDLE, IOWAIT].contains(index))
+        .map(|index| passed[index])
+        .sum();
     (busy + idle > 0.0).then(|| 100.0 * busy / (busy + idle))
 }
 
@@ -83,11 +100,25 @@ mod tests {
     fn the_line_of_all_cpus_is_read() {
         let text = "cpu  1 2 3 4 5 6 7 8 9 10\ncpu0 1 1 1 1 1 1 1 1 1 1\n";
         assert_eq!(parse_times(text), Some(Times([1, 2, 3, 4, 5, 6, 7, 8])));
-        assert_eq!(parse_times("cpu 1 2 3 4\n"), Some(Times([1, 2, 3, 4, 0, 0, 0, 0])));
-        let cpus: String = (0..128).map(|n| format!("cpu{n} 9 9 9 9 9 9 9 9 9 9\n")).collect();
-        assert_eq!(parse_times(&format!("cpu  1 2 3 4 5 6 7 8 9 10\n{cpus}intr 7\n")), parse_times(text));
-        for bad in ["", "cpu", "cpu  1 2 3", "cpu  1 2 3 x 5 6 7 8", "cpu  1 -2 3 4", "cpu0 1 2 3 4 5 6 7 8"]
-        {
+        assert_eq!(
+            parse_times("cpu 1 2 3 4\n"),
+            Some(Times([1, 2, 3, 4, 0, 0, 0, 0]))
+        );
+        let cpus: String = (0..128)
+            .map(|n| format!("cpu{n} 9 9 9 9 9 9 9 9 9 9\n"))
+            .collect();
+        assert_eq!(
+            parse_times(&format!("cpu  1 2 3 4 5 6 7 8 9 10\n{cpus}intr 7\n")),
+            parse_times(text)
+        );
+        for bad in [
+            "",
+            "cpu",
+            "cpu  1 2 3",
+            "cpu  1 2 3 x 5 6 7 8",
+            "cpu  1 -2 3 4",
+            "cpu0 1 2 3 4 5 6 7 8",
+        ] {
             assert_eq!(parse_times(bad), None, "{bad:?}");
         }
     }
@@ -95,7 +126,9 @@ mod tests {
     #[test]
     fn idle_and_iowait_are_not_busy() {
         let before = Times([100; 8]);
-        let passed = |passed: [u64; 8]| busy_percent(before, Times(passed.map(|passed| passed + 100)));
+        let passed = |passed: [u64; 8]| {
+            busy_percent(before, Times(passed.map(|passed| passed + 100)))
+        };
         assert_eq!(passed([0, 0, 0, 50, 50, 0, 0, 0]), Some(0.0));
         assert_eq!(passed([25, 0, 0, 50, 25, 0, 0, 0]), Some(25.0));
         assert_eq!(passed([1, 1, 1, 0, 0, 1, 1, 1]), Some(100.0));

@@ -20,21 +20,46 @@ use crate::{Collector, Error, Failure, Roots, Sample};
 
 const IMAGE_TYPES: [&str; 4] = ["squashfs", "erofs", "iso9660", "udf"];
 
-pub(crate) fn build(options: &mut Table<'_>, roots: &Roots) -> Option<Box<dyn Collector>> {
+pub(crate) fn build(
+    options: &mut Table<'_>,
+    roots: &Roots,
+) -> Option<Box<dyn Collector>> {
     let wanted = options.parsed_list("mounts", check_path);
-    let exclude = options.parsed_list("exclude", check_path).unwrap_or_default();
+    let exclude = options
+        .parsed_list("exclude", check_path)
+        .unwrap_or_default();
     if wanted.as_ref().is_some_and(Vec::is_empty) {
-        options.problem("mounts", "must have an element; left out, all disks are measured");
+        options.problem(
+            "mounts",
+            "must have an element; left out, all disks are measured",
+        );
     }
-    let exclude: Vec<_> = exclude.iter().map(|pattern| WildMatch::new(pattern)).collect();
-    let is_excluded = |point: &String| exclude.iter().any(|pattern| pattern.matches(point));
-    let wanted = wanted.map(|points| points.into_iter().filter(|point| !is_excluded(point)).collect());
-    Some(Box::new(Disk { proc: roots.proc.clone(), wanted, exclude, read_usage, failures: Vec::new() }))
+    let exclude: Vec<_> = exclude
+        .iter()
+        .map(|pattern| WildMatch::new(pattern))
+        .collect();
+    let is_excluded =
+        |point: &String| exclude.iter().any(|pattern| pattern.matches(point));
+    let wanted = wanted.map(|points| {
+        points
+            .into_iter()
+            .filter(|point| !is_excluded(point))
+            .collect()
+    });
+    Some(Box::new(Disk {
+        proc: roots.proc.clone(),
+        wanted,
+        exclude,
+        read_usage,
+        failures: Vec::new(),
+    }))
 }
 
 fn check_path(text: &str) -> Result<String, String> {
     let is_path = text.starts_with('/') && !text.contains('\0');
-    is_path.then(|| text.to_owned()).ok_or_else(|| "must be an absolute path such as \"/srv\"".to_owned())
+    is_path
+        .then(|| text.to_owned())
+        .ok_or_else(|| "must be an absolute path such as \"/srv\"".to_owned())
 }
 
 struct Disk {
@@ -66,7 +91,10 @@ impl Collector for Disk {
     fn collect(&mut self, _now: Instant) -> Result<Option<Sample>, Error> {
         let mounts = parse_mounts(&read_lossy(&self.proc.join("self/mounts"))?);
         let mounts = match &self.wanted {
-            Some(wanted) => mounts.into_iter().filter(|mount| wanted.contains(&mount.point)).collect(),
+            Some(wanted) => mounts
+                .into_iter()
+                .filter(|mount| wanted.contains(&mount.point))
+                .collect(),
             None => {
                 let kinds = read_lossy(&self.proc.join("filesystems"))?;
                 select(mounts, &parse_kinds_without_device(&kinds), &self.exclude)
@@ -76,14 +104,22 @@ impl Collector for Disk {
         for Mount { point, .. } in &mounts {
             match (self.read_usage)(Path::new(point)) {
                 Ok(usage) => {
-                    let percents =
-                        [("disk_used_percent", usage.space), ("disk_inodes_percent", usage.inodes)];
+                    let percents = [
+                        ("disk_used_percent", usage.space),
+                        ("disk_inodes_percent", usage.inodes),
+                    ];
                     for (name, percent) in percents {
                         let name = format!("{name}{{{}}}", show_label("mount", point));
                         metrics.extend(percent.map(|percent| (name, percent)));
                     }
                 }
-                Err(source) => self.fail(point, Error::Read { path: point.into(), source }),
+                Err(source) => self.fail(
+                    point,
+                    Error::Read {
+                        path: point.into(),
+                        source,
+                    },
+                ),
             }
         }
         for point in self.wanted.clone().unwrap_or_default() {
@@ -101,7 +137,10 @@ impl Collector for Disk {
 
 impl Disk {
     fn fail(&mut self, point: &str, error: Error) {
-        self.failures.push(Failure { part: point.to_owned(), error });
+        self.failures.push(Failure {
+            part: point.to_owned(),
+            error,
+        });
     }
 }
 
@@ -110,11 +149,17 @@ fn parse_mounts(text: &str) -> Vec<Mount> {
     let mut mounts: Vec<Mount> = Vec::new();
     for line in text.lines() {
         let mut fields = line.split(' ').map(unescape);
-        let (Some(device), Some(point), Some(kind)) = (fields.next(), fields.next(), fields.next()) else {
+        let (Some(device), Some(point), Some(kind)) =
+            (fields.next(), fields.next(), fields.next())
+        else {
             continue;
         };
         mounts.retain(|mount| mount.point != point);
-        mounts.push(Mount { device, point, kind });
+        mounts.push(Mount {
+            device,
+            point,
+            kind,
+        });
     }
     mounts
 }
@@ -124,10 +169,14 @@ fn unescape(field: &str) -> String {
     let mut parts = field.split('\\');
     let mut text = parts.next().unwrap_or_default().to_owned();
     for part in parts {
-        let digits = part.get(..3).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
+        let digits = part
+            .get(..3)
+            .filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
         let code = digits.and_then(|digits| u8::from_str_radix(digits, 8).ok());
         match code.filter(u8::is_ascii) {
-            Some(code) => text.extend([char::from(code).encode_utf8(&mut [0]), &part[3..]]),
+            Some(code) => {
+                text.extend([char::from(code).encode_utf8(&mut [0]), &part[3..]])
+            }
             None => text.extend(["\\", part]),
         }
     }
@@ -136,20 +185,30 @@ fn unescape(field: &str) -> String {
 
 /// The types in the text of /proc/filesystems that have no block device.
 fn parse_kinds_without_device(text: &str) -> Vec<&str> {
-    text.lines().filter_map(|line| line.strip_prefix("nodev\t")).collect()
+    text.lines()
+        .filter_map(|line| line.strip_prefix("nodev\t"))
+        .collect()
 }
 
 /// Those that count, each device once: where its path is the shortest.
-fn select(mounts: Vec<Mount>, without_device: &[&str], exclude: &[WildMatch]) -> Vec<Mount> {
+fn select(
+    mounts: Vec<Mount>,
+    without_device: &[&str],
+    exclude: &[WildMatch],
+) -> Vec<Mount> {
     let counts = |Mount { kind, point, .. }: &Mount| {
-        let is_disk = !without_device.contains(&kind.as_str()) || kind == "zfs" || point == "/";
+        let is_disk =
+            !without_device.contains(&kind.as_str()) || kind == "zfs" || point == "/";
         is_disk
             && !IMAGE_TYPES.contains(&kind.as_str())
             && !exclude.iter().any(|pattern| pattern.matches(point))
     };
     let mut selected: Vec<Mount> = Vec::new();
     for mount in mounts.into_iter().filter(counts) {
-        match selected.iter_mut().find(|other| other.device == mount.device) {
+        match selected
+            .iter_mut()
+            .find(|other| other.device == mount.device)
+        {
             Some(other) if mount.point.len() < other.point.len() => *other = mount,
             Some(_) => {}
             None => selected.push(mount),
@@ -202,19 +261,44 @@ mod tests {
 
     #[test]
     fn disks_count_once_and_nothing_else_does() {
-        let selected = select(parse_mounts(MOUNTS), &parse_kinds_without_device(KINDS), &[]);
-        assert_eq!(points(&selected), ["/", "/boot/efi", "/srv", "/mnt/with space\t\\x", "/tank"]);
+        let selected = select(
+            parse_mounts(MOUNTS),
+            &parse_kinds_without_device(KINDS),
+            &[],
+        );
+        assert_eq!(
+            points(&selected),
+            ["/", "/boot/efi", "/srv", "/mnt/with space\t\\x", "/tank"]
+        );
         let exclude = ["/boot/*", "/srv"].map(WildMatch::new);
-        let selected = select(parse_mounts(MOUNTS), &parse_kinds_without_device(KINDS), &exclude);
-        assert_eq!(points(&selected), ["/", "/a/long/way", "/mnt/with space\t\\x", "/tank"]);
-        let container = parse_mounts("overlay / overlay rw 0 0\ntmpfs /dev tmpfs rw 0 0\n");
-        assert_eq!(points(&select(container, &parse_kinds_without_device(KINDS), &[])), ["/"]);
+        let selected = select(
+            parse_mounts(MOUNTS),
+            &parse_kinds_without_device(KINDS),
+            &exclude,
+        );
+        assert_eq!(
+            points(&selected),
+            ["/", "/a/long/way", "/mnt/with space\t\\x", "/tank"]
+        );
+        let container =
+            parse_mounts("overlay / overlay rw 0 0\ntmpfs /dev tmpfs rw 0 0\n");
+        assert_eq!(
+            points(&select(container, &parse_kinds_without_device(KINDS), &[])),
+            ["/"]
+        );
     }
 
     #[test]
     fn what_is_mounted_over_another_hides_it() {
-        let mounts = parse_mounts("/dev/a /srv ext4 rw 0 0\ntmpfs /srv tmpfs rw 0 0\nhalf a\n");
-        assert_eq!(mounts.iter().map(|mount| mount.kind.as_str()).collect::<Vec<_>>(), ["tmpfs"]);
+        let mounts =
+            parse_mounts("/dev/a /srv ext4 rw 0 0\ntmpfs /srv tmpfs rw 0 0\nhalf a\n");
+        assert_eq!(
+            mounts
+                .iter()
+                .map(|mount| mount.kind.as_str())
+                .collect::<Vec<_>>(),
+            ["tmpfs"]
+        );
     }
 
     #[test]
@@ -249,20 +333,40 @@ mod tests {
         std::fs::write(proc.path().join("self/mounts"), MOUNTS).unwrap();
         std::fs::write(proc.path().join("filesystems"), KINDS).unwrap();
         let mut problems = fleetbeat_settings::Problems::default();
-        let document = fleetbeat_settings::Document::parse("a.toml", options, &mut problems);
+        let document =
+            fleetbeat_settings::Document::parse("a.toml", options, &mut problems);
         let wanted = document.read(&mut problems, |table| table.strings("mounts"));
         problems.into_result().unwrap();
         let read_usage = |point: &Path| match point.to_str().unwrap() {
             "/srv" => Err(io::ErrorKind::PermissionDenied.into()),
-            "/boot/efi" => Ok(Usage { space: Some(7.0), inodes: None }),
-            _ => Ok(Usage { space: Some(42.5), inodes: Some(3.0) }),
+            "/boot/efi" => Ok(Usage {
+                space: Some(7.0),
+                inodes: None,
+            }),
+            _ => Ok(Usage {
+                space: Some(42.5),
+                inodes: Some(3.0),
+            }),
         };
         let (proc, exclude) = (proc.path().to_owned(), vec![WildMatch::new("/mnt/*")]);
-        let mut disk = Disk { proc, wanted, exclude, read_usage, failures: Vec::new() };
-        let Some(Sample::Metrics(metrics)) = disk.collect(Instant::now()).unwrap() else { panic!() };
-        let told = metrics.iter().map(|(name, value)| format!("{name} {value}")).collect();
-        let failed =
-            disk.failures().into_iter().map(|failure| format!("{}: {}", failure.part, failure.error));
+        let mut disk = Disk {
+            proc,
+            wanted,
+            exclude,
+            read_usage,
+            failures: Vec::new(),
+        };
+        let Some(Sample::Metrics(metrics)) = disk.collect(Instant::now()).unwrap() else {
+            panic!()
+        };
+        let told = metrics
+            .iter()
+            .map(|(name, value)| format!("{name} {value}"))
+            .collect();
+        let failed = disk
+            .failures()
+            .into_iter()
+            .map(|failure| format!("{}: {}", failure.part, failure.error));
         (told, failed.collect())
     }
 
@@ -283,7 +387,10 @@ mod tests {
     #[test]
     fn what_is_wished_for_is_measured_whatever_it_is_and_missed() {
         let (told, failed) = collect("mounts = ['/nas', '/nowhere']");
-        let expected = [r#"disk_inodes_percent{mount="/nas"} 3"#, r#"disk_used_percent{mount="/nas"} 42.5"#];
+        let expected = [
+            r#"disk_inodes_percent{mount="/nas"} 3"#,
+            r#"disk_used_percent{mount="/nas"} 42.5"#,
+        ];
         assert_eq!(told, expected);
         assert_eq!(failed, ["/nowhere: is not mounted"]);
     }

@@ -16,7 +16,8 @@ use crate::{Collector, Error, Failure, Roots, Sample, exposition};
 
 /// How long a command may take, from the beginning of the window: the first heartbeat has three seconds. What takes
 /// longer had better leave its numbers to textfile.
-const TIMEOUT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+const TIMEOUT: (Duration, Duration) =
+    (Duration::from_millis(100), Duration::from_secs(2));
 /// Most that a command may print, in bytes: a heartbeat has place for 64 metrics.
 const MAX_OUTPUT: usize = 16 * 1024;
 /// Most commands: they run at the same time.
@@ -25,29 +26,46 @@ const MAX_COMMANDS: usize = 16;
 const MAX_NAME_BYTES: usize = 32;
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-pub(crate) fn build(options: &mut Table<'_>, _roots: &Roots) -> Option<Box<dyn Collector>> {
+pub(crate) fn build(
+    options: &mut Table<'_>,
+    _roots: &Roots,
+) -> Option<Box<dyn Collector>> {
     options.require("commands");
-    let commands = options.tables("commands", read_command)?.into_iter().collect::<Option<Vec<Command>>>()?;
+    let commands = options
+        .tables("commands", read_command)?
+        .into_iter()
+        .collect::<Option<Vec<Command>>>()?;
     if commands.is_empty() || commands.len() > MAX_COMMANDS {
-        options
-            .problem("commands", format!("must have 1 to {MAX_COMMANDS} elements, not {}", commands.len()));
+        options.problem(
+            "commands",
+            format!(
+                "must have 1 to {MAX_COMMANDS} elements, not {}",
+                commands.len()
+            ),
+        );
     }
     let mut names = BTreeSet::new();
     for name in commands.iter().map(|command| command.name.as_str()) {
         let meets = |other: &&str| begins_with(name, other) || begins_with(other, name);
         if let Some(other) = names.iter().copied().find(meets) {
-            let message =
-                format!("has the names {other:?} and {name:?}, whose metrics could be called the same");
+            let message = format!(
+                "has the names {other:?} and {name:?}, whose metrics could be called the same"
+            );
             options.problem("commands", message);
         }
         names.insert(name);
     }
-    Some(Box::new(Exec { commands, calls: Vec::new(), failures: Vec::new() }))
+    Some(Box::new(Exec {
+        commands,
+        calls: Vec::new(),
+        failures: Vec::new(),
+    }))
 }
 
 /// Whether metrics of the one command could have the name of the other one's.
 fn begins_with(name: &str, other: &str) -> bool {
-    name.strip_prefix(other).is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
+    name.strip_prefix(other)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
 }
 
 fn read_command(table: &mut Table<'_>) -> Option<Command> {
@@ -66,13 +84,28 @@ fn read_command(table: &mut Table<'_>) -> Option<Command> {
             Ok(word.to_owned())
         }
     });
-    let program = run.as_ref().map(|run| PathBuf::from(run.first().map_or("", String::as_str)));
-    if program.as_ref().is_some_and(|program| !program.is_absolute()) {
-        table.problem("run", "must begin with a program's absolute path such as \"/usr/local/bin/queue\"");
+    let program = run
+        .as_ref()
+        .map(|run| PathBuf::from(run.first().map_or("", String::as_str)));
+    if program
+        .as_ref()
+        .is_some_and(|program| !program.is_absolute())
+    {
+        table.problem(
+            "run",
+            "must begin with a program's absolute path such as \"/usr/local/bin/queue\"",
+        );
     }
-    let timeout = table.duration("timeout", TIMEOUT.0..=TIMEOUT.1).unwrap_or(TIMEOUT.1);
+    let timeout = table
+        .duration("timeout", TIMEOUT.0..=TIMEOUT.1)
+        .unwrap_or(TIMEOUT.1);
     let words = run?.into_iter().skip(1).collect();
-    Some(Command { name: name?, program: program?, words, timeout })
+    Some(Command {
+        name: name?,
+        program: program?,
+        words,
+        timeout,
+    })
 }
 
 struct Exec {
@@ -93,7 +126,11 @@ impl Collector for Exec {
     /// Starts all of them; what they print is read at the end of the window.
     fn open(&mut self, now: Instant) -> Result<(), Error> {
         self.calls = Vec::new();
-        self.calls = self.commands.iter().map(|command| command.start(now)).collect();
+        self.calls = self
+            .commands
+            .iter()
+            .map(|command| command.start(now))
+            .collect();
         Ok(())
     }
 
@@ -102,10 +139,13 @@ impl Collector for Exec {
         self.failures.clear();
         for (command, call) in self.commands.iter().zip(std::mem::take(&mut self.calls)) {
             match call.and_then(|call| command.finish(call)) {
-                Ok(found) => metrics.extend(
-                    found.into_iter().map(|(series, value)| (format!("{}_{series}", command.name), value)),
-                ),
-                Err(error) => self.failures.push(Failure { part: command.name.clone(), error }),
+                Ok(found) => metrics.extend(found.into_iter().map(|(series, value)| {
+                    (format!("{}_{series}", command.name), value)
+                })),
+                Err(error) => self.failures.push(Failure {
+                    part: command.name.clone(),
+                    error,
+                }),
             }
         }
         Ok(Some(Sample::Metrics(metrics)))
@@ -119,15 +159,25 @@ impl Collector for Exec {
 impl Command {
     fn start(&self, now: Instant) -> Result<Call, Error> {
         let words: Vec<&str> = self.words.iter().map(String::as_str).collect();
-        Call::start(&self.program, &words, Some(OsStr::new(PATH)), (now, self.timeout), MAX_OUTPUT)
+        Call::start(
+            &self.program,
+            &words,
+            Some(OsStr::new(PATH)),
+            (now, self.timeout),
+            MAX_OUTPUT,
+        )
     }
 
     fn finish(&self, call: Call) -> Result<BTreeMap<String, f64>, Error> {
         let answer = call.answer()?;
-        let wrong = |why: String| Error::Unknown(format!("{} {why}", self.program.display()));
+        let wrong =
+            |why: String| Error::Unknown(format!("{} {why}", self.program.display()));
         match answer.status {
-            Some(status) if !status.success() => Err(wrong(format!("ended with {status}"))),
-            _ => parse_metrics(&answer.text).map_err(|why| wrong(format!("prints no metrics: {why}"))),
+            Some(status) if !status.success() => {
+                Err(wrong(format!("ended with {status}")))
+            }
+            _ => parse_metrics(&answer.text)
+                .map_err(|why| wrong(format!("prints no metrics: {why}"))),
         }
     }
 }
@@ -138,12 +188,17 @@ fn parse_metrics(text: &str) -> Result<BTreeMap<String, f64>, String> {
         return exposition::parse(text);
     }
     let numbers: BTreeMap<String, f64> = serde_json::from_str(text).map_err(|error| {
-        format!("line {} column {}: is no JSON object of numbers", error.line(), error.column())
+        format!(
+            "line {} column {}: is no JSON object of numbers",
+            error.line(),
+            error.column()
+        )
     })?;
     let mut metrics = BTreeMap::new();
     for (name, value) in numbers {
         let series = exposition::parse_whole_series(&name);
-        let series = series.map_err(|why| format!("a member of the JSON object {why}"))?;
+        let series =
+            series.map_err(|why| format!("a member of the JSON object {why}"))?;
         if metrics.insert(series, value).is_some() {
             return Err("two members of the JSON object are the same metric".to_owned());
         }
@@ -157,10 +212,24 @@ mod tests {
 
     #[test]
     fn lines_and_json_say_the_same() {
-        let expected = [("jobs{queue=\"a b\"}".to_owned(), 3.0), ("up".to_owned(), 1.5)].into();
-        assert_eq!(parse_metrics("# a comment\nup 1.5\njobs{queue=\"a b\"} 3\n"), Ok(expected));
-        let expected = [("jobs{queue=\"a b\"}".to_owned(), 3.0), ("up".to_owned(), 1.5)].into();
-        assert_eq!(parse_metrics(" {\"up\": 1.5, \"jobs{queue=\\\"a b\\\"}\": 3}\n"), Ok(expected));
+        let expected = [
+            ("jobs{queue=\"a b\"}".to_owned(), 3.0),
+            ("up".to_owned(), 1.5),
+        ]
+        .into();
+        assert_eq!(
+            parse_metrics("# a comment\nup 1.5\njobs{queue=\"a b\"} 3\n"),
+            Ok(expected)
+        );
+        let expected = [
+            ("jobs{queue=\"a b\"}".to_owned(), 3.0),
+            ("up".to_owned(), 1.5),
+        ]
+        .into();
+        assert_eq!(
+            parse_metrics(" {\"up\": 1.5, \"jobs{queue=\\\"a b\\\"}\": 3}\n"),
+            Ok(expected)
+        );
         for nothing in ["", "\n", "{}", "# nothing"] {
             assert_eq!(parse_metrics(nothing), Ok(BTreeMap::new()), "{nothing:?}");
         }
@@ -169,14 +238,32 @@ mod tests {
     #[test]
     fn rubbish_is_named_by_its_place_and_not_repeated() {
         for (text, why) in [
-            ("sh: 1: oops: not found", "line 1: has no number after the name"),
+            (
+                "sh: 1: oops: not found",
+                "line 1: has no number after the name",
+            ),
             ("up 1\nup two", "line 2: has no number after the name"),
             ("[1]", "line 1: does not begin with a metric's name"),
-            ("{\"up\": \"1\"}", "line 1 column 10: is no JSON object of numbers"),
-            ("{\"up\": null}", "line 1 column 11: is no JSON object of numbers"),
-            ("{\"up\": 1} {}", "line 1 column 11: is no JSON object of numbers"),
-            ("{\"up\": 1e999}", "line 1 column 12: is no JSON object of numbers"),
-            ("{\"a b\": 1}", "a member of the JSON object does not begin with a metric's name"),
+            (
+                "{\"up\": \"1\"}",
+                "line 1 column 10: is no JSON object of numbers",
+            ),
+            (
+                "{\"up\": null}",
+                "line 1 column 11: is no JSON object of numbers",
+            ),
+            (
+                "{\"up\": 1} {}",
+                "line 1 column 11: is no JSON object of numbers",
+            ),
+            (
+                "{\"up\": 1e999}",
+                "line 1 column 12: is no JSON object of numbers",
+            ),
+            (
+                "{\"a b\": 1}",
+                "a member of the JSON object does not begin with a metric's name",
+            ),
             (
                 "{\"a{x=\\\"1\\\",y=\\\"2\\\"}\": 1, \"a{y=\\\"2\\\",x=\\\"1\\\"}\": 1}",
                 "two members of the JSON object are the same metric",

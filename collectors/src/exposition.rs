@@ -15,7 +15,8 @@ pub(crate) fn parse(text: &str) -> Result<BTreeMap<String, f64>, String> {
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        let (series, value) = parse_line(line).map_err(|why| format!("line {number}: {why}"))?;
+        let (series, value) =
+            parse_line(line).map_err(|why| format!("line {number}: {why}"))?;
         if metrics.insert(series, value).is_some() {
             return Err(format!("line {number}: repeats a metric"));
         }
@@ -34,7 +35,10 @@ pub(crate) fn parse_whole_series(text: &str) -> Result<String, &'static str> {
 
 /// A label as it stands in a series.
 pub(crate) fn show_label(name: &str, value: &str) -> String {
-    let value = value.replace('\\', r"\\").replace('"', r#"\""#).replace('\n', r"\n");
+    let value = value
+        .replace('\\', r"\\")
+        .replace('"', r#"\""#)
+        .replace('\n', r"\n");
     format!("{name}=\"{value}\"")
 }
 
@@ -50,17 +54,24 @@ const NO_NAME: &str = "does not begin with a metric's name";
 fn parse_line(line: &str) -> Result<(String, f64), &'static str> {
     let (series, rest) = parse_series(line)?;
     let mut words = rest.split(BLANK).filter(|word| !word.is_empty());
-    let value = words.next().and_then(|word| word.parse().ok()).ok_or("has no number after the name")?;
+    let value = words
+        .next()
+        .and_then(|word| word.parse().ok())
+        .ok_or("has no number after the name")?;
     match words.next() {
         None => Ok((series, value)),
-        Some(word) if word.parse::<i64>().is_ok() => Err("has a timestamp, which is not kept"),
+        Some(word) if word.parse::<i64>().is_ok() => {
+            Err("has a timestamp, which is not kept")
+        }
         Some(_) => Err("goes on after the number"),
     }
 }
 
 /// The series at the beginning of `text`, and what follows.
 fn parse_series(text: &str) -> Result<(String, &str), &'static str> {
-    let end = text.find(|c: char| BLANK.contains(&c) || c == '{').unwrap_or(text.len());
+    let end = text
+        .find(|c: char| BLANK.contains(&c) || c == '{')
+        .unwrap_or(text.len());
     let (name, rest) = text.split_at(end);
     if !is_name(name) {
         return Err(NO_NAME);
@@ -72,7 +83,10 @@ fn parse_series(text: &str) -> Result<(String, &str), &'static str> {
     if labels.is_empty() {
         return Ok((name.to_owned(), rest));
     }
-    let labels: Vec<_> = labels.iter().map(|(name, value)| show_label(name, value)).collect();
+    let labels: Vec<_> = labels
+        .iter()
+        .map(|(name, value)| show_label(name, value))
+        .collect();
     Ok((format!("{name}{{{}}}", labels.join(",")), rest))
 }
 
@@ -89,7 +103,10 @@ fn parse_labels(mut text: &str) -> Result<(BTreeMap<&str, String>, &str), &'stat
         if !is_name(name) || name.contains(':') {
             return Err("has a label without a name");
         }
-        let quoted = rest.trim_start_matches(BLANK).strip_prefix('"').ok_or("has a label without quotes")?;
+        let quoted = rest
+            .trim_start_matches(BLANK)
+            .strip_prefix('"')
+            .ok_or("has a label without quotes")?;
         let (value, rest) = parse_quoted(quoted)?;
         if labels.insert(name, value).is_some() {
             return Err("repeats a label");
@@ -115,7 +132,9 @@ fn parse_quoted(text: &str) -> Result<(String, &str), &'static str> {
             '\\' => value.push(match characters.next() {
                 Some((_, 'n')) => '\n',
                 Some((_, c @ ('\\' | '"'))) => c,
-                _ => return Err("has a backslash before something else than \\, \" or n"),
+                _ => {
+                    return Err("has a backslash before something else than \\, \" or n");
+                }
             }),
             c => value.push(c),
         }
@@ -143,7 +162,9 @@ mod tests {
             ("up", 1.0),
             ("up_to", -2.0),
         ];
-        let expected = expected.map(|(name, value)| (name.to_owned(), value)).into();
+        let expected = expected
+            .map(|(name, value)| (name.to_owned(), value))
+            .into();
         assert_eq!(parse(text), Ok(expected));
         assert_eq!(parse("up 1"), Ok([("up".to_owned(), 1.0)].into()));
         assert_eq!(parse(""), Ok(BTreeMap::new()));
@@ -166,17 +187,27 @@ mod tests {
             ("up{=\"b\"} 1", "has a label without a name"),
             ("up{a:b=\"c\"} 1", "has a label without a name"),
             ("up{a=\"b\",a=\"c\"} 1", "repeats a label"),
-            ("up{a=\"\\t\"} 1", "has a backslash before something else than \\, \" or n"),
+            (
+                "up{a=\"\\t\"} 1",
+                "has a backslash before something else than \\, \" or n",
+            ),
             ("up{a=\"\0\"} 1", "has a NUL character in a label"),
             ("ok 2", "repeats a metric"),
         ] {
-            assert_eq!(parse(&format!("ok 1\n{line}\n")), Err(format!("line 2: {why}")), "{line:?}");
+            assert_eq!(
+                parse(&format!("ok 1\n{line}\n")),
+                Err(format!("line 2: {why}")),
+                "{line:?}"
+            );
         }
     }
 
     #[test]
     fn a_series_stands_for_itself() {
-        assert_eq!(parse_whole_series("a{c=\"d\",b=\"e\"}"), Ok("a{b=\"e\",c=\"d\"}".to_owned()));
+        assert_eq!(
+            parse_whole_series("a{c=\"d\",b=\"e\"}"),
+            Ok("a{b=\"e\",c=\"d\"}".to_owned())
+        );
         assert_eq!(parse_whole_series("a b"), Err(NO_NAME));
         assert_eq!(parse_whole_series("a{b=\"c\"} d"), Err(NO_NAME));
         assert_eq!(parse_whole_series(""), Err(NO_NAME));

@@ -27,14 +27,46 @@ pub use read::Error;
 
 /// Every collector there is, in the order in which they run.
 pub static COLLECTORS: [Definition; 8] = [
-    Definition { name: "cpu", pace: Pace::EachSample, build: cpu::build },
-    Definition { name: "ram", pace: Pace::EachSample, build: ram::build },
-    Definition { name: "net", pace: Pace::EachSample, build: net::build },
-    Definition { name: "services", pace: Pace::LastSample, build: services::build },
-    Definition { name: "uptime", pace: Pace::LastSample, build: uptime::build },
-    Definition { name: "disk", pace: Pace::LastSample, build: disk::build },
-    Definition { name: "textfile", pace: Pace::LastSample, build: textfile::build },
-    Definition { name: "exec", pace: Pace::LastSample, build: exec::build },
+    Definition {
+        name: "cpu",
+        pace: Pace::EachSample,
+        build: cpu::build,
+    },
+    Definition {
+        name: "ram",
+        pace: Pace::EachSample,
+        build: ram::build,
+    },
+    Definition {
+        name: "net",
+        pace: Pace::EachSample,
+        build: net::build,
+    },
+    Definition {
+        name: "services",
+        pace: Pace::LastSample,
+        build: services::build,
+    },
+    Definition {
+        name: "uptime",
+        pace: Pace::LastSample,
+        build: uptime::build,
+    },
+    Definition {
+        name: "disk",
+        pace: Pace::LastSample,
+        build: disk::build,
+    },
+    Definition {
+        name: "textfile",
+        pace: Pace::LastSample,
+        build: textfile::build,
+    },
+    Definition {
+        name: "exec",
+        pace: Pace::LastSample,
+        build: exec::build,
+    },
 ];
 
 /// A collector's name, when it runs, and how to make one.
@@ -124,12 +156,19 @@ pub struct Roots {
 
 impl Default for Roots {
     fn default() -> Self {
-        Roots { proc: "/proc".into(), sys: "/sys".into(), systemctl: "systemctl".into() }
+        Roots {
+            proc: "/proc".into(),
+            sys: "/sys".into(),
+            systemctl: "systemctl".into(),
+        }
     }
 }
 
 /// The collectors that have a table in `collectors`, unless it says `enabled = false`.
-pub fn build(collectors: &mut Table<'_>, roots: &Roots) -> Vec<(&'static Definition, Box<dyn Collector>)> {
+pub fn build(
+    collectors: &mut Table<'_>,
+    roots: &Roots,
+) -> Vec<(&'static Definition, Box<dyn Collector>)> {
     let mut built = Vec::new();
     for definition in &COLLECTORS {
         let collector = collectors.table(definition.name, |options| {

@@ -13,10 +13,20 @@ const MAX_INTERFACE_BYTES: usize = 15;
 /// Fastest interface that `speed_mbps` can name: 10 Tbit/s.
 const MAX_SPEED_MBPS: u64 = 10_000_000;
 
-pub(crate) fn build(options: &mut Table<'_>, roots: &Roots) -> Option<Box<dyn Collector>> {
-    let interface = options.parsed("interface", check_interface).unwrap_or_default();
+pub(crate) fn build(
+    options: &mut Table<'_>,
+    roots: &Roots,
+) -> Option<Box<dyn Collector>> {
+    let interface = options
+        .parsed("interface", check_interface)
+        .unwrap_or_default();
     let speed_mbps = options.integer("speed_mbps", 1..=MAX_SPEED_MBPS);
-    Some(Box::new(Net { roots: roots.clone(), interface, speed_mbps, start: None }))
+    Some(Box::new(Net {
+        roots: roots.clone(),
+        interface,
+        speed_mbps,
+        start: None,
+    }))
 }
 
 /// `None` for `auto`.
@@ -54,20 +64,31 @@ impl Collector for Net {
             None => self.read_default_interface()?,
         };
         let bytes = self.read_bytes(&interface)?;
-        self.start = Some(Start { interface, bytes, at: now });
+        self.start = Some(Start {
+            interface,
+            bytes,
+            at: now,
+        });
         Ok(())
     }
 
     fn collect(&mut self, now: Instant) -> Result<Option<Sample>, Error> {
-        let Some(start) = self.start.take() else { return Ok(None) };
+        let Some(start) = self.start.take() else {
+            return Ok(None);
+        };
         let speed_mbps = self.read_speed_mbps(&start.interface)?;
         let bytes = self.read_bytes(&start.interface)?;
         let took_s = now.duration_since(start.at).as_secs_f64();
         // Each counter for itself: one that jumped back must not hide behind the other.
-        let [received, sent] = [0, 1].map(|which| bytes[which].checked_sub(start.bytes[which]));
-        let (Some(received), Some(sent), true) = (received, sent, took_s > 0.0) else { return Ok(None) };
+        let [received, sent] =
+            [0, 1].map(|which| bytes[which].checked_sub(start.bytes[which]));
+        let (Some(received), Some(sent), true) = (received, sent, took_s > 0.0) else {
+            return Ok(None);
+        };
         let mbps = (received as f64 + sent as f64) * 8.0 / took_s / 1e6;
-        Ok(Some(Sample::Net((100.0 * mbps / speed_mbps as f64).min(100.0))))
+        Ok(Some(Sample::Net(
+            (100.0 * mbps / speed_mbps as f64).min(100.0),
+        )))
     }
 }
 
@@ -78,14 +99,20 @@ impl Net {
             return Ok(interface.to_owned());
         }
         // The file is not there where IPv6 is off.
-        let routes = read_text(&self.roots.proc.join("net/ipv6_route")).unwrap_or_default();
+        let routes =
+            read_text(&self.roots.proc.join("net/ipv6_route")).unwrap_or_default();
         let unknown = "there is no default route: name the interface in [collectors.net]";
-        parse_default_ipv6_route(&routes).map(str::to_owned).ok_or_else(|| Error::Unknown(unknown.to_owned()))
+        parse_default_ipv6_route(&routes)
+            .map(str::to_owned)
+            .ok_or_else(|| Error::Unknown(unknown.to_owned()))
     }
 
     fn read_bytes(&self, interface: &str) -> Result<[u64; 2], Error> {
         let statistics = self.path_of(interface).join("statistics");
-        Ok([read_number(&statistics.join("rx_bytes"))?, read_number(&statistics.join("tx_bytes"))?])
+        Ok([
+            read_number(&statistics.join("rx_bytes"))?,
+            read_number(&statistics.join("tx_bytes"))?,
+        ])
     }
 
     /// What the configuration says, or else the interface's own word. Virtual ones say -1 or refuse to answer.
@@ -109,7 +136,17 @@ const RTF_REJECT: u64 = 0x200;
 fn parse_default_route(text: &str) -> Option<&str> {
     preferred(text.lines().filter_map(|line| {
         let fields: Vec<&str> = line.split_ascii_whitespace().collect();
-        let [interface, "00000000", _gateway, flags, _refs, _uses, metric, "00000000", ..] = fields[..]
+        let [
+            interface,
+            "00000000",
+            _gateway,
+            flags,
+            _refs,
+            _uses,
+            metric,
+            "00000000",
+            ..,
+        ] = fields[..]
         else {
             return None;
         };
@@ -121,29 +158,46 @@ fn parse_default_route(text: &str) -> Option<&str> {
 fn parse_default_ipv6_route(text: &str) -> Option<&str> {
     preferred(text.lines().filter_map(|line| {
         let fields: Vec<&str> = line.split_ascii_whitespace().collect();
-        let [to, "00", _from, _from_bits, _gateway, metric, _refs, _uses, flags, interface] = fields[..]
+        let [
+            to,
+            "00",
+            _from,
+            _from_bits,
+            _gateway,
+            metric,
+            _refs,
+            _uses,
+            flags,
+            interface,
+        ] = fields[..]
         else {
             return None;
         };
         let is_default = to.bytes().all(|digit| digit == b'0');
-        Some((interface, flags, u64::from_str_radix(metric, 16).ok()?)).filter(|_| is_default)
+        Some((interface, flags, u64::from_str_radix(metric, 16).ok()?))
+            .filter(|_| is_default)
     }))
 }
 
 /// The usable route of the lowest metric, out of (interface, flags, metric).
-fn preferred<'a>(routes: impl Iterator<Item = (&'a str, &'a str, u64)>) -> Option<&'a str> {
+fn preferred<'a>(
+    routes: impl Iterator<Item = (&'a str, &'a str, u64)>,
+) -> Option<&'a str> {
     let is_usable = |(_, flags, _): &(&str, &str, u64)| {
-        u64::from_str_radix(flags, 16).is_ok_and(|flags| flags & (RTF_UP | RTF_REJECT) == RTF_UP)
+        u64::from_str_radix(flags, 16)
+            .is_ok_and(|flags| flags & (RTF_UP | RTF_REJECT) == RTF_UP)
     };
-    routes.filter(is_usable).min_by_key(|(_, _, metric)| *metric).map(|(interface, ..)| interface)
+    routes
+        .filter(is_usable)
+        .min_by_key(|(_, _, metric)| *metric)
+        .map(|(interface, ..)| interface)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const HEADER: &str =
-        "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n";
+    const HEADER: &str = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n";
 
     #[test]
     fn the_default_route_of_the_lowest_metric_wins() {
@@ -167,11 +221,20 @@ mod tests {
     #[test]
     fn an_ipv6_default_route_that_refuses_is_none() {
         let zero = "0".repeat(32);
-        let refuses = format!("{zero} 00 {zero} 00 {zero} ffffffff 00000001 00000000 00200200 lo\n");
-        let usable =
-            format!("{zero} 00 {zero} 00 fe800000000000000000000000000001 00000400 1 0 00450003 eth0\n");
-        let local = format!("fe80{} 40 {zero} 00 {zero} 00000100 1 0 00000001 eth9\n", "0".repeat(28));
-        assert_eq!(parse_default_ipv6_route(&(local.clone() + &refuses + &usable)), Some("eth0"));
+        let refuses = format!(
+            "{zero} 00 {zero} 00 {zero} ffffffff 00000001 00000000 00200200 lo\n"
+        );
+        let usable = format!(
+            "{zero} 00 {zero} 00 fe800000000000000000000000000001 00000400 1 0 00450003 eth0\n"
+        );
+        let local = format!(
+            "fe80{} 40 {zero} 00 {zero} 00000100 1 0 00000001 eth9\n",
+            "0".repeat(28)
+        );
+        assert_eq!(
+            parse_default_ipv6_route(&(local.clone() + &refuses + &usable)),
+            Some("eth0")
+        );
         assert_eq!(parse_default_ipv6_route(&(local + &refuses)), None);
         assert_eq!(parse_default_ipv6_route(""), None);
     }
@@ -179,7 +242,13 @@ mod tests {
     #[test]
     fn an_interface_is_no_path() {
         assert_eq!(check_interface("auto"), Ok(None));
-        for name in ["eth0", "wg-quick0", "br0.100", "enp0s31f6", "fifteen-bytes-x"] {
+        for name in [
+            "eth0",
+            "wg-quick0",
+            "br0.100",
+            "enp0s31f6",
+            "fifteen-bytes-x",
+        ] {
             assert_eq!(check_interface(name), Ok(Some(name.to_owned())));
         }
         for bad in ["", ".", "..", "../x", "eth 0", "eth0\n", "sixteen-bytes-xx"] {

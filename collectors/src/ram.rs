@@ -8,8 +8,13 @@ use fleetbeat_settings::Table;
 use crate::read::read_text;
 use crate::{Collector, Error, Roots, Sample};
 
-pub(crate) fn build(_options: &mut Table<'_>, roots: &Roots) -> Option<Box<dyn Collector>> {
-    Some(Box::new(Ram { path: roots.proc.join("meminfo") }))
+pub(crate) fn build(
+    _options: &mut Table<'_>,
+    roots: &Roots,
+) -> Option<Box<dyn Collector>> {
+    Some(Box::new(Ram {
+        path: roots.proc.join("meminfo"),
+    }))
 }
 
 struct Ram {
@@ -20,7 +25,11 @@ impl Collector for Ram {
     fn collect(&mut self, _now: Instant) -> Result<Option<Sample>, Error> {
         let message = "does not tell both MemTotal and MemAvailable";
         let used = parse_used_percent(&read_text(&self.path)?);
-        used.map(|used| Some(Sample::Ram(used))).ok_or(Error::Content { path: self.path.clone(), message })
+        used.map(|used| Some(Sample::Ram(used)))
+            .ok_or(Error::Content {
+                path: self.path.clone(),
+                message,
+            })
     }
 }
 
@@ -55,7 +64,13 @@ mod tests {
         for (total, available) in [("0", "0"), ("1000", "x"), ("-1", "1"), ("", "1")] {
             assert_eq!(used(total, available), None, "{total:?} {available:?}");
         }
-        assert_eq!(parse_used_percent("MemTotal: 1000 kB\nMemFree: 500 kB\n"), None);
-        assert_eq!(parse_used_percent("MemTotal: 1000 kB\nMemAvailable: 25"), None);
+        assert_eq!(
+            parse_used_percent("MemTotal: 1000 kB\nMemFree: 500 kB\n"),
+            None
+        );
+        assert_eq!(
+            parse_used_percent("MemTotal: 1000 kB\nMemAvailable: 25"),
+            None
+        );
     }
 }

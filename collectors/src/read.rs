@@ -37,17 +37,26 @@ pub enum Error {
 }
 
 pub(crate) fn read_text(path: &Path) -> Result<String, Error> {
-    fs::read_to_string(path).map_err(|source| Error::Read { path: path.to_owned(), source })
+    fs::read_to_string(path).map_err(|source| Error::Read {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// For files in which names may be written in any encoding: what is no UTF-8 must not hide the rest.
 pub(crate) fn read_lossy(path: &Path) -> Result<String, Error> {
-    let bytes = fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
+    let bytes = fs::read(path).map_err(|source| Error::Read {
+        path: path.to_owned(),
+        source,
+    })?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// The one number in the file.
 pub(crate) fn read_number(path: &Path) -> Result<u64, Error> {
     let text = read_text(path)?;
-    text.trim().parse().map_err(|_| Error::Content { path: path.to_owned(), message: "holds no number" })
+    text.trim().parse().map_err(|_| Error::Content {
+        path: path.to_owned(),
+        message: "holds no number",
+    })
 }

@@ -39,11 +39,23 @@ const UNIT_TYPES: [&str; 11] = [
     "timer",
 ];
 
-pub(crate) fn build(options: &mut Table<'_>, roots: &Roots) -> Option<Box<dyn Collector>> {
+pub(crate) fn build(
+    options: &mut Table<'_>,
+    roots: &Roots,
+) -> Option<Box<dyn Collector>> {
     options.require("units");
-    let entries = options.tables("units", read_entry)?.into_iter().collect::<Option<Vec<Entry>>>()?;
+    let entries = options
+        .tables("units", read_entry)?
+        .into_iter()
+        .collect::<Option<Vec<Entry>>>()?;
     if entries.is_empty() || entries.len() > MAX_SERVICES {
-        options.problem("units", format!("must have 1 to {MAX_SERVICES} elements, not {}", entries.len()));
+        options.problem(
+            "units",
+            format!(
+                "must have 1 to {MAX_SERVICES} elements, not {}",
+                entries.len()
+            ),
+        );
     }
     let mut names = BTreeSet::new();
     for entry in &entries {
@@ -51,15 +63,22 @@ pub(crate) fn build(options: &mut Table<'_>, roots: &Roots) -> Option<Box<dyn Co
             options.problem("units", format!("has the name {:?} twice", entry.name));
         }
     }
-    Some(Box::new(Services { systemctl: roots.systemctl.clone(), entries, states: None, units: None }))
+    Some(Box::new(Services {
+        systemctl: roots.systemctl.clone(),
+        entries,
+        states: None,
+        units: None,
+    }))
 }
 
 fn read_entry(table: &mut Table<'_>) -> Option<Entry> {
     table.require("name");
     table.require("unit");
     let name = table.parsed("name", |name| {
-        let fits = (1..=MAX_NAME_CHARS).contains(&name.chars().count()) && !name.contains('\0');
-        fits.then(|| name.to_owned()).ok_or_else(|| format!("must have 1 to {MAX_NAME_CHARS} characters"))
+        let fits =
+            (1..=MAX_NAME_CHARS).contains(&name.chars().count()) && !name.contains('\0');
+        fits.then(|| name.to_owned())
+            .ok_or_else(|| format!("must have 1 to {MAX_NAME_CHARS} characters"))
     });
     let unit = table.parsed("unit", |unit| {
         // systemd's own alphabet: no path, and nothing that systemctl would take for an option.
@@ -70,7 +89,10 @@ fn read_entry(table: &mut Table<'_>) -> Option<Entry> {
             "must be a unit such as \"wg-quick@wg0\" or a pattern such as \"wg-quick@*\"".to_owned()
         })
     });
-    Some(Entry { name: name?, unit: unit? })
+    Some(Entry {
+        name: name?,
+        unit: unit?,
+    })
 }
 
 struct Services {
@@ -112,26 +134,42 @@ impl Collector for Services {
                 Unit::Pattern(pattern) => patterns.push(pattern.text.as_str()),
             }
         }
-        let list = ["list-units", "--all", "--full", "--plain", "--no-legend", "--no-pager", "--"];
+        let list = [
+            "list-units",
+            "--all",
+            "--full",
+            "--plain",
+            "--no-legend",
+            "--no-pager",
+            "--",
+        ];
         self.states = self.ask(&["is-active", "--"], &names, now)?;
         self.units = self.ask(&list, &patterns, now)?;
         Ok(())
     }
 
     fn collect(&mut self, _now: Instant) -> Result<Option<Sample>, Error> {
-        let is_missing = |what| Error::Unknown(format!("{} did not tell {what}", self.systemctl.display()));
-        let count = self.entries.iter().filter(|entry| matches!(entry.unit, Unit::Name(_))).count();
+        let is_missing = |what| {
+            Error::Unknown(format!("{} did not tell {what}", self.systemctl.display()))
+        };
+        let count = self
+            .entries
+            .iter()
+            .filter(|entry| matches!(entry.unit, Unit::Name(_)))
+            .count();
         let mut states = Vec::new();
         if let Some(call) = self.states.take() {
             // The exit code only repeats that some unit is not active.
-            states =
-                parse_states(&call.answer()?.text, count).ok_or_else(|| is_missing("each unit's state"))?;
+            states = parse_states(&call.answer()?.text, count)
+                .ok_or_else(|| is_missing("each unit's state"))?;
         }
         let mut listed = BTreeMap::new();
         if let Some(call) = self.units.take() {
             let answer = call.answer()?;
             // No unit is a possible answer, but not where it failed.
-            let is_told = answer.status.map_or(!answer.text.is_empty(), |status| status.success());
+            let is_told = answer
+                .status
+                .map_or(!answer.text.is_empty(), |status| status.success());
             let units = parse_units(&answer.text).filter(|_| is_told);
             listed = units.ok_or_else(|| is_missing("which units there are"))?;
         }
@@ -146,26 +184,50 @@ impl Collector for Services {
 
 impl Services {
     /// `None` if there is nothing to ask for.
-    fn ask(&self, words: &[&str], units: &[&str], now: Instant) -> Result<Option<Call>, Error> {
+    fn ask(
+        &self,
+        words: &[&str],
+        units: &[&str],
+        now: Instant,
+    ) -> Result<Option<Call>, Error> {
         if units.is_empty() {
             return Ok(None);
         }
         let words = [words, units].concat();
         let path = std::env::var_os("PATH");
-        Call::start(&self.systemctl, &words, path.as_deref(), (now, DEADLINE), MAX_OUTPUT).map(Some)
+        Call::start(
+            &self.systemctl,
+            &words,
+            path.as_deref(),
+            (now, DEADLINE),
+            MAX_OUTPUT,
+        )
+        .map(Some)
     }
 
     /// Takes up what systemd knows of the patterns' units.
     fn remember(&mut self, listed: &BTreeMap<String, bool>) {
-        let patterns = self.entries.iter_mut().filter_map(|entry| match &mut entry.unit {
-            Unit::Name(_) => None,
-            Unit::Pattern(pattern) => Some(pattern),
-        });
+        let patterns =
+            self.entries
+                .iter_mut()
+                .filter_map(|entry| match &mut entry.unit {
+                    Unit::Name(_) => None,
+                    Unit::Pattern(pattern) => Some(pattern),
+                });
         let mut patterns: Vec<_> = patterns.collect();
-        patterns.iter_mut().for_each(|pattern| pattern.remember(listed));
+        patterns
+            .iter_mut()
+            .for_each(|pattern| pattern.remember(listed));
         // Where there is no place for all, what systemd has forgotten gives way.
-        if patterns.iter().map(|pattern| pattern.seen.len()).sum::<usize>() > MAX_SERVICES {
-            patterns.iter_mut().for_each(|pattern| pattern.seen.retain(|unit, _| listed.contains_key(unit)));
+        if patterns
+            .iter()
+            .map(|pattern| pattern.seen.len())
+            .sum::<usize>()
+            > MAX_SERVICES
+        {
+            patterns.iter_mut().for_each(|pattern| {
+                pattern.seen.retain(|unit, _| listed.contains_key(unit))
+            });
         }
     }
 
@@ -177,11 +239,17 @@ impl Services {
             match unit {
                 Unit::Name(_) => {
                     let active = of_names.next().copied().unwrap_or(false);
-                    services.push(Service { name: name.clone(), active });
+                    services.push(Service {
+                        name: name.clone(),
+                        active,
+                    });
                 }
-                Unit::Pattern(pattern) => services.extend(pattern.seen.iter().map(|(unit, active)| {
-                    Service { name: pattern.entry_name(name, unit), active: *active && states.is_some() }
-                })),
+                Unit::Pattern(pattern) => {
+                    services.extend(pattern.seen.iter().map(|(unit, active)| Service {
+                        name: pattern.entry_name(name, unit),
+                        active: *active && states.is_some(),
+                    }))
+                }
             }
         }
         Sample::Services(services)
@@ -196,7 +264,11 @@ impl Unit {
         let kind = text.rsplit_once('.').map(|(_, kind)| kind);
         let is_whole = kind.is_some_and(|kind| UNIT_TYPES.contains(&kind));
         let text = text.to_owned() + if is_whole { "" } else { SERVICE };
-        Unit::Pattern(Pattern { matcher: WildMatch::new(&text), text, seen: BTreeMap::new() })
+        Unit::Pattern(Pattern {
+            matcher: WildMatch::new(&text),
+            text,
+            seen: BTreeMap::new(),
+        })
     }
 }
 
@@ -204,14 +276,23 @@ impl Pattern {
     fn remember(&mut self, listed: &BTreeMap<String, bool>) {
         self.seen.values_mut().for_each(|active| *active = false);
         let matching = listed.iter().filter(|(unit, _)| self.matcher.matches(unit));
-        self.seen.extend(matching.map(|(unit, active)| (unit.clone(), *active)));
+        self.seen
+            .extend(matching.map(|(unit, active)| (unit.clone(), *active)));
     }
 
     /// What the heartbeat calls that unit: of `wg-quick@wg0`, the pattern's name and `:wg0`.
     fn entry_name(&self, name: &str, unit: &str) -> String {
         let fixed = self.text.find(WILDCARDS).unwrap_or_default();
-        let short = unit.strip_suffix(SERVICE).unwrap_or(unit).get(fixed..).unwrap_or_default();
-        if short.is_empty() { name.to_owned() } else { format!("{name}:{short}") }
+        let short = unit
+            .strip_suffix(SERVICE)
+            .unwrap_or(unit)
+            .get(fixed..)
+            .unwrap_or_default();
+        if short.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{name}:{short}")
+        }
     }
 }
 
@@ -245,8 +326,12 @@ mod tests {
 
     #[test]
     fn each_unit_needs_its_line() {
-        let text = "active\ninactive\nfailed\nunknown\nactivating\nreloading\nrefreshing\n";
-        assert_eq!(parse_states(text, 7), Some(vec![true, false, false, false, false, true, true]));
+        let text =
+            "active\ninactive\nfailed\nunknown\nactivating\nreloading\nrefreshing\n";
+        assert_eq!(
+            parse_states(text, 7),
+            Some(vec![true, false, false, false, false, true, true])
+        );
         assert_eq!(parse_states(text, 6), None);
         assert_eq!(parse_states(text, 8), None);
         assert_eq!(parse_states("", 1), None);
@@ -259,9 +344,15 @@ mod tests {
                     wg-quick@c.service not-found inactive dead    wg-quick@c.service\n\
                     wg-quick@d.service not-found active   exited  its file was removed\n";
         let units = parse_units(text).unwrap();
-        let units: Vec<_> = units.iter().map(|(unit, active)| (unit.as_str(), *active)).collect();
-        let expected =
-            [("wg-quick@a.service", true), ("wg-quick@b.service", false), ("wg-quick@d.service", true)];
+        let units: Vec<_> = units
+            .iter()
+            .map(|(unit, active)| (unit.as_str(), *active))
+            .collect();
+        let expected = [
+            ("wg-quick@a.service", true),
+            ("wg-quick@b.service", false),
+            ("wg-quick@d.service", true),
+        ];
         assert_eq!(units, expected);
         assert_eq!(parse_units(""), Some(BTreeMap::new()));
         assert_eq!(parse_units("System has not\nbooted"), None);
@@ -276,17 +367,32 @@ mod tests {
 
     #[test]
     fn a_pattern_means_services_and_gives_each_a_name() {
-        assert!(matches!(Unit::new("wg-quick@wg0"), Unit::Name(name) if name == "wg-quick@wg0"));
+        assert!(
+            matches!(Unit::new("wg-quick@wg0"), Unit::Name(name) if name == "wg-quick@wg0")
+        );
         for (text, meant, unit, name) in [
-            ("wg-quick@*", "wg-quick@*.service", "wg-quick@wg0.service", "x:wg0"),
-            ("wg-quick@*.service", "wg-quick@*.service", "wg-quick@wg0.v2.service", "x:wg0.v2"),
+            (
+                "wg-quick@*",
+                "wg-quick@*.service",
+                "wg-quick@wg0.service",
+                "x:wg0",
+            ),
+            (
+                "wg-quick@*.service",
+                "wg-quick@*.service",
+                "wg-quick@wg0.v2.service",
+                "x:wg0.v2",
+            ),
             ("openvpn*", "openvpn*.service", "openvpn.service", "x"),
             ("o*@*", "o*@*.service", "ov@a.service", "x:v@a"),
             ("*.socket", "*.socket", "cups.socket", "x:cups.socket"),
         ] {
             let pattern = pattern(text);
             assert_eq!(
-                (pattern.text.as_str(), pattern.entry_name("x", unit).as_str()),
+                (
+                    pattern.text.as_str(),
+                    pattern.entry_name("x", unit).as_str()
+                ),
                 (meant, name),
                 "{text}"
             );
@@ -296,15 +402,28 @@ mod tests {
 
     #[test]
     fn what_has_been_seen_stays_as_inactive_while_there_is_place() {
-        let entries = vec![Entry { name: "wg".to_owned(), unit: Unit::Pattern(pattern("wg-quick@*")) }];
-        let mut services = Services { systemctl: PathBuf::new(), entries, states: None, units: None };
+        let entries = vec![Entry {
+            name: "wg".to_owned(),
+            unit: Unit::Pattern(pattern("wg-quick@*")),
+        }];
+        let mut services = Services {
+            systemctl: PathBuf::new(),
+            entries,
+            states: None,
+            units: None,
+        };
         let mut states = |listed: &[&str]| {
             let unit = |instance: &&str| (format!("wg-quick@{instance}.service"), true);
             let mut listed: BTreeMap<_, _> = listed.iter().map(unit).collect();
             listed.insert("squid.service".to_owned(), true);
             services.remember(&listed);
-            let Sample::Services(services) = services.sample(Some(&[])) else { panic!("no services") };
-            services.into_iter().map(|service| (service.name, service.active)).collect::<Vec<_>>()
+            let Sample::Services(services) = services.sample(Some(&[])) else {
+                panic!("no services")
+            };
+            services
+                .into_iter()
+                .map(|service| (service.name, service.active))
+                .collect::<Vec<_>>()
         };
         let (a, b) = ("wg:a".to_owned(), "wg:b".to_owned());
         assert_eq!(states(&["a", "b"]), [(a.clone(), true), (b.clone(), true)]);
@@ -312,6 +431,10 @@ mod tests {
         assert_eq!(states(&["a"]), [(a, true), (b, false)]);
         let many: Vec<_> = (0..MAX_SERVICES).map(|n| format!("n{n}")).collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
-        assert!(states(&many).iter().all(|(name, active)| *active && name.starts_with("wg:n")));
+        assert!(
+            states(&many)
+                .iter()
+                .all(|(name, active)| *active && name.starts_with("wg:n"))
+        );
     }
 }

@@ -17,13 +17,23 @@ const MAX_FILE_BYTES: u64 = 64 * 1024;
 /// Most files; each has a metric of its own.
 const MAX_FILES: usize = 64;
 
-pub(crate) fn build(options: &mut Table<'_>, _roots: &Roots) -> Option<Box<dyn Collector>> {
+pub(crate) fn build(
+    options: &mut Table<'_>,
+    _roots: &Roots,
+) -> Option<Box<dyn Collector>> {
     options.require("folder");
     let folder = options.parsed("folder", |text| {
         let path = PathBuf::from(text);
-        if path.is_absolute() { Ok(path) } else { Err("must be an absolute path".to_owned()) }
+        if path.is_absolute() {
+            Ok(path)
+        } else {
+            Err("must be an absolute path".to_owned())
+        }
     });
-    Some(Box::new(Textfile { folder: folder?, failures: Vec::new() }))
+    Some(Box::new(Textfile {
+        folder: folder?,
+        failures: Vec::new(),
+    }))
 }
 
 struct Textfile {
@@ -33,17 +43,24 @@ struct Textfile {
 
 impl Collector for Textfile {
     fn collect(&mut self, _now: Instant) -> Result<Option<Sample>, Error> {
-        let failed = |source| Error::Read { path: self.folder.clone(), source };
+        let failed = |source| Error::Read {
+            path: self.folder.clone(),
+            source,
+        };
         let names = find_files(&self.folder).map_err(failed)?;
         let mut metrics = BTreeMap::new();
         self.failures.clear();
         for (index, name) in names.into_iter().enumerate() {
             let result = if index < MAX_FILES {
-                read_file(&self.folder.join(&name), &name).and_then(|found| merge(&mut metrics, found))
+                read_file(&self.folder.join(&name), &name)
+                    .and_then(|found| merge(&mut metrics, found))
             } else {
-                Err(Error::Unknown(format!("is one of more than {MAX_FILES} files")))
+                Err(Error::Unknown(format!(
+                    "is one of more than {MAX_FILES} files"
+                )))
             };
-            self.failures.extend(result.err().map(|error| Failure { part: name, error }));
+            self.failures
+                .extend(result.err().map(|error| Failure { part: name, error }));
             if index == MAX_FILES {
                 break;
             }
@@ -71,11 +88,19 @@ fn find_files(folder: &Path) -> io::Result<Vec<String>> {
 
 /// The metrics in the file, and when it was written.
 fn read_file(path: &Path, name: &str) -> Result<BTreeMap<String, f64>, Error> {
-    let failed = |source| Error::Read { path: path.to_owned(), source };
+    let failed = |source| Error::Read {
+        path: path.to_owned(),
+        source,
+    };
     let (text, modified) = read_regular_file(path).map_err(failed)?;
     let mut metrics = exposition::parse(&text).map_err(Error::Unknown)?;
-    let since = modified.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let series = format!("textfile_mtime_seconds{{{}}}", exposition::show_label("file", name));
+    let since = modified
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    let series = format!(
+        "textfile_mtime_seconds{{{}}}",
+        exposition::show_label("file", name)
+    );
     metrics.insert(series, since.as_secs() as f64);
     Ok(metrics)
 }
@@ -86,8 +111,13 @@ fn read_regular_file(path: &Path) -> io::Result<(String, SystemTime)> {
     // Looked at before it is opened, since opening some devices does something, and again after: it may have been
     // replaced meanwhile.
     let is_regular = fs::metadata(path)?.is_file();
-    let file =
-        is_regular.then(|| open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty()));
+    let file = is_regular.then(|| {
+        open(
+            path,
+            OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC,
+            Mode::empty(),
+        )
+    });
     let Some(file) = file.transpose()?.map(File::from) else {
         return refused("is no regular file".to_owned());
     };
@@ -107,9 +137,14 @@ fn read_regular_file(path: &Path) -> io::Result<(String, SystemTime)> {
 }
 
 /// Adds what a file holds, unless an earlier one has some of it.
-fn merge(metrics: &mut BTreeMap<String, f64>, found: BTreeMap<String, f64>) -> Result<(), Error> {
+fn merge(
+    metrics: &mut BTreeMap<String, f64>,
+    found: BTreeMap<String, f64>,
+) -> Result<(), Error> {
     if found.keys().any(|series| metrics.contains_key(series)) {
-        return Err(Error::Unknown("repeats a metric of another file".to_owned()));
+        return Err(Error::Unknown(
+            "repeats a metric of another file".to_owned(),
+        ));
     }
     metrics.extend(found);
     Ok(())

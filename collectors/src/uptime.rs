@@ -8,8 +8,13 @@ use fleetbeat_settings::Table;
 use crate::read::read_text;
 use crate::{Collector, Error, Roots, Sample};
 
-pub(crate) fn build(_options: &mut Table<'_>, roots: &Roots) -> Option<Box<dyn Collector>> {
-    Some(Box::new(Uptime { proc: roots.proc.clone() }))
+pub(crate) fn build(
+    _options: &mut Table<'_>,
+    roots: &Roots,
+) -> Option<Box<dyn Collector>> {
+    Some(Box::new(Uptime {
+        proc: roots.proc.clone(),
+    }))
 }
 
 struct Uptime {
@@ -18,9 +23,18 @@ struct Uptime {
 
 impl Collector for Uptime {
     fn collect(&mut self, _now: Instant) -> Result<Option<Sample>, Error> {
-        let boot_time = self.read("stat", parse_boot_time, "does not tell the time of the boot")?;
-        let uptime = self.read("uptime", parse_uptime, "does not begin with the time since the boot")?;
-        let [load1, load5, load15] = self.read("loadavg", parse_loads, "does not begin with three loads")?;
+        let boot_time = self.read(
+            "stat",
+            parse_boot_time,
+            "does not tell the time of the boot",
+        )?;
+        let uptime = self.read(
+            "uptime",
+            parse_uptime,
+            "does not begin with the time since the boot",
+        )?;
+        let [load1, load5, load15] =
+            self.read("loadavg", parse_loads, "does not begin with three loads")?;
         let metrics = [
             ("boot_time_seconds", boot_time),
             ("uptime_seconds", uptime),
@@ -28,12 +42,19 @@ impl Collector for Uptime {
             ("load5", load5),
             ("load15", load15),
         ];
-        Ok(Some(Sample::Metrics(metrics.map(|(name, value)| (name.to_owned(), value)).into())))
+        Ok(Some(Sample::Metrics(
+            metrics.map(|(name, value)| (name.to_owned(), value)).into(),
+        )))
     }
 }
 
 impl Uptime {
-    fn read<T>(&self, file: &str, parse: fn(&str) -> Option<T>, message: &'static str) -> Result<T, Error> {
+    fn read<T>(
+        &self,
+        file: &str,
+        parse: fn(&str) -> Option<T>,
+        message: &'static str,
+    ) -> Result<T, Error> {
         let path = self.proc.join(file);
         parse(&read_text(&path)?).ok_or(Error::Content { path, message })
     }
@@ -56,7 +77,10 @@ fn parse_loads(text: &str) -> Option<[f64; 3]> {
 }
 
 fn parse_number(text: &str) -> Option<f64> {
-    text.trim().parse().ok().filter(|number: &f64| number.is_finite() && *number >= 0.0)
+    text.trim()
+        .parse()
+        .ok()
+        .filter(|number: &f64| number.is_finite() && *number >= 0.0)
 }
 
 #[cfg(test)]
@@ -65,9 +89,15 @@ mod tests {
 
     #[test]
     fn each_file_tells_its_numbers() {
-        assert_eq!(parse_boot_time("cpu  1 2 3 4\nbtime 1700000000\nprocesses 9\n"), Some(1_700_000_000.0));
+        assert_eq!(
+            parse_boot_time("cpu  1 2 3 4\nbtime 1700000000\nprocesses 9\n"),
+            Some(1_700_000_000.0)
+        );
         assert_eq!(parse_uptime("350735.47 234388.90\n"), Some(350_735.47));
-        assert_eq!(parse_loads("0.20 0.18 0.12 1/80 11206\n"), Some([0.20, 0.18, 0.12]));
+        assert_eq!(
+            parse_loads("0.20 0.18 0.12 1/80 11206\n"),
+            Some([0.20, 0.18, 0.12])
+        );
     }
 
     #[test]

@@ -24,10 +24,18 @@ fn every_case_gives_what_it_expects() {
         let told = run_case(&case);
         let expected = fs::read_to_string(case.join("expected.txt")).unwrap();
         assert_eq!(told, expected, "{}", case.display());
-        seen.extend(told.lines().filter_map(|line| line.split(':').next()).map(str::to_owned));
+        seen.extend(
+            told.lines()
+                .filter_map(|line| line.split(':').next())
+                .map(str::to_owned),
+        );
     }
     for definition in &COLLECTORS {
-        assert!(seen.iter().any(|name| name == definition.name), "{} has no fixture", definition.name);
+        assert!(
+            seen.iter().any(|name| name == definition.name),
+            "{} has no fixture",
+            definition.name
+        );
     }
 }
 
@@ -36,7 +44,11 @@ fn run_case(case: &Path) -> String {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("root");
     symlink(case.join("before"), &root).unwrap();
-    let roots = Roots { proc: root.join("proc"), sys: root.join("sys"), systemctl: root.join("systemctl") };
+    let roots = Roots {
+        proc: root.join("proc"),
+        sys: root.join("sys"),
+        systemctl: root.join("systemctl"),
+    };
 
     let mut problems = Problems::default();
     let options = fs::read_to_string(case.join("options.toml")).unwrap();
@@ -46,29 +58,40 @@ fn run_case(case: &Path) -> String {
     problems.into_result().unwrap();
 
     let start = Instant::now();
-    let opened: Vec<_> = collectors.iter_mut().map(|(_, collector)| collector.open(start)).collect();
+    let opened: Vec<_> = collectors
+        .iter_mut()
+        .map(|(_, collector)| collector.open(start))
+        .collect();
     if case.join("after").is_dir() {
         fs::remove_file(&root).unwrap();
         symlink(case.join("after"), &root).unwrap();
     }
     let end = start + Duration::from_secs(1);
-    let lines = collectors.iter_mut().zip(opened).map(|((definition, collector), opened)| {
-        format!(
-            "{}: {}\n",
-            definition.name,
-            show(opened.and_then(|()| collector.collect(end)), collector.as_mut())
-        )
-    });
-    lines.collect::<String>().replace(root.to_str().unwrap(), "ROOT")
+    let lines =
+        collectors
+            .iter_mut()
+            .zip(opened)
+            .map(|((definition, collector), opened)| {
+                format!(
+                    "{}: {}\n",
+                    definition.name,
+                    show(
+                        opened.and_then(|()| collector.collect(end)),
+                        collector.as_mut()
+                    )
+                )
+            });
+    lines
+        .collect::<String>()
+        .replace(root.to_str().unwrap(), "ROOT")
 }
 
 fn show(result: Result<Option<Sample>, Error>, collector: &mut dyn Collector) -> String {
     match result {
         Ok(sample) => {
-            let failures = collector
-                .failures()
-                .into_iter()
-                .map(|failure| format!("; {}: {}", failure.part, show_error(&failure.error)));
+            let failures = collector.failures().into_iter().map(|failure| {
+                format!("; {}: {}", failure.part, show_error(&failure.error))
+            });
             show_sample(sample) + &failures.collect::<String>()
         }
         Err(error) => {
@@ -82,23 +105,32 @@ fn show(result: Result<Option<Sample>, Error>, collector: &mut dyn Collector) ->
 }
 
 fn show_error(error: &Error) -> String {
-    let source = error.source().map(|source| format!(": {source}")).unwrap_or_default();
+    let source = error
+        .source()
+        .map(|source| format!(": {source}"))
+        .unwrap_or_default();
     error.to_string() + source.split(" (os error").next().unwrap()
 }
 
 fn show_sample(sample: Option<Sample>) -> String {
     match sample {
         None => "none".to_owned(),
-        Some(Sample::Cpu(percent) | Sample::Ram(percent) | Sample::Net(percent)) => format!("{percent:.2}"),
+        Some(Sample::Cpu(percent) | Sample::Ram(percent) | Sample::Net(percent)) => {
+            format!("{percent:.2}")
+        }
         Some(Sample::Services(services)) => {
             let show = |active| if active { "active" } else { "inactive" };
-            let states: Vec<_> =
-                services.iter().map(|service| format!("{}={}", service.name, show(service.active))).collect();
+            let states: Vec<_> = services
+                .iter()
+                .map(|service| format!("{}={}", service.name, show(service.active)))
+                .collect();
             states.join(" ")
         }
         Some(Sample::Metrics(metrics)) => {
             // A checkout decides when the files were written.
-            let show = |(name, value): (&String, &f64)| match name.starts_with("textfile_mtime_seconds") {
+            let show = |(name, value): (&String, &f64)| match name
+                .starts_with("textfile_mtime_seconds")
+            {
                 true => format!("{name}=…"),
                 false => format!("{name}={value}"),
             };
@@ -112,16 +144,24 @@ fn problems(options: &str) -> String {
     let mut problems = Problems::default();
     let document = Document::parse("a.toml", options, &mut problems);
     document.read(&mut problems, |table| build(table, &Roots::default()));
-    problems.into_result().map_or_else(|problems| problems.to_string(), |()| String::new())
+    problems
+        .into_result()
+        .map_or_else(|problems| problems.to_string(), |()| String::new())
 }
 
 #[test]
 fn only_collectors_with_an_enabled_table_run() {
     let mut problems = Problems::default();
-    let options =
-        Document::parse("a.toml", "[ram]\n[cpu]\nenabled = true\n[net]\nenabled = false\n", &mut problems);
+    let options = Document::parse(
+        "a.toml",
+        "[ram]\n[cpu]\nenabled = true\n[net]\nenabled = false\n",
+        &mut problems,
+    );
     let built = options.read(&mut problems, |table| build(table, &Roots::default()));
-    let names: Vec<_> = built.iter().map(|(definition, _)| definition.name).collect();
+    let names: Vec<_> = built
+        .iter()
+        .map(|(definition, _)| definition.name)
+        .collect();
     assert_eq!(names, ["cpu", "ram"]);
     assert_eq!(problems.into_result(), Ok(()));
 }
@@ -131,8 +171,14 @@ fn every_collector_refuses_options_it_does_not_know() {
     for definition in &COLLECTORS {
         let name = definition.name;
         let told = problems(&format!("[{name}]\nenabled = 'yes'\ncolour = 'red'"));
-        assert!(told.contains(&format!("a.toml:2: {name}.enabled: must be true or false")), "{told}");
-        assert!(told.contains(&format!("a.toml:3: {name}.colour: is not a known key")), "{told}");
+        assert!(
+            told.contains(&format!("a.toml:2: {name}.enabled: must be true or false")),
+            "{told}"
+        );
+        assert!(
+            told.contains(&format!("a.toml:3: {name}.colour: is not a known key")),
+            "{told}"
+        );
     }
 }
 
@@ -140,10 +186,15 @@ fn every_collector_refuses_options_it_does_not_know() {
 fn a_sample_after_a_failure_does_not_span_it() {
     let folder = tempfile::tempdir().unwrap();
     let stat = folder.path().join("stat");
-    let roots = Roots { proc: folder.path().to_owned(), ..Roots::default() };
+    let roots = Roots {
+        proc: folder.path().to_owned(),
+        ..Roots::default()
+    };
     let mut problems = Problems::default();
     let options = Document::parse("a.toml", "[cpu]", &mut problems);
-    let (_, mut cpu) = options.read(&mut problems, |table| build(table, &roots)).remove(0);
+    let (_, mut cpu) = options
+        .read(&mut problems, |table| build(table, &roots))
+        .remove(0);
     let now = Instant::now();
 
     fs::write(&stat, "cpu  0 0 0 0").unwrap();

@@ -42,8 +42,8 @@ const NUMBERS: [&str; 14] = [
 ];
 /// Pieces that parsers may stumble over.
 const PIECES: [&str; 22] = [
-    "", " ", "\n", "\t", "\0", "\\", "\\04", "\\777", "{", "}", "\"", "=", ",", "#", ":", "-", "9", "cpu ",
-    " kB", "é", "\u{2028}", "active",
+    "", " ", "\n", "\t", "\0", "\\", "\\04", "\\777", "{", "}", "\"", "=", ",", "#", ":",
+    "-", "9", "cpu ", " kB", "é", "\u{2028}", "active",
 ];
 
 /// The texts of all fixture files of that name.
@@ -51,13 +51,18 @@ fn texts_of(name: &str) -> Vec<String> {
     let mut folders = vec![PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures")];
     let mut texts = Vec::new();
     while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        for entry in fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+        {
             if entry.is_dir() {
                 folders.push(entry);
             } else if entry.ends_with(name)
                 || (name == "*.prom" && entry.extension().is_some_and(|e| e == "prom"))
             {
-                texts.push(String::from_utf8_lossy(&fs::read(entry).unwrap()).into_owned());
+                texts.push(
+                    String::from_utf8_lossy(&fs::read(entry).unwrap()).into_owned(),
+                );
             }
         }
     }
@@ -73,14 +78,20 @@ fn damaged(texts: Vec<String>) -> impl Strategy<Value = Vec<u8>> {
         (place(), select(&PIECES[..])).prop_map(|(place, piece)| (place, piece, false)),
     ];
     let whole = select(texts.clone()).prop_map(String::into_bytes);
-    let changed = (select(texts), prop::collection::vec(change, 1..4)).prop_map(|(text, changes)| {
-        let mut bytes = text.into_bytes();
-        for ((at, length), piece, is_number) in changes {
-            let range = if is_number { number_in(&bytes, at) } else { range_in(&bytes, at, length) };
-            bytes.splice(range, piece.bytes());
-        }
-        bytes
-    });
+    let changed = (select(texts), prop::collection::vec(change, 1..4)).prop_map(
+        |(text, changes)| {
+            let mut bytes = text.into_bytes();
+            for ((at, length), piece, is_number) in changes {
+                let range = if is_number {
+                    number_in(&bytes, at)
+                } else {
+                    range_in(&bytes, at, length)
+                };
+                bytes.splice(range, piece.bytes());
+            }
+            bytes
+        },
+    );
     prop_oneof![
         4 => whole,
         4 => changed,
@@ -92,10 +103,16 @@ fn damaged(texts: Vec<String>) -> impl Strategy<Value = Vec<u8>> {
 /// Where one of the numbers in `bytes` is; the beginning, if there is none.
 fn number_in(bytes: &[u8], which: Index) -> Range<usize> {
     let is_part = |byte: &u8| byte.is_ascii_digit() || *byte == b'.';
-    let is_begin = |at: &usize| is_part(&bytes[*at]) && (*at == 0 || !is_part(&bytes[at - 1]));
+    let is_begin =
+        |at: &usize| is_part(&bytes[*at]) && (*at == 0 || !is_part(&bytes[at - 1]));
     let begins: Vec<_> = (0..bytes.len()).filter(is_begin).collect();
-    let Some(begin) = begins.get(which.index(begins.len().max(1))) else { return 0..0 };
-    let length = bytes[*begin..].iter().take_while(|byte| is_part(byte)).count();
+    let Some(begin) = begins.get(which.index(begins.len().max(1))) else {
+        return 0..0;
+    };
+    let length = bytes[*begin..]
+        .iter()
+        .take_while(|byte| is_part(byte))
+        .count();
     *begin..begin + length
 }
 
@@ -111,7 +128,9 @@ fn damaged_file(name: &str) -> impl Strategy<Value = Vec<u8>> + use<> {
 
 /// An empty tree, in memory if that is possible: a case is over in no time, but not for a busy disk.
 fn tree() -> TempDir {
-    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+    tempfile::tempdir_in("/dev/shm")
+        .or_else(|_| tempfile::tempdir())
+        .unwrap()
 }
 
 fn write(root: &TempDir, path: &str, bytes: &[u8]) {
@@ -121,7 +140,11 @@ fn write(root: &TempDir, path: &str, bytes: &[u8]) {
 }
 
 fn collector(root: &Path, options: &str) -> Box<dyn Collector> {
-    let roots = Roots { proc: root.join("proc"), sys: root.join("sys"), systemctl: root.join("systemctl") };
+    let roots = Roots {
+        proc: root.join("proc"),
+        sys: root.join("sys"),
+        systemctl: root.join("systemctl"),
+    };
     let mut problems = Problems::default();
     let options = options.replace("ROOT", root.to_str().unwrap());
     let document = Document::parse("options.toml", &options, &mut problems);
@@ -136,7 +159,10 @@ fn check_window(collector: &mut dyn Collector, change: impl FnOnce()) {
     let opened = collector.open(start);
     change();
     let told = opened.and_then(|()| collector.collect(start + Duration::from_secs(1)));
-    for sample in [told.ok().flatten(), collector.fallback()].into_iter().flatten() {
+    for sample in [told.ok().flatten(), collector.fallback()]
+        .into_iter()
+        .flatten()
+    {
         check(&sample);
     }
     for failure in collector.failures() {
@@ -150,13 +176,25 @@ fn check(sample: &Sample) {
             assert!((0.0..=100.0).contains(percent), "{sample:?}");
         }
         Sample::Services(services) => {
-            assert!(services.iter().all(|service| !service.name.contains('\0')), "{sample:?}");
+            assert!(
+                services.iter().all(|service| !service.name.contains('\0')),
+                "{sample:?}"
+            );
         }
         Sample::Metrics(metrics) => {
             for (name, value) in metrics {
-                let range = if name.starts_with("disk_") { 0.0..=100.0 } else { f64::MIN..=f64::MAX };
+                let range = if name.starts_with("disk_") {
+                    0.0..=100.0
+                } else {
+                    f64::MIN..=f64::MAX
+                };
                 assert!(range.contains(value), "{name} is {value}");
-                assert!(name.starts_with(|c: char| c.is_ascii_alphabetic() || "_:".contains(c)), "{name:?}");
+                assert!(
+                    name.starts_with(
+                        |c: char| c.is_ascii_alphabetic() || "_:".contains(c)
+                    ),
+                    "{name:?}"
+                );
                 assert!(!name.contains(['\0', '\n']), "{name:?}");
             }
         }

@@ -29,19 +29,33 @@ fn collector(options: &str) -> Box<dyn Collector> {
 fn metrics(collector: &mut dyn Collector) -> (BTreeMap<String, f64>, Vec<String>) {
     collector.open(Instant::now()).unwrap();
     let sample = collector.collect(Instant::now()).unwrap();
-    let Some(Sample::Metrics(metrics)) = sample else { panic!("{sample:?}") };
-    let show = |failure: fleetbeat_collectors::Failure| {
-        let source = std::error::Error::source(&failure.error).map(|source| format!(": {source}"));
-        format!("{}: {}{}", failure.part, failure.error, source.unwrap_or_default())
+    let Some(Sample::Metrics(metrics)) = sample else {
+        panic!("{sample:?}")
     };
-    (metrics, collector.failures().into_iter().map(show).collect())
+    let show = |failure: fleetbeat_collectors::Failure| {
+        let source =
+            std::error::Error::source(&failure.error).map(|source| format!(": {source}"));
+        format!(
+            "{}: {}{}",
+            failure.part,
+            failure.error,
+            source.unwrap_or_default()
+        )
+    };
+    (
+        metrics,
+        collector.failures().into_iter().map(show).collect(),
+    )
 }
 
 #[test]
 fn disk_agrees_with_df() {
     let (metrics, failed) = metrics(collector("[disk]").as_mut());
     assert_eq!(failed, [""; 0]);
-    assert!(metrics.contains_key(r#"disk_used_percent{mount="/"}"#), "{metrics:?}");
+    assert!(
+        metrics.contains_key(r#"disk_used_percent{mount="/"}"#),
+        "{metrics:?}"
+    );
     for (name, told) in &metrics {
         let (kind, mount) = name.split_once("{mount=\"").unwrap();
         let columns = match kind {
@@ -50,12 +64,18 @@ fn disk_agrees_with_df() {
             _ => panic!("{name}"),
         };
         let mount = mount.strip_suffix("\"}").unwrap();
-        let output = Command::new("df").args(["-B1", columns, mount]).output().unwrap();
+        let output = Command::new("df")
+            .args(["-B1", columns, mount])
+            .output()
+            .unwrap();
         let output = String::from_utf8(output.stdout).unwrap();
         let line = output.lines().nth(1).unwrap().split_whitespace();
         let numbers: Vec<f64> = line.map(|word| word.parse().unwrap()).collect();
         let expected = 100.0 * numbers[0] / (numbers[0] + numbers[1]);
-        assert!((told - expected).abs() < 1.0, "{name} is {told}, df says {expected}");
+        assert!(
+            (told - expected).abs() < 1.0,
+            "{name} is {told}, df says {expected}"
+        );
         assert!((0.0..=100.0).contains(told), "{name} is {told}");
     }
 }
@@ -63,9 +83,15 @@ fn disk_agrees_with_df() {
 #[test]
 fn uptime_agrees_with_the_kernels_clock() {
     let (metrics, _) = metrics(collector("[uptime]").as_mut());
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_secs_f64();
     let told = metrics["boot_time_seconds"] + metrics["uptime_seconds"];
-    assert!((told - now).abs() < 2.0, "booted at {metrics:?}, which is not {now} now");
+    assert!(
+        (told - now).abs() < 2.0,
+        "booted at {metrics:?}, which is not {now} now"
+    );
 }
 
 #[test]
@@ -75,7 +101,10 @@ fn no_file_of_any_kind_holds_up_or_hides_the_others() {
     fs::write(path("good.prom"), "good 1\n").unwrap();
     fs::write(path("a-huge.prom"), "#".repeat(64 * 1024 + 1)).unwrap();
     // Sparse: reading all of it would take the memory.
-    fs::File::create(path("a-gigantic.prom")).unwrap().set_len(1 << 40).unwrap();
+    fs::File::create(path("a-gigantic.prom"))
+        .unwrap()
+        .set_len(1 << 40)
+        .unwrap();
     fs::write(path("a-full.prom"), "#".repeat(64 * 1024)).unwrap();
     fs::create_dir(path("a-folder.prom")).unwrap();
     symlink("/dev/zero", path("a-device.prom")).unwrap();
@@ -83,18 +112,34 @@ fn no_file_of_any_kind_holds_up_or_hides_the_others() {
     symlink(path("good-elsewhere"), path("z-link.prom")).unwrap();
     fs::write(path("good-elsewhere"), "linked 2\n").unwrap();
     let pipe = path("a-pipe.prom");
-    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    assert!(
+        Command::new("mkfifo")
+            .arg(&pipe)
+            .status()
+            .unwrap()
+            .success()
+    );
 
     let options = format!("[textfile]\nfolder = '{}'", folder.path().display());
     let (tell, told) = mpsc::channel();
     let reader = thread::spawn(move || tell.send(metrics(collector(&options).as_mut())));
-    let (metrics, failed) = told.recv_timeout(DEADLINE).expect("a pipe without a writer holds it up");
+    let (metrics, failed) = told
+        .recv_timeout(DEADLINE)
+        .expect("a pipe without a writer holds it up");
     reader.join().unwrap().unwrap();
-    let names: Vec<_> = metrics.keys().filter(|name| !name.starts_with("textfile_mtime")).collect();
+    let names: Vec<_> = metrics
+        .keys()
+        .filter(|name| !name.starts_with("textfile_mtime"))
+        .collect();
     assert_eq!(names, ["good", "linked"]);
     let failed: Vec<_> = failed
         .iter()
-        .map(|text| (text.split(": ").next().unwrap(), text.rsplit(": ").next().unwrap()))
+        .map(|text| {
+            (
+                text.split(": ").next().unwrap(),
+                text.rsplit(": ").next().unwrap(),
+            )
+        })
         .collect();
     let expected = [
         ("a-dead-link.prom", "No such file or directory (os error 2)"),
@@ -111,7 +156,11 @@ fn no_file_of_any_kind_holds_up_or_hides_the_others() {
 fn of_a_thousand_files_only_the_first_count() {
     let folder = tempfile::tempdir().unwrap();
     for n in 0..1000 {
-        fs::write(folder.path().join(format!("{n:04}.prom")), format!("n{n} 1\n")).unwrap();
+        fs::write(
+            folder.path().join(format!("{n:04}.prom")),
+            format!("n{n} 1\n"),
+        )
+        .unwrap();
     }
     let options = format!("[textfile]\nfolder = '{}'", folder.path().display());
     let (metrics, failed) = metrics(collector(&options).as_mut());
@@ -122,7 +171,10 @@ fn of_a_thousand_files_only_the_first_count() {
 /// A script that notes its own process and one that it starts, and what it does then.
 fn noting_script(folder: &Path, then: &str) -> String {
     let script = folder.join("script");
-    let text = format!("sleep 300 &\necho $$ $! > {}\n{then}\n", folder.join("pids").display());
+    let text = format!(
+        "sleep 300 &\necho $$ $! > {}\n{then}\n",
+        folder.join("pids").display()
+    );
     fs::write(&script, text).unwrap();
     let run = format!("[\"/bin/sh\", \"{}\"]", script.display());
     format!("[exec]\ncommands = [ {{name = \"c\", run = {run}, timeout = \"500ms\"}} ]")
@@ -141,22 +193,40 @@ fn nothing_is_left_of_a_command() {
         // The machine may be busy: without this, it could be killed before it has noted anything.
         let began = Instant::now();
         let pids = loop {
-            let noted = fs::read_to_string(folder.path().join("pids")).unwrap_or_default();
+            let noted =
+                fs::read_to_string(folder.path().join("pids")).unwrap_or_default();
             if noted.ends_with('\n') {
-                break noted.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+                break noted
+                    .split_whitespace()
+                    .map(str::to_owned)
+                    .collect::<Vec<_>>();
             }
             assert!(began.elapsed() < DEADLINE, "the script does not run");
             thread::sleep(Duration::from_millis(5));
         };
         exec.collect(Instant::now()).unwrap();
-        let told = exec.failures().first().map(|failure| failure.error.to_string());
+        let told = exec
+            .failures()
+            .first()
+            .map(|failure| failure.error.to_string());
         assert_eq!(failure.is_some(), told.is_some(), "{then}: {told:?}");
-        assert!(told.unwrap_or_default().contains(failure.unwrap_or_default()), "{then}");
-        assert!(!Path::new("/proc").join(&pids[0]).exists(), "{then}: the command was not reaped");
+        assert!(
+            told.unwrap_or_default()
+                .contains(failure.unwrap_or_default()),
+            "{then}"
+        );
+        assert!(
+            !Path::new("/proc").join(&pids[0]).exists(),
+            "{then}: the command was not reaped"
+        );
         // What it started is for the init process to reap.
         let began = Instant::now();
         while is_alive(&pids[1]) {
-            assert!(began.elapsed() < DEADLINE, "{then}: process {} is left", pids[1]);
+            assert!(
+                began.elapsed() < DEADLINE,
+                "{then}: process {} is left",
+                pids[1]
+            );
             thread::sleep(Duration::from_millis(5));
         }
     }
@@ -164,7 +234,9 @@ fn nothing_is_left_of_a_command() {
 
 fn is_alive(pid: &str) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))
+    stat.rsplit(") ")
+        .next()
+        .is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))
 }
 
 #[test]
@@ -176,11 +248,16 @@ fn a_window_that_was_never_closed_leaves_no_command() {
     drop(exec);
     let pattern = folder.path().join("script").display().to_string();
     let is_ours = |entry: &fs::DirEntry| {
-        let command = fs::read_to_string(entry.path().join("cmdline")).unwrap_or_default();
+        let command =
+            fs::read_to_string(entry.path().join("cmdline")).unwrap_or_default();
         command.contains(&pattern) && is_alive(entry.file_name().to_str().unwrap())
     };
     let began = Instant::now();
-    while fs::read_dir("/proc").unwrap().flatten().any(|entry| is_ours(&entry)) {
+    while fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .any(|entry| is_ours(&entry))
+    {
         assert!(began.elapsed() < DEADLINE, "a command is left");
         thread::sleep(Duration::from_millis(5));
     }

@@ -31,45 +31,70 @@ pub(crate) fn bash(program: &str, help: &Help) -> String {
     let values = valued(help).into_iter().map(|option| {
         let reply = match option.values {
             None => "compopt -o default".to_owned(),
-            Some(values) => format!("COMPREPLY=($(compgen -W '{}' -- \"$current\"))", values.join(" ")),
+            Some(values) => format!(
+                "COMPREPLY=($(compgen -W '{}' -- \"$current\"))",
+                values.join(" ")
+            ),
         };
         format!("    {}) {reply}; return ;;", option.names.join("|"))
     });
     let states = states(help).into_iter().map(|state| {
-        let file = if state.takes_file { "compopt -o default; " } else { "" };
-        format!("    {}) {file}offers='{}' ;;", state.pattern(), words(&state.offers))
+        let file = if state.takes_file {
+            "compopt -o default; "
+        } else {
+            ""
+        };
+        format!(
+            "    {}) {file}offers='{}' ;;",
+            state.pattern(),
+            words(&state.offers)
+        )
     });
     fill(
         include_str!("completion/template.bash"),
         program,
         help,
         "|",
-        &[("@VALUES@", lines(values)), ("@STATES@", lines(states)), ("@GENERAL@", words(&general(help)))],
+        &[
+            ("@VALUES@", lines(values)),
+            ("@STATES@", lines(states)),
+            ("@GENERAL@", words(&general(help))),
+        ],
     )
 }
 
 /// The function for zsh's fpath.
 pub(crate) fn zsh(program: &str, help: &Help) -> String {
     let describe = |offers: &[Offer<'_>]| {
-        let offers =
-            offers.iter().map(|(word, about)| quote(&format!("{word}:{}", about.replace(':', "\\:"))));
+        let offers = offers
+            .iter()
+            .map(|(word, about)| quote(&format!("{word}:{}", about.replace(':', "\\:"))));
         offers.collect::<Vec<_>>().join(" ")
     };
     let values = valued(help).into_iter().map(|option| {
-        let reply =
-            option.values.map_or("_files".to_owned(), |values| format!("compadd -- {}", values.join(" ")));
+        let reply = option.values.map_or("_files".to_owned(), |values| {
+            format!("compadd -- {}", values.join(" "))
+        });
         format!("  ({}) {reply}; return ;;", option.names.join("|"))
     });
     let states = states(help).into_iter().map(|state| {
         let file = if state.takes_file { "_files; " } else { "" };
-        format!("  ({}) {file}offers=({}) ;;", state.pattern(), describe(&state.offers))
+        format!(
+            "  ({}) {file}offers=({}) ;;",
+            state.pattern(),
+            describe(&state.offers)
+        )
     });
     fill(
         include_str!("completion/template.zsh"),
         program,
         help,
         "|",
-        &[("@VALUES@", lines(values)), ("@STATES@", lines(states)), ("@GENERAL@", describe(&general(help)))],
+        &[
+            ("@VALUES@", lines(values)),
+            ("@STATES@", lines(states)),
+            ("@GENERAL@", describe(&general(help))),
+        ],
     )
 }
 
@@ -82,20 +107,35 @@ pub(crate) fn fish(program: &str, help: &Help) -> String {
             (None, Some(short)) => format!("-s {short}"),
             (None, None) => format!("-a {word}"),
         };
-        let value =
-            match valued.iter().find(|option| option.names.contains(word)).map(|option| &option.values) {
-                None => String::new(),
-                Some(None) => " -rF".to_owned(),
-                Some(Some(values)) => format!(" -xa {}", quote(&values.join(" "))),
-            };
-        format!("complete -c {program}{condition} {form}{value} -d {}", quote(about))
+        let value = match valued
+            .iter()
+            .find(|option| option.names.contains(word))
+            .map(|option| &option.values)
+        {
+            None => String::new(),
+            Some(None) => " -rF".to_owned(),
+            Some(Some(values)) => format!(" -xa {}", quote(&values.join(" "))),
+        };
+        format!(
+            "complete -c {program}{condition} {form}{value} -d {}",
+            quote(about)
+        )
     };
     let states = states(help).into_iter().flat_map(|state| {
-        let pattern = format!("{}{}", state.words, if state.is_command { "*" } else { "" });
-        let condition =
-            format!(" -n {}", quote(&format!("{} '{pattern}'", function(program)).replace('\'', "\"")));
-        let file = state.takes_file.then(|| format!("complete -c {program}{condition} -F"));
-        let offers: Vec<_> = state.offers.iter().map(|offer| complete(&condition, offer)).collect();
+        let pattern =
+            format!("{}{}", state.words, if state.is_command { "*" } else { "" });
+        let condition = format!(
+            " -n {}",
+            quote(&format!("{} '{pattern}'", function(program)).replace('\'', "\""))
+        );
+        let file = state
+            .takes_file
+            .then(|| format!("complete -c {program}{condition} -F"));
+        let offers: Vec<_> = state
+            .offers
+            .iter()
+            .map(|offer| complete(&condition, offer))
+            .collect();
         offers.into_iter().chain(file)
     });
     fill(
@@ -105,7 +145,10 @@ pub(crate) fn fish(program: &str, help: &Help) -> String {
         " ",
         &[
             ("@STATES@", lines(states)),
-            ("@GENERAL@", lines(general(help).iter().map(|offer| complete("", offer)))),
+            (
+                "@GENERAL@",
+                lines(general(help).iter().map(|offer| complete("", offer))),
+            ),
         ],
     )
 }
@@ -116,20 +159,40 @@ fn states(help: &Help) -> Vec<State<'_>> {
     let mut beginnings: BTreeMap<String, Vec<Offer<'_>>> = BTreeMap::new();
     for command in &commands {
         for (count, word) in command.words.iter().enumerate() {
-            let offers = beginnings.entry(command.words[..count].join(" ")).or_default();
+            let offers = beginnings
+                .entry(command.words[..count].join(" "))
+                .or_default();
             if !offers.iter().any(|(known, _)| known == word) {
                 let is_last = count + 1 == command.words.len();
                 offers.push((*word, if is_last { command.about } else { "" }));
             }
         }
     }
-    let beginning = |(words, offers)| State { words, is_command: false, offers, takes_file: false };
+    let beginning = |(words, offers)| State {
+        words,
+        is_command: false,
+        offers,
+        takes_file: false,
+    };
     let mut states: Vec<State<'_>> = beginnings.into_iter().map(beginning).collect();
-    let about =
-        |name: &str| options.iter().find(|option| option.names.contains(&name)).map_or("", |o| o.about);
+    let about = |name: &str| {
+        options
+            .iter()
+            .find(|option| option.names.contains(&name))
+            .map_or("", |o| o.about)
+    };
     states.extend(commands.iter().map(|command| {
-        let offers = command.options.iter().map(|name| (*name, about(name))).collect();
-        State { words: command.words.join(" "), is_command: true, offers, takes_file: command.takes_file }
+        let offers = command
+            .options
+            .iter()
+            .map(|name| (*name, about(name)))
+            .collect();
+        State {
+            words: command.words.join(" "),
+            is_command: true,
+            offers,
+            takes_file: command.takes_file,
+        }
     }));
     states
 }
@@ -137,15 +200,32 @@ fn states(help: &Help) -> Vec<State<'_>> {
 /// The options that go with everything.
 fn general(help: &Help) -> Vec<Offer<'_>> {
     let commands = help.commands();
-    let is_own = |name: &&str| commands.iter().any(|command| command.options.contains(name));
-    let options = help.options().into_iter().filter(|option| !option.names.iter().any(is_own));
-    options.flat_map(|option| option.names.into_iter().map(move |name| (name, option.about))).collect()
+    let is_own = |name: &&str| {
+        commands
+            .iter()
+            .any(|command| command.options.contains(name))
+    };
+    let options = help
+        .options()
+        .into_iter()
+        .filter(|option| !option.names.iter().any(is_own));
+    options
+        .flat_map(|option| {
+            option
+                .names
+                .into_iter()
+                .map(move |name| (name, option.about))
+        })
+        .collect()
 }
 
 fn valued(help: &Help) -> Vec<Valued<'_>> {
     let valued = help.options().into_iter().filter_map(|option| {
         let value = option.value?;
-        Some(Valued { names: option.names, values: (value != "FILE").then(|| value.split('|').collect()) })
+        Some(Valued {
+            names: option.names,
+            values: (value != "FILE").then(|| value.split('|').collect()),
+        })
     });
     valued.collect()
 }
@@ -157,11 +237,24 @@ impl State<'_> {
     }
 }
 
-fn fill(template: &str, program: &str, help: &Help, separator: &str, places: &[(&str, String)]) -> String {
-    let names: Vec<_> = valued(help).into_iter().flat_map(|option| option.names).collect();
-    let text = template.replace("@PROGRAM@", program).replace("@FUNCTION@", &function(program));
+fn fill(
+    template: &str,
+    program: &str,
+    help: &Help,
+    separator: &str,
+    places: &[(&str, String)],
+) -> String {
+    let names: Vec<_> = valued(help)
+        .into_iter()
+        .flat_map(|option| option.names)
+        .collect();
+    let text = template
+        .replace("@PROGRAM@", program)
+        .replace("@FUNCTION@", &function(program));
     let text = text.replace("@VALUED@", &names.join(separator));
-    places.iter().fold(text, |text, (place, content)| text.replace(place, content))
+    places
+        .iter()
+        .fold(text, |text, (place, content)| text.replace(place, content))
 }
 
 fn function(program: &str) -> String {
@@ -169,7 +262,11 @@ fn function(program: &str) -> String {
 }
 
 fn words(offers: &[Offer<'_>]) -> String {
-    offers.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(" ")
+    offers
+        .iter()
+        .map(|(word, _)| *word)
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 fn lines(lines: impl Iterator<Item = String>) -> String {

@@ -52,17 +52,28 @@ impl Help {
     pub(crate) fn parse(text: &str) -> Help {
         let mut lines = text.lines();
         let about = lines.next().unwrap_or_default().to_owned();
-        let mut help = Help { about, usage: String::new(), parts: Vec::new() };
+        let mut help = Help {
+            about,
+            usage: String::new(),
+            parts: Vec::new(),
+        };
         let mut is_new = true;
         for line in lines {
             match (line.strip_prefix("  "), help.parts.last_mut()) {
                 _ if line.is_empty() => {}
                 (Some(line), Some(Part::Section(_, entries))) => add_entry(entries, line),
-                _ if line.starts_with("Usage: ") => help.usage = line["Usage: ".len()..].to_owned(),
-                _ if line.ends_with(':') => {
-                    help.parts.push(Part::Section(line.trim_end_matches(':').to_owned(), Vec::new()));
+                _ if line.starts_with("Usage: ") => {
+                    help.usage = line["Usage: ".len()..].to_owned()
                 }
-                (_, Some(Part::Paragraph(text))) if !is_new => *text = format!("{text} {line}"),
+                _ if line.ends_with(':') => {
+                    help.parts.push(Part::Section(
+                        line.trim_end_matches(':').to_owned(),
+                        Vec::new(),
+                    ));
+                }
+                (_, Some(Part::Paragraph(text))) if !is_new => {
+                    *text = format!("{text} {line}")
+                }
                 _ => help.parts.push(Part::Paragraph(line.to_owned())),
             }
             is_new = line.is_empty();
@@ -91,7 +102,10 @@ impl Help {
 impl Entry {
     fn as_command(&self) -> Command<'_> {
         let is_word = |word: &&str| word.starts_with(|c: char| c.is_ascii_lowercase());
-        let typed = self.term.split(' ').map(|word| word.trim_matches(['[', ']']));
+        let typed = self
+            .term
+            .split(' ')
+            .map(|word| word.trim_matches(['[', ']']));
         Command {
             words: self.term.split(' ').take_while(is_word).collect(),
             options: typed.clone().filter(|word| word.starts_with('-')).collect(),
@@ -102,8 +116,13 @@ impl Entry {
 
     fn as_choice(&self) -> Choice<'_> {
         let words = self.term.split([' ', ',']).filter(|word| !word.is_empty());
-        let (names, values): (Vec<_>, Vec<_>) = words.partition(|word| word.starts_with('-'));
-        Choice { names, value: values.first().copied(), about: &self.text }
+        let (names, values): (Vec<_>, Vec<_>) =
+            words.partition(|word| word.starts_with('-'));
+        Choice {
+            names,
+            value: values.first().copied(),
+            about: &self.text,
+        }
     }
 }
 
@@ -117,7 +136,10 @@ fn add_entry(entries: &mut Vec<Entry>, line: &str) {
         }
         _ => {
             let (term, text) = trimmed.split_once("  ").unwrap_or((trimmed, ""));
-            entries.push(Entry { term: term.to_owned(), text: text.trim_start().to_owned() });
+            entries.push(Entry {
+                term: term.to_owned(),
+                text: text.trim_start().to_owned(),
+            });
         }
     }
 }
@@ -152,8 +174,14 @@ Exit codes:
     #[test]
     fn a_text_is_taken_apart() {
         let help = Help::parse(TEXT);
-        assert_eq!((help.about.as_str(), help.usage.as_str()), ("Does things.", "x [-c FILE] [COMMAND]"));
-        assert_eq!(help.parts[2], Part::Paragraph("More of it follows.".to_owned()));
+        assert_eq!(
+            (help.about.as_str(), help.usage.as_str()),
+            ("Does things.", "x [-c FILE] [COMMAND]")
+        );
+        assert_eq!(
+            help.parts[2],
+            Part::Paragraph("More of it follows.".to_owned())
+        );
         assert_eq!(help.parts.len(), 4);
         let commands = help.commands();
         assert_eq!(commands[1].words, ["user", "add"]);
@@ -162,9 +190,27 @@ Exit codes:
         let options = help.options();
         assert_eq!(
             options[0],
-            Choice { names: vec!["-c", "--config"], value: Some("FILE"), about: "where, and what" }
+            Choice {
+                names: vec!["-c", "--config"],
+                value: Some("FILE"),
+                about: "where, and what"
+            }
         );
-        assert_eq!(options[1], Choice { names: vec!["--role"], value: Some("a|b"), about: "which" });
-        assert_eq!(options[2], Choice { names: vec!["-h", "--help"], value: None, about: "" });
+        assert_eq!(
+            options[1],
+            Choice {
+                names: vec!["--role"],
+                value: Some("a|b"),
+                about: "which"
+            }
+        );
+        assert_eq!(
+            options[2],
+            Choice {
+                names: vec!["-h", "--help"],
+                value: None,
+                about: ""
+            }
+        );
     }
 }

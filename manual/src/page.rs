@@ -6,7 +6,11 @@ use crate::settings::{Item, Settings};
 /// The page of a program, in section 8.
 pub(crate) fn of_program(program: &str, help: &Help, configuration: &str) -> String {
     let about = help.about.trim_end_matches('.');
-    let about = about.replacen(|c: char| c.is_ascii_uppercase(), &about[..1].to_lowercase(), 1);
+    let about = about.replacen(
+        |c: char| c.is_ascii_uppercase(),
+        &about[..1].to_lowercase(),
+        1,
+    );
     let mut page = head(program, 8, &about);
     page += &format!(".SH SYNOPSIS\n{}\n", bold_first(&help.usage));
     page += &format!(".SH DESCRIPTION\n{}\n", escape(&help.about));
@@ -16,7 +20,10 @@ pub(crate) fn of_program(program: &str, help: &Help, configuration: &str) -> Str
             Part::Section(heading, entries) => {
                 page += &format!(".SH {}\n", heading.to_uppercase());
                 for entry in entries {
-                    page += &tagged(&format!("\\fB{}\\fR", escape(&entry.term)), &escape(&entry.text));
+                    page += &tagged(
+                        &format!("\\fB{}\\fR", escape(&entry.term)),
+                        &escape(&entry.text),
+                    );
                 }
             }
         }
@@ -27,7 +34,10 @@ pub(crate) fn of_program(program: &str, help: &Help, configuration: &str) -> Str
 /// The page of a configuration file, in section 5.
 pub(crate) fn of_settings(file: &str, settings: &Settings, program: &str) -> String {
     let mut page = head(file, 5, &format!("configuration of {program}"));
-    page += &format!(".SH SYNOPSIS\n.I /etc/fleetbeat/{}\n.SH DESCRIPTION\n", escape(file));
+    page += &format!(
+        ".SH SYNOPSIS\n.I /etc/fleetbeat/{}\n.SH DESCRIPTION\n",
+        escape(file)
+    );
     for table in &settings.0 {
         if !table.name.is_empty() {
             page += &format!(".SS [{}]\n", escape(&table.name));
@@ -57,14 +67,19 @@ fn head(name: &str, section: u8, about: &str) -> String {
 }
 
 fn see_also(pages: &[(&str, u8)]) -> String {
-    let pages: Vec<_> =
-        pages.iter().map(|(name, section)| format!(".BR {} ({section})\n", escape(name))).collect();
+    let pages: Vec<_> = pages
+        .iter()
+        .map(|(name, section)| format!(".BR {} ({section})\n", escape(name)))
+        .collect();
     format!(".SH \"SEE ALSO\"\n{}", pages.concat())
 }
 
 fn tagged(term: &str, text: &str) -> String {
     // Without any text, the next term would stand in its place.
-    format!(".TP\n{term}\n{}\n", if text.is_empty() { "\\&" } else { text })
+    format!(
+        ".TP\n{term}\n{}\n",
+        if text.is_empty() { "\\&" } else { text }
+    )
 }
 
 /// Lines that are filled, but for the indented ones of a list, which stay as they are.
@@ -75,7 +90,8 @@ fn paragraph(lines: &[String]) -> String {
     };
     let text: String = lines.iter().map(line).collect();
     // In the file, the last sentence may lead to the key below it, which stands above it here.
-    text.strip_suffix(":\n").map_or(text.clone(), |text| text.to_owned() + ".\n")
+    text.strip_suffix(":\n")
+        .map_or(text.clone(), |text| text.to_owned() + ".\n")
 }
 
 fn bold_first(usage: &str) -> String {
@@ -86,5 +102,9 @@ fn bold_first(usage: &str) -> String {
 /// Nothing in `text` is roff then: no escape, no request at a line's beginning, no hyphen for a minus.
 fn escape(text: &str) -> String {
     let escaped = text.replace('\\', "\\e").replace('-', "\\-");
-    if escaped.starts_with(['.', '\'']) { format!("\\&{escaped}") } else { escaped }
+    if escaped.starts_with(['.', '\'']) {
+        format!("\\&{escaped}")
+    } else {
+        escaped
+    }
 }

@@ -44,7 +44,9 @@ impl FromStr for Role {
         Role::ALL
             .into_iter()
             .find(|role| role.as_str() == text)
-            .ok_or_else(|| format!("{text:?} is no role: use readonly, admin or superadmin"))
+            .ok_or_else(|| {
+                format!("{text:?} is no role: use readonly, admin or superadmin")
+            })
     }
 }
 

@@ -19,7 +19,11 @@ impl Errors {
 
     /// `value`, if no rule was broken.
     pub(crate) fn none<T>(self, value: T) -> Result<T, Vec<FieldError>> {
-        if self.0.is_empty() { Ok(value) } else { Err(self.0) }
+        if self.0.is_empty() {
+            Ok(value)
+        } else {
+            Err(self.0)
+        }
     }
 }
 
@@ -31,14 +35,23 @@ pub(crate) struct Object<'a> {
 
 impl<'a> Object<'a> {
     /// `json` as an object; anything else, and any member given twice, is an error.
-    pub(crate) fn new(path: &str, json: &'a Json<'a>, errors: &mut Errors) -> Option<Self> {
+    pub(crate) fn new(
+        path: &str,
+        json: &'a Json<'a>,
+        errors: &mut Errors,
+    ) -> Option<Self> {
         let Json::Object(members) = json else {
             errors.add(path, format!("must be an object, not {}", json.kind()));
             return None;
         };
-        let object = Object { path: path.to_owned(), members };
+        let object = Object {
+            path: path.to_owned(),
+            members,
+        };
         let mut seen = HashSet::with_capacity(members.len());
-        if let Some((name, _)) = members.iter().find(|(name, _)| !seen.insert(name.as_ref())) {
+        if let Some((name, _)) =
+            members.iter().find(|(name, _)| !seen.insert(name.as_ref()))
+        {
             errors.add(object.field(name), "is given twice");
             return None;
         }
@@ -46,20 +59,32 @@ impl<'a> Object<'a> {
     }
 
     pub(crate) fn members(&self) -> impl Iterator<Item = (&'a str, &'a Json<'a>)> {
-        self.members.iter().map(|(name, value)| (name.as_ref(), value))
+        self.members
+            .iter()
+            .map(|(name, value)| (name.as_ref(), value))
     }
 
     /// The path of the field `name` of this object.
     pub(crate) fn field(&self, name: &str) -> String {
-        if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
+        if self.path.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{}.{name}", self.path)
+        }
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&'a Json<'a>> {
-        self.members().find(|(member, _)| *member == name).map(|(_, value)| value)
+        self.members()
+            .find(|(member, _)| *member == name)
+            .map(|(_, value)| value)
     }
 
     /// The field, which must be there.
-    pub(crate) fn required(&self, name: &str, errors: &mut Errors) -> Option<&'a Json<'a>> {
+    pub(crate) fn required(
+        &self,
+        name: &str,
+        errors: &mut Errors,
+    ) -> Option<&'a Json<'a>> {
         let value = self.get(name);
         if value.is_none() {
             errors.add(self.field(name), "is missing");
@@ -113,7 +138,11 @@ pub(crate) fn number(field: &str, json: &Json<'_>, errors: &mut Errors) -> Optio
 }
 
 /// A percentage, or `null` for "could not be measured".
-pub(crate) fn percentage(field: &str, json: &Json<'_>, errors: &mut Errors) -> Option<f64> {
+pub(crate) fn percentage(
+    field: &str,
+    json: &Json<'_>,
+    errors: &mut Errors,
+) -> Option<f64> {
     if *json == Json::Null {
         return None;
     }
@@ -125,11 +154,18 @@ pub(crate) fn percentage(field: &str, json: &Json<'_>, errors: &mut Errors) -> O
     Some(value)
 }
 
-pub(crate) fn timestamp(field: &str, json: &Json<'_>, errors: &mut Errors) -> Option<Timestamp> {
+pub(crate) fn timestamp(
+    field: &str,
+    json: &Json<'_>,
+    errors: &mut Errors,
+) -> Option<Timestamp> {
     let text = text(field, json, crate::MAX_TEXT_CHARS, errors)?;
     let timestamp = parse_rfc3339(text);
     if timestamp.is_none() {
-        errors.add(field, "must be an RFC 3339 time such as 2026-01-31T12:00:00Z");
+        errors.add(
+            field,
+            "must be an RFC 3339 time such as 2026-01-31T12:00:00Z",
+        );
     }
     timestamp
 }
@@ -139,14 +175,26 @@ pub(crate) fn timestamp(field: &str, json: &Json<'_>, errors: &mut Errors) -> Op
 fn parse_rfc3339(text: &str) -> Option<Timestamp> {
     let (date_and_time, rest) = text.split_at_checked("2026-01-31T12:00:00".len())?;
     let shape = |text: &str, pattern: &str| {
-        let fits =
-            |(byte, pattern): (u8, u8)| if pattern == b'0' { byte.is_ascii_digit() } else { byte == pattern };
+        let fits = |(byte, pattern): (u8, u8)| {
+            if pattern == b'0' {
+                byte.is_ascii_digit()
+            } else {
+                byte == pattern
+            }
+        };
         text.len() == pattern.len() && text.bytes().zip(pattern.bytes()).all(fits)
     };
-    let digits = rest.strip_prefix('.').map(|rest| rest.bytes().take_while(u8::is_ascii_digit).count());
+    let digits = rest
+        .strip_prefix('.')
+        .map(|rest| rest.bytes().take_while(u8::is_ascii_digit).count());
     let (fraction, offset) = rest.split_at(digits.map_or(0, |digits| digits + 1));
-    let is_offset = offset.eq_ignore_ascii_case("z") || shape(offset, "+00:00") || shape(offset, "-00:00");
-    if !shape(&date_and_time.to_ascii_uppercase(), "0000-00-00T00:00:00") || digits == Some(0) || !is_offset {
+    let is_offset = offset.eq_ignore_ascii_case("z")
+        || shape(offset, "+00:00")
+        || shape(offset, "-00:00");
+    if !shape(&date_and_time.to_ascii_uppercase(), "0000-00-00T00:00:00")
+        || digits == Some(0)
+        || !is_offset
+    {
         return None;
     }
     let fraction = &fraction[..fraction.len().min(".123456789".len())];

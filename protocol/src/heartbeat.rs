@@ -93,9 +93,13 @@ impl Heartbeat {
     /// Every broken rule, each with its field's path.
     pub fn check(json: &Json<'_>) -> Result<Heartbeat, Vec<FieldError>> {
         let mut errors = Errors::default();
-        let Some(body) = Object::new("", json, &mut errors) else { return Err(errors.into_vec()) };
+        let Some(body) = Object::new("", json, &mut errors) else {
+            return Err(errors.into_vec());
+        };
         let heartbeat = Heartbeat {
-            ip: body.optional("ip").and_then(|json| check_ip(json, &mut errors)),
+            ip: body
+                .optional("ip")
+                .and_then(|json| check_ip(json, &mut errors)),
             country_code: required_text(&body, "countryCode", &mut errors),
             country: required_text(&body, "country", &mut errors),
             region: optional_text(&body, "region", &mut errors),
@@ -108,7 +112,9 @@ impl Heartbeat {
                 .optional("collected_at")
                 .and_then(|json| check::timestamp("collected_at", json, &mut errors)),
             boot_id: optional_text(&body, "boot_id", &mut errors),
-            seq: body.optional("seq").and_then(|json| check_seq(json, &mut errors)),
+            seq: body
+                .optional("seq")
+                .and_then(|json| check_seq(json, &mut errors)),
             agent_version: optional_text(&body, "agent_version", &mut errors),
         };
         errors.none(heartbeat)
@@ -130,60 +136,89 @@ fn check_seq(json: &Json<'_>, errors: &mut Errors) -> Option<u64> {
         errors.add("seq", "must be a whole number from 0 to 2^53 - 1");
         return None;
     }
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole and in range")]
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "whole and in range"
+    )]
     Some(value as u64)
 }
 
 fn check_services(body: &Object<'_>, errors: &mut Errors) -> Vec<Service> {
-    let Some(json) = body.required("services", errors) else { return Vec::new() };
+    let Some(json) = body.required("services", errors) else {
+        return Vec::new();
+    };
     let Json::Array(items) = json else {
         errors.add("services", format!("must be an array, not {}", json.kind()));
         return Vec::new();
     };
     if items.len() > MAX_SERVICES {
-        errors.add("services", format!("has {} elements, more than {MAX_SERVICES}", items.len()));
+        errors.add(
+            "services",
+            format!("has {} elements, more than {MAX_SERVICES}", items.len()),
+        );
         return Vec::new();
     }
     let mut services = Vec::with_capacity(items.len());
     for (index, item) in items.iter().enumerate() {
-        let Some(object) = Object::new(&format!("services[{index}]"), item, errors) else { continue };
-        let name = object
-            .required("name", errors)
-            .and_then(|json| check::text(&object.field("name"), json, MAX_NAME_CHARS, errors));
+        let Some(object) = Object::new(&format!("services[{index}]"), item, errors)
+        else {
+            continue;
+        };
+        let name = object.required("name", errors).and_then(|json| {
+            check::text(&object.field("name"), json, MAX_NAME_CHARS, errors)
+        });
         let active = object
             .required("active", errors)
             .and_then(|json| check::boolean(&object.field("active"), json, errors));
         if let (Some(name), Some(active)) = (name, active) {
-            services.push(Service { name: name.to_owned(), active });
+            services.push(Service {
+                name: name.to_owned(),
+                active,
+            });
         }
     }
     services
 }
 
 fn check_load(body: &Object<'_>, errors: &mut Errors) -> Load {
-    let Some(load) = body.required("load", errors).and_then(|json| Object::new("load", json, errors)) else {
+    let Some(load) = body
+        .required("load", errors)
+        .and_then(|json| Object::new("load", json, errors))
+    else {
         return Load::default();
     };
     let mut percentage = |name: &str| {
         let json = load.required(name, errors)?;
         check::percentage(&load.field(name), json, errors)
     };
-    Load { cpu: percentage("cpu"), ram: percentage("ram"), net: percentage("net") }
+    Load {
+        cpu: percentage("cpu"),
+        ram: percentage("ram"),
+        net: percentage("net"),
+    }
 }
 
 fn check_metrics(body: &Object<'_>, errors: &mut Errors) -> BTreeMap<String, f64> {
-    let Some(object) = body.optional("metrics").and_then(|json| Object::new("metrics", json, errors)) else {
+    let Some(object) = body
+        .optional("metrics")
+        .and_then(|json| Object::new("metrics", json, errors))
+    else {
         return BTreeMap::new();
     };
     let count = object.members().count();
     if count > MAX_METRICS {
-        errors.add("metrics", format!("has {count} members, more than {MAX_METRICS}"));
+        errors.add(
+            "metrics",
+            format!("has {count} members, more than {MAX_METRICS}"),
+        );
         return BTreeMap::new();
     }
     let mut metrics = BTreeMap::new();
     for (name, json) in object.members() {
         let field = object.field(name);
-        let known = check::text(&field, &Json::Text(name.into()), MAX_NAME_CHARS, errors).is_some();
+        let known = check::text(&field, &Json::Text(name.into()), MAX_NAME_CHARS, errors)
+            .is_some();
         if let (true, Some(value)) = (known, check::number(&field, json, errors)) {
             metrics.insert(name.to_owned(), value);
         }
@@ -193,7 +228,9 @@ fn check_metrics(body: &Object<'_>, errors: &mut Errors) -> BTreeMap<String, f64
 
 fn required_text(body: &Object<'_>, name: &str, errors: &mut Errors) -> String {
     let json = body.required(name, errors);
-    json.and_then(|json| check::text(name, json, MAX_TEXT_CHARS, errors)).unwrap_or_default().to_owned()
+    json.and_then(|json| check::text(name, json, MAX_TEXT_CHARS, errors))
+        .unwrap_or_default()
+        .to_owned()
 }
 
 fn optional_text(body: &Object<'_>, name: &str, errors: &mut Errors) -> Option<String> {

@@ -101,7 +101,10 @@ impl<'de> Deserialize<'de> for Key<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match deserializer.deserialize_str(JsonVisitor)? {
             Json::Text(key) => Ok(Key(key)),
-            other => Err(serde::de::Error::custom(format_args!("a key that is {}", other.kind()))),
+            other => Err(serde::de::Error::custom(format_args!(
+                "a key that is {}",
+                other.kind()
+            ))),
         }
     }
 }

@@ -12,10 +12,12 @@ mod problem;
 mod record;
 
 pub use account::{Account, Role, Token};
-pub use heartbeat::{BatchAnswer, Heartbeat, HeartbeatAnswer, Load, RejectedHeartbeat, Service};
 pub use heartbeat::{
-    MAX_BATCH, MAX_BATCH_BYTES, MAX_HEARTBEAT_BYTES, MAX_METRICS, MAX_NAME_CHARS, MAX_SERVICES,
-    MAX_TEXT_CHARS,
+    BatchAnswer, Heartbeat, HeartbeatAnswer, Load, RejectedHeartbeat, Service,
+};
+pub use heartbeat::{
+    MAX_BATCH, MAX_BATCH_BYTES, MAX_HEARTBEAT_BYTES, MAX_METRICS, MAX_NAME_CHARS,
+    MAX_SERVICES, MAX_TEXT_CHARS,
 };
 pub use json::Json;
 pub use problem::{FieldError, Problem};

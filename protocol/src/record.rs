@@ -65,7 +65,10 @@ impl Status {
 
 /// What admins set on a host; no heartbeat ever changes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[allow(clippy::struct_excessive_bools, reason = "five independent switches are what the API has")]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "five independent switches are what the API has"
+)]
 pub struct Flags {
     /// Offered for gaming.
     pub gaming: bool,
@@ -82,7 +85,13 @@ pub struct Flags {
 
 impl Default for Flags {
     fn default() -> Self {
-        Flags { gaming: false, streaming: false, paid: false, enabled: true, is_static: false }
+        Flags {
+            gaming: false,
+            streaming: false,
+            paid: false,
+            enabled: true,
+            is_static: false,
+        }
     }
 }
 
@@ -114,7 +123,10 @@ impl FlagsPatch {
                     "enabled" => &mut patch.enabled,
                     "static" => &mut patch.is_static,
                     _ => {
-                        errors.add(name, "is no flag: use gaming, streaming, paid, enabled or static");
+                        errors.add(
+                            name,
+                            "is no flag: use gaming, streaming, paid, enabled or static",
+                        );
                         continue;
                     }
                 };

@@ -28,8 +28,13 @@ fn broken_fields(change: impl FnOnce(&mut Value)) -> Vec<String> {
 #[track_caller]
 fn round_trips<T: serde::Serialize + serde::de::DeserializeOwned>(name: &str) {
     let text = golden(name);
-    let typed: T = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
-    assert_eq!(serde_json::to_value(typed).unwrap(), serde_json::from_str::<Value>(&text).unwrap(), "{name}");
+    let typed: T =
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
+    assert_eq!(
+        serde_json::to_value(typed).unwrap(),
+        serde_json::from_str::<Value>(&text).unwrap(),
+        "{name}"
+    );
 }
 
 #[test]
@@ -51,8 +56,21 @@ fn golden_bodies_round_trip() {
 fn every_missing_field_is_named_at_once() {
     let errors = check("{}").unwrap_err();
     let fields: Vec<_> = errors.iter().map(|error| error.field.as_str()).collect();
-    assert_eq!(fields, ["countryCode", "country", "city", "hostname", "services", "load"]);
-    assert_eq!(broken_fields(|body| body["load"] = json!({"cpu": 1})), ["load.ram", "load.net"]);
+    assert_eq!(
+        fields,
+        [
+            "countryCode",
+            "country",
+            "city",
+            "hostname",
+            "services",
+            "load"
+        ]
+    );
+    assert_eq!(
+        broken_fields(|body| body["load"] = json!({"cpu": 1})),
+        ["load.ram", "load.net"]
+    );
     let ip_may_be_left_out = broken_fields(|body| {
         body.as_object_mut().unwrap().remove("ip");
     });
@@ -61,13 +79,28 @@ fn every_missing_field_is_named_at_once() {
 
 #[test]
 fn addresses_are_canonical_and_have_no_zone() {
-    for (sent, canonical) in
-        [("::ffff:1.2.3.4", "1.2.3.4"), ("2001:DB8:0:0:0:0:0:7", "2001:db8::7"), ("10.0.0.1", "10.0.0.1")]
-    {
+    for (sent, canonical) in [
+        ("::ffff:1.2.3.4", "1.2.3.4"),
+        ("2001:DB8:0:0:0:0:0:7", "2001:db8::7"),
+        ("10.0.0.1", "10.0.0.1"),
+    ] {
         assert_eq!(parse_ip(sent).unwrap().to_string(), canonical);
     }
-    for bad in ["fe80::1%eth0", "1.2.3", "1.2.3.4:80", "01.2.3.4", " 1.2.3.4", "", "host", "[::1]"] {
-        assert_eq!(broken_fields(|body| body["ip"] = json!(bad)), ["ip"], "{bad:?}");
+    for bad in [
+        "fe80::1%eth0",
+        "1.2.3",
+        "1.2.3.4:80",
+        "01.2.3.4",
+        " 1.2.3.4",
+        "",
+        "host",
+        "[::1]",
+    ] {
+        assert_eq!(
+            broken_fields(|body| body["ip"] = json!(bad)),
+            ["ip"],
+            "{bad:?}"
+        );
     }
     assert_eq!(broken_fields(|body| body["ip"] = json!(16_909_060)), ["ip"]);
 }
@@ -75,27 +108,63 @@ fn addresses_are_canonical_and_have_no_zone() {
 #[test]
 fn load_is_a_percentage_or_null() {
     for good in [json!(0), json!(100), json!(99.999), json!(null)] {
-        assert!(broken_fields(|body| body["load"]["cpu"] = good.clone()).is_empty(), "{good}");
+        assert!(
+            broken_fields(|body| body["load"]["cpu"] = good.clone()).is_empty(),
+            "{good}"
+        );
     }
-    for bad in [json!(-0.1), json!(100.1), json!("23.5"), json!(true), json!([1]), json!({})] {
-        assert_eq!(broken_fields(|body| body["load"]["cpu"] = bad.clone()), ["load.cpu"], "{bad}");
+    for bad in [
+        json!(-0.1),
+        json!(100.1),
+        json!("23.5"),
+        json!(true),
+        json!([1]),
+        json!({}),
+    ] {
+        assert_eq!(
+            broken_fields(|body| body["load"]["cpu"] = bad.clone()),
+            ["load.cpu"],
+            "{bad}"
+        );
     }
-    assert_eq!(broken_fields(|body| body["load"] = json!([1, 2, 3])), ["load"]);
+    assert_eq!(
+        broken_fields(|body| body["load"] = json!([1, 2, 3])),
+        ["load"]
+    );
 }
 
 #[test]
 fn lengths_count_characters() {
     let name = |count: usize| "ü".repeat(count);
-    assert!(broken_fields(|body| body["services"][0]["name"] = json!(name(64))).is_empty());
-    assert_eq!(broken_fields(|body| body["services"][0]["name"] = json!(name(65))), ["services[0].name"]);
+    assert!(
+        broken_fields(|body| body["services"][0]["name"] = json!(name(64))).is_empty()
+    );
+    assert_eq!(
+        broken_fields(|body| body["services"][0]["name"] = json!(name(65))),
+        ["services[0].name"]
+    );
     assert!(broken_fields(|body| body["metrics"] = json!({ name(64): 1 })).is_empty());
     assert_eq!(
         broken_fields(|body| body["metrics"] = json!({ name(65): 1 })),
         [format!("metrics.{}", name(65))]
     );
-    for field in ["countryCode", "country", "region", "city", "hostname", "boot_id", "agent_version"] {
-        assert!(broken_fields(|body| body[field] = json!(name(253))).is_empty(), "{field}");
-        assert_eq!(broken_fields(|body| body[field] = json!(name(254))), [field]);
+    for field in [
+        "countryCode",
+        "country",
+        "region",
+        "city",
+        "hostname",
+        "boot_id",
+        "agent_version",
+    ] {
+        assert!(
+            broken_fields(|body| body[field] = json!(name(253))).is_empty(),
+            "{field}"
+        );
+        assert_eq!(
+            broken_fields(|body| body[field] = json!(name(254))),
+            [field]
+        );
     }
 }
 
@@ -103,31 +172,67 @@ fn lengths_count_characters() {
 fn at_most_64_services_and_64_metrics() {
     let services = |count| json!(vec![json!({"name": "wg", "active": true}); count]);
     assert!(broken_fields(|body| body["services"] = services(64)).is_empty());
-    assert_eq!(broken_fields(|body| body["services"] = services(65)), ["services"]);
-    let metrics = |count: usize| Value::Object((0..count).map(|n| (format!("m{n}"), json!(n))).collect());
+    assert_eq!(
+        broken_fields(|body| body["services"] = services(65)),
+        ["services"]
+    );
+    let metrics = |count: usize| {
+        Value::Object((0..count).map(|n| (format!("m{n}"), json!(n))).collect())
+    };
     assert!(broken_fields(|body| body["metrics"] = metrics(64)).is_empty());
-    assert_eq!(broken_fields(|body| body["metrics"] = metrics(65)), ["metrics"]);
-    assert_eq!(broken_fields(|body| body["metrics"] = json!({"a": "1"})), ["metrics.a"]);
-    assert_eq!(broken_fields(|body| body["metrics"] = json!({"a": null})), ["metrics.a"]);
+    assert_eq!(
+        broken_fields(|body| body["metrics"] = metrics(65)),
+        ["metrics"]
+    );
+    assert_eq!(
+        broken_fields(|body| body["metrics"] = json!({"a": "1"})),
+        ["metrics.a"]
+    );
+    assert_eq!(
+        broken_fields(|body| body["metrics"] = json!({"a": null})),
+        ["metrics.a"]
+    );
 }
 
 #[test]
 fn wrong_types_name_their_field() {
-    assert_eq!(broken_fields(|body| body["hostname"] = json!(7)), ["hostname"]);
-    assert_eq!(broken_fields(|body| body["hostname"] = json!(null)), ["hostname"]);
-    assert_eq!(broken_fields(|body| body["services"] = json!({})), ["services"]);
-    assert_eq!(broken_fields(|body| body["services"][1] = json!("wg")), ["services[1]"]);
-    assert_eq!(broken_fields(|body| body["services"][1]["active"] = json!(1)), ["services[1].active"]);
-    assert_eq!(broken_fields(|body| body["collected_at"] = json!("yesterday")), ["collected_at"]);
+    assert_eq!(
+        broken_fields(|body| body["hostname"] = json!(7)),
+        ["hostname"]
+    );
+    assert_eq!(
+        broken_fields(|body| body["hostname"] = json!(null)),
+        ["hostname"]
+    );
+    assert_eq!(
+        broken_fields(|body| body["services"] = json!({})),
+        ["services"]
+    );
+    assert_eq!(
+        broken_fields(|body| body["services"][1] = json!("wg")),
+        ["services[1]"]
+    );
+    assert_eq!(
+        broken_fields(|body| body["services"][1]["active"] = json!(1)),
+        ["services[1].active"]
+    );
+    assert_eq!(
+        broken_fields(|body| body["collected_at"] = json!("yesterday")),
+        ["collected_at"]
+    );
     assert_eq!(broken_fields(|body| body["seq"] = json!(1.5)), ["seq"]);
     assert_eq!(broken_fields(|body| body["seq"] = json!(-1)), ["seq"]);
     let errors = check(r#"["1.2.3.4", "DE", "Germany"]"#).unwrap_err();
-    assert_eq!(errors, [FieldError::new("", "must be an object, not an array")]);
+    assert_eq!(
+        errors,
+        [FieldError::new("", "must be an object, not an array")]
+    );
 }
 
 #[test]
 fn times_are_rfc_3339_and_nothing_else() {
-    let broken = |time: &str| !broken_fields(|body| body["collected_at"] = json!(time)).is_empty();
+    let broken =
+        |time: &str| !broken_fields(|body| body["collected_at"] = json!(time)).is_empty();
     for good in [
         "2026-01-31T12:00:00Z",
         "2026-01-31t12:00:00z",
@@ -165,11 +270,24 @@ fn many_members_are_checked_in_no_time() {
 fn a_field_given_twice_is_refused() {
     let twice = |original: &str, doubled: &str| {
         let body = golden("heartbeat-minimal").replace(original, doubled);
-        check(&body).unwrap_err().into_iter().map(|error| error.field).collect::<Vec<_>>()
+        check(&body)
+            .unwrap_err()
+            .into_iter()
+            .map(|error| error.field)
+            .collect::<Vec<_>>()
     };
-    assert_eq!(twice(r#""ip": "1.2.3.4""#, r#""ip": "1.2.3.4", "ip": "1.2.3.5""#), ["ip"]);
-    assert_eq!(twice(r#""cpu": 23.5"#, r#""cpu": 23.5, "cpu": 1"#), ["load.cpu"]);
-    assert_eq!(twice(r#""load""#, r#""metrics": {"a": 1, "a": 2}, "load""#), ["metrics.a"]);
+    assert_eq!(
+        twice(r#""ip": "1.2.3.4""#, r#""ip": "1.2.3.4", "ip": "1.2.3.5""#),
+        ["ip"]
+    );
+    assert_eq!(
+        twice(r#""cpu": 23.5"#, r#""cpu": 23.5, "cpu": 1"#),
+        ["load.cpu"]
+    );
+    assert_eq!(
+        twice(r#""load""#, r#""metrics": {"a": 1, "a": 2}, "load""#),
+        ["metrics.a"]
+    );
 }
 
 #[test]
@@ -187,16 +305,36 @@ fn names_come_back_as_sent_but_for_nul() {
         ),
         (odd, odd, true)
     );
-    assert_eq!(broken_fields(|body| body["services"][0]["name"] = json!("w\0g")), ["services[0].name"]);
-    assert_eq!(broken_fields(|body| body["metrics"] = json!({"w\0g": 1})), ["metrics.w\0g"]);
+    assert_eq!(
+        broken_fields(|body| body["services"][0]["name"] = json!("w\0g")),
+        ["services[0].name"]
+    );
+    assert_eq!(
+        broken_fields(|body| body["metrics"] = json!({"w\0g": 1})),
+        ["metrics.w\0g"]
+    );
 }
 
 #[test]
 fn a_flags_patch_holds_booleans_only() {
-    let check = |body: Value| FlagsPatch::check(&serde_json::from_str(&body.to_string()).unwrap());
+    let check = |body: Value| {
+        FlagsPatch::check(&serde_json::from_str(&body.to_string()).unwrap())
+    };
     let patch = check(json!({"gaming": true, "enabled": false})).unwrap();
-    let flags = patch.apply(Flags { is_static: true, ..Flags::default() });
-    assert_eq!(flags, Flags { gaming: true, enabled: false, is_static: true, streaming: false, paid: false });
+    let flags = patch.apply(Flags {
+        is_static: true,
+        ..Flags::default()
+    });
+    assert_eq!(
+        flags,
+        Flags {
+            gaming: true,
+            enabled: false,
+            is_static: true,
+            streaming: false,
+            paid: false
+        }
+    );
     assert_eq!(check(json!({})).unwrap(), FlagsPatch::default());
     for (body, field) in [
         (json!({"gaming": 1}), "gaming"),

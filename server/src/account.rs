@@ -18,7 +18,9 @@ pub(crate) enum AccountError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Password(#[from] password::Unusable),
-    #[error("a username has 1 to {MAX_USERNAME_CHARS} characters: letters, digits and . _ - @ +")]
+    #[error(
+        "a username has 1 to {MAX_USERNAME_CHARS} characters: letters, digits and . _ - @ +"
+    )]
     Username,
     #[error("the two passwords differ")]
     Differ,
@@ -45,7 +47,12 @@ pub(crate) fn add(
     }
     let hashed_password = password::hash(&read_password(from)?)?;
     let token_version = password::new_token_version()?;
-    Ok(store.add_user(&User { username: username.to_owned(), role, hashed_password, token_version })?)
+    Ok(store.add_user(&User {
+        username: username.to_owned(),
+        role,
+        hashed_password,
+        token_version,
+    })?)
 }
 
 pub(crate) fn set_password(
@@ -57,10 +64,19 @@ pub(crate) fn set_password(
         return Err(StoreError::NoSuchUser(username.to_owned()).into());
     }
     let hashed_password = password::hash(&read_password(from)?)?;
-    Ok(store.set_password(username, &hashed_password, &password::new_token_version()?)?)
+    Ok(
+        store.set_password(
+            username,
+            &hashed_password,
+            &password::new_token_version()?,
+        )?,
+    )
 }
 
-pub(crate) fn list(store: &dyn Store, output: &mut dyn Write) -> Result<(), AccountError> {
+pub(crate) fn list(
+    store: &dyn Store,
+    output: &mut dyn Write,
+) -> Result<(), AccountError> {
     for user in store.users()? {
         writeln!(output, "{}\t{}", user.username, user.role)?;
     }
@@ -78,7 +94,11 @@ fn read_password(from: PasswordFrom) -> Result<String, AccountError> {
         PasswordFrom::Prompt => {
             let password = rpassword::prompt_password("Password: ")?;
             let again = rpassword::prompt_password("Again: ")?;
-            if password == again { Ok(password) } else { Err(AccountError::Differ) }
+            if password == again {
+                Ok(password)
+            } else {
+                Err(AccountError::Differ)
+            }
         }
     }
 }

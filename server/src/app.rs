@@ -49,7 +49,10 @@ pub(crate) enum RunError {
     #[error("{0}")]
     Key(String),
     #[error("cannot listen on {address}: {reason}")]
-    Listen { address: String, reason: std::io::Error },
+    Listen {
+        address: String,
+        reason: std::io::Error,
+    },
     #[error("cannot start: {0}")]
     Start(#[from] std::io::Error),
     #[error("no random numbers: {0}")]
@@ -72,7 +75,12 @@ pub(crate) fn run(config: Config) -> Result<(), RunError> {
 
     let (ended, end) = mpsc::channel();
     let mut signals = Signals::new([SIGTERM, SIGINT])?;
-    let auth = Auth::new(agent_keys, secret_key.expose().as_bytes(), config.token_life, store.clone());
+    let auth = Auth::new(
+        agent_keys,
+        secret_key.expose().as_bytes(),
+        config.token_life,
+        store.clone(),
+    );
     let app = Arc::new(App {
         auth: Arc::new(auth),
         ingest: Arc::new(Ingest::start(store.clone(), config.storage.gather())?),
@@ -85,34 +93,41 @@ pub(crate) fn run(config: Config) -> Result<(), RunError> {
     let ingest = app.ingest.clone();
     let sweep = Sweep::start(store, app.config.sweep, move || ingest.last_failure())?;
     let dead = ended.clone();
-    let watch = Watch::start(front.address().clone(), move |reason| drop(dead.send(End::Dead(reason))))?;
-    let signal_handle = signals.handle();
-    let signal_thread = std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        // The first asks for a clean stop, a second one means now.
-        if signals.forever().next().is_some() {
-            let _ = ended.send(End::Signal);
-        }
-        if signals.forever().next().is_some() {
-            std::process::exit(130);
-        }
+    let watch = Watch::start(front.address().clone(), move |reason| {
+        drop(dead.send(End::Dead(reason)))
     })?;
+    let signal_handle = signals.handle();
+    let signal_thread = std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || {
+            // The first asks for a clean stop, a second one means now.
+            if signals.forever().next().is_some() {
+                let _ = ended.send(End::Signal);
+            }
+            if signals.forever().next().is_some() {
+                std::process::exit(130);
+            }
+        })?;
     log::info!("listening on {}", front.address());
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
 
     let end = end.recv().unwrap_or(End::Signal);
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     let (stopped, all_stopped) = mpsc::channel();
-    let stopping = std::thread::Builder::new().name("stop".to_owned()).spawn(move || {
-        front.stop();
-        app.ingest.stop();
-        app.logins.stop();
-        app.snapshots.stop();
-        sweep.stop();
-        app.store.close();
-        // Last: it may be waiting for an answer that will not come any more.
-        watch.stop();
-        let _ = stopped.send(());
-    })?;
+    let stopping =
+        std::thread::Builder::new()
+            .name("stop".to_owned())
+            .spawn(move || {
+                front.stop();
+                app.ingest.stop();
+                app.logins.stop();
+                app.snapshots.stop();
+                sweep.stop();
+                app.store.close();
+                // Last: it may be waiting for an answer that will not come any more.
+                watch.stop();
+                let _ = stopped.send(());
+            })?;
     if all_stopped.recv_timeout(MAX_STOP).is_ok() {
         let _ = stopping.join();
         log::info!("stopped");
@@ -144,10 +159,12 @@ fn find_keys(config: &Config) -> Result<(AgentKeys, Secret), RunError> {
         }
         (None, Storage::MongoDb(_)) => Err(format!("{name} must be set")),
     };
-    let (agent_keys, found_at) = find(&config.agent_api_key, "agent_api_key").map_err(RunError::Key)?;
+    let (agent_keys, found_at) =
+        find(&config.agent_api_key, "agent_api_key").map_err(RunError::Key)?;
     let agent_keys = AgentKeys::parse(agent_keys.expose())
         .map_err(|message| RunError::Key(format!("{found_at}: {message}")))?;
-    let (secret_key, found_at) = find(&config.secret_key, "secret_key").map_err(RunError::Key)?;
+    let (secret_key, found_at) =
+        find(&config.secret_key, "secret_key").map_err(RunError::Key)?;
     config::check_secret_key(secret_key.expose())
         .map_err(|message| RunError::Key(format!("{found_at}: {message}")))?;
     Ok((agent_keys, secret_key))
@@ -156,9 +173,18 @@ fn find_keys(config: &Config) -> Result<(AgentKeys, Secret), RunError> {
 fn listen(app: &Arc<App>) -> Result<Front, RunError> {
     let config = &app.config;
     let handled = app.clone();
-    let handler: Arc<Handler> = Arc::new(move |call: &mut Call| api::handle(&handled, call));
-    Front::start(&config.listen, config.trusted_proxies.clone(), config.workers, &handler)
-        .map_err(|reason| RunError::Listen { address: config.listen.to_string(), reason })
+    let handler: Arc<Handler> =
+        Arc::new(move |call: &mut Call| api::handle(&handled, call));
+    Front::start(
+        &config.listen,
+        config.trusted_proxies.clone(),
+        config.workers,
+        &handler,
+    )
+    .map_err(|reason| RunError::Listen {
+        address: config.listen.to_string(),
+        reason,
+    })
 }
 
 /// Makes the superadmin `admin` if nobody could log in otherwise. A password that was made up is printed once, on
@@ -171,9 +197,15 @@ fn create_first_user(store: &dyn Store, config: &Config) -> Result<(), RunError>
         Some(password) => (password.expose().to_owned(), false),
         None => (password::random()?, true),
     };
-    let hashed_password = password::hash(&password).map_err(|error| RunError::Key(error.to_string()))?;
+    let hashed_password =
+        password::hash(&password).map_err(|error| RunError::Key(error.to_string()))?;
     let token_version = password::new_token_version()?;
-    let user = User { username: "admin".to_owned(), role: Role::Superadmin, hashed_password, token_version };
+    let user = User {
+        username: "admin".to_owned(),
+        role: Role::Superadmin,
+        hashed_password,
+        token_version,
+    };
     if made_up {
         // Before the user is there: a password that nobody has seen would lock everybody out.
         let mut output = std::io::stdout();

@@ -23,12 +23,25 @@ pub(crate) enum Command {
     Run,
     CheckConfig,
     Health,
-    UserAdd { username: String, role: Role, password: PasswordFrom },
-    UserPasswd { username: String, password: PasswordFrom },
+    UserAdd {
+        username: String,
+        role: Role,
+        password: PasswordFrom,
+    },
+    UserPasswd {
+        username: String,
+        password: PasswordFrom,
+    },
     UserList,
-    UserRemove { username: String },
-    Backup { file: PathBuf },
-    Restore { file: PathBuf },
+    UserRemove {
+        username: String,
+    },
+    Backup {
+        file: PathBuf,
+    },
+    Restore {
+        file: PathBuf,
+    },
     ProxyConfig(Site),
     Help,
     Version,
@@ -45,7 +58,9 @@ pub(crate) enum PasswordFrom {
 ///
 /// # Errors
 /// A sentence that names what cannot be understood.
-pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, String> {
+pub(crate) fn parse(
+    arguments: impl IntoIterator<Item = OsString>,
+) -> Result<Cli, String> {
     read(Parser::from_args(arguments)).map_err(|error| error.to_string())
 }
 
@@ -67,21 +82,38 @@ fn read(mut parser: Parser) -> Result<Cli, lexopt::Error> {
     let mut words: Vec<OsString> = Vec::new();
     while let Some(argument) = parser.next()? {
         match argument {
-            Arg::Short('c') | Arg::Long("config") => config = Some(parser.value()?.into()),
+            Arg::Short('c') | Arg::Long("config") => {
+                config = Some(parser.value()?.into())
+            }
             Arg::Long("role") => options.role = Some(parser.value()?.parse()?),
             Arg::Long("password-stdin") => options.password = Some(PasswordFrom::Stdin),
             Arg::Long("domain") => options.domain = Some(parser.value()?.string()?),
             Arg::Long("plain") => options.plain = true,
             Arg::Long("listen") => options.listen = Some(parser.value()?.string()?),
-            Arg::Long("certificate") => options.certificate = Some(parser.value()?.string()?),
+            Arg::Long("certificate") => {
+                options.certificate = Some(parser.value()?.string()?)
+            }
             Arg::Long("key") => options.key = Some(parser.value()?.string()?),
-            Arg::Short('h') | Arg::Long("help") => return Ok(Cli { config, command: Command::Help }),
-            Arg::Short('V') | Arg::Long("version") => return Ok(Cli { config, command: Command::Version }),
+            Arg::Short('h') | Arg::Long("help") => {
+                return Ok(Cli {
+                    config,
+                    command: Command::Help,
+                });
+            }
+            Arg::Short('V') | Arg::Long("version") => {
+                return Ok(Cli {
+                    config,
+                    command: Command::Version,
+                });
+            }
             Arg::Value(word) => words.push(word),
             _ => return Err(argument.unexpected()),
         }
     }
-    let words: Vec<String> = words.into_iter().map(ValueExt::string).collect::<Result<_, _>>()?;
+    let words: Vec<String> = words
+        .into_iter()
+        .map(ValueExt::string)
+        .collect::<Result<_, _>>()?;
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let command = command(&words, options)?;
     Ok(Cli { config, command })
@@ -94,7 +126,9 @@ fn command(words: &[&str], options: Options) -> Result<Command, lexopt::Error> {
         return Err("--role goes with `user add` only".into());
     }
     if options.password.is_some() && !takes_password {
-        return Err("--password-stdin goes with `user add` and `user passwd` only".into());
+        return Err(
+            "--password-stdin goes with `user add` and `user passwd` only".into(),
+        );
     }
     if options.is_about_a_site() && !matches!(words, ["proxy-config", ..]) {
         return Err("--domain, --plain, --listen, --certificate and --key go with `proxy-config` only".into());
@@ -105,17 +139,30 @@ fn command(words: &[&str], options: Options) -> Result<Command, lexopt::Error> {
         ["check-config"] => Command::CheckConfig,
         ["health"] => Command::Health,
         ["user", "add", username] => {
-            let role = options.role.ok_or("`user add` needs --role readonly, admin or superadmin")?;
-            Command::UserAdd { username: username.to_owned(), role, password }
+            let role = options
+                .role
+                .ok_or("`user add` needs --role readonly, admin or superadmin")?;
+            Command::UserAdd {
+                username: username.to_owned(),
+                role,
+                password,
+            }
         }
-        ["user", "passwd", username] => Command::UserPasswd { username: username.to_owned(), password },
+        ["user", "passwd", username] => Command::UserPasswd {
+            username: username.to_owned(),
+            password,
+        },
         ["user", "list"] => Command::UserList,
-        ["user", "remove", username] => Command::UserRemove { username: username.to_owned() },
+        ["user", "remove", username] => Command::UserRemove {
+            username: username.to_owned(),
+        },
         ["backup", file] => Command::Backup { file: file.into() },
         ["restore", file] => Command::Restore { file: file.into() },
         ["proxy-config", "nginx"] => Command::ProxyConfig(options.site()?),
         ["proxy-config", ..] => return Err("`proxy-config` knows nginx only".into()),
-        _ => return Err(format!("{:?} is no command: see --help", words.join(" ")).into()),
+        _ => {
+            return Err(format!("{:?} is no command: see --help", words.join(" ")).into());
+        }
     })
 }
 
@@ -126,8 +173,16 @@ impl Options {
     }
 
     fn site(self) -> Result<Site, String> {
-        let Options { plain, listen, certificate, key, .. } = self;
-        let domain = self.domain.ok_or("`proxy-config nginx` needs --domain and the name that agents use")?;
+        let Options {
+            plain,
+            listen,
+            certificate,
+            key,
+            ..
+        } = self;
+        let domain = self
+            .domain
+            .ok_or("`proxy-config nginx` needs --domain and the name that agents use")?;
         check_domain(&domain)?;
         listen.as_deref().map_or(Ok(()), check_listen)?;
         if certificate.is_some() != key.is_some() {
@@ -136,9 +191,18 @@ impl Options {
         if plain && key.is_some() {
             return Err("--plain needs no --certificate and no --key".to_owned());
         }
-        certificate.as_deref().map_or(Ok(()), |path| check_path("--certificate", path))?;
-        key.as_deref().map_or(Ok(()), |path| check_path("--key", path))?;
-        Ok(Site { domain, plain, listen, certificate, key })
+        certificate
+            .as_deref()
+            .map_or(Ok(()), |path| check_path("--certificate", path))?;
+        key.as_deref()
+            .map_or(Ok(()), |path| check_path("--key", path))?;
+        Ok(Site {
+            domain,
+            plain,
+            listen,
+            certificate,
+            key,
+        })
     }
 }
 
@@ -160,9 +224,19 @@ mod tests {
             ("health", Command::Health),
             (
                 "user add ann --role admin --password-stdin",
-                Command::UserAdd { username: name(), role: Role::Admin, password: PasswordFrom::Stdin },
+                Command::UserAdd {
+                    username: name(),
+                    role: Role::Admin,
+                    password: PasswordFrom::Stdin,
+                },
             ),
-            ("user passwd ann", Command::UserPasswd { username: name(), password: PasswordFrom::Prompt }),
+            (
+                "user passwd ann",
+                Command::UserPasswd {
+                    username: name(),
+                    password: PasswordFrom::Prompt,
+                },
+            ),
             ("user list", Command::UserList),
             ("user remove ann", Command::UserRemove { username: name() }),
             ("backup /b", Command::Backup { file: "/b".into() }),
@@ -186,7 +260,13 @@ mod tests {
 
     #[test]
     fn the_help_names_commands_that_there_are() {
-        let commands = HELP.split_once("Commands:\n").unwrap().1.split_once("\n\n").unwrap().0;
+        let commands = HELP
+            .split_once("Commands:\n")
+            .unwrap()
+            .1
+            .split_once("\n\n")
+            .unwrap()
+            .0;
         for line in commands.lines() {
             let (typed, _) = line.trim_start().split_once("  ").unwrap();
             let typed = typed.replace(['[', ']'], "").replace("ROLE", "admin");
@@ -210,8 +290,14 @@ mod tests {
             ("proxy-config nginx --domain a --listen 0", "--listen"),
             ("proxy-config nginx --domain a --listen 80;", "80;"),
             ("proxy-config nginx --domain a --key /k", "--certificate"),
-            ("proxy-config nginx --domain a --key k --certificate /c", "--key"),
-            ("proxy-config nginx --domain a --plain --key /k --certificate /c", "--plain"),
+            (
+                "proxy-config nginx --domain a --key k --certificate /c",
+                "--key",
+            ),
+            (
+                "proxy-config nginx --domain a --plain --key /k --certificate /c",
+                "--plain",
+            ),
             ("run --plain", "--plain"),
             ("--verbose", "--verbose"),
             ("-c", "-c"),

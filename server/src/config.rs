@@ -118,16 +118,21 @@ pub(crate) fn find_listen(
     }
     let mut problems = Problems::default();
     let document = open(file, &mut problems);
-    problems.into_result().map_err(|problems| problems.to_string())?;
+    problems
+        .into_result()
+        .map_err(|problems| problems.to_string())?;
     let listen = document.read(&mut Problems::default(), |root| root.string("listen"));
-    parse_listen(listen.as_deref().unwrap_or(DEFAULT_LISTEN)).map_err(|message| format!("listen {message}"))
+    parse_listen(listen.as_deref().unwrap_or(DEFAULT_LISTEN))
+        .map_err(|message| format!("listen {message}"))
 }
 
 /// The named file, or the usual one if that exists.
 fn open(file: Option<&Path>, problems: &mut Problems) -> Document {
     match file {
         Some(file) => Document::open(file, problems),
-        None if Path::new(DEFAULT_FILE).exists() => Document::open(Path::new(DEFAULT_FILE), problems),
+        None if Path::new(DEFAULT_FILE).exists() => {
+            Document::open(Path::new(DEFAULT_FILE), problems)
+        }
         None => Document::parse(DEFAULT_FILE, "", problems),
     }
 }
@@ -135,25 +140,45 @@ fn open(file: Option<&Path>, problems: &mut Problems) -> Document {
 fn read(root: &mut Table<'_>, variable: &impl Fn(&str) -> Option<OsString>) -> Config {
     let listen = root.parsed("listen", parse_listen);
     let exposed = root.boolean("exposed").unwrap_or(false);
-    let exposure = listen.as_ref().map(|listen| check_exposure(listen, exposed));
+    let exposure = listen
+        .as_ref()
+        .map(|listen| check_exposure(listen, exposed));
     if let (Some(Err(message)), None) = (exposure, variable("FLEETBEAT_LISTEN")) {
         root.problem("listen", message);
     }
-    let trusted = root.parsed_list("trusted_proxies", parse_network).unwrap_or_default();
+    let trusted = root
+        .parsed_list("trusted_proxies", parse_network)
+        .unwrap_or_default();
     let workers = root.integer("workers", 0..=MAX_WORKERS).unwrap_or(0);
-    let workers = if workers == 0 { default_workers() } else { workers };
+    let workers = if workers == 0 {
+        default_workers()
+    } else {
+        workers
+    };
     let sweep = root.section("sweep", read_sweep);
     let (is_mongodb, path) = root.section("storage", read_storage);
-    let mongodb = root.section("mongodb", |mongodb| read_mongodb(mongodb, workers, sweep.interval));
-    let redis = root.section("redis", |redis| redis.one_or_more("url")).unwrap_or_default();
+    let mongodb = root.section("mongodb", |mongodb| {
+        read_mongodb(mongodb, workers, sweep.interval)
+    });
+    let redis = root
+        .section("redis", |redis| redis.one_or_more("url"))
+        .unwrap_or_default();
     let mongodb = MongoDbSettings { redis, ..mongodb };
     Config {
-        listen: listen.unwrap_or_else(|| parse_listen(DEFAULT_LISTEN).expect("the default is an address")),
+        listen: listen.unwrap_or_else(|| {
+            parse_listen(DEFAULT_LISTEN).expect("the default is an address")
+        }),
         exposed,
         trusted_proxies: TrustedProxies(trusted),
         workers,
-        storage: if is_mongodb { Storage::MongoDb(mongodb) } else { Storage::Embedded { path } },
-        token_life: root.section("auth", |auth| auth.integer("token_days", 1..=3650).unwrap_or(30)) * DAY,
+        storage: if is_mongodb {
+            Storage::MongoDb(mongodb)
+        } else {
+            Storage::Embedded { path }
+        },
+        token_life: root.section("auth", |auth| {
+            auth.integer("token_days", 1..=3650).unwrap_or(30)
+        }) * DAY,
         sweep,
         agent_api_key: None,
         secret_key: None,
@@ -175,13 +200,24 @@ fn read_storage(storage: &mut Table<'_>) -> (bool, PathBuf) {
             Err("must be an absolute path".to_owned())
         }
     });
-    (is_mongodb.unwrap_or(false), path.unwrap_or_else(|| DEFAULT_STORAGE.into()))
+    (
+        is_mongodb.unwrap_or(false),
+        path.unwrap_or_else(|| DEFAULT_STORAGE.into()),
+    )
 }
 
-fn read_mongodb(mongodb: &mut Table<'_>, workers: usize, sweep_interval: Duration) -> MongoDbSettings {
+fn read_mongodb(
+    mongodb: &mut Table<'_>,
+    workers: usize,
+    sweep_interval: Duration,
+) -> MongoDbSettings {
     MongoDbSettings {
-        url: mongodb.string("url").unwrap_or_else(|| DEFAULT_MONGODB.to_owned()),
-        database: mongodb.parsed("database", parse_database).unwrap_or_else(|| DEFAULT_DATABASE.to_owned()),
+        url: mongodb
+            .string("url")
+            .unwrap_or_else(|| DEFAULT_MONGODB.to_owned()),
+        database: mongodb
+            .parsed("database", parse_database)
+            .unwrap_or_else(|| DEFAULT_DATABASE.to_owned()),
         redis: Vec::new(),
         // Each worker may wait for one, and so may the threads behind them.
         connections: u32::try_from(workers + 4).unwrap_or(u32::MAX),
@@ -190,13 +226,23 @@ fn read_mongodb(mongodb: &mut Table<'_>, workers: usize, sweep_interval: Duratio
 }
 
 fn read_sweep(sweep: &mut Table<'_>) -> Sweep {
-    let interval = sweep.duration("interval", SECOND..=60 * MINUTE).unwrap_or(MINUTE);
-    let down_after = sweep.duration("down_after", SECOND..=7 * DAY).unwrap_or(4 * MINUTE);
-    let delete_after = sweep.duration("delete_after", MINUTE..=3650 * DAY).unwrap_or(30 * DAY);
+    let interval = sweep
+        .duration("interval", SECOND..=60 * MINUTE)
+        .unwrap_or(MINUTE);
+    let down_after = sweep
+        .duration("down_after", SECOND..=7 * DAY)
+        .unwrap_or(4 * MINUTE);
+    let delete_after = sweep
+        .duration("delete_after", MINUTE..=3650 * DAY)
+        .unwrap_or(30 * DAY);
     if delete_after <= down_after {
         sweep.problem("delete_after", "must be longer than down_after");
     }
-    Sweep { interval, down_after, delete_after }
+    Sweep {
+        interval,
+        down_after,
+        delete_after,
+    }
 }
 
 fn read_environment(
@@ -213,7 +259,14 @@ fn read_environment(
             Err(message) => problems.add_variable("FLEETBEAT_LISTEN", message),
         }
     }
-    let mut secret = |name| Secret::find(name, variable, |path| std::fs::read_to_string(path), problems);
+    let mut secret = |name| {
+        Secret::find(
+            name,
+            variable,
+            |path| std::fs::read_to_string(path),
+            problems,
+        )
+    };
     config.agent_api_key = secret("AGENT_API_KEY");
     config.secret_key = secret("SECRET_KEY");
     config.admin_password = secret("FLEETBEAT_ADMIN_PASSWORD");
@@ -223,22 +276,39 @@ fn read_environment(
             settings.url = url.expose().to_owned();
         }
         if let Some(urls) = redis_url {
-            settings.redis = urls.expose().split(',').map(|url| url.trim().to_owned()).collect();
+            settings.redis = urls
+                .expose()
+                .split(',')
+                .map(|url| url.trim().to_owned())
+                .collect();
         }
         // Several instances must have the same ones, so none can make its own.
-        for (name, key) in [("AGENT_API_KEY", &config.agent_api_key), ("SECRET_KEY", &config.secret_key)] {
+        for (name, key) in [
+            ("AGENT_API_KEY", &config.agent_api_key),
+            ("SECRET_KEY", &config.secret_key),
+        ] {
             if for_serving
                 && key.is_none()
-                && variable(name).or_else(|| variable(&format!("{name}_FILE"))).is_none()
+                && variable(name)
+                    .or_else(|| variable(&format!("{name}_FILE")))
+                    .is_none()
             {
                 problems.add_variable(name, "must be set with the backend mongodb");
             }
         }
     }
-    if let Some(Err(message)) = config.agent_api_key.as_ref().map(|keys| AgentKeys::parse(keys.expose())) {
+    if let Some(Err(message)) = config
+        .agent_api_key
+        .as_ref()
+        .map(|keys| AgentKeys::parse(keys.expose()))
+    {
         problems.add_variable("AGENT_API_KEY", message);
     }
-    if let Some(Err(message)) = config.secret_key.as_ref().map(|key| check_secret_key(key.expose())) {
+    if let Some(Err(message)) = config
+        .secret_key
+        .as_ref()
+        .map(|key| check_secret_key(key.expose()))
+    {
         problems.add_variable("SECRET_KEY", message);
     }
     if config
@@ -246,7 +316,10 @@ fn read_environment(
         .as_ref()
         .is_some_and(|password| !crate::auth::password::is_usable(password.expose()))
     {
-        problems.add_variable("FLEETBEAT_ADMIN_PASSWORD", crate::auth::password::Unusable.to_string());
+        problems.add_variable(
+            "FLEETBEAT_ADMIN_PASSWORD",
+            crate::auth::password::Unusable.to_string(),
+        );
     }
 }
 

@@ -17,7 +17,13 @@ pub(crate) struct Failure {
 
 impl Failure {
     fn new(status: u16, detail: impl Into<String>) -> Failure {
-        Failure { status, detail: detail.into(), errors: Vec::new(), headers: Vec::new(), cause: None }
+        Failure {
+            status,
+            detail: detail.into(),
+            errors: Vec::new(),
+            headers: Vec::new(),
+            cause: None,
+        }
     }
 
     /// 400: this is not what the endpoint reads at all.
@@ -49,7 +55,8 @@ impl Failure {
     /// 405, with what is allowed.
     pub(crate) fn method_not_allowed(allowed: &[&str]) -> Failure {
         let allowed = allowed.join(", ");
-        Failure::new(405, format!("this path answers {allowed}")).with_header("Allow", allowed)
+        Failure::new(405, format!("this path answers {allowed}"))
+            .with_header("Allow", allowed)
     }
 
     /// 413.
@@ -69,9 +76,14 @@ impl Failure {
 
     /// 422: every rule that was broken.
     pub(crate) fn invalid(errors: Vec<FieldError>) -> Failure {
-        let sentences = errors.iter().map(|error| format!("{} {}", error.field, error.message));
+        let sentences = errors
+            .iter()
+            .map(|error| format!("{} {}", error.field, error.message));
         let detail = sentences.collect::<Vec<_>>().join("; ");
-        Failure { errors, ..Failure::new(422, detail.trim_start()) }
+        Failure {
+            errors,
+            ..Failure::new(422, detail.trim_start())
+        }
     }
 
     /// 429: again after so many seconds.
@@ -91,12 +103,19 @@ impl Failure {
 
     /// 500: a bug of ours.
     pub(crate) fn internal(cause: impl Into<String>) -> Failure {
-        Failure { cause: Some(cause.into()), ..Failure::new(500, "the server failed") }
+        Failure {
+            cause: Some(cause.into()),
+            ..Failure::new(500, "the server failed")
+        }
     }
 
     /// The broken rules; one about the whole body where there are none.
     pub(crate) fn into_errors(self) -> Vec<FieldError> {
-        if self.errors.is_empty() { vec![FieldError::new("", self.detail)] } else { self.errors }
+        if self.errors.is_empty() {
+            vec![FieldError::new("", self.detail)]
+        } else {
+            self.errors
+        }
     }
 
     fn with_header(mut self, name: &'static str, value: impl Into<String>) -> Failure {
@@ -122,12 +141,19 @@ impl Failure {
             ("Cache-Control", "no-store".to_owned()),
         ];
         headers.extend(self.headers);
-        Response { status: self.status, headers, body: Body::Owned(body) }
+        Response {
+            status: self.status,
+            headers,
+            body: Body::Owned(body),
+        }
     }
 }
 
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Failure {
-        Failure { cause: Some(error.to_string()), ..Failure::storage_away() }
+        Failure {
+            cause: Some(error.to_string()),
+            ..Failure::storage_away()
+        }
     }
 }

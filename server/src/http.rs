@@ -141,7 +141,8 @@ impl Body {
 impl Response {
     /// `value` as JSON.
     pub(crate) fn json(status: u16, value: &impl serde::Serialize) -> Response {
-        let body = serde_json::to_vec(value).expect("wire types have string keys and finite numbers");
+        let body = serde_json::to_vec(value)
+            .expect("wire types have string keys and finite numbers");
         Response {
             status,
             headers: vec![
@@ -152,7 +153,11 @@ impl Response {
         }
     }
 
-    pub(crate) fn with_header(mut self, name: &'static str, value: impl Into<String>) -> Response {
+    pub(crate) fn with_header(
+        mut self,
+        name: &'static str,
+        value: impl Into<String>,
+    ) -> Response {
         self.headers.push((name, value.into()));
         self
     }
@@ -213,15 +218,24 @@ impl Call {
         let mut body = Vec::with_capacity(declared.unwrap_or(0));
         // One byte more than allowed tells a body at the limit from one beyond it.
         let most = declared.unwrap_or(limit + 1);
-        if let Err(error) = self.request.as_reader().take(most as u64).read_to_end(&mut body) {
+        if let Err(error) = self
+            .request
+            .as_reader()
+            .take(most as u64)
+            .read_to_end(&mut body)
+        {
             if self.framing == Framing::Chunked {
                 // Where chunks make no sense there is no end to read on to.
                 self.framing = Framing::Finished;
             }
-            return Err(Failure::bad_request(format!("the body cannot be read: {error}")));
+            return Err(Failure::bad_request(format!(
+                "the body cannot be read: {error}"
+            )));
         }
         if declared.is_some_and(|length| body.len() < length) {
-            return Err(Failure::bad_request("the body breaks off before its Content-Length"));
+            return Err(Failure::bad_request(
+                "the body breaks off before its Content-Length",
+            ));
         }
         if body.len() > limit {
             return Err(Failure::too_large(limit));
@@ -234,13 +248,18 @@ impl Call {
         let (path, query) = request.url().split_once('?').unwrap_or((request.url(), ""));
         let (path, query) = (decode_path(path), query.to_owned());
         let framing = framing(&request);
-        let broken =
-            path.as_ref().err().or(framing.as_ref().err()).map(|detail| Failure::bad_request(*detail));
+        let broken = path
+            .as_ref()
+            .err()
+            .or(framing.as_ref().err())
+            .map(|detail| Failure::bad_request(*detail));
         Call {
             method: request.method().to_string(),
             path: path.unwrap_or_default(),
             query,
-            peer: Peer { ip: trusted.client(&request) },
+            peer: Peer {
+                ip: trusted.client(&request),
+            },
             request_id: request_id(),
             framing: framing.unwrap_or_else(|_| what_tiny_http_reads(&request)),
             broken,
@@ -254,7 +273,10 @@ impl Call {
     }
 }
 
-fn header_values<'a>(request: &'a tiny_http::Request, name: &str) -> impl Iterator<Item = &'a str> {
+fn header_values<'a>(
+    request: &'a tiny_http::Request,
+    name: &str,
+) -> impl Iterator<Item = &'a str> {
     let named = request
         .headers()
         .iter()
@@ -266,7 +288,11 @@ fn decode_path(path: &str) -> Result<Vec<String>, &'static str> {
     const NO_PATH: &str = "the request's target must be a path in UTF-8";
     let path = path.strip_prefix('/').ok_or(NO_PATH)?;
     path.split('/')
-        .map(|segment| percent_encoding::percent_decode_str(segment).decode_utf8().map(Into::into))
+        .map(|segment| {
+            percent_encoding::percent_decode_str(segment)
+                .decode_utf8()
+                .map(Into::into)
+        })
         .collect::<Result<_, _>>()
         .map_err(|_| NO_PATH)
 }
@@ -278,12 +304,15 @@ fn framing(request: &tiny_http::Request) -> Result<Framing, &'static str> {
     match (lengths.as_slice(), encodings.as_slice()) {
         ([], []) => Ok(Framing::Finished),
         ([length], [])
-            if length.bytes().all(|byte| byte.is_ascii_digit()) && length.parse::<usize>().is_ok() =>
+            if length.bytes().all(|byte| byte.is_ascii_digit())
+                && length.parse::<usize>().is_ok() =>
         {
             Ok(what_tiny_http_reads(request))
         }
         ([_], []) => Err("Content-Length must be a decimal number"),
-        ([], [encoding]) if encoding.eq_ignore_ascii_case("chunked") => Ok(Framing::Chunked),
+        ([], [encoding]) if encoding.eq_ignore_ascii_case("chunked") => {
+            Ok(Framing::Chunked)
+        }
         ([], _) => Err("the only Transfer-Encoding known is chunked"),
         _ => Err("give Content-Length once, and not beside Transfer-Encoding"),
     }
@@ -292,12 +321,14 @@ fn framing(request: &tiny_http::Request) -> Result<Framing, &'static str> {
 /// What tiny_http's reader will wait for, whether or not the headers make sense.
 fn what_tiny_http_reads(request: &tiny_http::Request) -> Framing {
     let has = |name| header_values(request, name).next().is_some();
-    let upgrades =
-        header_values(request, "Connection").any(|value| value.to_ascii_lowercase().contains("upgrade"));
+    let upgrades = header_values(request, "Connection")
+        .any(|value| value.to_ascii_lowercase().contains("upgrade"));
     match request.body_length() {
         None if has("Transfer-Encoding") => Framing::Chunked,
         None | Some(0) => Framing::Finished,
-        Some(length) if length <= PREBUFFERED_BYTES && !has("Expect") && !upgrades => Framing::Finished,
+        Some(length) if length <= PREBUFFERED_BYTES && !has("Expect") && !upgrades => {
+            Framing::Finished
+        }
         Some(length) => Framing::Length(length),
     }
 }
@@ -327,7 +358,8 @@ impl Exchange {
 
     /// Sends `result`; a failure is logged if it is ours.
     pub(crate) fn finish(self, result: Result<Response, Failure>) {
-        let response = result.unwrap_or_else(|failure| failure.into_response(self.request_id()));
+        let response =
+            result.unwrap_or_else(|failure| failure.into_response(self.request_id()));
         self.answer(&response);
     }
 }
@@ -335,8 +367,8 @@ impl Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         if let Some(call) = self.call.take() {
-            let response =
-                Failure::internal("a handler ended without an answer").into_response(call.request_id());
+            let response = Failure::internal("a handler ended without an answer")
+                .into_response(call.request_id());
             send(call, &response);
         }
     }
@@ -351,7 +383,9 @@ fn send(mut call: Call, response: &Response) {
         Framing::Finished => true,
         Framing::Length(length) if waits || length > DRAINED_FIRST_BYTES => false,
         Framing::Chunked if waits => false,
-        Framing::Length(_) | Framing::Chunked => discard(call.request.as_reader(), DRAINED_FIRST_BYTES),
+        Framing::Length(_) | Framing::Chunked => {
+            discard(call.request.as_reader(), DRAINED_FIRST_BYTES)
+        }
     };
     if drained {
         let mut writer = call.request.into_writer();
@@ -397,10 +431,25 @@ fn discard(reader: &mut (impl Read + ?Sized), most: usize) -> bool {
     }
 }
 
-fn write_answer(writer: &mut (impl Write + ?Sized), response: &Response, head_only: bool) -> io::Result<()> {
+fn write_answer(
+    writer: &mut (impl Write + ?Sized),
+    response: &Response,
+    head_only: bool,
+) -> io::Result<()> {
     let body = response.body.as_bytes();
-    let mut head = String::with_capacity(512 + if body.len() <= SMALL_BODY_BYTES { body.len() } else { 0 });
-    let _ = write!(head, "HTTP/1.1 {} {}\r\n", response.status, reason(response.status));
+    let mut head = String::with_capacity(
+        512 + if body.len() <= SMALL_BODY_BYTES {
+            body.len()
+        } else {
+            0
+        },
+    );
+    let _ = write!(
+        head,
+        "HTTP/1.1 {} {}\r\n",
+        response.status,
+        reason(response.status)
+    );
     for (name, value) in &response.headers {
         let _ = write!(head, "{name}: {value}\r\n");
     }
@@ -451,11 +500,15 @@ impl TrustedProxies {
     /// The client's address: from the right, the first one in the chain that is no trusted proxy. A Unix
     /// socket's peer is always trusted: the file's permissions have let it in.
     fn client(&self, request: &tiny_http::Request) -> Option<IpAddr> {
-        let mut client = request.remote_addr().map(|address| address.ip().to_canonical());
-        let forwarded: Vec<&str> =
-            header_values(request, "X-Forwarded-For").flat_map(|value| value.split(',')).collect();
+        let mut client = request
+            .remote_addr()
+            .map(|address| address.ip().to_canonical());
+        let forwarded: Vec<&str> = header_values(request, "X-Forwarded-For")
+            .flat_map(|value| value.split(','))
+            .collect();
         for hop in forwarded.into_iter().rev() {
-            let trusted = client.is_none_or(|ip| self.0.iter().any(|net| net.contains(&ip)));
+            let trusted =
+                client.is_none_or(|ip| self.0.iter().any(|net| net.contains(&ip)));
             match fleetbeat_protocol::parse_ip(hop.trim()) {
                 Some(ip) if trusted => client = Some(ip),
                 _ => break,
@@ -493,23 +546,33 @@ impl Front {
                 let address = Listen::Tcp(listener.local_addr()?);
                 (tiny_http::Server::from_listener(listener, None), address)
             }
-            Listen::Unix(path) => {
-                (tiny_http::Server::from_listener(listen_unix(path)?, None), listen.clone())
-            }
+            Listen::Unix(path) => (
+                tiny_http::Server::from_listener(listen_unix(path)?, None),
+                listen.clone(),
+            ),
         };
         let server = Arc::new(server.map_err(io::Error::other)?);
         let trusted = Arc::new(trusted);
-        let slow_lane = Arc::new(SlowLane { handler: handler.clone(), state: Mutex::default() });
+        let slow_lane = Arc::new(SlowLane {
+            handler: handler.clone(),
+            state: Mutex::default(),
+        });
         let workers = (0..workers)
             .map(|n| {
-                let (server, trusted, handler) = (server.clone(), trusted.clone(), handler.clone());
+                let (server, trusted, handler) =
+                    (server.clone(), trusted.clone(), handler.clone());
                 let slow_lane = slow_lane.clone();
                 thread::Builder::new()
                     .name(format!("worker-{n}"))
                     .spawn(move || run_worker(&server, &trusted, &slow_lane, &*handler))
             })
             .collect::<io::Result<_>>()?;
-        Ok(Front { server, workers, slow_lane, address })
+        Ok(Front {
+            server,
+            workers,
+            slow_lane,
+            address,
+        })
     }
 
     /// The address, with the port that was taken.
@@ -541,7 +604,10 @@ fn listen_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     // Accepted sockets inherit these from their listener on Linux; tiny_http lets nobody near them later.
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(
-        &socket2::TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 3).with_retries(3),
+        &socket2::TcpKeepalive::new()
+            .with_time(KEEPALIVE)
+            .with_interval(KEEPALIVE / 3)
+            .with_retries(3),
     )?;
     socket.set_tcp_user_timeout(Some(UNREAD_TIMEOUT))?;
     socket.bind(&address.into())?;
@@ -554,8 +620,9 @@ fn listen_unix(path: &Path) -> io::Result<UnixListener> {
     if UnixStream::connect(path).is_ok() {
         return Err(io::Error::from(io::ErrorKind::AddrInUse));
     }
-    let is_socket = std::fs::symlink_metadata(path)
-        .is_ok_and(|metadata| std::os::unix::fs::FileTypeExt::is_socket(&metadata.file_type()));
+    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|metadata| {
+        std::os::unix::fs::FileTypeExt::is_socket(&metadata.file_type())
+    });
     if is_socket {
         std::fs::remove_file(path)?;
     }
@@ -575,7 +642,11 @@ fn run_worker(
     // An error means unblock(), or an accept thread that died: the watch sees the latter.
     while let Ok(request) = server.recv() {
         let call = Call::new(request, trusted);
-        if call.is_slow() { slow_lane.take(call) } else { serve(call, handler) }
+        if call.is_slow() {
+            slow_lane.take(call)
+        } else {
+            serve(call, handler)
+        }
     }
 }
 
@@ -604,7 +675,9 @@ impl SlowLane {
         state.threads += 1;
         drop(state);
         let lane = self.clone();
-        let started = thread::Builder::new().name("slow".to_owned()).spawn(move || lane.run());
+        let started = thread::Builder::new()
+            .name("slow".to_owned())
+            .spawn(move || lane.run());
         if let Err(error) = started {
             log::error!("no thread for a slow request: {error}");
             locked(&self.state).threads -= 1;

@@ -61,28 +61,50 @@ impl Ingest {
     /// `gather` is how long the first heartbeat of a commit waits for others: a commit costs the same for one as
     /// for many.
     pub(crate) fn start(store: Arc<dyn Store>, gather: Duration) -> io::Result<Ingest> {
-        let queue = Arc::new(Queue { state: Mutex::default(), changed: Condvar::new() });
+        let queue = Arc::new(Queue {
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        });
         let theirs = queue.clone();
-        let thread = thread::Builder::new().name("ingest".to_owned()).spawn(move || {
-            while let Some(jobs) = theirs.next_commit(gather) {
-                theirs.commit(&*store, jobs);
-            }
-        })?;
-        Ok(Ingest { queue, thread: Mutex::new(Some(thread)) })
+        let thread =
+            thread::Builder::new()
+                .name("ingest".to_owned())
+                .spawn(move || {
+                    while let Some(jobs) = theirs.next_commit(gather) {
+                        theirs.commit(&*store, jobs);
+                    }
+                })?;
+        Ok(Ingest {
+            queue,
+            thread: Mutex::new(Some(thread)),
+        })
     }
 
     /// Stores `beats`, which came as `bytes` of JSON, and then sends `answer`; refuses if too many are waiting.
-    pub(crate) fn push(&self, beats: Vec<Beat>, bytes: usize, exchange: Exchange, answer: Response) {
+    pub(crate) fn push(
+        &self,
+        beats: Vec<Beat>,
+        bytes: usize,
+        exchange: Exchange,
+        answer: Response,
+    ) {
         let mut state = self.queue.lock();
-        let is_full =
-            state.waiting + beats.len() > MAX_WAITING || state.waiting_bytes + bytes > MAX_WAITING_BYTES;
+        let is_full = state.waiting + beats.len() > MAX_WAITING
+            || state.waiting_bytes + bytes > MAX_WAITING_BYTES;
         if state.stopping || is_full {
             drop(state);
-            return exchange.finish(Err(Failure::overloaded("too many heartbeats are waiting")));
+            return exchange
+                .finish(Err(Failure::overloaded("too many heartbeats are waiting")));
         }
         state.waiting += beats.len();
         state.waiting_bytes += bytes;
-        state.jobs.push_back(Job { arrived: Instant::now(), beats, bytes, exchange, answer });
+        state.jobs.push_back(Job {
+            arrived: Instant::now(),
+            beats,
+            bytes,
+            exchange,
+            answer,
+        });
         let wake = state.jobs.len() == 1 || state.waiting >= MAX_COMMIT;
         drop(state);
         if wake {
@@ -117,7 +139,10 @@ impl Queue {
             if state.stopping {
                 return None;
             }
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self
+                .changed
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
         }
         let deadline = Instant::now() + gather;
         while state.waiting < MAX_COMMIT && !state.stopping {
@@ -125,7 +150,11 @@ impl Queue {
             if left.is_zero() {
                 break;
             }
-            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state = self
+                .changed
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
         }
         let mut taken = 0;
         let mut jobs = Vec::new();
@@ -142,13 +171,18 @@ impl Queue {
 
     fn commit(&self, store: &dyn Store, jobs: Vec<Job>) {
         // Who has waited this long would not be answered in time any more.
-        let (mut jobs, late): (Vec<Job>, Vec<Job>) =
-            jobs.into_iter().partition(|job| job.arrived.elapsed() < MAX_WAIT);
+        let (mut jobs, late): (Vec<Job>, Vec<Job>) = jobs
+            .into_iter()
+            .partition(|job| job.arrived.elapsed() < MAX_WAIT);
         for job in late {
-            job.exchange.finish(Err(Failure::overloaded("the storage is slow")));
+            job.exchange
+                .finish(Err(Failure::overloaded("the storage is slow")));
         }
         let counts: Vec<usize> = jobs.iter().map(|job| job.beats.len()).collect();
-        let beats: Vec<Beat> = jobs.iter_mut().flat_map(|job| job.beats.drain(..)).collect();
+        let beats: Vec<Beat> = jobs
+            .iter_mut()
+            .flat_map(|job| job.beats.drain(..))
+            .collect();
         if beats.is_empty() {
             return;
         }
@@ -158,8 +192,12 @@ impl Queue {
             Ok(Ok(refused)) => {
                 let mut beats = beats.iter();
                 for (job, count) in jobs.into_iter().zip(counts) {
-                    let is_refused =
-                        beats.by_ref().take(count).filter(|beat| refused.contains(&beat.ip)).count() > 0;
+                    let is_refused = beats
+                        .by_ref()
+                        .take(count)
+                        .filter(|beat| refused.contains(&beat.ip))
+                        .count()
+                        > 0;
                     if is_refused {
                         job.exchange.finish(Err(Failure::storage_away()));
                     } else {

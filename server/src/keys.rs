@@ -24,7 +24,12 @@ fn create(file: &Path) -> io::Result<()> {
     getrandom::fill(&mut bytes)?;
     let key: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     let unfinished = file.with_extension("new");
-    let mut output = File::options().create(true).truncate(true).write(true).mode(0o600).open(&unfinished)?;
+    let mut output = File::options()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .mode(0o600)
+        .open(&unfinished)?;
     writeln!(output, "{key}")?;
     output.sync_all()?;
     fs::rename(&unfinished, file)
@@ -43,7 +48,10 @@ mod tests {
         let made = load_or_create(&file).unwrap();
         assert_eq!(made.expose().len(), 64);
         assert_eq!(load_or_create(&file).unwrap(), made);
-        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::metadata(&file).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
 
         fs::write(&file, "").unwrap();
         assert!(load_or_create(&file).unwrap_err().contains("secret_key"));

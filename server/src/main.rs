@@ -52,7 +52,11 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("fleetbeat-server: {error}");
-            if is_configuration(&*error) { ExitCode::from(EX_CONFIG) } else { ExitCode::FAILURE }
+            if is_configuration(&*error) {
+                ExitCode::from(EX_CONFIG)
+            } else {
+                ExitCode::FAILURE
+            }
         }
     }
 }
@@ -71,13 +75,18 @@ fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
         Command::Help => print!("{}", cli::HELP),
         Command::Version => println!("fleetbeat-server {}", env!("CARGO_PKG_VERSION")),
         Command::Health => {
-            let listen = config::find_listen(cli.config.as_deref(), |name| std::env::var_os(name))?;
-            watch::ask_once(&listen).map_err(|error| format!("{listen} is not healthy: {error}"))?;
+            let listen = config::find_listen(cli.config.as_deref(), |name| {
+                std::env::var_os(name)
+            })?;
+            watch::ask_once(&listen)
+                .map_err(|error| format!("{listen} is not healthy: {error}"))?;
             println!("{listen} is healthy");
         }
         command => {
             let for_serving = matches!(command, Command::Run | Command::CheckConfig);
-            let config = Config::load(cli.config.as_deref(), for_serving, |name| std::env::var_os(name))?;
+            let config = Config::load(cli.config.as_deref(), for_serving, |name| {
+                std::env::var_os(name)
+            })?;
             run_configured(command, config)?;
         }
     }
@@ -92,17 +101,31 @@ fn run_configured(command: Command, config: Config) -> Result<(), Box<dyn Error>
             app::run(config)?;
         }
         Command::CheckConfig => println!("the configuration is fine"),
-        Command::UserAdd { username, role, password } => account::add(&*store()?, &username, role, password)?,
-        Command::UserPasswd { username, password } => account::set_password(&*store()?, &username, password)?,
+        Command::UserAdd {
+            username,
+            role,
+            password,
+        } => account::add(&*store()?, &username, role, password)?,
+        Command::UserPasswd { username, password } => {
+            account::set_password(&*store()?, &username, password)?
+        }
         Command::UserList => account::list(&*store()?, &mut std::io::stdout())?,
         Command::UserRemove { username } => store()?.remove_user(&username)?,
         Command::Backup { file } => match &config.storage {
-            Storage::Embedded { path } => Embedded::open_beside_server(path)?.backup(&file)?,
-            Storage::MongoDb(_) => return Err("use mongodump for a database in MongoDB".into()),
+            Storage::Embedded { path } => {
+                Embedded::open_beside_server(path)?.backup(&file)?
+            }
+            Storage::MongoDb(_) => {
+                return Err("use mongodump for a database in MongoDB".into());
+            }
         },
         Command::Restore { file } => match &config.storage {
-            Storage::Embedded { path } => print!("{}", Embedded::restore(path, &file, Timestamp::now())?),
-            Storage::MongoDb(_) => return Err("use mongorestore for a database in MongoDB".into()),
+            Storage::Embedded { path } => {
+                print!("{}", Embedded::restore(path, &file, Timestamp::now())?)
+            }
+            Storage::MongoDb(_) => {
+                return Err("use mongorestore for a database in MongoDB".into());
+            }
         },
         Command::ProxyConfig(site) => print!("{}", proxy::nginx(&site, &config.listen)),
         Command::Health | Command::Help | Command::Version => {}

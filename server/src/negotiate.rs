@@ -4,12 +4,15 @@ use crate::http::Call;
 
 /// Whether `If-None-Match` names the entity tag, by weak comparison, or is `*`.
 pub(crate) fn has_current(call: &Call, etag: &str) -> bool {
-    call.headers("If-None-Match").any(|value| names_tag(value, etag))
+    call.headers("If-None-Match")
+        .any(|value| names_tag(value, etag))
 }
 
 /// Whether `Accept-Encoding` takes gzip.
 pub(crate) fn takes_gzip(call: &Call) -> bool {
-    let mut codings = call.headers("Accept-Encoding").flat_map(|value| value.split(','));
+    let mut codings = call
+        .headers("Accept-Encoding")
+        .flat_map(|value| value.split(','));
     accepts_gzip(&mut codings)
 }
 
@@ -27,12 +30,20 @@ fn accepts_gzip(codings: &mut dyn Iterator<Item = &str>) -> bool {
         let mut parts = coding.split(';').map(str::trim);
         let name = parts.next().unwrap_or_default();
         let refused = parts.any(|parameter| {
-            let weight = parameter.strip_prefix("q=").or_else(|| parameter.strip_prefix("Q="));
-            weight.is_some_and(|weight| weight.parse::<f32>().is_ok_and(|weight| weight <= 0.0))
+            let weight = parameter
+                .strip_prefix("q=")
+                .or_else(|| parameter.strip_prefix("Q="));
+            weight.is_some_and(|weight| {
+                weight.parse::<f32>().is_ok_and(|weight| weight <= 0.0)
+            })
         });
         match name {
             "*" => any = !refused,
-            _ if name.eq_ignore_ascii_case("gzip") || name.eq_ignore_ascii_case("x-gzip") => return !refused,
+            _ if name.eq_ignore_ascii_case("gzip")
+                || name.eq_ignore_ascii_case("x-gzip") =>
+            {
+                return !refused;
+            }
             _ => {}
         }
     }
@@ -57,10 +68,23 @@ mod tests {
     #[test]
     fn gzip_is_sent_to_those_who_take_it() {
         let accepts = |value: &'static str| accepts_gzip(&mut value.split(','));
-        for value in ["gzip", "deflate, GZIP;q=0.5", "*", "br;q=1, *;q=0.1", "x-gzip"] {
+        for value in [
+            "gzip",
+            "deflate, GZIP;q=0.5",
+            "*",
+            "br;q=1, *;q=0.1",
+            "x-gzip",
+        ] {
             assert!(accepts(value), "{value}");
         }
-        for value in ["", "identity", "gzip;q=0", "gzip; q=0.000, *", "*;q=0", "br"] {
+        for value in [
+            "",
+            "identity",
+            "gzip;q=0",
+            "gzip; q=0.000, *",
+            "*;q=0",
+            "br",
+        ] {
             assert!(!accepts(value), "{value}");
         }
     }

@@ -23,25 +23,34 @@ pub(crate) struct Site {
 pub(crate) fn check_domain(name: &str) -> Result<(), String> {
     let is_name = (1..=253).contains(&name.len())
         && !name.starts_with(['-', '.'])
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || "-.".contains(c));
-    is_name.then_some(()).ok_or_else(|| format!("--domain: {name:?} is no name such as fleet.example.com"))
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "-.".contains(c));
+    is_name
+        .then_some(())
+        .ok_or_else(|| format!("--domain: {name:?} is no name such as fleet.example.com"))
 }
 
 /// Whether `text` is a port, or an address and a port.
 pub(crate) fn check_listen(text: &str) -> Result<(), String> {
     let is_port = text.parse::<u16>().is_ok_and(|port| port != 0);
-    let is_address = text.parse::<std::net::SocketAddr>().is_ok_and(|address| address.port() != 0);
-    (is_port || is_address)
-        .then_some(())
-        .ok_or_else(|| format!("--listen: {text:?} is neither a port nor an address and a port"))
+    let is_address = text
+        .parse::<std::net::SocketAddr>()
+        .is_ok_and(|address| address.port() != 0);
+    (is_port || is_address).then_some(()).ok_or_else(|| {
+        format!("--listen: {text:?} is neither a port nor an address and a port")
+    })
 }
 
 /// Whether nginx takes `path` for one path.
 pub(crate) fn check_path(option: &str, path: &str) -> Result<(), String> {
-    let is_path = path.starts_with('/') && !path.chars().any(|c| c.is_control() || " \"'\\;{}$#".contains(c));
-    is_path
-        .then_some(())
-        .ok_or_else(|| format!("{option}: {path:?} is no absolute path without blanks and quotes"))
+    let is_path = path.starts_with('/')
+        && !path
+            .chars()
+            .any(|c| c.is_control() || " \"'\\;{}$#".contains(c));
+    is_path.then_some(()).ok_or_else(|| {
+        format!("{option}: {path:?} is no absolute path without blanks and quotes")
+    })
 }
 
 /// The site for nginx 1.18 and later, before a server that listens on `upstream`.
@@ -56,7 +65,11 @@ pub(crate) fn nginx(site: &Site, upstream: &Listen) -> String {
         text += &REDIRECT.replace("DOMAIN", &site.domain);
     }
     text += "server {\n";
-    let (port, ssl) = if site.plain { ("80", "") } else { ("443", " ssl") };
+    let (port, ssl) = if site.plain {
+        ("80", "")
+    } else {
+        ("443", " ssl")
+    };
     let listens = match &site.listen {
         None => vec![port.to_owned(), format!("[::]:{port}")],
         Some(listen) if listen.contains(':') => vec![listen.clone()],
@@ -68,9 +81,17 @@ pub(crate) fn nginx(site: &Site, upstream: &Listen) -> String {
     let _ = writeln!(text, "    server_name {};", site.domain);
     if !site.plain {
         let live = format!("/etc/letsencrypt/live/{}", site.domain);
-        let certificate = site.certificate.clone().unwrap_or_else(|| format!("{live}/fullchain.pem"));
-        let key = site.key.clone().unwrap_or_else(|| format!("{live}/privkey.pem"));
-        text += &TLS.replace("CERTIFICATE", &certificate).replace("KEY", &key);
+        let certificate = site
+            .certificate
+            .clone()
+            .unwrap_or_else(|| format!("{live}/fullchain.pem"));
+        let key = site
+            .key
+            .clone()
+            .unwrap_or_else(|| format!("{live}/privkey.pem"));
+        text += &TLS
+            .replace("CERTIFICATE", &certificate)
+            .replace("KEY", &key);
     }
     text += SITE;
     text

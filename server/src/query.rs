@@ -81,7 +81,11 @@ impl Query {
             }
             seen.push(name.into_owned());
         }
-        if errors.is_empty() { Ok(parsed) } else { Err(errors) }
+        if errors.is_empty() {
+            Ok(parsed)
+        } else {
+            Err(errors)
+        }
     }
 
     fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
@@ -89,8 +93,9 @@ impl Query {
             "all_servers" => self.all_servers = boolean(value)?,
             "country" => self.country = Some(text(value)?.to_lowercase()),
             "status" => {
-                let status =
-                    [Status::Active, Status::Down].into_iter().find(|status| status.as_str() == value);
+                let status = [Status::Active, Status::Down]
+                    .into_iter()
+                    .find(|status| status.as_str() == value);
                 self.status = Some(status.ok_or("must be active or down")?.as_str());
             }
             "service" => self.service = Some(text(value)?.to_owned()),
@@ -99,8 +104,14 @@ impl Query {
             "paid" => self.paid = Some(boolean(value)?),
             "sort" => self.sort = sort(value)?,
             "limit" => {
-                let limit = value.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
-                self.limit = Some(limit.ok_or_else(|| format!("must be a number from 1 to {MAX_LIMIT}"))?);
+                let limit = value
+                    .parse()
+                    .ok()
+                    .filter(|limit| (1..=MAX_LIMIT).contains(limit));
+                self.limit =
+                    Some(limit.ok_or_else(|| {
+                        format!("must be a number from 1 to {MAX_LIMIT}")
+                    })?);
             }
             _ => {
                 return Err(
@@ -115,13 +126,20 @@ impl Query {
 
     /// The servers asked for; `servers` are sorted by address.
     pub(crate) fn select<'a>(&self, servers: &'a [Arc<Server>]) -> Vec<&'a Server> {
-        let mut selected: Vec<&Server> =
-            servers.iter().map(Arc::as_ref).filter(|server| self.wants(server)).collect();
+        let mut selected: Vec<&Server> = servers
+            .iter()
+            .map(Arc::as_ref)
+            .filter(|server| self.wants(server))
+            .collect();
         if self.sort != Sort::default() {
             // Stable: servers that are equal stay sorted by address.
             selected.sort_by(|a, b| {
                 let order = self.sort.key.compare(a, b);
-                if self.sort.descending { order.reverse() } else { order }
+                if self.sort.descending {
+                    order.reverse()
+                } else {
+                    order
+                }
             });
         }
         selected.truncate(self.limit.unwrap_or(usize::MAX));
@@ -129,15 +147,23 @@ impl Query {
     }
 
     fn wants(&self, server: &Server) -> bool {
-        let equals = |wanted: Option<bool>, flag: bool| wanted.is_none_or(|wanted| wanted == flag);
-        let runs =
-            |name: &String| server.services.iter().any(|service| service.active && service.name == *name);
+        let equals =
+            |wanted: Option<bool>, flag: bool| wanted.is_none_or(|wanted| wanted == flag);
+        let runs = |name: &String| {
+            server
+                .services
+                .iter()
+                .any(|service| service.active && service.name == *name)
+        };
         let is_in = |country: &String| {
-            server.country_code.to_lowercase() == *country || server.country.to_lowercase() == *country
+            server.country_code.to_lowercase() == *country
+                || server.country.to_lowercase() == *country
         };
         (self.all_servers || (server.status == Status::Active && server.flags.enabled))
             && self.country.as_ref().is_none_or(is_in)
-            && self.status.is_none_or(|status| server.status.as_str() == status)
+            && self
+                .status
+                .is_none_or(|status| server.status.as_str() == status)
             && self.service.as_ref().is_none_or(runs)
             && equals(self.gaming, server.flags.gaming)
             && equals(self.streaming, server.flags.streaming)
@@ -149,7 +175,8 @@ impl Key {
     fn compare(self, a: &Server, b: &Server) -> Ordering {
         // What was not measured counts as more than anything that was: the least loaded come first.
         let load = |a: Option<f64>, b: Option<f64>| {
-            a.unwrap_or(f64::INFINITY).total_cmp(&b.unwrap_or(f64::INFINITY))
+            a.unwrap_or(f64::INFINITY)
+                .total_cmp(&b.unwrap_or(f64::INFINITY))
         };
         match self {
             Key::Ip => a.ip.cmp(&b.ip),
@@ -166,19 +193,30 @@ impl Key {
 }
 
 fn boolean(value: &str) -> Result<bool, String> {
-    value.parse().map_err(|_| "must be true or false".to_owned())
+    value
+        .parse()
+        .map_err(|_| "must be true or false".to_owned())
 }
 
 fn text(value: &str) -> Result<&str, String> {
-    if value.is_empty() { Err("must not be empty".to_owned()) } else { Ok(value) }
+    if value.is_empty() {
+        Err("must not be empty".to_owned())
+    } else {
+        Ok(value)
+    }
 }
 
 fn sort(value: &str) -> Result<Sort, String> {
-    let (name, descending) = value.strip_prefix('-').map_or((value, false), |name| (name, true));
+    let (name, descending) = value
+        .strip_prefix('-')
+        .map_or((value, false), |name| (name, true));
     let known = KEYS.iter().find(|(known, _)| *known == name);
     let key = known.map(|(_, key)| *key).ok_or_else(|| {
         let names: Vec<&str> = KEYS.iter().map(|(known, _)| *known).collect();
-        format!("must be one of {}, with - before it for the other way round", names.join(", "))
+        format!(
+            "must be one of {}, with - before it for the other way round",
+            names.join(", ")
+        )
     })?;
     Ok(Sort { key, descending })
 }
@@ -199,8 +237,12 @@ mod tests {
     #[track_caller]
     fn selected(query: &str, servers: &[Arc<Server>]) -> Vec<u8> {
         let query = Query::parse(query).unwrap();
-        let ips = query.select(servers).into_iter().map(|server| server.ip.to_string());
-        ips.map(|ip| ip.rsplit('.').next().unwrap().parse().unwrap()).collect()
+        let ips = query
+            .select(servers)
+            .into_iter()
+            .map(|server| server.ip.to_string());
+        ips.map(|ip| ip.rsplit('.').next().unwrap().parse().unwrap())
+            .collect()
     }
 
     #[test]
@@ -251,11 +293,21 @@ mod tests {
     fn values_that_make_no_sense_are_all_named() {
         let fields = |query| {
             let errors = Query::parse(query).unwrap_err();
-            errors.into_iter().map(|error| error.field).collect::<Vec<_>>()
+            errors
+                .into_iter()
+                .map(|error| error.field)
+                .collect::<Vec<_>>()
         };
         assert_eq!(
             fields("all_servers=1&status=up&limit=0&sort=name&country=&gaming="),
-            ["all_servers", "status", "limit", "sort", "country", "gaming"]
+            [
+                "all_servers",
+                "status",
+                "limit",
+                "sort",
+                "country",
+                "gaming"
+            ]
         );
         assert_eq!(fields("limit=-1"), ["limit"]);
         assert_eq!(fields("statsu=down"), ["statsu"]);

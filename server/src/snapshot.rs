@@ -75,11 +75,18 @@ pub(crate) struct View {
 
 impl Snapshots {
     pub(crate) fn start(store: Arc<dyn Store>) -> io::Result<Snapshots> {
-        let shared = Arc::new(Shared { state: Mutex::default(), changed: Condvar::new() });
+        let shared = Arc::new(Shared {
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        });
         let theirs = shared.clone();
-        let thread =
-            thread::Builder::new().name("snapshot".to_owned()).spawn(move || theirs.make_all(&*store))?;
-        Ok(Snapshots { shared, thread: Mutex::new(Some(thread)) })
+        let thread = thread::Builder::new()
+            .name("snapshot".to_owned())
+            .spawn(move || theirs.make_all(&*store))?;
+        Ok(Snapshots {
+            shared,
+            thread: Mutex::new(Some(thread)),
+        })
     }
 
     /// The servers that `query` asks for.
@@ -129,7 +136,10 @@ impl Shared {
         loop {
             let state = locked(&self.state);
             let idle = |state: &mut State| !state.wanted && !state.stopping;
-            let state = self.changed.wait_while(state, idle).unwrap_or_else(PoisonError::into_inner);
+            let state = self
+                .changed
+                .wait_while(state, idle)
+                .unwrap_or_else(PoisonError::into_inner);
             if state.stopping {
                 return;
             }
@@ -153,13 +163,18 @@ impl State {
     fn younger_than(&self, half_periods: u32) -> Option<Arc<Snapshot>> {
         let newest = self.newest.as_ref();
         newest
-            .filter(|newest| locked(&newest.checked).elapsed() < newest.fresh_for * half_periods / 2)
+            .filter(|newest| {
+                locked(&newest.checked).elapsed() < newest.fresh_for * half_periods / 2
+            })
             .cloned()
     }
 }
 
 /// The fleet as it is; `newest` if nothing has changed since.
-fn make(store: &dyn Store, newest: Option<Arc<Snapshot>>) -> Result<Arc<Snapshot>, StoreError> {
+fn make(
+    store: &dyn Store,
+    newest: Option<Arc<Snapshot>>,
+) -> Result<Arc<Snapshot>, StoreError> {
     let started = Instant::now();
     let fleet = store.fleet(newest.as_ref().map(|newest| &newest.fleet))?;
     if let Some(newest) = newest.filter(|newest| Arc::ptr_eq(&newest.fleet, &fleet)) {
@@ -167,7 +182,12 @@ fn make(store: &dyn Store, newest: Option<Arc<Snapshot>>) -> Result<Arc<Snapshot
         return Ok(newest);
     }
     let fresh_for = MIN_AGE.max(started.elapsed() * AGE_PER_COST);
-    Ok(Arc::new(Snapshot { fleet, checked: Mutex::new(started), fresh_for, views: Mutex::default() }))
+    Ok(Arc::new(Snapshot {
+        fleet,
+        checked: Mutex::new(started),
+        fresh_for,
+        views: Mutex::default(),
+    }))
 }
 
 impl Snapshot {
@@ -178,7 +198,13 @@ impl Snapshot {
         }
         let view = views.entry(query.clone()).or_default().clone();
         drop(views);
-        view.get_or_init(|| Arc::new(View::new(&query.select(&self.fleet.servers), self.fleet.stale))).clone()
+        view.get_or_init(|| {
+            Arc::new(View::new(
+                &query.select(&self.fleet.servers),
+                self.fleet.stale,
+            ))
+        })
+        .clone()
     }
 }
 
@@ -192,13 +218,19 @@ impl View {
             .expect("servers are plain JSON, memory takes all");
         let mut gzip = output.gzip.finish().expect("memory takes all");
         gzip.shrink_to_fit();
-        View { etag: format!("W/\"{:016x}\"", output.hasher.finish()), gzip: Arc::new(gzip), stale }
+        View {
+            etag: format!("W/\"{:016x}\"", output.hasher.finish()),
+            gzip: Arc::new(gzip),
+            stale,
+        }
     }
 
     /// The JSON itself.
     pub(crate) fn json(&self) -> Vec<u8> {
         let mut json = Vec::new();
-        GzDecoder::new(self.gzip.as_slice()).read_to_end(&mut json).expect("we compressed it ourselves");
+        GzDecoder::new(self.gzip.as_slice())
+            .read_to_end(&mut json)
+            .expect("we compressed it ourselves");
         json
     }
 }

@@ -27,12 +27,22 @@ impl Sweep {
         last_failure: impl Fn() -> Option<Instant> + Send + 'static,
     ) -> std::io::Result<Sweep> {
         let (stop, stopped) = mpsc::channel();
-        let thread = thread::Builder::new().name("sweep".to_owned()).spawn(move || {
-            let mut state = State::new(limits, Timestamp::now(), Instant::now());
-            while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(limits.interval) {
-                state.sweep(&*store, Timestamp::now(), Instant::now(), last_failure());
-            }
-        })?;
+        let thread =
+            thread::Builder::new()
+                .name("sweep".to_owned())
+                .spawn(move || {
+                    let mut state = State::new(limits, Timestamp::now(), Instant::now());
+                    while let Err(RecvTimeoutError::Timeout) =
+                        stopped.recv_timeout(limits.interval)
+                    {
+                        state.sweep(
+                            &*store,
+                            Timestamp::now(),
+                            Instant::now(),
+                            last_failure(),
+                        );
+                    }
+                })?;
         Ok(Sweep { stop, thread })
     }
 
@@ -55,14 +65,30 @@ struct State {
 
 impl State {
     fn new(limits: config::Sweep, now: Timestamp, instant: Instant) -> State {
-        State { limits, grace_until: instant + limits.down_after, last: (now, instant) }
+        State {
+            limits,
+            grace_until: instant + limits.down_after,
+            last: (now, instant),
+        }
     }
 
-    fn sweep(&mut self, store: &dyn Store, now: Timestamp, instant: Instant, last_failure: Option<Instant>) {
+    fn sweep(
+        &mut self,
+        store: &dyn Store,
+        now: Timestamp,
+        instant: Instant,
+        last_failure: Option<Instant>,
+    ) {
         let (last_now, last_instant) = std::mem::replace(&mut self.last, (now, instant));
-        let jumped = jump(now.duration_since(last_now), instant.duration_since(last_instant));
+        let jumped = jump(
+            now.duration_since(last_now),
+            instant.duration_since(last_instant),
+        );
         if jumped > MAX_CLOCK_DRIFT {
-            log::warn!("the clock jumped by {} s: no host is marked down for a while", jumped.as_secs());
+            log::warn!(
+                "the clock jumped by {} s: no host is marked down for a while",
+                jumped.as_secs()
+            );
             self.grace_until = instant + self.limits.down_after;
         }
         if let Some(failure) = last_failure {
@@ -76,9 +102,16 @@ impl State {
             return;
         }
         let before = |age: Duration| now.checked_sub(age).unwrap_or(Timestamp::MIN);
-        match store.sweep(before(self.limits.down_after), before(self.limits.delete_after)) {
+        match store.sweep(
+            before(self.limits.down_after),
+            before(self.limits.delete_after),
+        ) {
             Ok(swept) if swept.down + swept.deleted > 0 => {
-                log::info!("sweep: {} hosts are down now, {} were deleted", swept.down, swept.deleted);
+                log::info!(
+                    "sweep: {} hosts are down now, {} were deleted",
+                    swept.down,
+                    swept.deleted
+                );
             }
             Ok(_) => {}
             Err(error) => {
@@ -91,7 +124,8 @@ impl State {
 
 /// How far the wall clock moved more, or less, than time passed.
 fn jump(wall: jiff::SignedDuration, passed: Duration) -> Duration {
-    let passed = jiff::SignedDuration::try_from(passed).unwrap_or(jiff::SignedDuration::MAX);
+    let passed =
+        jiff::SignedDuration::try_from(passed).unwrap_or(jiff::SignedDuration::MAX);
     wall.saturating_sub(passed).unsigned_abs()
 }
 
@@ -124,15 +158,28 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let store = Embedded::open(folder.path()).unwrap();
             let (now, instant) = (Timestamp::now(), Instant::now());
-            store.record(&[beat("10.0.0.1", now - SignedDuration::from_hours(1))]).unwrap();
-            Silent { store, state: State::new(LIMITS, now, instant), now, instant, _folder: folder }
+            store
+                .record(&[beat("10.0.0.1", now - SignedDuration::from_hours(1))])
+                .unwrap();
+            Silent {
+                store,
+                state: State::new(LIMITS, now, instant),
+                now,
+                instant,
+                _folder: folder,
+            }
         }
 
         /// The status after a sweep when `secs` have passed and the wall clock is `ahead` of that.
         fn sweep(&mut self, secs: u64, ahead: i64, failed_at: Option<u64>) -> Status {
             let now = self.now + SignedDuration::from_secs(secs.cast_signed() + ahead);
             let failure = failed_at.map(|secs| self.instant + Duration::from_secs(secs));
-            self.state.sweep(&self.store, now, self.instant + Duration::from_secs(secs), failure);
+            self.state.sweep(
+                &self.store,
+                now,
+                self.instant + Duration::from_secs(secs),
+                failure,
+            );
             servers(&self.store)[0].status
         }
     }
@@ -141,20 +188,36 @@ mod tests {
     fn a_silent_host_goes_down_but_not_right_after_a_start_or_a_clock_jump() {
         let mut silent = Silent::start();
         for secs in [60, 120, 180] {
-            assert_eq!(silent.sweep(secs, 0, None), Status::Active, "after {secs} s");
+            assert_eq!(
+                silent.sweep(secs, 0, None),
+                Status::Active,
+                "after {secs} s"
+            );
         }
         // The clock is an hour ahead of the time that has passed.
         for secs in [240, 300, 360, 420] {
-            assert_eq!(silent.sweep(secs, 3600, None), Status::Active, "after the jump, {secs} s");
+            assert_eq!(
+                silent.sweep(secs, 3600, None),
+                Status::Active,
+                "after the jump, {secs} s"
+            );
         }
-        assert_eq!(silent.sweep(480, 3600, None), Status::Down, "one down_after later");
+        assert_eq!(
+            silent.sweep(480, 3600, None),
+            Status::Down,
+            "one down_after later"
+        );
     }
 
     #[test]
     fn hosts_whose_heartbeats_could_not_be_stored_are_not_silent() {
         let mut silent = Silent::start();
         for secs in [300, 360, 420, 480] {
-            assert_eq!(silent.sweep(secs, 0, Some(290)), Status::Active, "after {secs} s");
+            assert_eq!(
+                silent.sweep(secs, 0, Some(290)),
+                Status::Active,
+                "after {secs} s"
+            );
         }
         assert_eq!(silent.sweep(540, 0, Some(290)), Status::Down);
     }

@@ -28,26 +28,39 @@ pub(crate) struct Watch {
 
 impl Watch {
     /// Starts watching `address`; `dead` is called once, with the reason, when it answers no more.
-    pub(crate) fn start(address: Listen, dead: impl FnOnce(String) + Send + 'static) -> io::Result<Watch> {
+    pub(crate) fn start(
+        address: Listen,
+        dead: impl FnOnce(String) + Send + 'static,
+    ) -> io::Result<Watch> {
         let (stop, stopped) = mpsc::channel();
-        let thread = thread::Builder::new().name("watch".to_owned()).spawn(move || {
-            let mut silent = 0;
-            while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(EVERY) {
-                match ask(&address) {
-                    Ok(()) => {
-                        silent = 0;
-                        let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
-                    }
-                    Err(error) => {
-                        silent += 1;
-                        log::warn!("no sign of life through our own listener: {error}");
-                        if silent >= MAX_SILENT || error.kind() == io::ErrorKind::ConnectionRefused {
-                            return dead(error.to_string());
+        let thread =
+            thread::Builder::new()
+                .name("watch".to_owned())
+                .spawn(move || {
+                    let mut silent = 0;
+                    while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(EVERY)
+                    {
+                        match ask(&address) {
+                            Ok(()) => {
+                                silent = 0;
+                                let _ = sd_notify::notify(&[
+                                    sd_notify::NotifyState::Watchdog,
+                                ]);
+                            }
+                            Err(error) => {
+                                silent += 1;
+                                log::warn!(
+                                    "no sign of life through our own listener: {error}"
+                                );
+                                if silent >= MAX_SILENT
+                                    || error.kind() == io::ErrorKind::ConnectionRefused
+                                {
+                                    return dead(error.to_string());
+                                }
+                            }
                         }
                     }
-                }
-            }
-        })?;
+                })?;
         Ok(Watch { stop, thread })
     }
 
@@ -65,7 +78,9 @@ pub(crate) fn ask_once(address: &Listen) -> io::Result<()> {
     let (tell, told) = mpsc::channel();
     let asked = address.clone();
     // Connecting to a Unix socket knows no deadline, so it has a thread, which may end with the process.
-    thread::Builder::new().name("ask".to_owned()).spawn(move || drop(tell.send(ask(&asked))))?;
+    thread::Builder::new()
+        .name("ask".to_owned())
+        .spawn(move || drop(tell.send(ask(&asked))))?;
     told.recv_timeout(PATIENCE).unwrap_or_else(|_| {
         let message = format!("no answer within {} s", PATIENCE.as_secs());
         Err(io::Error::new(io::ErrorKind::TimedOut, message))
@@ -93,7 +108,11 @@ fn healthy(mut stream: impl Read + Write) -> io::Result<()> {
     stream.write_all(b"GET /healthz HTTP/1.0\r\n\r\n")?;
     let mut status = [0; 12];
     stream.read_exact(&mut status)?;
-    if &status == b"HTTP/1.1 200" { Ok(()) } else { Err(io::Error::other("an answer that is not 200")) }
+    if &status == b"HTTP/1.1 200" {
+        Ok(())
+    } else {
+        Err(io::Error::other("an answer that is not 200"))
+    }
 }
 
 /// Whoever listens on every address listens on loopback.

@@ -64,7 +64,11 @@ impl Document {
     /// The settings in `text`; `file` is its name in problems. What is no TOML is a problem, the rest is read.
     pub fn parse(file: &str, text: &str, problems: &mut Problems) -> Document {
         let (table, errors) = DeTable::parse_recoverable(text);
-        let mut parsing = Parsing { file: file.into(), text, broken_lines: Vec::new() };
+        let mut parsing = Parsing {
+            file: file.into(),
+            text,
+            broken_lines: Vec::new(),
+        };
         for error in errors {
             let line = parsing.line(error.span().unwrap_or_default().start);
             // One mistake can upset the parser several times; the first says it best.
@@ -73,10 +77,21 @@ impl Document {
             }
             parsing.broken_lines.push(line);
             let message = format!("is no TOML: {}", error.message());
-            problems.add(Problem { file: file.to_owned(), line: Some(line), key: String::new(), message });
+            problems.add(Problem {
+                file: file.to_owned(),
+                line: Some(line),
+                key: String::new(),
+                message,
+            });
         }
-        let place = Place { file: parsing.file.clone(), line: None };
-        Document { place, entries: parsing.entries(table.get_ref()) }
+        let place = Place {
+            file: parsing.file.clone(),
+            line: None,
+        };
+        Document {
+            place,
+            entries: parsing.entries(table.get_ref()),
+        }
     }
 
     /// The settings in the file at `path`; one that cannot be read is a problem and counts as empty.
@@ -84,7 +99,12 @@ impl Document {
         let file = path.display().to_string();
         let text = std::fs::read_to_string(path).unwrap_or_else(|error| {
             let message = format!("cannot be read: {error}");
-            problems.add(Problem { file: file.clone(), line: None, key: String::new(), message });
+            problems.add(Problem {
+                file: file.clone(),
+                line: None,
+                key: String::new(),
+                message,
+            });
             String::new()
         });
         Document::parse(&file, &text, problems)
@@ -96,7 +116,11 @@ impl Document {
     }
 
     /// What `read` makes of the root table. Keys it did not ask for are problems.
-    pub fn read<T>(&self, problems: &mut Problems, read: impl FnOnce(&mut Table<'_>) -> T) -> T {
+    pub fn read<T>(
+        &self,
+        problems: &mut Problems,
+        read: impl FnOnce(&mut Table<'_>) -> T,
+    ) -> T {
         Table::read(String::new(), &self.place, &self.entries, problems, read)
     }
 }
@@ -104,7 +128,16 @@ impl Document {
 fn merge(earlier: &mut Entries, later: Entries) {
     for (key, value) in later {
         match (earlier.get_mut(&key), value) {
-            (Some(Value { kind: Kind::Table(earlier), .. }), Value { kind: Kind::Table(later), .. }) => {
+            (
+                Some(Value {
+                    kind: Kind::Table(earlier),
+                    ..
+                }),
+                Value {
+                    kind: Kind::Table(later),
+                    ..
+                },
+            ) => {
                 merge(earlier, later);
             }
             (_, value) => drop(earlier.insert(key, value)),
@@ -147,12 +180,21 @@ impl Parsing<'_> {
                 let parsed = i128::from_str_radix(number.as_str(), number.radix());
                 Kind::Integer(parsed.unwrap_or(i128::MAX))
             }
-            DeValue::Array(items) => {
-                Kind::Array(items.iter().map(|item| self.value(&item.span(), item)).collect())
-            }
+            DeValue::Array(items) => Kind::Array(
+                items
+                    .iter()
+                    .map(|item| self.value(&item.span(), item))
+                    .collect(),
+            ),
             DeValue::Float(_) => Kind::Other("a float"),
             DeValue::Datetime(_) => Kind::Other("a date"),
         };
-        Value { place: Place { file: self.file.clone(), line: Some(line) }, kind }
+        Value {
+            place: Place {
+                file: self.file.clone(),
+                line: Some(line),
+            },
+            kind,
+        }
     }
 }

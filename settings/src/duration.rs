@@ -3,14 +3,22 @@
 use std::time::Duration;
 
 /// Each unit's name and its milliseconds, largest first.
-const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+const UNITS: [(&str, u64); 5] = [
+    ("d", 86_400_000),
+    ("h", 3_600_000),
+    ("m", 60_000),
+    ("s", 1_000),
+    ("ms", 1),
+];
 
 /// A whole number and a unit; `None` for anything else.
 pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
     let digits = text.find(|c: char| !c.is_ascii_digit())?;
     let (number, unit) = text.split_at(digits);
     let (_, unit_ms) = UNITS.iter().find(|(name, _)| *name == unit)?;
-    Some(Duration::from_millis(number.parse::<u64>().ok()?.checked_mul(*unit_ms)?))
+    Some(Duration::from_millis(
+        number.parse::<u64>().ok()?.checked_mul(*unit_ms)?,
+    ))
 }
 
 /// The duration in the largest unit that leaves no rest.
@@ -30,12 +38,33 @@ mod tests {
 
     #[test]
     fn a_duration_is_a_whole_number_and_a_unit() {
-        for (text, ms) in [("500ms", 500), ("30s", 30_000), ("4m", 240_000), ("2h", 7_200_000), ("0s", 0)] {
-            assert_eq!(parse_duration(text), Some(Duration::from_millis(ms)), "{text}");
+        for (text, ms) in [
+            ("500ms", 500),
+            ("30s", 30_000),
+            ("4m", 240_000),
+            ("2h", 7_200_000),
+            ("0s", 0),
+        ] {
+            assert_eq!(
+                parse_duration(text),
+                Some(Duration::from_millis(ms)),
+                "{text}"
+            );
         }
-        for bad in
-            ["", "30", "s", "30 s", " 30s", "-1s", "+1s", "1.5s", "30S", "1h30m", "30sec", "999999999999d"]
-        {
+        for bad in [
+            "",
+            "30",
+            "s",
+            "30 s",
+            " 30s",
+            "-1s",
+            "+1s",
+            "1.5s",
+            "30S",
+            "1h30m",
+            "30sec",
+            "999999999999d",
+        ] {
             assert_eq!(parse_duration(bad), None, "{bad:?}");
         }
     }

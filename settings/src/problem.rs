@@ -43,7 +43,12 @@ impl Problems {
     /// Adds a problem with the environment variable `name`.
     pub fn add_variable(&mut self, name: &str, message: impl Into<String>) {
         let (file, key) = ("environment".to_owned(), name.to_owned());
-        self.add(Problem { file, line: None, key, message: message.into() });
+        self.add(Problem {
+            file,
+            line: None,
+            key,
+            message: message.into(),
+        });
     }
 
     /// `Ok` if there are no problems.
@@ -51,7 +56,8 @@ impl Problems {
     /// # Errors
     /// All of them, by file and line.
     pub fn into_result(mut self) -> Result<(), Problems> {
-        self.0.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
+        self.0
+            .sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
         if self.0.is_empty() { Ok(()) } else { Err(self) }
     }
 }

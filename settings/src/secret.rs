@@ -26,20 +26,36 @@ impl Secret {
         let file_name = format!("{name}_FILE");
         let (used, found) = match (variable(name), variable(&file_name)) {
             (None, None) => return None,
-            (Some(_), Some(_)) => (name, Err(format!("is set, and so is {file_name}: one of them must go"))),
-            (Some(value), None) => {
-                (name, value.into_string().map_err(|_| "is not UTF-8".to_owned()).and_then(Secret::check))
+            (Some(_), Some(_)) => (
+                name,
+                Err(format!(
+                    "is set, and so is {file_name}: one of them must go"
+                )),
+            ),
+            (Some(value), None) => (
+                name,
+                value
+                    .into_string()
+                    .map_err(|_| "is not UTF-8".to_owned())
+                    .and_then(Secret::check),
+            ),
+            (None, Some(path)) => {
+                (file_name.as_str(), Secret::read(Path::new(&path), read))
             }
-            (None, Some(path)) => (file_name.as_str(), Secret::read(Path::new(&path), read)),
         };
-        found.map_err(|message| problems.add_variable(used, message)).ok()
+        found
+            .map_err(|message| problems.add_variable(used, message))
+            .ok()
     }
 
     /// The secret in the file at `path`, without the line ends after it.
     ///
     /// # Errors
     /// A sentence that names the path, for a file that `read` cannot read or that is empty.
-    pub fn read(path: &Path, read: impl Fn(&Path) -> io::Result<String>) -> Result<Secret, String> {
+    pub fn read(
+        path: &Path,
+        read: impl Fn(&Path) -> io::Result<String>,
+    ) -> Result<Secret, String> {
         let text = read(path).map_err(|error| format!("{}: {error}", path.display()))?;
         let secret = text.trim_end_matches(['\r', '\n']).to_owned();
         Secret::check(secret).map_err(|message| format!("{}: {message}", path.display()))
@@ -51,7 +67,11 @@ impl Secret {
     }
 
     fn check(text: String) -> Result<Secret, String> {
-        if text.is_empty() { Err("is empty".to_owned()) } else { Ok(Secret(text)) }
+        if text.is_empty() {
+            Err("is empty".to_owned())
+        } else {
+            Ok(Secret(text))
+        }
     }
 }
 

@@ -29,7 +29,13 @@ impl Table<'_> {
         problems: &mut Problems,
         read: impl FnOnce(&mut Table<'_>) -> T,
     ) -> T {
-        let mut table = Table { path, place, entries, known: Vec::new(), problems };
+        let mut table = Table {
+            path,
+            place,
+            entries,
+            known: Vec::new(),
+            problems,
+        };
         let result = read(&mut table);
         table.report_unknown_keys();
         result
@@ -58,7 +64,9 @@ impl Table<'_> {
             Kind::Integer(number) => T::try_from(number)
                 .ok()
                 .filter(|number| range.contains(number))
-                .ok_or_else(|| format!("must be from {} to {}", range.start(), range.end())),
+                .ok_or_else(|| {
+                    format!("must be from {} to {}", range.start(), range.end())
+                }),
             _ => Err(format!("must be a whole number, not {}", value.kind.name())),
         })
     }
@@ -72,14 +80,19 @@ impl Table<'_> {
     }
 
     /// A duration such as `"500ms"`, `"30s"`, `"4m"`, `"2h"` or `"30d"` within `range`.
-    pub fn duration(&mut self, key: &'static str, range: RangeInclusive<Duration>) -> Option<Duration> {
+    pub fn duration(
+        &mut self,
+        key: &'static str,
+        range: RangeInclusive<Duration>,
+    ) -> Option<Duration> {
         self.value(key, |value| {
             let wrong = "must be a duration such as \"30s\"";
             let duration = text(value).ok().and_then(parse_duration).ok_or(wrong)?;
             if range.contains(&duration) {
                 return Ok(duration);
             }
-            let [least, most] = [range.start(), range.end()].map(|limit| show_duration(*limit));
+            let [least, most] =
+                [range.start(), range.end()].map(|limit| show_duration(*limit));
             Err(format!("must be from {least} to {most}"))
         })
     }
@@ -109,27 +122,47 @@ impl Table<'_> {
         for (index, item) in items.iter().enumerate() {
             match text(item).and_then(&parse) {
                 Ok(value) => parsed.push(value),
-                Err(message) => self.add(&item.place, format!("{}[{index}]", self.path_of(key)), message),
+                Err(message) => self.add(
+                    &item.place,
+                    format!("{}[{index}]", self.path_of(key)),
+                    message,
+                ),
             }
         }
         (parsed.len() == items.len()).then_some(parsed)
     }
 
     /// What `read` makes of the table `key`.
-    pub fn table<T>(&mut self, key: &'static str, read: impl FnOnce(&mut Table<'_>) -> T) -> Option<T> {
+    pub fn table<T>(
+        &mut self,
+        key: &'static str,
+        read: impl FnOnce(&mut Table<'_>) -> T,
+    ) -> Option<T> {
         let path = self.path_of(key);
         let value = self.get(key)?;
         let entries = self.entries_of(&path, value)?;
-        Some(Table::read(path, &value.place, entries, self.problems, read))
+        Some(Table::read(
+            path,
+            &value.place,
+            entries,
+            self.problems,
+            read,
+        ))
     }
 
     /// As [`Table::table`], but an absent table reads as an empty one. For tables whose keys have defaults.
-    pub fn section<T>(&mut self, key: &'static str, read: impl FnOnce(&mut Table<'_>) -> T) -> T {
+    pub fn section<T>(
+        &mut self,
+        key: &'static str,
+        read: impl FnOnce(&mut Table<'_>) -> T,
+    ) -> T {
         static EMPTY: Entries = Entries::new();
         let path = self.path_of(key);
         let value = self.get(key);
         let place = value.map_or(self.place, |value| &value.place);
-        let entries = value.and_then(|value| self.entries_of(&path, value)).unwrap_or(&EMPTY);
+        let entries = value
+            .and_then(|value| self.entries_of(&path, value))
+            .unwrap_or(&EMPTY);
         Table::read(path, place, entries, self.problems, read)
     }
 
@@ -144,7 +177,13 @@ impl Table<'_> {
         for (index, item) in items.iter().enumerate() {
             let path = format!("{}[{index}]", self.path_of(key));
             if let Some(entries) = self.entries_of(&path, item) {
-                tables.push(Table::read(path, &item.place, entries, self.problems, &mut read));
+                tables.push(Table::read(
+                    path,
+                    &item.place,
+                    entries,
+                    self.problems,
+                    &mut read,
+                ));
             }
         }
         Some(tables)
@@ -178,11 +217,20 @@ impl<'a> Table<'a> {
     }
 
     fn path_of(&self, key: &str) -> String {
-        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+        if self.path.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{}.{key}", self.path)
+        }
     }
 
     fn add(&mut self, place: &Place, key: String, message: String) {
-        self.problems.add(Problem { file: place.file.to_string(), line: place.line, key, message });
+        self.problems.add(Problem {
+            file: place.file.to_string(),
+            line: place.line,
+            key,
+            message,
+        });
     }
 
     fn value<T>(
@@ -194,7 +242,9 @@ impl<'a> Table<'a> {
         if let Kind::Broken = value.kind {
             return None;
         }
-        convert(value).map_err(|message| self.add(&value.place, self.path_of(key), message)).ok()
+        convert(value)
+            .map_err(|message| self.add(&value.place, self.path_of(key), message))
+            .ok()
     }
 
     fn array(&mut self, key: &'static str, of: &str) -> Option<&'a [Value]> {
@@ -202,7 +252,10 @@ impl<'a> Table<'a> {
         match &value.kind {
             Kind::Array(items) => return Some(items),
             Kind::Broken => {}
-            kind => self.problem(key, format!("must be an array of {of}, not {}", kind.name())),
+            kind => self.problem(
+                key,
+                format!("must be an array of {of}, not {}", kind.name()),
+            ),
         }
         None
     }
@@ -211,7 +264,11 @@ impl<'a> Table<'a> {
         match &value.kind {
             Kind::Table(entries) => return Some(entries),
             Kind::Broken => {}
-            kind => self.add(&value.place, path.to_owned(), format!("must be a table, not {}", kind.name())),
+            kind => self.add(
+                &value.place,
+                path.to_owned(),
+                format!("must be a table, not {}", kind.name()),
+            ),
         }
         None
     }

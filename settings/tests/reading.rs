@@ -19,7 +19,9 @@ fn read<T>(text: &str, read: impl FnOnce(&mut Table<'_>) -> T) -> (T, String) {
 }
 
 fn shown(problems: Problems) -> String {
-    problems.into_result().map_or_else(|problems| problems.to_string(), |()| String::new())
+    problems
+        .into_result()
+        .map_or_else(|problems| problems.to_string(), |()| String::new())
 }
 
 /// What is told about `text` when `reader` reads it.
@@ -52,8 +54,17 @@ fn every_type_reads() {
         assert_eq!(root.boolean("on"), Some(true));
         assert_eq!(root.duration("every", SECOND..=HOUR), Some(30 * SECOND));
         assert_eq!(root.strings("list").unwrap(), ["a", "b"]);
-        assert_eq!(root.table("table", |table| table.string("inner")).flatten().unwrap(), "x");
-        assert_eq!(root.tables("tables", |table| table.integer("n", 0..=9)).unwrap(), [Some(1), Some(2)]);
+        assert_eq!(
+            root.table("table", |table| table.string("inner"))
+                .flatten()
+                .unwrap(),
+            "x"
+        );
+        assert_eq!(
+            root.tables("tables", |table| table.integer("n", 0..=9))
+                .unwrap(),
+            [Some(1), Some(2)]
+        );
         assert_eq!(root.section("absent", |table| table.string("inner")), None);
         assert_eq!(root.string("absent too"), None);
     });
@@ -63,28 +74,72 @@ fn every_type_reads() {
 #[test]
 fn wrong_types_and_values_name_their_place() {
     let cases = [
-        (told("x = 1", |root| root.string("x")), "x: must be a string, not a number"),
-        (told("x = 1.5", |root| root.integer("x", 0..=9)), "x: must be a whole number, not a float"),
-        (told("x = 10", |root| root.integer("x", 0..=9)), "x: must be from 0 to 9"),
-        (told("x = -1", |root| root.integer("x", 0..=9u64)), "x: must be from 0 to 9"),
-        (told(&format!("x = {}", "9".repeat(50)), |root| root.integer("x", 0..=9)), "x: must be from 0 to 9"),
-        (told("x = 'on'", |root| root.boolean("x")), "x: must be true or false, not a string"),
-        (told("x = 30", |root| root.duration("x", SECOND..=HOUR)), "x: must be a duration such as \"30s\""),
-        (told("x = '2h'", |root| root.duration("x", SECOND..=HOUR)), "x: must be from 1s to 1h"),
-        (told("x = 'a'", |root| root.strings("x")), "x: must be an array of strings, not a string"),
-        (told("x = ['a', 2]", |root| root.strings("x")), "x[1]: must be a string, not a number"),
-        (told("x = 1979-05-27", |root| root.table("x", |_| ())), "x: must be a table, not a date"),
-        (told("x = {}", |root| root.tables("x", |_| ())), "x: must be an array of tables, not a table"),
         (
-            told("x = 'z'", |root| root.parsed("x", |text| Err::<(), _>(format!("has no {text}")))),
+            told("x = 1", |root| root.string("x")),
+            "x: must be a string, not a number",
+        ),
+        (
+            told("x = 1.5", |root| root.integer("x", 0..=9)),
+            "x: must be a whole number, not a float",
+        ),
+        (
+            told("x = 10", |root| root.integer("x", 0..=9)),
+            "x: must be from 0 to 9",
+        ),
+        (
+            told("x = -1", |root| root.integer("x", 0..=9u64)),
+            "x: must be from 0 to 9",
+        ),
+        (
+            told(&format!("x = {}", "9".repeat(50)), |root| {
+                root.integer("x", 0..=9)
+            }),
+            "x: must be from 0 to 9",
+        ),
+        (
+            told("x = 'on'", |root| root.boolean("x")),
+            "x: must be true or false, not a string",
+        ),
+        (
+            told("x = 30", |root| root.duration("x", SECOND..=HOUR)),
+            "x: must be a duration such as \"30s\"",
+        ),
+        (
+            told("x = '2h'", |root| root.duration("x", SECOND..=HOUR)),
+            "x: must be from 1s to 1h",
+        ),
+        (
+            told("x = 'a'", |root| root.strings("x")),
+            "x: must be an array of strings, not a string",
+        ),
+        (
+            told("x = ['a', 2]", |root| root.strings("x")),
+            "x[1]: must be a string, not a number",
+        ),
+        (
+            told("x = 1979-05-27", |root| root.table("x", |_| ())),
+            "x: must be a table, not a date",
+        ),
+        (
+            told("x = {}", |root| root.tables("x", |_| ())),
+            "x: must be an array of tables, not a table",
+        ),
+        (
+            told("x = 'z'", |root| {
+                root.parsed("x", |text| Err::<(), _>(format!("has no {text}")))
+            }),
             "x: has no z",
         ),
     ];
     for (told, expected) in cases {
         assert_eq!(told, format!("a.toml:1: {expected}"));
     }
-    let (sections, told) = read("x = 1", |root| root.section("x", |table| table.string("y")));
-    assert_eq!((sections, told.as_str()), (None, "a.toml:1: x: must be a table, not a number"));
+    let (sections, told) =
+        read("x = 1", |root| root.section("x", |table| table.string("y")));
+    assert_eq!(
+        (sections, told.as_str()),
+        (None, "a.toml:1: x: must be a table, not a number")
+    );
 }
 
 #[test]
@@ -126,17 +181,28 @@ fn what_is_no_toml_is_told_beside_the_rest() {
             assert_eq!(table.integer("y", 1..=1), Some(1));
         });
     });
-    let lines: Vec<_> =
-        told.lines().map(|line| line.split_inclusive(": ").take(2).collect::<String>()).collect();
+    let lines: Vec<_> = told
+        .lines()
+        .map(|line| line.split_inclusive(": ").take(2).collect::<String>())
+        .collect();
     assert_eq!(
         lines,
-        ["a.toml:1: is no TOML: ", "a.toml:2: b: ", "a.toml:3: is no TOML: ", "a.toml:5: is no TOML: "]
+        [
+            "a.toml:1: is no TOML: ",
+            "a.toml:2: b: ",
+            "a.toml:3: is no TOML: ",
+            "a.toml:5: is no TOML: "
+        ]
     );
 }
 
 #[test]
 fn a_key_given_twice_or_nested_without_end_is_no_toml() {
-    for text in ["a = 1\na = 2\n", "[t]\n[t]\n", &format!("a = {}", "[".repeat(100_000))] {
+    for text in [
+        "a = 1\na = 2\n",
+        "[t]\n[t]\n",
+        &format!("a = {}", "[".repeat(100_000)),
+    ] {
         let ((), told) = read(text, |root| {
             root.has("a");
             root.has("t");
@@ -165,7 +231,13 @@ fn later_files_win_key_by_key_and_replace_lists() {
             assert_eq!(table.string("keep").unwrap(), "a");
             assert_eq!(table.string("wrong"), None);
             assert_eq!(table.string("new").unwrap(), "b");
-            assert_eq!(table.table("replaced", |inner| inner.string("y")).flatten().unwrap(), "b");
+            assert_eq!(
+                table
+                    .table("replaced", |inner| inner.string("y"))
+                    .flatten()
+                    .unwrap(),
+                "b"
+            );
             table.require("absent");
         });
     });
@@ -180,7 +252,8 @@ fn later_files_win_key_by_key_and_replace_lists() {
 #[test]
 fn a_file_that_cannot_be_read_is_a_problem() {
     let mut problems = Problems::default();
-    Document::open(Path::new("/nowhere/a.toml"), &mut problems).read(&mut problems, |_| ());
+    Document::open(Path::new("/nowhere/a.toml"), &mut problems)
+        .read(&mut problems, |_| ());
     assert!(shown(problems).starts_with("/nowhere/a.toml: cannot be read: "));
 }
 
@@ -188,7 +261,10 @@ fn a_file_that_cannot_be_read_is_a_problem() {
 fn secret(environment: &[(&str, &str)]) -> (Option<Secret>, String) {
     let mut problems = Problems::default();
     let variable = |name: &str| {
-        environment.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(*value))
+        environment
+            .iter()
+            .find(|(key, _)| *key == name)
+            .map(|(_, value)| OsString::from(*value))
     };
     let file = |path: &Path| match path.to_str() {
         Some("/key") => Ok("from file\r\n".to_owned()),
@@ -203,16 +279,28 @@ fn secret(environment: &[(&str, &str)]) -> (Option<Secret>, String) {
 fn a_secret_comes_from_the_variable_or_its_file() {
     assert_eq!(secret(&[]), (None, String::new()));
     assert_eq!(secret(&[("KEY", "plain ")]).0.unwrap().expose(), "plain ");
-    assert_eq!(secret(&[("KEY_FILE", "/key")]).0.unwrap().expose(), "from file");
-    assert_eq!(format!("{:?}", secret(&[("KEY", "hidden")]).0), "Some(Secret(…))");
+    assert_eq!(
+        secret(&[("KEY_FILE", "/key")]).0.unwrap().expose(),
+        "from file"
+    );
+    assert_eq!(
+        format!("{:?}", secret(&[("KEY", "hidden")]).0),
+        "Some(Secret(…))"
+    );
 }
 
 #[test]
 fn a_wrong_secret_names_its_variable_and_never_its_value() {
     for (environment, expected) in [
         (vec![("KEY", "")], "environment: KEY: is empty"),
-        (vec![("KEY_FILE", "/empty")], "environment: KEY_FILE: /empty: is empty"),
-        (vec![("KEY_FILE", "/gone")], "environment: KEY_FILE: /gone: entity not found"),
+        (
+            vec![("KEY_FILE", "/empty")],
+            "environment: KEY_FILE: /empty: is empty",
+        ),
+        (
+            vec![("KEY_FILE", "/gone")],
+            "environment: KEY_FILE: /gone: entity not found",
+        ),
         (
             vec![("KEY", "a"), ("KEY_FILE", "/key")],
             "environment: KEY: is set, and so is KEY_FILE: one of them must go",

@@ -20,13 +20,25 @@ const WINDOW_MS: f64 = 1000.0;
 fn once(collector: &str) -> Value {
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("agent.toml");
-    fs::write(&config, format!("[server]\nurl = \"http://127.0.0.1:9\"\n{collector}\n")).unwrap();
-    let output = program("fleetbeat-agent").arg("-c").arg(config).arg("once").output().unwrap();
+    fs::write(
+        &config,
+        format!("[server]\nurl = \"http://127.0.0.1:9\"\n{collector}\n"),
+    )
+    .unwrap();
+    let output = program("fleetbeat-agent")
+        .arg("-c")
+        .arg(config)
+        .arg("once")
+        .output()
+        .unwrap();
     serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"))
 }
 
 /// What `run` gives, and the readings taken meanwhile by another thread, each with its time in milliseconds.
-fn watch<T, R: Send>(read: impl Fn() -> R + Sync, run: impl FnOnce() -> T) -> (T, Vec<(f64, R)>) {
+fn watch<T, R: Send>(
+    read: impl Fn() -> R + Sync,
+    run: impl FnOnce() -> T,
+) -> (T, Vec<(f64, R)>) {
     let (done, readings) = (AtomicBool::new(false), Mutex::new(Vec::new()));
     let result = thread::scope(|scope| {
         scope.spawn(|| {
@@ -53,22 +65,36 @@ fn watch<T, R: Send>(read: impl Fn() -> R + Sync, run: impl FnOnce() -> T) -> (T
 }
 
 fn now_ms() -> f64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64() * 1000.0
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_secs_f64()
+        * 1000.0
 }
 
 /// The reading that was current at that moment.
 fn at<R>(readings: &[(f64, R)], moment_ms: f64) -> &(f64, R) {
-    readings.iter().rev().find(|(at_ms, _)| *at_ms <= moment_ms).expect("a reading before that moment")
+    readings
+        .iter()
+        .rev()
+        .find(|(at_ms, _)| *at_ms <= moment_ms)
+        .expect("a reading before that moment")
 }
 
 fn end_of_window_ms(heartbeat: &Value) -> f64 {
-    let collected_at = heartbeat["collected_at"].as_str().unwrap().parse::<fleetbeat_protocol::Timestamp>();
+    let collected_at = heartbeat["collected_at"]
+        .as_str()
+        .unwrap()
+        .parse::<fleetbeat_protocol::Timestamp>();
     collected_at.unwrap().as_millisecond() as f64
 }
 
 #[track_caller]
 fn assert_near(what: &str, told: f64, expected: f64, tolerance: f64) {
-    assert!((told - expected).abs() <= tolerance, "{what}: {told}, not {expected} ± {tolerance}");
+    assert!(
+        (told - expected).abs() <= tolerance,
+        "{what}: {told}, not {expected} ± {tolerance}"
+    );
 }
 
 #[test]
@@ -85,7 +111,11 @@ fn cpu_agrees_with_the_idle_time_of_proc_uptime() {
         // The idle time of all CPUs. Unlike /proc/stat, this file sums it up itself.
         let read_idle_seconds = || {
             let text = fs::read_to_string("/proc/uptime").unwrap();
-            text.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap()
+            text.split_whitespace()
+                .nth(1)
+                .unwrap()
+                .parse::<f64>()
+                .unwrap()
         };
         let result = watch(read_idle_seconds, || once("[collectors.cpu]"));
         stop.store(true, Ordering::Relaxed);
@@ -97,28 +127,47 @@ fn cpu_agrees_with_the_idle_time_of_proc_uptime() {
     let told = heartbeat["load"]["cpu"].as_f64().unwrap();
     // The kernel counts in hundredths of a second for each CPU; time waiting for I/O is idle in one file alone.
     assert_near("cpu", told, 100.0 * (1.0 - idle), 5.0);
-    assert!(told > 90.0 / cpus, "{told} with a thread that is always busy");
+    assert!(
+        told > 90.0 / cpus,
+        "{told} with a thread that is always busy"
+    );
 }
 
 #[test]
 fn memory_agrees_with_free() {
     let total_and_available = || {
-        let output = Command::new("free").arg("-b").output().expect("free of procps");
+        let output = Command::new("free")
+            .arg("-b")
+            .output()
+            .expect("free of procps");
         let output = String::from_utf8(output.stdout).unwrap();
         // total used free shared buff/cache available
-        let line = output.lines().find_map(|line| line.strip_prefix("Mem:")).unwrap();
-        let numbers: Vec<f64> = line.split_whitespace().map(|word| word.parse().unwrap()).collect();
+        let line = output
+            .lines()
+            .find_map(|line| line.strip_prefix("Mem:"))
+            .unwrap();
+        let numbers: Vec<f64> = line
+            .split_whitespace()
+            .map(|word| word.parse().unwrap())
+            .collect();
         [numbers[0], numbers[5]]
     };
     let [total, available] = total_and_available();
     // So much that it shows: without it, the two could agree on too little.
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a number of bytes")]
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a number of bytes"
+    )]
     let taken = vec![1_u8; (available / 10.0) as usize];
     let (heartbeat, readings) = watch(total_and_available, || once("[collectors.ram]"));
     let told = heartbeat["load"]["ram"].as_f64().unwrap();
     let [_, available] = at(&readings, end_of_window_ms(&heartbeat)).1;
     assert_near("ram", told, 100.0 * (total - available) / total, 1.0);
-    assert!(told > 100.0 * taken.len() as f64 / total, "{told} does not hold what is taken here");
+    assert!(
+        told > 100.0 * taken.len() as f64 / total,
+        "{told} does not hold what is taken here"
+    );
 }
 
 /// A virtual cable whose other end is in a network namespace; both go when it is dropped.
@@ -130,22 +179,32 @@ struct Cable {
 impl Cable {
     fn new() -> Cable {
         let pid = std::process::id();
-        let cable = Cable { name: format!("fleet{pid}"), namespace: format!("fleetbeat-{pid}") };
+        let cable = Cable {
+            name: format!("fleet{pid}"),
+            namespace: format!("fleetbeat-{pid}"),
+        };
         let Cable { name, namespace } = &cable;
         ip(&format!("netns add {namespace}"));
-        ip(&format!("link add {name} type veth peer name eth0 netns {namespace}"));
+        ip(&format!(
+            "link add {name} type veth peer name eth0 netns {namespace}"
+        ));
         ip(&format!("-n {namespace} link set eth0 up"));
         ip(&format!("address add 198.18.77.1/30 dev {name}"));
         ip(&format!("link set {name} up"));
         // Nobody has this address: the other end drops what is sent to it and answers nothing.
-        ip(&format!("neighbour add 198.18.77.2 lladdr 02:00:00:00:00:02 dev {name}"));
+        ip(&format!(
+            "neighbour add 198.18.77.2 lladdr 02:00:00:00:00:02 dev {name}"
+        ));
         cable
     }
 }
 
 impl Drop for Cable {
     fn drop(&mut self) {
-        for words in [["link", "delete", &self.name], ["netns", "delete", &self.namespace]] {
+        for words in [
+            ["link", "delete", &self.name],
+            ["netns", "delete", &self.namespace],
+        ] {
             let _ = Command::new("ip").args(words).status();
         }
     }
@@ -153,7 +212,10 @@ impl Drop for Cable {
 
 #[track_caller]
 fn ip(line: &str) {
-    let output = Command::new("ip").args(line.split_whitespace()).output().expect("ip of iproute2");
+    let output = Command::new("ip")
+        .args(line.split_whitespace())
+        .output()
+        .expect("ip of iproute2");
     assert!(
         output.status.success(),
         "ip {line}: {}; this test makes a network namespace, which needs root: run it as root",
@@ -188,16 +250,31 @@ fn net_agrees_with_what_was_sent() {
                 thread::sleep(PAUSE / 2);
             }
         });
-        let interface =
-            format!("[collectors.net]\ninterface = \"{}\"\nspeed_mbps = {SPEED_MBPS}", cable.name);
+        let interface = format!(
+            "[collectors.net]\ninterface = \"{}\"\nspeed_mbps = {SPEED_MBPS}",
+            cable.name
+        );
         let heartbeat = once(&interface);
         done.store(true, Ordering::Relaxed);
         heartbeat
     });
     let end_ms = end_of_window_ms(&heartbeat);
     let window = end_ms - WINDOW_MS..end_ms;
-    let packets = sent.lock().unwrap().iter().filter(|at_ms| window.contains(at_ms)).count();
-    assert!(packets > 300, "only {packets} packets in a second: the machine is too busy to tell");
+    let packets = sent
+        .lock()
+        .unwrap()
+        .iter()
+        .filter(|at_ms| window.contains(at_ms))
+        .count();
+    assert!(
+        packets > 300,
+        "only {packets} packets in a second: the machine is too busy to tell"
+    );
     let expected = 100.0 * packets as f64 * PACKET_BITS / (SPEED_MBPS * 1e6);
-    assert_near("net", heartbeat["load"]["net"].as_f64().unwrap(), expected, 2.0);
+    assert_near(
+        "net",
+        heartbeat["load"]["net"].as_f64().unwrap(),
+        expected,
+        2.0,
+    );
 }

@@ -39,25 +39,39 @@ fn the_first_heartbeat_arrives_within_three_seconds() {
          {name = \"ov\", unit = \"openvpn-server@server\"} ]\n",
     );
     let request = server.next();
-    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+    assert!(
+        started.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        started.elapsed()
+    );
     assert_eq!(request.line, "POST /heartbeat HTTP/1.1");
     assert_eq!(request.header("X-API-Key"), Some(KEY));
     assert_eq!(request.header("Content-Type"), Some("application/json"));
     assert_eq!(request.header("Connection"), Some("close"));
 
     let heartbeat = request.heartbeat();
-    let of_kernel = |name| fs::read_to_string(format!("/proc/sys/kernel/{name}")).unwrap().trim().to_owned();
+    let of_kernel = |name| {
+        fs::read_to_string(format!("/proc/sys/kernel/{name}"))
+            .unwrap()
+            .trim()
+            .to_owned()
+    };
     assert_eq!(heartbeat.ip.unwrap().to_string(), "127.0.0.1");
     assert_eq!(heartbeat.hostname, of_kernel("hostname"));
     assert_eq!(heartbeat.boot_id, Some(of_kernel("random/boot_id")));
     assert_eq!(heartbeat.country_code, "DE");
     assert!(heartbeat.load.ram.is_some() && heartbeat.collected_at.is_some());
-    let states: Vec<_> =
-        heartbeat.services.iter().map(|service| (service.name.as_str(), service.active)).collect();
+    let states: Vec<_> = heartbeat
+        .services
+        .iter()
+        .map(|service| (service.name.as_str(), service.active))
+        .collect();
     assert_eq!(states, [("wg", true), ("ov", false)]);
     agent.wait_for_log("the server accepts heartbeats");
     let threads = || process::status(agent.child.id(), "Threads");
-    wait_for("the call's thread to end", || (threads() == 2).then_some(()));
+    wait_for("the call's thread to end", || {
+        (threads() == 2).then_some(())
+    });
 }
 
 #[test]
@@ -67,19 +81,33 @@ fn the_agent_listens_on_nothing() {
     let agent = agent_command(&settings);
     // In a network of its own, every socket is the agent's.
     let mut command = Command::new("unshare");
-    command.args(["--map-root-user", "--net"]).arg(agent.get_program()).args(agent.get_args());
-    command.envs(agent.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command
+        .args(["--map-root-user", "--net"])
+        .arg(agent.get_program())
+        .args(agent.get_args());
+    command.envs(
+        agent
+            .get_envs()
+            .filter_map(|(name, value)| Some((name, value?))),
+    );
     let agent = Running::spawn(command.stderr(fs::File::create(&log).unwrap()));
     wait_for("a call that fails", || {
-        fs::read_to_string(&log).unwrap().contains("no answer from").then_some(())
+        fs::read_to_string(&log)
+            .unwrap()
+            .contains("no answer from")
+            .then_some(())
     });
     // Finding the way to the server takes an unconnected socket for a moment.
     wait_for("no socket to listen", || {
         let tables = ["tcp", "tcp6", "udp", "udp6", "raw", "raw6"];
         let paths = tables.map(|table| format!("/proc/{}/net/{table}", agent.pid()));
-        let sockets = paths.map(|path| fs::read_to_string(path).unwrap_or_default()).concat();
-        let is_listening = |line: &str| ["0A", "07"].contains(&line.split_whitespace().nth(3).unwrap());
-        (sockets.contains("local_address") && !sockets.lines().any(is_listening)).then_some(())
+        let sockets = paths
+            .map(|path| fs::read_to_string(path).unwrap_or_default())
+            .concat();
+        let is_listening =
+            |line: &str| ["0A", "07"].contains(&line.split_whitespace().nth(3).unwrap());
+        (sockets.contains("local_address") && !sockets.lines().any(is_listening))
+            .then_some(())
     });
 }
 
@@ -96,13 +124,21 @@ fn the_key_is_shown_nowhere() {
     let settings = settings(&server.url(), FAST);
     let log = settings.path().join("log");
     let mut command = agent_command(&settings);
-    command.env("RUST_LOG", "trace").stderr(fs::File::create(&log).unwrap());
+    command
+        .env("RUST_LOG", "trace")
+        .stderr(fs::File::create(&log).unwrap());
     let agent = Running::spawn(&mut command);
     let arguments = fs::read_to_string(format!("/proc/{}/cmdline", agent.pid())).unwrap();
     let log = || fs::read_to_string(&log).unwrap();
-    wait_for("all answers", || log().contains("accepts heartbeats").then_some(()));
+    wait_for("all answers", || {
+        log().contains("accepts heartbeats").then_some(())
+    });
     assert!(log().contains("no answer from"), "{}", log());
-    assert!(!log().contains(KEY) && !arguments.contains(KEY), "{}", log());
+    assert!(
+        !log().contains(KEY) && !arguments.contains(KEY),
+        "{}",
+        log()
+    );
 }
 
 #[test]
@@ -139,10 +175,21 @@ fn a_wrong_key_is_an_error_and_tried_on() {
 fn a_refused_heartbeat_is_dropped_and_counted() {
     let problem = r#"{"status":422,"title":"Unprocessable Content","detail":"1 rule is broken",
         "request_id":"r","errors":[{"field":"load.cpu","message":"must be from 0 to 100"}]}"#;
-    let server = Server::start(move |n| if n < 2 { answer(422, "", problem) } else { answer(200, "", OK) });
+    let server = Server::start(move |n| {
+        if n < 2 {
+            answer(422, "", problem)
+        } else {
+            answer(200, "", OK)
+        }
+    });
     let agent = Agent::start(&server.url(), FAST);
-    let numbers: Vec<_> = (0..3).map(|_| server.next().heartbeat().seq.unwrap()).collect();
-    assert!(numbers[0] < numbers[1] && numbers[1] < numbers[2], "{numbers:?}");
+    let numbers: Vec<_> = (0..3)
+        .map(|_| server.next().heartbeat().seq.unwrap())
+        .collect();
+    assert!(
+        numbers[0] < numbers[1] && numbers[1] < numbers[2],
+        "{numbers:?}"
+    );
     let reason = "answer 422: 1 rule is broken; load.cpu must be from 0 to 100";
     agent.wait_for_log(&format!("heartbeat dropped, 1 since the start: {reason}"));
     agent.wait_for_log(&format!("heartbeat dropped, 2 since the start: {reason}"));
@@ -151,15 +198,32 @@ fn a_refused_heartbeat_is_dropped_and_counted() {
 #[test]
 fn retry_after_keeps_the_agent_silent_though_heartbeats_are_due() {
     let date = "Date: Wed, 21 Oct 2026 07:28:58 GMT\r\nRetry-After: Wed, 21 Oct 2026 07:29:00 GMT\r\n";
-    for (status, pause) in [(503, "Retry-After: 2\r\n"), (429, date), (500, "Retry-After: 2\r\n")] {
+    for (status, pause) in [
+        (503, "Retry-After: 2\r\n"),
+        (429, date),
+        (500, "Retry-After: 2\r\n"),
+    ] {
         // Too long a body takes nothing of what the headers say.
         let unavailable = answer(status, pause, &"x".repeat(100 << 10));
-        let server = Server::start(move |n| if n == 0 { unavailable.clone() } else { answer(200, "", OK) });
+        let server = Server::start(move |n| {
+            if n == 0 {
+                unavailable.clone()
+            } else {
+                answer(200, "", OK)
+            }
+        });
         let agent = Agent::start(&server.url(), FAST);
         let (first, second) = (server.next(), server.next());
         let silence = second.at - first.at;
-        assert!(silence >= Duration::from_secs(2), "{pause}: {silence:?}: {}", agent.log());
-        assert!(first.heartbeat().seq < second.heartbeat().seq, "the newest heartbeat is what is sent then");
+        assert!(
+            silence >= Duration::from_secs(2),
+            "{pause}: {silence:?}: {}",
+            agent.log()
+        );
+        assert!(
+            first.heartbeat().seq < second.heartbeat().seq,
+            "the newest heartbeat is what is sent then"
+        );
         agent.wait_for_log(&format!("heartbeat not accepted: answer {status}"));
     }
 }
@@ -183,8 +247,17 @@ fn a_server_that_comes_back_is_found() {
 
 #[test]
 fn samples_go_on_while_a_call_waits_for_its_answer() {
-    let server = Server::start(|n| if n == 0 { Vec::new() } else { answer(200, "", OK) });
-    let agent = Agent::start(&server.url(), &format!("{FAST}[spool]\npath = \"/nowhere\"\n"));
+    let server = Server::start(|n| {
+        if n == 0 {
+            Vec::new()
+        } else {
+            answer(200, "", OK)
+        }
+    });
+    let agent = Agent::start(
+        &server.url(),
+        &format!("{FAST}[spool]\npath = \"/nowhere\"\n"),
+    );
     // The call gives up after 15 s only.
     agent.wait_for_log("heartbeat dropped, 3 since the start: the next one is due");
     server.next();
@@ -202,15 +275,27 @@ fn a_redirect_is_not_followed() {
         assert_eq!(server.next().line, "POST /heartbeat HTTP/1.1");
     }
     agent.wait_for_log("answer 308 leads elsewhere, which is not followed");
-    assert!(elsewhere.requests.try_recv().is_err(), "the key went elsewhere");
+    assert!(
+        elsewhere.requests.try_recv().is_err(),
+        "the key went elsewhere"
+    );
 }
 
 #[test]
 fn an_answer_without_end_is_cut_off() {
     let no_answers = [
-        (answer(200, "", &(OK.to_owned() + &" ".repeat(10 << 20))), "no answer from"),
-        (answer(200, &format!("X-Long: {}\r\n", "x".repeat(1 << 20)), OK), "no answer from"),
-        (answer(200, "", "<html>not ours</html>"), "answer 200 is not fleetbeat-server's"),
+        (
+            answer(200, "", &(OK.to_owned() + &" ".repeat(10 << 20))),
+            "no answer from",
+        ),
+        (
+            answer(200, &format!("X-Long: {}\r\n", "x".repeat(1 << 20)), OK),
+            "no answer from",
+        ),
+        (
+            answer(200, "", "<html>not ours</html>"),
+            "answer 200 is not fleetbeat-server's",
+        ),
     ];
     for (no_answer, told) in no_answers {
         let server = Server::start(move |_| no_answer.clone());
@@ -222,7 +307,13 @@ fn an_answer_without_end_is_cut_off() {
 
 #[test]
 fn a_server_that_never_answers_is_given_up() {
-    let server = Server::start(|n| if n == 0 { Vec::new() } else { answer(200, "", OK) });
+    let server = Server::start(|n| {
+        if n == 0 {
+            Vec::new()
+        } else {
+            answer(200, "", OK)
+        }
+    });
     let agent = Agent::start(&server.url(), FAST);
     let first = server.next();
     let second = server.next_within(Duration::from_secs(25));
@@ -241,31 +332,51 @@ fn sigterm_ends_the_agent_within_a_second_even_during_a_call() {
         let asked = Instant::now();
         agent.signal("TERM");
         let code = agent.wait();
-        assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
+        assert!(
+            asked.elapsed() < Duration::from_secs(1),
+            "{:?}",
+            asked.elapsed()
+        );
         assert_eq!(code, Some(0));
     }
 }
 
 #[test]
 fn once_prints_exactly_what_it_sends() {
-    let server = Server::start(|n| if n == 0 { answer(200, "", OK) } else { answer(422, "", "") });
+    let server = Server::start(|n| {
+        if n == 0 {
+            answer(200, "", OK)
+        } else {
+            answer(422, "", "")
+        }
+    });
     let settings = settings(&server.url(), FAST);
 
     let printed = once(&settings, &[]);
     assert!(printed.status.success());
     Heartbeat::check(&serde_json::from_slice(&printed.stdout).unwrap()).unwrap();
-    assert!(server.requests.try_recv().is_err(), "nothing is sent without --send");
+    assert!(
+        server.requests.try_recv().is_err(),
+        "nothing is sent without --send"
+    );
 
     let sent = once(&settings, &["--send"]);
-    assert_eq!(String::from_utf8_lossy(&sent.stdout), format!("{}\n", server.next().body));
+    assert_eq!(
+        String::from_utf8_lossy(&sent.stdout),
+        format!("{}\n", server.next().body)
+    );
     assert!(
-        sent.status.success() && String::from_utf8_lossy(&sent.stderr).contains("the server accepted it")
+        sent.status.success()
+            && String::from_utf8_lossy(&sent.stderr).contains("the server accepted it")
     );
 
     let refused = once(&settings, &["--send"]);
     assert_eq!(refused.status.code(), Some(1));
     let told = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(told.contains("fleetbeat-agent: the heartbeat was not accepted: answer 422"), "{told}");
+    assert!(
+        told.contains("fleetbeat-agent: the heartbeat was not accepted: answer 422"),
+        "{told}"
+    );
 }
 
 #[test]
@@ -275,11 +386,22 @@ fn services_are_seen_though_the_parent_ignores_its_children() {
     let settings = settings("http://127.0.0.1:9", &format!("{FAST}{units}"));
     let agent = agent_command(&settings);
     let mut command = Command::new("env");
-    command.arg("--ignore-signal=CHLD").arg(agent.get_program()).args(agent.get_args()).arg("once");
-    command.envs(agent.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command
+        .arg("--ignore-signal=CHLD")
+        .arg(agent.get_program())
+        .args(agent.get_args())
+        .arg("once");
+    command.envs(
+        agent
+            .get_envs()
+            .filter_map(|(name, value)| Some((name, value?))),
+    );
     let output = command.output().unwrap();
     let printed = String::from_utf8(output.stdout).unwrap();
-    assert!(printed.contains(r#"{"name":"wg","active":true},{"name":"ov","active":false}"#), "{printed}");
+    assert!(
+        printed.contains(r#"{"name":"wg","active":true},{"name":"ov","active":false}"#),
+        "{printed}"
+    );
 }
 
 #[test]
@@ -287,20 +409,37 @@ fn a_collector_that_hangs_holds_up_nothing_and_is_named_once() {
     let proc = tempfile::tempdir().unwrap();
     // Opening a pipe hangs until somebody writes, as a file does on a server that is gone.
     let pipe = proc.path().join("meminfo");
-    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    assert!(
+        Command::new("mkfifo")
+            .arg(&pipe)
+            .status()
+            .unwrap()
+            .success()
+    );
     fs::write(proc.path().join("stat"), "cpu  1 2 3 4\nbtime 1700000000\n").unwrap();
     fs::write(proc.path().join("uptime"), "10.00 1.00\n").unwrap();
     fs::write(proc.path().join("loadavg"), "0.20 0.18 0.12 1/80 11206\n").unwrap();
     let paths = format!("[paths]\nproc = \"{}\"\n", proc.path().display());
     let server = Server::start(|_| answer(200, "", OK));
     let started = Instant::now();
-    let agent = Agent::start(&server.url(), &format!("{FAST}[collectors.uptime]\n{paths}"));
+    let agent = Agent::start(
+        &server.url(),
+        &format!("{FAST}[collectors.uptime]\n{paths}"),
+    );
     let first = server.next().heartbeat();
-    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+    assert!(
+        started.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        started.elapsed()
+    );
     assert_eq!((first.load.ram, first.metrics["load1"]), (None, 0.2));
     let began = Instant::now();
     (0..5).for_each(|_| drop(server.next()));
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        began.elapsed()
+    );
 
     // Nothing hangs any more: whoever waits for the pipe gets the file.
     let file = proc.path().join("file");
@@ -309,20 +448,33 @@ fn a_collector_that_hangs_holds_up_nothing_and_is_named_once() {
     fs::rename(&file, &pipe).unwrap();
     drop(writer);
     agent.wait_for_log("collector ram works again");
-    wait_for("a heartbeat with ram", || (server.next().heartbeat().load.ram == Some(75.0)).then_some(()));
-    assert_eq!(agent.log().matches("collector ram: hangs").count(), 1, "{}", agent.log());
+    wait_for("a heartbeat with ram", || {
+        (server.next().heartbeat().load.ram == Some(75.0)).then_some(())
+    });
+    assert_eq!(
+        agent.log().matches("collector ram: hangs").count(),
+        1,
+        "{}",
+        agent.log()
+    );
 }
 
 #[test]
 fn only_the_journal_gets_lines_without_a_time() {
-    let settings =
-        settings("http://127.0.0.1:9", &format!("{FAST}[collectors.net]\ninterface = \"nowhere0\"\n"));
+    let settings = settings(
+        "http://127.0.0.1:9",
+        &format!("{FAST}[collectors.net]\ninterface = \"nowhere0\"\n"),
+    );
     let path = settings.path().join("log");
     let log = |journal: &dyn Fn(&fs::Metadata) -> String| {
         let file = fs::File::create(&path).unwrap();
         let journal = journal(&file.metadata().unwrap());
         let mut command = agent_command(&settings);
-        command.arg("once").env("JOURNAL_STREAM", journal).stdout(Stdio::null()).stderr(file);
+        command
+            .arg("once")
+            .env("JOURNAL_STREAM", journal)
+            .stdout(Stdio::null())
+            .stderr(file);
         assert!(command.status().unwrap().success());
         fs::read_to_string(&path).unwrap()
     };
@@ -334,12 +486,18 @@ fn only_the_journal_gets_lines_without_a_time() {
 
 #[test]
 fn a_bad_configuration_starts_nothing() {
-    let settings = settings("http://fleet.example.com:99999", "[schedule]\nsample_every = \"soon\"\n[gpu]\n");
+    let settings = settings(
+        "http://fleet.example.com:99999",
+        "[schedule]\nsample_every = \"soon\"\n[gpu]\n",
+    );
     for command in ["run", "once", "check-config"] {
         let output = agent_command(&settings).arg(command).output().unwrap();
         assert_eq!(output.status.code(), Some(78), "{command}");
         let told = String::from_utf8(output.stderr).unwrap();
-        let places: Vec<_> = told.lines().map(|line| line.split(": ").take(2).collect::<Vec<_>>()).collect();
+        let places: Vec<_> = told
+            .lines()
+            .map(|line| line.split(": ").take(2).collect::<Vec<_>>())
+            .collect();
         let file = settings.path().join("agent.toml").display().to_string();
         let expected = [(2, "server.url"), (4, "schedule.sample_every"), (5, "gpu")];
         assert_eq!(
@@ -364,13 +522,17 @@ fn cpu_and_ram_agree_with_proc_under_load() {
     });
 
     let schedule = "[schedule]\nsample_every = \"2s\"\nsamples_per_heartbeat = 1\n";
-    let agent = Agent::start(&server.url(), &format!("{schedule}[collectors.cpu]\n[collectors.ram]\n"));
+    let agent = Agent::start(
+        &server.url(),
+        &format!("{schedule}[collectors.cpu]\n[collectors.ram]\n"),
+    );
     // The window of a heartbeat's one sample reaches back to the sample before. A counter that jumped back and an
     // offset that puts the first two close together are possible: then the next pair will do.
     let mut before = server.next().heartbeat();
     let (begin, end) = loop {
         let after = server.next().heartbeat();
-        let [begin, end] = [&before, &after].map(|heartbeat| heartbeat.collected_at.unwrap());
+        let [begin, end] =
+            [&before, &after].map(|heartbeat| heartbeat.collected_at.unwrap());
         if after.load.cpu.is_some() && end.duration_since(begin).as_millis() > 1900 {
             before = after;
             break (begin, end);
@@ -379,7 +541,12 @@ fn cpu_and_ram_agree_with_proc_under_load() {
     };
     // One more reading after the window's end.
     let wait = Instant::now();
-    while readings.lock().unwrap().last().is_none_or(|last: &Reading| last.at <= end) && wait.elapsed() < SOON
+    while readings
+        .lock()
+        .unwrap()
+        .last()
+        .is_none_or(|last: &Reading| last.at <= end)
+        && wait.elapsed() < SOON
     {
         thread::yield_now();
     }
@@ -391,9 +558,15 @@ fn cpu_and_ram_agree_with_proc_under_load() {
 
     let readings = readings.lock().unwrap();
     let (begins, ends) = (around(&readings, begin), around(&readings, end));
-    let cpu = begins.iter().flat_map(|begin| ends.iter().map(|end| end.cpu_percent_since(begin)));
+    let cpu = begins
+        .iter()
+        .flat_map(|begin| ends.iter().map(|end| end.cpu_percent_since(begin)));
     assert_within_a_point("cpu", before.load.cpu.unwrap(), cpu);
-    assert_within_a_point("ram", before.load.ram.unwrap(), ends.iter().map(|reading| reading.ram_percent));
+    assert_within_a_point(
+        "ram",
+        before.load.ram.unwrap(),
+        ends.iter().map(|reading| reading.ram_percent),
+    );
 }
 
 /// What this test reads in /proc by itself.
@@ -409,7 +582,9 @@ impl Reading {
     fn take() -> Reading {
         let stat = fs::read_to_string("/proc/stat").unwrap();
         let meminfo = fs::read_to_string("/proc/meminfo").unwrap();
-        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        let since = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap();
         // user, nice, system, idle, iowait, irq, softirq, steal; guest time is inside user time.
         let ticks: Vec<f64> = stat
             .lines()
@@ -422,11 +597,16 @@ impl Reading {
             .collect();
         let kb = |key: &str| {
             let line = meminfo.lines().find(|line| line.starts_with(key)).unwrap();
-            line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap()
+            line.split_whitespace()
+                .nth(1)
+                .unwrap()
+                .parse::<f64>()
+                .unwrap()
         };
         let total_ticks: f64 = ticks.iter().sum();
         Reading {
-            at: Timestamp::from_millisecond(since.as_millis().try_into().unwrap()).unwrap(),
+            at: Timestamp::from_millisecond(since.as_millis().try_into().unwrap())
+                .unwrap(),
             busy_ticks: total_ticks - ticks[3] - ticks[4],
             total_ticks,
             ram_percent: 100.0 * (1.0 - kb("MemAvailable:") / kb("MemTotal:")),
@@ -434,23 +614,35 @@ impl Reading {
     }
 
     fn cpu_percent_since(&self, before: &Reading) -> f64 {
-        100.0 * (self.busy_ticks - before.busy_ticks) / (self.total_ticks - before.total_ticks)
+        100.0 * (self.busy_ticks - before.busy_ticks)
+            / (self.total_ticks - before.total_ticks)
     }
 }
 
 /// The last reading before that moment and the first after it.
 fn around(readings: &[Reading], moment: Timestamp) -> [Reading; 2] {
-    let after = readings.iter().position(|reading| reading.at > moment).expect("a reading after that moment");
+    let after = readings
+        .iter()
+        .position(|reading| reading.at > moment)
+        .expect("a reading after that moment");
     [readings[after - 1].clone(), readings[after].clone()]
 }
 
 fn assert_within_a_point(name: &str, measured: f64, expected: impl Iterator<Item = f64>) {
-    let (least, most) = expected.fold((f64::MAX, f64::MIN), |(least, most), x| (least.min(x), most.max(x)));
+    let (least, most) = expected.fold((f64::MAX, f64::MIN), |(least, most), x| {
+        (least.min(x), most.max(x))
+    });
     let range = least - 1.0..=most + 1.0;
-    assert!(range.contains(&measured), "{name}: {measured} is not from {least} to {most}");
+    assert!(
+        range.contains(&measured),
+        "{name}: {measured} is not from {least} to {most}"
+    );
 }
 
-fn spawn_until(stop: &Arc<AtomicBool>, work: impl Fn() + Send + 'static) -> JoinHandle<()> {
+fn spawn_until(
+    stop: &Arc<AtomicBool>,
+    work: impl Fn() + Send + 'static,
+) -> JoinHandle<()> {
     let stop = Arc::clone(stop);
     thread::spawn(move || {
         while !stop.load(Ordering::Relaxed) {
@@ -472,26 +664,38 @@ pub(crate) fn write_settings(folder: &TempDir, url: &str, rest: &str) {
     } else {
         format!("[spool]\npath = {:?}\n", folder.path())
     };
-    fs::write(folder.path().join("agent.toml"), format!("[server]\nurl = \"{url}\"\n{rest}{spool}")).unwrap();
+    fs::write(
+        folder.path().join("agent.toml"),
+        format!("[server]\nurl = \"{url}\"\n{rest}{spool}"),
+    )
+    .unwrap();
 }
 
 /// The agent with that folder's configuration, the key, and a systemctl that knows wg as active and ov as not.
 pub(crate) fn agent_command(settings: &TempDir) -> Command {
-    let systemctl =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../collectors/fixtures/services-mixed/before");
+    let systemctl = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../collectors/fixtures/services-mixed/before");
     let mut path = vec![systemctl];
     path.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap()));
     let mut command = program("fleetbeat-agent");
     command.arg("-c").arg(settings.path().join("agent.toml"));
-    command.env("AGENT_API_KEY", KEY).env("PATH", std::env::join_paths(path).unwrap());
+    command
+        .env("AGENT_API_KEY", KEY)
+        .env("PATH", std::env::join_paths(path).unwrap());
     // A proxy that the environment names is nobody's wish.
-    command.env("http_proxy", "http://127.0.0.1:9").env("ALL_PROXY", "http://127.0.0.1:9");
+    command
+        .env("http_proxy", "http://127.0.0.1:9")
+        .env("ALL_PROXY", "http://127.0.0.1:9");
     command.env_remove("JOURNAL_STREAM");
     command
 }
 
 fn once(settings: &TempDir, options: &[&str]) -> Output {
-    agent_command(settings).arg("once").args(options).output().unwrap()
+    agent_command(settings)
+        .arg("once")
+        .args(options)
+        .output()
+        .unwrap()
 }
 
 /// A running agent; dropped, it is killed and reaped.
@@ -508,15 +712,26 @@ impl Agent {
     }
 
     pub(crate) fn start_in(settings: TempDir) -> Agent {
-        let mut child = agent_command(&settings).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = agent_command(&settings)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         let log = Arc::new(Mutex::new(String::new()));
-        let (lines, shared) = (BufReader::new(child.stderr.take().unwrap()).lines(), Arc::clone(&log));
+        let (lines, shared) = (
+            BufReader::new(child.stderr.take().unwrap()).lines(),
+            Arc::clone(&log),
+        );
         let log_reader = thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
                 *shared.lock().unwrap() += &(line + "\n");
             }
         });
-        Agent { child, log, log_reader: Some(log_reader), settings }
+        Agent {
+            child,
+            log,
+            log_reader: Some(log_reader),
+            settings,
+        }
     }
 
     /// Kills it as a power cut would, and starts it again.
@@ -527,7 +742,8 @@ impl Agent {
 
     /// Kills it; what is left is its folder.
     pub(crate) fn end(mut self) -> TempDir {
-        let settings = std::mem::replace(&mut self.settings, tempfile::tempdir().unwrap());
+        let settings =
+            std::mem::replace(&mut self.settings, tempfile::tempdir().unwrap());
         drop(self);
         settings
     }
@@ -535,7 +751,13 @@ impl Agent {
     /// Sends a signal such as `TERM`.
     pub(crate) fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
+        assert!(
+            Command::new("kill")
+                .args([&format!("-{name}"), &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
     }
 
     /// Waits until it has ended by itself.
@@ -550,7 +772,11 @@ impl Agent {
     pub(crate) fn wait_for_log(&self, text: &str) {
         let deadline = Instant::now() + SOON;
         while !self.log().contains(text) {
-            assert!(Instant::now() < deadline, "{text:?} is not in the log:\n{}", self.log());
+            assert!(
+                Instant::now() < deadline,
+                "{text:?} is not in the log:\n{}",
+                self.log()
+            );
             thread::sleep(Duration::from_millis(10));
         }
     }
@@ -579,17 +805,27 @@ impl Request {
         let mut reader = BufReader::new(stream);
         let mut next_line = || {
             let mut line = String::new();
-            reader.read_line(&mut line).ok().filter(|count| *count > 0)?;
+            reader
+                .read_line(&mut line)
+                .ok()
+                .filter(|count| *count > 0)?;
             Some(line.trim_end().to_owned())
         };
         let line = next_line()?;
         let mut headers = Vec::new();
         loop {
             let header = next_line()?;
-            let Some((name, value)) = header.split_once(": ") else { break };
+            let Some((name, value)) = header.split_once(": ") else {
+                break;
+            };
             headers.push((name.to_ascii_lowercase(), value.to_owned()));
         }
-        let mut request = Request { at: Instant::now(), line, headers, body: String::new() };
+        let mut request = Request {
+            at: Instant::now(),
+            line,
+            headers,
+            body: String::new(),
+        };
         let length = request.header("Content-Length")?.parse().ok()?;
         reader.take(length).read_to_string(&mut request.body).ok()?;
         Some(request)
@@ -597,7 +833,10 @@ impl Request {
 
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let name = name.to_ascii_lowercase();
-        self.headers.iter().find(|(other, _)| *other == name).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(other, _)| *other == name)
+            .map(|(_, value)| value.as_str())
     }
 
     pub(crate) fn heartbeat(&self) -> Heartbeat {
@@ -625,7 +864,9 @@ impl Server {
     }
 
     /// As [`Server::start`] with a script that looks at the request.
-    pub(crate) fn start_seeing(script: impl Fn(usize, &Request) -> Vec<u8> + Send + 'static) -> Server {
+    pub(crate) fn start_seeing(
+        script: impl Fn(usize, &Request) -> Vec<u8> + Send + 'static,
+    ) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let stop = Arc::new(AtomicBool::new(false));
@@ -637,7 +878,9 @@ impl Server {
                 if stopped.load(Ordering::Relaxed) {
                     return;
                 }
-                let Some(request) = Request::read(&stream) else { continue };
+                let Some(request) = Request::read(&stream) else {
+                    continue;
+                };
                 match script(n, &request).as_slice() {
                     [] => unanswered.push(stream),
                     // The agent may hang up on a long answer.
@@ -646,7 +889,12 @@ impl Server {
                 let _ = arrived.send(request);
             }
         });
-        Server { address, requests, stop, thread: Some(thread) }
+        Server {
+            address,
+            requests,
+            stop,
+            thread: Some(thread),
+        }
     }
 
     pub(crate) fn url(&self) -> String {

@@ -16,8 +16,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::repository::{
-    OLD_PACKAGES, OLD_VERSION, PACKAGES, Repository, VERSION, files, pretend_to_be_of_the_rpm_family, root,
-    start_openvpn, succeed,
+    OLD_PACKAGES, OLD_VERSION, PACKAGES, Repository, VERSION, files,
+    pretend_to_be_of_the_rpm_family, root, start_openvpn, succeed,
 };
 
 /// How many hosts there are: `make test-ansible-fleet` wants more than the test needs.
@@ -35,8 +35,11 @@ const NEXT_KEY: &str = "the-next-key-of-the-tests";
 const AGENT: &str = "fleetbeat-agent.service";
 const SETTINGS: &str = "/etc/fleetbeat/agent.toml";
 /// The groups of the example, and what their hosts are to say of themselves.
-const COUNTRIES: [(&str, &str, &str); USUAL_HOSTS] =
-    [("de", "DE", "Munich"), ("nl", "NL", "Amsterdam"), ("us", "US", "New York")];
+const COUNTRIES: [(&str, &str, &str); USUAL_HOSTS] = [
+    ("de", "DE", "Munich"),
+    ("nl", "NL", "Amsterdam"),
+    ("us", "US", "New York"),
+];
 /// Which of the hosts has rpm and dnf, and which a VPN that runs.
 const RPM_HOST: usize = 2;
 const VPN_HOST: usize = 1;
@@ -75,10 +78,15 @@ impl Host {
 
     fn version(&self) -> String {
         if self.number == RPM_HOST {
-            return self.machine.ask("rpm", &["--query", "--queryformat=%{VERSION}", "fleetbeat-agent"]);
+            return self.machine.ask(
+                "rpm",
+                &["--query", "--queryformat=%{VERSION}", "fleetbeat-agent"],
+            );
         }
-        let version =
-            self.machine.ask("dpkg-query", &["--show", "--showformat=${Version}", "fleetbeat-agent"]);
+        let version = self.machine.ask(
+            "dpkg-query",
+            &["--show", "--showformat=${Version}", "fleetbeat-agent"],
+        );
         version.trim_end_matches("-1").to_owned()
     }
 
@@ -87,14 +95,26 @@ impl Host {
         let machine = &self.machine;
         let key = operator.join(self.name());
         make_key(&key);
-        machine.write("/etc/ssh/ssh_host_ed25519_key", fs::read(&key).unwrap(), 0o600);
+        machine.write(
+            "/etc/ssh/ssh_host_ed25519_key",
+            fs::read(&key).unwrap(),
+            0o600,
+        );
         let sshd = format!("Port {}\nListenAddress 127.0.0.1\n", self.port);
         machine.write("/etc/ssh/sshd_config.d/tests.conf", sshd, 0o644);
         machine.ask("useradd", &["--create-home", "deploy"]);
         let login = fs::read(operator.join("login.pub")).unwrap();
         machine.write("/home/deploy/.ssh/authorized_keys", login, 0o644);
-        machine.write("/etc/sudoers.d/deploy", "deploy ALL=(ALL) NOPASSWD: ALL\n", 0o440);
-        machine.write("/etc/hosts", format!("127.0.0.1 localhost {}\n", self.name()), 0o644);
+        machine.write(
+            "/etc/sudoers.d/deploy",
+            "deploy ALL=(ALL) NOPASSWD: ALL\n",
+            0o440,
+        );
+        machine.write(
+            "/etc/hosts",
+            format!("127.0.0.1 localhost {}\n", self.name()),
+            0o644,
+        );
         machine.ask("hostname", &[&self.name()]);
         machine.ask("rm", &["-f", "/etc/apt/sources.list"]);
         if self.number == RPM_HOST {
@@ -119,13 +139,21 @@ impl Host {
 
 /// A key without a passphrase, at `path` and `path.pub`.
 fn make_key(path: &Path) {
-    succeed(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(path));
+    succeed(
+        Command::new("ssh-keygen")
+            .args(["-q", "-t", "ed25519", "-N", "", "-f"])
+            .arg(path),
+    );
 }
 
 /// Boots that many hosts; none if there shall be no machines.
 fn boot(count: usize, operator: &Path) -> Option<Vec<Host>> {
     let host = |machine, number| {
-        let host = Host { machine, number, port: free_address().port() };
+        let host = Host {
+            machine,
+            number,
+            port: free_address().port(),
+        };
         host.prepare(operator);
         host
     };
@@ -134,9 +162,13 @@ fn boot(count: usize, operator: &Path) -> Option<Vec<Host>> {
         let another = &hosts[0].machine;
         let booted: Vec<Host> = thread::scope(|scope| {
             let numbers = first..count.min(first + BOOTING);
-            let threads: Vec<_> =
-                numbers.map(|number| scope.spawn(move || host(another.boot_another(), number))).collect();
-            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+            let threads: Vec<_> = numbers
+                .map(|number| scope.spawn(move || host(another.boot_another(), number)))
+                .collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap())
+                .collect()
         });
         hosts.extend(booted);
     }
@@ -160,10 +192,18 @@ impl Operator {
         let programs = succeed(&mut Command::new(root().join("scripts/ansible.sh")));
         let folder = tempfile::tempdir().unwrap();
         let example = root().join("packaging/ansible");
-        succeed(Command::new("cp").arg("-r").arg(example).arg(folder.path().join("ansible")));
+        succeed(
+            Command::new("cp")
+                .arg("-r")
+                .arg(example)
+                .arg(folder.path().join("ansible")),
+        );
         make_key(&folder.path().join("login"));
         fs::write(folder.path().join("password"), "password of the vault").unwrap();
-        Operator { programs: PathBuf::from(programs.trim_end()), folder }
+        Operator {
+            programs: PathBuf::from(programs.trim_end()),
+            folder,
+        }
     }
 
     /// Puts a file into the copy of the example.
@@ -180,7 +220,10 @@ impl Operator {
         for host in hosts {
             groups[host.country().0]["hosts"][host.name()] = host.variables();
         }
-        self.write("inventory.yml", json!({"vpn": {"children": groups}}).to_string());
+        self.write(
+            "inventory.yml",
+            json!({"vpn": {"children": groups}}).to_string(),
+        );
         let known: Vec<String> = hosts.iter().map(|host| self.known_host(host)).collect();
         fs::write(folder.join("known_hosts"), known.concat()).unwrap();
         let key = fs::read(repository.folder.path().join("web/fleetbeat.asc")).unwrap();
@@ -200,7 +243,10 @@ impl Operator {
         });
         // Read after fleetbeat.yml beside it.
         self.write("group_vars/all/site.yml", common.to_string());
-        self.write("group_vars/all/vault.yml", format!("vault_fleetbeat_agent_key: {AGENT_KEY}\n"));
+        self.write(
+            "group_vars/all/vault.yml",
+            format!("vault_fleetbeat_agent_key: {AGENT_KEY}\n"),
+        );
         let vault = folder.join("ansible/group_vars/all/vault.yml");
         succeed(
             self.ansible("ansible-vault")
@@ -210,7 +256,8 @@ impl Operator {
     }
 
     fn known_host(&self, host: &Host) -> String {
-        let key = fs::read_to_string(self.folder.path().join(host.name() + ".pub")).unwrap();
+        let key =
+            fs::read_to_string(self.folder.path().join(host.name() + ".pub")).unwrap();
         format!("[127.0.0.1]:{} {key}", host.port)
     }
 
@@ -218,9 +265,17 @@ impl Operator {
     fn ansible(&self, program: &str) -> Command {
         let folder = self.folder.path();
         let mut command = Command::new("timeout");
-        command.arg(DEADLINE).arg(self.programs.join(program)).current_dir(folder.join("ansible"));
-        command.env("ANSIBLE_HOME", folder).env("ANSIBLE_SSH_CONTROL_PATH_DIR", folder.join("c"));
-        command.env("LC_ALL", "C.UTF-8").env("ANSIBLE_NOCOLOR", "1").stdin(Stdio::null());
+        command
+            .arg(DEADLINE)
+            .arg(self.programs.join(program))
+            .current_dir(folder.join("ansible"));
+        command
+            .env("ANSIBLE_HOME", folder)
+            .env("ANSIBLE_SSH_CONTROL_PATH_DIR", folder.join("c"));
+        command
+            .env("LC_ALL", "C.UTF-8")
+            .env("ANSIBLE_NOCOLOR", "1")
+            .stdin(Stdio::null());
         command
     }
 
@@ -230,10 +285,19 @@ impl Operator {
         let path = self.folder.path().join("log");
         let log = File::create(&path).unwrap();
         let mut command = self.ansible("ansible-playbook");
-        command.args(["site.yml", "--vault-password-file", "../password"]).args(arguments.concat());
-        command.stdout(log.try_clone().unwrap()).stderr(log).status().unwrap();
+        command
+            .args(["site.yml", "--vault-password-file", "../password"])
+            .args(arguments.concat());
+        command
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .status()
+            .unwrap();
         let told = fs::read_to_string(path).unwrap();
-        let recap = told.split_once("PLAY RECAP").unwrap_or_else(|| panic!("{told}")).1;
+        let recap = told
+            .split_once("PLAY RECAP")
+            .unwrap_or_else(|| panic!("{told}"))
+            .1;
         let recap = recap.lines().filter_map(parse_recap).collect();
         eprintln!("{what}: {:.0?}", started.elapsed());
         Play { told, recap }
@@ -253,7 +317,10 @@ fn parse_recap(line: &str) -> Option<(String, BTreeMap<String, u32>)> {
 impl Play {
     #[track_caller]
     fn count(&self, host: &Host, what: &str) -> u32 {
-        let counts = self.recap.get(&host.name()).unwrap_or_else(|| panic!("{}", self.told));
+        let counts = self
+            .recap
+            .get(&host.name())
+            .unwrap_or_else(|| panic!("{}", self.told));
         counts[what]
     }
 
@@ -300,9 +367,17 @@ impl Front {
 }
 
 /// A host as the server has it, once it is as wanted.
-fn wait_for_host(server: &Server, token: &str, host: &Host, is_right: impl Fn(&Value) -> bool) -> Value {
+fn wait_for_host(
+    server: &Server,
+    token: &str,
+    host: &Host,
+    is_right: impl Fn(&Value) -> bool,
+) -> Value {
     wait_for(&format!("the heartbeat of {}", host.name()), || {
-        server.servers(token).into_iter().find(|shown| shown["ip"] == host.ip() && is_right(shown))
+        server
+            .servers(token)
+            .into_iter()
+            .find(|shown| shown["ip"] == host.ip() && is_right(shown))
     })
 }
 
@@ -310,7 +385,12 @@ fn wait_for_host(server: &Server, token: &str, host: &Host, is_right: impl Fn(&V
 fn both_versions() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     for packages in [&*OLD_PACKAGES, &*PACKAGES] {
-        for path in [files(packages.path(), ".deb"), files(packages.path(), ".rpm")].concat() {
+        for path in [
+            files(packages.path(), ".deb"),
+            files(packages.path(), ".rpm"),
+        ]
+        .concat()
+        {
             fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
         }
     }
@@ -319,11 +399,15 @@ fn both_versions() -> TempDir {
 
 #[test]
 fn a_playbook_brings_up_a_fleet_and_changes_on_it_only_what_is_to_change() {
-    let count = std::env::var(HOSTS).map_or(USUAL_HOSTS, |count| count.parse().expect("a number of hosts"));
+    let count = std::env::var(HOSTS).map_or(USUAL_HOSTS, |count| {
+        count.parse().expect("a number of hosts")
+    });
     assert!((USUAL_HOSTS..255).contains(&count), "{HOSTS}={count}");
     let operator = Operator::new();
     let started = Instant::now();
-    let Some(hosts) = boot(count, operator.folder.path()) else { return };
+    let Some(hosts) = boot(count, operator.folder.path()) else {
+        return;
+    };
     eprintln!("{count} hosts booted: {:.0?}", started.elapsed());
     start_openvpn(&hosts[VPN_HOST].machine);
     let repository = Repository::start();
@@ -340,12 +424,23 @@ fn a_playbook_brings_up_a_fleet_and_changes_on_it_only_what_is_to_change() {
 
 /// From nothing to a fleet that beats, and then the same again.
 fn install(operator: &Operator, hosts: &[Host], server: &Server) {
-    let batches = if hosts.len() > USUAL_HOSTS { &[] } else { &AT_ONCE[..] };
+    let batches = if hosts.len() > USUAL_HOSTS {
+        &[]
+    } else {
+        &AT_ONCE[..]
+    };
     let check = operator.play("check", &[batches, &["--check", "--diff"]]);
     for host in hosts {
-        assert!(check.changed(host) > 0 && !host.is_installed(), "{}", check.told);
+        assert!(
+            check.changed(host) > 0 && !host.is_installed(),
+            "{}",
+            check.told
+        );
     }
-    let old = ["--extra-vars", &format!("fleetbeat_agent_version={OLD_VERSION}")];
+    let old = [
+        "--extra-vars",
+        &format!("fleetbeat_agent_version={OLD_VERSION}"),
+    ];
     let play = operator.play("install", &[batches, &old]);
     assert!(!play.told.contains(AGENT_KEY), "{}", play.told);
     let token = server.admin_token();
@@ -354,27 +449,51 @@ fn install(operator: &Operator, hosts: &[Host], server: &Server) {
         assert_eq!(host.version(), OLD_VERSION);
         let shown = wait_for_host(server, &token, host, |_| true);
         let (_, code, city) = host.country();
-        assert_eq!([&shown["countryCode"], &shown["city"]], [code, city], "{shown}");
+        assert_eq!(
+            [&shown["countryCode"], &shown["city"]],
+            [code, city],
+            "{shown}"
+        );
         let mut services = vec![json!({"name": "ov", "active": host.number == VPN_HOST})];
         services.extend((code == "US").then(|| json!({"name": "sq", "active": false})));
         assert_eq!(shown["services"], json!(services), "{shown}");
-        let modes = ["agent.env", "agent.toml"]
-            .map(|file| host.machine.ask("stat", &["--format=%U %G %a", &format!("/etc/fleetbeat/{file}")]));
+        let modes = ["agent.env", "agent.toml"].map(|file| {
+            host.machine.ask(
+                "stat",
+                &["--format=%U %G %a", &format!("/etc/fleetbeat/{file}")],
+            )
+        });
         assert_eq!(modes, ["root fleetbeat-agent 640"; 2]);
-        assert_eq!(host.machine.run("systemctl", &["is-enabled", AGENT]).stdout, b"enabled\n");
+        assert_eq!(
+            host.machine.run("systemctl", &["is-enabled", AGENT]).stdout,
+            b"enabled\n"
+        );
     }
     let pids: Vec<String> = hosts.iter().map(Host::pid).collect();
     let again = operator.play("the same again", &[batches, &old]);
     for (host, pid) in hosts.iter().zip(pids) {
-        assert_eq!((again.changed(host), host.pid()), (0, pid), "{}", again.told);
+        assert_eq!(
+            (again.changed(host), host.pid()),
+            (0, pid),
+            "{}",
+            again.told
+        );
     }
 }
 
 /// A city on one host, a newer version on the next, a key on the third.
 fn change(operator: &Operator, hosts: &[Host], server: &Server) {
-    let [moved, upgraded, rotated, ..] = hosts else { unreachable!() };
-    operator.write(&format!("host_vars/{}.yml", moved.name()), "fleetbeat_agent_city: Köln \"am Rhein\"\n");
-    operator.write(&format!("host_vars/{}.yml", upgraded.name()), "fleetbeat_agent_version: latest\n");
+    let [moved, upgraded, rotated, ..] = hosts else {
+        unreachable!()
+    };
+    operator.write(
+        &format!("host_vars/{}.yml", moved.name()),
+        "fleetbeat_agent_city: Köln \"am Rhein\"\n",
+    );
+    operator.write(
+        &format!("host_vars/{}.yml", upgraded.name()),
+        "fleetbeat_agent_version: latest\n",
+    );
     let key = format!("fleetbeat_agent_key: {NEXT_KEY}\n");
     operator.write(&format!("host_vars/{}.yml", rotated.name()), key);
     let these = [moved, upgraded, rotated];
@@ -382,44 +501,76 @@ fn change(operator: &Operator, hosts: &[Host], server: &Server) {
     let (pids, before) = (these.map(Host::pid), moved.settings());
     let token = server.admin_token();
     let heard = wait_for_host(server, &token, rotated, |_| true)["last_heartbeat"].take();
-    let check = operator.play("check", &[&["--check", "--diff", "--limit", &moved.name()]]);
+    let check =
+        operator.play("check", &[&["--check", "--diff", "--limit", &moved.name()]]);
     // The settings, and the reload.
     assert_eq!(check.changed(moved), 2, "{}", check.told);
-    assert!(check.told.contains("+city = \"Köln \\\"am Rhein\\\"\"") && moved.settings() == before);
+    assert!(
+        check.told.contains("+city = \"Köln \\\"am Rhein\\\"\"")
+            && moved.settings() == before
+    );
     let play = operator.play("three changes", &[&AT_ONCE, &limit]);
     assert_eq!(
-        [play.changed(moved), play.changed(upgraded), play.changed(rotated)],
+        [
+            play.changed(moved),
+            play.changed(upgraded),
+            play.changed(rotated)
+        ],
         [2, 1, 2],
         "{}",
         play.told
     );
     assert_eq!(moved.pid(), pids[0], "it was only reloaded");
     assert_ne!(rotated.pid(), pids[2], "a new key needs a new process");
-    assert_eq!([moved.version(), upgraded.version()], [OLD_VERSION, VERSION]);
-    let journal = moved.machine.ask("journalctl", &["--unit", AGENT, "--output=cat"]);
+    assert_eq!(
+        [moved.version(), upgraded.version()],
+        [OLD_VERSION, VERSION]
+    );
+    let journal = moved
+        .machine
+        .ask("journalctl", &["--unit", AGENT, "--output=cat"]);
     assert!(journal.contains("configuration reloaded"), "{journal}");
-    let environment = rotated.machine.ask("cat", &[&format!("/proc/{}/environ", rotated.pid())]);
+    let environment = rotated
+        .machine
+        .ask("cat", &[&format!("/proc/{}/environ", rotated.pid())]);
     assert!(environment.contains(NEXT_KEY));
-    wait_for_host(server, &token, rotated, |shown| shown["last_heartbeat"] != heard);
+    wait_for_host(server, &token, rotated, |shown| {
+        shown["last_heartbeat"] != heard
+    });
 }
 
 /// What the agent would not take never takes the place of what it has, and the play goes to no other host.
 fn refuse(operator: &Operator, hosts: &[Host]) {
-    let [host, spared, ..] = hosts else { unreachable!() };
+    let [host, spared, ..] = hosts else {
+        unreachable!()
+    };
     let (pid, before) = (host.pid(), host.settings());
     let wrong = "fleetbeat_agent_settings: {collectors: {cpu: {smooth: true}}}\n";
     operator.write(&format!("host_vars/{}.yml", host.name()), wrong);
     // Somebody's own file counts, too.
-    host.machine.write("/etc/fleetbeat/agent.d/own.toml", "[schedule]\nsample_evry = \"1s\"\n", 0o644);
+    host.machine.write(
+        "/etc/fleetbeat/agent.d/own.toml",
+        "[schedule]\nsample_evry = \"1s\"\n",
+        0o644,
+    );
     let limit = [host.name(), spared.name()].join(",");
     let play = operator.play("two mistakes", &[&["--limit", &limit]]);
     assert_eq!(play.count(host, "failed"), 1, "{}", play.told);
-    for said in ["collectors.cpu.smooth", "agent.d/own.toml:2: schedule.sample_evry"] {
+    for said in [
+        "collectors.cpu.smooth",
+        "agent.d/own.toml:2: schedule.sample_evry",
+    ] {
         assert!(play.told.contains(said), "{said}: {}", play.told);
     }
     assert!(!play.recap.contains_key(&spared.name()), "{}", play.told);
     assert_eq!((host.pid(), host.settings()), (pid, before));
-    assert_eq!(host.machine.ask("find", &["/run", "-maxdepth", "1", "-name", "fleetbeat-agent.*"]), "");
+    assert_eq!(
+        host.machine.ask(
+            "find",
+            &["/run", "-maxdepth", "1", "-name", "fleetbeat-agent.*"]
+        ),
+        ""
+    );
 }
 
 #[test]
@@ -428,11 +579,18 @@ fn the_example_has_a_hundred_hosts_that_know_their_country() {
     let vault = "vault_fleetbeat_agent_key: a-key\n";
     operator.write("group_vars/all/vault.yml", vault);
     let listed = succeed(operator.ansible("ansible-inventory").arg("--list"));
-    let hosts = serde_json::from_str::<Value>(&listed).unwrap()["_meta"]["hostvars"].take();
+    let hosts =
+        serde_json::from_str::<Value>(&listed).unwrap()["_meta"]["hostvars"].take();
     let hosts = hosts.as_object().unwrap();
     assert_eq!(hosts.len(), 100);
     for (name, variables) in hosts {
-        let code = variables["fleetbeat_agent_country_code"].as_str().unwrap().to_lowercase();
-        assert!(name.starts_with(&format!("vpn-{code}-")), "{name}: {variables}");
+        let code = variables["fleetbeat_agent_country_code"]
+            .as_str()
+            .unwrap()
+            .to_lowercase();
+        assert!(
+            name.starts_with(&format!("vpn-{code}-")),
+            "{name}: {variables}"
+        );
     }
 }

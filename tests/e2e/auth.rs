@@ -17,13 +17,28 @@ use sha2::Sha256;
 /// A token signed with `key`, saying `claims` under `algorithm`.
 fn forge(key: &str, algorithm: &str, claims: &Value) -> String {
     let encode = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-    let message = format!("{}.{}", encode(&json!({"alg": algorithm, "typ": "JWT"})), encode(claims));
-    let signature = Hmac::<Sha256>::new_from_slice(key.as_bytes()).unwrap().chain_update(&message).finalize();
-    format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature.into_bytes()))
+    let message = format!(
+        "{}.{}",
+        encode(&json!({"alg": algorithm, "typ": "JWT"})),
+        encode(claims)
+    );
+    let signature = Hmac::<Sha256>::new_from_slice(key.as_bytes())
+        .unwrap()
+        .chain_update(&message)
+        .finalize();
+    format!(
+        "{message}.{}",
+        URL_SAFE_NO_PAD.encode(signature.into_bytes())
+    )
 }
 
 fn claims_of(token: &str) -> Value {
-    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap()).unwrap()
+    serde_json::from_slice(
+        &URL_SAFE_NO_PAD
+            .decode(token.split('.').nth(1).unwrap())
+            .unwrap(),
+    )
+    .unwrap()
 }
 
 /// Every route with a body it takes, and its status for: nobody, an agent, readonly, admin, superadmin.
@@ -33,7 +48,12 @@ const ROUTES: [(&str, &str, &str, [u16; 5]); 12] = [
     ("POST", "/token", "username=x", [422, 422, 422, 422, 422]),
     ("GET", "/servers", "", [401, 401, 200, 200, 200]),
     ("GET", "/server/{ip}", "", [401, 401, 200, 200, 200]),
-    ("PATCH", "/server/{ip}/config", "{\"gaming\": true}", [401, 401, 403, 200, 200]),
+    (
+        "PATCH",
+        "/server/{ip}/config",
+        "{\"gaming\": true}",
+        [401, 401, 403, 200, 200],
+    ),
     ("GET", "/me", "", [401, 401, 200, 200, 200]),
     ("GET", "/healthz", "", [200, 200, 200, 200, 200]),
     ("GET", "/readyz", "", [200, 200, 200, 200, 200]),
@@ -44,10 +64,25 @@ const ROUTES: [(&str, &str, &str, [u16; 5]); 12] = [
 
 const HEARTBEAT: &str = include_str!("../../protocol/golden/heartbeat-minimal.json");
 
-fn call(server: &Server, route: &(&str, &str, &str, [u16; 5]), headers: &[(&str, &str)]) -> u16 {
+fn call(
+    server: &Server,
+    route: &(&str, &str, &str, [u16; 5]),
+    headers: &[(&str, &str)],
+) -> u16 {
     let (method, target, body, _) = route;
-    let body = if *body == "heartbeat" { HEARTBEAT } else { body };
-    server.request(method, &target.replace("{ip}", "1.2.3.4"), headers, body.as_bytes()).status
+    let body = if *body == "heartbeat" {
+        HEARTBEAT
+    } else {
+        body
+    };
+    server
+        .request(
+            method,
+            &target.replace("{ip}", "1.2.3.4"),
+            headers,
+            body.as_bytes(),
+        )
+        .status
 }
 
 #[test]
@@ -71,7 +106,13 @@ fn every_route_admits_exactly_its_identities() {
     ];
     for route in &ROUTES {
         for (headers, expected) in identities.iter().zip(route.3) {
-            assert_eq!(call(&server, route, headers), expected, "{} {} {headers:?}", route.0, route.1);
+            assert_eq!(
+                call(&server, route, headers),
+                expected,
+                "{} {} {headers:?}",
+                route.0,
+                route.1
+            );
         }
     }
 
@@ -84,30 +125,60 @@ fn every_route_admits_exactly_its_identities() {
         }
         changed
     };
-    assert_eq!(claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(), 30 * 86_400);
+    assert_eq!(
+        claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(),
+        30 * 86_400
+    );
     let genuine = bearer(forge(SECRET_KEY, "HS256", &claims));
-    assert_eq!(call(&server, &ROUTES[3], &[("Authorization", &genuine)]), 200, "the forger knows how");
+    assert_eq!(
+        call(&server, &ROUTES[3], &[("Authorization", &genuine)]),
+        200,
+        "the forger knows how"
+    );
     let without_exp = json!({"sub": "admin", "ver": claims["ver"]});
     let bad = [
-        ("expired", forge(SECRET_KEY, "HS256", &with(&[("exp", json!(now - 60))]))),
-        ("of another key", forge("another key that is long enough, 32 bytes", "HS256", &claims)),
+        (
+            "expired",
+            forge(SECRET_KEY, "HS256", &with(&[("exp", json!(now - 60))])),
+        ),
+        (
+            "of another key",
+            forge(
+                "another key that is long enough, 32 bytes",
+                "HS256",
+                &claims,
+            ),
+        ),
         ("of another algorithm", forge(SECRET_KEY, "HS512", &claims)),
         ("of no algorithm", forge(SECRET_KEY, "none", &claims)),
         ("without an end", forge(SECRET_KEY, "HS256", &without_exp)),
-        ("of an unknown user", forge(SECRET_KEY, "HS256", &with(&[("sub", json!("nobody"))]))),
-        ("of an old version", forge(SECRET_KEY, "HS256", &with(&[("ver", json!("0"))]))),
+        (
+            "of an unknown user",
+            forge(SECRET_KEY, "HS256", &with(&[("sub", json!("nobody"))])),
+        ),
+        (
+            "of an old version",
+            forge(SECRET_KEY, "HS256", &with(&[("ver", json!("0"))])),
+        ),
         ("garbage", "x.y.z".to_owned()),
     ];
     for (name, token) in bad {
         let authorization = bearer(token);
-        for route in ROUTES.iter().filter(|route| route.3[0] == 401 && route.3[4] == 200) {
+        for route in ROUTES
+            .iter()
+            .filter(|route| route.3[0] == 401 && route.3[4] == 200)
+        {
             let answer = server.request(
                 route.0,
                 &route.1.replace("{ip}", "1.2.3.4"),
                 &[("Authorization", &authorization)],
                 b"",
             );
-            assert_eq!(answer.status, 401, "a token {name}: {} {}", route.0, route.1);
+            assert_eq!(
+                answer.status, 401,
+                "a token {name}: {} {}",
+                route.0, route.1
+            );
             assert_eq!(answer.header("www-authenticate"), Some("Bearer"));
         }
     }
@@ -146,11 +217,22 @@ fn the_openapi_document_names_exactly_the_routes() {
 fn a_login_takes_a_form_or_json_and_nothing_else() {
     let server = Server::start();
     let post = |content_type: &str, body: &str| {
-        server.request("POST", "/token", &[("Content-Type", content_type)], body.as_bytes())
+        server.request(
+            "POST",
+            "/token",
+            &[("Content-Type", content_type)],
+            body.as_bytes(),
+        )
     };
     let form = "application/x-www-form-urlencoded";
-    let good = post(form, "grant_type=password&username=admin&password=password+of+the+tests");
-    assert_eq!((good.status, &good.json()["token_type"]), (200, &json!("bearer")));
+    let good = post(
+        form,
+        "grant_type=password&username=admin&password=password+of+the+tests",
+    );
+    assert_eq!(
+        (good.status, &good.json()["token_type"]),
+        (200, &json!("bearer"))
+    );
     assert_eq!(good.header("cache-control"), Some("no-store"));
     let json = json!({"username": "admin", "password": ADMIN_PASSWORD}).to_string();
     assert_eq!(post("application/json; charset=utf-8", &json).status, 200);
@@ -159,10 +241,18 @@ fn a_login_takes_a_form_or_json_and_nothing_else() {
         (form, "username=nobody&password=wrong+password", 401),
         (form, "username=admin", 422),
         (form, "username=admin&username=eve&password=x", 422),
-        ("application/json", "{\"username\": \"admin\", \"password\": 1}", 422),
+        (
+            "application/json",
+            "{\"username\": \"admin\", \"password\": 1}",
+            422,
+        ),
         ("application/json", "username=admin", 400),
         ("text/plain", "username=admin&password=x", 415),
-        (form, &format!("username=admin&password={}", "x".repeat(1001)), 413),
+        (
+            form,
+            &format!("username=admin&password={}", "x".repeat(1001)),
+            413,
+        ),
     ] {
         let answer = post(content_type, body);
         assert_eq!(answer.status, status, "{content_type} {body}");
@@ -174,7 +264,12 @@ fn logins_are_limited_by_user_and_source() {
     let server = Server::start_with("trusted_proxies = [\"127.0.0.1\"]", &[]);
     let log_in = |user: &str, source: &str| {
         let body = format!("username={user}&password=wrong+password");
-        server.request("POST", "/token", &[("X-Forwarded-For", source)], body.as_bytes())
+        server.request(
+            "POST",
+            "/token",
+            &[("X-Forwarded-For", source)],
+            body.as_bytes(),
+        )
     };
     for n in 0..5 {
         assert_eq!(log_in("admin", &format!("10.0.0.{n}")).status, 401);
@@ -183,7 +278,11 @@ fn logins_are_limited_by_user_and_source() {
     assert_eq!(refused.status, 429);
     let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
     assert!((1..=60).contains(&wait), "{wait}");
-    assert_eq!(log_in("another", "10.0.0.9").status, 401, "another user may");
+    assert_eq!(
+        log_in("another", "10.0.0.9").status,
+        401,
+        "another user may"
+    );
     for n in 0..9 {
         assert_eq!(
             log_in(&format!("user{n}"), "10.0.0.9").status,
@@ -199,7 +298,12 @@ fn an_unknown_user_takes_as_long_as_a_wrong_password() {
     let time = |user: &str| {
         let started = Instant::now();
         let body = format!("username={user}&password=wrong+password");
-        assert_eq!(server.request("POST", "/token", &[], body.as_bytes()).status, 401);
+        assert_eq!(
+            server
+                .request("POST", "/token", &[], body.as_bytes())
+                .status,
+            401
+        );
         started.elapsed()
     };
     let known = (0..4).map(|_| time("admin")).min().unwrap();
@@ -233,14 +337,31 @@ fn a_login_flood_does_not_delay_heartbeats() {
         let mut slowest = Duration::ZERO;
         for _ in 0..20 {
             let started = Instant::now();
-            assert_eq!(server.post_heartbeat("/heartbeat", HEARTBEAT.as_bytes()).status, 200);
+            assert_eq!(
+                server
+                    .post_heartbeat("/heartbeat", HEARTBEAT.as_bytes())
+                    .status,
+                200
+            );
             slowest = slowest.max(started.elapsed());
         }
-        let statuses: Vec<u16> = flood.into_iter().map(|login| login.join().unwrap()).collect();
-        assert!(statuses.iter().all(|status| matches!(status, 401 | 429)), "{statuses:?}");
+        let statuses: Vec<u16> = flood
+            .into_iter()
+            .map(|login| login.join().unwrap())
+            .collect();
+        assert!(
+            statuses.iter().all(|status| matches!(status, 401 | 429)),
+            "{statuses:?}"
+        );
         assert!(statuses.contains(&429), "more than the queue holds");
-        assert!(statuses.iter().filter(|status| **status == 401).count() >= 16, "the queue is worked off");
-        assert!(slowest < Duration::from_secs(2), "a heartbeat took {slowest:?}");
+        assert!(
+            statuses.iter().filter(|status| **status == 401).count() >= 16,
+            "the queue is worked off"
+        );
+        assert!(
+            slowest < Duration::from_secs(2),
+            "a heartbeat took {slowest:?}"
+        );
     });
 }
 
@@ -250,20 +371,47 @@ fn tokens_end_with_a_changed_password_or_a_removed_user() {
     server.add_user("ann", "admin", "first password");
     let status = |token: &str| server.api(token, "GET", "/me", None).status;
     let first = server.token("ann", "first password");
-    assert_eq!(server.api(&first, "GET", "/me", None).json(), json!({"username": "ann", "role": "admin"}));
-    let output = server.command(&["user", "passwd", "ann", "--password-stdin"], "second password\n");
+    assert_eq!(
+        server.api(&first, "GET", "/me", None).json(),
+        json!({"username": "ann", "role": "admin"})
+    );
+    let output = server.command(
+        &["user", "passwd", "ann", "--password-stdin"],
+        "second password\n",
+    );
     assert!(output.status.success(), "{output:?}");
     let changed = Instant::now();
-    wait_for("the old token to end", || (status(&first) == 401).then_some(()));
-    assert!(changed.elapsed() < Duration::from_secs(2), "{:?}", changed.elapsed());
+    wait_for("the old token to end", || {
+        (status(&first) == 401).then_some(())
+    });
+    assert!(
+        changed.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        changed.elapsed()
+    );
 
     let second = server.token("ann", "second password");
     assert_eq!(status(&second), 200);
-    assert!(server.command(&["user", "remove", "ann"], "").status.success());
+    assert!(
+        server
+            .command(&["user", "remove", "ann"], "")
+            .status
+            .success()
+    );
     let removed = Instant::now();
-    wait_for("the removed user's token to end", || (status(&second) == 401).then_some(()));
-    assert!(removed.elapsed() < Duration::from_secs(2), "{:?}", removed.elapsed());
+    wait_for("the removed user's token to end", || {
+        (status(&second) == 401).then_some(())
+    });
+    assert!(
+        removed.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        removed.elapsed()
+    );
     server.add_user("ann", "admin", "second password");
     thread::sleep(Duration::from_millis(1100));
-    assert_eq!(status(&second), 401, "another user of the same name is another user");
+    assert_eq!(
+        status(&second),
+        401,
+        "another user of the same name is another user"
+    );
 }

@@ -25,21 +25,34 @@ use crate::start::refuse;
 type Acknowledged = Mutex<BTreeMap<String, u32>>;
 
 fn heartbeat(ip: &str, n: u32) -> String {
-    let mut body: Value =
-        serde_json::from_str(include_str!("../../protocol/golden/heartbeat-minimal.json")).unwrap();
+    let mut body: Value = serde_json::from_str(include_str!(
+        "../../protocol/golden/heartbeat-minimal.json"
+    ))
+    .unwrap();
     body["ip"] = ip.into();
     body["metrics"] = json!({"n": n});
     body.to_string()
 }
 
 /// Numbered heartbeats of one host, as fast as they are answered.
-fn beat_until(is_over: &AtomicBool, address: SocketAddr, ip: &str, acknowledged: &Acknowledged) {
+fn beat_until(
+    is_over: &AtomicBool,
+    address: SocketAddr,
+    ip: &str,
+    acknowledged: &Acknowledged,
+) {
     for n in 1.. {
         if is_over.load(Ordering::Relaxed) {
             return;
         }
         let headers = [("X-API-Key", AGENT_KEY)];
-        let answer = client::request(address, "POST", "/heartbeat", &headers, heartbeat(ip, n).as_bytes());
+        let answer = client::request(
+            address,
+            "POST",
+            "/heartbeat",
+            &headers,
+            heartbeat(ip, n).as_bytes(),
+        );
         assert_eq!(answer.unwrap().status, 200, "a backup is in nobody's way");
         acknowledged.lock().unwrap().insert(ip.to_owned(), n);
     }
@@ -54,7 +67,15 @@ fn under_load(addresses: [SocketAddr; 2], act: impl FnOnce()) -> BTreeMap<String
             let (is_over, acknowledged) = (&is_over, &acknowledged);
             scope.spawn(move || beat_until(is_over, addresses[n % 2], ip, acknowledged));
         }
-        let all = || acknowledged.lock().unwrap().values().filter(|n| **n >= 5).count() == hosts.len();
+        let all = || {
+            acknowledged
+                .lock()
+                .unwrap()
+                .values()
+                .filter(|n| **n >= 5)
+                .count()
+                == hosts.len()
+        };
         wait_for("a fleet that beats", || all().then_some(()));
         let before = acknowledged.lock().unwrap().clone();
         act();
@@ -67,7 +88,10 @@ fn under_load(addresses: [SocketAddr; 2], act: impl FnOnce()) -> BTreeMap<String
 fn assert_complete(shown: &[Value], acknowledged: &BTreeMap<String, u32>) {
     assert_eq!(shown.len(), acknowledged.len());
     for host in shown {
-        let (ip, n) = (host["ip"].as_str().unwrap(), host["metrics"]["n"].as_f64().unwrap());
+        let (ip, n) = (
+            host["ip"].as_str().unwrap(),
+            host["metrics"]["n"].as_f64().unwrap(),
+        );
         assert!(
             n >= f64::from(acknowledged[ip]),
             "{ip}: {} was acknowledged, {n} is there",
@@ -86,15 +110,25 @@ fn told(output: &Output) -> String {
 }
 
 fn set_flags(server: &Server, token: &str, ip: &str, flags: &Value) {
-    assert_eq!(server.api(token, "PATCH", &format!("/server/{ip}/config"), Some(flags)).status, 200);
+    assert_eq!(
+        server
+            .api(token, "PATCH", &format!("/server/{ip}/config"), Some(flags))
+            .status,
+        200
+    );
 }
 
 /// What a restore has left beside the database, logs aside.
 fn left_behind(server: &Server) -> Vec<String> {
-    let names = fs::read_dir(server.data()).unwrap().map(|entry| entry.unwrap().file_name());
+    let names = fs::read_dir(server.data())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name());
     let names = names.map(|name| name.into_string().unwrap());
-    let is_of_restore = |name: &String| name.starts_with("restoring") || name.contains(".replaced-");
-    names.filter(|name| is_of_restore(name) && !name.ends_with("-wal")).collect()
+    let is_of_restore =
+        |name: &String| name.starts_with("restoring") || name.contains(".replaced-");
+    names
+        .filter(|name| is_of_restore(name) && !name.ends_with("-wal"))
+        .collect()
 }
 
 #[test]
@@ -103,7 +137,12 @@ fn an_embedded_server_that_has_lost_its_database_is_restored_as_it_was_at_the_ba
     let token = server.admin_token();
     server.add_user("ann", "readonly", "password of ann");
     server.heartbeat(&serde_json::from_str(&heartbeat("10.0.0.1", 0)).unwrap());
-    set_flags(&server, &token, "10.0.0.1", &json!({"paid": true, "static": true}));
+    set_flags(
+        &server,
+        &token,
+        "10.0.0.1",
+        &json!({"paid": true, "static": true}),
+    );
     let folder = tempfile::tempdir().unwrap();
     let backup = folder.path().join("backup.db");
     let acknowledged = under_load([server.address(); 2], || {
@@ -118,20 +157,42 @@ fn an_embedded_server_that_has_lost_its_database_is_restored_as_it_was_at_the_ba
     fs::write(&file, &garbage).unwrap();
     let refused = refuse(&server.config(), &[]);
     let refusal = told(&refused);
-    assert!(!refused.status.success() && refusal.contains(file.to_str().unwrap()), "{refusal}");
-    assert!(refusal.contains("fleetbeat-server restore FILE"), "{refusal}");
+    assert!(
+        !refused.status.success() && refusal.contains(file.to_str().unwrap()),
+        "{refusal}"
+    );
+    assert!(
+        refusal.contains("fleetbeat-server restore FILE"),
+        "{refusal}"
+    );
 
     let said = succeed(&server.command(&["restore", backup.to_str().unwrap()], ""));
-    assert!(said.starts_with("restored: 4 servers, 2 users, the last heartbeat at "), "{said}");
-    let [replaced] = &left_behind(&server)[..] else { panic!("{:?}", left_behind(&server)) };
-    assert!(replaced.starts_with("fleetbeat.db.replaced-") && said.contains(replaced), "{said}");
+    assert!(
+        said.starts_with("restored: 4 servers, 2 users, the last heartbeat at "),
+        "{said}"
+    );
+    let [replaced] = &left_behind(&server)[..] else {
+        panic!("{:?}", left_behind(&server))
+    };
+    assert!(
+        replaced.starts_with("fleetbeat.db.replaced-") && said.contains(replaced),
+        "{said}"
+    );
     assert_eq!(fs::read(server.data().join(replaced)).unwrap(), garbage);
-    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(
+        fs::metadata(&file).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
 
     server.restart();
     let shown = server.servers(&token);
     assert_complete(&shown, &acknowledged);
-    assert_eq!((&shown[0]["paid"], &shown[0]["static"]), (&json!(true), &json!(true)), "{}", shown[0]);
+    assert_eq!(
+        (&shown[0]["paid"], &shown[0]["static"]),
+        (&json!(true), &json!(true)),
+        "{}",
+        shown[0]
+    );
     server.token("ann", "password of ann");
     let users = succeed(&server.command(&["user", "list"], ""));
     assert_eq!(users, "admin\tsuperadmin\nann\treadonly\n");
@@ -147,13 +208,20 @@ fn a_restore_can_be_undone_with_what_it_has_replaced() {
     let mut server = Server::start();
     let token = server.admin_token();
     let backup = server.data().join("backup.db");
-    let beat = |server: &Server, ip| server.heartbeat(&serde_json::from_str(&heartbeat(ip, 1)).unwrap());
+    let beat = |server: &Server, ip| {
+        server.heartbeat(&serde_json::from_str(&heartbeat(ip, 1)).unwrap())
+    };
     assert_eq!(beat(&server, "10.0.0.1").status, 200);
     succeed(&server.command(&["backup", backup.to_str().unwrap()], ""));
     assert_eq!(beat(&server, "10.0.0.2").status, 200);
     // What a killed server has acknowledged may be in the log beside its database only.
     server.kill();
-    assert!(fs::metadata(server.data().join("fleetbeat.db-wal")).unwrap().len() > 0);
+    assert!(
+        fs::metadata(server.data().join("fleetbeat.db-wal"))
+            .unwrap()
+            .len()
+            > 0
+    );
     succeed(&server.command(&["restore", backup.to_str().unwrap()], ""));
     server.restart();
     assert_eq!(server.servers(&token).len(), 1);
@@ -175,7 +243,10 @@ fn what_is_no_backup_is_named_and_changes_nothing() {
     succeed(&server.command(&["backup", good.to_str().unwrap()], ""));
 
     let running = server.command(&["restore", good.to_str().unwrap()], "");
-    assert!(!running.status.success() && told(&running).contains("in use by another fleetbeat-server"));
+    assert!(
+        !running.status.success()
+            && told(&running).contains("in use by another fleetbeat-server")
+    );
     server.stop();
 
     fs::write(path("garbage"), b"this is no database".repeat(1000)).unwrap();
@@ -183,7 +254,10 @@ fn what_is_no_backup_is_named_and_changes_nothing() {
     let bytes = fs::read(&good).unwrap();
     fs::write(path("half"), &bytes[..bytes.len() / 2 / 4096 * 4096]).unwrap();
     fs::write(path("start"), &bytes[..100]).unwrap();
-    write_database(&path("other"), "CREATE TABLE servers (name TEXT); PRAGMA user_version = 1");
+    write_database(
+        &path("other"),
+        "CREATE TABLE servers (name TEXT); PRAGMA user_version = 1",
+    );
     fs::copy(&good, path("newer")).unwrap();
     write_database(&path("newer"), "PRAGMA user_version = 99");
     fs::create_dir(path("folder")).unwrap();
@@ -203,9 +277,16 @@ fn what_is_no_backup_is_named_and_changes_nothing() {
         let output = server.command(&["restore", file.to_str().unwrap()], "");
         let said = told(&output);
         assert_eq!(output.status.code(), Some(1), "{name}: {said}");
-        assert!(said.contains(file.to_str().unwrap()) && said.contains(reason), "{name}: {said}");
+        assert!(
+            said.contains(file.to_str().unwrap()) && said.contains(reason),
+            "{name}: {said}"
+        );
         assert_eq!(said.lines().count(), 1, "{said}");
-        assert_eq!((fs::read(&database).unwrap() == before, left_behind(&server)), (true, vec![]), "{name}");
+        assert_eq!(
+            (fs::read(&database).unwrap() == before, left_behind(&server)),
+            (true, vec![]),
+            "{name}"
+        );
     }
     server.restart();
     assert_eq!(server.servers(&server.admin_token()).len(), 1);
@@ -221,9 +302,17 @@ fn for_mongodb_both_commands_name_its_own_tools() {
     let config = folder.path().join("server.toml");
     fs::write(&config, "[storage]\nbackend = \"mongodb\"\n").unwrap();
     for (command, tool) in [("backup", "mongodump"), ("restore", "mongorestore")] {
-        let output =
-            program("fleetbeat-server").arg("-c").arg(&config).args([command, "/b"]).output().unwrap();
-        assert!(!output.status.success() && told(&output).contains(tool), "{}", told(&output));
+        let output = program("fleetbeat-server")
+            .arg("-c")
+            .arg(&config)
+            .args([command, "/b"])
+            .output()
+            .unwrap();
+        assert!(
+            !output.status.success() && told(&output).contains(tool),
+            "{}",
+            told(&output)
+        );
     }
 }
 
@@ -235,26 +324,48 @@ impl Dump {
     fn of(database: &Database) -> Dump {
         let database = database.connect();
         let read = |name: String| {
-            let documents = database.collection::<Document>(&name).find(doc! {}).run().unwrap();
+            let documents = database
+                .collection::<Document>(&name)
+                .find(doc! {})
+                .run()
+                .unwrap();
             (name, documents.map(Result::unwrap).collect())
         };
-        Dump(database.list_collection_names().run().unwrap().into_iter().map(read).collect())
+        Dump(
+            database
+                .list_collection_names()
+                .run()
+                .unwrap()
+                .into_iter()
+                .map(read)
+                .collect(),
+        )
     }
 
     /// Into a database that is gone.
     fn restore(self, database: &Database) {
         let database = database.connect();
         database.drop().run().unwrap();
-        for (name, documents) in self.0.into_iter().filter(|(_, documents)| !documents.is_empty()) {
-            database.collection::<Document>(&name).insert_many(documents).run().unwrap();
+        for (name, documents) in self
+            .0
+            .into_iter()
+            .filter(|(_, documents)| !documents.is_empty())
+        {
+            database
+                .collection::<Document>(&name)
+                .insert_many(documents)
+                .run()
+                .unwrap();
         }
     }
 }
 
 /// The host's flag as Redis has it.
 fn copied_flag(redis: &RedisServer, ip: &str, flag: &str) -> Option<bool> {
-    let copy: Option<String> =
-        redis::cmd("GET").arg(format!("server:{ip}")).query(&mut redis.connect()).unwrap();
+    let copy: Option<String> = redis::cmd("GET")
+        .arg(format!("server:{ip}"))
+        .query(&mut redis.connect())
+        .unwrap();
     serde_json::from_str::<Value>(&copy?).unwrap()[flag].as_bool()
 }
 
@@ -267,7 +378,12 @@ fn a_restored_mongodb_is_the_truth_though_redis_remembers_newer_flags() {
     servers[0].add_user("ann", "readonly", "password of ann");
     let hosts: Vec<String> = (1..=4).map(|n| format!("10.0.0.{n}")).collect();
     let beat = |server: &Server, ip: &str| {
-        assert_eq!(server.heartbeat(&serde_json::from_str(&heartbeat(ip, 0)).unwrap()).status, 200);
+        assert_eq!(
+            server
+                .heartbeat(&serde_json::from_str(&heartbeat(ip, 0)).unwrap())
+                .status,
+            200
+        );
     };
     for ip in &hosts {
         beat(&servers[0], ip);
@@ -278,7 +394,12 @@ fn a_restored_mongodb_is_the_truth_though_redis_remembers_newer_flags() {
         let (servers, token) = (&servers, &token);
         thread::scope(|scope| {
             let toggle = move |n: u32| {
-                set_flags(&servers[1], token, "10.0.0.1", &json!({"gaming": n.is_multiple_of(2)}));
+                set_flags(
+                    &servers[1],
+                    token,
+                    "10.0.0.1",
+                    &json!({"gaming": n.is_multiple_of(2)}),
+                );
             };
             scope.spawn(move || (0..20).for_each(toggle));
             dump = Some(Dump::of(&database));
@@ -286,7 +407,9 @@ fn a_restored_mongodb_is_the_truth_though_redis_remembers_newer_flags() {
     });
     for ip in &hosts {
         set_flags(&servers[1], &token, ip, &json!({"paid": false}));
-        wait_for("Redis to know", || (copied_flag(&redis, ip, "paid") == Some(false)).then_some(()));
+        wait_for("Redis to know", || {
+            (copied_flag(&redis, ip, "paid") == Some(false)).then_some(())
+        });
     }
     servers[0].add_user("late", "admin", "password of late");
     for server in &mut servers {
@@ -302,16 +425,32 @@ fn a_restored_mongodb_is_the_truth_though_redis_remembers_newer_flags() {
     servers[1].token("ann", "password of ann");
     let users = succeed(&servers[0].command(&["user", "list"], ""));
     assert_eq!(users, "admin\tsuperadmin\nann\treadonly\n");
-    let indexes = database.connect().collection::<Document>("servers").list_index_names().run().unwrap();
-    assert!(["ip_1", "server_id_1"].iter().all(|name| indexes.contains(&(*name).to_owned())), "{indexes:?}");
+    let indexes = database
+        .connect()
+        .collection::<Document>("servers")
+        .list_index_names()
+        .run()
+        .unwrap();
+    assert!(
+        ["ip_1", "server_id_1"]
+            .iter()
+            .all(|name| indexes.contains(&(*name).to_owned())),
+        "{indexes:?}"
+    );
 
     // The next heartbeats make new copies, which must not lose against those from before.
     for ip in &hosts {
         beat(&servers[0], ip);
-        wait_for("a copy of what was restored", || (copied_flag(&redis, ip, "paid")?).then_some(()));
+        wait_for("a copy of what was restored", || {
+            (copied_flag(&redis, ip, "paid")?).then_some(())
+        });
     }
     wait_for("the heartbeats on the other instance", || {
-        servers[1].servers(&token).iter().all(|host| host["metrics"]["n"] == 0.0).then_some(())
+        servers[1]
+            .servers(&token)
+            .iter()
+            .all(|host| host["metrics"]["n"] == 0.0)
+            .then_some(())
     });
     assert_shows_paid(&servers, &token, &hosts);
 }
@@ -319,10 +458,16 @@ fn a_restored_mongodb_is_the_truth_though_redis_remembers_newer_flags() {
 fn assert_shows_paid(servers: &[Server; 2], token: &str, hosts: &[String]) {
     for server in servers {
         for ip in hosts {
-            let host = server.api(token, "GET", &format!("/server/{ip}"), None).json();
+            let host = server
+                .api(token, "GET", &format!("/server/{ip}"), None)
+                .json();
             assert_eq!(host["paid"], true, "{host}");
         }
         let shown = server.servers(token);
-        assert_eq!(shown.iter().filter(|host| host["paid"] == true).count(), hosts.len(), "{shown:?}");
+        assert_eq!(
+            shown.iter().filter(|host| host["paid"] == true).count(),
+            hosts.len(),
+            "{shown:?}"
+        );
     }
 }

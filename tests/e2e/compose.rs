@@ -22,7 +22,8 @@ fn packaging() -> std::path::PathBuf {
 fn two_instances_behind_its_nginx_serve_as_one_and_go_on_when_one_is_killed() {
     let (database, redis) = (Database::new(), RedisServer::start());
     let settings = "trusted_proxies = [\"127.0.0.1\"]\n";
-    let start = || Server::start_on_mongodb(&database, &database.url, &redis.url(), settings);
+    let start =
+        || Server::start_on_mongodb(&database, &database.url, &redis.url(), settings);
     let (mut first, second) = (start(), start());
 
     let free = free_address();
@@ -35,24 +36,56 @@ fn two_instances_behind_its_nginx_serve_as_one_and_go_on_when_one_is_killed() {
     let request = |method: &str, target: &str, headers: &[(&str, &str)], body: &str| {
         client::request(free, method, target, headers, body.as_bytes()).unwrap()
     };
-    let login = format!("username=admin&password={}", ADMIN_PASSWORD.replace(' ', "+"));
-    let token = request("POST", "/token", &[], &login).json()["access_token"].as_str().unwrap().to_owned();
+    let login = format!(
+        "username=admin&password={}",
+        ADMIN_PASSWORD.replace(' ', "+")
+    );
+    let token = request("POST", "/token", &[], &login).json()["access_token"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let bearer = format!("Bearer {token}");
     let without_ip = HEARTBEAT.replace("\"ip\": \"1.2.3.4\", ", "");
     let forged = [("X-API-Key", AGENT_KEY), ("X-Forwarded-For", "9.9.9.9")];
-    assert_eq!(request("POST", "/heartbeat", &forged, &without_ip).status, 200);
+    assert_eq!(
+        request("POST", "/heartbeat", &forged, &without_ip).status,
+        200
+    );
     let list = || {
-        let answer = request("GET", "/servers", &[("Authorization", &bearer), ("Connection", "close")], "");
+        let answer = request(
+            "GET",
+            "/servers",
+            &[("Authorization", &bearer), ("Connection", "close")],
+            "",
+        );
         assert_eq!(answer.status, 200);
-        answer.json().as_array().unwrap().iter().map(|server| server["ip"].clone()).collect::<Vec<_>>()
+        answer
+            .json()
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|server| server["ip"].clone())
+            .collect::<Vec<_>>()
     };
     wait_for("the host", || (list() == ["127.0.0.1"]).then_some(()));
     let too_long = " ".repeat(1024 * 1024 + 1);
-    assert_eq!(request("POST", "/heartbeats", &[("X-API-Key", AGENT_KEY)], &too_long).status, 413);
+    assert_eq!(
+        request(
+            "POST",
+            "/heartbeats",
+            &[("X-API-Key", AGENT_KEY)],
+            &too_long
+        )
+        .status,
+        413
+    );
 
     first.kill();
     for _ in 0..10 {
-        assert_eq!(request("POST", "/heartbeat", &[("X-API-Key", AGENT_KEY)], HEARTBEAT).status, 200);
+        assert_eq!(
+            request("POST", "/heartbeat", &[("X-API-Key", AGENT_KEY)], HEARTBEAT).status,
+            200
+        );
     }
     wait_for("both hosts", || (list().len() == 2).then_some(()));
     nginx.stop();
@@ -61,8 +94,15 @@ fn two_instances_behind_its_nginx_serve_as_one_and_go_on_when_one_is_killed() {
 /// A compose file as Docker Compose reads it.
 fn read_compose(name: &str) -> Value {
     let script = packaging().join("../scripts/compose.sh");
-    let output = Command::new(script).arg(packaging().join(name)).output().unwrap();
-    assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+    let output = Command::new(script)
+        .arg(packaging().join(name))
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{name}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
@@ -74,8 +114,14 @@ fn compose_understands_its_files_and_finds_what_they_name() {
         let mut servers = 0;
         for (service, settings) in services {
             let mounts = settings["volumes"].as_array().into_iter().flatten();
-            for source in mounts.filter(|mount| mount["type"] == "bind").map(|mount| &mount["source"]) {
-                assert!(Path::new(source.as_str().unwrap()).is_file(), "{name}: {service}: {source}");
+            for source in mounts
+                .filter(|mount| mount["type"] == "bind")
+                .map(|mount| &mount["source"])
+            {
+                assert!(
+                    Path::new(source.as_str().unwrap()).is_file(),
+                    "{name}: {service}: {source}"
+                );
             }
             if settings["image"] == "fleetbeat-server" {
                 servers += 1;
@@ -85,17 +131,27 @@ fn compose_understands_its_files_and_finds_what_they_name() {
             if !["mongo", "redis"].contains(&service.as_str()) {
                 assert_eq!(settings["read_only"], true, "{name}: {service}");
                 assert_eq!(settings["cap_drop"], json!(["ALL"]), "{name}: {service}");
-                assert_eq!(settings["security_opt"], json!(["no-new-privileges:true"]), "{name}: {service}");
+                assert_eq!(
+                    settings["security_opt"],
+                    json!(["no-new-privileges:true"]),
+                    "{name}: {service}"
+                );
             }
             for port in settings["ports"].as_array().into_iter().flatten() {
-                assert_eq!(port["host_ip"], "127.0.0.1", "{name}: {service} is no network's");
+                assert_eq!(
+                    port["host_ip"], "127.0.0.1",
+                    "{name}: {service} is no network's"
+                );
             }
         }
         assert!(servers > 0, "{name}");
     }
     let nginx = &read_compose("compose.yaml")["services"]["nginx"];
     let site = fs::read_to_string(packaging().join("compose/nginx.conf")).unwrap();
-    assert!(site.contains(&format!("listen {};", nginx["ports"][0]["target"])), "{site}");
+    assert!(
+        site.contains(&format!("listen {};", nginx["ports"][0]["target"])),
+        "{site}"
+    );
     for server in ["server-1", "server-2"] {
         assert!(site.contains(&format!("server {server}:8080;")), "{site}");
         assert_eq!(nginx["depends_on"][server]["condition"], "service_healthy");
@@ -104,13 +160,20 @@ fn compose_understands_its_files_and_finds_what_they_name() {
 
 #[test]
 fn the_configurations_of_containers_are_fine() {
-    for file in ["compose/server.toml", "compose/embedded.toml", "container/server.toml"] {
+    for file in [
+        "compose/server.toml",
+        "compose/embedded.toml",
+        "container/server.toml",
+    ] {
         let output = run(&packaging().join(file), &["check-config"], "");
         let told = String::from_utf8(output.stderr).unwrap();
         // They only lack the secrets, which come from the environment.
-        let is_secret = |line: &str| line.contains("AGENT_API_KEY") || line.contains("SECRET_KEY");
+        let is_secret =
+            |line: &str| line.contains("AGENT_API_KEY") || line.contains("SECRET_KEY");
         assert!(told.lines().all(is_secret), "{file}: {told}");
-        let is_embedded = !fs::read_to_string(packaging().join(file)).unwrap().contains("mongodb");
+        let is_embedded = !fs::read_to_string(packaging().join(file))
+            .unwrap()
+            .contains("mongodb");
         assert_eq!(output.status.success(), is_embedded, "{file}: {told}");
     }
 }

@@ -12,31 +12,52 @@ fn a_full_disk_refuses_heartbeats_and_loses_none() {
     // The data folder is a file system of one mebibyte, in a mount namespace that ends with the process.
     let mut server = Server::start_on_small_disk("1m");
     let token = server.admin_token();
-    let minimal: Value =
-        serde_json::from_str(include_str!("../../protocol/golden/heartbeat-minimal.json")).unwrap();
+    let minimal: Value = serde_json::from_str(include_str!(
+        "../../protocol/golden/heartbeat-minimal.json"
+    ))
+    .unwrap();
     let beat = |server: &Server, n: usize| {
         let mut body = minimal.clone();
         body["ip"] = format!("10.0.{}.{}", n / 250, n % 250 + 1).into();
-        body["metrics"] =
-            (0..60).map(|m| (format!("metric {m} {}", "x".repeat(50)), Value::from(m))).collect();
+        body["metrics"] = (0..60)
+            .map(|m| (format!("metric {m} {}", "x".repeat(50)), Value::from(m)))
+            .collect();
         let started = Instant::now();
         let answer = server.heartbeat(&body);
-        assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+        assert!(
+            started.elapsed() < Duration::from_secs(3),
+            "{:?}",
+            started.elapsed()
+        );
         answer.status
     };
     let stored = (0..2000).take_while(|n| beat(&server, *n) == 200).count();
     assert!((10..1999).contains(&stored), "{stored}");
     assert_eq!(beat(&server, 1999), 500);
     assert_eq!(server.servers(&token).len(), stored, "reading goes on");
-    assert!(server.log().contains("could not be stored"), "{}", server.log());
+    assert!(
+        server.log().contains("could not be stored"),
+        "{}",
+        server.log()
+    );
 
-    let outside = |path: PathBuf| PathBuf::from(format!("/proc/{}/root{}", server.pid(), path.display()));
+    let outside = |path: PathBuf| {
+        PathBuf::from(format!("/proc/{}/root{}", server.pid(), path.display()))
+    };
     fs::remove_file(outside(server.data().join("filler"))).unwrap();
     assert_eq!(beat(&server, 1999), 200, "there is room again");
-    assert_eq!(server.api(&token, "GET", "/server/10.0.0.1", None).status, 200);
+    assert_eq!(
+        server.api(&token, "GET", "/server/10.0.0.1", None).status,
+        200
+    );
     let check = server.data().join("copy.db");
     let copy = outside(check.clone());
-    assert!(server.command_inside(&["backup", check.to_str().unwrap()]).status.success());
+    assert!(
+        server
+            .command_inside(&["backup", check.to_str().unwrap()])
+            .status
+            .success()
+    );
     assert!(fs::metadata(copy).unwrap().len() > 0);
     assert!(server.stop().success());
 }

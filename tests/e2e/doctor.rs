@@ -34,10 +34,14 @@ impl Host {
         let folder = tempfile::tempdir().unwrap();
         let spool = folder.path().join("spool");
         fs::create_dir(&spool).unwrap();
-        let text =
-            format!("[spool]\npath = {spool:?}\n[collectors.ram]\n[server]\nurl = \"{url}\"\n{settings}\n");
+        let text = format!(
+            "[spool]\npath = {spool:?}\n[collectors.ram]\n[server]\nurl = \"{url}\"\n{settings}\n"
+        );
         fs::write(folder.path().join("agent.toml"), text).unwrap();
-        Host { folder, key: AGENT_KEY }
+        Host {
+            folder,
+            key: AGENT_KEY,
+        }
     }
 
     /// One that knows this authority, with a server of that name.
@@ -56,7 +60,10 @@ impl Host {
 
     fn command(&self) -> Command {
         let mut command = program("fleetbeat-agent");
-        command.arg("-c").arg(self.folder.path().join("agent.toml")).arg("doctor");
+        command
+            .arg("-c")
+            .arg(self.folder.path().join("agent.toml"))
+            .arg("doctor");
         command.env("AGENT_API_KEY", self.key);
         command
     }
@@ -70,10 +77,17 @@ impl Report {
     fn of(command: &mut Command) -> Report {
         let started = Instant::now();
         let output = command.output().unwrap();
-        assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+        assert!(
+            started.elapsed() < Duration::from_secs(20),
+            "{:?}",
+            started.elapsed()
+        );
         let text = String::from_utf8(output.stdout).unwrap();
         assert!(!text.contains(AGENT_KEY));
-        Report { is_well: output.status.success(), text }
+        Report {
+            is_well: output.status.success(),
+            text,
+        }
     }
 
     /// The state and text of each check with that name.
@@ -83,7 +97,9 @@ impl Report {
             let text = rest.trim_start().strip_prefix(name)?;
             text.starts_with(' ').then(|| (state, text.trim_start()))
         });
-        lines.next().unwrap_or_else(|| panic!("no {name} in {}", self.text))
+        lines
+            .next()
+            .unwrap_or_else(|| panic!("no {name} in {}", self.text))
     }
 
     /// That check fails, with these words about what is wrong and what to do, and makes the others impossible.
@@ -91,13 +107,32 @@ impl Report {
     fn assert_fails(&self, name: &str, what: &str, advice: &str, skipped: &[&str]) {
         let (state, text) = self.check(name);
         assert!(state == "failed" && text.contains(what), "{}", self.text);
-        let told =
-            self.text.lines().skip_while(|line| !line.ends_with(text)).nth(1).unwrap_or_default().trim();
-        assert!(told.starts_with("-> ") && told.contains(advice), "{}", self.text);
+        let told = self
+            .text
+            .lines()
+            .skip_while(|line| !line.ends_with(text))
+            .nth(1)
+            .unwrap_or_default()
+            .trim();
+        assert!(
+            told.starts_with("-> ") && told.contains(advice),
+            "{}",
+            self.text
+        );
         for other in skipped {
-            assert_eq!(self.check(other), ("skipped", &*format!("needs {name}")), "{}", self.text);
+            assert_eq!(
+                self.check(other),
+                ("skipped", &*format!("needs {name}")),
+                "{}",
+                self.text
+            );
         }
-        assert_eq!(self.text.matches("skipped").count(), skipped.len(), "{}", self.text);
+        assert_eq!(
+            self.text.matches("skipped").count(),
+            skipped.len(),
+            "{}",
+            self.text
+        );
         assert!(!self.is_well);
     }
 }
@@ -113,12 +148,33 @@ fn a_host_that_is_well_is_told_so_and_the_server_does_not_know_it_afterwards() {
     let front = Front::with_tls(&authority.certify("localhost", YEARS), server.address());
     let host = Host::trusting(&authority, "localhost", &front);
     let report = host.examine();
-    let states: Vec<_> = report.text.lines().filter_map(|line| Some(line.get(..30)?.trim_end())).collect();
-    let names = ["configuration", "dns", "tcp", "tls", "key", "clock", "collector ram", "spool"];
-    assert_eq!(states, names.map(|name| format!("ok       {name}")), "{}", report.text);
+    let states: Vec<_> = report
+        .text
+        .lines()
+        .filter_map(|line| Some(line.get(..30)?.trim_end()))
+        .collect();
+    let names = [
+        "configuration",
+        "dns",
+        "tcp",
+        "tls",
+        "key",
+        "clock",
+        "collector ram",
+        "spool",
+    ];
+    assert_eq!(
+        states,
+        names.map(|name| format!("ok       {name}")),
+        "{}",
+        report.text
+    );
     assert!(report.is_well);
     assert!(
-        report.check("tcp").1.contains(&format!("{} (IPv4) answers in", front.address())),
+        report
+            .check("tcp")
+            .1
+            .contains(&format!("{} (IPv4) answers in", front.address())),
         "{}",
         report.text
     );
@@ -131,10 +187,20 @@ fn a_wrong_configuration_is_told_with_every_problem() {
     let report = host.examine();
     let checks = ["dns", "tcp", "tls", "key", "clock", "collectors", "spool"];
     let (state, text) = report.check("configuration");
-    assert!(state == "failed" && text.contains("agent.toml:5: server.url: must be a URL"), "{}", report.text);
-    assert!(report.text.contains("agent.toml:6: server.proxy: must be"), "{}", report.text);
     assert!(
-        checks.iter().all(|name| report.check(name) == ("skipped", "needs configuration")),
+        state == "failed" && text.contains("agent.toml:5: server.url: must be a URL"),
+        "{}",
+        report.text
+    );
+    assert!(
+        report.text.contains("agent.toml:6: server.proxy: must be"),
+        "{}",
+        report.text
+    );
+    assert!(
+        checks
+            .iter()
+            .all(|name| report.check(name) == ("skipped", "needs configuration")),
         "{}",
         report.text
     );
@@ -144,12 +210,20 @@ fn a_wrong_configuration_is_told_with_every_problem() {
 #[test]
 fn a_name_that_nobody_knows() {
     let report = Host::new("https://no-such-host.invalid", "").examine();
-    report.assert_fails("dns", "no-such-host.invalid", "resolv.conf", &["tcp", "tls", "key", "clock"]);
+    report.assert_fails(
+        "dns",
+        "no-such-host.invalid",
+        "resolv.conf",
+        &["tcp", "tls", "key", "clock"],
+    );
 }
 
 #[test]
 fn a_port_that_nobody_listens_on() {
-    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .unwrap()
+        .local_addr()
+        .unwrap();
     let report = Host::new(&url(free), "").examine();
     report.assert_fails(
         "tcp",
@@ -163,7 +237,8 @@ fn a_port_that_nobody_listens_on() {
 fn packets_that_vanish() {
     // A full queue of connections that nobody accepts: the kernel drops what else comes.
     let hole = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    hole.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    hole.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())
+        .unwrap();
     hole.listen(0).unwrap();
     let address = hole.local_addr().unwrap().as_socket().unwrap();
     let _filling = TcpStream::connect(address).unwrap();
@@ -174,14 +249,19 @@ fn packets_that_vanish() {
 #[test]
 fn of_two_addresses_the_one_that_answers_is_named() {
     let server = Server::start();
-    let report = Host::new(&format!("http://localhost:{}", server.address().port()), "").examine();
+    let report =
+        Host::new(&format!("http://localhost:{}", server.address().port()), "").examine();
     let (state, text) = report.check("tcp");
     assert!(
         state == "ok" && text.contains("127.0.0.1") && text.contains("(IPv4) answers in"),
         "{}",
         report.text
     );
-    assert!(!text.contains("::1") || text.contains("(IPv6) does not"), "{}", report.text);
+    assert!(
+        !text.contains("::1") || text.contains("(IPv6) does not"),
+        "{}",
+        report.text
+    );
 }
 
 #[test]
@@ -190,24 +270,48 @@ fn certificates_that_are_no_good() {
     let (ours, another) = (Authority::new(), Authority::new());
     let rest = ["key", "clock"];
     for (certificate, what, advice) in [
-        (another.certify("localhost", YEARS), "does not know", "server.ca_file"),
-        (ours.certify("fleet.example.com", YEARS), "for fleet.example.com, not for localhost", "server.url"),
-        (ours.certify("localhost", 2020..2021), "has expired on 2021-01-01T00:00:00Z", "this host's clock"),
-        (ours.certify("localhost", 2099..2100), "is not valid before 2099-01-01", "this host's clock"),
+        (
+            another.certify("localhost", YEARS),
+            "does not know",
+            "server.ca_file",
+        ),
+        (
+            ours.certify("fleet.example.com", YEARS),
+            "for fleet.example.com, not for localhost",
+            "server.url",
+        ),
+        (
+            ours.certify("localhost", 2020..2021),
+            "has expired on 2021-01-01T00:00:00Z",
+            "this host's clock",
+        ),
+        (
+            ours.certify("localhost", 2099..2100),
+            "is not valid before 2099-01-01",
+            "this host's clock",
+        ),
     ] {
         let front = Front::with_tls(&certificate, server.address());
-        Host::trusting(&ours, "localhost", &front).examine().assert_fails("tls", what, advice, &rest);
+        Host::trusting(&ours, "localhost", &front)
+            .examine()
+            .assert_fails("tls", what, advice, &rest);
     }
     let front = Front::with_tls(&ours.certify("localhost", YEARS), server.address());
     let host = Host::new(&format!("https://localhost:{}", front.address().port()), "");
-    host.examine().assert_fails("tls", "does not know", "name its certificate in server.ca_file", &rest);
+    host.examine().assert_fails(
+        "tls",
+        "does not know",
+        "name its certificate in server.ca_file",
+        &rest,
+    );
 }
 
 #[test]
 fn a_port_without_tls() {
     let authority = Authority::new();
     let front = Front::start(|mut stream| {
-        let _ = std::io::Write::write_all(&mut stream, b"HTTP/1.1 400 Bad Request\r\n\r\n");
+        let _ =
+            std::io::Write::write_all(&mut stream, b"HTTP/1.1 400 Bad Request\r\n\r\n");
     });
     let host = Host::trusting(&authority, "localhost", &front);
     host.examine().assert_fails(
@@ -218,7 +322,12 @@ fn a_port_without_tls() {
     );
     let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let host = Host::new(&format!("https://{}", silent.local_addr().unwrap()), "");
-    host.examine().assert_fails("tls", "has not shaken hands in 5s", "does it speak TLS", &["key", "clock"]);
+    host.examine().assert_fails(
+        "tls",
+        "has not shaken hands in 5s",
+        "does it speak TLS",
+        &["key", "clock"],
+    );
 }
 
 #[test]
@@ -243,64 +352,123 @@ fn servers_that_are_another_or_not_well() {
         )
     };
     for (answer, what, advice) in [
-        (answer(200, "", "<html>hello</html>"), "not fleetbeat-server's: answer 200", "server's own URL"),
-        (answer(404, "", ""), "not fleetbeat-server's: answer 404", "server's own URL"),
+        (
+            answer(200, "", "<html>hello</html>"),
+            "not fleetbeat-server's: answer 200",
+            "server's own URL",
+        ),
+        (
+            answer(404, "", ""),
+            "not fleetbeat-server's: answer 404",
+            "server's own URL",
+        ),
         (
             answer(308, "Location: https://elsewhere.example\r\n", ""),
             "leads to https://elsewhere.example",
             "follows no redirect",
         ),
-        (answer(502, "", ""), "cannot tell now: answer 502", "/readyz"),
+        (
+            answer(502, "", ""),
+            "cannot tell now: answer 502",
+            "/readyz",
+        ),
     ] {
         let front = Front::answering(answer);
-        Host::new(&url(front.address()), "").examine().assert_fails("key", what, advice, &[]);
+        Host::new(&url(front.address()), "").examine().assert_fails(
+            "key",
+            what,
+            advice,
+            &[],
+        );
     }
     let broken = Front::answering("nonsense\r\n\r\n".to_owned());
-    Host::new(&url(broken.address()), "").examine().assert_fails(
-        "key",
-        "broke off",
-        "speaks HTTP",
-        &["clock"],
-    );
+    Host::new(&url(broken.address()), "")
+        .examine()
+        .assert_fails("key", "broke off", "speaks HTTP", &["clock"]);
 }
 
 #[test]
 fn a_clock_that_is_minutes_off() {
     let served = |date: &str| {
         let body = r#"{"status":"ok","accepted":0,"rejected":[]}"#;
-        Front::answering(format!("HTTP/1.1 200 OK\r\n{date}Content-Length: {}\r\n\r\n{body}", body.len()))
+        Front::answering(format!(
+            "HTTP/1.1 200 OK\r\n{date}Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        ))
     };
     for (minutes, what) in [(-5_i64, "4 minutes ahead of"), (5, "4 minutes behind")] {
         // A few seconds less than a whole minute more, as the test takes some.
-        let date =
-            jiff::Timestamp::now() + jiff::SignedDuration::from_secs(minutes * 60 - minutes.signum() * 15);
-        let front = served(&format!("Date: {}\r\n", date.strftime("%a, %d %b %Y %H:%M:%S GMT")));
-        Host::new(&url(front.address()), "").examine().assert_fails("clock", what, "timedatectl", &[]);
+        let date = jiff::Timestamp::now()
+            + jiff::SignedDuration::from_secs(minutes * 60 - minutes.signum() * 15);
+        let front = served(&format!(
+            "Date: {}\r\n",
+            date.strftime("%a, %d %b %Y %H:%M:%S GMT")
+        ));
+        Host::new(&url(front.address()), "").examine().assert_fails(
+            "clock",
+            what,
+            "timedatectl",
+            &[],
+        );
     }
     let front = served("");
-    Host::new(&url(front.address()), "").examine().assert_fails("clock", "no date", "Date header", &[]);
+    Host::new(&url(front.address()), "").examine().assert_fails(
+        "clock",
+        "no date",
+        "Date header",
+        &[],
+    );
 }
 
 #[test]
 fn a_proxy_is_where_the_way_begins() {
-    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
-    let report = Host::new("https://no-such-host.invalid", &format!("proxy = \"http://{free}\"")).examine();
-    assert_eq!(report.check("dns"), ("ok", "the proxy 127.0.0.1 is an address already"));
-    report.assert_fails("tcp", &free.to_string(), "server.proxy", &["tls", "key", "clock"]);
+    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let report = Host::new(
+        "https://no-such-host.invalid",
+        &format!("proxy = \"http://{free}\""),
+    )
+    .examine();
+    assert_eq!(
+        report.check("dns"),
+        ("ok", "the proxy 127.0.0.1 is an address already")
+    );
+    report.assert_fails(
+        "tcp",
+        &free.to_string(),
+        "server.proxy",
+        &["tls", "key", "clock"],
+    );
     let proxy = Front::answering("HTTP/1.1 403 Forbidden\r\n\r\n".to_owned());
-    let report =
-        Host::new("https://no-such-host.invalid", &format!("proxy = \"http://{}\"", proxy.address()))
-            .examine();
-    report.assert_fails("tls", "the proxy does not let the call through", "CONNECT", &["key", "clock"]);
+    let report = Host::new(
+        "https://no-such-host.invalid",
+        &format!("proxy = \"http://{}\"", proxy.address()),
+    )
+    .examine();
+    report.assert_fails(
+        "tls",
+        "the proxy does not let the call through",
+        "CONNECT",
+        &["key", "clock"],
+    );
 }
 
 #[test]
 fn a_collector_that_fails_hides_no_other() {
     let server = Server::start();
-    let host = Host::new(&url(server.address()), "[collectors.net]\ninterface = \"nowhere0\"\n");
+    let host = Host::new(
+        &url(server.address()),
+        "[collectors.net]\ninterface = \"nowhere0\"\n",
+    );
     let report = host.examine();
     report.assert_fails("collector net", "nowhere0", "collectors.net", &[]);
-    assert!(report.check("collector ram").1.ends_with(" %"), "{}", report.text);
+    assert!(
+        report.check("collector ram").1.ends_with(" %"),
+        "{}",
+        report.text
+    );
 }
 
 #[test]
@@ -308,20 +476,36 @@ fn a_spool_folder_that_cannot_be_used() {
     let server = Server::start();
     let host = Host::new(&url(server.address()), "");
     let spool = host.folder.path().join("spool");
-    let mode = |mode| fs::set_permissions(&spool, fs::Permissions::from_mode(mode)).unwrap();
+    let mode =
+        |mode| fs::set_permissions(&spool, fs::Permissions::from_mode(mode)).unwrap();
     // In a user namespace without any user, even root is bound by permissions, its own files' too.
     mode(0o500);
     let agent = host.command();
     let mut command = Command::new("unshare");
-    command.arg("--user").arg(agent.get_program()).args(agent.get_args()).env("AGENT_API_KEY", AGENT_KEY);
-    Report::of(&mut command).assert_fails("spool", "Permission denied", "install -d", &[]);
+    command
+        .arg("--user")
+        .arg(agent.get_program())
+        .args(agent.get_args())
+        .env("AGENT_API_KEY", AGENT_KEY);
+    Report::of(&mut command).assert_fails(
+        "spool",
+        "Permission denied",
+        "install -d",
+        &[],
+    );
     mode(0o700);
     assert_eq!(Report::of(&mut command).check("spool").0, "ok");
 
     fs::remove_dir(&spool).unwrap();
-    host.examine().assert_fails("spool", "No such file or directory", "StateDirectory", &[]);
+    host.examine().assert_fails(
+        "spool",
+        "No such file or directory",
+        "StateDirectory",
+        &[],
+    );
     fs::write(&spool, "").unwrap();
-    host.examine().assert_fails("spool", "not a directory", "StateDirectory", &[]);
+    host.examine()
+        .assert_fails("spool", "not a directory", "StateDirectory", &[]);
 }
 
 #[test]
@@ -331,8 +515,10 @@ fn a_full_disk_is_seen_before_it_is_needed() {
     let spool = host.folder.path().join("spool");
     let agent = host.command();
     let mut command = Command::new("unshare");
-    let script =
-        format!("mount -t tmpfs -o size=2m none {} && exec \"$0\" \"$@\"", Path::new(&spool).display());
+    let script = format!(
+        "mount -t tmpfs -o size=2m none {} && exec \"$0\" \"$@\"",
+        Path::new(&spool).display()
+    );
     command
         .args(["--map-root-user", "--mount", "sh", "-c", &script])
         .arg(agent.get_program())

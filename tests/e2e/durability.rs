@@ -18,8 +18,10 @@ const SENDERS: usize = 8;
 fn every_acknowledged_heartbeat_survives_twenty_kills_under_load() {
     let mut server = Server::start();
     let token = server.admin_token();
-    let minimal: Value =
-        serde_json::from_str(include_str!("../../protocol/golden/heartbeat-minimal.json")).unwrap();
+    let minimal: Value = serde_json::from_str(include_str!(
+        "../../protocol/golden/heartbeat-minimal.json"
+    ))
+    .unwrap();
     // The last acknowledged number of each host, and the last one sent.
     let acknowledged: Mutex<BTreeMap<String, (u64, u64)>> = Mutex::default();
     for round in 0..KILLS {
@@ -28,13 +30,20 @@ fn every_acknowledged_heartbeat_survives_twenty_kills_under_load() {
             for sender in 0..SENDERS {
                 let (minimal, acknowledged) = (&minimal, &acknowledged);
                 scope.spawn(move || {
-                    send_until_refused(address, minimal, &format!("10.{round}.0.{sender}"), acknowledged);
+                    send_until_refused(
+                        address,
+                        minimal,
+                        &format!("10.{round}.0.{sender}"),
+                        acknowledged,
+                    );
                 });
             }
             wait_for("some acknowledgements", || {
                 let acknowledged = acknowledged.lock().unwrap();
-                let of_round =
-                    acknowledged.keys().filter(|ip| ip.starts_with(&format!("10.{round}."))).count();
+                let of_round = acknowledged
+                    .keys()
+                    .filter(|ip| ip.starts_with(&format!("10.{round}.")))
+                    .count();
                 (of_round == SENDERS).then_some(())
             });
             // At another moment of the commit each time.
@@ -46,7 +55,12 @@ fn every_acknowledged_heartbeat_survives_twenty_kills_under_load() {
     let stored: BTreeMap<String, f64> = server
         .servers(&token)
         .iter()
-        .map(|server| (server["ip"].as_str().unwrap().to_owned(), server["metrics"]["n"].as_f64().unwrap()))
+        .map(|server| {
+            (
+                server["ip"].as_str().unwrap().to_owned(),
+                server["metrics"]["n"].as_f64().unwrap(),
+            )
+        })
         .collect();
     let acknowledged = acknowledged.into_inner().unwrap();
     assert_eq!(acknowledged.len(), KILLS * SENDERS);

@@ -6,32 +6,69 @@ use fleetbeat_tests::server::{AGENT_KEY, Server};
 use serde_json::{Value, json};
 
 fn minimal() -> Value {
-    serde_json::from_str(include_str!("../../protocol/golden/heartbeat-minimal.json")).unwrap()
+    serde_json::from_str(include_str!("../../protocol/golden/heartbeat-minimal.json"))
+        .unwrap()
 }
 
 /// The fields that a 422 names.
 fn fields(answer: &client::Answer) -> Vec<String> {
-    let errors = answer.json()["errors"].as_array().cloned().unwrap_or_default();
-    errors.iter().map(|error| error["field"].as_str().unwrap().to_owned()).collect()
+    let errors = answer.json()["errors"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
+    errors
+        .iter()
+        .map(|error| error["field"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 #[test]
 fn both_golden_bodies_are_stored_and_shown() {
     let server = Server::start();
     let token = server.admin_token();
-    for body in [include_str!("../../protocol/golden/heartbeat-full.json"), &minimal().to_string()] {
+    for body in [
+        include_str!("../../protocol/golden/heartbeat-full.json"),
+        &minimal().to_string(),
+    ] {
         let answer = server.post_heartbeat("/heartbeat", body.as_bytes());
-        assert_eq!((answer.status, answer.json()), (200, json!({"status": "ok"})));
+        assert_eq!(
+            (answer.status, answer.json()),
+            (200, json!({"status": "ok"}))
+        );
     }
     let servers = server.servers(&token);
-    assert_eq!(servers.iter().map(|server| &server["ip"]).collect::<Vec<_>>(), ["1.2.3.4", "2001:db8::7"]);
+    assert_eq!(
+        servers
+            .iter()
+            .map(|server| &server["ip"])
+            .collect::<Vec<_>>(),
+        ["1.2.3.4", "2001:db8::7"]
+    );
     let full: Value =
-        serde_json::from_str(include_str!("../../protocol/golden/heartbeat-full.json")).unwrap();
-    for field in ["hostname", "countryCode", "country", "region", "city", "services", "load", "metrics"] {
+        serde_json::from_str(include_str!("../../protocol/golden/heartbeat-full.json"))
+            .unwrap();
+    for field in [
+        "hostname",
+        "countryCode",
+        "country",
+        "region",
+        "city",
+        "services",
+        "load",
+        "metrics",
+    ] {
         assert_eq!(servers[1][field], full[field], "{field}");
     }
-    let golden: Value = serde_json::from_str(include_str!("../../protocol/golden/server.json")).unwrap();
-    let names = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    let golden: Value =
+        serde_json::from_str(include_str!("../../protocol/golden/server.json")).unwrap();
+    let names = |value: &Value| {
+        value
+            .as_object()
+            .unwrap()
+            .keys()
+            .cloned()
+            .collect::<Vec<_>>()
+    };
     assert_eq!(names(&servers[0]), names(&golden));
 }
 
@@ -62,31 +99,73 @@ fn what_breaks_a_rule_gets_its_status_and_stores_nothing() {
         ("cut off", b"{\"ip\": \"1.2.3.4\"".to_vec(), 400, &[]),
         ("two values", replaced("}", "}}"), 400, &[]),
         ("10,000 levels", deep(10_000).into_bytes(), 400, &[]),
-        ("10,000 levels in an unknown field", with("x", &deep(10_000)), 400, &[]),
+        (
+            "10,000 levels in an unknown field",
+            with("x", &deep(10_000)),
+            400,
+            &[],
+        ),
         ("invalid UTF-8", invalid_utf8, 400, &[]),
         ("a raw NUL", replaced("Munich", "Mu\0nich"), 400, &[]),
         ("NaN", replaced("23.5", "NaN"), 400, &[]),
         ("Infinity", replaced("23.5", "-Infinity"), 400, &[]),
         ("1e999", replaced("23.5", "1e999"), 422, &["load.cpu"]),
-        ("a number as a string", replaced("23.5", "\"23.5\""), 422, &["load.cpu"]),
+        (
+            "a number as a string",
+            replaced("23.5", "\"23.5\""),
+            422,
+            &["load.cpu"],
+        ),
         ("over 100", replaced("23.5", "100.01"), 422, &["load.cpu"]),
         ("below 0", replaced("12.8", "-0.01"), 422, &["load.net"]),
         ("an array", b"[]".to_vec(), 422, &[""]),
         ("null", b"null".to_vec(), 422, &[""]),
-        ("a duplicate key", with("hostname", "\"other\""), 422, &["hostname"]),
-        ("an escaped NUL", replaced("\"wg\"", "\"w\\u0000g\""), 422, &["services[0].name"]),
-        ("an address with a zone", replaced("1.2.3.4", "fe80::1%eth0"), 422, &["ip"]),
-        ("an address with a port", replaced("1.2.3.4", "1.2.3.4:80"), 422, &["ip"]),
+        (
+            "a duplicate key",
+            with("hostname", "\"other\""),
+            422,
+            &["hostname"],
+        ),
+        (
+            "an escaped NUL",
+            replaced("\"wg\"", "\"w\\u0000g\""),
+            422,
+            &["services[0].name"],
+        ),
+        (
+            "an address with a zone",
+            replaced("1.2.3.4", "fe80::1%eth0"),
+            422,
+            &["ip"],
+        ),
+        (
+            "an address with a port",
+            replaced("1.2.3.4", "1.2.3.4:80"),
+            422,
+            &["ip"],
+        ),
         ("64 KiB and a byte", too_long, 413, &[]),
     ];
     for (name, body, status, named) in cases {
         let answer = server.post_heartbeat("/heartbeat", &body);
-        assert_eq!(answer.status, status, "{name}: {:?}", String::from_utf8_lossy(&answer.body));
-        assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{name}");
+        assert_eq!(
+            answer.status,
+            status,
+            "{name}: {:?}",
+            String::from_utf8_lossy(&answer.body)
+        );
+        assert_eq!(
+            answer.header("content-type"),
+            Some("application/problem+json"),
+            "{name}"
+        );
         assert_eq!(fields(&answer), named, "{name}");
         let problem = answer.json();
         assert_eq!(
-            (problem["status"].as_u64(), problem["request_id"].as_str().map(str::len)),
+            (
+                problem["status"].as_u64(),
+                problem["request_id"].as_str().map(str::len)
+            ),
             (Some(status.into()), Some(16))
         );
         assert!(server.servers(&token).is_empty(), "{name} was stored");
@@ -98,17 +177,27 @@ fn limits_are_inclusive() {
     let server = Server::start();
     let mut at_the_limit = minimal().to_string().into_bytes();
     at_the_limit.resize(64 * 1024, b' ');
-    assert_eq!(server.post_heartbeat("/heartbeat", &at_the_limit).status, 200, "64 KiB");
+    assert_eq!(
+        server.post_heartbeat("/heartbeat", &at_the_limit).status,
+        200,
+        "64 KiB"
+    );
     let mut body = minimal();
-    body["services"] = (0..64).map(|n| json!({"name": format!("{n:0>64}"), "active": true})).collect();
-    body["metrics"] = Value::Object((0..64).map(|n| (format!("{n:ü>64}"), json!(n))).collect());
+    body["services"] = (0..64)
+        .map(|n| json!({"name": format!("{n:0>64}"), "active": true}))
+        .collect();
+    body["metrics"] =
+        Value::Object((0..64).map(|n| (format!("{n:ü>64}"), json!(n))).collect());
     body["load"] = json!({"cpu": 0, "ram": 100, "net": null});
     body["hostname"] = "ü".repeat(253).into();
     assert_eq!(server.heartbeat(&body).status, 200);
     body["hostname"] = "ü".repeat(254).into();
     body["metrics"]["one more"] = json!(1);
     let answer = server.heartbeat(&body);
-    assert_eq!((answer.status, fields(&answer)), (422, vec!["hostname".to_owned(), "metrics".to_owned()]));
+    assert_eq!(
+        (answer.status, fields(&answer)),
+        (422, vec!["hostname".to_owned(), "metrics".to_owned()])
+    );
 }
 
 #[test]
@@ -135,10 +224,26 @@ fn a_mapped_address_is_the_ipv4_address_and_a_missing_one_is_the_peers() {
     body["ip"] = "::ffff:1.2.3.4".into();
     assert_eq!(server.heartbeat(&body).status, 200);
     body.as_object_mut().unwrap().remove("ip");
-    let headers = [("X-API-Key", AGENT_KEY), ("X-Forwarded-For", "9.9.9.9, 2001:DB8::5, 127.0.0.7")];
-    assert_eq!(server.request("POST", "/heartbeat", &headers, body.to_string().as_bytes()).status, 200);
-    let ips: Vec<_> = server.servers(&token).into_iter().map(|server| server["ip"].clone()).collect();
-    assert_eq!(ips, ["1.2.3.4", "2001:db8::5"], "the first from the right that is no trusted proxy");
+    let headers = [
+        ("X-API-Key", AGENT_KEY),
+        ("X-Forwarded-For", "9.9.9.9, 2001:DB8::5, 127.0.0.7"),
+    ];
+    assert_eq!(
+        server
+            .request("POST", "/heartbeat", &headers, body.to_string().as_bytes())
+            .status,
+        200
+    );
+    let ips: Vec<_> = server
+        .servers(&token)
+        .into_iter()
+        .map(|server| server["ip"].clone())
+        .collect();
+    assert_eq!(
+        ips,
+        ["1.2.3.4", "2001:db8::5"],
+        "the first from the right that is no trusted proxy"
+    );
 }
 
 #[test]
@@ -147,7 +252,12 @@ fn a_forwarded_address_is_believed_from_trusted_proxies_only() {
     let mut body = minimal();
     body.as_object_mut().unwrap().remove("ip");
     let headers = [("X-API-Key", AGENT_KEY), ("X-Forwarded-For", "9.9.9.9")];
-    assert_eq!(server.request("POST", "/heartbeat", &headers, body.to_string().as_bytes()).status, 200);
+    assert_eq!(
+        server
+            .request("POST", "/heartbeat", &headers, body.to_string().as_bytes())
+            .status,
+        200
+    );
     assert_eq!(server.servers(&server.admin_token())[0]["ip"], "127.0.0.1");
 }
 
@@ -177,10 +287,17 @@ fn a_batch_counts_by_its_own_times() {
         let answer = answer.json();
         assert_eq!(answer["accepted"], 4);
         let rejected = answer["rejected"].as_array().unwrap();
-        let named: Vec<_> = rejected.iter().map(|one| (&one["index"], &one["errors"][0]["field"])).collect();
+        let named: Vec<_> = rejected
+            .iter()
+            .map(|one| (&one["index"], &one["errors"][0]["field"]))
+            .collect();
         assert_eq!(
             named,
-            [(&json!(2), &json!("load.cpu")), (&json!(5), &json!("collected_at")), (&json!(6), &json!(""))]
+            [
+                (&json!(2), &json!("load.cpu")),
+                (&json!(5), &json!("collected_at")),
+                (&json!(6), &json!(""))
+            ]
         );
         let servers = server.servers(&token);
         assert_eq!(servers.len(), 2);
@@ -189,16 +306,31 @@ fn a_batch_counts_by_its_own_times() {
             (&servers[0]["last_heartbeat"], &servers[0]["status"]),
             (&json!("2026-01-01T00:04:00Z"), &json!("down"))
         );
-        let ahead: Timestamp = servers[1]["last_heartbeat"].as_str().unwrap().parse().unwrap();
-        assert!(ahead <= Timestamp::now(), "never later than the server's clock");
+        let ahead: Timestamp = servers[1]["last_heartbeat"]
+            .as_str()
+            .unwrap()
+            .parse()
+            .unwrap();
+        assert!(
+            ahead <= Timestamp::now(),
+            "never later than the server's clock"
+        );
         assert_eq!(servers[1]["status"], "active");
     }
-    assert_eq!(server.heartbeat(&element("10.0.0.1", 9, "2020-01-01T00:00:00Z")).status, 200);
+    assert_eq!(
+        server
+            .heartbeat(&element("10.0.0.1", 9, "2020-01-01T00:00:00Z"))
+            .status,
+        200
+    );
     let live = fleetbeat_tests::wait::wait_for("the snapshot", || {
         let first = server.servers(&token)[0].clone();
         (first["load"]["cpu"] == 9.0).then_some(first)
     });
-    assert_eq!(live["status"], "active", "a live heartbeat counts from now, whatever its collected_at");
+    assert_eq!(
+        live["status"], "active",
+        "a live heartbeat counts from now, whatever its collected_at"
+    );
 }
 
 #[test]
@@ -206,17 +338,31 @@ fn a_batch_has_at_most_500_elements_and_1_mib() {
     let server = Server::start();
     let mut element = minimal();
     element["collected_at"] = "2026-01-01T00:00:00Z".into();
-    let batch = |count: usize| Value::from(vec![element.clone(); count]).to_string().into_bytes();
+    let batch = |count: usize| {
+        Value::from(vec![element.clone(); count])
+            .to_string()
+            .into_bytes()
+    };
     let answer = server.post_heartbeat("/heartbeats", &batch(500));
-    assert_eq!((answer.status, &answer.json()["accepted"]), (200, &json!(500)));
-    assert_eq!(server.post_heartbeat("/heartbeats", &batch(501)).status, 413);
+    assert_eq!(
+        (answer.status, &answer.json()["accepted"]),
+        (200, &json!(500))
+    );
+    assert_eq!(
+        server.post_heartbeat("/heartbeats", &batch(501)).status,
+        413
+    );
     let mut body = batch(1);
     body.resize(1024 * 1024, b' ');
     assert_eq!(server.post_heartbeat("/heartbeats", &body).status, 200);
     body.push(b' ');
     assert_eq!(server.post_heartbeat("/heartbeats", &body).status, 413);
     for (body, status) in [(&b"{}"[..], 422), (b"[", 400), (b"", 400), (b"null", 422)] {
-        assert_eq!(server.post_heartbeat("/heartbeats", body).status, status, "{body:?}");
+        assert_eq!(
+            server.post_heartbeat("/heartbeats", body).status,
+            status,
+            "{body:?}"
+        );
     }
     assert_eq!(
         server.post_heartbeat("/heartbeats", b"[]").json(),

@@ -22,7 +22,10 @@ const USER: u32 = 65532;
 const MAX_STOP: Duration = Duration::from_secs(5);
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("..")
+        .canonicalize()
+        .unwrap()
 }
 
 fn static_binary(arch: &str, name: &str) -> PathBuf {
@@ -36,12 +39,20 @@ fn images() -> impl Iterator<Item = (&'static str, &'static str)> {
 }
 
 fn own_arch() -> &'static str {
-    if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }
+    if cfg!(target_arch = "aarch64") {
+        "arm64"
+    } else {
+        "amd64"
+    }
 }
 
 /// Where an image's program keeps its state.
 fn state_of(name: &str) -> &'static str {
-    if name == "fleetbeat-server" { "/var/lib/fleetbeat" } else { "/var/lib/fleetbeat-agent" }
+    if name == "fleetbeat-server" {
+        "/var/lib/fleetbeat"
+    } else {
+        "/var/lib/fleetbeat-agent"
+    }
 }
 
 #[test]
@@ -58,8 +69,13 @@ fn an_image_holds_a_binary_and_its_configuration_and_belongs_to_nobody() {
 }
 
 fn assert_configured(name: &str, about: &Value) {
-    let (config, program, state) = (&about["Config"], format!("/usr/bin/{name}"), state_of(name));
-    let port = if name == "fleetbeat-server" { json!({ "8080/tcp": {} }) } else { Value::Null };
+    let (config, program, state) =
+        (&about["Config"], format!("/usr/bin/{name}"), state_of(name));
+    let port = if name == "fleetbeat-server" {
+        json!({ "8080/tcp": {} })
+    } else {
+        Value::Null
+    };
     for (key, value) in [
         ("User", json!(format!("{USER}:{USER}"))),
         ("Entrypoint", json!([program])),
@@ -71,8 +87,12 @@ fn assert_configured(name: &str, about: &Value) {
     ] {
         assert_eq!(config[key], value, "{name}: {key}");
     }
-    assert_eq!(about["Healthcheck"]["Test"], json!(["CMD", program, "health"]));
-    let label = |name: &str| config["Labels"][format!("org.opencontainers.image.{name}")].clone();
+    assert_eq!(
+        about["Healthcheck"]["Test"],
+        json!(["CMD", program, "health"])
+    );
+    let label =
+        |name: &str| config["Labels"][format!("org.opencontainers.image.{name}")].clone();
     assert_eq!(label("version"), env!("CARGO_PKG_VERSION"));
     assert_eq!(label("licenses"), env!("CARGO_PKG_LICENSE"));
     assert_eq!(label("source"), env!("CARGO_PKG_REPOSITORY"));
@@ -80,16 +100,29 @@ fn assert_configured(name: &str, about: &Value) {
 
 fn assert_holds_its_files_alone(name: &str, arch: &str, root: &Path) {
     let (program, state, tree) = (format!("/usr/bin/{name}"), state_of(name), tree(root));
-    let file = format!("/etc/fleetbeat/{}.toml", name.strip_prefix("fleetbeat-").unwrap());
-    let files: Vec<&String> =
-        tree.iter().filter(|(_, entry)| !entry.is_dir()).map(|(path, _)| path).collect();
+    let file = format!(
+        "/etc/fleetbeat/{}.toml",
+        name.strip_prefix("fleetbeat-").unwrap()
+    );
+    let files: Vec<&String> = tree
+        .iter()
+        .filter(|(_, entry)| !entry.is_dir())
+        .map(|(path, _)| path)
+        .collect();
     let licences = format!("/usr/share/doc/{name}/THIRD-PARTY");
     assert_eq!(files, [&file, &program, &licences], "{name}");
-    assert_eq!(tree[&program].len(), fs::metadata(static_binary(arch, name)).unwrap().len());
+    assert_eq!(
+        tree[&program].len(),
+        fs::metadata(static_binary(arch, name)).unwrap().len()
+    );
     assert_eq!(tree[state].uid(), USER, "{name} owns its state");
     // The rest is everybody's to read and nobody's to change.
     for path in ["/etc", "/usr/bin", &file, &program] {
-        assert_eq!((tree[path].uid(), tree[path].mode() & 0o026), (0, 4), "{name}: {path}");
+        assert_eq!(
+            (tree[path].uid(), tree[path].mode() & 0o026),
+            (0, 4),
+            "{name}: {path}"
+        );
     }
 }
 
@@ -104,7 +137,12 @@ fn tree(top: &Path) -> BTreeMap<String, fs::Metadata> {
             if metadata.is_dir() {
                 folders.push(entry.path());
             }
-            let path = entry.path().strip_prefix(top).unwrap().display().to_string();
+            let path = entry
+                .path()
+                .strip_prefix(top)
+                .unwrap()
+                .display()
+                .to_string();
             found.insert(format!("/{path}"), metadata);
         }
     }
@@ -125,26 +163,48 @@ impl Server<'_> {
         let key = format!("AGENT_API_KEY={AGENT_KEY}");
         let environment = ["--env", &listen, "--env", &password, "--env", &key];
         let volume = ["--volume", "data:/var/lib/fleetbeat"];
-        engine.start("server", &[environment.as_slice(), &volume].concat(), "fleetbeat-server");
+        engine.start(
+            "server",
+            &[environment.as_slice(), &volume].concat(),
+            "fleetbeat-server",
+        );
         wait_for("the server to listen", || {
             engine.pid("server");
             engine.log("server").contains("listening on").then_some(())
         });
-        assert_eq!(engine.health("server"), (true, format!("http://{address} is healthy")));
+        assert_eq!(
+            engine.health("server"),
+            (true, format!("http://{address} is healthy"))
+        );
         Server { engine, address }
     }
 
-    fn request(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
-        client::request(self.address, method, target, headers, body)
-            .unwrap_or_else(|error| panic!("{method} {target}: {error}\n{}", self.engine.log("server")))
+    fn request(
+        &self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Answer {
+        client::request(self.address, method, target, headers, body).unwrap_or_else(
+            |error| panic!("{method} {target}: {error}\n{}", self.engine.log("server")),
+        )
     }
 
     fn servers(&self) -> Vec<Value> {
         let login = json!({"username": "admin", "password": ADMIN_PASSWORD}).to_string();
         let json = [("Content-Type", "application/json")];
-        let token = self.request("POST", "/token", &json, login.as_bytes()).json()["access_token"].take();
+        let token = self
+            .request("POST", "/token", &json, login.as_bytes())
+            .json()["access_token"]
+            .take();
         let bearer = format!("Bearer {}", token.as_str().unwrap());
-        let answer = self.request("GET", "/servers?all_servers=true", &[("Authorization", &bearer)], b"");
+        let answer = self.request(
+            "GET",
+            "/servers?all_servers=true",
+            &[("Authorization", &bearer)],
+            b"",
+        );
         answer.json().as_array().unwrap().clone()
     }
 }
@@ -154,20 +214,40 @@ impl Server<'_> {
 fn assert_powerless(engine: &Engine, name: &str, volume: &str) {
     let pid = engine.pid(name);
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let value = |key: &str| status.lines().find_map(|line| line.strip_prefix(key)).unwrap().trim();
+    let value = |key: &str| {
+        status
+            .lines()
+            .find_map(|line| line.strip_prefix(key))
+            .unwrap()
+            .trim()
+    };
     let user = USER.to_string();
-    assert_eq!(value("Uid:").split_whitespace().collect::<Vec<_>>(), [&user; 4]);
-    assert_eq!(value("Gid:").split_whitespace().collect::<Vec<_>>(), [&user; 4]);
+    assert_eq!(
+        value("Uid:").split_whitespace().collect::<Vec<_>>(),
+        [&user; 4]
+    );
+    assert_eq!(
+        value("Gid:").split_whitespace().collect::<Vec<_>>(),
+        [&user; 4]
+    );
     for set in ["CapInh:", "CapPrm:", "CapEff:", "CapBnd:", "CapAmb:"] {
         assert_eq!(value(set), "0000000000000000", "{set}");
     }
     assert_eq!(value("NoNewPrivs:"), "1");
     let mounts = fs::read_to_string(format!("/proc/{pid}/mounts")).unwrap();
     let options = |point: &str| {
-        let line = mounts.lines().find(|line| line.split(' ').nth(1) == Some(point));
-        line.unwrap_or_else(|| panic!("{point} is no mount: {mounts}")).split(' ').nth(3).unwrap()
+        let line = mounts
+            .lines()
+            .find(|line| line.split(' ').nth(1) == Some(point));
+        line.unwrap_or_else(|| panic!("{point} is no mount: {mounts}"))
+            .split(' ')
+            .nth(3)
+            .unwrap()
     };
-    assert!(options("/").starts_with("ro,") && options(volume).starts_with("rw,"), "{mounts}");
+    assert!(
+        options("/").starts_with("ro,") && options(volume).starts_with("rw,"),
+        "{mounts}"
+    );
 }
 
 /// That a container ends in time when it is asked to.
@@ -176,11 +256,22 @@ fn assert_stops(engine: &Engine, name: &str) {
     let asked = Instant::now();
     engine.podman(&["stop", "--time", "20", name]);
     assert!(asked.elapsed() < MAX_STOP, "{:?}", asked.elapsed());
-    assert_eq!(engine.inspect("container", name)["State"]["ExitCode"], 0, "{}", engine.log(name));
+    assert_eq!(
+        engine.inspect("container", name)["State"]["ExitCode"],
+        0,
+        "{}",
+        engine.log(name)
+    );
 }
 
 fn signal(pid: u32, name: &str) {
-    assert!(Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status().unwrap().success());
+    assert!(
+        Command::new("kill")
+            .args([&format!("-{name}"), &pid.to_string()])
+            .status()
+            .unwrap()
+            .success()
+    );
 }
 
 #[test]
@@ -189,32 +280,71 @@ fn the_server_needs_nothing_but_its_volume_where_its_data_outlive_the_container(
     engine.build_image("fleetbeat-server", own_arch());
     let server = Server::start(&engine);
     assert_powerless(&engine, "server", "/var/lib/fleetbeat");
-    let heartbeat = server.request("POST", "/heartbeat", &[("X-API-Key", AGENT_KEY)], HEARTBEAT);
+    let heartbeat =
+        server.request("POST", "/heartbeat", &[("X-API-Key", AGENT_KEY)], HEARTBEAT);
     assert_eq!(heartbeat.status, 200);
     wait_for("the host", || (server.servers().len() == 1).then_some(()));
     // The commands work beside it, without a /tmp.
-    assert_eq!(engine.podman(&["exec", "server", "fleetbeat-server", "user", "list"]), "admin\tsuperadmin");
-    engine.podman(&["exec", "server", "fleetbeat-server", "backup", "/var/lib/fleetbeat/copy.db"]);
-    assert!(engine.volume("data").join("copy.db").metadata().unwrap().len() > 0);
+    assert_eq!(
+        engine.podman(&["exec", "server", "fleetbeat-server", "user", "list"]),
+        "admin\tsuperadmin"
+    );
+    engine.podman(&[
+        "exec",
+        "server",
+        "fleetbeat-server",
+        "backup",
+        "/var/lib/fleetbeat/copy.db",
+    ]);
+    assert!(
+        engine
+            .volume("data")
+            .join("copy.db")
+            .metadata()
+            .unwrap()
+            .len()
+            > 0
+    );
 
     let address = server.address;
     let pid = engine.pid("server");
     signal(pid, "STOP");
     let (is_healthy, told) = engine.health("server");
-    assert!(!is_healthy && told.ends_with("is not healthy: no answer within 4 s"), "{told}");
+    assert!(
+        !is_healthy && told.ends_with("is not healthy: no answer within 4 s"),
+        "{told}"
+    );
     signal(pid, "CONT");
-    wait_for("the server to be healthy again", || engine.health("server").0.then_some(()));
+    wait_for("the server to be healthy again", || {
+        engine.health("server").0.then_some(())
+    });
     assert_stops(&engine, "server");
     // Nobody is there any more, says the same check in a container without a server.
     let listen = format!("FLEETBEAT_LISTEN={address}");
-    let run = ["run", "--rm", "--ulimit", "host", "--env", &listen, "fleetbeat-server", "health"];
+    let run = [
+        "run",
+        "--rm",
+        "--ulimit",
+        "host",
+        "--env",
+        &listen,
+        "fleetbeat-server",
+        "health",
+    ];
     let alone = engine.try_podman(&run);
     assert_eq!(alone.status.code(), Some(1), "{alone:?}");
-    assert!(String::from_utf8_lossy(&alone.stderr).contains("Connection refused"), "{alone:?}");
+    assert!(
+        String::from_utf8_lossy(&alone.stderr).contains("Connection refused"),
+        "{alone:?}"
+    );
 
     engine.podman(&["rm", "server"]);
     let server = Server::start(&engine);
-    let ips: Vec<Value> = server.servers().iter().map(|server| server["ip"].clone()).collect();
+    let ips: Vec<Value> = server
+        .servers()
+        .iter()
+        .map(|server| server["ip"].clone())
+        .collect();
     assert_eq!(ips, ["1.2.3.4"]);
 }
 
@@ -235,42 +365,81 @@ fn the_agent_tells_the_host_from_inside_of_a_container() {
     let settings = format!("{}:/etc/fleetbeat/agent.d:ro", settings.path().display());
     let key = format!("AGENT_API_KEY={AGENT_KEY}");
     let state = "agent:/var/lib/fleetbeat-agent";
-    let options = ["--volume", "/:/host:ro,rslave", "--volume", &settings, "--volume", state, "--env", &key];
+    let options = [
+        "--volume",
+        "/:/host:ro,rslave",
+        "--volume",
+        &settings,
+        "--volume",
+        state,
+        "--env",
+        &key,
+    ];
     engine.start("agent", &options, "fleetbeat-agent");
     assert_powerless(&engine, "agent", "/var/lib/fleetbeat-agent");
 
     let host = wait_for("the host with all that is measured", || {
         let host = server.servers().first().cloned()?;
-        let has_all = ["cpu", "ram", "net"].iter().all(|load| host["load"][load].is_number());
+        let has_all = ["cpu", "ram", "net"]
+            .iter()
+            .all(|load| host["load"][load].is_number());
         has_all.then_some(host)
     });
     let proc = |path: &str| fs::read_to_string(Path::new("/proc").join(path)).unwrap();
     assert_eq!(host["hostname"], proc("sys/kernel/hostname").trim());
     let stat = proc("stat");
-    let boot_time = stat.lines().find_map(|line| line.strip_prefix("btime ")).unwrap();
-    assert_eq!(host["metrics"]["boot_time_seconds"].to_string().trim_end_matches(".0"), boot_time);
+    let boot_time = stat
+        .lines()
+        .find_map(|line| line.strip_prefix("btime "))
+        .unwrap();
+    assert_eq!(
+        host["metrics"]["boot_time_seconds"]
+            .to_string()
+            .trim_end_matches(".0"),
+        boot_time
+    );
     let metrics = host["metrics"].as_object().unwrap();
-    let disks: Vec<&String> = metrics.keys().filter(|name| name.starts_with("disk_used_percent")).collect();
-    assert!(disks.iter().any(|name| *name == "disk_used_percent{mount=\"/host\"}"), "{disks:?}");
+    let disks: Vec<&String> = metrics
+        .keys()
+        .filter(|name| name.starts_with("disk_used_percent"))
+        .collect();
+    assert!(
+        disks
+            .iter()
+            .any(|name| *name == "disk_used_percent{mount=\"/host\"}"),
+        "{disks:?}"
+    );
     assert!(
         disks.iter().all(|name| name.contains("\"/host")),
         "the host's disks, none of the image's: {disks:?}"
     );
 
     let (is_healthy, told) = engine.health("agent");
-    assert!(is_healthy && told.starts_with("fleetbeat-agent is healthy"), "{told}");
+    assert!(
+        is_healthy && told.starts_with("fleetbeat-agent is healthy"),
+        "{told}"
+    );
     // A loop that hangs leaves its spool as it is; here it gets old faster than by itself.
     let pid = engine.pid("agent");
     signal(pid, "STOP");
     let spool = engine.volume("agent").join("spool");
     let old = SystemTime::now() - Duration::from_secs(3600);
-    File::options().write(true).open(&spool).unwrap().set_modified(old).unwrap();
+    File::options()
+        .write(true)
+        .open(&spool)
+        .unwrap()
+        .set_modified(old)
+        .unwrap();
     let (is_healthy, told) = engine.health("agent");
     assert!(
-        !is_healthy && told.contains("not healthy: its last sign of life") && told.contains("more than 12s"),
+        !is_healthy
+            && told.contains("not healthy: its last sign of life")
+            && told.contains("more than 12s"),
         "{told}"
     );
     signal(pid, "CONT");
-    wait_for("the agent to be healthy again", || engine.health("agent").0.then_some(()));
+    wait_for("the agent to be healthy again", || {
+        engine.health("agent").0.then_some(())
+    });
     assert_stops(&engine, "agent");
 }

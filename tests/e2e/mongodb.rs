@@ -18,8 +18,10 @@ use serde_json::{Value, json};
 const FLAGS: [&str; 5] = ["gaming", "streaming", "paid", "enabled", "static"];
 
 fn heartbeat(ip: &str) -> Value {
-    let mut body: Value =
-        serde_json::from_str(include_str!("../../protocol/golden/heartbeat-minimal.json")).unwrap();
+    let mut body: Value = serde_json::from_str(include_str!(
+        "../../protocol/golden/heartbeat-minimal.json"
+    ))
+    .unwrap();
     body["ip"] = ip.into();
     body
 }
@@ -29,13 +31,23 @@ fn flags(record: &Value) -> [bool; 5] {
 }
 
 fn document(database: &Database, ip: &str) -> Document {
-    database.connect().collection::<Document>("servers").find_one(doc! {"ip": ip}).run().unwrap().unwrap()
+    database
+        .connect()
+        .collection::<Document>("servers")
+        .find_one(doc! {"ip": ip})
+        .run()
+        .unwrap()
+        .unwrap()
 }
 
 /// Where a database with a URL such as `mongodb://127.0.0.1:27017` listens.
 fn address(url: &str) -> SocketAddr {
     let host = url.split("://").nth(1).unwrap().split('/').next().unwrap();
-    host.rsplit('@').next().unwrap().parse().expect("the tests' databases have addresses, not names")
+    host.rsplit('@')
+        .next()
+        .unwrap()
+        .parse()
+        .expect("the tests' databases have addresses, not names")
 }
 
 #[test]
@@ -44,27 +56,61 @@ fn records_are_kept_as_the_contract_says() {
     let server = Server::start_on_mongodb(&database, &database.url, &redis.url(), "");
     let token = server.admin_token();
     assert_eq!(server.heartbeat(&heartbeat("2001:db8::1")).status, 200);
-    server.api(&token, "PATCH", "/server/2001:db8::1/config", Some(&json!({"paid": true})));
+    server.api(
+        &token,
+        "PATCH",
+        "/server/2001:db8::1/config",
+        Some(&json!({"paid": true})),
+    );
     let stored = document(&database, "2001:db8::1");
     assert!(stored.get_str("server_id").unwrap().starts_with("srv-"));
-    assert!(stored.get_datetime("last_heartbeat").is_ok() && stored.get_datetime("first_heartbeat").is_ok());
-    assert_eq!((stored.get_str("status"), stored.get_bool("paid")).0.unwrap(), "active");
+    assert!(
+        stored.get_datetime("last_heartbeat").is_ok()
+            && stored.get_datetime("first_heartbeat").is_ok()
+    );
+    assert_eq!(
+        (stored.get_str("status"), stored.get_bool("paid"))
+            .0
+            .unwrap(),
+        "active"
+    );
     assert!(stored.get_bool("paid").unwrap() && !stored.get_bool("static").unwrap());
-    assert_eq!(stored.get_document("load").unwrap().get_f64("cpu").unwrap(), 23.5);
-    let user = database.connect().collection::<Document>("users").find_one(doc! {"username": "admin"}).run();
-    assert!(user.unwrap().unwrap().get_str("hashed_password").unwrap().starts_with("$2b$12$"));
+    assert_eq!(
+        stored.get_document("load").unwrap().get_f64("cpu").unwrap(),
+        23.5
+    );
+    let user = database
+        .connect()
+        .collection::<Document>("users")
+        .find_one(doc! {"username": "admin"})
+        .run();
+    assert!(
+        user.unwrap()
+            .unwrap()
+            .get_str("hashed_password")
+            .unwrap()
+            .starts_with("$2b$12$")
+    );
 
     let mut connection = redis.connect();
     let copy = wait_for("the copy", || {
-        redis::cmd("GET").arg("server:2001:db8::1").query::<Option<String>>(&mut connection).unwrap()
+        redis::cmd("GET")
+            .arg("server:2001:db8::1")
+            .query::<Option<String>>(&mut connection)
+            .unwrap()
     });
     let copy: Value = serde_json::from_str(&copy).unwrap();
-    let shown = server.api(&token, "GET", "/server/2001:db8::1", None).json();
+    let shown = server
+        .api(&token, "GET", "/server/2001:db8::1", None)
+        .json();
     for (name, value) in shown.as_object().unwrap() {
         assert_eq!(copy[name], *value, "{name}");
     }
     assert!(shown.get("_id").is_none() && shown.get("rev").is_none());
-    let ttl: i64 = redis::cmd("TTL").arg("server:2001:db8::1").query(&mut connection).unwrap();
+    let ttl: i64 = redis::cmd("TTL")
+        .arg("server:2001:db8::1")
+        .query(&mut connection)
+        .unwrap();
     assert!((500..=600).contains(&ttl), "{ttl}");
 }
 
@@ -88,15 +134,25 @@ fn no_flag_is_lost_or_resurrected_whatever_happens_meanwhile() {
         for n in 0..24 {
             let (hosts, beats, patched) = (&hosts, &beats, &patched);
             scope.spawn(move || {
-                let bodies: Vec<String> = hosts.iter().map(|host| heartbeat(host).to_string()).collect();
+                let bodies: Vec<String> = hosts
+                    .iter()
+                    .map(|host| heartbeat(host).to_string())
+                    .collect();
                 for turn in n.. {
-                    if patched.load(Ordering::Relaxed) && beats.load(Ordering::Relaxed) >= HEARTBEATS {
+                    if patched.load(Ordering::Relaxed)
+                        && beats.load(Ordering::Relaxed) >= HEARTBEATS
+                    {
                         return;
                     }
                     let headers = [("X-API-Key", AGENT_KEY)];
                     let body = bodies[turn % bodies.len()].as_bytes();
-                    let answer =
-                        client::request(addresses[turn / 2 % 2], "POST", "/heartbeat", &headers, body);
+                    let answer = client::request(
+                        addresses[turn / 2 % 2],
+                        "POST",
+                        "/heartbeat",
+                        &headers,
+                        body,
+                    );
                     if answer.is_ok_and(|answer| answer.status == 200) {
                         beats.fetch_add(1, Ordering::Relaxed);
                     }
@@ -108,12 +164,23 @@ fn no_flag_is_lost_or_resurrected_whatever_happens_meanwhile() {
             .enumerate()
             .map(|(n, host)| {
                 let (patches, token) = (&patches, &token);
-                scope.spawn(move || patch_until_acknowledged(host, n, PATCHES / 4, addresses, token, patches))
+                scope.spawn(move || {
+                    patch_until_acknowledged(
+                        host,
+                        n,
+                        PATCHES / 4,
+                        addresses,
+                        token,
+                        patches,
+                    )
+                })
             })
             .collect();
         let reached = |share: usize| {
             let at = PATCHES * share / 100;
-            wait_for_long("the patches", || (patches.load(Ordering::Relaxed) >= at).then_some(()));
+            wait_for_long("the patches", || {
+                (patches.load(Ordering::Relaxed) >= at).then_some(())
+            });
         };
         // Redis away, and back with what it had.
         reached(20);
@@ -131,7 +198,10 @@ fn no_flag_is_lost_or_resurrected_whatever_happens_meanwhile() {
         redis.stop();
         reached(80);
         redis.restart();
-        let acknowledged = patching.into_iter().map(|thread| thread.join().unwrap()).collect();
+        let acknowledged = patching
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .collect();
         patched.store(true, Ordering::Relaxed);
         acknowledged
     });
@@ -144,16 +214,25 @@ fn no_flag_is_lost_or_resurrected_whatever_happens_meanwhile() {
     let mut connection = redis.connect();
     for (host, expected) in hosts.iter().zip(&acknowledged) {
         let stored = document(&database, host);
-        assert_eq!(FLAGS.map(|flag| stored.get_bool(flag).unwrap()), *expected, "{host} in MongoDB");
+        assert_eq!(
+            FLAGS.map(|flag| stored.get_bool(flag).unwrap()),
+            *expected,
+            "{host} in MongoDB"
+        );
         wait_for("Redis to have it", || {
-            let copy: Option<String> =
-                redis::cmd("GET").arg(format!("server:{host}")).query(&mut connection).unwrap();
+            let copy: Option<String> = redis::cmd("GET")
+                .arg(format!("server:{host}"))
+                .query(&mut connection)
+                .unwrap();
             let copy: Value = serde_json::from_str(&copy?).unwrap();
             (flags(&copy) == *expected).then_some(())
         });
         for server in [&first, &second] {
             wait_for("both instances to show it", || {
-                let shown = server.servers(&token).into_iter().find(|server| server["ip"] == **host)?;
+                let shown = server
+                    .servers(&token)
+                    .into_iter()
+                    .find(|server| server["ip"] == **host)?;
                 (flags(&shown) == *expected).then_some(())
             });
         }
@@ -190,8 +269,13 @@ fn patch_until_acknowledged(
         loop {
             let target = format!("/server/{host}/config");
             let headers = [("Authorization", bearer.as_str())];
-            let answer =
-                client::request(addresses[random.usize(..2)], "PATCH", &target, &headers, body.as_bytes());
+            let answer = client::request(
+                addresses[random.usize(..2)],
+                "PATCH",
+                &target,
+                &headers,
+                body.as_bytes(),
+            );
             let Ok(answer) = answer else { continue };
             if answer.status == 200 {
                 expected[flag] = value;
@@ -218,34 +302,50 @@ fn mongodb_may_go_away_in_every_way_and_come_back() {
         let ip = format!("10.{}.{}.1", n / 250, n % 250);
         let started = Instant::now();
         let status = server.heartbeat(&heartbeat(&ip)).status;
-        assert!(started.elapsed() < Duration::from_secs(3), "a heartbeat took {:?}", started.elapsed());
+        assert!(
+            started.elapsed() < Duration::from_secs(3),
+            "a heartbeat took {:?}",
+            started.elapsed()
+        );
         if status == 200 {
             acknowledged.lock().unwrap().push(ip);
         }
         status
     };
     assert_eq!(beat(&server), 200);
-    wait_for("the list", || (server.servers(&token).len() == 1).then_some(()));
+    wait_for("the list", || {
+        (server.servers(&token).len() == 1).then_some(())
+    });
     for mode in [Mode::Refuse, Mode::Blackhole, Mode::Delay, Mode::Cut] {
-        let left_over = || (process::status(server.pid(), "Threads"), process::open_files(server.pid()));
+        let left_over = || {
+            (
+                process::status(server.pid(), "Threads"),
+                process::open_files(server.pid()),
+            )
+        };
         let before = left_over();
         let known = server.servers(&token).len();
         proxy.set(mode);
         thread::scope(|scope| {
             for _ in 0..16 {
-                scope.spawn(|| assert!(matches!(beat(&server), 200 | 500 | 503), "{mode:?}"));
+                scope.spawn(|| {
+                    assert!(matches!(beat(&server), 200 | 500 | 503), "{mode:?}")
+                });
             }
         });
         // Slow is not away: an answer in time is a good one.
         if mode != Mode::Delay {
-            wait_for("a heartbeat to be refused", || (beat(&server) == 500).then_some(()));
+            wait_for("a heartbeat to be refused", || {
+                (beat(&server) == 500).then_some(())
+            });
             let listed = server.api(&token, "GET", "/servers?all_servers=true", None);
             assert_eq!(listed.status, 200, "{mode:?}: reading goes on");
             assert!(listed.json().as_array().unwrap().len() >= known, "{mode:?}");
             wait_for("the list to be marked", || {
                 let listed = server.api(&token, "GET", "/servers?all_servers=true", None);
-                (listed.header("x-fleetbeat-stale") == Some("true") && listed.header("warning").is_some())
-                    .then_some(())
+                (listed.header("x-fleetbeat-stale") == Some("true")
+                    && listed.header("warning").is_some())
+                .then_some(())
             });
             assert_eq!(
                 server.api(&token, "GET", "/me", None).status,
@@ -253,16 +353,24 @@ fn mongodb_may_go_away_in_every_way_and_come_back() {
                 "{mode:?}: a user seen before may read"
             );
             assert_eq!(server.request("GET", "/readyz", &[], b"").status, 503);
-            let patch = server.api(&token, "PATCH", "/server/10.0.0.1/config", Some(&json!({"paid": true})));
+            let patch = server.api(
+                &token,
+                "PATCH",
+                "/server/10.0.0.1/config",
+                Some(&json!({"paid": true})),
+            );
             assert_eq!(patch.status, 500, "{mode:?}: nobody may write");
         }
         proxy.set(Mode::Forward);
-        wait_for("a heartbeat to be stored again", || (beat(&server) == 200).then_some(()));
+        wait_for("a heartbeat to be stored again", || {
+            (beat(&server) == 200).then_some(())
+        });
         wait_for("the list to be fresh", || {
             let listed = server.api(&token, "GET", "/servers?all_servers=true", None);
             let shown = listed.json().as_array().unwrap().len();
-            (listed.header("x-fleetbeat-stale").is_none() && shown >= acknowledged.lock().unwrap().len())
-                .then_some(())
+            (listed.header("x-fleetbeat-stale").is_none()
+                && shown >= acknowledged.lock().unwrap().len())
+            .then_some(())
         });
         assert_eq!(server.request("GET", "/readyz", &[], b"").status, 200);
         wait_for("threads and sockets to be gone", || {
@@ -282,11 +390,21 @@ fn a_blackholed_mongodb_neither_piles_up_threads_nor_memory() {
     let proxy = Proxy::start(address(&database.url));
     let url = format!("mongodb://{}/?directConnection=true", proxy.address());
     let server = Server::start_on_mongodb(&database, &url, &redis.url(), "");
-    let measure = || (process::status(server.pid(), "Threads"), process::status(server.pid(), "VmRSS"));
+    let measure = || {
+        (
+            process::status(server.pid(), "Threads"),
+            process::status(server.pid(), "VmRSS"),
+        )
+    };
     let flood = |seconds: u64| {
         let until = Instant::now() + Duration::from_secs(seconds);
         let body = heartbeat("10.0.0.1").to_string();
-        let request = client::encode("POST", "/heartbeat", &[("X-API-Key", AGENT_KEY)], body.as_bytes());
+        let request = client::encode(
+            "POST",
+            "/heartbeat",
+            &[("X-API-Key", AGENT_KEY)],
+            body.as_bytes(),
+        );
         fleetbeat_tests::load::run(server.address(), 32, Some(200.0), || {
             (Instant::now() < until).then(|| request.clone())
         })
@@ -296,10 +414,27 @@ fn a_blackholed_mongodb_neither_piles_up_threads_nor_memory() {
     proxy.set(Mode::Blackhole);
     let report = flood(10);
     let (threads_after, memory_after) = measure();
-    assert!(report.statuses.keys().all(|status| matches!(status, 200 | 500 | 503)), "{:?}", report.statuses);
-    assert!(report.percentile(100) < Duration::from_secs(3), "{:?}", report.percentile(100));
-    assert!(threads_after <= threads + 40, "{threads} threads, then {threads_after}");
-    assert!(memory_after < memory + 20 * 1024, "{memory} KiB, then {memory_after}");
+    assert!(
+        report
+            .statuses
+            .keys()
+            .all(|status| matches!(status, 200 | 500 | 503)),
+        "{:?}",
+        report.statuses
+    );
+    assert!(
+        report.percentile(100) < Duration::from_secs(3),
+        "{:?}",
+        report.percentile(100)
+    );
+    assert!(
+        threads_after <= threads + 40,
+        "{threads} threads, then {threads_after}"
+    );
+    assert!(
+        memory_after < memory + 20 * 1024,
+        "{memory} KiB, then {memory_after}"
+    );
     proxy.set(Mode::Forward);
     wait_for("MongoDB to be found again", || {
         (server.heartbeat(&heartbeat("10.0.0.1")).status == 200).then_some(())
@@ -310,29 +445,67 @@ fn a_blackholed_mongodb_neither_piles_up_threads_nor_memory() {
 fn redis_may_go_away_in_every_way_and_nobody_notices() {
     let (database, redis) = (Database::new(), RedisServer::start());
     let proxy = Proxy::start(SocketAddr::from(([127, 0, 0, 1], redis.port())));
-    let server =
-        Server::start_on_mongodb(&database, &database.url, &format!("redis://{}", proxy.address()), "");
+    let server = Server::start_on_mongodb(
+        &database,
+        &database.url,
+        &format!("redis://{}", proxy.address()),
+        "",
+    );
     let token = server.admin_token();
     let mut expected = 0;
-    for mode in [Mode::Refuse, Mode::Blackhole, Mode::Delay, Mode::Cut, Mode::Forward] {
+    for mode in [
+        Mode::Refuse,
+        Mode::Blackhole,
+        Mode::Delay,
+        Mode::Cut,
+        Mode::Forward,
+    ] {
         proxy.set(mode);
         for _ in 0..5 {
             expected += 1;
             let started = Instant::now();
-            assert_eq!(server.heartbeat(&heartbeat(&format!("10.0.0.{expected}"))).status, 200, "{mode:?}");
-            assert!(started.elapsed() < Duration::from_secs(2), "{mode:?}: {:?}", started.elapsed());
+            assert_eq!(
+                server
+                    .heartbeat(&heartbeat(&format!("10.0.0.{expected}")))
+                    .status,
+                200,
+                "{mode:?}"
+            );
+            assert!(
+                started.elapsed() < Duration::from_secs(2),
+                "{mode:?}: {:?}",
+                started.elapsed()
+            );
         }
         let ip = format!("/server/10.0.0.{expected}/config");
-        assert_eq!(server.api(&token, "PATCH", &ip, Some(&json!({"gaming": true}))).status, 200, "{mode:?}");
+        assert_eq!(
+            server
+                .api(&token, "PATCH", &ip, Some(&json!({"gaming": true})))
+                .status,
+            200,
+            "{mode:?}"
+        );
         wait_for("the list to be right", || {
             let shown = server.servers(&token);
             (shown.len() == expected
-                && shown.iter().filter(|server| server["gaming"] == true).count() == expected / 5)
+                && shown
+                    .iter()
+                    .filter(|server| server["gaming"] == true)
+                    .count()
+                    == expected / 5)
                 .then_some(())
         });
         let ready = server.request("GET", "/readyz", &[], b"");
-        let word = if mode == Mode::Forward { "ok" } else { "unreachable" };
-        assert_eq!((ready.status, &ready.json()["cache"]["status"]), (200, &json!(word)), "{mode:?}");
+        let word = if mode == Mode::Forward {
+            "ok"
+        } else {
+            "unreachable"
+        };
+        assert_eq!(
+            (ready.status, &ready.json()["cache"]["status"]),
+            (200, &json!(word)),
+            "{mode:?}"
+        );
     }
     let mut connection = redis.connect();
     wait_for("every copy to be there", || {
@@ -347,7 +520,11 @@ fn redis_may_go_away_in_every_way_and_nobody_notices() {
         (copies == expected).then_some(())
     });
     let away = server.log().matches("Redis is away").count();
-    assert!((1..=8).contains(&away), "said {away} times, once for each outage or so:\n{}", server.log());
+    assert!(
+        (1..=8).contains(&away),
+        "said {away} times, once for each outage or so:\n{}",
+        server.log()
+    );
 }
 
 #[test]
@@ -380,7 +557,10 @@ fn acknowledged_heartbeats_survive_the_killing_of_an_instance() {
                         if answer.is_ok_and(|answer| answer.status != 200) {
                             continue;
                         }
-                        acknowledged.lock().unwrap().insert(ip.clone(), f64::from(n));
+                        acknowledged
+                            .lock()
+                            .unwrap()
+                            .insert(ip.clone(), f64::from(n));
                     }
                 });
             }
@@ -392,8 +572,15 @@ fn acknowledged_heartbeats_survive_the_killing_of_an_instance() {
         server.restart();
     }
     for (ip, n) in acknowledged.into_inner().unwrap() {
-        let stored = document(&database, &ip).get_document("metrics").unwrap().get_f64("n").unwrap();
-        assert!(stored >= n, "{ip}: {n} was acknowledged, {stored} is stored");
+        let stored = document(&database, &ip)
+            .get_document("metrics")
+            .unwrap()
+            .get_f64("n")
+            .unwrap();
+        assert!(
+            stored >= n,
+            "{ip}: {n} was acknowledged, {stored} is stored"
+        );
     }
 }
 
@@ -401,35 +588,62 @@ fn acknowledged_heartbeats_survive_the_killing_of_an_instance() {
 fn of_two_instances_one_sweeps_and_the_other_takes_over() {
     let (database, redis) = (Database::new(), RedisServer::start());
     let settings = "[sweep]\ninterval = \"1s\"\ndown_after = \"3s\"\n";
-    let start = || Server::start_on_mongodb(&database, &database.url, &redis.url(), settings);
+    let start =
+        || Server::start_on_mongodb(&database, &database.url, &redis.url(), settings);
     let (first, second) = (start(), start());
     let token = second.admin_token();
     let swept = |server: &Server| -> usize {
         let log = server.log();
-        let counts = log
-            .lines()
-            .filter_map(|line| line.split_once("sweep: ")?.1.split(' ').next()?.parse::<usize>().ok());
+        let counts = log.lines().filter_map(|line| {
+            line.split_once("sweep: ")?
+                .1
+                .split(' ')
+                .next()?
+                .parse::<usize>()
+                .ok()
+        });
         counts.sum()
     };
     let all = |server: &Server, status: &str| {
         wait_for(status, || {
             let shown = server.servers(&token);
-            (shown.iter().filter(|server| server["status"] == status).count() == 20).then_some(())
+            (shown
+                .iter()
+                .filter(|server| server["status"] == status)
+                .count()
+                == 20)
+                .then_some(())
         });
     };
     for n in 1..=20 {
         let server = if n % 2 == 0 { &first } else { &second };
-        assert_eq!(server.heartbeat(&heartbeat(&format!("10.0.0.{n}"))).status, 200);
+        assert_eq!(
+            server.heartbeat(&heartbeat(&format!("10.0.0.{n}"))).status,
+            200
+        );
     }
     all(&first, "down");
     all(&second, "down");
-    assert_eq!(swept(&first) + swept(&second), 20, "each once:\n{}\n{}", first.log(), second.log());
+    assert_eq!(
+        swept(&first) + swept(&second),
+        20,
+        "each once:\n{}\n{}",
+        first.log(),
+        second.log()
+    );
 
     // Whoever of them swept is killed.
-    let (mut holder, other) = if swept(&first) > 0 { (first, second) } else { (second, first) };
+    let (mut holder, other) = if swept(&first) > 0 {
+        (first, second)
+    } else {
+        (second, first)
+    };
     holder.kill();
     for n in 1..=20 {
-        assert_eq!(other.heartbeat(&heartbeat(&format!("10.0.0.{n}"))).status, 200);
+        assert_eq!(
+            other.heartbeat(&heartbeat(&format!("10.0.0.{n}"))).status,
+            200
+        );
     }
     all(&other, "active");
     all(&other, "down");
@@ -443,16 +657,27 @@ fn a_change_on_one_instance_is_seen_on_the_other_within_two_seconds() {
     let (first, second) = (start(), start());
     let token = first.admin_token();
     first.heartbeat(&heartbeat("10.0.0.1"));
-    wait_for("the host on the other instance", || second.servers(&token).first().map(|_| ()));
+    wait_for("the host on the other instance", || {
+        second.servers(&token).first().map(|_| ())
+    });
     for round in 0..6 {
         let value = round % 2 == 0;
-        let patch = first.api(&token, "PATCH", "/server/10.0.0.1/config", Some(&json!({"gaming": value})));
+        let patch = first.api(
+            &token,
+            "PATCH",
+            "/server/10.0.0.1/config",
+            Some(&json!({"gaming": value})),
+        );
         assert_eq!(patch.status, 200);
         let changed = Instant::now();
         wait_for("the other instance to see it", || {
             (second.servers(&token)[0]["gaming"] == value).then_some(())
         });
-        assert!(changed.elapsed() < Duration::from_secs(2), "{:?}", changed.elapsed());
+        assert!(
+            changed.elapsed() < Duration::from_secs(2),
+            "{:?}",
+            changed.elapsed()
+        );
     }
 }
 
@@ -476,20 +701,35 @@ fn damaged_records_are_shown_as_far_as_they_can_be_read() {
     let server = Server::start_on_mongodb(&database, &database.url, &redis.url(), "");
     let token = server.admin_token();
     server.heartbeat(&heartbeat("10.0.0.3"));
-    let shown = wait_for("the list", || Some(server.servers(&token)).filter(|shown| shown.len() == 6));
-    assert_eq!(shown[0]["services"], json!([{"name": "wg", "active": false}]));
-    assert_eq!((&shown[1]["status"], &shown[1]["gaming"]), (&json!("down"), &json!(false)));
-    assert!(server.log().contains("without an address"), "{}", server.log());
+    let shown = wait_for("the list", || {
+        Some(server.servers(&token)).filter(|shown| shown.len() == 6)
+    });
+    assert_eq!(
+        shown[0]["services"],
+        json!([{"name": "wg", "active": false}])
+    );
+    assert_eq!(
+        (&shown[1]["status"], &shown[1]["gaming"]),
+        (&json!("down"), &json!(false))
+    );
+    assert!(
+        server.log().contains("without an address"),
+        "{}",
+        server.log()
+    );
     thread::scope(|scope| {
         for n in 1..=6 {
             let server = &server;
-            let beat = move || server.heartbeat(&heartbeat(&format!("10.0.0.{n}"))).status;
+            let beat =
+                move || server.heartbeat(&heartbeat(&format!("10.0.0.{n}"))).status;
             scope.spawn(move || assert_eq!(beat(), 200, "a heartbeat mends 10.0.0.{n}"));
         }
     });
     assert!(document(&database, "10.0.0.4").get_i64("rev").unwrap() > 0);
     assert!(document(&database, "10.0.0.5").get_bool("gaming").unwrap());
-    wait_for("the mended record", || (server.servers(&token)[0]["hostname"] == "vpn-de-01").then_some(()));
+    wait_for("the mended record", || {
+        (server.servers(&token)[0]["hostname"] == "vpn-de-01").then_some(())
+    });
 }
 
 #[test]
@@ -497,24 +737,42 @@ fn settings_that_can_never_work_are_named_without_their_passwords() {
     let database = Database::new();
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("server.toml");
-    std::fs::write(&config, "listen = \"127.0.0.1:0\"\n[storage]\nbackend = \"mongodb\"\n").unwrap();
-    let keys = [("AGENT_API_KEY", "key"), ("SECRET_KEY", "a secret key of at least 32 bytes!")];
+    std::fs::write(
+        &config,
+        "listen = \"127.0.0.1:0\"\n[storage]\nbackend = \"mongodb\"\n",
+    )
+    .unwrap();
+    let keys = [
+        ("AGENT_API_KEY", "key"),
+        ("SECRET_KEY", "a secret key of at least 32 bytes!"),
+    ];
     let refuse = |environment: &[(&str, &str)]| {
         let mut command = fleetbeat_tests::program::program("fleetbeat-server");
-        command.args(["-c".as_ref(), config.as_os_str()]).envs(environment.iter().copied());
+        command
+            .args(["-c".as_ref(), config.as_os_str()])
+            .envs(environment.iter().copied());
         let output = command.output().unwrap();
-        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+        (
+            output.status.code(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
     };
     let redis_with_password = RedisServer::start();
     redis::cmd("CONFIG")
         .arg(&["SET", "requirepass", "hunter2"])
         .exec(&mut redis_with_password.connect())
         .unwrap();
-    let wrong_login = redis_with_password.url().replace("redis://", "redis://:hunter3@");
+    let wrong_login = redis_with_password
+        .url()
+        .replace("redis://", "redis://:hunter3@");
     for (mongodb, redis, named) in [
         ("http://user:hunter3@127.0.0.1", "", "mongodb.url"),
         ("mongodb://user:hunter3@127.0.0.1:port", "", "mongodb.url"),
-        (database.url.as_str(), "http://:hunter3@127.0.0.1", "redis.url"),
+        (
+            database.url.as_str(),
+            "http://:hunter3@127.0.0.1",
+            "redis.url",
+        ),
         (database.url.as_str(), wrong_login.as_str(), "redis.url"),
     ] {
         let mut environment = keys.to_vec();
@@ -522,9 +780,15 @@ fn settings_that_can_never_work_are_named_without_their_passwords() {
         environment.extend((!redis.is_empty()).then_some(("REDIS_URL", redis)));
         let (code, told) = refuse(&environment);
         assert_eq!(code, Some(78), "{mongodb} {redis}: {told}");
-        assert!(told.lines().last().unwrap().contains(named) && !told.contains("hunter3"), "{told}");
+        assert!(
+            told.lines().last().unwrap().contains(named) && !told.contains("hunter3"),
+            "{told}"
+        );
     }
     let (code, told) = refuse(&[("MONGODB_URL", &database.url)]);
     assert_eq!(code, Some(78));
-    assert!(told.contains("AGENT_API_KEY") && told.contains("SECRET_KEY"), "{told}");
+    assert!(
+        told.contains("AGENT_API_KEY") && told.contains("SECRET_KEY"),
+        "{told}"
+    );
 }

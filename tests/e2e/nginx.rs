@@ -25,8 +25,15 @@ struct Site {
 
 fn site_of(server: &Server, arguments: &[&str]) -> String {
     let mut command = program("fleetbeat-server");
-    command.arg("-c").arg(server.config()).args(["proxy-config", "nginx", "--domain", "localhost"]);
-    command.args(arguments).env("FLEETBEAT_LISTEN", server.address().to_string());
+    command.arg("-c").arg(server.config()).args([
+        "proxy-config",
+        "nginx",
+        "--domain",
+        "localhost",
+    ]);
+    command
+        .args(arguments)
+        .env("FLEETBEAT_LISTEN", server.address().to_string());
     let output = command.output().unwrap();
     assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stdout).unwrap()
@@ -37,10 +44,20 @@ impl Site {
         let server = Server::start_with("trusted_proxies = [\"127.0.0.1\"]\n", &[]);
         let address = free_address();
         let site = site_of(&server, &["--plain", "--listen", &address.to_string()]);
-        Site { server, address, nginx: Nginx::start(&site, address) }
+        Site {
+            server,
+            address,
+            nginx: Nginx::start(&site, address),
+        }
     }
 
-    fn request(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+    fn request(
+        &self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Answer {
         client::request(self.address, method, target, headers, body.as_bytes()).unwrap()
     }
 
@@ -53,21 +70,33 @@ impl Site {
     #[track_caller]
     fn assert_alive(&mut self) {
         assert!(self.server.is_running(), "{}", self.server.log());
-        let answer = self.request("POST", "/heartbeat", &[("X-API-Key", AGENT_KEY)], HEARTBEAT);
+        let answer =
+            self.request("POST", "/heartbeat", &[("X-API-Key", AGENT_KEY)], HEARTBEAT);
         assert_eq!(answer.status, 200, "{answer:?}");
     }
 }
 
 fn head(headers: &str) -> String {
-    format!("POST /heartbeat HTTP/1.1\r\nHost: localhost\r\nX-API-Key: {AGENT_KEY}\r\n{headers}\r\n")
+    format!(
+        "POST /heartbeat HTTP/1.1\r\nHost: localhost\r\nX-API-Key: {AGENT_KEY}\r\n{headers}\r\n"
+    )
 }
 
 #[test]
 fn it_is_printed_without_the_secrets_that_serving_needs() {
-    let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/compose/server.toml");
-    let output = run(&config, &["proxy-config", "nginx", "--domain", "fleet.example.com"], "");
+    let config =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/compose/server.toml");
+    let output = run(
+        &config,
+        &["proxy-config", "nginx", "--domain", "fleet.example.com"],
+        "",
+    );
     assert!(output.status.success(), "{output:?}");
-    assert!(String::from_utf8_lossy(&output.stdout).contains("server_name fleet.example.com;"), "{output:?}");
+    assert!(
+        String::from_utf8_lossy(&output.stdout)
+            .contains("server_name fleet.example.com;"),
+        "{output:?}"
+    );
 }
 
 #[test]
@@ -78,17 +107,42 @@ fn everything_is_reached_and_addresses_are_the_clients_own() {
     let bearer = format!("Bearer {token}");
     let without_ip = HEARTBEAT.replace("\"ip\": \"1.2.3.4\", ", "");
     let forged = [("X-API-Key", AGENT_KEY), ("X-Forwarded-For", "9.9.9.9")];
-    assert_eq!(site.request("POST", "/heartbeat", &forged, &without_ip).status, 200);
-    let answer = site.request("GET", "/server/127.0.0.1", &[("Authorization", &bearer)], "");
+    assert_eq!(
+        site.request("POST", "/heartbeat", &forged, &without_ip)
+            .status,
+        200
+    );
+    let answer = site.request(
+        "GET",
+        "/server/127.0.0.1",
+        &[("Authorization", &bearer)],
+        "",
+    );
     assert_eq!(answer.status, 200, "{answer:?}");
-    assert_eq!(site.request("GET", "/server/9.9.9.9", &[("Authorization", &bearer)], "").status, 404);
+    assert_eq!(
+        site.request("GET", "/server/9.9.9.9", &[("Authorization", &bearer)], "")
+            .status,
+        404
+    );
     let page = site.request("GET", "/", &[], "");
-    assert!(page.status == 200 && String::from_utf8_lossy(&page.body).contains("<html"), "{page:?}");
+    assert!(
+        page.status == 200 && String::from_utf8_lossy(&page.body).contains("<html"),
+        "{page:?}"
+    );
     let batch = format!("[{}]", vec![HEARTBEAT; 500].join(","));
     let answer = site.request("POST", "/heartbeats", &[("X-API-Key", AGENT_KEY)], &batch);
     assert_eq!(answer.status, 200, "{answer:?}");
-    wait_for("the log", || site.nginx.access_log().contains("GET / HTTP/1.1").then_some(()));
-    assert!(!site.nginx.access_log().contains("/heartbeat"), "{}", site.nginx.access_log());
+    wait_for("the log", || {
+        site.nginx
+            .access_log()
+            .contains("GET / HTTP/1.1")
+            .then_some(())
+    });
+    assert!(
+        !site.nginx.access_log().contains("/heartbeat"),
+        "{}",
+        site.nginx.access_log()
+    );
     site.nginx.stop();
 }
 
@@ -101,19 +155,25 @@ fn absurd_and_contradictory_framing_never_reaches_the_server() {
         ("Content-Length: -1\r\n", [400, 400]),
         ("Content-Length: 2000000\r\n", [413, 413]),
         ("Content-Length: 5\r\nContent-Length: 6\r\n", [400, 400]),
-        ("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", [400, 400]),
+        (
+            "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+            [400, 400],
+        ),
         ("Transfer-Encoding: gzip, chunked\r\n", [501, 400]),
     ] {
         let mut stream = site.send(&(head(headers) + "hello"));
-        let status = read_answer(&mut stream).unwrap_or_else(|error| panic!("{headers}: {error}")).status;
+        let status = read_answer(&mut stream)
+            .unwrap_or_else(|error| panic!("{headers}: {error}"))
+            .status;
         assert!(statuses.contains(&status), "{headers}: {status}");
         site.assert_alive();
     }
     // A chunked body reaches the server whole, and what is inside is no request.
     let smuggled = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
     let chunk = format!("{:x}\r\n{smuggled}\r\n0\r\n\r\n", smuggled.len());
-    let mut stream =
-        site.send(&head(&format!("Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n{chunk}")));
+    let mut stream = site.send(&head(&format!(
+        "Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n{chunk}"
+    )));
     let mut answers = String::new();
     stream.read_to_string(&mut answers).unwrap();
     assert_eq!(answers.matches("HTTP/1.1 ").count(), 1, "{answers}");
@@ -139,16 +199,26 @@ fn slow_and_idle_peers_cost_the_server_nothing() {
     for _ in 0..50 {
         site.assert_alive();
     }
-    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    assert!(
+        started.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        started.elapsed()
+    );
     assert!(process::status(site.server.pid(), "Threads") <= before + 8);
     // nginx lets go of them by itself: the slow after its ten seconds, the idle after fifteen.
     let deadline = Instant::now() + Duration::from_secs(30);
     for mut stream in slow {
-        stream.set_read_timeout(Some(deadline.saturating_duration_since(Instant::now()))).unwrap();
+        stream
+            .set_read_timeout(Some(deadline.saturating_duration_since(Instant::now())))
+            .unwrap();
         let mut rest = Vec::new();
         let ended = stream.read_to_end(&mut rest);
         let timed_out = matches!(&ended, Err(error) if error.kind() == std::io::ErrorKind::WouldBlock);
-        assert!(!timed_out, "nginx kept a peer waiting: {}", String::from_utf8_lossy(&rest));
+        assert!(
+            !timed_out,
+            "nginx kept a peer waiting: {}",
+            String::from_utf8_lossy(&rest)
+        );
     }
     site.nginx.stop();
 }
@@ -158,13 +228,26 @@ fn a_flood_of_logins_delays_no_heartbeat() {
     let mut site = Site::start();
     let flood: Vec<u16> = (0..40)
         .map(|n| {
-            site.request("POST", "/token", &[], &format!("username=nobody{n}&password=wrong-password")).status
+            site.request(
+                "POST",
+                "/token",
+                &[],
+                &format!("username=nobody{n}&password=wrong-password"),
+            )
+            .status
         })
         .collect();
-    assert!(flood.contains(&429) && flood.iter().all(|status| [401, 429].contains(status)), "{flood:?}");
+    assert!(
+        flood.contains(&429) && flood.iter().all(|status| [401, 429].contains(status)),
+        "{flood:?}"
+    );
     let started = Instant::now();
     site.assert_alive();
-    assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+    assert!(
+        started.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        started.elapsed()
+    );
     site.nginx.stop();
 }
 
@@ -179,7 +262,15 @@ fn one_address_has_so_many_connections_and_others_have_theirs() {
     });
     // From another address of the same network.
     let other = Command::new("curl")
-        .args(["-s", "-o", "/dev/null", "-w", "%{http_code}", "--interface", "127.0.0.2"])
+        .args([
+            "-s",
+            "-o",
+            "/dev/null",
+            "-w",
+            "%{http_code}",
+            "--interface",
+            "127.0.0.2",
+        ])
         .arg(format!("http://{}/healthz", site.address))
         .output()
         .unwrap();
@@ -210,7 +301,12 @@ fn with_tls_plain_requests_are_sent_away() {
             "-days",
             "2",
         ])
-        .args(["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"])
+        .args([
+            "-subj",
+            "/CN=localhost",
+            "-addext",
+            "subjectAltName=DNS:localhost",
+        ])
         .args(["-keyout", &key, "-out", &certificate])
         .output()
         .unwrap();
@@ -223,23 +319,51 @@ fn with_tls_plain_requests_are_sent_away() {
         .replace("listen [::]:443 ssl;", "")
         .replace("listen 80;", &format!("listen {http};"))
         .replace("listen [::]:80;", "");
-    assert!(site.contains(&https.to_string()) && site.contains(&http.to_string()), "{site}");
+    assert!(
+        site.contains(&https.to_string()) && site.contains(&http.to_string()),
+        "{site}"
+    );
     assert!(!site.contains("[::]"), "{site}");
     let nginx = Nginx::start(&site, https);
     let url = format!("https://localhost:{}", https.port());
     let output = Command::new("curl")
-        .args(["-s", "--cacert", &certificate, "-D", "-", "-H", &format!("X-API-Key: {AGENT_KEY}")])
+        .args([
+            "-s",
+            "--cacert",
+            &certificate,
+            "-D",
+            "-",
+            "-H",
+            &format!("X-API-Key: {AGENT_KEY}"),
+        ])
         .args(["--data", HEARTBEAT, &format!("{url}/heartbeat")])
         .output()
         .unwrap();
     let answer = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(answer.contains("200 OK") && answer.contains("Strict-Transport-Security"), "{answer}");
-    assert!(answer.ends_with(&json!({"status": "ok"}).to_string()), "{answer}");
+    assert!(
+        answer.contains("200 OK") && answer.contains("Strict-Transport-Security"),
+        "{answer}"
+    );
+    assert!(
+        answer.ends_with(&json!({"status": "ok"}).to_string()),
+        "{answer}"
+    );
     let output = Command::new("curl")
-        .args(["-s", "-o", "/dev/null", "-w", "%{http_code} %{redirect_url}", "-H", "Host: localhost"])
+        .args([
+            "-s",
+            "-o",
+            "/dev/null",
+            "-w",
+            "%{http_code} %{redirect_url}",
+            "-H",
+            "Host: localhost",
+        ])
         .arg(format!("http://{http}/servers?sort=cpu"))
         .output()
         .unwrap();
-    assert_eq!(String::from_utf8_lossy(&output.stdout), "301 https://localhost/servers?sort=cpu");
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "301 https://localhost/servers?sort=cpu"
+    );
     nginx.stop();
 }

@@ -8,7 +8,10 @@ use std::process::Command;
 use serde_json::Value;
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("..")
+        .canonicalize()
+        .unwrap()
 }
 
 /// The Rust files of a crate's program or library, tests aside.
@@ -22,7 +25,11 @@ fn sources(of: &str) -> Vec<(PathBuf, String)> {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let text = fs::read_to_string(&path).unwrap();
-                let text = text.split("#[cfg(test)]\nmod tests").next().unwrap().to_owned();
+                let text = text
+                    .split("#[cfg(test)]\nmod tests")
+                    .next()
+                    .unwrap()
+                    .to_owned();
                 files.push((path, text));
             }
         }
@@ -44,22 +51,43 @@ fn dependencies_follow_the_arrows() {
     ];
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
-        .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
+        .args([
+            "metadata",
+            "--format-version",
+            "1",
+            "--no-deps",
+            "--offline",
+        ])
         .current_dir(root())
         .output()
         .unwrap();
     let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
     let packages = metadata["packages"].as_array().unwrap();
-    assert_eq!(packages.len(), arrows.len(), "a new crate needs its arrows here and in ARCHITECTURE.md");
+    assert_eq!(
+        packages.len(),
+        arrows.len(),
+        "a new crate needs its arrows here and in ARCHITECTURE.md"
+    );
     for (name, allowed) in arrows {
-        let package = packages.iter().find(|package| package["name"] == format!("fleetbeat-{name}")).unwrap();
+        let package = packages
+            .iter()
+            .find(|package| package["name"] == format!("fleetbeat-{name}"))
+            .unwrap();
         let used: BTreeSet<&str> = package["dependencies"]
             .as_array()
             .unwrap()
             .iter()
-            .filter_map(|dependency| dependency["name"].as_str().unwrap().strip_prefix("fleetbeat-"))
+            .filter_map(|dependency| {
+                dependency["name"]
+                    .as_str()
+                    .unwrap()
+                    .strip_prefix("fleetbeat-")
+            })
             .collect();
-        assert!(used.iter().all(|used| allowed.contains(used)), "{name} uses {used:?}");
+        assert!(
+            used.iter().all(|used| allowed.contains(used)),
+            "{name} uses {used:?}"
+        );
     }
 }
 
@@ -75,10 +103,20 @@ fn each_hidden_engine_is_known_to_one_place() {
         ("server", "bcrypt::", "auth/password.rs"),
     ] {
         let mut found = false;
-        for (path, text) in sources(of).into_iter().filter(|(path, _)| !path.ends_with("conformance.rs")) {
-            if text.lines().any(|line| line.contains(word) && !line.trim_start().starts_with("//")) {
+        for (path, text) in sources(of)
+            .into_iter()
+            .filter(|(path, _)| !path.ends_with("conformance.rs"))
+        {
+            if text
+                .lines()
+                .any(|line| line.contains(word) && !line.trim_start().starts_with("//"))
+            {
                 found = true;
-                assert!(path.to_str().unwrap().contains(place), "{word} in {}", path.display());
+                assert!(
+                    path.to_str().unwrap().contains(place),
+                    "{word} in {}",
+                    path.display()
+                );
             }
         }
         assert!(found, "{word} is nowhere in {of}: this rule is out of date");
@@ -87,9 +125,21 @@ fn each_hidden_engine_is_known_to_one_place() {
 
 #[test]
 fn every_file_says_what_it_is_for() {
-    for of in ["protocol", "settings", "collectors", "agent", "server", "manual", "tests"] {
+    for of in [
+        "protocol",
+        "settings",
+        "collectors",
+        "agent",
+        "server",
+        "manual",
+        "tests",
+    ] {
         for (path, text) in sources(of) {
-            assert!(text.starts_with("//! "), "{} has no module documentation", path.display());
+            assert!(
+                text.starts_with("//! "),
+                "{} has no module documentation",
+                path.display()
+            );
         }
     }
 }
@@ -98,11 +148,18 @@ fn every_file_says_what_it_is_for() {
 fn the_changelog_has_the_current_version() {
     let changelog = fs::read_to_string(root().join("CHANGELOG.md")).unwrap();
     let version = env!("CARGO_PKG_VERSION");
-    assert!(changelog.contains(&format!("## [{version}]")) || changelog.contains("## [Unreleased]"));
-    let manual: Value =
-        serde_json::from_str(&fs::read_to_string(root().join("server/src/api/openapi.json")).unwrap())
-            .unwrap();
-    assert_eq!(manual["info"]["version"], version, "the OpenAPI document's version");
+    assert!(
+        changelog.contains(&format!("## [{version}]"))
+            || changelog.contains("## [Unreleased]")
+    );
+    let manual: Value = serde_json::from_str(
+        &fs::read_to_string(root().join("server/src/api/openapi.json")).unwrap(),
+    )
+    .unwrap();
+    assert_eq!(
+        manual["info"]["version"], version,
+        "the OpenAPI document's version"
+    );
 }
 
 #[test]
@@ -113,12 +170,17 @@ fn every_release_is_frozen_and_this_version_is_one() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     let version = env!("CARGO_PKG_VERSION");
-    assert!(releases.contains(version), "{version} is not in {}: see CONTRIBUTING.md", folder.display());
+    assert!(
+        releases.contains(version),
+        "{version} is not in {}: see CONTRIBUTING.md",
+        folder.display()
+    );
     let expected: BTreeSet<String> = crate::release::files().into_iter().collect();
     for release in releases {
         let files = fs::read_dir(folder.join(&release)).unwrap();
-        let files: BTreeSet<String> =
-            files.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let files: BTreeSet<String> = files
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
         assert_eq!(files, expected, "{release}");
     }
 }

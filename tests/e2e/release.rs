@@ -38,8 +38,17 @@ const ANSWERS: [&str; 8] = [
 ];
 /// Of an answer's headers, those that an agent acts on or that say what the body is.
 const HEADERS: [&str; 3] = ["content-type", "retry-after", "www-authenticate"];
-const SERVER_FIELDS: [&str; 9] =
-    ["ip", "hostname", "countryCode", "country", "region", "city", "services", "load", "metrics"];
+const SERVER_FIELDS: [&str; 9] = [
+    "ip",
+    "hostname",
+    "countryCode",
+    "country",
+    "region",
+    "city",
+    "services",
+    "load",
+    "metrics",
+];
 
 /// Where they are frozen.
 pub(crate) fn folder() -> PathBuf {
@@ -49,8 +58,17 @@ pub(crate) fn folder() -> PathBuf {
 /// The files of each release.
 pub(crate) fn files() -> Vec<String> {
     let answers = ANSWERS.iter().map(|name| format!("answer-{name}.txt"));
-    let others = ["heartbeat.json", "batch.json", "database.sql", "servers.json"];
-    others.into_iter().map(str::to_owned).chain(answers).collect()
+    let others = [
+        "heartbeat.json",
+        "batch.json",
+        "database.sql",
+        "servers.json",
+    ];
+    others
+        .into_iter()
+        .map(str::to_owned)
+        .chain(answers)
+        .collect()
 }
 
 struct Release {
@@ -61,7 +79,8 @@ struct Release {
 impl Release {
     fn read(&self, name: &str) -> String {
         let path = self.folder.join(name);
-        fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+        fs::read_to_string(&path)
+            .unwrap_or_else(|error| panic!("{}: {error}", path.display()))
     }
 
     fn json(&self, name: &str) -> Value {
@@ -83,7 +102,10 @@ static RELEASES: LazyLock<Vec<Release>> = LazyLock::new(|| {
         folder: entry.path(),
     };
     let releases: Vec<Release> = entries.map(release).collect();
-    assert!(releases.iter().any(|release| release.version == VERSION), "{FREEZE}=1 freezes {VERSION}");
+    assert!(
+        releases.iter().any(|release| release.version == VERSION),
+        "{FREEZE}=1 freezes {VERSION}"
+    );
     releases
 });
 
@@ -94,10 +116,14 @@ static ANSWERED: LazyLock<BTreeMap<&str, Frozen>> = LazyLock::new(answers_of_a_s
 fn freeze(folder: &Path) {
     let made = fs::create_dir(folder);
     made.unwrap_or_else(|error| {
-        panic!("{}: {error}: what is out never changes; remove what is not", folder.display())
+        panic!(
+            "{}: {error}: what is out never changes; remove what is not",
+            folder.display()
+        )
     });
-    let write =
-        |name: &str, text: &str| fs::write(folder.join(name), text.trim_end().to_owned() + "\n").unwrap();
+    let write = |name: &str, text: &str| {
+        fs::write(folder.join(name), text.trim_end().to_owned() + "\n").unwrap()
+    };
     write("heartbeat.json", &SAID.heartbeat);
     write("batch.json", &SAID.batch);
     for (name, answer) in &*ANSWERED {
@@ -109,18 +135,29 @@ fn freeze(folder: &Path) {
     server.post_heartbeat("/heartbeat", SAID.heartbeat.as_bytes());
     server.add_user("ann", "readonly", "password of ann");
     let patch = json!({"paid": true, "static": true});
-    server.api(&token, "PATCH", &format!("/server/{}/config", ip(&SAID.heartbeat)), Some(&patch));
+    server.api(
+        &token,
+        "PATCH",
+        &format!("/server/{}/config", ip(&SAID.heartbeat)),
+        Some(&patch),
+    );
     let shown = wait_for("the flags", || {
         let shown = server.servers(&token);
         (shown[0]["paid"] == true).then_some(shown)
     });
     write("servers.json", &Value::from(shown).to_string());
     server.stop();
-    write("database.sql", &dump(&Connection::open(server.data().join("fleetbeat.db")).unwrap()));
+    write(
+        "database.sql",
+        &dump(&Connection::open(server.data().join("fleetbeat.db")).unwrap()),
+    );
 }
 
 fn ip(heartbeat: &str) -> String {
-    serde_json::from_str::<Value>(heartbeat).unwrap()["ip"].as_str().unwrap().to_owned()
+    serde_json::from_str::<Value>(heartbeat).unwrap()["ip"]
+        .as_str()
+        .unwrap()
+        .to_owned()
 }
 
 /// What an agent with every collector sends.
@@ -138,7 +175,9 @@ impl Said {
             match (back.load(Ordering::Relaxed), is_batch) {
                 (false, _) => answer(500, "", ""),
                 (true, false) => answer(200, "", OK),
-                (true, true) => answer(200, "", r#"{"status":"ok","accepted":1,"rejected":[]}"#),
+                (true, true) => {
+                    answer(200, "", r#"{"status":"ok","accepted":1,"rejected":[]}"#)
+                }
             }
         });
         let folder = tempfile::tempdir().unwrap();
@@ -149,11 +188,17 @@ impl Said {
         loop {
             let request = server.next();
             if request.line.starts_with("POST /heartbeats ") {
-                return Said { heartbeat, batch: request.body };
+                return Said {
+                    heartbeat,
+                    batch: request.body,
+                };
             }
             heartbeat = request.body;
-            let is_new =
-                numbers.insert(serde_json::from_str::<Value>(&heartbeat).unwrap()["seq"].as_u64().unwrap());
+            let is_new = numbers.insert(
+                serde_json::from_str::<Value>(&heartbeat).unwrap()["seq"]
+                    .as_u64()
+                    .unwrap(),
+            );
             // The first ones have no measure that takes two readings.
             is_back.fetch_or(is_new && numbers.len() > 3, Ordering::Relaxed);
         }
@@ -164,8 +209,14 @@ impl Said {
 fn every_collector(folder: &TempDir) -> String {
     let path = |name: &str| folder.path().join(name);
     fs::create_dir_all(path("proc/sys/kernel/random")).unwrap();
-    fs::write(path("proc/sys/kernel/random/boot_id"), "5f0c1d9e-6f37-4a7e-9a53-0d8a6f0f1c22\n").unwrap();
-    for name in ["stat", "meminfo", "uptime", "loadavg", "net", "self", "mounts"] {
+    fs::write(
+        path("proc/sys/kernel/random/boot_id"),
+        "5f0c1d9e-6f37-4a7e-9a53-0d8a6f0f1c22\n",
+    )
+    .unwrap();
+    for name in [
+        "stat", "meminfo", "uptime", "loadavg", "net", "self", "mounts",
+    ] {
         symlink(Path::new("/proc").join(name), path("proc").join(name)).unwrap();
     }
     fs::create_dir(path("metrics")).unwrap();
@@ -194,15 +245,27 @@ impl Frozen {
     fn of(answer: &Answer) -> Frozen {
         let mut headers = answer.headers.clone();
         headers.retain(|name, _| HEADERS.contains(&name.as_str()));
-        Frozen { status: answer.status, headers, body: String::from_utf8(answer.body.clone()).unwrap() }
+        Frozen {
+            status: answer.status,
+            headers,
+            body: String::from_utf8(answer.body.clone()).unwrap(),
+        }
     }
 
     fn text(&self) -> String {
-        format!("HTTP/1.1 {}\n{}\n{}", self.status, self.head("\n"), self.body)
+        format!(
+            "HTTP/1.1 {}\n{}\n{}",
+            self.status,
+            self.head("\n"),
+            self.body
+        )
     }
 
     fn head(&self, line_end: &str) -> String {
-        self.headers.iter().map(|(name, value)| format!("{name}: {value}{line_end}")).collect()
+        self.headers
+            .iter()
+            .map(|(name, value)| format!("{name}: {value}{line_end}"))
+            .collect()
     }
 
     fn parse(text: &str) -> Frozen {
@@ -211,7 +274,9 @@ impl Frozen {
         let headers = headers.lines().map(|line| line.split_once(": ").unwrap());
         Frozen {
             status: first.strip_prefix("HTTP/1.1 ").unwrap().parse().unwrap(),
-            headers: headers.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            headers: headers
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
             body: body.to_owned(),
         }
     }
@@ -242,7 +307,10 @@ fn answers_of_a_server() -> BTreeMap<&'static str, Frozen> {
     database.execute_batch("BEGIN IMMEDIATE").unwrap();
     answers.push(post("/heartbeat", good));
     answers.push(overload(&server, good));
-    ANSWERS.into_iter().zip(answers.iter().map(Frozen::of)).collect()
+    ANSWERS
+        .into_iter()
+        .zip(answers.iter().map(Frozen::of))
+        .collect()
 }
 
 /// Sends more at once than may wait for a commit, until that is said.
@@ -253,7 +321,9 @@ fn overload(server: &Server, heartbeat: &str) -> Answer {
         thread::scope(|scope| {
             let senders: Vec<_> = (0..40).map(|_| scope.spawn(send)).collect();
             let answers = senders.into_iter().map(|sender| sender.join().unwrap());
-            answers.fold(None, |found, answer| found.or((answer.status == 503).then_some(answer)))
+            answers.fold(None, |found, answer| {
+                found.or((answer.status == 503).then_some(answer))
+            })
         })
     })
 }
@@ -262,16 +332,28 @@ fn overload(server: &Server, heartbeat: &str) -> Answer {
 fn dump(database: &Connection) -> String {
     let texts = |query: &str| -> Vec<String> {
         let mut statement = database.prepare(query).unwrap();
-        statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+        statement
+            .query_map([], |row| row.get(0))
+            .unwrap()
+            .map(Result::unwrap)
+            .collect()
     };
-    let version: i64 = database.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
+    let version: i64 = database
+        .query_row("PRAGMA user_version", [], |row| row.get(0))
+        .unwrap();
     let mut statements = schema(database);
-    for table in texts("SELECT name FROM sqlite_schema WHERE type = 'table' AND sql IS NOT NULL") {
+    for table in
+        texts("SELECT name FROM sqlite_schema WHERE type = 'table' AND sql IS NOT NULL")
+    {
         let columns = texts(&format!("SELECT name FROM pragma_table_info('{table}')"));
-        let quoted: Vec<String> = columns.iter().map(|column| format!("quote(\"{column}\")")).collect();
+        let quoted: Vec<String> = columns
+            .iter()
+            .map(|column| format!("quote(\"{column}\")"))
+            .collect();
         let values = quoted.join(" || ', ' || ");
-        statements
-            .extend(texts(&format!("SELECT 'INSERT INTO {table} VALUES (' || {values} || ')' FROM {table}")));
+        statements.extend(texts(&format!(
+            "SELECT 'INSERT INTO {table} VALUES (' || {values} || ')' FROM {table}"
+        )));
     }
     statements.push(format!("PRAGMA user_version = {version}"));
     statements.join(";\n") + ";"
@@ -281,11 +363,17 @@ fn schema(database: &Connection) -> Vec<String> {
     let mut statement = database
         .prepare("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY type DESC, name")
         .unwrap();
-    statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+    statement
+        .query_map([], |row| row.get(0))
+        .unwrap()
+        .map(Result::unwrap)
+        .collect()
 }
 
 fn history_len(database: &Connection) -> usize {
-    let count: u32 = database.query_row("SELECT count(*) FROM history", [], |row| row.get(0)).unwrap();
+    let count: u32 = database
+        .query_row("SELECT count(*) FROM history", [], |row| row.get(0))
+        .unwrap();
     count as usize
 }
 
@@ -318,7 +406,8 @@ fn shape(value: &Value) -> BTreeSet<(String, &'static str)> {
 
 #[track_caller]
 fn assert_holds(today: &str, released: &str, what: &str) {
-    let [today, released] = [today, released].map(|text| shape(&serde_json::from_str(text).unwrap()));
+    let [today, released] =
+        [today, released].map(|text| shape(&serde_json::from_str(text).unwrap()));
     let lost: Vec<_> = released.difference(&today).collect();
     assert!(lost.is_empty(), "{what} does not have {lost:?} any more");
 }
@@ -326,7 +415,11 @@ fn assert_holds(today: &str, released: &str, what: &str) {
 #[test]
 fn an_agent_says_all_that_released_ones_said() {
     for release in &*RELEASES {
-        assert_holds(&SAID.heartbeat, &release.read("heartbeat.json"), "a heartbeat");
+        assert_holds(
+            &SAID.heartbeat,
+            &release.read("heartbeat.json"),
+            "a heartbeat",
+        );
         assert_holds(&SAID.batch, &release.read("batch.json"), "a batch");
     }
 }
@@ -336,7 +429,11 @@ fn a_server_answers_as_released_ones_did() {
     for release in &*RELEASES {
         for name in ANSWERS {
             let (today, released) = (&ANSWERED[name], release.answer(name));
-            assert_eq!((today.status, &today.headers), (released.status, &released.headers), "{name}");
+            assert_eq!(
+                (today.status, &today.headers),
+                (released.status, &released.headers),
+                "{name}"
+            );
             assert_holds(&today.body, &released.body, name);
         }
     }
@@ -348,9 +445,15 @@ fn what_released_agents_sent_is_stored_as_sent_on_both_backends() {
         let embedded = Server::start();
         replay(&embedded, release);
         let database = Connection::open(embedded.data().join("fleetbeat.db")).unwrap();
-        assert_eq!(history_len(&database), release.json("batch.json").as_array().unwrap().len());
+        assert_eq!(
+            history_len(&database),
+            release.json("batch.json").as_array().unwrap().len()
+        );
         let (database, redis) = (Database::new(), RedisServer::start());
-        replay(&Server::start_on_mongodb(&database, &database.url, &redis.url(), ""), release);
+        replay(
+            &Server::start_on_mongodb(&database, &database.url, &redis.url(), ""),
+            release,
+        );
     }
 }
 
@@ -359,18 +462,31 @@ fn replay(server: &Server, release: &Release) {
     let token = server.admin_token();
     let batch = release.json("batch.json");
     let elements = batch.as_array().unwrap();
-    let answer = server.post_heartbeat("/heartbeats", release.read("batch.json").trim_end().as_bytes());
+    let answer = server.post_heartbeat(
+        "/heartbeats",
+        release.read("batch.json").trim_end().as_bytes(),
+    );
     let expected = json!({"status": "ok", "accepted": elements.len(), "rejected": []});
     assert_eq!((answer.status, answer.json()), (200, expected));
     assert_shows(server, &token, elements.last().unwrap());
-    let answer = server.post_heartbeat("/heartbeat", release.read("heartbeat.json").trim_end().as_bytes());
+    let answer = server.post_heartbeat(
+        "/heartbeat",
+        release.read("heartbeat.json").trim_end().as_bytes(),
+    );
     assert_eq!(answer.status, 200, "{}: {answer:?}", release.version);
     assert_shows(server, &token, &release.json("heartbeat.json"));
 }
 
 /// Whether the host is shown with each field as it was sent.
 fn assert_shows(server: &Server, token: &str, sent: &Value) {
-    let shown = server.api(token, "GET", &format!("/server/{}", sent["ip"].as_str().unwrap()), None).json();
+    let shown = server
+        .api(
+            token,
+            "GET",
+            &format!("/server/{}", sent["ip"].as_str().unwrap()),
+            None,
+        )
+        .json();
     for field in SERVER_FIELDS {
         assert!(!sent[field].is_null(), "{field} is not in {sent}");
         assert_eq!(shown[field], sent[field], "{field}");
@@ -379,7 +495,13 @@ fn assert_shows(server: &Server, token: &str, sent: &Value) {
 
 /// An agent whose n-th heartbeat, from 0, gets that answer if n is 0, and whose others are accepted.
 fn agent_that_hears(first: Vec<u8>) -> (agent::Server, Agent) {
-    let server = agent::Server::start(move |n| if n == 0 { first.clone() } else { answer(200, "", OK) });
+    let server = agent::Server::start(move |n| {
+        if n == 0 {
+            first.clone()
+        } else {
+            answer(200, "", OK)
+        }
+    });
     let agent = Agent::start(&server.url(), FAST);
     (server, agent)
 }
@@ -393,12 +515,19 @@ fn an_agent_understands_what_released_servers_answered() {
         wait_for_empty_spool(&agent);
         for name in ["400-no-json", "413-too-long", "422-broken-rule"] {
             let (_server, agent) = agent_that_hears(release.answer(name).bytes());
-            agent.wait_for_log(&format!("heartbeat dropped, 1 since the start: answer {}", &name[..3]));
+            agent.wait_for_log(&format!(
+                "heartbeat dropped, 1 since the start: answer {}",
+                &name[..3]
+            ));
             agent.wait_for_log("the server accepts heartbeats");
         }
         for name in ["401-wrong-key", "500-no-storage"] {
             let (server, agent) = agent_that_hears(release.answer(name).bytes());
-            assert_eq!(server.next().body, server.next().body, "{name}: it is tried again");
+            assert_eq!(
+                server.next().body,
+                server.next().body,
+                "{name}: it is tried again"
+            );
             agent.wait_for_log(&name[..3]);
             agent.wait_for_log("the server accepts heartbeats again");
         }
@@ -406,23 +535,36 @@ fn an_agent_understands_what_released_servers_answered() {
         let pause = overloaded.headers["retry-after"].parse().unwrap();
         let (server, _agent) = agent_that_hears(overloaded.bytes());
         let (first, second) = (server.next().at, server.next().at);
-        assert!(second - first >= Duration::from_secs(pause), "{:?}", second - first);
+        assert!(
+            second - first >= Duration::from_secs(pause),
+            "{:?}",
+            second - first
+        );
     }
 }
 
 #[test]
 fn of_a_batch_only_what_a_released_server_rejected_is_dropped() {
     for release in &*RELEASES {
-        let (accepted, batch) = (release.answer("accepted").bytes(), release.answer("batch"));
-        let rejected = serde_json::from_str::<Value>(&batch.body).unwrap()["rejected"].clone();
+        let (accepted, batch) =
+            (release.answer("accepted").bytes(), release.answer("batch"));
+        let rejected =
+            serde_json::from_str::<Value>(&batch.body).unwrap()["rejected"].clone();
         assert_eq!(rejected.as_array().unwrap().len(), 1);
         let error = &rejected[0]["errors"][0];
-        let reason = format!("{} {}", error["field"].as_str().unwrap(), error["message"].as_str().unwrap());
+        let reason = format!(
+            "{} {}",
+            error["field"].as_str().unwrap(),
+            error["message"].as_str().unwrap()
+        );
         let batch = batch.bytes();
         let is_back = Arc::new(AtomicBool::new(false));
         let back = Arc::clone(&is_back);
         let server = agent::Server::start_seeing(move |_, request| {
-            match (back.load(Ordering::Relaxed), request.line.starts_with("POST /heartbeats ")) {
+            match (
+                back.load(Ordering::Relaxed),
+                request.line.starts_with("POST /heartbeats "),
+            ) {
                 (false, _) => answer(500, "", ""),
                 (true, true) => batch.clone(),
                 (true, false) => accepted.clone(),
@@ -438,7 +580,9 @@ fn of_a_batch_only_what_a_released_server_rejected_is_dropped() {
 
 fn wait_for_empty_spool(agent: &Agent) {
     let spool = agent.settings.path().join("spool");
-    wait_for("an empty spool", || (fs::metadata(&spool).ok()?.len() == 0).then_some(()));
+    wait_for("an empty spool", || {
+        (fs::metadata(&spool).ok()?.len() == 0).then_some(())
+    });
 }
 
 #[test]
@@ -451,18 +595,45 @@ fn a_database_of_a_release_opens_with_all_that_is_in_it() {
         server.stop();
         let file = server.data().join("fleetbeat.db");
         fs::remove_file(&file).unwrap();
-        Connection::open(&file).unwrap().execute_batch(&release.read("database.sql")).unwrap();
+        Connection::open(&file)
+            .unwrap()
+            .execute_batch(&release.read("database.sql"))
+            .unwrap();
         server.restart();
         let token = server.admin_token();
-        assert_eq!(Value::from(server.servers(&token)), release.json("servers.json"), "{}", release.version);
+        assert_eq!(
+            Value::from(server.servers(&token)),
+            release.json("servers.json"),
+            "{}",
+            release.version
+        );
         server.token("ann", "password of ann");
         let heartbeat = release.read("heartbeat.json");
-        assert_eq!(server.post_heartbeat("/heartbeat", heartbeat.trim_end().as_bytes()).status, 200);
-        let kept = server.api(&token, "GET", &format!("/server/{}", ip(&heartbeat)), None).json();
-        assert_eq!((&kept["paid"], &kept["static"]), (&json!(true), &json!(true)), "{kept}");
+        assert_eq!(
+            server
+                .post_heartbeat("/heartbeat", heartbeat.trim_end().as_bytes())
+                .status,
+            200
+        );
+        let kept = server
+            .api(&token, "GET", &format!("/server/{}", ip(&heartbeat)), None)
+            .json();
+        assert_eq!(
+            (&kept["paid"], &kept["static"]),
+            (&json!(true), &json!(true)),
+            "{kept}"
+        );
         server.stop();
         let database = Connection::open(&file).unwrap();
-        assert_eq!(history_len(&database), release.json("batch.json").as_array().unwrap().len());
-        assert_eq!(schema(&database), expected, "{}: it is migrated", release.version);
+        assert_eq!(
+            history_len(&database),
+            release.json("batch.json").as_array().unwrap().len()
+        );
+        assert_eq!(
+            schema(&database),
+            expected,
+            "{}: it is migrated",
+            release.version
+        );
     }
 }

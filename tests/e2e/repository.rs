@@ -18,7 +18,8 @@ pub(crate) const OLD_VERSION: &str = "0.0.1";
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The packages of this version, and those of an older one.
-pub(crate) static PACKAGES: LazyLock<TempDir> = LazyLock::new(|| package(VERSION, &root().join("packaging")));
+pub(crate) static PACKAGES: LazyLock<TempDir> =
+    LazyLock::new(|| package(VERSION, &root().join("packaging")));
 pub(crate) static OLD_PACKAGES: LazyLock<TempDir> =
     LazyLock::new(|| package(OLD_VERSION, old_settings().path()));
 
@@ -31,7 +32,11 @@ fn old_settings() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     for name in ["agent.toml", "agent.env", "server.toml", "server.env"] {
         let text = fs::read_to_string(root().join("packaging").join(name)).unwrap();
-        fs::write(folder.path().join(name), text + "# What else is there is in the manual.\n").unwrap();
+        fs::write(
+            folder.path().join(name),
+            text + "# What else is there is in the manual.\n",
+        )
+        .unwrap();
     }
     folder
 }
@@ -42,7 +47,10 @@ pub(crate) fn package(version: &str, settings: &Path) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let script = root().join("scripts/package.sh");
     let mut command = Command::new(script);
-    command.env("DIST", folder.path()).env("VERSION", version).env("ARCHS", ARCHS.join(" "));
+    command
+        .env("DIST", folder.path())
+        .env("VERSION", version)
+        .env("ARCHS", ARCHS.join(" "));
     command.env("SETTINGS", settings);
     succeed(&mut command);
     folder
@@ -60,15 +68,22 @@ pub(crate) fn succeed(command: &mut Command) -> String {
 #[track_caller]
 pub(crate) fn printed(command: &mut Command) -> (String, Output) {
     let output = command.output();
-    let output = output.unwrap_or_else(|error| panic!("{command:?}: {error}: `make setup` installs it"));
-    let all = [&*output.stdout, &*output.stderr].map(String::from_utf8_lossy).concat();
+    let output = output
+        .unwrap_or_else(|error| panic!("{command:?}: {error}: `make setup` installs it"));
+    let all = [&*output.stdout, &*output.stderr]
+        .map(String::from_utf8_lossy)
+        .concat();
     (all, output)
 }
 
 /// The packages in a folder whose names end like that.
 pub(crate) fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
-    let paths = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let mut paths: Vec<PathBuf> = paths.filter(|path| path.to_string_lossy().ends_with(ending)).collect();
+    let paths = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let mut paths: Vec<PathBuf> = paths
+        .filter(|path| path.to_string_lossy().ends_with(ending))
+        .collect();
     paths.sort();
     paths
 }
@@ -88,18 +103,38 @@ impl Repository {
         let root = folder.path().join("web");
         let site = format!("server {{ listen {address}; root {}; }}", root.display());
         let home = folder.path().join("gnupg");
-        succeed(Command::new("install").args(["--directory", "--mode=700"]).arg(&home));
+        succeed(
+            Command::new("install")
+                .args(["--directory", "--mode=700"])
+                .arg(&home),
+        );
         let gpg = || {
             let mut command = Command::new("gpg");
-            command.env("GNUPGHOME", &home).args(["--batch", "--passphrase", ""]);
+            command
+                .env("GNUPGHOME", &home)
+                .args(["--batch", "--passphrase", ""]);
             command
         };
-        succeed(gpg().args(["--quick-generate-key", "Fleetbeat tests", "rsa3072", "sign", "7d"]));
+        succeed(gpg().args([
+            "--quick-generate-key",
+            "Fleetbeat tests",
+            "rsa3072",
+            "sign",
+            "7d",
+        ]));
         let key = succeed(gpg().args(["--armor", "--export-secret-keys"]));
         fs::write(folder.path().join("key.asc"), key).unwrap();
         // Its agent would outlive the test.
-        succeed(Command::new("gpgconf").env("GNUPGHOME", &home).args(["--kill", "all"]));
-        Repository { url: format!("http://{address}"), _nginx: Nginx::start(&site, address), folder }
+        succeed(
+            Command::new("gpgconf")
+                .env("GNUPGHOME", &home)
+                .args(["--kill", "all"]),
+        );
+        Repository {
+            url: format!("http://{address}"),
+            _nginx: Nginx::start(&site, address),
+            folder,
+        }
     }
 
     /// Puts these packages into it, in place of those that are there. What is not signed with its own key is
@@ -107,9 +142,13 @@ impl Repository {
     pub(crate) fn publish(&self, packages: &Path, is_own_key: bool) {
         let mut command = Command::new(root().join("scripts/repository.sh"));
         let place = if is_own_key { "web" } else { "web/stranger" };
-        command.env("DIST", packages).env("REPOSITORY", self.folder.path().join(place));
+        command
+            .env("DIST", packages)
+            .env("REPOSITORY", self.folder.path().join(place));
         let url = self.url.clone() + if is_own_key { "" } else { "/stranger" };
-        command.env("FLEETBEAT_REPOSITORY_URL", url).env_remove("FLEETBEAT_SIGNING_KEY");
+        command
+            .env("FLEETBEAT_REPOSITORY_URL", url)
+            .env_remove("FLEETBEAT_SIGNING_KEY");
         if is_own_key {
             command.env("FLEETBEAT_SIGNING_KEY", self.folder.path().join("key.asc"));
         }
@@ -120,7 +159,10 @@ impl Repository {
     pub(crate) fn add_to(&self, machine: &Machine) {
         machine.ask("rm", &["-f", "/etc/apt/sources.list"]);
         let sources = "/etc/apt/sources.list.d/fleetbeat.sources";
-        machine.ask("curl", &["-fsSo", sources, &format!("{}/fleetbeat.sources", self.url)]);
+        machine.ask(
+            "curl",
+            &["-fsSo", sources, &format!("{}/fleetbeat.sources", self.url)],
+        );
         machine.ask("apt-get", &["update"]);
     }
 }
@@ -128,8 +170,12 @@ impl Repository {
 /// Installs, upgrades, removes or purges with apt, which may ask nothing: of a file that somebody has edited, it takes
 /// what it proposes when it asks.
 pub(crate) fn apt(machine: &Machine, arguments: &[&str]) -> String {
-    let environment =
-        ["DEBIAN_FRONTEND=noninteractive", "apt-get", "--yes", "--option=Dpkg::Options::=--force-confdef"];
+    let environment = [
+        "DEBIAN_FRONTEND=noninteractive",
+        "apt-get",
+        "--yes",
+        "--option=Dpkg::Options::=--force-confdef",
+    ];
     machine.ask("env", &[&environment, arguments].concat())
 }
 
@@ -154,7 +200,16 @@ pub(crate) fn pretend_to_be_of_the_rpm_family(machine: &Machine) {
                 Provides: /bin/sh\n%description\nWhat is there.\n%files\n";
     machine.write("/var/tmp/stand-in/systemd.spec", spec, 0o644);
     let folder = "_topdir /var/tmp/stand-in";
-    machine.ask("rpmbuild", &["-bb", "--quiet", "--define", folder, "/var/tmp/stand-in/systemd.spec"]);
+    machine.ask(
+        "rpmbuild",
+        &[
+            "-bb",
+            "--quiet",
+            "--define",
+            folder,
+            "/var/tmp/stand-in/systemd.spec",
+        ],
+    );
     let package = "/var/tmp/stand-in/RPMS/noarch/systemd-1-1.noarch.rpm";
     machine.ask("rpm", &["--force-debian", "--install", package]);
 }

@@ -39,7 +39,12 @@ impl Agent {
         write_settings(&folder, &format!("http://{}", recorder.address()), &rest);
         write_key(&folder, reloads, key);
         let process = spawn(&folder, reloads);
-        Agent { ip, folder, reloads, process }
+        Agent {
+            ip,
+            folder,
+            reloads,
+            process,
+        }
     }
 
     /// Takes the new key: by a reload, or by a restart, as `systemctl reload` and `restart` do it.
@@ -47,7 +52,9 @@ impl Agent {
         write_key(&self.folder, self.reloads, key);
         if self.reloads {
             self.process.signal("HUP");
-            wait_for("the reload", || self.log().contains("configuration reloaded").then_some(()));
+            wait_for("the reload", || {
+                self.log().contains("configuration reloaded").then_some(())
+            });
         } else {
             assert!(self.process.terminate().success());
             self.process = spawn(&self.folder, false);
@@ -64,8 +71,11 @@ impl Agent {
 }
 
 fn write_key(folder: &TempDir, is_plain: bool, key: &str) {
-    let (name, text) =
-        if is_plain { ("key", key.to_owned()) } else { ("agent.env", format!("AGENT_API_KEY={key}\n")) };
+    let (name, text) = if is_plain {
+        ("key", key.to_owned())
+    } else {
+        ("agent.env", format!("AGENT_API_KEY={key}\n"))
+    };
     let path = folder.path().join(name);
     fs::write(&path, text).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(0o640)).unwrap();
@@ -77,35 +87,61 @@ fn spawn(folder: &TempDir, reloads: bool) -> Running {
     if !reloads {
         // What systemd does with EnvironmentFile=, once.
         let text = fs::read_to_string(folder.path().join("agent.env")).unwrap();
-        command.env("AGENT_API_KEY", text.trim_end().trim_start_matches("AGENT_API_KEY="));
+        command.env(
+            "AGENT_API_KEY",
+            text.trim_end().trim_start_matches("AGENT_API_KEY="),
+        );
     }
-    let log = File::options().create(true).append(true).open(folder.path().join("log")).unwrap();
+    let log = File::options()
+        .create(true)
+        .append(true)
+        .open(folder.path().join("log"))
+        .unwrap();
     Running::spawn(command.stdin(Stdio::null()).stderr(log))
 }
 
 /// How many of the host's heartbeats have been accepted.
 fn accepted(recorder: &Recorder, ip: &str) -> usize {
-    recorder.accepted().iter().filter(|heartbeat| heartbeat.ip == ip).count()
+    recorder
+        .accepted()
+        .iter()
+        .filter(|heartbeat| heartbeat.ip == ip)
+        .count()
 }
 
 /// Waits until the server has heard of each agent again, and none has kept anything.
 fn wait_for_everybody(recorder: &Recorder, agents: &[Agent]) {
-    let before: Vec<usize> = agents.iter().map(|agent| accepted(recorder, &agent.ip)).collect();
+    let before: Vec<usize> = agents
+        .iter()
+        .map(|agent| accepted(recorder, &agent.ip))
+        .collect();
     for (agent, before) in agents.iter().zip(before) {
-        wait_for("two more heartbeats", || (accepted(recorder, &agent.ip) >= before + 2).then_some(()));
+        wait_for("two more heartbeats", || {
+            (accepted(recorder, &agent.ip) >= before + 2).then_some(())
+        });
         wait_for("an empty spool", || agent.has_empty_spool().then_some(()));
     }
 }
 
 fn status_with(server: &Server, key: &str) -> u16 {
     let body = include_bytes!("../../protocol/golden/heartbeat-minimal.json");
-    client::request(server.address(), "POST", "/heartbeat", &[("X-API-Key", key)], body).unwrap().status
+    client::request(
+        server.address(),
+        "POST",
+        "/heartbeat",
+        &[("X-API-Key", key)],
+        body,
+    )
+    .unwrap()
+    .status
 }
 
 /// Plays it: `set_keys` is how that server's keys are written down, before each of its two restarts.
 fn rotate(mut server: Server, old: &str, set_keys: impl Fn(&mut Server, &str)) {
     let recorder = Recorder::start(server.address());
-    let mut agents: Vec<Agent> = (0..AGENTS).map(|n| Agent::start(n, &recorder, old)).collect();
+    let mut agents: Vec<Agent> = (0..AGENTS)
+        .map(|n| Agent::start(n, &recorder, old))
+        .collect();
     let restart_with = |server: &mut Server, keys: &str| {
         set_keys(server, keys);
         // Its port may be another test's while it is away.
@@ -121,7 +157,8 @@ fn rotate(mut server: Server, old: &str, set_keys: impl Fn(&mut Server, &str)) {
         // Just after a heartbeat: one that is cut off in the middle would be sent again, which changes nothing.
         let before = accepted(&recorder, &agent.ip);
         wait_for("a heartbeat that the agent knows to be accepted", || {
-            (accepted(&recorder, &agent.ip) > before && agent.has_empty_spool()).then_some(())
+            (accepted(&recorder, &agent.ip) > before && agent.has_empty_spool())
+                .then_some(())
         });
         agent.change_key(NEW_KEY);
     }
@@ -130,7 +167,10 @@ fn rotate(mut server: Server, old: &str, set_keys: impl Fn(&mut Server, &str)) {
     wait_for_everybody(&recorder, &agents);
 
     assert_eq!(recorder.unauthorized(), 0);
-    assert_eq!((status_with(&server, old), status_with(&server, NEW_KEY)), (401, 200));
+    assert_eq!(
+        (status_with(&server, old), status_with(&server, NEW_KEY)),
+        (401, 200)
+    );
     assert_each_arrived_once(&recorder, &agents);
 }
 
@@ -148,8 +188,15 @@ fn assert_each_arrived_once(recorder: &Recorder, agents: &[Agent]) {
             "{}: one came twice: {numbers:?}",
             agent.ip
         );
-        let gaps = numbers.windows(2).filter(|pair| pair[1] - pair[0] > MAX_GAP).count();
-        assert!(gaps <= usize::from(!agent.reloads), "{}: one is missing: {numbers:?}", agent.ip);
+        let gaps = numbers
+            .windows(2)
+            .filter(|pair| pair[1] - pair[0] > MAX_GAP)
+            .count();
+        assert!(
+            gaps <= usize::from(!agent.reloads),
+            "{}: one is missing: {numbers:?}",
+            agent.ip
+        );
         let log = agent.log();
         assert!(!log.contains("dropped") && !log.contains("401"), "{log}");
     }
@@ -157,7 +204,9 @@ fn assert_each_arrived_once(recorder: &Recorder, agents: &[Agent]) {
 
 #[test]
 fn a_key_in_the_environment_is_rotated_while_every_heartbeat_arrives_once() {
-    rotate(Server::start(), AGENT_KEY, |server, keys| server.set_environment("AGENT_API_KEY", keys));
+    rotate(Server::start(), AGENT_KEY, |server, keys| {
+        server.set_environment("AGENT_API_KEY", keys)
+    });
 }
 
 #[test]
@@ -165,5 +214,7 @@ fn the_key_that_the_server_has_made_is_rotated_in_its_file() {
     let server = Server::start_with_keys_of_its_own();
     let file = server.data().join("agent_api_key");
     let old = fs::read_to_string(&file).unwrap().trim().to_owned();
-    rotate(server, &old, |_, keys| fs::write(&file, format!("{keys}\n")).unwrap());
+    rotate(server, &old, |_, keys| {
+        fs::write(&file, format!("{keys}\n")).unwrap()
+    });
 }

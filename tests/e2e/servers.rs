@@ -8,14 +8,22 @@ use fleetbeat_tests::wait::wait_for;
 use serde_json::{Value, json};
 
 fn heartbeat(ip: &str) -> Value {
-    let mut body: Value =
-        serde_json::from_str(include_str!("../../protocol/golden/heartbeat-minimal.json")).unwrap();
+    let mut body: Value = serde_json::from_str(include_str!(
+        "../../protocol/golden/heartbeat-minimal.json"
+    ))
+    .unwrap();
     body["ip"] = ip.into();
     body
 }
 
 fn ips(answer: &fleetbeat_tests::client::Answer) -> Vec<String> {
-    answer.json().as_array().unwrap().iter().map(|server| server["ip"].as_str().unwrap().to_owned()).collect()
+    answer
+        .json()
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|server| server["ip"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 #[test]
@@ -25,14 +33,28 @@ fn lists_are_filtered_sorted_and_limited() {
     for ip in ["10.0.0.10", "10.0.0.9", "2001:db8::1"] {
         assert_eq!(server.heartbeat(&heartbeat(ip)).status, 200);
     }
-    let disable = server.api(&token, "PATCH", "/server/10.0.0.9/config", Some(&json!({"enabled": false})));
+    let disable = server.api(
+        &token,
+        "PATCH",
+        "/server/10.0.0.9/config",
+        Some(&json!({"enabled": false})),
+    );
     assert_eq!(disable.status, 200);
     let get = |target: &str| server.api(&token, "GET", target, None);
     assert_eq!(ips(&get("/servers")), ["10.0.0.10", "2001:db8::1"]);
-    assert_eq!(ips(&get("/servers?all_servers=true")), ["10.0.0.9", "10.0.0.10", "2001:db8::1"]);
+    assert_eq!(
+        ips(&get("/servers?all_servers=true")),
+        ["10.0.0.9", "10.0.0.10", "2001:db8::1"]
+    );
     assert_eq!(ips(&get("/servers?sort=-ip&limit=1")), ["2001:db8::1"]);
-    assert_eq!(ips(&get("/servers?country=germany&service=wg")), ["10.0.0.10", "2001:db8::1"]);
-    assert!(ips(&get("/servers?service=ov")).is_empty(), "ov is there but not active");
+    assert_eq!(
+        ips(&get("/servers?country=germany&service=wg")),
+        ["10.0.0.10", "2001:db8::1"]
+    );
+    assert!(
+        ips(&get("/servers?service=ov")).is_empty(),
+        "ov is there but not active"
+    );
     let wrong = get("/servers?limit=many&colour=red");
     assert_eq!(wrong.status, 422);
     assert_eq!(wrong.json()["errors"].as_array().unwrap().len(), 2);
@@ -52,16 +74,32 @@ fn the_list_has_an_entity_tag_and_is_compressed_for_those_who_take_it() {
     };
     let plain = get("GET", &[]);
     let gzip = get("GET", &[("Accept-Encoding", "br, gzip")]);
-    assert_eq!((plain.header("content-encoding"), gzip.header("content-encoding")), (None, Some("gzip")));
+    assert_eq!(
+        (
+            plain.header("content-encoding"),
+            gzip.header("content-encoding")
+        ),
+        (None, Some("gzip"))
+    );
     let mut unpacked = Vec::new();
-    flate2::read::GzDecoder::new(gzip.body.as_slice()).read_to_end(&mut unpacked).unwrap();
+    flate2::read::GzDecoder::new(gzip.body.as_slice())
+        .read_to_end(&mut unpacked)
+        .unwrap();
     assert_eq!(unpacked, plain.body);
     assert!(gzip.body.len() * 4 < plain.body.len());
-    assert_eq!(get("GET", &[("Accept-Encoding", "gzip;q=0")]).body, plain.body);
+    assert_eq!(
+        get("GET", &[("Accept-Encoding", "gzip;q=0")]).body,
+        plain.body
+    );
 
     let etag = plain.header("etag").unwrap().to_owned();
     assert_eq!(gzip.header("etag"), Some(etag.as_str()));
-    for tags in [etag.clone(), etag.replace("W/", ""), format!("\"x\", {etag}"), "*".to_owned()] {
+    for tags in [
+        etag.clone(),
+        etag.replace("W/", ""),
+        format!("\"x\", {etag}"),
+        "*".to_owned(),
+    ] {
         let answer = get("GET", &[("If-None-Match", &tags)]);
         assert_eq!(
             (answer.status, answer.body.len(), answer.header("etag")),
@@ -84,18 +122,34 @@ fn head_answers_as_get_does_but_for_the_body() {
     let server = Server::start();
     let token = server.admin_token();
     server.heartbeat(&heartbeat("10.0.0.1"));
-    for target in ["/servers", "/server/10.0.0.1", "/me", "/healthz", "/readyz", "/", "/openapi.json"] {
+    for target in [
+        "/servers",
+        "/server/10.0.0.1",
+        "/me",
+        "/healthz",
+        "/readyz",
+        "/",
+        "/openapi.json",
+    ] {
         let get = server.api(&token, "GET", target, None);
         let mut stream = fleetbeat_tests::client::connect(server.address()).unwrap();
         let headers = [("Authorization", format!("Bearer {token}"))];
-        let headers = headers.each_ref().map(|(name, value)| (*name, value.as_str()));
+        let headers = headers
+            .each_ref()
+            .map(|(name, value)| (*name, value.as_str()));
         let request = fleetbeat_tests::client::encode("HEAD", target, &headers, b"");
         std::io::Write::write_all(&mut stream, &request).unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         let length = format!("Content-Length: {}\r\n", get.body.len());
-        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.contains(&length), "{target}: {answer}");
-        assert!(answer.ends_with("\r\n\r\n"), "{target} has a body: {answer}");
+        assert!(
+            answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.contains(&length),
+            "{target}: {answer}"
+        );
+        assert!(
+            answer.ends_with("\r\n\r\n"),
+            "{target} has a body: {answer}"
+        );
     }
 }
 
@@ -112,12 +166,24 @@ fn one_host_is_found_by_any_spelling_of_its_address() {
         ("/server/2001:0DB8:0::1", "2001:db8::1"),
     ] {
         let answer = server.api(&token, "GET", target, None);
-        assert_eq!((answer.status, &answer.json()["ip"]), (200, &json!(ip)), "{target}");
+        assert_eq!(
+            (answer.status, &answer.json()["ip"]),
+            (200, &json!(ip)),
+            "{target}"
+        );
     }
-    for target in
-        ["/server/1.2.3.5", "/server/nonsense", "/server/", "/server/1.2.3.4/", "/server/fe80::1%25eth0"]
-    {
-        assert_eq!(server.api(&token, "GET", target, None).status, 404, "{target}");
+    for target in [
+        "/server/1.2.3.5",
+        "/server/nonsense",
+        "/server/",
+        "/server/1.2.3.4/",
+        "/server/fe80::1%25eth0",
+    ] {
+        assert_eq!(
+            server.api(&token, "GET", target, None).status,
+            404,
+            "{target}"
+        );
     }
 }
 
@@ -127,18 +193,33 @@ fn a_patch_is_seen_by_every_reader_and_survives_heartbeats_and_restarts() {
     let token = server.admin_token();
     server.heartbeat(&heartbeat("2001:db8::1"));
     let target = "/server/2001%3Adb8%3A%3A1/config";
-    let answer = server.api(&token, "PATCH", target, Some(&json!({"gaming": true, "static": true})));
+    let answer = server.api(
+        &token,
+        "PATCH",
+        target,
+        Some(&json!({"gaming": true, "static": true})),
+    );
     assert_eq!(answer.status, 200);
     let flags = |server: &Value| {
-        ["gaming", "streaming", "paid", "enabled", "static"].map(|flag| server[flag] == true)
+        ["gaming", "streaming", "paid", "enabled", "static"]
+            .map(|flag| server[flag] == true)
     };
     let expected = [true, false, false, true, true];
     assert_eq!(flags(&answer.json()), expected);
-    wait_for("the list to show the flags", || (flags(&server.servers(&token)[0]) == expected).then_some(()));
+    wait_for("the list to show the flags", || {
+        (flags(&server.servers(&token)[0]) == expected).then_some(())
+    });
     server.heartbeat(&heartbeat("2001:db8::1"));
     server.stop();
     server.restart();
-    assert_eq!(flags(&server.api(&token, "GET", "/server/2001:db8::1", None).json()), expected);
+    assert_eq!(
+        flags(
+            &server
+                .api(&token, "GET", "/server/2001:db8::1", None)
+                .json()
+        ),
+        expected
+    );
 
     for (body, field) in [
         (json!({"gaming": "yes"}), "gaming"),
@@ -148,13 +229,31 @@ fn a_patch_is_seen_by_every_reader_and_survives_heartbeats_and_restarts() {
         (json!([true]), ""),
     ] {
         let answer = server.api(&token, "PATCH", target, Some(&body));
-        assert_eq!((answer.status, &answer.json()["errors"][0]["field"]), (422, &json!(field)), "{body}");
+        assert_eq!(
+            (answer.status, &answer.json()["errors"][0]["field"]),
+            (422, &json!(field)),
+            "{body}"
+        );
     }
     assert_eq!(
-        server.api(&token, "PATCH", "/server/9.9.9.9/config", Some(&json!({"gaming": true}))).status,
+        server
+            .api(
+                &token,
+                "PATCH",
+                "/server/9.9.9.9/config",
+                Some(&json!({"gaming": true}))
+            )
+            .status,
         404
     );
-    assert_eq!(flags(&server.api(&token, "GET", "/server/2001:db8::1", None).json()), expected);
+    assert_eq!(
+        flags(
+            &server
+                .api(&token, "GET", "/server/2001:db8::1", None)
+                .json()
+        ),
+        expected
+    );
 }
 
 #[test]
@@ -163,20 +262,42 @@ fn a_silent_host_goes_down_after_a_grace_and_comes_back() {
     let mut server = Server::start_with(settings, &[]);
     let token = server.admin_token();
     server.heartbeat(&heartbeat("10.0.0.1"));
-    let status = |server: &Server| server.servers(&token)[0]["status"].as_str().unwrap().to_owned();
+    let status = |server: &Server| {
+        server.servers(&token)[0]["status"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
     assert_eq!(status(&server), "active");
-    wait_for("the host to go down", || (status(&server) == "down").then_some(()));
-    assert!(server.api(&token, "GET", "/servers", None).json().as_array().unwrap().is_empty());
+    wait_for("the host to go down", || {
+        (status(&server) == "down").then_some(())
+    });
+    assert!(
+        server
+            .api(&token, "GET", "/servers", None)
+            .json()
+            .as_array()
+            .unwrap()
+            .is_empty()
+    );
     server.heartbeat(&heartbeat("10.0.0.1"));
-    wait_for("the host to come back", || (status(&server) == "active").then_some(()));
+    wait_for("the host to come back", || {
+        (status(&server) == "active").then_some(())
+    });
 
     // While the server was away nobody could reach it: that is not the hosts' silence.
     server.stop();
     std::thread::sleep(Duration::from_secs(4));
     server.restart();
     let restarted = Instant::now();
-    wait_for("the host to go down again", || (status(&server) == "down").then_some(()));
-    assert!(restarted.elapsed() > Duration::from_secs(2), "{:?} after the restart", restarted.elapsed());
+    wait_for("the host to go down again", || {
+        (status(&server) == "down").then_some(())
+    });
+    assert!(
+        restarted.elapsed() > Duration::from_secs(2),
+        "{:?} after the restart",
+        restarted.elapsed()
+    );
 }
 
 #[test]
@@ -219,7 +340,11 @@ fn unknown_paths_and_methods_are_told_apart() {
         ("GET", "/%ff", 400, None),
     ] {
         let answer = server.request(method, target, &[], b"");
-        assert_eq!((answer.status, answer.header("allow")), (status, allow), "{method} {target}");
+        assert_eq!(
+            (answer.status, answer.header("allow")),
+            (status, allow),
+            "{method} {target}"
+        );
         assert_eq!(answer.json()["status"], status);
     }
 }

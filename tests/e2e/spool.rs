@@ -14,7 +14,9 @@ use fleetbeat_tests::server::Server as RealServer;
 use fleetbeat_tests::wait::wait_for;
 use serde_json::Value;
 
-use crate::agent::{Agent, FAST, OK, Request, Server, agent_command, answer, settings, write_settings};
+use crate::agent::{
+    Agent, FAST, OK, Request, Server, agent_command, answer, settings, write_settings,
+};
 
 /// The answer to a batch of which nothing is rejected.
 const BATCH_OK: &str = r#"{"status":"ok","accepted":1,"rejected":[]}"#;
@@ -43,17 +45,24 @@ fn record(number: u64, body: &str) -> Vec<u8> {
 }
 
 fn numbers(heartbeats: &[Value]) -> BTreeSet<u64> {
-    let numbers: BTreeSet<u64> = heartbeats.iter().map(|one| one["seq"].as_u64().unwrap()).collect();
+    let numbers: BTreeSet<u64> = heartbeats
+        .iter()
+        .map(|one| one["seq"].as_u64().unwrap())
+        .collect();
     assert_eq!(numbers.len(), heartbeats.len(), "one is there twice");
     numbers
 }
 
 /// What the server has of spooled heartbeats.
 fn history(server: &RealServer) -> Vec<Value> {
-    let database = rusqlite::Connection::open(server.data().join("fleetbeat.db")).unwrap();
-    let mut select = database.prepare("SELECT heartbeat FROM history ORDER BY collected_at").unwrap();
+    let database =
+        rusqlite::Connection::open(server.data().join("fleetbeat.db")).unwrap();
+    let mut select = database
+        .prepare("SELECT heartbeat FROM history ORDER BY collected_at")
+        .unwrap();
     let rows = select.query_map([], |row| row.get::<_, String>(0)).unwrap();
-    rows.map(|text| serde_json::from_str(&text.unwrap()).unwrap()).collect()
+    rows.map(|text| serde_json::from_str(&text.unwrap()).unwrap())
+        .collect()
 }
 
 fn url(server: &RealServer) -> String {
@@ -69,14 +78,17 @@ fn wait_for_spooled(agent: &Agent, count: usize) -> BTreeSet<u64> {
 }
 
 fn wait_for_empty_spool(folder: &Path) {
-    wait_for("an empty spool", || (fs::metadata(folder.join("spool")).ok()?.len() == 0).then_some(()));
+    wait_for("an empty spool", || {
+        (fs::metadata(folder.join("spool")).ok()?.len() == 0).then_some(())
+    });
 }
 
 #[test]
 fn after_an_outage_every_heartbeat_is_in_the_history_once() {
     let mut server = RealServer::start();
     let token = server.admin_token();
-    let agent = Agent::start(&url(&server), &format!("{FAST}[host]\nip = \"10.1.1.1\"\n"));
+    let agent =
+        Agent::start(&url(&server), &format!("{FAST}[host]\nip = \"10.1.1.1\"\n"));
     agent.wait_for_log("the server accepts heartbeats");
     server.kill();
     let kept = wait_for_spooled(&agent, 5);
@@ -84,9 +96,15 @@ fn after_an_outage_every_heartbeat_is_in_the_history_once() {
     agent.wait_for_log("of the spool are delivered, it is empty");
     let history = history(&server);
     let delivered = numbers(&history);
-    assert!(delivered.is_superset(&kept), "{kept:?} were kept, {delivered:?} are there");
+    assert!(
+        delivered.is_superset(&kept),
+        "{kept:?} were kept, {delivered:?} are there"
+    );
     let sent: Vec<_> = delivered.iter().collect();
-    assert!(sent.windows(2).all(|pair| pair[1] - pair[0] < 800), "a heartbeat is missing: {sent:?}");
+    assert!(
+        sent.windows(2).all(|pair| pair[1] - pair[0] < 800),
+        "a heartbeat is missing: {sent:?}"
+    );
     assert_eq!(server.servers(&token)[0]["status"], "active");
 }
 
@@ -94,10 +112,11 @@ fn after_an_outage_every_heartbeat_is_in_the_history_once() {
 fn the_newest_heartbeat_goes_first_and_the_spool_follows_in_order() {
     let is_back = Arc::new(AtomicBool::new(false));
     let back = Arc::clone(&is_back);
-    let server = Server::start_seeing(move |_, request| match back.load(Ordering::Relaxed) {
-        false => answer(500, "", ""),
-        true => accept(request),
-    });
+    let server =
+        Server::start_seeing(move |_, request| match back.load(Ordering::Relaxed) {
+            false => answer(500, "", ""),
+            true => accept(request),
+        });
     let agent = Agent::start(&server.url(), FAST);
     let kept = wait_for_spooled(&agent, 4);
     is_back.store(true, Ordering::Relaxed);
@@ -109,20 +128,32 @@ fn the_newest_heartbeat_goes_first_and_the_spool_follows_in_order() {
         }
     };
     let batch: Vec<Value> = serde_json::from_str(&batch.body).unwrap();
-    let sent: Vec<u64> = batch.iter().map(|one| one["seq"].as_u64().unwrap()).collect();
+    let sent: Vec<u64> = batch
+        .iter()
+        .map(|one| one["seq"].as_u64().unwrap())
+        .collect();
     assert!(sent.is_sorted(), "{sent:?}");
     assert!(numbers(&batch).is_superset(&kept), "{kept:?}: {sent:?}");
     wait_for_empty_spool(agent.settings.path());
 }
 
 fn accept(request: &Request) -> Vec<u8> {
-    answer(200, "", if request.line.starts_with("POST /heartbeats ") { BATCH_OK } else { OK })
+    answer(
+        200,
+        "",
+        if request.line.starts_with("POST /heartbeats ") {
+            BATCH_OK
+        } else {
+            OK
+        },
+    )
 }
 
 #[test]
 fn an_agent_that_is_killed_during_the_outage_loses_nothing() {
     let mut server = RealServer::start();
-    let agent = Agent::start(&url(&server), &format!("{FAST}[host]\nip = \"10.1.1.2\"\n"));
+    let agent =
+        Agent::start(&url(&server), &format!("{FAST}[host]\nip = \"10.1.1.2\"\n"));
     agent.wait_for_log("the server accepts heartbeats");
     server.kill();
     let mut kept = wait_for_spooled(&agent, 3);
@@ -135,7 +166,10 @@ fn an_agent_that_is_killed_during_the_outage_loses_nothing() {
     server.restart();
     agent.wait_for_log("of the spool are delivered, it is empty");
     let delivered = numbers(&history(&server));
-    assert!(delivered.is_superset(&kept), "{kept:?} were kept, {delivered:?} are there");
+    assert!(
+        delivered.is_superset(&kept),
+        "{kept:?} were kept, {delivered:?} are there"
+    );
 }
 
 #[test]
@@ -164,15 +198,21 @@ fn a_clock_that_was_wrong_and_a_damaged_spool_lose_no_heartbeat() {
     let token = server.admin_token();
     let settings = settings(&url(&server), &format!("{FAST}[host]\nip = \"10.1.1.3\"\n"));
     let element = |seq: u64, at: &str| {
-        let mut body: Value =
-            serde_json::from_str(include_str!("../../protocol/golden/heartbeat-minimal.json")).unwrap();
+        let mut body: Value = serde_json::from_str(include_str!(
+            "../../protocol/golden/heartbeat-minimal.json"
+        ))
+        .unwrap();
         body["ip"] = "10.1.1.3".into();
         body["seq"] = seq.into();
         body["collected_at"] = at.into();
         body.to_string()
     };
-    let times =
-        ["2026-07-01T00:00:00Z", "2099-01-01T00:00:00Z", "2026-07-01T00:04:00Z", "2026-07-01T00:06:00Z"];
+    let times = [
+        "2026-07-01T00:00:00Z",
+        "2099-01-01T00:00:00Z",
+        "2026-07-01T00:04:00Z",
+        "2026-07-01T00:06:00Z",
+    ];
     let mut file: Vec<u8> = Vec::new();
     for (number, at) in (1..).zip(times) {
         file.extend(record(number, &element(number, at)));
@@ -184,8 +224,10 @@ fn a_clock_that_was_wrong_and_a_damaged_spool_lose_no_heartbeat() {
     let agent = Agent::start_in(settings);
     agent.wait_for_log("bytes were no whole heartbeat and are left out");
     agent.wait_for_log("4 heartbeats of the spool are delivered, it is empty");
-    let seconds: BTreeSet<String> =
-        history(&server).iter().map(|one| one["collected_at"].as_str().unwrap().to_owned()).collect();
+    let seconds: BTreeSet<String> = history(&server)
+        .iter()
+        .map(|one| one["collected_at"].as_str().unwrap().to_owned())
+        .collect();
     assert_eq!(seconds, times.map(str::to_owned).into());
     assert_eq!(server.servers(&token)[0]["status"], "active");
 }
@@ -218,11 +260,14 @@ fn a_batch_that_is_too_large_or_rejected_in_part_holds_up_nothing() {
 fn batches_are_a_second_apart() {
     let is_back = Arc::new(AtomicBool::new(false));
     let back = Arc::clone(&is_back);
-    let server = Server::start_seeing(move |_, request| match back.load(Ordering::Relaxed) {
-        false => answer(503, "", ""),
-        true if request.body.matches("collected_at").count() > 1 => answer(400, "", ""),
-        true => accept(request),
-    });
+    let server =
+        Server::start_seeing(move |_, request| match back.load(Ordering::Relaxed) {
+            false => answer(503, "", ""),
+            true if request.body.matches("collected_at").count() > 1 => {
+                answer(400, "", "")
+            }
+            true => accept(request),
+        });
     let agent = Agent::start(&server.url(), FAST);
     wait_for_spooled(&agent, 3);
     is_back.store(true, Ordering::Relaxed);
@@ -234,7 +279,10 @@ fn batches_are_a_second_apart() {
         }
     }
     let gaps: Vec<Duration> = batches.windows(2).map(|pair| pair[1] - pair[0]).collect();
-    assert!(gaps.iter().all(|gap| *gap >= Duration::from_millis(950)), "{gaps:?}");
+    assert!(
+        gaps.iter().all(|gap| *gap >= Duration::from_millis(950)),
+        "{gaps:?}"
+    );
 }
 
 #[test]
@@ -249,7 +297,10 @@ fn a_second_agent_on_the_same_spool_says_so_and_ends() {
         agent.settings.path().join("spool")
     );
     assert_eq!(String::from_utf8(second.stderr).unwrap(), expected);
-    let once = agent_command(&agent.settings).args(["once", "--send"]).output().unwrap();
+    let once = agent_command(&agent.settings)
+        .args(["once", "--send"])
+        .output()
+        .unwrap();
     assert!(once.status.success(), "once needs no spool");
 }
 
@@ -264,12 +315,18 @@ fn without_a_folder_for_the_spool_the_agent_sends_and_says_so_once() {
     let told = "/nowhere/spool: No such file or directory (os error 2): heartbeats that the server does not take \
                 at once are lost";
     agent.wait_for_log(told);
-    assert_eq!(agent.log().matches("/nowhere").count(), 1, "{}", agent.log());
+    assert_eq!(
+        agent.log().matches("/nowhere").count(),
+        1,
+        "{}",
+        agent.log()
+    );
 }
 
 #[test]
 fn sighup_makes_a_new_configuration_take_effect_and_loses_no_heartbeat() {
-    let [first, second] = [(); 2].map(|()| Server::start_seeing(|_, request| accept(request)));
+    let [first, second] =
+        [(); 2].map(|()| Server::start_seeing(|_, request| accept(request)));
     let agent = Agent::start(&first.url(), &format!("{FAST}[host]\ncity = \"Munich\"\n"));
     let before = first.next().heartbeat();
     assert_eq!(before.city, "Munich");
@@ -282,11 +339,22 @@ fn sighup_makes_a_new_configuration_take_effect_and_loses_no_heartbeat() {
         heartbeats.push(first.next().heartbeat());
     }
     assert_follow_each_other(&heartbeats);
-    assert!(heartbeats.iter().all(|heartbeat| heartbeat.load.ram.is_some()));
+    assert!(
+        heartbeats
+            .iter()
+            .all(|heartbeat| heartbeat.load.ram.is_some())
+    );
 
-    write_settings(&agent.settings, &second.url(), &rest.replace("200ms", "150ms"));
+    write_settings(
+        &agent.settings,
+        &second.url(),
+        &rest.replace("200ms", "150ms"),
+    );
     agent.signal("HUP");
-    agent.wait_for_log(&format!("configuration reloaded: a heartbeat to {} every 300ms", second.url()));
+    agent.wait_for_log(&format!(
+        "configuration reloaded: a heartbeat to {} every 300ms",
+        second.url()
+    ));
     let moved = second.next().heartbeat();
     heartbeats.extend(first.requests.try_iter().map(|request| request.heartbeat()));
     heartbeats.extend([moved, second.next().heartbeat()]);
@@ -295,32 +363,54 @@ fn sighup_makes_a_new_configuration_take_effect_and_loses_no_heartbeat() {
 
 /// Numbers count milliseconds.
 fn assert_follow_each_other(heartbeats: &[Heartbeat]) {
-    let numbers: Vec<u64> = heartbeats.iter().map(|heartbeat| heartbeat.seq.unwrap()).collect();
-    assert!(numbers.windows(2).all(|pair| pair[0] < pair[1] && pair[1] - pair[0] < 1000), "{numbers:?}");
+    let numbers: Vec<u64> = heartbeats
+        .iter()
+        .map(|heartbeat| heartbeat.seq.unwrap())
+        .collect();
+    assert!(
+        numbers
+            .windows(2)
+            .all(|pair| pair[0] < pair[1] && pair[1] - pair[0] < 1000),
+        "{numbers:?}"
+    );
 }
 
 #[test]
 fn a_bad_configuration_on_sighup_changes_nothing_and_is_told_in_full() {
     let server = Server::start_seeing(|_, request| accept(request));
-    let agent = Agent::start(&server.url(), &format!("{FAST}[host]\ncity = \"Munich\"\n"));
+    let agent =
+        Agent::start(&server.url(), &format!("{FAST}[host]\ncity = \"Munich\"\n"));
     server.next();
     let path = agent.settings.path().join("agent.toml");
-    write_settings(&agent.settings, "ftp://elsewhere", &format!("{FAST}[gpu]\n[host]\ncity = \"Berlin\"\n"));
+    write_settings(
+        &agent.settings,
+        "ftp://elsewhere",
+        &format!("{FAST}[gpu]\n[host]\ncity = \"Berlin\"\n"),
+    );
     agent.signal("HUP");
     agent.wait_for_log("ERROR the configuration is wrong, so the one before stays:");
-    agent.wait_for_log(&format!("ERROR {}:2: server.url: must be a URL", path.display()));
-    agent.wait_for_log(&format!("ERROR {}:7: gpu: is not a known key", path.display()));
+    agent.wait_for_log(&format!(
+        "ERROR {}:2: server.url: must be a URL",
+        path.display()
+    ));
+    agent.wait_for_log(&format!(
+        "ERROR {}:7: gpu: is not a known key",
+        path.display()
+    ));
     server.requests.try_iter().for_each(drop);
     for _ in 0..2 {
         assert_eq!(server.next().heartbeat().city, "Munich");
     }
 
-    let moved = format!("{FAST}[spool]\npath = \"/nowhere\"\n[host]\ncity = \"Berlin\"\n");
+    let moved =
+        format!("{FAST}[spool]\npath = \"/nowhere\"\n[host]\ncity = \"Berlin\"\n");
     write_settings(&agent.settings, &server.url(), &moved);
     agent.signal("HUP");
     agent.wait_for_log("WARN  spool.path takes effect when the agent starts again");
     let is_moved = |request: Request| request.heartbeat().city == "Berlin";
-    wait_for("the rest of that configuration", || is_moved(server.next()).then_some(()));
+    wait_for("the rest of that configuration", || {
+        is_moved(server.next()).then_some(())
+    });
 }
 
 #[test]
@@ -333,8 +423,20 @@ fn a_fleet_whose_server_dies_comes_back_spread_and_complete() {
         bucket: Duration::from_secs(2),
     };
     let report = outage::play(&plan);
-    assert_eq!((report.twice.as_slice(), report.gaps.as_slice(), report.not_emptied), (&[][..], &[][..], 0));
-    assert!(report.peak() < 3.0, "{:.2} times the mean: {:?}", report.peak(), report.buckets);
+    assert_eq!(
+        (
+            report.twice.as_slice(),
+            report.gaps.as_slice(),
+            report.not_emptied
+        ),
+        (&[][..], &[][..], 0)
+    );
+    assert!(
+        report.peak() < 3.0,
+        "{:.2} times the mean: {:?}",
+        report.peak(),
+        report.buckets
+    );
     // So few heartbeats would be no fleet at all.
     assert!(report.accepted > 4 * 150, "{}", report.accepted);
 }

@@ -24,9 +24,25 @@ pub(crate) fn refuse(config: &Path, environment: &[(&str, &str)]) -> Output {
     let mut refused = Running::spawn(&mut command);
     let status = refused.wait();
     let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-    refused.child().stdout.take().unwrap().read_to_end(&mut stdout).unwrap();
-    refused.child().stderr.take().unwrap().read_to_end(&mut stderr).unwrap();
-    Output { status, stdout, stderr }
+    refused
+        .child()
+        .stdout
+        .take()
+        .unwrap()
+        .read_to_end(&mut stdout)
+        .unwrap();
+    refused
+        .child()
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_end(&mut stderr)
+        .unwrap();
+    Output {
+        status,
+        stdout,
+        stderr,
+    }
 }
 
 fn error(output: &Output) -> String {
@@ -37,7 +53,11 @@ fn error(output: &Output) -> String {
 fn configure(folder: &Path, settings: &str) -> std::path::PathBuf {
     let file = folder.join("server.toml");
     let data = folder.join("data");
-    fs::write(&file, format!("listen = \"127.0.0.1:0\"\n{settings}\n[storage]\npath = {data:?}\n")).unwrap();
+    fs::write(
+        &file,
+        format!("listen = \"127.0.0.1:0\"\n{settings}\n[storage]\npath = {data:?}\n"),
+    )
+    .unwrap();
     file
 }
 
@@ -49,8 +69,11 @@ fn every_configuration_error_is_told_at_once() {
                 [storage]\nbackend = \"oracle\"\npath = \"data\"\n[auth]\ntoken_days = 0\n\
                 [sweep]\ninterval = \"often\"\ndown_after = \"2h\"\ndelete_after = \"1h\"\n";
     fs::write(&config, text).unwrap();
-    let environment =
-        [("SECRET_KEY", "short"), ("AGENT_API_KEY", "a,b,c"), ("FLEETBEAT_ADMIN_PASSWORD", "short")];
+    let environment = [
+        ("SECRET_KEY", "short"),
+        ("AGENT_API_KEY", "a,b,c"),
+        ("FLEETBEAT_ADMIN_PASSWORD", "short"),
+    ];
     for command in ["run", "check-config"] {
         let output = if command == "run" {
             refuse(&config, &environment)
@@ -79,7 +102,10 @@ fn every_configuration_error_is_told_at_once() {
             "environment: AGENT_API_KEY: ".to_owned(),
             "environment: FLEETBEAT_ADMIN_PASSWORD: ".to_owned(),
         ] {
-            assert!(told.contains(&expected), "{expected} is missing in:\n{told}");
+            assert!(
+                told.contains(&expected),
+                "{expected} is missing in:\n{told}"
+            );
         }
         assert_eq!(told.lines().count(), 12, "{told}");
         assert!(!told.contains("short"), "a secret is shown: {told}");
@@ -94,9 +120,15 @@ fn the_packaged_configuration_is_fine_and_says_what_is_the_default() {
     let folder = tempfile::tempdir().unwrap();
     let text = fs::read_to_string(&packaged).unwrap();
     // "# key = value" is an offer, "# Words" is an explanation.
-    let offers = |line: &str| line.strip_prefix("# ").filter(|rest| rest.contains(" = ")).map(str::to_owned);
-    let uncommented: String =
-        text.lines().map(|line| offers(line).unwrap_or_else(|| line.to_owned()) + "\n").collect();
+    let offers = |line: &str| {
+        line.strip_prefix("# ")
+            .filter(|rest| rest.contains(" = "))
+            .map(str::to_owned)
+    };
+    let uncommented: String = text
+        .lines()
+        .map(|line| offers(line).unwrap_or_else(|| line.to_owned()) + "\n")
+        .collect();
     assert_ne!(uncommented, text);
     let file = folder.path().join("server.toml");
     fs::write(&file, uncommented).unwrap();
@@ -108,8 +140,15 @@ fn the_packaged_configuration_is_fine_and_says_what_is_the_default() {
 fn a_missing_or_unreadable_configuration_is_named() {
     let output = refuse(Path::new("/nonexistent/server.toml"), &[]);
     assert_eq!(output.status.code(), Some(78));
-    assert!(error(&output).contains("/nonexistent/server.toml"), "{}", error(&output));
-    let usage = program("fleetbeat-server").arg("--frobnicate").output().unwrap();
+    assert!(
+        error(&output).contains("/nonexistent/server.toml"),
+        "{}",
+        error(&output)
+    );
+    let usage = program("fleetbeat-server")
+        .arg("--frobnicate")
+        .output()
+        .unwrap();
     assert_eq!(usage.status.code(), Some(64));
     assert!(error(&usage).contains("--frobnicate"));
 }
@@ -126,23 +165,40 @@ fn a_port_in_use_an_unusable_folder_and_a_second_server_get_one_sentence() {
     let file = folder.path().join("file");
     fs::write(&file, "in the way").unwrap();
     let unusable = folder.path().join("unusable.toml");
-    fs::write(&unusable, format!("[storage]\npath = \"{}/data\"\n", file.display())).unwrap();
+    fs::write(
+        &unusable,
+        format!("[storage]\npath = \"{}/data\"\n", file.display()),
+    )
+    .unwrap();
     for (output, named) in [
         (in_use, address.as_str()),
         (second, "in use by another fleetbeat-server"),
         (refuse(&unusable, &[]), file.to_str().unwrap()),
     ] {
         let told = error(&output);
-        assert!(output.status.code().is_some_and(|code| code != 0 && code != 78), "{told}");
+        assert!(
+            output
+                .status
+                .code()
+                .is_some_and(|code| code != 0 && code != 78),
+            "{told}"
+        );
         assert!(told.contains(named) && told.lines().count() == 1, "{told}");
     }
-    assert_eq!(running.request("GET", "/healthz", &[], b"").status, 200, "the first server goes on");
+    assert_eq!(
+        running.request("GET", "/healthz", &[], b"").status,
+        200,
+        "the first server goes on"
+    );
 }
 
 #[test]
 fn a_damaged_database_is_refused_and_left_alone() {
     let mut server = Server::start();
-    server.post_heartbeat("/heartbeat", include_bytes!("../../protocol/golden/heartbeat-minimal.json"));
+    server.post_heartbeat(
+        "/heartbeat",
+        include_bytes!("../../protocol/golden/heartbeat-minimal.json"),
+    );
     server.stop();
     let file = server.data().join("fleetbeat.db");
     let mut bytes = fs::read(&file).unwrap();
@@ -151,7 +207,10 @@ fn a_damaged_database_is_refused_and_left_alone() {
     let output = refuse(&server.config(), &[]);
     let told = error(&output);
     assert!(!output.status.success());
-    assert!(told.contains("fleetbeat.db is damaged") && told.contains(".recover"), "{told}");
+    assert!(
+        told.contains("fleetbeat.db is damaged") && told.contains(".recover"),
+        "{told}"
+    );
     assert_eq!(fs::read(&file).unwrap(), bytes);
 }
 
@@ -162,7 +221,10 @@ fn the_first_start_makes_keys_and_an_admin_and_says_the_password_once() {
     let start = || {
         let out = fs::File::create(folder.path().join("out")).unwrap();
         let mut command = program("fleetbeat-server");
-        command.args(["-c".as_ref(), config.as_os_str()]).stdout(out.try_clone().unwrap()).stderr(out);
+        command
+            .args(["-c".as_ref(), config.as_os_str()])
+            .stdout(out.try_clone().unwrap())
+            .stderr(out);
         let child = Running::spawn(&mut command);
         let text = wait_for("the server to listen", || {
             let text = fs::read_to_string(folder.path().join("out")).unwrap();
@@ -171,22 +233,53 @@ fn the_first_start_makes_keys_and_an_admin_and_says_the_password_once() {
         (child, text)
     };
     let (mut child, text) = start();
-    let password =
-        text.lines().find_map(|line| line.strip_prefix("created user admin with password ")).unwrap();
-    let address = text.split("http://").nth(1).unwrap().trim().parse().unwrap();
+    let password = text
+        .lines()
+        .find_map(|line| line.strip_prefix("created user admin with password "))
+        .unwrap();
+    let address = text
+        .split("http://")
+        .nth(1)
+        .unwrap()
+        .trim()
+        .parse()
+        .unwrap();
     let body = format!("username=admin&password={password}");
-    assert_eq!(client::request(address, "POST", "/token", &[], body.as_bytes()).unwrap().status, 200);
+    assert_eq!(
+        client::request(address, "POST", "/token", &[], body.as_bytes())
+            .unwrap()
+            .status,
+        200
+    );
     let key = fs::read_to_string(folder.path().join("data/agent_api_key")).unwrap();
     let heartbeat = include_bytes!("../../protocol/golden/heartbeat-minimal.json");
-    let answer = client::request(address, "POST", "/heartbeat", &[("X-API-Key", key.trim())], heartbeat);
+    let answer = client::request(
+        address,
+        "POST",
+        "/heartbeat",
+        &[("X-API-Key", key.trim())],
+        heartbeat,
+    );
     assert_eq!(answer.unwrap().status, 200);
-    let mode = |path: &str| fs::metadata(folder.path().join(path)).unwrap().permissions().mode() & 0o777;
-    assert_eq!(["data", "data/agent_api_key", "data/secret_key"].map(mode), [0o700, 0o600, 0o600]);
+    let mode = |path: &str| {
+        fs::metadata(folder.path().join(path))
+            .unwrap()
+            .permissions()
+            .mode()
+            & 0o777
+    };
+    assert_eq!(
+        ["data", "data/agent_api_key", "data/secret_key"].map(mode),
+        [0o700, 0o600, 0o600]
+    );
     assert!(child.terminate().success());
 
     let (mut child, text) = start();
     assert!(!text.contains("password"), "{text}");
-    assert_eq!(fs::read_to_string(folder.path().join("data/agent_api_key")).unwrap(), key);
+    assert_eq!(
+        fs::read_to_string(folder.path().join("data/agent_api_key")).unwrap(),
+        key
+    );
     assert!(child.terminate().success());
 }
 
@@ -194,57 +287,103 @@ fn the_first_start_makes_keys_and_an_admin_and_says_the_password_once() {
 fn user_commands_work_while_the_server_runs() {
     let server = Server::start();
     server.add_user("bob", "readonly", "password of bob");
-    assert_eq!(server.api(&server.token("bob", "password of bob"), "GET", "/servers", None).status, 200);
+    assert_eq!(
+        server
+            .api(
+                &server.token("bob", "password of bob"),
+                "GET",
+                "/servers",
+                None
+            )
+            .status,
+        200
+    );
     let listed = server.command(&["user", "list"], "");
-    assert_eq!(String::from_utf8(listed.stdout).unwrap(), "admin\tsuperadmin\nbob\treadonly\n");
+    assert_eq!(
+        String::from_utf8(listed.stdout).unwrap(),
+        "admin\tsuperadmin\nbob\treadonly\n"
+    );
     for (arguments, input, named) in [
         (
             &["user", "add", "bob", "--role", "admin", "--password-stdin"][..],
             "another password",
             "exists already",
         ),
-        (&["user", "add", "eve", "--role", "admin", "--password-stdin"], "short", "8 to 71 bytes"),
+        (
+            &["user", "add", "eve", "--role", "admin", "--password-stdin"],
+            "short",
+            "8 to 71 bytes",
+        ),
         (
             &["user", "add", "", "--role", "admin", "--password-stdin"],
             "a good password",
             "1 to 64 characters",
         ),
-        (&["user", "passwd", "eve", "--password-stdin"], "a good password", "no user \"eve\""),
+        (
+            &["user", "passwd", "eve", "--password-stdin"],
+            "a good password",
+            "no user \"eve\"",
+        ),
         (&["user", "remove", "eve"], "", "no user \"eve\""),
         (&["user", "remove", "admin"], "", "last superadmin"),
     ] {
         let output = server.command(arguments, input);
         assert_eq!(output.status.code(), Some(1), "{arguments:?}");
-        assert!(error(&output).contains(named), "{arguments:?}: {}", error(&output));
+        assert!(
+            error(&output).contains(named),
+            "{arguments:?}: {}",
+            error(&output)
+        );
     }
-    assert!(server.command(&["user", "remove", "bob"], "").status.success());
+    assert!(
+        server
+            .command(&["user", "remove", "bob"], "")
+            .status
+            .success()
+    );
 }
 
 #[test]
 fn a_backup_of_a_running_server_can_be_started_from() {
     let mut server = Server::start();
-    server.post_heartbeat("/heartbeat", include_bytes!("../../protocol/golden/heartbeat-minimal.json"));
+    server.post_heartbeat(
+        "/heartbeat",
+        include_bytes!("../../protocol/golden/heartbeat-minimal.json"),
+    );
     let copy = server.data().join("copy.db");
     let output = server.command(&["backup", copy.to_str().unwrap()], "");
     assert!(output.status.success(), "{}", error(&output));
-    server.post_heartbeat("/heartbeat", include_bytes!("../../protocol/golden/heartbeat-full.json"));
+    server.post_heartbeat(
+        "/heartbeat",
+        include_bytes!("../../protocol/golden/heartbeat-full.json"),
+    );
     server.stop();
     for name in ["fleetbeat.db", "fleetbeat.db-wal", "fleetbeat.db-shm"] {
         let _ = fs::remove_file(server.data().join(name));
     }
     fs::rename(&copy, server.data().join("fleetbeat.db")).unwrap();
     server.restart();
-    assert_eq!(server.servers(&server.admin_token()).len(), 1, "as it was at the backup");
+    assert_eq!(
+        server.servers(&server.admin_token()).len(),
+        1,
+        "as it was at the backup"
+    );
 }
 
 /// `health` on a configuration; its exit code and all that it printed.
 fn health(config: &Path, environment: &[(&str, &str)]) -> (Option<i32>, String) {
     let mut command = program("fleetbeat-server");
-    command.arg("-c").arg(config).arg("health").envs(environment.iter().copied());
+    command
+        .arg("-c")
+        .arg(config)
+        .arg("health")
+        .envs(environment.iter().copied());
     let output = command.output().unwrap();
     (
         output.status.code(),
-        [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap()).concat(),
+        [output.stdout, output.stderr]
+            .map(|text| String::from_utf8(text).unwrap())
+            .concat(),
     )
 }
 
@@ -254,25 +393,44 @@ fn health_asks_the_running_server_where_its_configuration_says_and_needs_no_secr
     let config = folder.path().join("server.toml");
     let socket = format!("unix:{}", folder.path().join("http.sock").display());
     for listen in [free_address().to_string(), socket] {
-        let text = format!("listen = {listen:?}\n[storage]\npath = {:?}\n", folder.path().join("data"));
+        let text = format!(
+            "listen = {listen:?}\n[storage]\npath = {:?}\n",
+            folder.path().join("data")
+        );
         fs::write(&config, &text).unwrap();
         let log = fs::File::create(folder.path().join("log")).unwrap();
         let mut command = program("fleetbeat-server");
-        command.arg("-c").arg(&config).stdout(log.try_clone().unwrap()).stderr(log);
+        command
+            .arg("-c")
+            .arg(&config)
+            .stdout(log.try_clone().unwrap())
+            .stderr(log);
         let mut server = Running::spawn(&mut command);
-        wait_for("the server to be healthy", || (health(&config, &[]).0 == Some(0)).then_some(()));
+        wait_for("the server to be healthy", || {
+            (health(&config, &[]).0 == Some(0)).then_some(())
+        });
         // What is wrong by now with the rest is not its matter.
         fs::write(&config, text + "[sweep]\ninterval = \"never\"\n").unwrap();
-        let (code, printed) = health(&config, &[("SECRET_KEY", "short"), ("AGENT_API_KEY_FILE", "/nowhere")]);
+        let (code, printed) = health(
+            &config,
+            &[("SECRET_KEY", "short"), ("AGENT_API_KEY_FILE", "/nowhere")],
+        );
         assert_eq!(code, Some(0), "{printed}");
-        assert!(printed.contains(&listen) && printed.ends_with(" is healthy\n"), "{printed}");
-        let (code, printed) = health(Path::new("/nowhere"), &[("FLEETBEAT_LISTEN", &listen)]);
+        assert!(
+            printed.contains(&listen) && printed.ends_with(" is healthy\n"),
+            "{printed}"
+        );
+        let (code, printed) =
+            health(Path::new("/nowhere"), &[("FLEETBEAT_LISTEN", &listen)]);
         assert_eq!(code, Some(0), "{printed}");
 
         server.signal("STOP");
         let (code, printed) = health(&config, &[]);
         assert_eq!(code, Some(1), "{printed}");
-        assert!(printed.ends_with("is not healthy: no answer within 4 s\n"), "{printed}");
+        assert!(
+            printed.ends_with("is not healthy: no answer within 4 s\n"),
+            "{printed}"
+        );
         server.kill();
         let (code, printed) = health(&config, &[]);
         assert_eq!((code, printed.lines().count()), (Some(1), 1), "{printed}");
@@ -283,7 +441,10 @@ fn health_asks_the_running_server_where_its_configuration_says_and_needs_no_secr
     assert!(printed.contains("/nowhere: cannot be read"), "{printed}");
     let (code, printed) = health(&config, &[("FLEETBEAT_LISTEN", "here")]);
     assert_eq!(code, Some(1));
-    assert!(printed.contains("FLEETBEAT_LISTEN must be an address"), "{printed}");
+    assert!(
+        printed.contains("FLEETBEAT_LISTEN must be an address"),
+        "{printed}"
+    );
 }
 
 #[test]
@@ -296,25 +457,42 @@ fn a_unix_socket_lets_owner_and_group_in_and_is_taken_over_from_the_dead() {
     let listen = format!("unix:{}", socket.display());
     let start = || {
         let mut command = program("fleetbeat-server");
-        command.args(["-c".as_ref(), config.as_os_str()]).env("FLEETBEAT_LISTEN", &listen);
-        command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+        command
+            .args(["-c".as_ref(), config.as_os_str()])
+            .env("FLEETBEAT_LISTEN", &listen);
+        command
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null());
         let child = Running::spawn(&mut command);
         wait_for("the socket", || UnixStream::connect(&socket).ok());
         child
     };
     let mut child = start();
-    assert_eq!(fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o660);
+    assert_eq!(
+        fs::metadata(&socket).unwrap().permissions().mode() & 0o777,
+        0o660
+    );
     let mut stream = UnixStream::connect(&socket).unwrap();
     // A Unix socket's peer is trusted: it may say who is behind it.
     let body = String::from(include_str!("../../protocol/golden/heartbeat-minimal.json"))
         .replace("\"ip\": \"1.2.3.4\", ", "");
     let key = fs::read_to_string(folder.path().join("data/agent_api_key")).unwrap();
     let headers = [("X-API-Key", key.trim()), ("X-Forwarded-For", "8.8.4.4")];
-    stream.write_all(&client::encode("POST", "/heartbeat", &headers, body.as_bytes())).unwrap();
+    stream
+        .write_all(&client::encode(
+            "POST",
+            "/heartbeat",
+            &headers,
+            body.as_bytes(),
+        ))
+        .unwrap();
     assert_eq!(client::read_answer(&mut stream).unwrap().status, 200);
     let second = refuse(&config, &[("FLEETBEAT_LISTEN", &listen)]);
     assert!(!second.status.success());
     child.kill();
-    assert!(start().terminate().success(), "the dead server's socket is no obstacle");
+    assert!(
+        start().terminate().success(),
+        "the dead server's socket is no obstacle"
+    );
     assert!(!socket.exists());
 }

@@ -15,15 +15,31 @@ use rustix::fs::inotify;
 use serde_json::Value;
 
 /// Architecture, the emulator for it elsewhere, and the most bytes that its agent may have.
-const ARCHITECTURES: [(&str, &str, &str, u64); 2] =
-    [("amd64", "x86_64", "qemu-x86_64", 1_600_000), ("arm64", "aarch64", "qemu-aarch64", 1_500_000)];
+const ARCHITECTURES: [(&str, &str, &str, u64); 2] = [
+    ("amd64", "x86_64", "qemu-x86_64", 1_600_000),
+    ("arm64", "aarch64", "qemu-aarch64", 1_500_000),
+];
 /// After so long without another look at the host, the agent has begun its window, which lasts a second.
-const QUIET: Timespec = Timespec { tv_sec: 0, tv_nsec: 150_000_000 };
+const QUIET: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 150_000_000,
+};
 
 fn static_agent(arch: &str) -> PathBuf {
     let built = program_path("fleetbeat-agent");
-    let path = built.parent().unwrap().parent().unwrap().join("static").join(arch).join("fleetbeat-agent");
-    assert!(path.is_file(), "{} is not built: run `make test`", path.display());
+    let path = built
+        .parent()
+        .unwrap()
+        .parent()
+        .unwrap()
+        .join("static")
+        .join(arch)
+        .join("fleetbeat-agent");
+    assert!(
+        path.is_file(),
+        "{} is not built: run `make test`",
+        path.display()
+    );
     path
 }
 
@@ -43,7 +59,11 @@ fn it_is_static_and_stripped_and_small() {
         let path = static_agent(arch);
         let bytes = fs::metadata(&path).unwrap().len();
         assert!(bytes <= most_bytes, "{arch}: {bytes} bytes");
-        let output = Command::new("readelf").args(["-lSW"]).arg(&path).output().expect("readelf of binutils");
+        let output = Command::new("readelf")
+            .args(["-lSW"])
+            .arg(&path)
+            .output()
+            .expect("readelf of binutils");
         let told = String::from_utf8(output.stdout).unwrap();
         assert!(told.contains(".text"), "{arch}: {told}");
         for absent in ["INTERP", "DYNAMIC", ".dynamic", ".symtab", ".debug"] {
@@ -64,9 +84,14 @@ fn it_runs() {
 
 #[test]
 fn it_says_the_same_as_the_usual_build_over_every_fixture() {
-    let fixtures =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../collectors/fixtures").canonicalize().unwrap();
-    let mut cases: Vec<PathBuf> = fs::read_dir(fixtures).unwrap().map(|case| case.unwrap().path()).collect();
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../collectors/fixtures")
+        .canonicalize()
+        .unwrap();
+    let mut cases: Vec<PathBuf> = fs::read_dir(fixtures)
+        .unwrap()
+        .map(|case| case.unwrap().path())
+        .collect();
     cases.sort();
     assert!(cases.len() > 20, "{cases:?}");
     // Each waits more than it works.
@@ -89,7 +114,10 @@ fn compare(case: &Path) {
         let net = |heartbeat: &mut Value| heartbeat["load"]["net"].take().as_f64();
         match (net(&mut expected), net(&mut told)) {
             (Some(a), Some(b)) => {
-                assert!((a - b).abs() <= 0.1 * a.max(b) + 0.05, "{case:?}, {arch}: {a} and {b}");
+                assert!(
+                    (a - b).abs() <= 0.1 * a.max(b) + 0.05,
+                    "{case:?}, {arch}: {a} and {b}"
+                );
             }
             (a, b) => assert_eq!(a, b, "{case:?}, {arch}"),
         }
@@ -101,9 +129,16 @@ fn compare(case: &Path) {
 fn once(case: &Path, mut command: Command) -> Value {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("root");
-    let copied = Command::new("cp").arg("-a").arg(case).arg(folder.path().join("case")).status();
+    let copied = Command::new("cp")
+        .arg("-a")
+        .arg(case)
+        .arg(folder.path().join("case"))
+        .status();
     assert!(copied.unwrap().success());
-    let (before, after) = (folder.path().join("case/before"), folder.path().join("case/after"));
+    let (before, after) = (
+        folder.path().join("case/before"),
+        folder.path().join("case/after"),
+    );
     for tree in [&before, &after].into_iter().filter(|tree| tree.is_dir()) {
         for root in ["proc", "sys"] {
             fs::create_dir_all(tree.join(root)).unwrap();
@@ -113,9 +148,14 @@ fn once(case: &Path, mut command: Command) -> Value {
     let options = fs::read_to_string(case.join("options.toml")).unwrap();
     let options: String = options
         .lines()
-        .map(|line| match line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
-            Some(name) => format!("[collectors.{name}]\n"),
-            None => format!("{line}\n"),
+        .map(|line| {
+            match line
+                .strip_prefix('[')
+                .and_then(|line| line.strip_suffix(']'))
+            {
+                Some(name) => format!("[collectors.{name}]\n"),
+                None => format!("{line}\n"),
+            }
         })
         .collect();
     let config = format!(
@@ -125,12 +165,20 @@ fn once(case: &Path, mut command: Command) -> Value {
         options.replace("ROOT", root.to_str().unwrap())
     );
     fs::write(folder.path().join("agent.toml"), config).unwrap();
-    command.arg("-c").arg(folder.path().join("agent.toml")).arg("once");
+    command
+        .arg("-c")
+        .arg(folder.path().join("agent.toml"))
+        .arg("once");
     command.env("PATH", format!("{}:/usr/bin:/bin", root.display()));
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
 
     let watch = after.is_dir().then(|| watch(&before));
-    let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let child = command
+        .spawn()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
     if let Some(watch) = watch {
         wait_for_quiet(&watch, &child);
         let next = folder.path().join("next");
@@ -147,11 +195,15 @@ fn once(case: &Path, mut command: Command) -> Value {
 
 /// Tells of every file that is opened in `folder`.
 fn watch(folder: &Path) -> OwnedFd {
-    let watch = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK).unwrap();
+    let watch =
+        inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)
+            .unwrap();
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
         inotify::add_watch(&watch, &folder, inotify::WatchFlags::OPEN).unwrap();
-        let entries = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+        let entries = fs::read_dir(&folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().path());
         folders.extend(entries.filter(|path| path.is_dir()));
     }
     // What has been told so far was this function's own doing.
@@ -161,9 +213,18 @@ fn watch(folder: &Path) -> OwnedFd {
 
 /// Waits until files have been opened, and then none for a while.
 fn wait_for_quiet(watch: &OwnedFd, child: &Child) {
-    let until = |limit: &Timespec| poll(&mut [PollFd::new(watch, PollFlags::IN)], Some(limit)).unwrap() > 0;
-    let seconds = Timespec { tv_sec: 10, tv_nsec: 0 };
-    assert!(until(&seconds), "the agent {} has not looked at its host", child.id());
+    let until = |limit: &Timespec| {
+        poll(&mut [PollFd::new(watch, PollFlags::IN)], Some(limit)).unwrap() > 0
+    };
+    let seconds = Timespec {
+        tv_sec: 10,
+        tv_nsec: 0,
+    };
+    assert!(
+        until(&seconds),
+        "the agent {} has not looked at its host",
+        child.id()
+    );
     drain(watch);
     while until(&QUIET) {
         drain(watch);

@@ -27,7 +27,11 @@ fn unit() -> String {
 /// A machine in which the agent is installed for that server, and not started yet.
 fn machine_with_agent(server: &Server) -> Option<Machine> {
     let machine = Machine::boot(Kind::Bare)?;
-    machine.write("/usr/bin/fleetbeat-agent", fs::read(program_path("fleetbeat-agent")).unwrap(), 0o755);
+    machine.write(
+        "/usr/bin/fleetbeat-agent",
+        fs::read(program_path("fleetbeat-agent")).unwrap(),
+        0o755,
+    );
     machine.write(UNIT_PATH, unit(), 0o644);
     let user = fs::read(packaging().join("fleetbeat-agent.sysusers")).unwrap();
     machine.write("/usr/lib/sysusers.d/fleetbeat-agent.conf", user, 0o644);
@@ -38,7 +42,11 @@ fn machine_with_agent(server: &Server) -> Option<Machine> {
         server.address()
     );
     machine.write("/etc/fleetbeat/agent.toml", settings, 0o644);
-    machine.write("/etc/fleetbeat/agent.env", format!("AGENT_API_KEY={AGENT_KEY}\n"), 0o600);
+    machine.write(
+        "/etc/fleetbeat/agent.env",
+        format!("AGENT_API_KEY={AGENT_KEY}\n"),
+        0o600,
+    );
     machine.ask("systemd-sysusers", &[]);
     machine.ask("systemctl", &["daemon-reload"]);
     Some(machine)
@@ -46,14 +54,20 @@ fn machine_with_agent(server: &Server) -> Option<Machine> {
 
 /// What `once` prints, without what differs from one time to the next; measures only say that they are there.
 fn stable(printed: &str) -> Value {
-    let mut heartbeat: Value =
-        serde_json::from_str(printed).unwrap_or_else(|error| panic!("{error}: {printed}"));
+    let mut heartbeat: Value = serde_json::from_str(printed)
+        .unwrap_or_else(|error| panic!("{error}: {printed}"));
     let fields = heartbeat.as_object_mut().unwrap();
     assert!(fields.remove("seq").is_some() && fields.remove("collected_at").is_some());
     for group in ["load", "metrics"] {
-        let Some(group) = fields.get_mut(group) else { continue };
+        let Some(group) = fields.get_mut(group) else {
+            continue;
+        };
         for value in group.as_object_mut().unwrap().values_mut() {
-            *value = Value::from(if value.is_number() { "a number" } else { "none" });
+            *value = Value::from(if value.is_number() {
+                "a number"
+            } else {
+                "none"
+            });
         }
     }
     heartbeat
@@ -68,10 +82,12 @@ fn the_units_leave_agent_and_server_powerless() {
             .output()
             .expect("systemd-analyze, which comes with systemd");
         let told = String::from_utf8(output.stdout).unwrap();
-        let exposure =
-            told.lines().find_map(|line| line.split_once("exposure level for")?.1.split(' ').nth(2));
-        let exposure: f64 =
-            exposure.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("{told}"));
+        let exposure = told
+            .lines()
+            .find_map(|line| line.split_once("exposure level for")?.1.split(' ').nth(2));
+        let exposure: f64 = exposure
+            .and_then(|number| number.parse().ok())
+            .unwrap_or_else(|| panic!("{told}"));
         assert!(exposure <= MAX_EXPOSURE, "{unit}: {exposure}\n{told}");
     }
 }
@@ -79,7 +95,9 @@ fn the_units_leave_agent_and_server_powerless() {
 #[test]
 fn the_agent_runs_as_its_user_and_says_so_and_stops_at_once() {
     let server = Server::start();
-    let Some(machine) = machine_with_agent(&server) else { return };
+    let Some(machine) = machine_with_agent(&server) else {
+        return;
+    };
     // Returns when READY=1 has come; Type=notify would time out otherwise.
     machine.ask("systemctl", &["start", UNIT]);
     assert_eq!(machine.show(UNIT, "Type"), "notify");
@@ -88,68 +106,124 @@ fn the_agent_runs_as_its_user_and_says_so_and_stops_at_once() {
     let status = machine.ask("cat", &[&format!("/proc/{pid}/status")]);
     let user = machine.ask("id", &["-u", "fleetbeat-agent"]);
     assert_ne!(user, "0");
-    assert!(status.contains(&format!("\nUid:\t{user}\t{user}\t{user}\t{user}\n")), "{status}");
     assert!(
-        status.contains("\nCapBnd:\t0000000000000000\n") && status.contains("\nNoNewPrivs:\t1\n"),
+        status.contains(&format!("\nUid:\t{user}\t{user}\t{user}\t{user}\n")),
+        "{status}"
+    );
+    assert!(
+        status.contains("\nCapBnd:\t0000000000000000\n")
+            && status.contains("\nNoNewPrivs:\t1\n"),
         "{status}"
     );
     // Where the environment and the memory are, with the key: closed to the agent's own user, too.
     for file in ["environ", "mem"] {
         let path = format!("/proc/{pid}/{file}");
-        assert_eq!(machine.ask("stat", &["--format=%U", &path]), "root", "{path}");
+        assert_eq!(
+            machine.ask("stat", &["--format=%U", &path]),
+            "root",
+            "{path}"
+        );
     }
     let state = machine.ask("stat", &["--format=%U %a", "/var/lib/fleetbeat-agent"]);
     assert_eq!(state, "fleetbeat-agent 700");
     let token = server.admin_token();
-    wait_for("a heartbeat", || (server.servers(&token).len() == 1).then_some(()));
+    wait_for("a heartbeat", || {
+        (server.servers(&token).len() == 1).then_some(())
+    });
 
     let asked = Instant::now();
     machine.ask("systemctl", &["stop", UNIT]);
-    assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
+    assert!(
+        asked.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        asked.elapsed()
+    );
     assert_eq!(machine.show(UNIT, "Result"), "success");
     let journal = machine.ask("journalctl", &["--unit", UNIT, "--output=cat"]);
-    assert!(journal.contains("the server accepts heartbeats") && !journal.contains(AGENT_KEY), "{journal}");
+    assert!(
+        journal.contains("the server accepts heartbeats") && !journal.contains(AGENT_KEY),
+        "{journal}"
+    );
 }
 
 #[test]
 fn a_reload_takes_over_a_good_configuration_and_leaves_a_bad_one() {
     let server = Server::start();
-    let Some(machine) = machine_with_agent(&server) else { return };
+    let Some(machine) = machine_with_agent(&server) else {
+        return;
+    };
     machine.ask("systemctl", &["start", UNIT]);
     let pid = machine.show(UNIT, "MainPID");
     let settled = |said: &str| {
         machine.ask("systemctl", &["reload", UNIT]);
         wait_for("the word in the journal", || {
-            machine.ask("journalctl", &["--unit", UNIT, "--output=cat"]).contains(said).then_some(())
+            machine
+                .ask("journalctl", &["--unit", UNIT, "--output=cat"])
+                .contains(said)
+                .then_some(())
         });
-        wait_for("the reload to be over", || (machine.show(UNIT, "ActiveState") == "active").then_some(()));
+        wait_for("the reload to be over", || {
+            (machine.show(UNIT, "ActiveState") == "active").then_some(())
+        });
         assert_eq!(machine.show(UNIT, "MainPID"), pid, "it is the same process");
     };
-    machine.write("/etc/fleetbeat/agent.d/slower.toml", "[schedule]\nsample_every = \"2s\"\n", 0o644);
+    machine.write(
+        "/etc/fleetbeat/agent.d/slower.toml",
+        "[schedule]\nsample_every = \"2s\"\n",
+        0o644,
+    );
     settled("configuration reloaded: a heartbeat to");
-    machine.write("/etc/fleetbeat/agent.d/wrong.toml", "[schedule]\nsample_evry = \"3s\"\n", 0o644);
+    machine.write(
+        "/etc/fleetbeat/agent.d/wrong.toml",
+        "[schedule]\nsample_evry = \"3s\"\n",
+        0o644,
+    );
     settled("schedule.sample_evry");
 }
 
 #[test]
 fn the_doctor_finds_the_service_well_when_called_as_its_user() {
     let server = Server::start();
-    let Some(machine) = machine_with_agent(&server) else { return };
-    machine.write("/etc/fleetbeat/agent.env", format!("AGENT_API_KEY={AGENT_KEY}\n"), 0o640);
+    let Some(machine) = machine_with_agent(&server) else {
+        return;
+    };
+    machine.write(
+        "/etc/fleetbeat/agent.env",
+        format!("AGENT_API_KEY={AGENT_KEY}\n"),
+        0o640,
+    );
     machine.ask("chgrp", &["fleetbeat-agent", "/etc/fleetbeat/agent.env"]);
     machine.ask("systemctl", &["start", UNIT]);
-    let as_user = ["--reuid=fleetbeat-agent", "--regid=fleetbeat-agent", "--clear-groups"];
-    let told = machine.ask("setpriv", &[as_user.as_slice(), &["fleetbeat-agent", "doctor"]].concat());
-    assert!(told.contains("key                   the server knows it"), "{told}");
-    assert!(told.contains("collector services    bus active, no inactive"), "{told}");
+    let as_user = [
+        "--reuid=fleetbeat-agent",
+        "--regid=fleetbeat-agent",
+        "--clear-groups",
+    ];
+    let told = machine.ask(
+        "setpriv",
+        &[as_user.as_slice(), &["fleetbeat-agent", "doctor"]].concat(),
+    );
+    assert!(
+        told.contains("key                   the server knows it"),
+        "{told}"
+    );
+    assert!(
+        told.contains("collector services    bus active, no inactive"),
+        "{told}"
+    );
 }
 
 #[test]
 fn the_unit_takes_nothing_from_what_is_measured() {
     let server = Server::start();
-    let Some(machine) = machine_with_agent(&server) else { return };
+    let Some(machine) = machine_with_agent(&server) else {
+        return;
+    };
     let once = unit()
-        .replace("Type=notify", "Type=oneshot\nStandardOutput=file:/run/once.json")
+        .replace(
+            "Type=notify",
+            "Type=oneshot\nStandardOutput=file:/run/once.json",
+        )
         .replace("fleetbeat-agent run", "fleetbeat-agent once")
         .replace("Restart=always", "");
     machine.write("/run/systemd/system/once.service", once, 0o644);
@@ -160,37 +234,57 @@ fn the_unit_takes_nothing_from_what_is_measured() {
     assert_eq!(confined, unconfined);
     let services = serde_json::json!([{"name": "bus", "active": true}, {"name": "no", "active": false}]);
     assert_eq!(confined["services"], services);
-    let load = serde_json::json!({"cpu": "a number", "ram": "a number", "net": "a number"});
+    let load =
+        serde_json::json!({"cpu": "a number", "ram": "a number", "net": "a number"});
     assert_eq!(confined["load"], load);
 }
 
 #[test]
 fn an_agent_that_hangs_is_killed_and_started_again() {
     let server = Server::start();
-    let Some(machine) = machine_with_agent(&server) else { return };
+    let Some(machine) = machine_with_agent(&server) else {
+        return;
+    };
     // Shorter than the unit's, or the test would take minutes; the agent has to report in more often then.
     machine.write(
         "/run/systemd/system/fleetbeat-agent.service.d/test.conf",
         "[Service]\nWatchdogSec=2s\nRestartSec=100ms\n",
         0o644,
     );
-    machine.write("/etc/fleetbeat/agent.d/rare.toml", "[schedule]\nsample_every = \"1h\"\n", 0o644);
+    machine.write(
+        "/etc/fleetbeat/agent.d/rare.toml",
+        "[schedule]\nsample_every = \"1h\"\n",
+        0o644,
+    );
     machine.ask("systemctl", &["daemon-reload"]);
     machine.ask("systemctl", &["start", UNIT]);
     let pid = machine.show(UNIT, "MainPID");
     let token = server.admin_token();
-    wait_for("a heartbeat", || (server.servers(&token).len() == 1).then_some(()));
+    wait_for("a heartbeat", || {
+        (server.servers(&token).len() == 1).then_some(())
+    });
     // It has nothing to do for an hour now, and reports in all the same.
-    let reported = || machine.show(UNIT, "WatchdogTimestampMonotonic").parse::<u64>().unwrap();
+    let reported = || {
+        machine
+            .show(UNIT, "WatchdogTimestampMonotonic")
+            .parse::<u64>()
+            .unwrap()
+    };
     let first = reported();
-    wait_for("three watchdog times without a restart", || (reported() > first + 6_000_000).then_some(()));
+    wait_for("three watchdog times without a restart", || {
+        (reported() > first + 6_000_000).then_some(())
+    });
     assert_eq!(machine.show(UNIT, "MainPID"), pid);
     assert_eq!(machine.show(UNIT, "NRestarts"), "0");
 
-    machine.ask("systemctl", &["kill", "--signal=STOP", "--kill-who=main", UNIT]);
+    machine.ask(
+        "systemctl",
+        &["kill", "--signal=STOP", "--kill-who=main", UNIT],
+    );
     wait_for("a new agent", || {
         let now = machine.show(UNIT, "MainPID");
-        (now != pid && now != "0" && machine.show(UNIT, "ActiveState") == "active").then_some(())
+        (now != pid && now != "0" && machine.show(UNIT, "ActiveState") == "active")
+            .then_some(())
     });
     assert_eq!(machine.show(UNIT, "NRestarts"), "1");
     let journal = machine.ask("journalctl", &["--unit", UNIT, "--output=cat"]);
@@ -200,24 +294,42 @@ fn an_agent_that_hangs_is_killed_and_started_again() {
 #[test]
 fn the_key_can_be_a_credential() {
     let server = Server::start();
-    let Some(machine) = machine_with_agent(&server) else { return };
+    let Some(machine) = machine_with_agent(&server) else {
+        return;
+    };
     machine.ask("rm", &["/etc/fleetbeat/agent.env"]);
     machine.write("/etc/fleetbeat/agent.key", format!("{AGENT_KEY}\n"), 0o600);
-    machine.write(UNIT_PATH, unit().replace("#LoadCredential=", "LoadCredential="), 0o644);
+    machine.write(
+        UNIT_PATH,
+        unit().replace("#LoadCredential=", "LoadCredential="),
+        0o644,
+    );
     machine.ask("systemctl", &["daemon-reload"]);
     machine.ask("systemctl", &["start", UNIT]);
     let token = server.admin_token();
-    wait_for("a heartbeat", || (server.servers(&token).len() == 1).then_some(()));
+    wait_for("a heartbeat", || {
+        (server.servers(&token).len() == 1).then_some(())
+    });
 }
 
 #[test]
 fn a_wrong_configuration_is_not_tried_again() {
     let server = Server::start();
-    let Some(machine) = machine_with_agent(&server) else { return };
-    machine.write("/etc/fleetbeat/agent.d/wrong.toml", "[schedule]\nsample_every = \"soon\"\n", 0o644);
+    let Some(machine) = machine_with_agent(&server) else {
+        return;
+    };
+    machine.write(
+        "/etc/fleetbeat/agent.d/wrong.toml",
+        "[schedule]\nsample_every = \"soon\"\n",
+        0o644,
+    );
     assert!(!machine.run("systemctl", &["start", UNIT]).status.success());
     assert_eq!(machine.show(UNIT, "ActiveState"), "failed");
     assert_eq!(machine.show(UNIT, "ExecMainStatus"), "78");
     let journal = machine.ask("journalctl", &["--unit", UNIT, "--output=cat"]);
-    assert!(journal.contains("agent.d/wrong.toml:2: schedule.sample_every: must be a duration"), "{journal}");
+    assert!(
+        journal
+            .contains("agent.d/wrong.toml:2: schedule.sample_every: must be a duration"),
+        "{journal}"
+    );
 }

@@ -35,8 +35,9 @@ impl Answer {
     /// # Panics
     /// If it is none.
     pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body)
-            .unwrap_or_else(|error| panic!("{error} in {:?}", String::from_utf8_lossy(&self.body)))
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| {
+            panic!("{error} in {:?}", String::from_utf8_lossy(&self.body))
+        })
     }
 }
 
@@ -55,9 +56,17 @@ pub fn request(
 }
 
 /// The bytes of a request.
-pub fn encode(method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
+pub fn encode(
+    method: &str,
+    target: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(256 + body.len());
-    let _ = write!(bytes, "{method} {target} HTTP/1.1\r\nHost: fleetbeat\r\nConnection: close\r\n");
+    let _ = write!(
+        bytes,
+        "{method} {target} HTTP/1.1\r\nHost: fleetbeat\r\nConnection: close\r\n"
+    );
     for (name, value) in headers {
         let _ = write!(bytes, "{name}: {value}\r\n");
     }
@@ -99,7 +108,9 @@ pub fn read_answer(stream: &mut impl Read) -> io::Result<Answer> {
     let mut received = Vec::new();
     loop {
         let head_end = loop {
-            if let Some(end) = received.windows(4).position(|window| window == b"\r\n\r\n") {
+            if let Some(end) =
+                received.windows(4).position(|window| window == b"\r\n\r\n")
+            {
                 break end;
             }
             read_more(stream, &mut received)?;
@@ -109,16 +120,27 @@ pub fn read_answer(stream: &mut impl Read) -> io::Result<Answer> {
         if (100..200).contains(&status) {
             continue;
         }
-        let length = headers.get("content-length").and_then(|value| value.parse().ok());
+        let length = headers
+            .get("content-length")
+            .and_then(|value| value.parse().ok());
         if status == 304 {
-            return Ok(Answer { status, headers, body: Vec::new() });
+            return Ok(Answer {
+                status,
+                headers,
+                body: Vec::new(),
+            });
         }
-        let length: usize = length.ok_or_else(|| invalid("an answer without Content-Length"))?;
+        let length: usize =
+            length.ok_or_else(|| invalid("an answer without Content-Length"))?;
         while received.len() < length {
             read_more(stream, &mut received)?;
         }
         received.truncate(length);
-        return Ok(Answer { status, headers, body: received });
+        return Ok(Answer {
+            status,
+            headers,
+            body: received,
+        });
     }
 }
 
@@ -132,18 +154,27 @@ fn read_more(stream: &mut impl Read, received: &mut Vec<u8>) -> io::Result<()> {
         }
     };
     if count == 0 {
-        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the answer breaks off"));
+        return Err(io::Error::new(
+            io::ErrorKind::UnexpectedEof,
+            "the answer breaks off",
+        ));
     }
     received.extend_from_slice(&buffer[..count]);
     Ok(())
 }
 
 fn parse_head(head: &[u8]) -> io::Result<(u16, BTreeMap<String, String>)> {
-    let head = std::str::from_utf8(head).map_err(|_| invalid("a head that is not UTF-8"))?;
+    let head =
+        std::str::from_utf8(head).map_err(|_| invalid("a head that is not UTF-8"))?;
     let mut lines = head.split("\r\n");
-    let status = lines.next().and_then(|line| line.split(' ').nth(1)).and_then(|status| status.parse().ok());
+    let status = lines
+        .next()
+        .and_then(|line| line.split(' ').nth(1))
+        .and_then(|status| status.parse().ok());
     let headers = lines.filter_map(|line| line.split_once(':'));
-    let headers = headers.map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned())).collect();
+    let headers = headers
+        .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
+        .collect();
     Ok((status.ok_or_else(|| invalid("no status line"))?, headers))
 }
 

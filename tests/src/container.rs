@@ -31,8 +31,7 @@ graphroot = "FOLDER/storage"
 runroot = "FOLDER/run"
 "#;
 /// crun refuses to run beside control groups of both versions at once, so it is shown those of one only.
-const ONE_VERSION: &str =
-    r#"[ ! -d /sys/fs/cgroup/unified ] || mount --bind /sys/fs/cgroup/unified /sys/fs/cgroup && exec "$@""#;
+const ONE_VERSION: &str = r#"[ ! -d /sys/fs/cgroup/unified ] || mount --bind /sys/fs/cgroup/unified /sys/fs/cgroup && exec "$@""#;
 
 /// What a shell says of a program that is not there.
 const NOT_FOUND: i32 = 127;
@@ -51,7 +50,10 @@ impl Engine {
             return None;
         }
         let folder = tempfile::tempdir().expect("a temporary folder");
-        for (name, text) in [("containers.conf", CONTAINERS_CONF), ("storage.conf", STORAGE_CONF)] {
+        for (name, text) in [
+            ("containers.conf", CONTAINERS_CONF),
+            ("storage.conf", STORAGE_CONF),
+        ] {
             let text = text.replace("FOLDER", folder.path().to_str().expect("UTF-8"));
             fs::write(folder.path().join(name), text).expect("a writable folder");
         }
@@ -66,7 +68,9 @@ impl Engine {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/images.sh");
         let mut command = self.command(script.to_str().expect("UTF-8"));
         command.arg(arch).env("PACKAGES", package);
-        command.env("BUILDER", "buildah").env("BUILDAH_ISOLATION", "chroot");
+        command
+            .env("BUILDER", "buildah")
+            .env("BUILDAH_ISOLATION", "chroot");
         succeed(&mut command);
     }
 
@@ -110,7 +114,8 @@ impl Engine {
     /// # Panics
     /// If there is none of that name.
     pub fn volume(&self, name: &str) -> PathBuf {
-        self.podman(&["volume", "inspect", "--format", "{{.Mountpoint}}", name]).into()
+        self.podman(&["volume", "inspect", "--format", "{{.Mountpoint}}", name])
+            .into()
     }
 
     /// Starts a container as the documentation says: without privileges and with nothing to write but its volume.
@@ -118,9 +123,22 @@ impl Engine {
     /// # Panics
     /// If it does not start.
     pub fn start(&self, name: &str, options: &[&str], image: &str) {
-        let usual =
-            ["run", "--detach", "--name", name, "--ulimit", "host", "--network", "host", "--read-only"];
-        let usual = [&usual[..], &["--read-only-tmpfs=false", "--cap-drop", "all"]].concat();
+        let usual = [
+            "run",
+            "--detach",
+            "--name",
+            name,
+            "--ulimit",
+            "host",
+            "--network",
+            "host",
+            "--read-only",
+        ];
+        let usual = [
+            &usual[..],
+            &["--read-only-tmpfs=false", "--cap-drop", "all"],
+        ]
+        .concat();
         let usual = [&usual[..], &["--security-opt", "no-new-privileges"]].concat();
         self.podman(&[&usual[..], options, &[image]].concat());
     }
@@ -130,15 +148,19 @@ impl Engine {
     /// # Panics
     /// If it does not run.
     pub fn pid(&self, name: &str) -> u32 {
-        let pid =
-            self.inspect("container", name)["State"]["Pid"].as_u64().and_then(|pid| pid.try_into().ok());
-        pid.filter(|pid| *pid > 0).unwrap_or_else(|| panic!("{name} does not run: {}", self.log(name)))
+        let pid = self.inspect("container", name)["State"]["Pid"]
+            .as_u64()
+            .and_then(|pid| pid.try_into().ok());
+        pid.filter(|pid| *pid > 0)
+            .unwrap_or_else(|| panic!("{name} does not run: {}", self.log(name)))
     }
 
     /// What a container has said.
     pub fn log(&self, name: &str) -> String {
         let output = self.try_podman(&["logs", name]);
-        [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat()
+        [output.stdout, output.stderr]
+            .map(|text| String::from_utf8_lossy(&text).into_owned())
+            .concat()
     }
 
     /// Whether a container's health check succeeds, and what it says.
@@ -146,18 +168,38 @@ impl Engine {
     /// # Panics
     /// If it has none.
     pub fn health(&self, name: &str) -> (bool, String) {
-        let is_healthy = self.try_podman(&["healthcheck", "run", name]).status.success();
+        let is_healthy = self
+            .try_podman(&["healthcheck", "run", name])
+            .status
+            .success();
         let state = self.inspect("container", name)["State"].take();
-        let log = state["Health"]["Log"].as_array().expect("it has been checked");
-        let told = log.last().and_then(|last| last["Output"].as_str()).expect("the last check's word");
+        let log = state["Health"]["Log"]
+            .as_array()
+            .expect("it has been checked");
+        let told = log
+            .last()
+            .and_then(|last| last["Output"].as_str())
+            .expect("the last check's word");
         (is_healthy, told.to_owned())
     }
 
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new("unshare");
-        command.args(["--mount", "--propagation", "private", "sh", "-c", ONE_VERSION, "sh", program]);
+        command.args([
+            "--mount",
+            "--propagation",
+            "private",
+            "sh",
+            "-c",
+            ONE_VERSION,
+            "sh",
+            program,
+        ]);
         command.env("CONTAINERS_CONF", self.0.path().join("containers.conf"));
-        command.env("CONTAINERS_STORAGE_CONF", self.0.path().join("storage.conf"));
+        command.env(
+            "CONTAINERS_STORAGE_CONF",
+            self.0.path().join("storage.conf"),
+        );
         command.stdin(Stdio::null());
         command
     }
@@ -165,7 +207,10 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        let _ = self.command("podman").args(["rm", "--all", "--force", "--time", "0"]).output();
+        let _ = self
+            .command("podman")
+            .args(["rm", "--all", "--force", "--time", "0"])
+            .output();
     }
 }
 
@@ -176,9 +221,13 @@ fn succeed(command: &mut Command) -> String {
 }
 
 fn output(command: &mut Command) -> Output {
-    let output =
-        command.output().unwrap_or_else(|error| panic!("{command:?}: {error}: root needs util-linux"));
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}: root needs util-linux"));
     let is_there = output.status.code() != Some(NOT_FOUND);
-    assert!(is_there, "{command:?}: podman, buildah or crun is missing: `make setup` installs them");
+    assert!(
+        is_there,
+        "{command:?}: podman, buildah or crun is missing: `make setup` installs them"
+    );
     output
 }

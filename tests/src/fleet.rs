@@ -60,21 +60,27 @@ struct Host {
 impl Fleet {
     /// `count` hosts that are the same for the same seed.
     pub fn new(seed: u64, count: u32) -> Fleet {
-        Fleet { hosts: (0..count).map(|index| Host::new(seed, index)).collect() }
+        Fleet {
+            hosts: (0..count).map(|index| Host::new(seed, index)).collect(),
+        }
     }
 
     /// The body of the host's next heartbeat; `None` while it is silent.
     pub fn next(&mut self, host: usize) -> Option<Vec<u8>> {
         let host = &mut self.hosts[host];
         host.step();
-        (!host.silent).then(|| serde_json::to_vec(&host.heartbeat).expect("a heartbeat is plain JSON"))
+        (!host.silent).then(|| {
+            serde_json::to_vec(&host.heartbeat).expect("a heartbeat is plain JSON")
+        })
     }
 }
 
 impl Host {
     fn new(seed: u64, index: u32) -> Host {
         // An odd factor spreads neighbouring hosts over the generator's whole state space.
-        let mut rng = Rng::with_seed(seed ^ u64::from(index + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let mut rng = Rng::with_seed(
+            seed ^ u64::from(index + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15),
+        );
         let (code, country, city) = CITIES[rng.usize(..CITIES.len())];
         let services = &SERVICES[..rng.usize(1..=SERVICES.len())];
         let net = (rng.f64() > NET_UNKNOWN).then(|| rng.f64() * 60.0);
@@ -87,32 +93,53 @@ impl Host {
             hostname: format!("vpn-{}-{:05}", code.to_lowercase(), index + 1),
             services: services
                 .iter()
-                .map(|name| Service { name: (*name).to_owned(), active: true })
+                .map(|name| Service {
+                    name: (*name).to_owned(),
+                    active: true,
+                })
                 .collect(),
-            load: Load { cpu: Some(rng.f64() * 70.0), ram: Some(20.0 + rng.f64() * 60.0), net },
+            load: Load {
+                cpu: Some(rng.f64() * 70.0),
+                ram: Some(20.0 + rng.f64() * 60.0),
+                net,
+            },
             metrics: BTreeMap::new(),
             collected_at: None,
             boot_id: None,
             seq: Some(0),
             agent_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
         };
-        Host { rng, heartbeat, silent: false }
+        Host {
+            rng,
+            heartbeat,
+            silent: false,
+        }
     }
 
     fn step(&mut self) {
         let first = self.heartbeat.seq == Some(0);
         self.heartbeat.seq = self.heartbeat.seq.map(|seq| seq + 1);
         let chance = self.rng.f64();
-        self.silent = !first && if self.silent { chance >= RETURNS } else { chance < FALLS_SILENT };
+        self.silent = !first
+            && if self.silent {
+                chance >= RETURNS
+            } else {
+                chance < FALLS_SILENT
+            };
         let Load { cpu, ram, net } = &mut self.heartbeat.load;
         for (load, swing) in [(cpu, 16.0), (ram, 4.0), (net, 20.0)] {
             let step = (self.rng.f64() - 0.5) * swing;
             // Two decimals are what agents send.
-            *load = load.map(|load| ((load + step).clamp(0.0, 100.0) * 100.0).round() / 100.0);
+            *load = load
+                .map(|load| ((load + step).clamp(0.0, 100.0) * 100.0).round() / 100.0);
         }
         for service in &mut self.heartbeat.services {
             let chance = self.rng.f64();
-            service.active = if service.active { chance >= SERVICE_FAILS } else { chance < SERVICE_RECOVERS };
+            service.active = if service.active {
+                chance >= SERVICE_FAILS
+            } else {
+                chance < SERVICE_RECOVERS
+            };
         }
     }
 }
@@ -130,7 +157,10 @@ mod tests {
     fn a_seed_repeats_whatever_the_order() {
         let bodies = |order: &[usize]| {
             let mut fleet = Fleet::new(7, 3);
-            let mut bodies: Vec<_> = order.iter().map(|host| (*host, fleet.next(*host))).collect();
+            let mut bodies: Vec<_> = order
+                .iter()
+                .map(|host| (*host, fleet.next(*host)))
+                .collect();
             bodies.sort();
             bodies
         };
@@ -149,15 +179,19 @@ mod tests {
                 assert!(n > 0 || body.is_some(), "every host shows up once");
                 silent += usize::from(body.is_none());
                 returned += usize::from(was_silent && body.is_some());
-                failed += usize::from(
-                    body.as_ref().is_some_and(|body| String::from_utf8_lossy(body).contains("false")),
-                );
+                failed +=
+                    usize::from(body.as_ref().is_some_and(|body| {
+                        String::from_utf8_lossy(body).contains("false")
+                    }));
                 was_silent = body.is_none();
                 if let Some(body) = body {
                     Heartbeat::check(&serde_json::from_slice(&body).unwrap()).unwrap();
                 }
             }
         }
-        assert!(silent > 100 && returned > 20 && failed > 100, "{silent} {returned} {failed}");
+        assert!(
+            silent > 100 && returned > 20 && failed > 100,
+            "{silent} {returned} {failed}"
+        );
     }
 }

@@ -7,7 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType,
+    IsCa, KeyPair,
+};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
@@ -40,7 +43,11 @@ impl Front {
                 treat(stream);
             }
         });
-        Front { address, stop, thread: Some(thread) }
+        Front {
+            address,
+            stop,
+            thread: Some(thread),
+        }
     }
 
     /// Answers every request with these bytes.
@@ -57,7 +64,10 @@ impl Front {
         Front::answering_with_tls(certificate, move |request| {
             let mut server = TcpStream::connect(target).ok()?;
             let mut answer = Vec::new();
-            server.write_all(request).and_then(|()| server.read_to_end(&mut answer)).ok()?;
+            server
+                .write_all(request)
+                .and_then(|()| server.read_to_end(&mut answer))
+                .ok()?;
             Some(answer)
         })
     }
@@ -69,9 +79,15 @@ impl Front {
     ) -> Front {
         let config = certificate.config.clone();
         Front::start(move |stream| {
-            let Ok(connection) = ServerConnection::new(config.clone()) else { return };
+            let Ok(connection) = ServerConnection::new(config.clone()) else {
+                return;
+            };
             let mut peer = StreamOwned::new(connection, stream);
-            let Some(answer) = read_request(&mut peer).and_then(|request| answer(&request)) else { return };
+            let Some(answer) =
+                read_request(&mut peer).and_then(|request| answer(&request))
+            else {
+                return;
+            };
             let _ = peer.write_all(&answer);
             peer.conn.send_close_notify();
             let _ = peer.flush();
@@ -102,8 +118,12 @@ fn read_request(peer: &mut impl Read) -> Option<Vec<u8>> {
         let count = peer.read(&mut buffer).ok().filter(|count| *count > 0)?;
         request.extend_from_slice(&buffer[..count]);
         let text = String::from_utf8_lossy(&request).to_ascii_lowercase();
-        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
-        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+        let Some((head, body)) = text.split_once("\r\n\r\n") else {
+            continue;
+        };
+        let length = head
+            .lines()
+            .find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
         if body.len() >= length.unwrap_or(0) {
             return Some(request);
         }
@@ -132,7 +152,9 @@ impl Authority {
         parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         // OpenSSL takes a certificate that is called as its issuer for one that has signed itself.
         parameters.distinguished_name = DistinguishedName::new();
-        parameters.distinguished_name.push(DnType::CommonName, "An authority of the tests");
+        parameters
+            .distinguished_name
+            .push(DnType::CommonName, "An authority of the tests");
         let key = KeyPair::generate().expect("a key");
         Authority(CertifiedIssuer::self_signed(parameters, key).expect("a certificate"))
     }
@@ -154,13 +176,19 @@ impl Authority {
         let certificate = parameters.signed_by(&key, &self.0).expect("a certificate");
         let key_pem = key.serialize_pem();
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        let config = ServerConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
-            .with_safe_default_protocol_versions()
-            .expect("the usual versions")
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate.der().clone()], key);
+        let config = ServerConfig::builder_with_provider(
+            rustls::crypto::ring::default_provider().into(),
+        )
+        .with_safe_default_protocol_versions()
+        .expect("the usual versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], key);
         let config = Arc::new(config.expect("key and certificate belong together"));
-        Certificate { config, pem: certificate.pem(), key_pem }
+        Certificate {
+            config,
+            pem: certificate.pem(),
+            key_pem,
+        }
     }
 }
 

@@ -24,7 +24,10 @@ pub struct Report {
 impl Report {
     /// How many were answered 200 or 304.
     pub fn ok(&self) -> usize {
-        [200, 304].iter().filter_map(|status| self.statuses.get(status)).sum()
+        [200, 304]
+            .iter()
+            .filter_map(|status| self.statuses.get(status))
+            .sum()
     }
 
     /// How many were not.
@@ -39,7 +42,9 @@ impl Report {
 
     /// The latency that `percent` of the requests did not exceed.
     pub fn percentile(&self, percent: usize) -> Duration {
-        let index = (self.latencies.len() * percent).div_ceil(100).saturating_sub(1);
+        let index = (self.latencies.len() * percent)
+            .div_ceil(100)
+            .saturating_sub(1);
         self.latencies.get(index).copied().unwrap_or_default()
     }
 
@@ -75,7 +80,8 @@ pub fn run(
     let take = || {
         let mut source = source.lock().expect("no thread panics");
         let request = (source.0)()?;
-        let due = rate.map(|rate| started + Duration::from_secs_f64(f64::from(source.1) / rate));
+        let due = rate
+            .map(|rate| started + Duration::from_secs_f64(f64::from(source.1) / rate));
         source.1 += 1;
         Some((request, due))
     };
@@ -87,7 +93,8 @@ pub fn run(
             }
             let from = due.unwrap_or_else(Instant::now);
             let answer = client::exchange(address, &request);
-            let (status, length) = answer.map_or((0, 0), |answer| (answer.status, answer.body.len()));
+            let (status, length) =
+                answer.map_or((0, 0), |answer| (answer.status, answer.body.len()));
             report.add(status, from.elapsed(), length);
         }
         report

@@ -66,7 +66,12 @@ impl Machine {
     fn start(tree: &Path, kind: Kind, turn: Arc<File>) -> Machine {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let log = File::create(folder.path().join("log")).expect("a writable folder");
-        let name = folder.path().file_name().expect("it has a name").to_string_lossy().replace('.', "");
+        let name = folder
+            .path()
+            .file_name()
+            .expect("it has a name")
+            .to_string_lossy()
+            .replace('.', "");
         let groups = make_groups(&name);
         let mut command = Command::new("sh");
         // Into its own control groups first: $0 says how many there are.
@@ -80,15 +85,35 @@ impl Machine {
             "--keep-unit",
             "--link-journal=no",
         ]);
-        command.args(["--resolv-conf=off", "--timezone=off", "--machine", &name, "--directory"]).arg(tree);
-        command.stdin(Stdio::null()).stdout(log.try_clone().expect("a file")).stderr(log);
+        command
+            .args([
+                "--resolv-conf=off",
+                "--timezone=off",
+                "--machine",
+                &name,
+                "--directory",
+            ])
+            .arg(tree);
+        command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a file"))
+            .stderr(log);
         let nspawn = Running::spawn(&mut command);
-        let mut machine = Machine { nspawn, init: 0, folder, groups, kind, turn };
+        let mut machine = Machine {
+            nspawn,
+            init: 0,
+            folder,
+            groups,
+            kind,
+            turn,
+        };
         wait_for("the machine to boot", || {
             // Until the machine has a process of its own, this is a helper of systemd-nspawn's.
             machine.init = machine.find_init()?;
             let state = machine.run("systemctl", &["is-system-running"]);
-            ["running\n", "degraded\n"].contains(&&*String::from_utf8_lossy(&state.stdout)).then_some(())
+            ["running\n", "degraded\n"]
+                .contains(&&*String::from_utf8_lossy(&state.stdout))
+                .then_some(())
         });
         machine
     }
@@ -99,8 +124,13 @@ impl Machine {
     /// If there is no nsenter.
     pub fn run(&self, program: &str, arguments: &[&str]) -> Output {
         let mut command = Command::new("nsenter");
-        command.args(["--target", &self.init.to_string(), "--all", program]).args(arguments);
-        command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").stdin(Stdio::null());
+        command
+            .args(["--target", &self.init.to_string(), "--all", program])
+            .args(arguments);
+        command
+            .env_clear()
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .stdin(Stdio::null());
         command.output().expect("nsenter comes with util-linux")
     }
 
@@ -110,13 +140,22 @@ impl Machine {
     /// If it does not.
     pub fn ask(&self, program: &str, arguments: &[&str]) -> String {
         let output = self.run(program, arguments);
-        assert!(output.status.success(), "{program} {arguments:?}: {output:?}\n{}", self.log());
-        String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
+        assert!(
+            output.status.success(),
+            "{program} {arguments:?}: {output:?}\n{}",
+            self.log()
+        );
+        String::from_utf8_lossy(&output.stdout)
+            .trim_end()
+            .to_owned()
     }
 
     /// A property of a unit.
     pub fn show(&self, unit: &str, property: &str) -> String {
-        self.ask("systemctl", &["show", "--value", "--property", property, unit])
+        self.ask(
+            "systemctl",
+            &["show", "--value", "--property", property, unit],
+        )
     }
 
     /// The path, from outside, of a file in it.
@@ -130,9 +169,11 @@ impl Machine {
     /// If that fails.
     pub fn write(&self, inside: &str, content: impl AsRef<[u8]>, mode: u32) {
         let path = self.path(inside);
-        fs::create_dir_all(path.parent().expect("an absolute path")).expect("root may do that");
+        fs::create_dir_all(path.parent().expect("an absolute path"))
+            .expect("root may do that");
         fs::write(&path, content).expect("root may do that");
-        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("root may do that");
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode))
+            .expect("root may do that");
     }
 
     /// Ends everything in it. Killing systemd-nspawn alone would leave it running without an owner.
@@ -141,8 +182,10 @@ impl Machine {
         let deadline = Instant::now() + DEADLINE;
         while self.nspawn.is_running() && Instant::now() < deadline {
             if let Some(init) = self.nspawn_child() {
-                let _ =
-                    Command::new("kill").args(["-KILL", &init.to_string()]).stderr(Stdio::null()).status();
+                let _ = Command::new("kill")
+                    .args(["-KILL", &init.to_string()])
+                    .stderr(Stdio::null())
+                    .status();
             }
             thread::sleep(Duration::from_millis(10));
         }
@@ -154,13 +197,18 @@ impl Machine {
     }
 
     fn find_init(&mut self) -> Option<u32> {
-        assert!(self.nspawn.is_running(), "systemd-nspawn ended: {}", self.log());
+        assert!(
+            self.nspawn.is_running(),
+            "systemd-nspawn ended: {}",
+            self.log()
+        );
         self.nspawn_child()
     }
 
     fn nspawn_child(&self) -> Option<u32> {
         let nspawn = self.nspawn.pid();
-        let children = fs::read_to_string(format!("/proc/{nspawn}/task/{nspawn}/children")).ok()?;
+        let children =
+            fs::read_to_string(format!("/proc/{nspawn}/task/{nspawn}/children")).ok()?;
         children.split_whitespace().next()?.parse().ok()
     }
 }
@@ -182,14 +230,24 @@ fn make_groups(name: &str) -> Vec<PathBuf> {
         let (roots, path) = if let Some(path) = line.strip_prefix("0::") {
             (["/sys/fs/cgroup/unified", "/sys/fs/cgroup"], path)
         } else {
-            (["/sys/fs/cgroup/systemd", ""], line.split_once(":name=systemd:")?.1)
+            (
+                ["/sys/fs/cgroup/systemd", ""],
+                line.split_once(":name=systemd:")?.1,
+            )
         };
-        let root = roots.into_iter().find(|root| Path::new(root).join("cgroup.procs").exists())?;
-        Some(Path::new(root).join(path.trim_start_matches('/')).join(name))
+        let root = roots
+            .into_iter()
+            .find(|root| Path::new(root).join("cgroup.procs").exists())?;
+        Some(
+            Path::new(root)
+                .join(path.trim_start_matches('/'))
+                .join(name),
+        )
     });
     let groups: Vec<PathBuf> = hierarchies.collect();
     for group in &groups {
-        fs::create_dir(group).unwrap_or_else(|error| panic!("{}: {error}", group.display()));
+        fs::create_dir(group)
+            .unwrap_or_else(|error| panic!("{}: {error}", group.display()));
     }
     groups
 }
@@ -197,7 +255,8 @@ fn make_groups(name: &str) -> Vec<PathBuf> {
 /// Removes a control group and those in it, whose processes have ended; what cannot be removed stays.
 fn remove_group(group: &Path) {
     let within = fs::read_dir(group).into_iter().flatten().flatten();
-    for entry in within.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+    for entry in within.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+    {
         remove_group(&entry.path());
     }
     let _ = fs::remove_dir(group);
@@ -205,7 +264,8 @@ fn remove_group(group: &Path) {
 
 /// Waits until no other test has a machine: several at once would slow each other down beyond what tests wait for.
 fn take_turn(tree: &Path) -> File {
-    let lock = File::create(tree.with_file_name("turn")).expect("the folder of the trees can be written");
+    let lock = File::create(tree.with_file_name("turn"))
+        .expect("the folder of the trees can be written");
     lock.lock().expect("a lock on a file");
     lock
 }
@@ -214,7 +274,10 @@ fn take_turn(tree: &Path) -> File {
 fn tree(kind: Kind) -> PathBuf {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/tree.sh");
     let kind = if kind == Kind::Host { "hosts" } else { "bare" };
-    let output = Command::new(script).args(["bookworm", kind]).output().expect("scripts/tree.sh can be run");
+    let output = Command::new(script)
+        .args(["bookworm", kind])
+        .output()
+        .expect("scripts/tree.sh can be run");
     assert!(
         output.status.success(),
         "no Debian tree to boot, so nothing can be tested under systemd ({SKIP}=1 leaves it out): {}",

@@ -33,9 +33,16 @@ impl Nginx {
         );
         let file = folder.path().join("nginx.conf");
         fs::write(&file, config).expect("a writable folder");
-        let program = if Path::new("/usr/sbin/nginx").exists() { "/usr/sbin/nginx" } else { "nginx" };
+        let program = if Path::new("/usr/sbin/nginx").exists() {
+            "/usr/sbin/nginx"
+        } else {
+            "nginx"
+        };
         let mut command = Command::new(program);
-        command.args(["-e", "stderr", "-c"]).arg(file).stdin(Stdio::null());
+        command
+            .args(["-e", "stderr", "-c"])
+            .arg(file)
+            .stdin(Stdio::null());
         let process = Running::spawn(&mut command);
         wait_for("nginx", || client::connect(address).ok());
         Nginx { process, folder }
@@ -58,6 +65,7 @@ impl Nginx {
 /// # Panics
 /// If there is none.
 pub fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has a free port");
+    let listener =
+        TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has a free port");
     listener.local_addr().expect("a listener has an address")
 }

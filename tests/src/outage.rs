@@ -52,7 +52,12 @@ pub struct Report {
 impl Report {
     /// The largest number of heartbeats in a bucket, in means.
     pub fn peak(&self) -> f64 {
-        let most = self.buckets.iter().map(|(_, heartbeats)| *heartbeats).max().unwrap_or(0);
+        let most = self
+            .buckets
+            .iter()
+            .map(|(_, heartbeats)| *heartbeats)
+            .max()
+            .unwrap_or(0);
         most as f64 / self.mean
     }
 }
@@ -80,7 +85,8 @@ pub fn play(plan: &Plan) -> Report {
     let mut full: BTreeSet<u32> = (0..plan.agents).collect();
     while Instant::now() < until {
         full.retain(|n| {
-            fs::metadata(spool(folder.path(), *n).join("spool")).is_ok_and(|file| file.len() > 0)
+            fs::metadata(spool(folder.path(), *n).join("spool"))
+                .is_ok_and(|file| file.len() > 0)
         });
         thread::sleep(Duration::from_millis(100));
     }
@@ -107,7 +113,11 @@ fn start_agents(plan: &Plan, folder: &TempDir, recorder: &Recorder) -> Vec<Runni
         );
         fs::write(&config, text).expect("a writable folder");
         let mut command = Command::new(&plan.agent);
-        command.arg("-c").arg(&config).arg("run").env("AGENT_API_KEY", AGENT_KEY);
+        command
+            .arg("-c")
+            .arg(&config)
+            .arg("run")
+            .env("AGENT_API_KEY", AGENT_KEY);
         let agent = Running::spawn(command.stdin(Stdio::null()).stderr(Stdio::null()));
         thread::sleep(pause);
         agent
@@ -119,14 +129,26 @@ fn spool(folder: &Path, n: u32) -> PathBuf {
     folder.join(format!("{n}.spool"))
 }
 
-fn judge(plan: &Plan, accepted: &[Accepted], back: Instant, end: Instant, not_emptied: usize) -> Report {
+fn judge(
+    plan: &Plan,
+    accepted: &[Accepted],
+    back: Instant,
+    end: Instant,
+    not_emptied: usize,
+) -> Report {
     let mean = f64::from(plan.agents) * plan.bucket.div_duration_f64(plan.interval);
     let bucket_of = |at: Instant| (at - back).as_nanos() / plan.bucket.as_nanos();
     let after: Vec<&Accepted> = accepted.iter().filter(|one| one.at >= back).collect();
     let whole_buckets = bucket_of(end);
     let in_bucket = |n: u128| {
         let inside = || after.iter().filter(|one| bucket_of(one.at) == n);
-        (inside().map(|one| one.request).collect::<BTreeSet<_>>().len(), inside().count())
+        (
+            inside()
+                .map(|one| one.request)
+                .collect::<BTreeSet<_>>()
+                .len(),
+            inside().count(),
+        )
     };
     let mut numbers: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
     for one in accepted {
@@ -145,7 +167,11 @@ fn judge(plan: &Plan, accepted: &[Accepted], back: Instant, end: Instant, not_em
             }
         }
     }
-    assert_eq!(numbers.len(), plan.agents as usize, "not every agent was heard");
+    assert_eq!(
+        numbers.len(),
+        plan.agents as usize,
+        "not every agent was heard"
+    );
     Report {
         accepted: accepted.len(),
         spooled: accepted.iter().filter(|one| one.is_spooled).count(),

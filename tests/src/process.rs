@@ -25,7 +25,10 @@ pub fn cpu_time_with_children(pid: u32) -> Duration {
 
 fn ticks(pid: u32, fields: RangeInclusive<usize>) -> Duration {
     let stat = stat(pid).expect("the process runs");
-    let ticks: u32 = stat[fields].iter().map(|field| field.parse::<u32>().expect("a number")).sum();
+    let ticks: u32 = stat[fields]
+        .iter()
+        .map(|field| field.parse::<u32>().expect("a number"))
+        .sum();
     TICK * ticks
 }
 
@@ -35,16 +38,24 @@ fn ticks(pid: u32, fields: RangeInclusive<usize>) -> Duration {
 /// If /proc cannot be read.
 pub fn of_group(group: u32) -> Vec<u32> {
     let processes = fs::read_dir("/proc").expect("/proc is mounted");
-    let pids = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    let is_member = |fields: Vec<String>| fields[0] != "Z" && fields[2] == group.to_string();
-    pids.filter(|pid| stat(*pid).is_some_and(is_member)).collect()
+    let pids =
+        processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    let is_member =
+        |fields: Vec<String>| fields[0] != "Z" && fields[2] == group.to_string();
+    pids.filter(|pid| stat(*pid).is_some_and(is_member))
+        .collect()
 }
 
 /// The fields of /proc/PID/stat from the third, the state, on.
 fn stat(pid: u32) -> Option<Vec<String>> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name in parentheses may hold spaces; the fields count from behind it.
-    Some(stat[stat.rfind(')')? + 1..].split_whitespace().map(str::to_owned).collect())
+    Some(
+        stat[stat.rfind(')')? + 1..]
+            .split_whitespace()
+            .map(str::to_owned)
+            .collect(),
+    )
 }
 
 /// How many file descriptors the process has open.
@@ -52,7 +63,9 @@ fn stat(pid: u32) -> Option<Vec<String>> {
 /// # Panics
 /// If the process is gone.
 pub fn open_files(pid: u32) -> usize {
-    fs::read_dir(format!("/proc/{pid}/fd")).expect("the process runs").count()
+    fs::read_dir(format!("/proc/{pid}/fd"))
+        .expect("the process runs")
+        .count()
 }
 
 /// Bytes that the process has had written to disks so far.
@@ -60,8 +73,12 @@ pub fn open_files(pid: u32) -> usize {
 /// # Panics
 /// If the process is gone.
 pub fn written_bytes(pid: u32) -> u64 {
-    let io = fs::read_to_string(format!("/proc/{pid}/io")).expect("the process runs, and is ours");
-    let line = io.lines().find_map(|line| line.strip_prefix("write_bytes: ")).expect("Linux counts them");
+    let io = fs::read_to_string(format!("/proc/{pid}/io"))
+        .expect("the process runs, and is ours");
+    let line = io
+        .lines()
+        .find_map(|line| line.strip_prefix("write_bytes: "))
+        .expect("Linux counts them");
     line.parse().expect("a number")
 }
 
@@ -70,8 +87,13 @@ pub fn written_bytes(pid: u32) -> u64 {
 /// # Panics
 /// If the process is gone or there is no such line.
 pub fn status(pid: u32, name: &str) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
-    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-    let value = line.and_then(|value| value.split_whitespace().next()).and_then(|value| value.parse().ok());
+    let status =
+        fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    let value = line
+        .and_then(|value| value.split_whitespace().next())
+        .and_then(|value| value.parse().ok());
     value.unwrap_or_else(|| panic!("/proc/{pid}/status has no number {name}"))
 }

@@ -13,10 +13,20 @@ use crate::wait::wait_for;
 pub fn program(name: &str) -> Command {
     let path = program_path(name);
     let mut command = Command::new(path);
-    for variable in ["AGENT_API_KEY", "SECRET_KEY", "MONGODB_URL", "REDIS_URL", "FLEETBEAT_ADMIN_PASSWORD"] {
-        command.env_remove(variable).env_remove(format!("{variable}_FILE"));
+    for variable in [
+        "AGENT_API_KEY",
+        "SECRET_KEY",
+        "MONGODB_URL",
+        "REDIS_URL",
+        "FLEETBEAT_ADMIN_PASSWORD",
+    ] {
+        command
+            .env_remove(variable)
+            .env_remove(format!("{variable}_FILE"));
     }
-    command.env_remove("FLEETBEAT_LISTEN").env_remove("NOTIFY_SOCKET");
+    command
+        .env_remove("FLEETBEAT_LISTEN")
+        .env_remove("NOTIFY_SOCKET");
     command
 }
 
@@ -30,7 +40,9 @@ pub fn program_path(name: &str) -> PathBuf {
     folders
         .map(|folder| folder.join(name))
         .find(|path| path.is_file())
-        .unwrap_or_else(|| panic!("{name} is not built: run `make build` first, or `make test`"))
+        .unwrap_or_else(|| {
+            panic!("{name} is not built: run `make build` first, or `make test`")
+        })
 }
 
 /// A running program; dropping it kills it, so that a test that fails leaves nothing behind.
@@ -42,7 +54,11 @@ impl Running {
     /// # Panics
     /// If it cannot be started.
     pub fn spawn(command: &mut Command) -> Running {
-        Running(command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}")))
+        Running(
+            command
+                .spawn()
+                .unwrap_or_else(|error| panic!("{command:?}: {error}")),
+        )
     }
 
     /// Its process id.
@@ -74,8 +90,13 @@ impl Running {
     /// If it is gone.
     pub fn signal(&self, name: &str) {
         let pid = self.pid().to_string();
-        let sent = Command::new("kill").args([&format!("-{name}"), &pid]).status();
-        assert!(sent.is_ok_and(|status| status.success()), "kill -{name} {pid}");
+        let sent = Command::new("kill")
+            .args([&format!("-{name}"), &pid])
+            .status();
+        assert!(
+            sent.is_ok_and(|status| status.success()),
+            "kill -{name} {pid}"
+        );
     }
 
     /// Asks it to stop and waits until it has.

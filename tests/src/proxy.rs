@@ -59,7 +59,11 @@ impl Proxy {
         });
         let theirs = shared.clone();
         let accepting = Some(thread::spawn(move || theirs.accept(address, listener)));
-        Proxy { address, shared, accepting }
+        Proxy {
+            address,
+            shared,
+            accepting,
+        }
     }
 
     /// Where it listens.
@@ -84,7 +88,13 @@ impl Drop for Proxy {
         if let Some(accepting) = self.accepting.take() {
             let _ = accepting.join();
         }
-        for pump in self.shared.pumps.lock().expect("no thread panics").drain(..) {
+        for pump in self
+            .shared
+            .pumps
+            .lock()
+            .expect("no thread panics")
+            .drain(..)
+        {
             let _ = pump.join();
         }
     }
@@ -128,16 +138,22 @@ impl Shared {
 
     fn connect(self: &Arc<Self>, client: TcpStream) {
         let _ = client.set_nonblocking(false);
-        let Ok(server) = TcpStream::connect(self.target) else { return };
+        let Ok(server) = TcpStream::connect(self.target) else {
+            return;
+        };
         for stream in [&client, &server] {
             let _ = stream.set_nodelay(true);
             let _ = stream.set_read_timeout(Some(TICK));
         }
-        if let (Ok(client_again), Ok(server_again)) = (client.try_clone(), server.try_clone()) {
+        if let (Ok(client_again), Ok(server_again)) =
+            (client.try_clone(), server.try_clone())
+        {
             let asking = Arc::new(AtomicBool::new(false));
             let asked = asking.clone();
             self.spawn(move |shared| shared.pump(client, server, &asking, false));
-            self.spawn(move |shared| shared.pump(server_again, client_again, &asked, true));
+            self.spawn(move |shared| {
+                shared.pump(server_again, client_again, &asked, true)
+            });
         }
     }
 
@@ -149,7 +165,13 @@ impl Shared {
     }
 
     /// Copies one direction of a connection; `asking` is whether its last bytes were a request's.
-    fn pump(&self, mut from: TcpStream, mut to: TcpStream, asking: &AtomicBool, is_reply: bool) {
+    fn pump(
+        &self,
+        mut from: TcpStream,
+        mut to: TcpStream,
+        asking: &AtomicBool,
+        is_reply: bool,
+    ) {
         let mut buffer = [0; 64 * 1024];
         while !self.is_over() && !self.is(Mode::Refuse) {
             let count = match from.read(&mut buffer) {

@@ -58,10 +58,16 @@ impl Recorder {
     /// # Panics
     /// If there is no port to be had.
     pub fn start(target: SocketAddr) -> Recorder {
-        let listener = Arc::new(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port"));
+        let listener =
+            Arc::new(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port"));
         let address = listener.local_addr().expect("a bound listener");
         let (is_cut, is_over) = (AtomicBool::new(false), AtomicBool::new(false));
-        let shared = Arc::new(Shared { target, is_cut, is_over, state: Mutex::default() });
+        let shared = Arc::new(Shared {
+            target,
+            is_cut,
+            is_over,
+            state: Mutex::default(),
+        });
         let serve = || {
             let (listener, shared) = (Arc::clone(&listener), Arc::clone(&shared));
             thread::spawn(move || {
@@ -75,7 +81,11 @@ impl Recorder {
             })
         };
         let threads = (0..THREADS).map(|_| serve()).collect();
-        Recorder { address, shared, threads }
+        Recorder {
+            address,
+            shared,
+            threads,
+        }
     }
 
     /// Where it listens.
@@ -103,7 +113,11 @@ impl Recorder {
     /// # Panics
     /// If a thread of this one has panicked.
     pub fn unauthorized(&self) -> usize {
-        self.shared.state.lock().expect("no thread panics").unauthorized
+        self.shared
+            .state
+            .lock()
+            .expect("no thread panics")
+            .unauthorized
     }
 }
 
@@ -132,7 +146,10 @@ impl Shared {
             }
             let line = head[from..].to_ascii_lowercase();
             if let Some(value) = line.strip_prefix("content-length:") {
-                length = value.trim().parse().map_err(|_| io::ErrorKind::InvalidData)?;
+                length = value
+                    .trim()
+                    .parse()
+                    .map_err(|_| io::ErrorKind::InvalidData)?;
             }
         }
         let mut body = vec![0; length];
@@ -146,7 +163,9 @@ impl Shared {
         } else if answer.status == 401 {
             self.state.lock().expect("no thread panics").unauthorized += 1;
         }
-        let retry_after = answer.header("retry-after").map(|value| format!("Retry-After: {value}\r\n"));
+        let retry_after = answer
+            .header("retry-after")
+            .map(|value| format!("Retry-After: {value}\r\n"));
         let head = format!(
             "HTTP/1.1 {} X\r\n{}Content-Length: {}\r\nConnection: close\r\n\r\n",
             answer.status,
@@ -160,17 +179,28 @@ impl Shared {
     fn note(&self, is_spooled: bool, body: &[u8], answer: &Value) {
         let at = Instant::now();
         let body: Value = serde_json::from_slice(body).expect("what is accepted is JSON");
-        let heartbeats = if is_spooled { body.as_array().cloned().unwrap_or_default() } else { vec![body] };
+        let heartbeats = if is_spooled {
+            body.as_array().cloned().unwrap_or_default()
+        } else {
+            vec![body]
+        };
         let mut state = self.state.lock().expect("no thread panics");
         state.requests += 1;
         state.rejected += answer["rejected"].as_array().map_or(0, Vec::len);
         let request = state.requests;
-        state.accepted.extend(heartbeats.iter().map(|heartbeat| Accepted {
-            at,
-            ip: heartbeat["ip"].as_str().expect("each agent knows its address").to_owned(),
-            seq: heartbeat["seq"].as_u64().expect("each heartbeat has a number"),
-            request,
-            is_spooled,
+        state.accepted.extend(heartbeats.iter().map(|heartbeat| {
+            Accepted {
+                at,
+                ip: heartbeat["ip"]
+                    .as_str()
+                    .expect("each agent knows its address")
+                    .to_owned(),
+                seq: heartbeat["seq"]
+                    .as_u64()
+                    .expect("each heartbeat has a number"),
+                request,
+                is_spooled,
+            }
         }));
     }
 }

@@ -21,10 +21,14 @@ impl RedisServer {
     /// # Panics
     /// If it does not come up.
     pub fn start() -> RedisServer {
-        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
+        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .and_then(|listener| listener.local_addr());
         let port = free.expect("a free port").port();
-        let mut server =
-            RedisServer { port, folder: tempfile::tempdir().expect("a temporary folder"), process: None };
+        let mut server = RedisServer {
+            port,
+            folder: tempfile::tempdir().expect("a temporary folder"),
+            process: None,
+        };
         server.restart();
         server
     }
@@ -55,9 +59,15 @@ impl RedisServer {
             "--port",
             &self.port.to_string(),
         ]);
-        command.arg("--dir").arg(self.folder.path()).stdout(Stdio::null()).stdin(Stdio::null());
+        command
+            .arg("--dir")
+            .arg(self.folder.path())
+            .stdout(Stdio::null())
+            .stdin(Stdio::null());
         self.process = Some(Running::spawn(&mut command));
-        wait_for("Redis", || TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).ok());
+        wait_for("Redis", || {
+            TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).ok()
+        });
     }
 
     /// Kills it.
@@ -86,6 +96,8 @@ impl RedisServer {
     /// # Panics
     /// If there is none.
     pub fn connect(&self) -> redis::Connection {
-        redis::Client::open(self.url()).and_then(|client| client.get_connection()).expect("Redis answers")
+        redis::Client::open(self.url())
+            .and_then(|client| client.get_connection())
+            .expect("Redis answers")
     }
 }

@@ -10,11 +10,18 @@ use fleetbeat_protocol::Timestamp;
 pub fn measured_on() -> String {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let field = |text: &str, name: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or(": unknown");
-        line.split_once(':').map_or("", |(_, value)| value.trim()).to_owned()
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(name))
+            .unwrap_or(": unknown");
+        line.split_once(':')
+            .map_or("", |(_, value)| value.trim())
+            .to_owned()
     };
-    let memory_kib: u64 =
-        field(&read("/proc/meminfo"), "MemTotal").trim_end_matches(" kB").parse().unwrap_or(0);
+    let memory_kib: u64 = field(&read("/proc/meminfo"), "MemTotal")
+        .trim_end_matches(" kB")
+        .parse()
+        .unwrap_or(0);
     format!(
         "Measured {} on {} x {}, {} GiB of memory, Linux {}, load generator on the same machine.",
         &Timestamp::now().to_string()[..10],

@@ -46,8 +46,13 @@ impl Database {
     /// If no MongoDB is known.
     pub fn new() -> Database {
         let url = std::env::var("MONGODB_URL");
-        let url = url.expect("MONGODB_URL is not set: run `make test`, which starts the databases");
-        Database { url, name: format!("fleetbeat_test_{:016x}", fastrand::u64(..)) }
+        let url = url.expect(
+            "MONGODB_URL is not set: run `make test`, which starts the databases",
+        );
+        Database {
+            url,
+            name: format!("fleetbeat_test_{:016x}", fastrand::u64(..)),
+        }
     }
 
     /// A connection to it.
@@ -55,7 +60,9 @@ impl Database {
     /// # Panics
     /// If there is none.
     pub fn connect(&self) -> mongodb::sync::Database {
-        mongodb::sync::Client::with_uri_str(&self.url).expect("MongoDB answers").database(&self.name)
+        mongodb::sync::Client::with_uri_str(&self.url)
+            .expect("MongoDB answers")
+            .database(&self.name)
     }
 }
 
@@ -91,7 +98,12 @@ impl Server {
     }
 
     /// Starts one on MongoDB at `url`, which may be a way around, and Redis.
-    pub fn start_on_mongodb(database: &Database, url: &str, redis: &str, settings: &str) -> Server {
+    pub fn start_on_mongodb(
+        database: &Database,
+        url: &str,
+        redis: &str,
+        settings: &str,
+    ) -> Server {
         let settings = format!("{settings}\n[mongodb]\ndatabase = {:?}\n", database.name);
         let mut environment = vec![("MONGODB_URL", url)];
         environment.extend((!redis.is_empty()).then_some(("REDIS_URL", redis)));
@@ -104,13 +116,25 @@ impl Server {
         Server::configured("", &[], Some(size))
     }
 
-    fn configured(settings: &str, environment: &[(&str, &str)], disk: Option<&'static str>) -> Server {
+    fn configured(
+        settings: &str,
+        environment: &[(&str, &str)],
+        disk: Option<&'static str>,
+    ) -> Server {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let first_table = if settings.starts_with('[') { Some(0) } else { settings.find("\n[") };
-        let (before_tables, tables) = settings.split_at(first_table.unwrap_or(settings.len()));
+        let first_table = if settings.starts_with('[') {
+            Some(0)
+        } else {
+            settings.find("\n[")
+        };
+        let (before_tables, tables) =
+            settings.split_at(first_table.unwrap_or(settings.len()));
         let data = folder.path().join("data");
-        let backend =
-            if environment.iter().any(|(name, _)| *name == "MONGODB_URL") { "mongodb" } else { "embedded" };
+        let backend = if environment.iter().any(|(name, _)| *name == "MONGODB_URL") {
+            "mongodb"
+        } else {
+            "embedded"
+        };
         let text = format!(
             "listen = \"127.0.0.1:0\"\n{before_tables}\n[storage]\nbackend = {backend:?}\npath = {data:?}\n{tables}"
         );
@@ -121,10 +145,17 @@ impl Server {
             ("FLEETBEAT_ADMIN_PASSWORD", ADMIN_PASSWORD),
         ];
         let environment = usual.iter().chain(environment);
-        let environment =
-            environment.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let environment = environment
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut server = Server { folder, process: None, address, environment, disk };
+        let mut server = Server {
+            folder,
+            process: None,
+            address,
+            environment,
+            disk,
+        };
         server.restart();
         server
     }
@@ -134,7 +165,11 @@ impl Server {
     /// # Panics
     /// If it does not come up.
     pub fn restart(&mut self) {
-        let log = File::options().create(true).append(true).open(self.log_path()).expect("a writable folder");
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.log_path())
+            .expect("a writable folder");
         let seen = self.log().len();
         let mut command = match self.disk {
             None => program("fleetbeat-server"),
@@ -144,12 +179,21 @@ impl Server {
         if self.address.port() != 0 {
             command.env("FLEETBEAT_LISTEN", self.address.to_string());
         }
-        command.envs(self.environment.iter().filter(|(_, value)| !value.is_empty()));
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        command.envs(
+            self.environment
+                .iter()
+                .filter(|(_, value)| !value.is_empty()),
+        );
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log);
         self.process = Some(Running::spawn(&mut command));
         let address = wait_for("the server to listen", || {
             let log = self.log();
-            let line = log[seen..].lines().find_map(|line| line.split_once("listening on http://"));
+            let line = log[seen..]
+                .lines()
+                .find_map(|line| line.split_once("listening on http://"));
             if line.is_none() && !self.is_running() {
                 panic!("fleetbeat-server ended: {log}");
             }
@@ -257,7 +301,13 @@ impl Server {
     ///
     /// # Panics
     /// If there is no answer.
-    pub fn request(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+    pub fn request(
+        &self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Answer {
         self.try_request(method, target, headers, body)
             .unwrap_or_else(|error| panic!("{method} {target}: {error}\n{}", self.log()))
     }
@@ -275,7 +325,10 @@ impl Server {
     /// # Panics
     /// If there is no answer.
     pub fn post_heartbeat(&self, target: &str, body: &[u8]) -> Answer {
-        let headers = [("X-API-Key", AGENT_KEY), ("Content-Type", "application/json")];
+        let headers = [
+            ("X-API-Key", AGENT_KEY),
+            ("Content-Type", "application/json"),
+        ];
         self.request("POST", target, &headers, body)
     }
 
@@ -284,8 +337,14 @@ impl Server {
     /// # Panics
     /// If that fails.
     pub fn token(&self, username: &str, password: &str) -> String {
-        let body = serde_json::json!({"username": username, "password": password}).to_string();
-        let answer = self.request("POST", "/token", &[("Content-Type", "application/json")], body.as_bytes());
+        let body =
+            serde_json::json!({"username": username, "password": password}).to_string();
+        let answer = self.request(
+            "POST",
+            "/token",
+            &[("Content-Type", "application/json")],
+            body.as_bytes(),
+        );
         let token = answer.json()["access_token"].as_str().map(str::to_owned);
         token.unwrap_or_else(|| panic!("{username} cannot log in: {answer:?}"))
     }
@@ -299,10 +358,19 @@ impl Server {
     ///
     /// # Panics
     /// If there is no answer.
-    pub fn api(&self, token: &str, method: &str, target: &str, body: Option<&Value>) -> Answer {
+    pub fn api(
+        &self,
+        token: &str,
+        method: &str,
+        target: &str,
+        body: Option<&Value>,
+    ) -> Answer {
         let authorization = format!("Bearer {token}");
         let body = body.map(Value::to_string).unwrap_or_default();
-        let headers = [("Authorization", authorization.as_str()), ("Content-Type", "application/json")];
+        let headers = [
+            ("Authorization", authorization.as_str()),
+            ("Content-Type", "application/json"),
+        ];
         self.request(method, target, &headers, body.as_bytes())
     }
 
@@ -322,7 +390,11 @@ impl Server {
     /// If it cannot be run.
     pub fn command(&self, arguments: &[&str], input: &str) -> std::process::Output {
         let mut command = program("fleetbeat-server");
-        command.envs(self.environment.get("MONGODB_URL").map(|url| ("MONGODB_URL", url)));
+        command.envs(
+            self.environment
+                .get("MONGODB_URL")
+                .map(|url| ("MONGODB_URL", url)),
+        );
         run_to_end(command.arg("-c").arg(self.config()).args(arguments), input)
     }
 
@@ -340,7 +412,11 @@ impl Server {
             "--preserve-credentials",
             "--",
         ]);
-        command.arg(program_path("fleetbeat-server")).arg("-c").arg(self.config()).args(arguments);
+        command
+            .arg(program_path("fleetbeat-server"))
+            .arg("-c")
+            .arg(self.config())
+            .args(arguments);
         command.output().expect("nsenter comes with util-linux")
     }
 
@@ -349,7 +425,10 @@ impl Server {
     /// # Panics
     /// If that fails.
     pub fn add_user(&self, username: &str, role: &str, password: &str) {
-        let output = self.command(&["user", "add", username, "--role", role, "--password-stdin"], password);
+        let output = self.command(
+            &["user", "add", username, "--role", role, "--password-stdin"],
+            password,
+        );
         assert!(output.status.success(), "{output:?}");
     }
 }
@@ -359,14 +438,27 @@ impl Server {
 /// # Panics
 /// If it cannot be run.
 pub fn run(config: &Path, arguments: &[&str], input: &str) -> std::process::Output {
-    run_to_end(program("fleetbeat-server").arg("-c").arg(config).args(arguments), input)
+    run_to_end(
+        program("fleetbeat-server")
+            .arg("-c")
+            .arg(config)
+            .args(arguments),
+        input,
+    )
 }
 
 fn run_to_end(command: &mut Command, input: &str) -> std::process::Output {
     use std::io::Write;
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut child = command.spawn().expect("fleetbeat-server starts");
     // One that has already failed reads nothing.
-    let _ = child.stdin.take().expect("a pipe").write_all(input.as_bytes());
+    let _ = child
+        .stdin
+        .take()
+        .expect("a pipe")
+        .write_all(input.as_bytes());
     child.wait_with_output().expect("a child")
 }

@@ -17,7 +17,10 @@ pub(super) fn compare(answer: &Answer) -> Finding {
         ));
     };
     // A date has whole seconds: on average, half of one is missing.
-    let (ours, theirs) = (answer.asked_at + answer.took / 2, date + Duration::from_millis(500));
+    let (ours, theirs) = (
+        answer.asked_at + answer.took / 2,
+        date + Duration::from_millis(500),
+    );
     tell(ours, theirs)
 }
 
@@ -58,13 +61,29 @@ mod tests {
         for (offset_ms, expected) in [
             (0, Ok("within 1 s of the server's")),
             (-29_900, Ok("within 30 s of the server's")),
-            (31_000, Err("this host's is 31 seconds ahead of the server's")),
-            (-252_000, Err("this host's is 4 minutes behind the server's")),
-            (10_000_000, Err("this host's is 2 hours ahead of the server's")),
-            (-1_000_000_000, Err("this host's is 11 days behind the server's")),
+            (
+                31_000,
+                Err("this host's is 31 seconds ahead of the server's"),
+            ),
+            (
+                -252_000,
+                Err("this host's is 4 minutes behind the server's"),
+            ),
+            (
+                10_000_000,
+                Err("this host's is 2 hours ahead of the server's"),
+            ),
+            (
+                -1_000_000_000,
+                Err("this host's is 11 days behind the server's"),
+            ),
         ] {
             let offset = Duration::from_millis(i64::unsigned_abs(offset_ms));
-            let ours = if offset_ms > 0 { now + offset } else { now - offset };
+            let ours = if offset_ms > 0 {
+                now + offset
+            } else {
+                now - offset
+            };
             let told = tell(ours, now).map_err(|trouble| trouble.what);
             assert_eq!(told.as_deref().map_err(String::as_str), expected);
         }

@@ -19,8 +19,15 @@ pub(super) fn check(
     report: &mut Report,
 ) {
     if collectors.is_empty() {
-        let advice = "give each that is to run its table in agent.toml, such as [collectors.cpu]";
-        report.add("collectors", Err(Trouble::new("there are none: heartbeats would say nothing", advice)));
+        let advice =
+            "give each that is to run its table in agent.toml, such as [collectors.cpu]";
+        report.add(
+            "collectors",
+            Err(Trouble::new(
+                "there are none: heartbeats would say nothing",
+                advice,
+            )),
+        );
     }
     let deadline = Instant::now() + window + PATIENCE;
     let started: Vec<_> = collectors
@@ -29,7 +36,10 @@ pub(super) fn check(
         .collect();
     for (name, taken) in started {
         let left = deadline.saturating_duration_since(Instant::now());
-        report.add(&format!("collector {name}"), judge(name, taken.recv_timeout(left).ok()));
+        report.add(
+            &format!("collector {name}"),
+            judge(name, taken.recv_timeout(left).ok()),
+        );
     }
 }
 
@@ -46,18 +56,28 @@ fn start(mut collector: Box<dyn Collector>, window: Duration) -> mpsc::Receiver<
         });
         let _ = tell.send((result, collector.failures()));
     };
-    let _ = thread::Builder::new().name("collector".to_owned()).spawn(take);
+    let _ = thread::Builder::new()
+        .name("collector".to_owned())
+        .spawn(take);
     taken
 }
 
 /// What came of it; nothing if it hangs, or has panicked.
 fn judge(name: &str, taken: Option<Taken>) -> Finding {
-    let advice =
-        || format!("see collectors.{name} in agent.toml, and whether this user may read what it names");
+    let advice = || {
+        format!(
+            "see collectors.{name} in agent.toml, and whether this user may read what it names"
+        )
+    };
     match taken {
         Some((Ok(_), failures)) if !failures.is_empty() => {
-            let say = |failure: &Failure| format!("{}: {}", failure.part, explain(&failure.error));
-            Err(Trouble::new(failures.iter().map(say).collect::<Vec<_>>().join("; "), advice()))
+            let say = |failure: &Failure| {
+                format!("{}: {}", failure.part, explain(&failure.error))
+            };
+            Err(Trouble::new(
+                failures.iter().map(say).collect::<Vec<_>>().join("; "),
+                advice(),
+            ))
         }
         Some((Ok(Some(sample)), _)) => Ok(show(&sample)),
         Some((Ok(None), _)) => Ok("works, and has nothing to tell yet".to_owned()),
@@ -73,14 +93,20 @@ fn judge(name: &str, taken: Option<Taken>) -> Finding {
 
 fn show(sample: &Sample) -> String {
     match sample {
-        Sample::Cpu(percent) | Sample::Ram(percent) | Sample::Net(percent) => format!("{percent:.1} %"),
+        Sample::Cpu(percent) | Sample::Ram(percent) | Sample::Net(percent) => {
+            format!("{percent:.1} %")
+        }
         Sample::Services(services) => {
             let state = |active| if active { "active" } else { "inactive" };
-            let states = services.iter().map(|service| format!("{} {}", service.name, state(service.active)));
+            let states = services
+                .iter()
+                .map(|service| format!("{} {}", service.name, state(service.active)));
             states.collect::<Vec<_>>().join(", ")
         }
-        Sample::Metrics(metrics) => {
-            metrics.iter().map(|(name, value)| format!("{name} {value}")).collect::<Vec<_>>().join(", ")
-        }
+        Sample::Metrics(metrics) => metrics
+            .iter()
+            .map(|(name, value)| format!("{name} {value}"))
+            .collect::<Vec<_>>()
+            .join(", "),
     }
 }

@@ -24,7 +24,10 @@ pub(super) struct Trouble {
 
 impl Trouble {
     fn new(what: impl Into<String>, advice: impl Into<String>) -> Trouble {
-        Trouble { what: what.into(), advice: advice.into() }
+        Trouble {
+            what: what.into(),
+            advice: advice.into(),
+        }
     }
 }
 
@@ -41,7 +44,10 @@ pub(crate) fn run(path: &Path) -> Result<(), Failure> {
     match Config::load(path, false) {
         Err(problems) => {
             let advice = "correct this; man agent.toml shows every setting";
-            report.add("configuration", Err(Trouble::new(problems.to_string(), advice)));
+            report.add(
+                "configuration",
+                Err(Trouble::new(problems.to_string(), advice)),
+            );
             for name in [way::CHECKS.as_slice(), &["collectors", "spool"]].concat() {
                 report.skip(name, "configuration");
             }
@@ -49,7 +55,11 @@ pub(crate) fn run(path: &Path) -> Result<(), Failure> {
         Ok(config) => {
             report.add("configuration", Ok(format!("{} is valid", path.display())));
             way::check(&config.server, &mut report);
-            collector::check(config.collectors, schedule::window(config.sample_every), &mut report);
+            collector::check(
+                config.collectors,
+                schedule::window(config.sample_every),
+                &mut report,
+            );
             report.add("spool", spool::check(&config.spool));
         }
     }
@@ -85,7 +95,11 @@ impl Report {
     }
 
     fn end(self) -> Result<(), Failure> {
-        if self.failed == 0 { Ok(()) } else { Err(Failure::Unwell(self.failed)) }
+        if self.failed == 0 {
+            Ok(())
+        } else {
+            Err(Failure::Unwell(self.failed))
+        }
     }
 }
 

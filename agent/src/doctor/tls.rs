@@ -39,14 +39,16 @@ pub(super) fn tell(error: &Error, server: &Server) -> Trouble {
 
 fn tell_certificate(error: &CertificateError, server: &Server) -> Trouble {
     use CertificateError::{
-        BadSignature, Expired, ExpiredContext, NotValidForName, NotValidForNameContext, NotValidYet,
-        NotValidYetContext, UnknownIssuer,
+        BadSignature, Expired, ExpiredContext, NotValidForName, NotValidForNameContext,
+        NotValidYet, NotValidYetContext, UnknownIssuer,
     };
     let name = &server.url.host;
     match error {
         // A bad signature is one that an authority of the same name, but of another key, would have made.
         UnknownIssuer | BadSignature => Trouble::new(
-            format!("the certificate of {name} is from an authority that this agent does not know"),
+            format!(
+                "the certificate of {name} is from an authority that this agent does not know"
+            ),
             match server.ca {
                 Some(_) => {
                     "put the certificate of the authority that signed the server's into server.ca_file"
@@ -60,13 +62,15 @@ fn tell_certificate(error: &CertificateError, server: &Server) -> Trouble {
         NotValidForName => wrong_name(name, &[]),
         NotValidForNameContext { presented, .. } => wrong_name(name, presented),
         Expired => out_of_time(format!("the certificate of {name} has expired")),
-        ExpiredContext { not_after, .. } => {
-            out_of_time(format!("the certificate of {name} has expired on {}", show(*not_after)))
-        }
+        ExpiredContext { not_after, .. } => out_of_time(format!(
+            "the certificate of {name} has expired on {}",
+            show(*not_after)
+        )),
         NotValidYet => out_of_time(format!("the certificate of {name} is not valid yet")),
-        NotValidYetContext { not_before, .. } => {
-            out_of_time(format!("the certificate of {name} is not valid before {}", show(*not_before)))
-        }
+        NotValidYetContext { not_before, .. } => out_of_time(format!(
+            "the certificate of {name} is not valid before {}",
+            show(*not_before)
+        )),
         error => Trouble::new(
             format!("the certificate of {name} cannot be used: {error}"),
             "let the server have one of X.509 version 3 for its name, signed by an authority, not by itself",
@@ -76,10 +80,18 @@ fn tell_certificate(error: &CertificateError, server: &Server) -> Trouble {
 
 fn wrong_name(name: &str, presented: &[String]) -> Trouble {
     // The library writes DnsName("fleet.example.com").
-    let names =
-        presented.iter().map(|name| name.split('"').nth(1).unwrap_or(name).escape_debug().to_string());
-    let names =
-        if presented.is_empty() { "other names".to_owned() } else { names.collect::<Vec<_>>().join(", ") };
+    let names = presented.iter().map(|name| {
+        name.split('"')
+            .nth(1)
+            .unwrap_or(name)
+            .escape_debug()
+            .to_string()
+    });
+    let names = if presented.is_empty() {
+        "other names".to_owned()
+    } else {
+        names.collect::<Vec<_>>().join(", ")
+    };
     Trouble::new(
         format!("the certificate is for {names}, not for {name}"),
         "name the server in server.url as its certificate does, or get one for this name",
@@ -91,7 +103,9 @@ fn out_of_time(what: String) -> Trouble {
     let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
     Trouble::new(
         what,
-        format!("renew it; unless this host's clock is wrong, which says {now}: then set that first"),
+        format!(
+            "renew it; unless this host's clock is wrong, which says {now}: then set that first"
+        ),
     )
 }
 

@@ -53,7 +53,10 @@ fn walk(server: &Server, report: &mut Report) -> usize {
             return 0;
         }
     };
-    report.add("dns", Ok(tell_addresses(&name, &addresses, server.proxy.is_some())));
+    report.add(
+        "dns",
+        Ok(tell_addresses(&name, &addresses, server.proxy.is_some())),
+    );
     if !report.add("tcp", connect(&addresses)) {
         return 1;
     }
@@ -83,8 +86,12 @@ fn resolve(name: &str, port: u16) -> Result<Vec<SocketAddr>, Trouble> {
     let (found, answer) = mpsc::channel();
     let target = (name.to_owned(), port);
     // It cannot be hurried: it may end with the process.
-    let look_up = move || drop(found.send(target.to_socket_addrs().map(Iterator::collect::<Vec<_>>)));
-    let _ = thread::Builder::new().name("lookup".to_owned()).spawn(look_up);
+    let look_up = move || {
+        drop(found.send(target.to_socket_addrs().map(Iterator::collect::<Vec<_>>)))
+    };
+    let _ = thread::Builder::new()
+        .name("lookup".to_owned())
+        .spawn(look_up);
     let advice = format!(
         "is the name in server.url (or server.proxy) right? Do the name servers in /etc/resolv.conf answer? \
          Try: getent hosts {name}"
@@ -96,7 +103,10 @@ fn resolve(name: &str, port: u16) -> Result<Vec<SocketAddr>, Trouble> {
             Ok(addresses)
         }
         Ok(Ok(_)) => Err(Trouble::new(format!("{name} has no address"), advice)),
-        Ok(Err(error)) => Err(Trouble::new(format!("{name} is not found: {error}"), advice)),
+        Ok(Err(error)) => Err(Trouble::new(
+            format!("{name} is not found: {error}"),
+            advice,
+        )),
         Err(_) => Err(Trouble::new(
             format!("no name server has answered for {name} in {RESOLVE_TIMEOUT:?}"),
             advice,
@@ -105,7 +115,10 @@ fn resolve(name: &str, port: u16) -> Result<Vec<SocketAddr>, Trouble> {
 }
 
 fn tell_addresses(name: &str, addresses: &[SocketAddr], is_proxy: bool) -> String {
-    let list: Vec<_> = addresses.iter().map(|address| address.ip().to_string()).collect();
+    let list: Vec<_> = addresses
+        .iter()
+        .map(|address| address.ip().to_string())
+        .collect();
     let of = if is_proxy { "the proxy " } else { "" };
     if name.parse::<IpAddr>().is_ok() {
         format!("{of}{name} is an address already")
@@ -122,14 +135,27 @@ fn connect(addresses: &[SocketAddr]) -> Finding {
         TcpStream::connect_timeout(address, CONNECT_TIMEOUT).map(|_| started.elapsed())
     };
     let results: Vec<io::Result<Duration>> = thread::scope(|scope| {
-        let tries: Vec<_> = addresses.iter().map(|address| scope.spawn(move || try_one(address))).collect();
+        let tries: Vec<_> = addresses
+            .iter()
+            .map(|address| scope.spawn(move || try_one(address)))
+            .collect();
         let gone = |_| Err(io::Error::other("the thread panicked"));
-        tries.into_iter().map(|thread| thread.join().unwrap_or_else(gone)).collect()
+        tries
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(gone))
+            .collect()
     });
-    let lines = addresses.iter().zip(&results).map(|(address, result)| match result {
-        Ok(took) => format!("{address} ({}) answers in {} ms", family(address), took.as_millis()),
-        Err(error) => format!("{address} ({}) does not: {error}", family(address)),
-    });
+    let lines = addresses
+        .iter()
+        .zip(&results)
+        .map(|(address, result)| match result {
+            Ok(took) => format!(
+                "{address} ({}) answers in {} ms",
+                family(address),
+                took.as_millis()
+            ),
+            Err(error) => format!("{address} ({}) does not: {error}", family(address)),
+        });
     let told = lines.collect::<Vec<_>>().join("; ");
     match results.iter().find_map(|result| result.as_ref().err()) {
         Some(error) if results.iter().all(Result::is_err) => {
@@ -163,18 +189,38 @@ fn tcp_advice(kind: io::ErrorKind) -> &'static str {
 /// Sends no heartbeats at all: the server judges the key first, and then has nothing to store.
 fn ask(server: &Server) -> Result<Answer, Error> {
     let mut request = client(server).post(format!("{}/heartbeats", server.url.base));
-    request = request.header("Connection", "close").header("Content-Type", "application/json");
+    request = request
+        .header("Connection", "close")
+        .header("Content-Type", "application/json");
     if let Some(key) = &server.key {
         request = request.header("X-API-Key", key.expose());
     }
     let (asked_at, started) = (SystemTime::now(), Instant::now());
     let mut response = request.send("[]")?;
     let took = started.elapsed();
-    let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let header = |name| {
+        response
+            .headers()
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .map(str::to_owned)
+    };
     let date = header("Date").and_then(|text| httpdate::parse_http_date(&text).ok());
     let (status, location) = (response.status().as_u16(), header("Location"));
-    let body = response.body_mut().with_config().limit(MAX_ANSWER_BYTES).read_to_vec().unwrap_or_default();
-    Ok(Answer { status, date, location, body, asked_at, took })
+    let body = response
+        .body_mut()
+        .with_config()
+        .limit(MAX_ANSWER_BYTES)
+        .read_to_vec()
+        .unwrap_or_default();
+    Ok(Answer {
+        status,
+        date,
+        location,
+        body,
+        asked_at,
+        took,
+    })
 }
 
 /// Whether a call with TLS failed before a request could be sent.
@@ -191,9 +237,15 @@ fn ends_before_request(error: &Error) -> bool {
 fn tell_tls(server: &Server) -> String {
     match (&server.ca, server.url.is_https) {
         (_, false) => "not used: server.url begins with http://".to_owned(),
-        (None, true) => format!("the certificate of {} is one that browsers trust", server.url.host),
+        (None, true) => format!(
+            "the certificate of {} is one that browsers trust",
+            server.url.host
+        ),
         (Some(_), true) => {
-            format!("the certificate of {} is one that server.ca_file trusts", server.url.host)
+            format!(
+                "the certificate of {} is one that server.ca_file trusts",
+                server.url.host
+            )
         }
     }
 }
@@ -205,13 +257,19 @@ fn tell_failed_call(error: &Error, server: &Server) -> Trouble {
     let port = server.url.port;
     match error {
         Error::ConnectProxyFailed(reason) => Trouble::new(
-            format!("the proxy does not let the call through: {}", reason.escape_debug()),
+            format!(
+                "the proxy does not let the call through: {}",
+                reason.escape_debug()
+            ),
             format!(
                 "does it allow CONNECT to port {port}, and does it want a user and password in server.proxy?"
             ),
         ),
         Error::Timeout(Timeout::Connect) => Trouble::new(
-            format!("{} takes connections, but has not shaken hands in {CONNECT_TIMEOUT:?}", server.url.host),
+            format!(
+                "{} takes connections, but has not shaken hands in {CONNECT_TIMEOUT:?}",
+                server.url.host
+            ),
             format!(
                 "does it speak TLS on port {port} (not fleetbeat-server does, but the proxy before it), or is it overloaded?"
             ),
@@ -229,15 +287,17 @@ fn tell_failed_call(error: &Error, server: &Server) -> Trouble {
 
 /// What the answer says of the key.
 fn judge(answer: &Answer, server: &Server) -> Finding {
-    let is_ours =
-        serde_json::from_slice::<BatchAnswer>(&answer.body).is_ok_and(|answer| answer.status == "ok");
+    let is_ours = serde_json::from_slice::<BatchAnswer>(&answer.body)
+        .is_ok_and(|answer| answer.status == "ok");
     let told = show(answer.status, &answer.body);
     match answer.status {
-        _ if server.key.is_none() && matches!(answer.status, 200 | 401) => Err(Trouble::new(
-            "there is none that this user can read",
-            "put AGENT_API_KEY=… into agent.env beside agent.toml, or name its file in server.api_key_file; and call \
+        _ if server.key.is_none() && matches!(answer.status, 200 | 401) => {
+            Err(Trouble::new(
+                "there is none that this user can read",
+                "put AGENT_API_KEY=… into agent.env beside agent.toml, or name its file in server.api_key_file; and call \
              this as the agent's user or as root, who may read it",
-        )),
+            ))
+        }
         200 if is_ours => Ok("the server knows it".to_owned()),
         401 => Err(Trouble::new(
             "the server does not know it (401)",
@@ -248,7 +308,11 @@ fn judge(answer: &Answer, server: &Server) -> Finding {
             format!(
                 "{} leads to {}",
                 server.url.base,
-                answer.location.as_deref().unwrap_or("nowhere").escape_debug()
+                answer
+                    .location
+                    .as_deref()
+                    .unwrap_or("nowhere")
+                    .escape_debug()
             ),
             "set server.url to where fleetbeat-server is: the agent follows no redirect, which would carry the key",
         )),

@@ -90,7 +90,13 @@ impl SpoolFile {
     pub(super) fn open(path: &Path, limits: Limits) -> io::Result<SpoolFile> {
         let is_new = !path.exists();
         let mut options = File::options();
-        let file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        let file = options
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path)?;
         file.try_lock()?;
         if let (true, Some(folder)) = (is_new, path.parent()) {
             // So that a power cut leaves the file in its folder. Not every file system can.
@@ -103,7 +109,8 @@ impl SpoolFile {
 
     fn empty(file: Arc<File>, limits: Limits) -> SpoolFile {
         let (newest, next_number) = (None, 1);
-        let (head, end, waiting, waiting_bytes, longest, skipped_bytes, dropped) = Default::default();
+        let (head, end, waiting, waiting_bytes, longest, skipped_bytes, dropped) =
+            Default::default();
         SpoolFile {
             file,
             limits,
@@ -170,12 +177,20 @@ impl SpoolFile {
     pub(super) fn remove(&mut self, number: u64) -> io::Result<()> {
         if let Some((_, at)) = self.newest.take_if(|(newest, _)| *newest == number) {
             self.count_out(self.end - at);
-            return if self.waiting == 0 { self.clear() } else { self.cut(at) };
+            return if self.waiting == 0 {
+                self.clear()
+            } else {
+                self.cut(at)
+            };
         }
         let (mut at, mut is_first) = (self.head, true);
         while let Some(record) = self.next_waiting(at)? {
             if record.header.number == number {
-                return if is_first { self.finish_first(&record) } else { self.finish(&record) };
+                return if is_first {
+                    self.finish_first(&record)
+                } else {
+                    self.finish(&record)
+                };
             }
             (at, is_first) = (record.end(), false);
         }
@@ -195,8 +210,16 @@ impl SpoolFile {
 
     /// The oldest records as an array: at most `most`, and at most `max_bytes` of them unless the first one alone
     /// is longer. `None` if there are none.
-    pub(super) fn batch(&mut self, most: usize, max_bytes: usize) -> io::Result<Option<Batch>> {
-        let mut batch = Batch { body: vec![b'['], count: 0, through: 0 };
+    pub(super) fn batch(
+        &mut self,
+        most: usize,
+        max_bytes: usize,
+    ) -> io::Result<Option<Batch>> {
+        let mut batch = Batch {
+            body: vec![b'['],
+            count: 0,
+            through: 0,
+        };
         let mut at = self.head;
         while batch.count < most
             && let Some(record) = self.next_waiting(at)?
@@ -224,7 +247,10 @@ impl SpoolFile {
     /// Learns from the file what waits.
     fn scan(&mut self) -> io::Result<()> {
         let dropped = self.dropped;
-        *self = SpoolFile { dropped, ..SpoolFile::empty(Arc::clone(&self.file), self.limits) };
+        *self = SpoolFile {
+            dropped,
+            ..SpoolFile::empty(Arc::clone(&self.file), self.limits)
+        };
         let length = self.file.metadata()?.len();
         // What is behind the longest file of ours is none of ours.
         self.end = length.min(self.limits.max_bytes);
@@ -248,7 +274,11 @@ impl SpoolFile {
         }
         self.skipped_bytes += length - at;
         self.next_number = last.saturating_add(1);
-        if cut_at < length { self.cut(cut_at) } else { Ok(()) }
+        if cut_at < length {
+            self.cut(cut_at)
+        } else {
+            Ok(())
+        }
     }
 
     /// The first record at `from` or behind it.
@@ -282,7 +312,9 @@ impl SpoolFile {
         }
         let mut header = [0; HEADER_BYTES];
         self.file.read_exact_at(&mut header, at)?;
-        let Some(header) = Header::parse(&header) else { return Ok(None) };
+        let Some(header) = Header::parse(&header) else {
+            return Ok(None);
+        };
         if body_at + header.body_bytes as u64 > self.end {
             return Ok(None);
         }
@@ -295,7 +327,8 @@ impl SpoolFile {
         let mut at = from;
         while at + (HEADER_BYTES as u64) <= self.end {
             let mut bytes = [0; SEARCH_BYTES];
-            let count = usize::try_from(self.end - at).map_or(SEARCH_BYTES, |rest| rest.min(SEARCH_BYTES));
+            let count = usize::try_from(self.end - at)
+                .map_or(SEARCH_BYTES, |rest| rest.min(SEARCH_BYTES));
             self.file.read_exact_at(&mut bytes[..count], at)?;
             if let Some(found) = record::find_magic(&bytes[..count]) {
                 return Ok(Some(at + found as u64));
@@ -320,7 +353,11 @@ impl SpoolFile {
     /// be sent for ever.
     fn finish(&mut self, record: &Record) -> io::Result<()> {
         self.count_out(record.bytes());
-        if self.waiting == 0 { self.clear() } else { self.mark_done(record.at) }
+        if self.waiting == 0 {
+            self.clear()
+        } else {
+            self.mark_done(record.at)
+        }
     }
 
     /// As [`SpoolFile::finish`], for the first record that waits.
@@ -352,8 +389,13 @@ impl SpoolFile {
     /// was added.
     fn compact_if_worthwhile(&mut self) -> io::Result<()> {
         let free = self.end.saturating_sub(self.waiting_bytes);
-        let is_worthwhile = free >= self.waiting_bytes.max(self.limits.min_gap) && self.head >= self.longest;
-        if is_worthwhile { self.compact() } else { Ok(()) }
+        let is_worthwhile = free >= self.waiting_bytes.max(self.limits.min_gap)
+            && self.head >= self.longest;
+        if is_worthwhile {
+            self.compact()
+        } else {
+            Ok(())
+        }
     }
 
     /// Moves what waits to the file's beginning, where the gap has to be as long as the longest record.
@@ -378,9 +420,12 @@ impl SpoolFile {
                 self.file.sync_data()?;
                 unsynced_from = record.at;
             }
-            debug_assert!(to + record.bytes() <= record.at, "a record would be moved over itself");
-            let bytes =
-                record::encode(record.header.number, &record.body).ok_or(io::ErrorKind::InvalidData)?;
+            debug_assert!(
+                to + record.bytes() <= record.at,
+                "a record would be moved over itself"
+            );
+            let bytes = record::encode(record.header.number, &record.body)
+                .ok_or(io::ErrorKind::InvalidData)?;
             self.file.write_all_at(&bytes, to)?;
             newest = Some((record.header.number, to));
             to += record.bytes();
@@ -388,13 +433,20 @@ impl SpoolFile {
             count += 1;
         }
         self.file.sync_data()?;
-        (self.head, self.waiting, self.waiting_bytes, self.newest) = (0, count, to, newest);
+        (self.head, self.waiting, self.waiting_bytes, self.newest) =
+            (0, count, to, newest);
         self.cut(to)
     }
 
     /// Nothing waits any more.
     fn clear(&mut self) -> io::Result<()> {
-        (self.head, self.waiting, self.waiting_bytes, self.longest, self.newest) = (0, 0, 0, 0, None);
+        (
+            self.head,
+            self.waiting,
+            self.waiting_bytes,
+            self.longest,
+            self.newest,
+        ) = (0, 0, 0, 0, None);
         self.cut(0)
     }
 

@@ -21,7 +21,10 @@ use file::{Limits, SpoolFile};
 /// The file's name in its folder.
 const FILE_NAME: &str = "spool";
 /// A longest file of 4 MiB; records are moved to get back 64 KiB or more.
-const LIMITS: Limits = Limits { max_bytes: 4 << 20, min_gap: 64 << 10 };
+const LIMITS: Limits = Limits {
+    max_bytes: 4 << 20,
+    min_gap: 64 << 10,
+};
 
 /// Where the file of the spool in `folder` is.
 pub(crate) fn file_path(folder: &Path) -> PathBuf {
@@ -42,9 +45,15 @@ impl Spool {
     /// # Errors
     /// Another agent has it. Whatever else is wrong is logged.
     pub(crate) fn open(folder: &Path) -> Result<Spool, Failure> {
-        let mut spool = Spool { path: file_path(folder), file: None, complaint: None };
+        let mut spool = Spool {
+            path: file_path(folder),
+            file: None,
+            complaint: None,
+        };
         match spool.try_open() {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(Failure::SpoolInUse(spool.path)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                Err(Failure::SpoolInUse(spool.path))
+            }
             Err(error) => {
                 spool.complain(&error);
                 Ok(spool)
@@ -75,7 +84,11 @@ impl Spool {
     /// Keeps a heartbeat and gives the number that it has here; of those that wait, at most `most` are kept.
     pub(crate) fn append(&mut self, body: &[u8], most: usize) -> Option<u64> {
         // A folder may have come to be there meanwhile.
-        let opened = if self.file.is_none() { self.try_open() } else { Ok(()) };
+        let opened = if self.file.is_none() {
+            self.try_open()
+        } else {
+            Ok(())
+        };
         let appended = opened.and_then(|()| match &mut self.file {
             Some(file) => {
                 let before = file.dropped();
@@ -87,7 +100,9 @@ impl Spool {
         });
         match &appended {
             Err(error) => self.complain(error),
-            Ok(_) if self.complaint.take().is_some() => log::info!("the spool works again"),
+            Ok(_) if self.complaint.take().is_some() => {
+                log::info!("the spool works again")
+            }
             Ok(_) => {}
         }
         appended.ok()
@@ -111,7 +126,10 @@ impl Spool {
         self.change(|file| file.batch(most, max_bytes)).flatten()
     }
 
-    fn change<T>(&mut self, change: impl FnOnce(&mut SpoolFile) -> io::Result<T>) -> Option<T> {
+    fn change<T>(
+        &mut self,
+        change: impl FnOnce(&mut SpoolFile) -> io::Result<T>,
+    ) -> Option<T> {
         let result = change(self.file.as_mut()?);
         result.inspect_err(|error| self.complain(error)).ok()
     }
@@ -120,7 +138,10 @@ impl Spool {
         let file = SpoolFile::open(&self.path, LIMITS)?;
         if file.skipped_bytes() > 0 {
             let path = self.path.display();
-            log::warn!("{path}: {} bytes were no whole heartbeat and are left out", file.skipped_bytes());
+            log::warn!(
+                "{path}: {} bytes were no whole heartbeat and are left out",
+                file.skipped_bytes()
+            );
         }
         if file.len() > 0 {
             log::info!("{} heartbeats wait in the spool", file.len());
@@ -134,7 +155,9 @@ impl Spool {
         let complaint = error.to_string();
         if self.complaint.as_ref() != Some(&complaint) {
             let path = self.path.display();
-            log::warn!("{path}: {complaint}: heartbeats that the server does not take at once are lost");
+            log::warn!(
+                "{path}: {complaint}: heartbeats that the server does not take at once are lost"
+            );
             self.complaint = Some(complaint);
         }
     }
@@ -143,7 +166,9 @@ impl Spool {
 /// At the first one, the second, the fourth and so on: an outage of days shall not fill the log.
 fn report_dropped(before: u64, now: u64) {
     if before.checked_ilog2() != now.checked_ilog2() {
-        log::warn!("the spool is full: {now} of its oldest heartbeats dropped since the start");
+        log::warn!(
+            "the spool is full: {now} of its oldest heartbeats dropped since the start"
+        );
     }
 }
 

@@ -35,20 +35,29 @@ impl Header {
         let (state, rest) = rest.split_first()?;
         let (crc, rest) = rest.split_first_chunk()?;
         let (number, rest) = rest.split_first_chunk()?;
-        let body_bytes = usize::try_from(u32::from_le_bytes(rest.try_into().ok()?)).ok()?;
+        let body_bytes =
+            usize::try_from(u32::from_le_bytes(rest.try_into().ok()?)).ok()?;
         let (number, crc) = (u64::from_le_bytes(*number), u32::from_le_bytes(*crc));
-        (body_bytes <= MAX_BODY_BYTES).then_some(Header { is_done: *state == DONE, number, body_bytes, crc })
+        (body_bytes <= MAX_BODY_BYTES).then_some(Header {
+            is_done: *state == DONE,
+            number,
+            body_bytes,
+            crc,
+        })
     }
 
     /// Whether this is the header of `body`, both undamaged.
     pub(super) fn is_of(&self, body: &[u8]) -> bool {
-        u32::try_from(body.len()).is_ok_and(|length| checksum(self.number, length, body) == self.crc)
+        u32::try_from(body.len())
+            .is_ok_and(|length| checksum(self.number, length, body) == self.crc)
     }
 }
 
 /// The record that waits to be sent; `None` if the body is too long for one.
 pub(super) fn encode(number: u64, body: &[u8]) -> Option<Vec<u8>> {
-    let length = u32::try_from(body.len()).ok().filter(|_| body.len() <= MAX_BODY_BYTES)?;
+    let length = u32::try_from(body.len())
+        .ok()
+        .filter(|_| body.len() <= MAX_BODY_BYTES)?;
     let mut bytes = Vec::with_capacity(HEADER_BYTES + body.len());
     bytes.extend_from_slice(&MAGIC);
     bytes.push(WAITING);
@@ -61,7 +70,9 @@ pub(super) fn encode(number: u64, body: &[u8]) -> Option<Vec<u8>> {
 
 /// Where a record may begin in `bytes`.
 pub(super) fn find_magic(bytes: &[u8]) -> Option<usize> {
-    bytes.windows(MAGIC.len()).position(|window| window == MAGIC)
+    bytes
+        .windows(MAGIC.len())
+        .position(|window| window == MAGIC)
 }
 
 fn checksum(number: u64, length: u32, body: &[u8]) -> u32 {
@@ -81,9 +92,15 @@ mod tests {
         let bytes = encode(7, b"{\"ip\":1}").unwrap();
         let (header, body) = bytes.split_first_chunk().unwrap();
         let parsed = Header::parse(header).unwrap();
-        assert_eq!((parsed.is_done, parsed.number, parsed.body_bytes), (false, 7, body.len()));
+        assert_eq!(
+            (parsed.is_done, parsed.number, parsed.body_bytes),
+            (false, 7, body.len())
+        );
         assert!(parsed.is_of(body) && !parsed.is_of(&body[1..]) && !parsed.is_of(b""));
-        assert_eq!(find_magic(&[b"\xFF\xFFf", bytes.as_slice()].concat()), Some(3));
+        assert_eq!(
+            find_magic(&[b"\xFF\xFFf", bytes.as_slice()].concat()),
+            Some(3)
+        );
         assert_eq!(find_magic(body), None);
         assert!(encode(1, &vec![b' '; MAX_BODY_BYTES]).is_some());
         assert_eq!(encode(1, &vec![b' '; MAX_BODY_BYTES + 1]), None);

@@ -13,7 +13,10 @@ use tempfile::TempDir;
 
 use super::*;
 
-const SMALL: Limits = Limits { max_bytes: 256 << 10, min_gap: 512 };
+const SMALL: Limits = Limits {
+    max_bytes: 256 << 10,
+    min_gap: 512,
+};
 /// No limit on the number of records.
 const ALL: usize = usize::MAX;
 /// Makes this test binary the process that is killed, or the one whose disk is full.
@@ -26,7 +29,10 @@ fn open(folder: &Path, limits: Limits) -> SpoolFile {
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
         match SpoolFile::open(&folder.join(FILE_NAME), limits) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < deadline => {
+            Err(error)
+                if error.kind() == io::ErrorKind::WouldBlock
+                    && Instant::now() < deadline =>
+            {
                 thread::yield_now();
             }
             opened => return opened.unwrap(),
@@ -36,7 +42,10 @@ fn open(folder: &Path, limits: Limits) -> SpoolFile {
 
 /// What is kept as the `n`th heartbeat; lengths differ.
 fn body(n: u64) -> String {
-    format!(r#"{{"n":{n},"pad":"{}"}}"#, "x".repeat(usize::try_from(n * 7919 % 900).unwrap()))
+    format!(
+        r#"{{"n":{n},"pad":"{}"}}"#,
+        "x".repeat(usize::try_from(n * 7919 % 900).unwrap())
+    )
 }
 
 /// The numbers of the heartbeats that wait, each of which is exactly what was kept.
@@ -48,7 +57,8 @@ fn waiting(file: &mut SpoolFile) -> Vec<u64> {
 }
 
 fn numbers(batch: &Batch) -> Vec<u64> {
-    let elements: Vec<&serde_json::value::RawValue> = serde_json::from_slice(&batch.body).unwrap();
+    let elements: Vec<&serde_json::value::RawValue> =
+        serde_json::from_slice(&batch.body).unwrap();
     assert_eq!(elements.len(), batch.count);
     let number = |text: &str| {
         let value: serde_json::Value = serde_json::from_str(text).unwrap();
@@ -56,7 +66,10 @@ fn numbers(batch: &Batch) -> Vec<u64> {
         assert_eq!(text, body(n));
         n
     };
-    elements.into_iter().map(|element| number(element.get())).collect()
+    elements
+        .into_iter()
+        .map(|element| number(element.get()))
+        .collect()
 }
 
 fn append(file: &mut SpoolFile, n: u64) -> u64 {
@@ -84,11 +97,19 @@ fn what_is_kept_is_there_after_a_restart_until_it_is_removed() {
     assert_eq!(numbers(&batch), [3, 5]);
     file.remove_through(batch.through).unwrap();
     let first = file.batch(ALL, body(6).len() + 2).unwrap().unwrap();
-    assert_eq!(numbers(&first), [6], "a batch has a length, but for its first record");
+    assert_eq!(
+        numbers(&first),
+        [6],
+        "a batch has a length, but for its first record"
+    );
     assert_eq!(numbers(&file.batch(ALL, 0).unwrap().unwrap()), [6]);
     let last = append(&mut file, 10);
     file.remove_through(last).unwrap();
-    assert_eq!((file.len(), file_bytes(&folder)), (0, 0), "nothing is left of it");
+    assert_eq!(
+        (file.len(), file_bytes(&folder)),
+        (0, 0),
+        "nothing is left of it"
+    );
 }
 
 #[test]
@@ -110,7 +131,10 @@ fn the_oldest_go_first_whichever_limit_is_reached() {
     for n in 1..=50 {
         file.append(body(n).as_bytes(), 20).unwrap();
     }
-    assert_eq!((waiting(&mut file), file.dropped()), ((31..=50).collect(), 30));
+    assert_eq!(
+        (waiting(&mut file), file.dropped()),
+        ((31..=50).collect(), 30)
+    );
     for n in 51..=3000 {
         append(&mut file, n);
         assert!(file_bytes(&folder) <= SMALL.max_bytes, "{n}");
@@ -119,7 +143,10 @@ fn the_oldest_go_first_whichever_limit_is_reached() {
     assert_eq!(kept, (kept[0]..=3000).collect::<Vec<_>>());
     assert_eq!(file.dropped(), kept[0] - 1);
     let kept_bytes: usize = kept.iter().map(|n| body(*n).len()).sum();
-    assert!(kept_bytes as u64 > SMALL.max_bytes * 3 / 4, "{kept_bytes} bytes kept");
+    assert!(
+        kept_bytes as u64 > SMALL.max_bytes * 3 / 4,
+        "{kept_bytes} bytes kept"
+    );
     drop(file);
     assert_eq!(waiting(&mut open(folder.path(), SMALL)), kept);
 }
@@ -136,7 +163,10 @@ fn space_is_got_back_while_records_wait() {
         }
         assert!(file_bytes(&folder) < 20 << 10, "{n}");
     }
-    assert_eq!((waiting(&mut file), file.dropped()), ((1991..=2000).collect(), 0));
+    assert_eq!(
+        (waiting(&mut file), file.dropped()),
+        ((1991..=2000).collect(), 0)
+    );
 }
 
 #[test]
@@ -182,14 +212,18 @@ fn damage_at_any_byte_loses_what_it_touches_and_nothing_else() {
         // What it has made of the file is a spool that works.
         append(&mut file, 9000);
         drop(file);
-        assert_eq!(waiting(&mut open(folder.path(), SMALL)), [read.as_slice(), &[9000]].concat());
+        assert_eq!(
+            waiting(&mut open(folder.path(), SMALL)),
+            [read.as_slice(), &[9000]].concat()
+        );
         read
     };
     for at in 0..whole.len() {
         let touched = ends.iter().position(|end| at < *end).unwrap();
         let others: Vec<u64> = kept.into_iter().filter(|n| *n != kept[touched]).collect();
         let survive = |read: Vec<u64>, what: &str| {
-            let without: Vec<u64> = read.into_iter().filter(|n| others.contains(n)).collect();
+            let without: Vec<u64> =
+                read.into_iter().filter(|n| others.contains(n)).collect();
             assert_eq!(without, others, "{what} at {at}");
         };
         for mask in [0x01, 0x80, 0xFF] {
@@ -236,20 +270,31 @@ proptest! {
 /// Records, whole and damaged, and what is none.
 fn piece() -> impl Strategy<Value = Vec<u8>> {
     let number = 0..(1_u64 << 40);
-    let record = (number, vec(any::<u8>(), 0..3000)).prop_map(|(n, body)| record::encode(n, &body).unwrap());
-    let damaged =
-        (record.clone(), any::<prop::sample::Index>(), any::<u8>()).prop_map(|(mut bytes, at, byte)| {
+    let record = (number, vec(any::<u8>(), 0..3000))
+        .prop_map(|(n, body)| record::encode(n, &body).unwrap());
+    let damaged = (record.clone(), any::<prop::sample::Index>(), any::<u8>()).prop_map(
+        |(mut bytes, at, byte)| {
             let at = at.index(bytes.len());
             bytes[at] = byte;
             bytes
+        },
+    );
+    let cut =
+        (record.clone(), any::<prop::sample::Index>()).prop_map(|(mut bytes, at)| {
+            bytes.truncate(at.index(bytes.len()));
+            bytes
         });
-    let cut = (record.clone(), any::<prop::sample::Index>()).prop_map(|(mut bytes, at)| {
-        bytes.truncate(at.index(bytes.len()));
-        bytes
-    });
-    let magic = vec(any::<u8>(), 0..40).prop_map(|rest| [b"\xFFfb1", rest.as_slice()].concat());
+    let magic =
+        vec(any::<u8>(), 0..40).prop_map(|rest| [b"\xFFfb1", rest.as_slice()].concat());
     let zeros = (0..70_000_usize).prop_map(|count| vec![0; count]);
-    prop_oneof![record, damaged, cut, magic, zeros, vec(any::<u8>(), 0..3000)]
+    prop_oneof![
+        record,
+        damaged,
+        cut,
+        magic,
+        zeros,
+        vec(any::<u8>(), 0..3000)
+    ]
 }
 
 #[test]
@@ -258,7 +303,10 @@ fn every_acknowledged_heartbeat_survives_two_hundred_kills() {
     let mut known = Known::default();
     for round in 0..KILLS {
         let mut command = play("plays_the_process_that_is_killed", folder.path());
-        let mut child = command.env("FLEETBEAT_SPOOL_TEST_NEXT", known.next.to_string()).spawn().unwrap();
+        let mut child = command
+            .env("FLEETBEAT_SPOOL_TEST_NEXT", known.next.to_string())
+            .spawn()
+            .unwrap();
         let mut output = child.stdout.take().unwrap();
         // Some die while they start.
         let mut told = Vec::new();
@@ -278,8 +326,16 @@ fn every_acknowledged_heartbeat_survives_two_hundred_kills() {
         });
         known.check(&waiting(&mut open(folder.path(), SMALL)), round);
     }
-    assert!(known.next > 10_000, "only {} heartbeats were kept in all rounds", known.next);
-    assert!(known.compacted > 50, "records were moved only {} times", known.compacted);
+    assert!(
+        known.next > 10_000,
+        "only {} heartbeats were kept in all rounds",
+        known.next
+    );
+    assert!(
+        known.compacted > 50,
+        "records were moved only {} times",
+        known.compacted
+    );
 }
 
 /// What the killed process has said.
@@ -296,10 +352,15 @@ struct Known {
 impl Known {
     /// `+n` before and `=n` after it is kept, `-n` before and `~n` after it is removed. The last line may be cut.
     fn hear(&mut self, told: &str) {
-        let lines = told.rsplit_once('\n').map_or("", |(lines, _)| lines).lines();
+        let lines = told
+            .rsplit_once('\n')
+            .map_or("", |(lines, _)| lines)
+            .lines();
         for line in lines {
             // The test harness has its say, too.
-            let Some((sign, n)) = line.split_at_checked(1) else { continue };
+            let Some((sign, n)) = line.split_at_checked(1) else {
+                continue;
+            };
             let Ok(n) = n.parse() else { continue };
             match sign {
                 "+" => drop(self.open.insert(n)),
@@ -314,10 +375,17 @@ impl Known {
     }
 
     fn check(&mut self, found: &[u64], round: usize) {
-        assert!(found.is_sorted_by(|a, b| a < b), "round {round}: {found:?} is out of order");
+        assert!(
+            found.is_sorted_by(|a, b| a < b),
+            "round {round}: {found:?} is out of order"
+        );
         let found: BTreeSet<u64> = found.iter().copied().collect();
         let lost: Vec<_> = self.kept.difference(&found).collect();
-        assert!(lost.is_empty(), "round {round}: {lost:?} are lost of {:?}", self.kept);
+        assert!(
+            lost.is_empty(),
+            "round {round}: {lost:?} are lost of {:?}",
+            self.kept
+        );
         let known: BTreeSet<u64> = self.kept.union(&self.open).copied().collect();
         let back: Vec<_> = found.difference(&known).collect();
         assert!(back.is_empty(), "round {round}: {back:?} are back");
@@ -329,19 +397,29 @@ impl Known {
 fn play(name: &str, folder: &Path) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", &format!("spool::tests::{name}"), "--nocapture"]);
-    command.env(FOLDER_VARIABLE, folder).stdin(Stdio::null()).stdout(Stdio::piped());
+    command
+        .env(FOLDER_VARIABLE, folder)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
     command
 }
 
 fn tell(sign: char, n: u64) {
     // In one piece, and not through the harness.
-    io::stdout().write_all(format!("{sign}{n}\n").as_bytes()).unwrap();
+    io::stdout()
+        .write_all(format!("{sign}{n}\n").as_bytes())
+        .unwrap();
 }
 
 #[test]
 fn plays_the_process_that_is_killed() {
-    let Some(folder) = std::env::var_os(FOLDER_VARIABLE) else { return };
-    let first: u64 = std::env::var("FLEETBEAT_SPOOL_TEST_NEXT").unwrap().parse().unwrap();
+    let Some(folder) = std::env::var_os(FOLDER_VARIABLE) else {
+        return;
+    };
+    let first: u64 = std::env::var("FLEETBEAT_SPOOL_TEST_NEXT")
+        .unwrap()
+        .parse()
+        .unwrap();
     let mut file = open(Path::new(&folder), SMALL);
     let path = Path::new(&folder).join(FILE_NAME);
     for n in first.. {
@@ -354,7 +432,10 @@ fn plays_the_process_that_is_killed() {
             file.remove(number).unwrap();
             tell('~', n);
         } else if file.len() > fastrand::usize(5..80) {
-            let batch = file.batch(fastrand::usize(1..40), 20 << 10).unwrap().unwrap();
+            let batch = file
+                .batch(fastrand::usize(1..40), 20 << 10)
+                .unwrap()
+                .unwrap();
             let removed = numbers(&batch);
             removed.iter().for_each(|n| tell('-', *n));
             file.remove_through(batch.through).unwrap();
@@ -373,19 +454,30 @@ fn a_full_disk_drops_the_oldest_and_breaks_nothing() {
     let mount = "mount -t tmpfs -o size=1m none \"$FLEETBEAT_SPOOL_TEST_FOLDER\" && exec \"$0\" \"$@\"";
     command.args(["--map-root-user", "--mount", "sh", "-c", mount]);
     let played = play("plays_the_process_whose_disk_is_full", folder.path());
-    command.arg(played.get_program()).args(played.get_args()).env(FOLDER_VARIABLE, folder.path());
+    command
+        .arg(played.get_program())
+        .args(played.get_args())
+        .env(FOLDER_VARIABLE, folder.path());
     let output = command.output().expect("unshare comes with util-linux");
     let told = [output.stdout, output.stderr].concat();
     let told = String::from_utf8_lossy(&told);
-    assert!(output.status.success(), "this needs root or user namespaces:\n{told}");
+    assert!(
+        output.status.success(),
+        "this needs root or user namespaces:\n{told}"
+    );
     assert!(told.contains("the disk was full"), "{told}");
 }
 
 #[test]
 fn plays_the_process_whose_disk_is_full() {
-    let Some(folder) = std::env::var_os(FOLDER_VARIABLE) else { return };
+    let Some(folder) = std::env::var_os(FOLDER_VARIABLE) else {
+        return;
+    };
     let folder = Path::new(&folder);
-    let limits = Limits { max_bytes: 4 << 20, ..SMALL };
+    let limits = Limits {
+        max_bytes: 4 << 20,
+        ..SMALL
+    };
     let mut file = open(folder, limits);
     for n in 1..=100 {
         append(&mut file, n);
@@ -400,7 +492,11 @@ fn plays_the_process_whose_disk_is_full() {
     }
     let kept = waiting(&mut file);
     assert_eq!(kept, (kept[0]..=1000).collect::<Vec<_>>());
-    assert!(kept.len() > 70 && file.dropped() == kept[0] - 1, "{} are left", kept.len());
+    assert!(
+        kept.len() > 70 && file.dropped() == kept[0] - 1,
+        "{} are left",
+        kept.len()
+    );
     drop(file);
     let mut file = open(folder, limits);
     assert_eq!(waiting(&mut file), kept);
@@ -410,7 +506,12 @@ fn plays_the_process_whose_disk_is_full() {
     // With nothing to give up, there is an error and no half record.
     fs::write(&filler, vec![1; 2 << 20]).unwrap_err();
     let filled = fs::metadata(&filler).unwrap().len();
-    File::options().write(true).open(&filler).unwrap().set_len(filled - (8 << 10)).unwrap();
+    File::options()
+        .write(true)
+        .open(&filler)
+        .unwrap()
+        .set_len(filled - (8 << 10))
+        .unwrap();
     file.append(&vec![b' '; 60 << 10], ALL).unwrap_err();
     assert_eq!(fs::metadata(folder.join(FILE_NAME)).unwrap().len(), 0);
     fs::remove_file(&filler).unwrap();

@@ -27,31 +27,54 @@ pub(super) fn exists(path: &[&str]) -> bool {
 }
 
 fn find(path: &[&str]) -> Option<&'static Asset> {
-    let path = if path == [""] { "index.html".to_owned() } else { path.join("/") };
+    let path = if path == [""] {
+        "index.html".to_owned()
+    } else {
+        path.join("/")
+    };
     ASSETS.iter().find(|asset| asset.path == path)
 }
 
 pub(super) fn serve(call: &Call) -> Answer {
-    let asset = find(&call.path()).ok_or_else(|| Failure::internal("the route found an asset"))?;
+    let asset = find(&call.path())
+        .ok_or_else(|| Failure::internal("the route found an asset"))?;
     // Vite puts a hash of the content into every name below assets/.
-    let cache =
-        if asset.path.starts_with("assets/") { "public, max-age=31536000, immutable" } else { "no-cache" };
+    let cache = if asset.path.starts_with("assets/") {
+        "public, max-age=31536000, immutable"
+    } else {
+        "no-cache"
+    };
     let headers = vec![
         ("Content-Type", asset.content_type.to_owned()),
         ("Cache-Control", cache.to_owned()),
         ("ETag", asset.etag.to_owned()),
         ("Vary", "Accept-Encoding".to_owned()),
-        ("Content-Security-Policy", CONTENT_SECURITY_POLICY.to_owned()),
+        (
+            "Content-Security-Policy",
+            CONTENT_SECURITY_POLICY.to_owned(),
+        ),
         ("X-Content-Type-Options", "nosniff".to_owned()),
         ("Referrer-Policy", "no-referrer".to_owned()),
     ];
-    let identity = Response { status: 200, headers, body: Body::Static(asset.bytes) };
+    let identity = Response {
+        status: 200,
+        headers,
+        body: Body::Static(asset.bytes),
+    };
     if negotiate::has_current(call, asset.etag) {
-        return Ok(Reply::Now(Response { status: 304, ..identity }));
+        return Ok(Reply::Now(Response {
+            status: 304,
+            ..identity
+        }));
     }
     if negotiate::takes_gzip(call) && asset.gzip.len() < asset.bytes.len() {
-        let compressed = Response { body: Body::Static(asset.gzip), ..identity };
-        return Ok(Reply::Now(compressed.with_header("Content-Encoding", "gzip")));
+        let compressed = Response {
+            body: Body::Static(asset.gzip),
+            ..identity
+        };
+        return Ok(Reply::Now(
+            compressed.with_header("Content-Encoding", "gzip"),
+        ));
     }
     Ok(Reply::Now(identity))
 }

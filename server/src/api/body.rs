@@ -15,11 +15,20 @@ pub(super) fn parse(body: &[u8]) -> Result<Json<'_>, Failure> {
         Err(error) => error,
     };
     if !failed.to_string().starts_with("number out of range") {
-        return Err(Failure::bad_request(format!("the body is not JSON: {failed}")));
+        return Err(Failure::bad_request(format!(
+            "the body is not JSON: {failed}"
+        )));
     }
     // Only now: following the path costs more than the parsing.
-    let located =
-        serde_path_to_error::deserialize::<_, Json<'_>>(&mut serde_json::Deserializer::from_slice(body));
-    let field = located.err().map(|error| error.path().to_string()).unwrap_or_default();
-    Err(Failure::invalid(vec![FieldError::new(field, "is a number out of range")]))
+    let located = serde_path_to_error::deserialize::<_, Json<'_>>(
+        &mut serde_json::Deserializer::from_slice(body),
+    );
+    let field = located
+        .err()
+        .map(|error| error.path().to_string())
+        .unwrap_or_default();
+    Err(Failure::invalid(vec![FieldError::new(
+        field,
+        "is a number out of range",
+    )]))
 }

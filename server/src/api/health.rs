@@ -39,8 +39,21 @@ pub(super) fn ready(app: &App) -> Answer {
     }
     let word = |ok| if ok { "ok" } else { "unreachable" };
     let ready = storage.is_ok();
-    let storage = Dependency { backend: app.config.storage.name(), status: word(ready) };
-    let cache = app.store.cache_is_up().map(|up| Dependency { backend: "redis", status: word(up) });
+    let storage = Dependency {
+        backend: app.config.storage.name(),
+        status: word(ready),
+    };
+    let cache = app.store.cache_is_up().map(|up| Dependency {
+        backend: "redis",
+        status: word(up),
+    });
     let status = if ready { 200 } else { 503 };
-    Ok(Reply::Now(Response::json(status, &Ready { status: word(ready), storage, cache })))
+    Ok(Reply::Now(Response::json(
+        status,
+        &Ready {
+            status: word(ready),
+            storage,
+            cache,
+        },
+    )))
 }

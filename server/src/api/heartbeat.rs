@@ -3,8 +3,8 @@
 use std::sync::LazyLock;
 
 use fleetbeat_protocol::{
-    BatchAnswer, FieldError, Heartbeat, HeartbeatAnswer, MAX_BATCH, MAX_BATCH_BYTES, MAX_HEARTBEAT_BYTES,
-    RejectedHeartbeat, Status, Timestamp,
+    BatchAnswer, FieldError, Heartbeat, HeartbeatAnswer, MAX_BATCH, MAX_BATCH_BYTES,
+    MAX_HEARTBEAT_BYTES, RejectedHeartbeat, Status, Timestamp,
 };
 use serde_json::value::RawValue;
 
@@ -18,17 +18,34 @@ use crate::store::{Beat, Counts};
 /// Errors told for each rejected element, so that the answer stays small whatever was sent.
 const MAX_REJECTED_ERRORS: usize = 8;
 
-static OK: LazyLock<Response> =
-    LazyLock::new(|| Response::json(200, &HeartbeatAnswer { status: "ok".to_owned() }));
+static OK: LazyLock<Response> = LazyLock::new(|| {
+    Response::json(
+        200,
+        &HeartbeatAnswer {
+            status: "ok".to_owned(),
+        },
+    )
+});
 
 /// One heartbeat, which counts from now.
 pub(super) fn one(app: &App, _: &Agent, call: &mut Call) -> Answer {
     let body = call.body(MAX_HEARTBEAT_BYTES)?;
     let heartbeat = Heartbeat::check(&body::parse(&body)?).map_err(Failure::invalid)?;
-    let ip = heartbeat.ip.or(call.peer().ip).ok_or_else(|| Failure::invalid(vec![no_address()]))?;
-    let beat = Beat { ip, heartbeat, at: app.now(), status: Status::Active, counts: Counts::Now };
+    let ip = heartbeat
+        .ip
+        .or(call.peer().ip)
+        .ok_or_else(|| Failure::invalid(vec![no_address()]))?;
+    let beat = Beat {
+        ip,
+        heartbeat,
+        at: app.now(),
+        status: Status::Active,
+        counts: Counts::Now,
+    };
     let (ingest, bytes) = (app.ingest.clone(), body.len());
-    Ok(Reply::Later(Box::new(move |exchange| ingest.push(vec![beat], bytes, exchange, OK.clone()))))
+    Ok(Reply::Later(Box::new(move |exchange| {
+        ingest.push(vec![beat], bytes, exchange, OK.clone())
+    })))
 }
 
 /// What an agent kept while the server was away: each counts from when it was collected.
@@ -50,13 +67,21 @@ pub(super) fn many(app: &App, _: &Agent, call: &mut Call) -> Answer {
             }
         }
     }
-    let answer =
-        Response::json(200, &BatchAnswer { status: "ok".to_owned(), accepted: beats.len(), rejected });
+    let answer = Response::json(
+        200,
+        &BatchAnswer {
+            status: "ok".to_owned(),
+            accepted: beats.len(),
+            rejected,
+        },
+    );
     if beats.is_empty() {
         return Ok(Reply::Now(answer));
     }
     let (ingest, bytes) = (app.ingest.clone(), body.len());
-    Ok(Reply::Later(Box::new(move |exchange| ingest.push(beats, bytes, exchange, answer))))
+    Ok(Reply::Later(Box::new(move |exchange| {
+        ingest.push(beats, bytes, exchange, answer)
+    })))
 }
 
 /// The array's elements, each still to be parsed: one that breaks a rule must not hold up the rest.
@@ -70,22 +95,47 @@ fn elements(body: &[u8]) -> Result<Vec<&RawValue>, Failure> {
     })
 }
 
-fn spooled(app: &App, call: &Call, element: &str, now: Timestamp) -> Result<Beat, Vec<FieldError>> {
+fn spooled(
+    app: &App,
+    call: &Call,
+    element: &str,
+    now: Timestamp,
+) -> Result<Beat, Vec<FieldError>> {
     let json = body::parse(element.as_bytes()).map_err(Failure::into_errors)?;
     let heartbeat = Heartbeat::check(&json)?;
     let ip = heartbeat.ip.or(call.peer().ip);
     let (Some(collected_at), Some(ip)) = (heartbeat.collected_at, ip) else {
         let missing = FieldError::new("collected_at", "is missing");
-        return Err(if ip.is_none() { vec![no_address()] } else { vec![missing] });
+        return Err(if ip.is_none() {
+            vec![no_address()]
+        } else {
+            vec![missing]
+        });
     };
     // A host whose clock is ahead must not be alive in the future.
-    let (at, counts) =
-        if collected_at > now { (now, Counts::IfUnknown) } else { (collected_at, Counts::IfNewer) };
+    let (at, counts) = if collected_at > now {
+        (now, Counts::IfUnknown)
+    } else {
+        (collected_at, Counts::IfNewer)
+    };
     let silent_for = now.duration_since(at).unsigned_abs();
-    let status = if silent_for > app.config.sweep.down_after { Status::Down } else { Status::Active };
-    Ok(Beat { ip, heartbeat, at, status, counts })
+    let status = if silent_for > app.config.sweep.down_after {
+        Status::Down
+    } else {
+        Status::Active
+    };
+    Ok(Beat {
+        ip,
+        heartbeat,
+        at,
+        status,
+        counts,
+    })
 }
 
 fn no_address() -> FieldError {
-    FieldError::new("ip", "is missing, and the connection does not tell the host's address")
+    FieldError::new(
+        "ip",
+        "is missing, and the connection does not tell the host's address",
+    )
 }

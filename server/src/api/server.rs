@@ -28,7 +28,10 @@ pub(super) fn set_flags(app: &App, _: &Admin, call: &mut Call) -> Answer {
 }
 
 fn ip(call: &Call) -> Result<IpAddr, Failure> {
-    call.path().get(1).and_then(|ip| parse_ip(ip)).ok_or_else(unknown)
+    call.path()
+        .get(1)
+        .and_then(|ip| parse_ip(ip))
+        .ok_or_else(unknown)
 }
 
 fn unknown() -> Failure {

@@ -23,17 +23,31 @@ pub(super) fn list(app: &App, _: &Reader, call: &Call) -> Answer {
         headers.push(("X-Fleetbeat-Stale", "true".to_owned()));
         headers.push((
             "Warning",
-            "110 - \"the database is away: this is the fleet as it was last known\"".to_owned(),
+            "110 - \"the database is away: this is the fleet as it was last known\""
+                .to_owned(),
         ));
     }
     let gzip = Body::Shared(view.gzip.clone());
     if negotiate::has_current(call, &view.etag) {
-        return Ok(Reply::Now(Response { status: 304, headers, body: gzip }));
+        return Ok(Reply::Now(Response {
+            status: 304,
+            headers,
+            body: gzip,
+        }));
     }
     let response = if negotiate::takes_gzip(call) {
-        Response { status: 200, headers, body: gzip }.with_header("Content-Encoding", "gzip")
+        Response {
+            status: 200,
+            headers,
+            body: gzip,
+        }
+        .with_header("Content-Encoding", "gzip")
     } else {
-        Response { status: 200, headers, body: Body::Owned(view.json()) }
+        Response {
+            status: 200,
+            headers,
+            body: Body::Owned(view.json()),
+        }
     };
     Ok(Reply::Now(response))
 }

@@ -42,7 +42,11 @@ pub(super) struct Tokens {
 impl Tokens {
     pub(super) fn new(secret_key: &[u8], life: Duration) -> Tokens {
         static INSTALL: Once = Once::new();
-        INSTALL.call_once(|| PROVIDER.install_default().expect("nothing else installs a provider"));
+        INSTALL.call_once(|| {
+            PROVIDER
+                .install_default()
+                .expect("nothing else installs a provider")
+        });
         let mut validation = Validation::new(Algorithm::HS256);
         validation.leeway = LEEWAY_SECS;
         validation.set_required_spec_claims(&["exp", "sub"]);
@@ -55,23 +59,42 @@ impl Tokens {
     }
 
     /// A token for the user that ends after the configured time.
-    pub(super) fn issue(&self, username: &str, token_version: &str, now: Timestamp) -> String {
+    pub(super) fn issue(
+        &self,
+        username: &str,
+        token_version: &str,
+        now: Timestamp,
+    ) -> String {
         let iat = now.as_second();
         let exp = iat.saturating_add_unsigned(self.life.as_secs());
-        let claims = Claims { sub: username.to_owned(), iat, exp, ver: token_version.to_owned() };
+        let claims = Claims {
+            sub: username.to_owned(),
+            iat,
+            exp,
+            ver: token_version.to_owned(),
+        };
         jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.encoding)
             .expect("claims are plain JSON and the key is symmetric")
     }
 
     /// The claims of a token that is ours and has not ended.
     pub(super) fn verify(&self, token: &str) -> Option<Claims> {
-        jsonwebtoken::decode::<Claims>(token, &self.decoding, &self.validation).ok().map(|data| data.claims)
+        jsonwebtoken::decode::<Claims>(token, &self.decoding, &self.validation)
+            .ok()
+            .map(|data| data.claims)
     }
 }
 
 static PROVIDER: CryptoProvider = CryptoProvider {
-    signer_factory: |algorithm, key| Ok(Box::new(HmacSha256::new(*algorithm, key.as_bytes())?)),
-    verifier_factory: |algorithm, key| Ok(Box::new(HmacSha256::new(*algorithm, key.try_get_as_bytes()?)?)),
+    signer_factory: |algorithm, key| {
+        Ok(Box::new(HmacSha256::new(*algorithm, key.as_bytes())?))
+    },
+    verifier_factory: |algorithm, key| {
+        Ok(Box::new(HmacSha256::new(
+            *algorithm,
+            key.try_get_as_bytes()?,
+        )?))
+    },
     key_utils: KeyUtils::new_unimplemented(),
 };
 
@@ -82,19 +105,35 @@ impl HmacSha256 {
         if algorithm != Algorithm::HS256 {
             return Err(ErrorKind::InvalidAlgorithm.into());
         }
-        Hmac::new_from_slice(key).map(HmacSha256).map_err(|_| ErrorKind::InvalidKeyFormat.into())
+        Hmac::new_from_slice(key)
+            .map(HmacSha256)
+            .map_err(|_| ErrorKind::InvalidKeyFormat.into())
     }
 }
 
 impl Signer<Vec<u8>> for HmacSha256 {
     fn try_sign(&self, message: &[u8]) -> Result<Vec<u8>, signature::Error> {
-        Ok(self.0.clone().chain_update(message).finalize().into_bytes().to_vec())
+        Ok(self
+            .0
+            .clone()
+            .chain_update(message)
+            .finalize()
+            .into_bytes()
+            .to_vec())
     }
 }
 
 impl Verifier<Vec<u8>> for HmacSha256 {
-    fn verify(&self, message: &[u8], signature: &Vec<u8>) -> Result<(), signature::Error> {
-        self.0.clone().chain_update(message).verify_slice(signature).map_err(|_| signature::Error::new())
+    fn verify(
+        &self,
+        message: &[u8],
+        signature: &Vec<u8>,
+    ) -> Result<(), signature::Error> {
+        self.0
+            .clone()
+            .chain_update(message)
+            .verify_slice(signature)
+            .map_err(|_| signature::Error::new())
     }
 }
 
@@ -123,7 +162,11 @@ mod tests {
         let token = Tokens::new(KEY, DAY).issue("admin", "7", now);
         let claims = Tokens::new(KEY, DAY).verify(&token).unwrap();
         assert_eq!(
-            (claims.sub.as_str(), claims.ver.as_str(), claims.exp - claims.iat),
+            (
+                claims.sub.as_str(),
+                claims.ver.as_str(),
+                claims.exp - claims.iat
+            ),
             ("admin", "7", 86_400)
         );
 
@@ -156,8 +199,11 @@ mod tests {
         let token = tokens.issue("admin", "7", Timestamp::now());
         let (head_and_claims, signature) = token.rsplit_once('.').unwrap();
         let (_, claims) = head_and_claims.split_once('.').unwrap();
-        let other_key =
-            Tokens::new(b"another key of thirty-two bytes..", DAY).issue("admin", "7", Timestamp::now());
+        let other_key = Tokens::new(b"another key of thirty-two bytes..", DAY).issue(
+            "admin",
+            "7",
+            Timestamp::now(),
+        );
         // {"alg":"none"} and {"alg":"HS512"}
         let forged = [
             format!("eyJhbGciOiJub25lIn0.{claims}."),

@@ -46,7 +46,9 @@ impl Logins {
         let threads = (0..slots)
             .map(|n| {
                 let (jobs, stopping) = (jobs.clone(), stopping.clone());
-                thread::Builder::new().name(format!("login-{n}")).spawn(move || run(&jobs, &stopping))
+                thread::Builder::new()
+                    .name(format!("login-{n}"))
+                    .spawn(move || run(&jobs, &stopping))
             })
             .collect::<io::Result<_>>()?;
         Ok(Logins {
@@ -67,15 +69,27 @@ impl Logins {
     }
 
     /// Counts a login; too many of one user or one source are refused.
-    pub(crate) fn admit(&self, username: &str, source: Option<IpAddr>, now: Instant) -> Result<(), Failure> {
+    pub(crate) fn admit(
+        &self,
+        username: &str,
+        source: Option<IpAddr>,
+        now: Instant,
+    ) -> Result<(), Failure> {
         let mut limits = locked(&self.limits);
         limits.admit(username, source, now).map_err(|wait| {
-            Failure::too_many("too many logins: wait before the next one", wait.as_secs() + 1)
+            Failure::too_many(
+                "too many logins: wait before the next one",
+                wait.as_secs() + 1,
+            )
         })
     }
 
     /// Runs `work` in a slot; refuses if the queue is full.
-    pub(crate) fn queue(&self, exchange: Exchange, work: impl FnOnce(Exchange) + Send + 'static) {
+    pub(crate) fn queue(
+        &self,
+        exchange: Exchange,
+        work: impl FnOnce(Exchange) + Send + 'static,
+    ) {
         let queue = locked(&self.queue).clone();
         let job: Job = (exchange, Box::new(work));
         let refused = match queue {
@@ -118,10 +132,18 @@ enum Key {
 impl Limits {
     /// Counts a login at `now`, or gives the time until the next one is allowed. A source that is refused
     /// does not use up its victim's allowance.
-    fn admit(&mut self, username: &str, source: Option<IpAddr>, now: Instant) -> Result<(), Duration> {
+    fn admit(
+        &mut self,
+        username: &str,
+        source: Option<IpAddr>,
+        now: Instant,
+    ) -> Result<(), Duration> {
         if self.recent.len() >= MAX_REMEMBERED {
-            self.recent
-                .retain(|_, times| times.last().is_some_and(|time| now.duration_since(*time) < WINDOW));
+            self.recent.retain(|_, times| {
+                times
+                    .last()
+                    .is_some_and(|time| now.duration_since(*time) < WINDOW)
+            });
             if self.recent.len() >= MAX_REMEMBERED {
                 return Err(WINDOW);
             }
@@ -136,7 +158,9 @@ impl Limits {
         let times = self.recent.entry(key).or_default();
         times.retain(|time| now.duration_since(*time) < WINDOW);
         match times.first() {
-            Some(oldest) if times.len() >= limit => Err(WINDOW - now.duration_since(*oldest)),
+            Some(oldest) if times.len() >= limit => {
+                Err(WINDOW - now.duration_since(*oldest))
+            }
             _ => {
                 times.push(now);
                 Ok(())
@@ -164,24 +188,44 @@ mod tests {
         let ip = |text: &str| Some(text.parse().unwrap());
         let mut limits = Limits::default();
         for n in 0..5 {
-            assert_eq!(limits.admit("eve", ip(&format!("10.0.0.{n}")), at(n)), Ok(()));
+            assert_eq!(
+                limits.admit("eve", ip(&format!("10.0.0.{n}")), at(n)),
+                Ok(())
+            );
         }
-        assert_eq!(limits.admit("eve", ip("10.0.0.9"), at(10)), Err(Duration::from_secs(50)));
-        assert_eq!(limits.admit("eve", ip("10.0.0.9"), at(60)), Ok(()), "the first login is a minute old");
+        assert_eq!(
+            limits.admit("eve", ip("10.0.0.9"), at(10)),
+            Err(Duration::from_secs(50))
+        );
+        assert_eq!(
+            limits.admit("eve", ip("10.0.0.9"), at(60)),
+            Ok(()),
+            "the first login is a minute old"
+        );
 
         for n in 0..10 {
-            assert_eq!(limits.admit(&format!("user{n}"), ip("2001:db8::1"), at(100)), Ok(()));
+            assert_eq!(
+                limits.admit(&format!("user{n}"), ip("2001:db8::1"), at(100)),
+                Ok(())
+            );
         }
-        assert!(limits.admit("another", ip("2001:db8::2"), at(101)).is_err(), "the same /64");
-        assert_eq!(limits.admit("another", ip("2001:db8:0:1::2"), at(101)), Ok(()));
+        assert!(
+            limits.admit("another", ip("2001:db8::2"), at(101)).is_err(),
+            "the same /64"
+        );
+        assert_eq!(
+            limits.admit("another", ip("2001:db8:0:1::2"), at(101)),
+            Ok(())
+        );
     }
 
     #[test]
     fn a_flood_of_names_is_bounded() {
         let now = Instant::now();
         let mut limits = Limits::default();
-        let admitted =
-            (0..2 * MAX_REMEMBERED).filter(|n| limits.admit(&n.to_string(), None, now).is_ok()).count();
+        let admitted = (0..2 * MAX_REMEMBERED)
+            .filter(|n| limits.admit(&n.to_string(), None, now).is_ok())
+            .count();
         assert_eq!(admitted, MAX_REMEMBERED);
         assert_eq!(limits.admit("late", None, now + WINDOW), Ok(()));
     }

@@ -55,16 +55,28 @@ impl AgentKeys {
                 "must be one key, or two with a comma between while one replaces the other".to_owned()
             );
         }
-        if keys.iter().any(|key| !key.bytes().all(|byte| byte.is_ascii_graphic())) {
-            return Err("must be visible ASCII characters: they travel in an HTTP header".to_owned());
+        if keys
+            .iter()
+            .any(|key| !key.bytes().all(|byte| byte.is_ascii_graphic()))
+        {
+            return Err(
+                "must be visible ASCII characters: they travel in an HTTP header"
+                    .to_owned(),
+            );
         }
-        Ok(AgentKeys(keys.into_iter().map(|key| Sha256::digest(key).into()).collect()))
+        Ok(AgentKeys(
+            keys.into_iter()
+                .map(|key| Sha256::digest(key).into())
+                .collect(),
+        ))
     }
 
     /// Hashes have one length, so the comparison's time tells nothing about the key.
     fn contains(&self, key: &str) -> bool {
         let hashed: [u8; 32] = Sha256::digest(key).into();
-        self.0.iter().fold(false, |found, known| found | bool::from(known.ct_eq(&hashed)))
+        self.0.iter().fold(false, |found, known| {
+            found | bool::from(known.ct_eq(&hashed))
+        })
     }
 }
 
@@ -90,7 +102,12 @@ impl Auth {
         token_life: Duration,
         store: Arc<dyn Store>,
     ) -> Auth {
-        Auth { agent_keys, tokens: jwt::Tokens::new(secret_key, token_life), store, seen: Mutex::default() }
+        Auth {
+            agent_keys,
+            tokens: jwt::Tokens::new(secret_key, token_life),
+            store,
+            seen: Mutex::default(),
+        }
     }
 
     /// The agent behind the request's `X-API-Key`.
@@ -108,16 +125,19 @@ impl Auth {
             .and_then(|value| value.split_once(' '))
             .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
             .map(|(_, token)| token.trim())
-            .ok_or_else(|| Failure::no_valid_token("a bearer token is needed: log in by POST /token"))?;
+            .ok_or_else(|| {
+                Failure::no_valid_token("a bearer token is needed: log in by POST /token")
+            })?;
         let claims = self
             .tokens
             .verify(token)
             .ok_or_else(|| Failure::no_valid_token("the token is invalid or expired"))?;
         let may_remember = matches!(call.method(), "GET" | "HEAD");
         match self.user(&claims.sub, may_remember)? {
-            Some(user) if user.token_version == claims.ver => {
-                Ok(Reader(Account { username: user.username, role: user.role }))
-            }
+            Some(user) if user.token_version == claims.ver => Ok(Reader(Account {
+                username: user.username,
+                role: user.role,
+            })),
             _ => Err(Failure::no_valid_token("the token has ended: log in again")),
         }
     }
@@ -126,27 +146,45 @@ impl Auth {
     pub(crate) fn admin(&self, call: &Call) -> Result<Admin, Failure> {
         let Reader(account) = self.reader(call)?;
         if account.role < Role::Admin {
-            return Err(Failure::forbidden(format!("a {} user may not do this, an admin may", account.role)));
+            return Err(Failure::forbidden(format!(
+                "a {} user may not do this, an admin may",
+                account.role
+            )));
         }
         Ok(Admin(()))
     }
 
     /// A new token for a user's name and password. Slow on purpose: see [`login`].
-    pub(crate) fn log_in(&self, username: &str, password: &str, now: Timestamp) -> Result<String, Failure> {
+    pub(crate) fn log_in(
+        &self,
+        username: &str,
+        password: &str,
+        now: Timestamp,
+    ) -> Result<String, Failure> {
         let user = self.store.user(username)?;
         let matches = password::verify(user.as_ref(), password);
         match user.filter(|_| matches) {
             Some(user) => Ok(self.tokens.issue(&user.username, &user.token_version, now)),
-            None => Err(Failure::no_valid_token("the username or the password is wrong")),
+            None => Err(Failure::no_valid_token(
+                "the username or the password is wrong",
+            )),
         }
     }
 
     /// The user from the store, or from memory if read within the last second; with the store away, from
     /// memory of the last minutes if `may_remember`.
-    fn user(&self, username: &str, may_remember: bool) -> Result<Option<User>, StoreError> {
+    fn user(
+        &self,
+        username: &str,
+        may_remember: bool,
+    ) -> Result<Option<User>, StoreError> {
         let now = Instant::now();
         let remembered = locked(&self.seen).get(username).cloned();
-        let younger = |limit| remembered.as_ref().is_some_and(|seen| now.duration_since(seen.at) < limit);
+        let younger = |limit| {
+            remembered
+                .as_ref()
+                .is_some_and(|seen| now.duration_since(seen.at) < limit)
+        };
         if younger(USER_FRESH_FOR) {
             return Ok(remembered.and_then(|seen| seen.user));
         }
@@ -154,7 +192,13 @@ impl Auth {
             Ok(user) => {
                 let mut seen = locked(&self.seen);
                 seen.retain(|_, seen| now.duration_since(seen.at) < USER_REMEMBERED_FOR);
-                seen.insert(username.to_owned(), Seen { at: now, user: user.clone() });
+                seen.insert(
+                    username.to_owned(),
+                    Seen {
+                        at: now,
+                        user: user.clone(),
+                    },
+                );
                 Ok(user)
             }
             Err(error) if may_remember && younger(USER_REMEMBERED_FOR) => {

@@ -32,7 +32,9 @@ pub(crate) fn hash(password: &str) -> Result<String, Unusable> {
 
 /// Whether `password` is that of `user`. It takes the same time whether or not there is a user.
 pub(crate) fn verify(user: Option<&User>, password: &str) -> bool {
-    let stored = user.map(|user| user.hashed_password.as_str()).filter(|hash| cost(hash) <= MAX_STORED_COST);
+    let stored = user
+        .map(|user| user.hashed_password.as_str())
+        .filter(|hash| cost(hash) <= MAX_STORED_COST);
     let matches = bcrypt::verify(password, stored.unwrap_or(NOBODY)).unwrap_or(false);
     matches && stored.is_some() && is_usable(password)
 }
@@ -44,7 +46,10 @@ pub(crate) fn is_usable(password: &str) -> bool {
 
 /// The cost in a hash such as `$2b$12$…`; beyond all limits if it has none.
 fn cost(hash: &str) -> u32 {
-    hash.split('$').nth(2).and_then(|cost| cost.parse().ok()).unwrap_or(u32::MAX)
+    hash.split('$')
+        .nth(2)
+        .and_then(|cost| cost.parse().ok())
+        .unwrap_or(u32::MAX)
 }
 
 /// Fourteen random characters that are hard to confuse: 70 bits.
@@ -52,7 +57,10 @@ pub(crate) fn random() -> Result<String, getrandom::Error> {
     const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
     let mut bytes = [0; 14];
     getrandom::fill(&mut bytes)?;
-    Ok(bytes.iter().map(|byte| char::from(ALPHABET[usize::from(byte % 32)])).collect())
+    Ok(bytes
+        .iter()
+        .map(|byte| char::from(ALPHABET[usize::from(byte % 32)]))
+        .collect())
 }
 
 /// A token version that was never used before.
@@ -66,7 +74,12 @@ mod tests {
     use fleetbeat_protocol::Role;
 
     fn user(hashed_password: String) -> User {
-        User { username: "a".into(), role: Role::Admin, hashed_password, token_version: String::new() }
+        User {
+            username: "a".into(),
+            role: Role::Admin,
+            hashed_password,
+            token_version: String::new(),
+        }
     }
 
     #[test]
@@ -104,7 +117,10 @@ mod tests {
 
     #[test]
     fn nobody_is_a_hash_of_the_usual_cost() {
-        assert!(bcrypt::verify("x", NOBODY).is_ok(), "else an unknown user would be answered faster");
+        assert!(
+            bcrypt::verify("x", NOBODY).is_ok(),
+            "else an unknown user would be answered faster"
+        );
         assert_eq!(cost(NOBODY), COST);
     }
 }

@@ -19,7 +19,10 @@ use std::time::{Duration, Instant};
 
 use fleetbeat_protocol::{Flags, FlagsPatch, Load, Role, Server, Status, Timestamp};
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, Transaction, named_params, params};
+use rusqlite::{
+    Connection, ErrorCode, OpenFlags, OptionalExtension, Row, Transaction, named_params,
+    params,
+};
 
 use super::{Beat, Counts, Fleet, Store, StoreError, Swept, User, new_server_id};
 use crate::sync::locked;
@@ -110,7 +113,11 @@ impl Embedded {
         Self::connect(folder, None, Check::Header)
     }
 
-    fn connect(folder: &Path, lock: Option<File>, check: Check) -> Result<Embedded, StoreError> {
+    fn connect(
+        folder: &Path,
+        lock: Option<File>,
+        check: Check,
+    ) -> Result<Embedded, StoreError> {
         let file = folder.join(FILE);
         let explain = |error| explain_open_error(&file, error);
         create_private_file(&file).map_err(|error| unusable(&file, &error))?;
@@ -118,7 +125,13 @@ impl Embedded {
         prepare_writer(&mut writer, check).map_err(explain)?;
         migrate(&mut writer, &file)?;
         let writer = Mutex::new(writer);
-        Ok(Embedded { writer, readers: Mutex::default(), file, revision: AtomicU64::new(0), _lock: lock })
+        Ok(Embedded {
+            writer,
+            readers: Mutex::default(),
+            file,
+            revision: AtomicU64::new(0),
+            _lock: lock,
+        })
     }
 
     /// Writes a consistent copy of the whole database to `file`, which must not exist.
@@ -126,10 +139,15 @@ impl Embedded {
     /// # Errors
     /// The file exists or cannot be written.
     pub(crate) fn backup(&self, file: &Path) -> Result<(), StoreError> {
-        let created = File::options().create_new(true).write(true).mode(0o600).open(file);
+        let created = File::options()
+            .create_new(true)
+            .write(true)
+            .mode(0o600)
+            .open(file);
         created.map_err(|error| unusable(file, &error))?;
-        let name =
-            file.to_str().ok_or_else(|| unusable(file, &io::Error::from(io::ErrorKind::InvalidInput)))?;
+        let name = file.to_str().ok_or_else(|| {
+            unusable(file, &io::Error::from(io::ErrorKind::InvalidInput))
+        })?;
         self.writer().execute("VACUUM INTO ?1", [name])?;
         Ok(())
     }
@@ -145,7 +163,8 @@ impl Embedded {
         change: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let mut writer = self.writer();
-        let transaction = writer.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        let transaction =
+            writer.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
         let value = change(&transaction)?;
         transaction.commit()?;
         Ok(value)
@@ -161,7 +180,10 @@ impl Embedded {
         Ok(value)
     }
 
-    fn read<T>(&self, query: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+    fn read<T>(
+        &self,
+        query: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
         let idle = locked(&self.readers).pop();
         let connection = match idle {
             Some(connection) => connection,
@@ -175,7 +197,11 @@ impl Embedded {
 
 impl Store for Embedded {
     fn record(&self, beats: &[Beat]) -> Result<BTreeSet<IpAddr>, StoreError> {
-        self.write_servers(|transaction| beats.iter().try_for_each(|beat| record_one(transaction, beat)))?;
+        self.write_servers(|transaction| {
+            beats
+                .iter()
+                .try_for_each(|beat| record_one(transaction, beat))
+        })?;
         Ok(BTreeSet::new())
     }
 
@@ -186,8 +212,8 @@ impl Store for Embedded {
             return Ok(known.clone());
         }
         let mut servers = self.read(|connection| {
-            let mut statement =
-                connection.prepare_cached(&format!("SELECT {SERVER_COLUMNS} FROM servers"))?;
+            let mut statement = connection
+                .prepare_cached(&format!("SELECT {SERVER_COLUMNS} FROM servers"))?;
             let mut rows = statement.query([])?;
             let mut servers = Vec::new();
             while let Some(row) = rows.next()? {
@@ -200,14 +226,22 @@ impl Store for Embedded {
             Ok(servers)
         })?;
         servers.sort_unstable_by_key(|server| server.ip);
-        Ok(Arc::new(Fleet { servers, revision, stale: false }))
+        Ok(Arc::new(Fleet {
+            servers,
+            revision,
+            stale: false,
+        }))
     }
 
     fn server(&self, ip: IpAddr) -> Result<Option<Server>, StoreError> {
         self.read(|connection| server_by_ip(connection, ip))
     }
 
-    fn set_flags(&self, ip: IpAddr, patch: FlagsPatch) -> Result<Option<Server>, StoreError> {
+    fn set_flags(
+        &self,
+        ip: IpAddr,
+        patch: FlagsPatch,
+    ) -> Result<Option<Server>, StoreError> {
         self.write_servers(|transaction| {
             let mut statement = transaction.prepare_cached(
                 "UPDATE servers SET gaming = coalesce(?2, gaming), streaming = coalesce(?3, streaming), \
@@ -220,7 +254,11 @@ impl Store for Embedded {
         })
     }
 
-    fn sweep(&self, down_before: Timestamp, delete_before: Timestamp) -> Result<Swept, StoreError> {
+    fn sweep(
+        &self,
+        down_before: Timestamp,
+        delete_before: Timestamp,
+    ) -> Result<Swept, StoreError> {
         let swept = self.write(|transaction| {
             let delete_before = delete_before.as_millisecond();
             transaction.execute(
@@ -243,7 +281,10 @@ impl Store for Embedded {
             (SELECT ip, collected_at FROM history WHERE collected_at < ?1 LIMIT ?2)";
         while HISTORY_CHUNK as usize
             == self.write(|transaction| {
-                Ok(transaction.execute(outdated, params![delete_before.as_millisecond(), HISTORY_CHUNK])?)
+                Ok(transaction.execute(
+                    outdated,
+                    params![delete_before.as_millisecond(), HISTORY_CHUNK],
+                )?)
             })?
         {}
         Ok(swept)
@@ -296,18 +337,24 @@ impl Store for Embedded {
     fn remove_user(&self, username: &str) -> Result<(), StoreError> {
         self.write(|transaction| {
             let role: Option<String> = transaction
-                .query_row("SELECT role FROM users WHERE username = ?1", [username], |row| row.get(0))
+                .query_row(
+                    "SELECT role FROM users WHERE username = ?1",
+                    [username],
+                    |row| row.get(0),
+                )
                 .optional()?;
-            let superadmins: i64 =
-                transaction.query_row("SELECT count(*) FROM users WHERE role = 'superadmin'", [], |row| {
-                    row.get(0)
-                })?;
+            let superadmins: i64 = transaction.query_row(
+                "SELECT count(*) FROM users WHERE role = 'superadmin'",
+                [],
+                |row| row.get(0),
+            )?;
             match role.as_deref() {
                 None => return Err(StoreError::NoSuchUser(username.to_owned())),
                 Some("superadmin") if superadmins == 1 => {
                     return Err(StoreError::LastSuperadmin(username.to_owned()));
                 }
-                Some(_) => transaction.execute("DELETE FROM users WHERE username = ?1", [username])?,
+                Some(_) => transaction
+                    .execute("DELETE FROM users WHERE username = ?1", [username])?,
             };
             Ok(())
         })
@@ -315,24 +362,36 @@ impl Store for Embedded {
 
     fn close(&self) {
         // The write-ahead log into the database: then the one file is everything.
-        if let Err(error) = self.writer().query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) {
+        if let Err(error) =
+            self.writer()
+                .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+        {
             log::warn!("the write-ahead log stays beside the database: {error}");
         }
     }
 
     fn ping(&self) -> Result<(), StoreError> {
-        self.read(|connection| connection.query_row("SELECT 1 FROM users LIMIT 1", [], |_| Ok(())).optional())
-            .map(|_| ())
+        self.read(|connection| {
+            connection
+                .query_row("SELECT 1 FROM users LIMIT 1", [], |_| Ok(()))
+                .optional()
+        })
+        .map(|_| ())
     }
 }
 
 fn record_one(transaction: &Transaction<'_>, beat: &Beat) -> Result<(), StoreError> {
     if let Some(collected_at) = beat.collected_at() {
-        let heartbeat = serde_json::to_string(&beat.heartbeat).expect("a heartbeat is plain JSON");
+        let heartbeat =
+            serde_json::to_string(&beat.heartbeat).expect("a heartbeat is plain JSON");
         let mut insert = transaction.prepare_cached(
             "INSERT INTO history (ip, collected_at, heartbeat) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
         )?;
-        insert.execute(params![beat.ip.to_string(), collected_at.as_millisecond(), heartbeat])?;
+        insert.execute(params![
+            beat.ip.to_string(),
+            collected_at.as_millisecond(),
+            heartbeat
+        ])?;
     }
     for _ in 0..SERVER_ID_TRIES {
         match upsert_server(transaction, beat) {
@@ -346,8 +405,16 @@ fn record_one(transaction: &Transaction<'_>, beat: &Beat) -> Result<(), StoreErr
 /// One statement decides between insert and update; a spooled heartbeat updates only what is older. Flags
 /// are written on insert alone, so no heartbeat can change one.
 fn upsert_server(transaction: &Transaction<'_>, beat: &Beat) -> rusqlite::Result<()> {
-    let Beat { ip, heartbeat, at, status, counts } = beat;
-    let json = |value: serde_json::Result<String>| value.expect("services and metrics are plain JSON");
+    let Beat {
+        ip,
+        heartbeat,
+        at,
+        status,
+        counts,
+    } = beat;
+    let json = |value: serde_json::Result<String>| {
+        value.expect("services and metrics are plain JSON")
+    };
     let flags = Flags::default();
     let mut upsert = transaction.prepare_cached(
         "INSERT INTO servers (ip, server_id, hostname, country_code, country, region, city, status, \
@@ -392,9 +459,12 @@ fn is_taken_server_id(error: &rusqlite::Error) -> bool {
 }
 
 fn server_by_ip(connection: &Connection, ip: IpAddr) -> rusqlite::Result<Option<Server>> {
-    let mut statement =
-        connection.prepare_cached(&format!("SELECT {SERVER_COLUMNS} FROM servers WHERE ip = ?1"))?;
-    statement.query_row([ip.to_string()], server_from_row).optional()
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT {SERVER_COLUMNS} FROM servers WHERE ip = ?1"
+    ))?;
+    statement
+        .query_row([ip.to_string()], server_from_row)
+        .optional()
 }
 
 /// A host from the columns of [`SERVER_COLUMNS`].
@@ -408,10 +478,18 @@ fn server_from_row(row: &Row<'_>) -> rusqlite::Result<Server> {
         country: row.get(4)?,
         region: row.get(5)?,
         city: row.get(6)?,
-        status: if status == Status::Active.as_str() { Status::Active } else { Status::Down },
+        status: if status == Status::Active.as_str() {
+            Status::Active
+        } else {
+            Status::Down
+        },
         last_heartbeat: timestamp(row, 8)?,
         first_heartbeat: timestamp(row, 9)?,
-        load: Load { cpu: row.get(10)?, ram: row.get(11)?, net: row.get(12)? },
+        load: Load {
+            cpu: row.get(10)?,
+            ram: row.get(11)?,
+            net: row.get(12)?,
+        },
         services: parsed(row, 13, serde_json::from_str)?,
         metrics: parsed(row, 14, serde_json::from_str::<BTreeMap<String, f64>>)?,
         flags: Flags {
@@ -427,7 +505,9 @@ fn server_from_row(row: &Row<'_>) -> rusqlite::Result<Server> {
 fn user_from_row(row: &Row<'_>) -> rusqlite::Result<User> {
     Ok(User {
         username: row.get(0)?,
-        role: parsed(row, 1, |text| text.parse::<Role>().map_err(io::Error::other))?,
+        role: parsed(row, 1, |text| {
+            text.parse::<Role>().map_err(io::Error::other)
+        })?,
         hashed_password: row.get(2)?,
         token_version: row.get(3)?,
     })
@@ -436,7 +516,11 @@ fn user_from_row(row: &Row<'_>) -> rusqlite::Result<User> {
 fn timestamp(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
     let millisecond = row.get(column)?;
     Timestamp::from_millisecond(millisecond).map_err(|error| {
-        rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Integer, error.into())
+        rusqlite::Error::FromSqlConversionFailure(
+            column,
+            rusqlite::types::Type::Integer,
+            error.into(),
+        )
     })
 }
 
@@ -451,19 +535,32 @@ where
 {
     let text = row.get_ref(column)?.as_str()?;
     parse(text).map_err(|error| {
-        rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(error))
+        rusqlite::Error::FromSqlConversionFailure(
+            column,
+            rusqlite::types::Type::Text,
+            Box::new(error),
+        )
     })
 }
 
 /// Makes the folder if it is missing, readable by its owner alone: it holds password hashes and keys.
 fn create_private_folder(folder: &Path) -> Result<(), StoreError> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| unusable(folder, &error))
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(|error| unusable(folder, &error))
 }
 
 /// Makes a file that only the server's user may read, where there is none. SQLite gives the files it makes beside the
 /// database the same mode.
 fn create_private_file(file: &Path) -> io::Result<()> {
-    match File::options().create_new(true).write(true).mode(0o600).open(file) {
+    match File::options()
+        .create_new(true)
+        .write(true)
+        .mode(0o600)
+        .open(file)
+    {
         Ok(created) => give_to_owner_of_folder(&created, file),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(error),
@@ -483,17 +580,23 @@ fn give_to_owner_of_folder(created: &File, path: &Path) -> io::Result<()> {
 /// The lock that a server holds on its folder.
 fn take_lock(folder: &Path) -> Result<File, StoreError> {
     let path = folder.join("lock");
-    let lock = create_private_file(&path).and_then(|()| File::options().write(true).open(&path));
+    let lock =
+        create_private_file(&path).and_then(|()| File::options().write(true).open(&path));
     let lock = lock.map_err(|error| unusable(&path, &error))?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
-        Err(fs::TryLockError::WouldBlock) => Err(StoreError::Locked { path: folder.display().to_string() }),
+        Err(fs::TryLockError::WouldBlock) => Err(StoreError::Locked {
+            path: folder.display().to_string(),
+        }),
         Err(fs::TryLockError::Error(error)) => Err(unusable(&path, &error)),
     }
 }
 
 fn unusable(path: &Path, error: &io::Error) -> StoreError {
-    StoreError::Unusable { path: path.display().to_string(), reason: error.to_string() }
+    StoreError::Unusable {
+        path: path.display().to_string(),
+        reason: error.to_string(),
+    }
 }
 
 /// How much of the database is looked at before it is used.
@@ -508,13 +611,16 @@ fn prepare_writer(connection: &mut Connection, check: Check) -> rusqlite::Result
     // Closing a connection writes the log of a killed server into the database. Not into a damaged one.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     if check == Check::Whole {
-        let found: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+        let found: String =
+            connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
         if found != "ok" {
             let corrupt = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
             return Err(rusqlite::Error::SqliteFailure(corrupt, Some(found)));
         }
     }
-    retry_while_busy(|| connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(())))?;
+    retry_while_busy(|| {
+        connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))
+    })?;
     connection.pragma_update(None, "synchronous", "full")?;
     connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
@@ -522,7 +628,9 @@ fn prepare_writer(connection: &mut Connection, check: Check) -> rusqlite::Result
 }
 
 /// The change of the journal's mode does not wait for another process that makes it, too.
-fn retry_while_busy(mut attempt: impl FnMut() -> rusqlite::Result<()>) -> rusqlite::Result<()> {
+fn retry_while_busy(
+    mut attempt: impl FnMut() -> rusqlite::Result<()>,
+) -> rusqlite::Result<()> {
     let deadline = Instant::now() + BUSY_TIMEOUT;
     loop {
         match attempt() {
@@ -554,10 +662,16 @@ fn open_reader(file: &Path) -> Result<Connection, StoreError> {
 fn migrate(connection: &mut Connection, file: &Path) -> Result<(), StoreError> {
     let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
     // Immediate: of two processes that open a new folder at once, one makes the schema and the other waits.
-    let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-    let found: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    let transaction =
+        connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    let found: i64 =
+        transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     if found > known {
-        return Err(StoreError::Newer { path: file.display().to_string(), found, known });
+        return Err(StoreError::Newer {
+            path: file.display().to_string(),
+            found,
+            known,
+        });
     }
     let done = usize::try_from(found).unwrap_or_default();
     for step in &MIGRATIONS[done..] {
@@ -572,11 +686,17 @@ fn explain_open_error(file: &Path, error: rusqlite::Error) -> StoreError {
     let path = file.display().to_string();
     match error.sqlite_error_code() {
         Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
-            StoreError::Damaged { path, reason: error.to_string() }
+            StoreError::Damaged {
+                path,
+                reason: error.to_string(),
+            }
         }
-        Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
-            StoreError::Unusable { path, reason: error.to_string() }
-        }
+        Some(
+            ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied,
+        ) => StoreError::Unusable {
+            path,
+            reason: error.to_string(),
+        },
         _ => StoreError::Sqlite(error),
     }
 }
@@ -590,18 +710,31 @@ mod tests {
     fn a_folder_has_one_server_but_commands_work_beside_it() {
         let folder = tempfile::tempdir().unwrap();
         let first = Embedded::open(folder.path()).unwrap();
-        assert!(matches!(Embedded::open(folder.path()), Err(StoreError::Locked { .. })));
-        assert!(Embedded::open_beside_server(folder.path()).unwrap().users().unwrap().is_empty());
+        assert!(matches!(
+            Embedded::open(folder.path()),
+            Err(StoreError::Locked { .. })
+        ));
+        assert!(
+            Embedded::open_beside_server(folder.path())
+                .unwrap()
+                .users()
+                .unwrap()
+                .is_empty()
+        );
         drop(first);
         Embedded::open(folder.path()).unwrap();
     }
 
     #[test]
     fn a_link_in_the_folder_leads_to_nothing_that_is_made_or_given_away() {
-        let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (folder, elsewhere) =
+            (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let target = elsewhere.path().join("target");
         std::os::unix::fs::symlink(&target, folder.path().join("lock")).unwrap();
-        assert!(matches!(Embedded::open(folder.path()), Err(StoreError::Unusable { .. })));
+        assert!(matches!(
+            Embedded::open(folder.path()),
+            Err(StoreError::Unusable { .. })
+        ));
         assert!(!target.exists());
     }
 
@@ -612,7 +745,10 @@ mod tests {
         let garbage = b"this is no database".repeat(500);
         fs::write(&file, &garbage).unwrap();
         let error = Embedded::open(folder.path()).err().unwrap().to_string();
-        assert!(error.contains("fleetbeat.db is damaged") && error.contains(".recover"), "{error}");
+        assert!(
+            error.contains("fleetbeat.db is damaged") && error.contains(".recover"),
+            "{error}"
+        );
         assert_eq!(fs::read(&file).unwrap(), garbage);
     }
 
@@ -620,8 +756,9 @@ mod tests {
     fn a_damaged_page_is_found_at_the_start() {
         let folder = tempfile::tempdir().unwrap();
         let store = Embedded::open(folder.path()).unwrap();
-        let beats: Vec<Beat> =
-            (0..200).map(|n| beat(&format!("10.0.0.{n}"), Timestamp::UNIX_EPOCH)).collect();
+        let beats: Vec<Beat> = (0..200)
+            .map(|n| beat(&format!("10.0.0.{n}"), Timestamp::UNIX_EPOCH))
+            .collect();
         store.record(&beats).unwrap();
         drop(store);
         let file = folder.path().join("fleetbeat.db");
@@ -629,7 +766,10 @@ mod tests {
         let middle = bytes.len() / 2 / 4096 * 4096;
         bytes[middle..middle + 4096].fill(0xab);
         fs::write(&file, &bytes).unwrap();
-        assert!(matches!(Embedded::open(folder.path()), Err(StoreError::Damaged { .. })));
+        assert!(matches!(
+            Embedded::open(folder.path()),
+            Err(StoreError::Damaged { .. })
+        ));
         assert_eq!(fs::read(&file).unwrap(), bytes);
     }
 
@@ -637,11 +777,14 @@ mod tests {
     fn what_a_killed_server_left_beside_a_damaged_database_stays() {
         let folder = tempfile::tempdir().unwrap();
         let store = Embedded::open(folder.path()).unwrap();
-        let beats: Vec<Beat> =
-            (0..200).map(|n| beat(&format!("10.0.0.{n}"), Timestamp::UNIX_EPOCH)).collect();
+        let beats: Vec<Beat> = (0..200)
+            .map(|n| beat(&format!("10.0.0.{n}"), Timestamp::UNIX_EPOCH))
+            .collect();
         store.record(&beats).unwrap();
         store.close();
-        store.record(&[beat("10.0.1.1", Timestamp::UNIX_EPOCH)]).unwrap();
+        store
+            .record(&[beat("10.0.1.1", Timestamp::UNIX_EPOCH)])
+            .unwrap();
         // As a kill leaves them: the log beside the database, and nobody who closes it.
         let killed = tempfile::tempdir().unwrap();
         let names = ["fleetbeat.db", "fleetbeat.db-wal"];
@@ -655,8 +798,14 @@ mod tests {
             fs::write(killed.path().join(name), &bytes).unwrap();
             bytes
         });
-        assert!(matches!(Embedded::open(killed.path()), Err(StoreError::Damaged { .. })));
-        assert_eq!(names.map(|name| fs::read(killed.path().join(name)).unwrap()), bytes);
+        assert!(matches!(
+            Embedded::open(killed.path()),
+            Err(StoreError::Damaged { .. })
+        ));
+        assert_eq!(
+            names.map(|name| fs::read(killed.path().join(name)).unwrap()),
+            bytes
+        );
     }
 
     #[test]
@@ -665,14 +814,22 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let store = Embedded::open(folder.path()).unwrap();
-        store.record(&[beat("10.0.0.1", Timestamp::UNIX_EPOCH)]).unwrap();
+        store
+            .record(&[beat("10.0.0.1", Timestamp::UNIX_EPOCH)])
+            .unwrap();
         let full = 2;
-        let synchronous =
-            store.writer().query_row("PRAGMA synchronous", [], |row| row.get::<_, i64>(0)).unwrap();
+        let synchronous = store
+            .writer()
+            .query_row("PRAGMA synchronous", [], |row| row.get::<_, i64>(0))
+            .unwrap();
         assert_eq!(synchronous, full);
         store.backup(&folder.path().join("copy.db")).unwrap();
         for name in ["fleetbeat.db", "fleetbeat.db-wal", "copy.db"] {
-            let mode = fs::metadata(folder.path().join(name)).unwrap().permissions().mode() & 0o777;
+            let mode = fs::metadata(folder.path().join(name))
+                .unwrap()
+                .permissions()
+                .mode()
+                & 0o777;
             assert_eq!(mode, 0o600, "{name}");
         }
     }
@@ -682,17 +839,37 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Embedded::open(folder.path()).unwrap();
         store
-            .record(&[beat("10.0.0.1", Timestamp::UNIX_EPOCH), beat("10.0.0.2", Timestamp::UNIX_EPOCH)])
+            .record(&[
+                beat("10.0.0.1", Timestamp::UNIX_EPOCH),
+                beat("10.0.0.2", Timestamp::UNIX_EPOCH),
+            ])
             .unwrap();
-        store.writer().execute("UPDATE servers SET services = '[' WHERE ip = '10.0.0.1'", []).unwrap();
+        store
+            .writer()
+            .execute(
+                "UPDATE servers SET services = '[' WHERE ip = '10.0.0.1'",
+                [],
+            )
+            .unwrap();
         assert_eq!(servers(&store).len(), 1);
     }
 
     #[test]
     fn a_newer_schema_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        Embedded::open(folder.path()).unwrap().writer().pragma_update(None, "user_version", 99).unwrap();
-        assert!(matches!(Embedded::open(folder.path()), Err(StoreError::Newer { found: 99, known: 1, .. })));
+        Embedded::open(folder.path())
+            .unwrap()
+            .writer()
+            .pragma_update(None, "user_version", 99)
+            .unwrap();
+        assert!(matches!(
+            Embedded::open(folder.path()),
+            Err(StoreError::Newer {
+                found: 99,
+                known: 1,
+                ..
+            })
+        ));
     }
 
     #[test]
@@ -701,16 +878,22 @@ mod tests {
         let store = Embedded::open(folder.path()).unwrap();
         let history = || -> i64 {
             store
-                .read(|connection| connection.query_row("SELECT count(*) FROM history", [], |row| row.get(0)))
+                .read(|connection| {
+                    connection
+                        .query_row("SELECT count(*) FROM history", [], |row| row.get(0))
+                })
                 .unwrap()
         };
         let at = Timestamp::from_second(1_700_000_000).unwrap();
-        let beats =
-            [300, 200, 100].map(|age| spooled("10.0.0.1", at - jiff::SignedDuration::from_secs(age), 1.0));
+        let beats = [300, 200, 100].map(|age| {
+            spooled("10.0.0.1", at - jiff::SignedDuration::from_secs(age), 1.0)
+        });
         store.record(&beats).unwrap();
         store.record(&beats).unwrap();
         assert_eq!(history(), 3);
-        store.sweep(at, at - jiff::SignedDuration::from_secs(250)).unwrap();
+        store
+            .sweep(at, at - jiff::SignedDuration::from_secs(250))
+            .unwrap();
         assert_eq!(history(), 2, "the oldest is older than what is kept");
         store.sweep(at, at).unwrap();
         assert_eq!(history(), 0, "the host is gone");
@@ -720,7 +903,9 @@ mod tests {
     fn a_backup_is_whole_and_overwrites_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let store = Embedded::open(folder.path()).unwrap();
-        store.record(&[beat("10.0.0.1", Timestamp::UNIX_EPOCH)]).unwrap();
+        store
+            .record(&[beat("10.0.0.1", Timestamp::UNIX_EPOCH)])
+            .unwrap();
         let copy = folder.path().join("copy");
         fs::create_dir(&copy).unwrap();
         store.backup(&copy.join("fleetbeat.db")).unwrap();

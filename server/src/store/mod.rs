@@ -46,7 +46,9 @@ pub(crate) enum Counts {
 impl Beat {
     /// The time under which a spooled heartbeat is history: as it was sent.
     pub(crate) fn collected_at(&self) -> Option<Timestamp> {
-        self.heartbeat.collected_at.filter(|_| self.counts != Counts::Now)
+        self.heartbeat
+            .collected_at
+            .filter(|_| self.counts != Counts::Now)
     }
 }
 
@@ -105,7 +107,11 @@ pub(crate) enum StoreError {
     #[error(
         "{path} was written by a newer fleetbeat-server (schema {found}, this one knows {known}): upgrade this one"
     )]
-    Newer { path: String, found: i64, known: i64 },
+    Newer {
+        path: String,
+        found: i64,
+        known: i64,
+    },
     /// SQLite refused.
     #[error("the database: {0}")]
     Sqlite(#[from] rusqlite::Error),
@@ -169,11 +175,19 @@ pub(crate) trait Store: Send + Sync {
     fn server(&self, ip: IpAddr) -> Result<Option<Server>, StoreError>;
 
     /// Sets the patch's flags and gives the host as it is now; `None` if there is none.
-    fn set_flags(&self, ip: IpAddr, patch: FlagsPatch) -> Result<Option<Server>, StoreError>;
+    fn set_flags(
+        &self,
+        ip: IpAddr,
+        patch: FlagsPatch,
+    ) -> Result<Option<Server>, StoreError>;
 
     /// Marks hosts down whose last heartbeat is before `down_before`, deletes those that are not static and
     /// whose last heartbeat is before `delete_before`, and history before the latter.
-    fn sweep(&self, down_before: Timestamp, delete_before: Timestamp) -> Result<Swept, StoreError>;
+    fn sweep(
+        &self,
+        down_before: Timestamp,
+        delete_before: Timestamp,
+    ) -> Result<Swept, StoreError>;
 
     /// Every user, sorted by name.
     fn users(&self) -> Result<Vec<User>, StoreError>;

@@ -55,11 +55,19 @@ struct Scale {
 
 impl Scale {
     fn full() -> Scale {
-        Scale { fleets: vec![100, 1_000, 10_000, 100_000], watched: Duration::from_secs(60), heartbeats: 200 }
+        Scale {
+            fleets: vec![100, 1_000, 10_000, 100_000],
+            watched: Duration::from_secs(60),
+            heartbeats: 200,
+        }
     }
 
     fn quick() -> Scale {
-        Scale { fleets: vec![100], watched: Duration::from_secs(6), heartbeats: 20 }
+        Scale {
+            fleets: vec![100],
+            watched: Duration::from_secs(6),
+            heartbeats: 20,
+        }
     }
 }
 
@@ -70,7 +78,10 @@ fn main() -> ExitCode {
         match argument {
             Arg::Long("quick") => scale = Scale::quick(),
             Arg::Long("hosts") => {
-                let hosts = parser.value().and_then(|hosts| hosts.parse()).expect("--hosts with a number");
+                let hosts = parser
+                    .value()
+                    .and_then(|hosts| hosts.parse())
+                    .expect("--hosts with a number");
                 scale.fleets = vec![hosts];
             }
             Arg::Value(part) => parts.push(part.to_string_lossy().into_owned()),
@@ -104,7 +115,9 @@ fn embedded(scale: &Scale) {
     for hosts in &scale.fleets {
         let server = Server::start();
         let watched = watch(scale, *hosts, &[&server]);
-        let [seen] = watched.servers.as_slice() else { unreachable!("one server") };
+        let [seen] = watched.servers.as_slice() else {
+            unreachable!("one server")
+        };
         println!(
             "| {hosts} | {} | {:.1} % | {} | {} | {} | {} | {:.1} KB/s |",
             watched.heartbeats,
@@ -126,10 +139,13 @@ fn production(scale: &Scale) {
     println!("|--:|--:|--:|--:|--:|--:|--:|--:|--:|");
     for hosts in &scale.fleets {
         let (database, redis) = (Database::new(), RedisServer::start());
-        let [first, second] =
-            [(); 2].map(|()| Server::start_on_mongodb(&database, &database.url, &redis.url(), ""));
+        let [first, second] = [(); 2].map(|()| {
+            Server::start_on_mongodb(&database, &database.url, &redis.url(), "")
+        });
         let watched = watch(scale, *hosts, &[&first, &second]);
-        let [one, other] = watched.servers.as_slice() else { unreachable!("two servers") };
+        let [one, other] = watched.servers.as_slice() else {
+            unreachable!("two servers")
+        };
         println!(
             "| {hosts} | {} | {:.1} % | {:.1} % | {} | {} | {} | {} |",
             watched.heartbeats,
@@ -171,28 +187,38 @@ fn watch(scale: &Scale, hosts: u32, servers: &[&Server]) -> Watched {
     let done = AtomicBool::new(false);
     let (mut seen, mut dashboard_bytes) = (Vec::new(), 0);
     thread::scope(|scope| {
-        let dashboards: Vec<_> =
-            (0..DASHBOARDS).map(|_| scope.spawn(|| look(last.address(), &token, &done))).collect();
+        let dashboards: Vec<_> = (0..DASHBOARDS)
+            .map(|_| scope.spawn(|| look(last.address(), &token, &done)))
+            .collect();
         let before: Vec<_> = servers.iter().map(|server| costs(server)).collect();
         thread::sleep(scale.watched);
         for (server, before) in servers.iter().zip(before) {
             let after = costs(server);
             let status = |name| process::status(server.pid(), name) * 1024;
             seen.push(Seen {
-                cpu_percent: (after.0 - before.0).as_secs_f64() / scale.watched.as_secs_f64() * 100.0,
+                cpu_percent: (after.0 - before.0).as_secs_f64()
+                    / scale.watched.as_secs_f64()
+                    * 100.0,
                 memory: status("VmRSS"),
                 most_memory: status("VmHWM"),
                 written_a_day: (after.1 - before.1) * 86_400 / scale.watched.as_secs(),
             });
         }
         done.store(true, Ordering::Relaxed);
-        let bytes = dashboards.into_iter().map(|dashboard| dashboard.join().expect("no thread panics"));
-        dashboard_bytes = bytes.sum::<u64>() / DASHBOARDS as u64 / scale.watched.as_secs();
+        let bytes = dashboards
+            .into_iter()
+            .map(|dashboard| dashboard.join().expect("no thread panics"));
+        dashboard_bytes =
+            bytes.sum::<u64>() / DASHBOARDS as u64 / scale.watched.as_secs();
     });
     let ended = fleet.terminate();
     let told = fs::read_to_string(&told).expect("fleetsim has said how it went");
     assert!(ended.success(), "heartbeats failed: {told}");
-    let p99 = told.trim_end().rsplit_once("p99 ").expect("how they were answered").1;
+    let p99 = told
+        .trim_end()
+        .rsplit_once("p99 ")
+        .expect("how they were answered")
+        .1;
     Watched {
         heartbeats: format!("{:.1} | {p99}", f64::from(hosts) / f64::from(INTERVAL)),
         dashboard_bytes_a_second: dashboard_bytes,
@@ -202,14 +228,28 @@ fn watch(scale: &Scale, hosts: u32, servers: &[&Server]) -> Watched {
 
 /// CPU time and bytes written.
 fn costs(server: &Server) -> (Duration, u64) {
-    (process::cpu_time(server.pid()), process::written_bytes(server.pid()))
+    (
+        process::cpu_time(server.pid()),
+        process::written_bytes(server.pid()),
+    )
 }
 
 fn play(server: SocketAddr, hosts: u32, told: &Path) -> Running {
     let mut command = program("fleetsim");
-    command.args(["--url", &format!("http://{server}"), "--hosts", &hosts.to_string(), "--duration", "0"]);
-    command.args(["--interval", &INTERVAL.to_string(), "--threads", "64"]).env("AGENT_API_KEY", AGENT_KEY);
-    command.stdout(File::create(told).expect("a writable folder")).stdin(Stdio::null());
+    command.args([
+        "--url",
+        &format!("http://{server}"),
+        "--hosts",
+        &hosts.to_string(),
+        "--duration",
+        "0",
+    ]);
+    command
+        .args(["--interval", &INTERVAL.to_string(), "--threads", "64"])
+        .env("AGENT_API_KEY", AGENT_KEY);
+    command
+        .stdout(File::create(told).expect("a writable folder"))
+        .stdin(Stdio::null());
     Running::spawn(&mut command)
 }
 
@@ -217,8 +257,15 @@ fn play(server: SocketAddr, hosts: u32, told: &Path) -> Running {
 fn wait_for_host(server: &Server, token: &str, hosts: u32, fleet: &mut Running) {
     let address = IpAddr::V4(Ipv4Addr::from_bits((10 << 24) + hosts));
     let deadline = Instant::now() + DEADLINE + SLOWEST_ARRIVAL * hosts;
-    while server.api(token, "GET", &format!("/server/{address}"), None).status != 200 {
-        assert!(fleet.is_running(), "fleetsim ended before all hosts had shown up");
+    while server
+        .api(token, "GET", &format!("/server/{address}"), None)
+        .status
+        != 200
+    {
+        assert!(
+            fleet.is_running(),
+            "fleetsim ended before all hosts had shown up"
+        );
         assert!(
             Instant::now() < deadline,
             "not all hosts have shown up: most of their heartbeats must have failed"
@@ -246,19 +293,28 @@ fn look(server: SocketAddr, token: &str, done: &AtomicBool) -> u64 {
         let answer = client::exchange(server, &request).expect("the list");
         assert!([200, 304].contains(&answer.status), "{}", answer.status);
         bytes += answer.body.len() as u64;
-        answer.header("etag").unwrap_or_default().clone_into(&mut etag);
+        answer
+            .header("etag")
+            .unwrap_or_default()
+            .clone_into(&mut etag);
     }
     bytes
 }
 
 fn folder_bytes(folder: &Path) -> u64 {
     let entries = fs::read_dir(folder).expect("the data folder").flatten();
-    entries.filter_map(|entry| Some(entry.metadata().ok()?.len())).sum()
+    entries
+        .filter_map(|entry| Some(entry.metadata().ok()?.len()))
+        .sum()
 }
 
 /// What the documents and indexes take, uncompressed.
 fn data_bytes(database: &Database) -> f64 {
-    let stats = database.connect().run_command(doc! {"dbStats": 1}).run().expect("MongoDB answers");
+    let stats = database
+        .connect()
+        .run_command(doc! {"dbStats": 1})
+        .run()
+        .expect("MongoDB answers");
     let number = |name: &str| match stats.get(name) {
         Some(Bson::Double(number)) => *number,
         Some(Bson::Int64(number)) => *number as f64,
@@ -271,8 +327,14 @@ fn data_bytes(database: &Database) -> f64 {
 fn redis_bytes(server: &RedisServer) -> u64 {
     let client = redis::Client::open(server.url()).expect("a URL");
     let mut connection = client.get_connection().expect("Redis answers");
-    let info: String = redis::cmd("INFO").arg("memory").query(&mut connection).expect("Redis answers");
-    let fields: BTreeMap<&str, &str> = info.lines().filter_map(|line| line.split_once(':')).collect();
+    let info: String = redis::cmd("INFO")
+        .arg("memory")
+        .query(&mut connection)
+        .expect("Redis answers");
+    let fields: BTreeMap<&str, &str> = info
+        .lines()
+        .filter_map(|line| line.split_once(':'))
+        .collect();
     fields["used_memory"].parse().expect("a number")
 }
 
@@ -284,12 +346,18 @@ fn network(scale: &Scale) {
     // Of itself, so that nothing goes over lo behind it. nginx's answer in its length.
     let answer = "HTTP/1.1 200 OK\r\nServer: nginx\r\nDate: Tue, 24 Nov 2026 12:00:00 GMT\r\n\
                   Content-Type: application/json\r\nContent-Length: 15\r\nConnection: close\r\n\r\n{\"status\":\"ok\"}";
-    let front = Front::answering_with_tls(&authority.certify("localhost", 2020..2100), move |_| {
-        counted.fetch_add(1, Ordering::Relaxed);
-        Some(answer.into())
-    });
+    let front = Front::answering_with_tls(
+        &authority.certify("localhost", 2020..2100),
+        move |_| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            Some(answer.into())
+        },
+    );
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let (config, ca_file) = (folder.path().join("agent.toml"), folder.path().join("ca.pem"));
+    let (config, ca_file) = (
+        folder.path().join("agent.toml"),
+        folder.path().join("ca.pem"),
+    );
     fs::write(&ca_file, authority.pem()).expect("a writable folder");
     let text = format!(
         "[server]\nurl = \"https://localhost:{}\"\nca_file = {ca_file:?}\n[spool]\npath = {:?}\n\
@@ -302,9 +370,17 @@ fn network(scale: &Scale) {
     );
     fs::write(&config, text).expect("a writable folder");
     let mut command: Command = program("fleetbeat-agent");
-    command.arg("-c").arg(&config).arg("run").env("AGENT_API_KEY", AGENT_KEY);
+    command
+        .arg("-c")
+        .arg(&config)
+        .arg("run")
+        .env("AGENT_API_KEY", AGENT_KEY);
     let _agent = Running::spawn(command.stdin(Stdio::null()).stderr(Stdio::null()));
-    let reach = |count| wait_for("heartbeats", || (requests.load(Ordering::Relaxed) >= count).then_some(()));
+    let reach = |count| {
+        wait_for("heartbeats", || {
+            (requests.load(Ordering::Relaxed) >= count).then_some(())
+        })
+    };
     reach(2);
     let (mut bytes, first) = (lo_bytes(), requests.load(Ordering::Relaxed));
     for n in 1..=scale.heartbeats {
@@ -321,6 +397,12 @@ fn network(scale: &Scale) {
 
 fn lo_bytes() -> u64 {
     let interfaces = fs::read_to_string("/proc/net/dev").expect("/proc is mounted");
-    let lo = interfaces.lines().find_map(|line| line.trim_start().strip_prefix("lo:")).expect("lo is there");
-    lo.split_whitespace().next().and_then(|bytes| bytes.parse().ok()).expect("a number")
+    let lo = interfaces
+        .lines()
+        .find_map(|line| line.trim_start().strip_prefix("lo:"))
+        .expect("lo is there");
+    lo.split_whitespace()
+        .next()
+        .and_then(|bytes| bytes.parse().ok())
+        .expect("a number")
 }

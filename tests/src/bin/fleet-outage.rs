@@ -39,7 +39,10 @@ fn main() -> ExitCode {
     );
     for (n, (requests, heartbeats)) in (0..).zip(&report.buckets) {
         let from = (plan.bucket * n).as_secs_f64();
-        println!("| {from:.1} | {requests} | {heartbeats} | {:.2} |", *heartbeats as f64 / report.mean);
+        println!(
+            "| {from:.1} | {requests} | {heartbeats} | {:.2} |",
+            *heartbeats as f64 / report.mean
+        );
     }
     println!(
         "\n{} agents, a heartbeat every {:?}, the server away for {:?}: {} heartbeats accepted, {} of them out of \
@@ -56,8 +59,13 @@ fn main() -> ExitCode {
         report.mean,
         plan.bucket,
     );
-    let is_complete = report.twice.is_empty() && report.gaps.is_empty() && report.not_emptied == 0;
-    if is_complete && report.peak() < PEAK { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let is_complete =
+        report.twice.is_empty() && report.gaps.is_empty() && report.not_emptied == 0;
+    if is_complete && report.peak() < PEAK {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 fn parse() -> Result<Option<Plan>, lexopt::Error> {
@@ -74,12 +82,19 @@ fn parse() -> Result<Option<Plan>, lexopt::Error> {
         }
     }
     let seconds = |name: &str, value: f64| {
-        Duration::try_from_secs_f64(value).map_err(|_| format!("{name} must be a number of seconds"))
+        Duration::try_from_secs_f64(value)
+            .map_err(|_| format!("{name} must be a number of seconds"))
     };
     let (interval, dead) = (seconds("--interval", interval)?, seconds("--dead", dead)?);
     if agents == 0 || interval < Duration::from_secs(1) {
         return Err("--agents and --interval must be at least 1".into());
     }
     let agent = agent.unwrap_or_else(|| program_path("fleetbeat-agent"));
-    Ok(Some(Plan { agent, agents, interval, dead, bucket: interval / BUCKETS }))
+    Ok(Some(Plan {
+        agent,
+        agents,
+        interval,
+        dead,
+        bucket: interval / BUCKETS,
+    }))
 }

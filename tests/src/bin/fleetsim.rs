@@ -89,29 +89,51 @@ fn parse() -> Result<Option<Options>, lexopt::Error> {
         }
     }
     let seconds = |name: &str, value: f64| {
-        Duration::try_from_secs_f64(value).map_err(|_| format!("{name} must be a number of seconds"))
+        Duration::try_from_secs_f64(value)
+            .map_err(|_| format!("{name} must be a number of seconds"))
     };
     let interval = seconds("--interval", interval)?;
     let duration = seconds("--duration", duration)?;
     let most_hosts = 1 << 23;
-    if !(1..=most_hosts).contains(&hosts) || !(0.1..=1e6).contains(&rate) || !(1..=1024).contains(&threads) {
-        return Err("--hosts, --rate and --threads must be positive and not absurd".into());
+    if !(1..=most_hosts).contains(&hosts)
+        || !(0.1..=1e6).contains(&rate)
+        || !(1..=1024).contains(&threads)
+    {
+        return Err(
+            "--hosts, --rate and --threads must be positive and not absurd".into(),
+        );
     }
     if interval < Duration::from_millis(100) {
         return Err("--interval must be at least 0.1".into());
     }
     let server = resolve(&url)?;
     if !server.ip().is_loopback() && !allow_remote {
-        return Err(format!("{server} is not loopback: give --allow-remote if that is meant").into());
+        return Err(format!(
+            "{server} is not loopback: give --allow-remote if that is meant"
+        )
+        .into());
     }
     let duration = Some(duration).filter(|duration| !duration.is_zero());
-    Ok(Some(Options { server, hosts, interval, duration, rate, seed, threads }))
+    Ok(Some(Options {
+        server,
+        hosts,
+        interval,
+        duration,
+        rate,
+        seed,
+        threads,
+    }))
 }
 
 fn resolve(url: &str) -> Result<SocketAddr, String> {
-    let authority = url.strip_prefix("http://").map(|rest| rest.trim_end_matches('/'));
+    let authority = url
+        .strip_prefix("http://")
+        .map(|rest| rest.trim_end_matches('/'));
     let wrong = || format!("--url must be such as http://127.0.0.1:8080, not {url:?}");
-    let mut addresses = authority.ok_or_else(wrong)?.to_socket_addrs().map_err(|_| wrong())?;
+    let mut addresses = authority
+        .ok_or_else(wrong)?
+        .to_socket_addrs()
+        .map_err(|_| wrong())?;
     addresses.next().ok_or_else(wrong)
 }
 
@@ -120,7 +142,8 @@ fn resolve(url: &str) -> Result<SocketAddr, String> {
 fn play(options: &Options, key: &str) -> Report {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
-        signal_hook::flag::register(signal, stop.clone()).expect("these signals can be caught");
+        signal_hook::flag::register(signal, stop.clone())
+            .expect("these signals can be caught");
     }
     let (to_senders, requests) = mpsc::sync_channel::<Vec<u8>>(options.threads);
     let requests = Mutex::new(requests);
@@ -139,31 +162,50 @@ fn play(options: &Options, key: &str) -> Report {
     report
 }
 
-fn send_all(server: SocketAddr, requests: &Mutex<mpsc::Receiver<Vec<u8>>>, report: &Mutex<Report>) {
+fn send_all(
+    server: SocketAddr,
+    requests: &Mutex<mpsc::Receiver<Vec<u8>>>,
+    report: &Mutex<Report>,
+) {
     loop {
         let next = requests.lock().expect("no thread panics").recv();
         let Ok(request) = next else { return };
         let sent = Instant::now();
         let status = client::exchange(server, &request).map_or(0, |answer| answer.status);
-        report.lock().expect("no thread panics").add(status, sent.elapsed(), 0);
+        report
+            .lock()
+            .expect("no thread panics")
+            .add(status, sent.elapsed(), 0);
     }
 }
 
-fn schedule(options: &Options, key: &str, stop: &AtomicBool, to_senders: &mpsc::SyncSender<Vec<u8>>) {
+fn schedule(
+    options: &Options,
+    key: &str,
+    stop: &AtomicBool,
+    to_senders: &mpsc::SyncSender<Vec<u8>>,
+) {
     let mut fleet = Fleet::new(options.seed, options.hosts);
     let gap = Duration::from_secs_f64(1.0 / options.rate);
     let started = Instant::now();
-    let mut due: BinaryHeap<Reverse<(Instant, usize)>> =
-        (0..options.hosts).map(|host| Reverse((started + gap * host, host as usize))).collect();
+    let mut due: BinaryHeap<Reverse<(Instant, usize)>> = (0..options.hosts)
+        .map(|host| Reverse((started + gap * host, host as usize)))
+        .collect();
     let mut is_first = vec![true; options.hosts as usize];
     let mut free = started;
     while let Some(Reverse((at, host))) = due.pop() {
         let at = at.max(free);
-        if options.duration.is_some_and(|duration| at >= started + duration) {
+        if options
+            .duration
+            .is_some_and(|duration| at >= started + duration)
+        {
             return;
         }
         while Instant::now() < at && !stop.load(Ordering::Relaxed) {
-            thread::sleep(at.saturating_duration_since(Instant::now()).min(Duration::from_millis(100)));
+            thread::sleep(
+                at.saturating_duration_since(Instant::now())
+                    .min(Duration::from_millis(100)),
+            );
         }
         // Also where the server is too slow for it ever to have waited.
         if stop.load(Ordering::Relaxed) {
@@ -171,13 +213,20 @@ fn schedule(options: &Options, key: &str, stop: &AtomicBool, to_senders: &mpsc::
         }
         if let Some(body) = fleet.next(host) {
             let headers = [("X-API-Key", key), ("Content-Type", "application/json")];
-            if to_senders.send(client::encode("POST", "/heartbeat", &headers, &body)).is_err() {
+            if to_senders
+                .send(client::encode("POST", "/heartbeat", &headers, &body))
+                .is_err()
+            {
                 return;
             }
             free = at + gap;
         }
         let first = is_first.get_mut(host).is_some_and(std::mem::take);
-        let share = if first { (host + 1) as f64 / f64::from(options.hosts) } else { 1.0 };
+        let share = if first {
+            (host + 1) as f64 / f64::from(options.hosts)
+        } else {
+            1.0
+        };
         due.push(Reverse((at + options.interval.mul_f64(share), host)));
     }
 }

@@ -14,8 +14,8 @@ use fleetbeat_protocol::Timestamp;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::{
-    Check, Embedded, FILE, StoreError, create_private_folder, give_to_owner_of_folder, migrate,
-    prepare_writer, take_lock, unusable,
+    Check, Embedded, FILE, StoreError, create_private_folder, give_to_owner_of_folder,
+    migrate, prepare_writer, take_lock, unusable,
 };
 
 /// The backup in the folder, until it is known to be good.
@@ -42,13 +42,22 @@ impl Embedded {
     ///
     /// # Errors
     /// A server runs, the file is no whole database of a version that is known, or the folder cannot be written.
-    pub(crate) fn restore(folder: &Path, backup: &Path, now: Timestamp) -> Result<Restored, StoreError> {
+    pub(crate) fn restore(
+        folder: &Path,
+        backup: &Path,
+        now: Timestamp,
+    ) -> Result<Restored, StoreError> {
         create_private_folder(folder)?;
         let _lock = take_lock(folder)?;
         let unchecked = folder.join(UNCHECKED);
         let restored = copy(backup, &unchecked)
             .and_then(|()| check(backup, &unchecked))
-            .and_then(|contents| Ok(Restored { contents, replaced: put_in_place(folder, &unchecked, now)? }));
+            .and_then(|contents| {
+                Ok(Restored {
+                    contents,
+                    replaced: put_in_place(folder, &unchecked, now)?,
+                })
+            });
         let _ = remove_database(&unchecked);
         restored
     }
@@ -56,14 +65,22 @@ impl Embedded {
 
 impl fmt::Display for Restored {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Contents { servers, users, last_heartbeat } = self.contents;
+        let Contents {
+            servers,
+            users,
+            last_heartbeat,
+        } = self.contents;
         write!(f, "restored: {servers} servers, {users} users")?;
-        if let Some(at) = last_heartbeat.and_then(|at| Timestamp::from_millisecond(at).ok()) {
+        if let Some(at) =
+            last_heartbeat.and_then(|at| Timestamp::from_millisecond(at).ok())
+        {
             write!(f, ", the last heartbeat at {at:.0}")?;
         }
         writeln!(f)?;
         match &self.replaced {
-            Some(path) => writeln!(f, "the database before it is kept as {}", path.display()),
+            Some(path) => {
+                writeln!(f, "the database before it is kept as {}", path.display())
+            }
             None => Ok(()),
         }
     }
@@ -75,7 +92,11 @@ fn copy(backup: &Path, unchecked: &Path) -> Result<(), StoreError> {
         remove_database(unchecked)?;
         for ending in ["", LOG] {
             let mut from = match File::open(with_ending(backup, ending)) {
-                Err(error) if ending == LOG && error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error)
+                    if ending == LOG && error.kind() == io::ErrorKind::NotFound =>
+                {
+                    continue;
+                }
                 from => from?,
             };
             let mut options = File::options();
@@ -101,10 +122,15 @@ fn check(backup: &Path, unchecked: &Path) -> Result<Contents, StoreError> {
         no_backup(backup, reason)
     };
     let mut connection = Connection::open(unchecked).map_err(explain)?;
-    let count = |connection: &Connection, query: &str| connection.query_row(query, [], |row| row.get(0));
+    let count = |connection: &Connection, query: &str| {
+        connection.query_row(query, [], |row| row.get(0))
+    };
     let tables = "SELECT count(*) FROM sqlite_schema WHERE name IN ('servers', 'history', 'users')";
     if count(&connection, tables).map_err(explain)? != 3 {
-        return Err(no_backup(backup, "it is no database of fleetbeat-server's".to_owned()));
+        return Err(no_backup(
+            backup,
+            "it is no database of fleetbeat-server's".to_owned(),
+        ));
     }
     prepare_writer(&mut connection, Check::Whole).map_err(explain)?;
     migrate(&mut connection, backup)?;
@@ -113,20 +139,32 @@ fn check(backup: &Path, unchecked: &Path) -> Result<Contents, StoreError> {
         Ok(Contents {
             servers: count(&connection, "SELECT count(*) FROM servers")?,
             users: count(&connection, "SELECT count(*) FROM users")?,
-            last_heartbeat: connection
-                .query_row("SELECT max(last_heartbeat) FROM servers", [], |row| row.get(0))?,
+            last_heartbeat: connection.query_row(
+                "SELECT max(last_heartbeat) FROM servers",
+                [],
+                |row| row.get(0),
+            )?,
         })
     };
     read().map_err(explain)
 }
 
 /// Makes the checked copy the folder's database; gives the place of the one before.
-fn put_in_place(folder: &Path, checked: &Path, now: Timestamp) -> Result<Option<PathBuf>, StoreError> {
+fn put_in_place(
+    folder: &Path,
+    checked: &Path,
+    now: Timestamp,
+) -> Result<Option<PathBuf>, StoreError> {
     let file = folder.join(FILE);
-    let kept = folder.join(format!("{FILE}.replaced-{}", now.strftime("%Y%m%dT%H%M%SZ")));
+    let kept = folder.join(format!(
+        "{FILE}.replaced-{}",
+        now.strftime("%Y%m%dT%H%M%SZ")
+    ));
     let failed = |error| unusable(&file, &error);
     let sync_folder = || File::open(folder)?.sync_all();
-    File::open(checked).and_then(|checked| checked.sync_all()).map_err(failed)?;
+    File::open(checked)
+        .and_then(|checked| checked.sync_all())
+        .map_err(failed)?;
     // So that the old one is whole without its log. One that is too damaged for that keeps both.
     let _ = empty_log(&file);
     // A second name, not another one: there is a database at every moment.
@@ -142,7 +180,10 @@ fn put_in_place(folder: &Path, checked: &Path, now: Timestamp) -> Result<Option<
         let _ = fs::rename(with_ending(&kept, LOG), with_ending(&file, LOG));
         let _ = is_replaced.then(|| fs::remove_file(&kept));
     };
-    swap().inspect_err(undo).and_then(|()| sync_folder()).map_err(failed)?;
+    swap()
+        .inspect_err(undo)
+        .and_then(|()| sync_folder())
+        .map_err(failed)?;
     Ok(is_replaced.then_some(kept))
 }
 
@@ -177,7 +218,10 @@ fn with_ending(file: &Path, ending: &str) -> PathBuf {
 }
 
 fn no_backup(backup: &Path, reason: String) -> StoreError {
-    StoreError::NoBackup { path: backup.display().to_string(), reason }
+    StoreError::NoBackup {
+        path: backup.display().to_string(),
+        reason,
+    }
 }
 
 #[cfg(test)]
@@ -188,15 +232,24 @@ mod tests {
 
     #[test]
     fn what_is_replaced_is_whole_without_its_log() {
-        let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (folder, elsewhere) =
+            (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let old = Embedded::open_beside_server(folder.path()).unwrap();
         let checked = folder.path().join(UNCHECKED);
         old.backup(&checked).unwrap();
-        old.record(&[beat("192.0.2.1", Timestamp::UNIX_EPOCH)]).unwrap();
+        old.record(&[beat("192.0.2.1", Timestamp::UNIX_EPOCH)])
+            .unwrap();
         // As after a kill: what was committed last is in the log alone.
-        assert!(fs::metadata(with_ending(&folder.path().join(FILE), LOG)).unwrap().len() > 0);
+        assert!(
+            fs::metadata(with_ending(&folder.path().join(FILE), LOG))
+                .unwrap()
+                .len()
+                > 0
+        );
         std::mem::forget(old);
-        let kept = put_in_place(folder.path(), &checked, Timestamp::UNIX_EPOCH).unwrap().unwrap();
+        let kept = put_in_place(folder.path(), &checked, Timestamp::UNIX_EPOCH)
+            .unwrap()
+            .unwrap();
         fs::copy(kept, elsewhere.path().join(FILE)).unwrap();
         assert_eq!(servers(&Embedded::open(elsewhere.path()).unwrap()).len(), 1);
         assert!(servers(&Embedded::open(folder.path()).unwrap()).is_empty());

@@ -86,9 +86,15 @@ pub(super) enum Changes {
 impl Cache {
     /// Prepares the connection, and makes one to see whether the login is good. A Redis that is away is no error.
     pub(super) fn new(urls: &[String]) -> Result<Cache, StoreError> {
-        let wrong = |error: RedisError| StoreError::Setting { key: "redis.url", reason: describe(&error) };
+        let wrong = |error: RedisError| StoreError::Setting {
+            key: "redis.url",
+            reason: describe(&error),
+        };
         let client = match urls {
-            [url] => Client::Single(redis::Client::open(url.as_str()).map_err(wrong)?, url.clone()),
+            [url] => Client::Single(
+                redis::Client::open(url.as_str()).map_err(wrong)?,
+                url.clone(),
+            ),
             urls => {
                 let urls: Vec<&str> = urls.iter().map(String::as_str).collect();
                 Client::Cluster(cluster_client(&urls).map_err(wrong)?)
@@ -100,10 +106,9 @@ impl Cache {
             is_up: AtomicBool::new(true),
             retry_at: Mutex::new(Instant::now()),
         };
-        match cache
-            .connect()
-            .and_then(|mut connection| connection.run(vec![redis::cmd("GET").arg("server:").clone()]))
-        {
+        match cache.connect().and_then(|mut connection| {
+            connection.run(vec![redis::cmd("GET").arg("server:").clone()])
+        }) {
             Err(error)
                 if matches!(
                     error.kind(),
@@ -122,9 +127,16 @@ impl Cache {
     }
 
     /// Copies records, removes those that are gone, and tells the other instances.
-    pub(super) fn store(&self, records: &[Versioned], gone: &[IpAddr]) -> Result<(), StoreError> {
+    pub(super) fn store(
+        &self,
+        records: &[Versioned],
+        gone: &[IpAddr],
+    ) -> Result<(), StoreError> {
         let mut commands: Vec<Cmd> = records.iter().map(store_command).collect();
-        commands.extend(gone.iter().map(|ip| redis::cmd("DEL").arg(key(*ip)).clone()));
+        commands.extend(
+            gone.iter()
+                .map(|ip| redis::cmd("DEL").arg(key(*ip)).clone()),
+        );
         let changed: Vec<String> = records
             .iter()
             .map(|record| record.server.ip)
@@ -139,8 +151,14 @@ impl Cache {
     }
 
     /// The copies of these records; `None` for one that is not there, or that nobody can read.
-    pub(super) fn read(&self, ips: &[IpAddr]) -> Result<Vec<Option<Versioned>>, StoreError> {
-        let commands = ips.iter().map(|ip| redis::cmd("GET").arg(key(*ip)).clone()).collect();
+    pub(super) fn read(
+        &self,
+        ips: &[IpAddr],
+    ) -> Result<Vec<Option<Versioned>>, StoreError> {
+        let commands = ips
+            .iter()
+            .map(|ip| redis::cmd("GET").arg(key(*ip)).clone())
+            .collect();
         let parse = |value: &Value| match value {
             Value::BulkString(json) => serde_json::from_slice(json).ok(),
             _ => None,
@@ -156,20 +174,29 @@ impl Cache {
             return Ok(place);
         }
         let reply = self.run(vec![append(&[])])?.pop().unwrap_or(Value::Nil);
-        redis::from_redis_value(reply).map(Place).map_err(|error| StoreError::Redis(error.to_string()))
+        redis::from_redis_value(reply)
+            .map(Place)
+            .map_err(|error| StoreError::Redis(error.to_string()))
     }
 
     /// What has changed since `place`.
     pub(super) fn changes_since(&self, place: &Place) -> Result<Changes, StoreError> {
         let mut command = redis::cmd("XRANGE");
         // From the place itself on: if its entry is not there, others may be missing, too.
-        command.arg(CHANGES).arg(&place.0).arg("+").arg("COUNT").arg(MAX_CHANGES);
+        command
+            .arg(CHANGES)
+            .arg(&place.0)
+            .arg("+")
+            .arg("COUNT")
+            .arg(MAX_CHANGES);
         let entries = self.entries(command)?;
         match entries.first() {
             Some((first, _)) if first == place => {}
             _ => return Ok(Changes::Lost),
         }
-        let last = entries.last().map_or_else(|| place.clone(), |(last, _)| last.clone());
+        let last = entries
+            .last()
+            .map_or_else(|| place.clone(), |(last, _)| last.clone());
         let ips = entries
             .iter()
             .skip(1)
@@ -181,7 +208,8 @@ impl Cache {
 
     fn entries(&self, command: Cmd) -> Result<Vec<(Place, String)>, StoreError> {
         let reply = self.run(vec![command])?.pop().unwrap_or(Value::Nil);
-        let entries: Vec<(String, Vec<String>)> = redis::from_redis_value(reply).unwrap_or_default();
+        let entries: Vec<(String, Vec<String>)> =
+            redis::from_redis_value(reply).unwrap_or_default();
         Ok(entries
             .into_iter()
             .map(|(id, mut fields)| (Place(id), fields.pop().unwrap_or_default()))
@@ -216,7 +244,11 @@ impl Cache {
                 } else {
                     self.went_away(&error);
                 }
-                Err(if answers { StoreError::Redis(describe(&error)) } else { StoreError::Away })
+                Err(if answers {
+                    StoreError::Redis(describe(&error))
+                } else {
+                    StoreError::Away
+                })
             }
         }
     }
@@ -234,7 +266,8 @@ impl Cache {
         };
         let mut commands = commands.into_iter().peekable();
         while commands.peek().is_some() {
-            replies.extend(connection.run(commands.by_ref().take(MAX_PIPELINE).collect())?);
+            replies
+                .extend(connection.run(commands.by_ref().take(MAX_PIPELINE).collect())?);
         }
         // One that has failed is not put back.
         locked(&self.idle).push(connection);
@@ -260,7 +293,10 @@ impl Cache {
         locked(&self.idle).clear();
         *locked(&self.retry_at) = Instant::now() + RETRY;
         if self.is_up.swap(false, Ordering::Relaxed) {
-            log::warn!("Redis is away, reads are MongoDB's and slower: {}", describe(error));
+            log::warn!(
+                "Redis is away, reads are MongoDB's and slower: {}",
+                describe(error)
+            );
         }
     }
 }
@@ -314,15 +350,29 @@ fn key(ip: IpAddr) -> String {
 fn store_command(record: &Versioned) -> Cmd {
     let json = serde_json::to_string(record).expect("a record is plain JSON");
     let mut command = redis::cmd("EVAL");
-    command.arg(STORE_UNLESS_NEWER).arg(1).arg(key(record.server.ip));
-    command.arg(json).arg(record.rev.0).arg(record.rev.1).arg(TTL_SECS);
+    command
+        .arg(STORE_UNLESS_NEWER)
+        .arg(1)
+        .arg(key(record.server.ip));
+    command
+        .arg(json)
+        .arg(record.rev.0)
+        .arg(record.rev.1)
+        .arg(TTL_SECS);
     command
 }
 
 /// Adds an entry to the stream of changes.
 fn append(ips: &[String]) -> Cmd {
     let mut command = redis::cmd("XADD");
-    command.arg(CHANGES).arg("MAXLEN").arg("~").arg(MAX_CHANGES).arg("*").arg("ips").arg(ips.join(" "));
+    command
+        .arg(CHANGES)
+        .arg("MAXLEN")
+        .arg("~")
+        .arg(MAX_CHANGES)
+        .arg("*")
+        .arg("ips")
+        .arg(ips.join(" "));
     command
 }
 

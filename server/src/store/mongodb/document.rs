@@ -5,7 +5,9 @@
 
 use std::net::IpAddr;
 
-use fleetbeat_protocol::{Flags, FlagsPatch, Load, Role, Server, Service, Status, Timestamp};
+use fleetbeat_protocol::{
+    Flags, FlagsPatch, Load, Role, Server, Service, Status, Timestamp,
+};
 use mongodb::bson::{Bson, DateTime, Document, doc};
 use serde::{Deserialize, Serialize};
 
@@ -29,10 +31,15 @@ impl Versioned {
     pub(super) fn from_document(document: &Document) -> Option<Versioned> {
         let fields = Fields(document);
         let Some(ip) = fields.text("ip").and_then(|ip| ip.parse::<IpAddr>().ok()) else {
-            log::warn!("a record without an address in MongoDB is left out: {:?}", document.get("_id"));
+            log::warn!(
+                "a record without an address in MongoDB is left out: {:?}",
+                document.get("_id")
+            );
             return None;
         };
-        let first_heartbeat = fields.date("first_heartbeat").unwrap_or(Timestamp::UNIX_EPOCH);
+        let first_heartbeat = fields
+            .date("first_heartbeat")
+            .unwrap_or(Timestamp::UNIX_EPOCH);
         let load = document.get_document("load").ok();
         let percentage = |name| load.and_then(|load| Fields(load).number(name));
         let flag = |name, default| document.get_bool(name).unwrap_or(default);
@@ -45,10 +52,18 @@ impl Versioned {
             country: fields.text("country").unwrap_or_default().to_owned(),
             region: fields.text("region").map(str::to_owned),
             city: fields.text("city").unwrap_or_default().to_owned(),
-            status: if fields.text("status") == Some("active") { Status::Active } else { Status::Down },
+            status: if fields.text("status") == Some("active") {
+                Status::Active
+            } else {
+                Status::Down
+            },
             last_heartbeat: fields.date("last_heartbeat").unwrap_or(first_heartbeat),
             first_heartbeat,
-            load: Load { cpu: percentage("cpu"), ram: percentage("ram"), net: percentage("net") },
+            load: Load {
+                cpu: percentage("cpu"),
+                ram: percentage("ram"),
+                net: percentage("net"),
+            },
             services: fields.services(),
             metrics: fields.metrics(),
             flags: Flags {
@@ -59,9 +74,15 @@ impl Versioned {
                 is_static: flag("static", defaults.is_static),
             },
         };
-        #[allow(clippy::cast_possible_truncation, reason = "whole, unless another program wrote it")]
+        #[allow(
+            clippy::cast_possible_truncation,
+            reason = "whole, unless another program wrote it"
+        )]
         let rev = fields.number("rev").unwrap_or_default() as i64;
-        Some(Versioned { rev: Version(first_heartbeat.as_millisecond(), rev), server })
+        Some(Versioned {
+            rev: Version(first_heartbeat.as_millisecond(), rev),
+            server,
+        })
     }
 }
 
@@ -83,7 +104,11 @@ impl<'a> Fields<'a> {
     }
 
     fn services(&self) -> Vec<Service> {
-        let items = self.0.get_array("services").map(Vec::as_slice).unwrap_or_default();
+        let items = self
+            .0
+            .get_array("services")
+            .map(Vec::as_slice)
+            .unwrap_or_default();
         let read = |item: &Bson| {
             let item = item.as_document()?;
             Some(Service {
@@ -96,13 +121,17 @@ impl<'a> Fields<'a> {
 
     fn metrics(&self) -> std::collections::BTreeMap<String, f64> {
         let members = self.0.get_document("metrics").into_iter().flatten();
-        members.filter_map(|(name, value)| Some((name.clone(), number(value)?))).collect()
+        members
+            .filter_map(|(name, value)| Some((name.clone(), number(value)?)))
+            .collect()
     }
 }
 
 fn number(value: &Bson) -> Option<f64> {
-    let number =
-        value.as_f64().or_else(|| value.as_i32().map(f64::from)).or_else(|| value.as_i64().map(|n| n as f64));
+    let number = value
+        .as_f64()
+        .or_else(|| value.as_i32().map(f64::from))
+        .or_else(|| value.as_i64().map(|n| n as f64));
     number.filter(|number| number.is_finite())
 }
 
@@ -115,12 +144,20 @@ pub(super) fn date(at: Timestamp) -> Bson {
 /// that is there. A spooled one finds only a host whose state is older; where there is another, inserting meets its
 /// address, and without inserting nothing happens.
 pub(super) fn upsert(beat: &Beat, how: Upsert) -> Document {
-    let Beat { ip, heartbeat, at, status, counts } = beat;
+    let Beat {
+        ip,
+        heartbeat,
+        at,
+        status,
+        counts,
+    } = beat;
     let mut query = doc! {"ip": ip.to_string()};
     // By what it is not, so that no planner looks for the host among all whose state is older.
     match counts {
         Counts::Now => {}
-        Counts::IfNewer => drop(query.insert("$nor", [doc! {"last_heartbeat": {"$gte": date(*at)}}])),
+        Counts::IfNewer => {
+            drop(query.insert("$nor", [doc! {"last_heartbeat": {"$gte": date(*at)}}]))
+        }
         Counts::IfUnknown => drop(query.insert("$nor", [doc! {"ip": ip.to_string()}])),
     }
     let services: Vec<Bson> = heartbeat
@@ -128,10 +165,19 @@ pub(super) fn upsert(beat: &Beat, how: Upsert) -> Document {
         .iter()
         .map(|service| Bson::from(doc! {"name": &service.name, "active": service.active}))
         .collect();
-    let metrics: Document =
-        heartbeat.metrics.iter().map(|(name, value)| (name.clone(), Bson::from(*value))).collect();
+    let metrics: Document = heartbeat
+        .metrics
+        .iter()
+        .map(|(name, value)| (name.clone(), Bson::from(*value)))
+        .collect();
     let load = &heartbeat.load;
-    let Flags { gaming, streaming, paid, enabled, is_static } = Flags::default();
+    let Flags {
+        gaming,
+        streaming,
+        paid,
+        enabled,
+        is_static,
+    } = Flags::default();
     let mut update = doc! {
         "$set": {
             "hostname": &heartbeat.hostname,
@@ -155,7 +201,11 @@ pub(super) fn upsert(beat: &Beat, how: Upsert) -> Document {
             "static": is_static,
         },
     };
-    let (operator, rev) = if how.mend { ("$set", Timestamp::now().as_millisecond()) } else { ("$inc", 1) };
+    let (operator, rev) = if how.mend {
+        ("$set", Timestamp::now().as_millisecond())
+    } else {
+        ("$inc", 1)
+    };
     match update.get_document_mut(operator) {
         Ok(fields) => drop(fields.insert("rev", rev)),
         Err(_) => drop(update.insert(operator, doc! {"rev": rev})),
@@ -174,20 +224,32 @@ pub(super) struct Upsert {
 
 impl Default for Upsert {
     fn default() -> Upsert {
-        Upsert { insert: true, mend: false }
+        Upsert {
+            insert: true,
+            mend: false,
+        }
     }
 }
 
 /// A spooled heartbeat as it is kept; `None` for a live one.
 pub(super) fn history(beat: &Beat) -> Option<Document> {
     let collected_at = beat.collected_at()?;
-    let heartbeat = serde_json::to_string(&beat.heartbeat).expect("a heartbeat is plain JSON");
-    Some(doc! {"ip": beat.ip.to_string(), "collected_at": date(collected_at), "heartbeat": heartbeat})
+    let heartbeat =
+        serde_json::to_string(&beat.heartbeat).expect("a heartbeat is plain JSON");
+    Some(
+        doc! {"ip": beat.ip.to_string(), "collected_at": date(collected_at), "heartbeat": heartbeat},
+    )
 }
 
 /// The update that sets a patch's flags and no others.
 pub(super) fn flags_update(patch: FlagsPatch) -> Document {
-    let FlagsPatch { gaming, streaming, paid, enabled, is_static } = patch;
+    let FlagsPatch {
+        gaming,
+        streaming,
+        paid,
+        enabled,
+        is_static,
+    } = patch;
     let flags = [
         ("gaming", gaming),
         ("streaming", streaming),
@@ -195,8 +257,10 @@ pub(super) fn flags_update(patch: FlagsPatch) -> Document {
         ("enabled", enabled),
         ("static", is_static),
     ];
-    let set: Document =
-        flags.into_iter().filter_map(|(name, value)| Some((name.to_owned(), Bson::from(value?)))).collect();
+    let set: Document = flags
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.to_owned(), Bson::from(value?))))
+        .collect();
     let mut update = doc! {"$inc": {"rev": 1_i64}};
     if !set.is_empty() {
         update.insert("$set", set);
@@ -211,12 +275,18 @@ pub(super) fn user_from_document(document: &Document) -> Option<User> {
             username: document.get_str("username").ok()?.to_owned(),
             role: document.get_str("role").ok()?.parse::<Role>().ok()?,
             hashed_password: document.get_str("hashed_password").ok()?.to_owned(),
-            token_version: document.get_str("token_version").unwrap_or_default().to_owned(),
+            token_version: document
+                .get_str("token_version")
+                .unwrap_or_default()
+                .to_owned(),
         })
     };
     let user = read();
     if user.is_none() {
-        log::warn!("a damaged user in MongoDB is left out: {:?}", document.get("_id"));
+        log::warn!(
+            "a damaged user in MongoDB is left out: {:?}",
+            document.get("_id")
+        );
     }
     user
 }

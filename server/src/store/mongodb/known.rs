@@ -90,18 +90,30 @@ impl Known {
             self.check_copies(shared);
         }
         let stale = self.reload_failed || !shared.link.is_up();
-        if let Some(before) = before.filter(|before| !self.changed && before.stale == stale) {
+        if let Some(before) =
+            before.filter(|before| !self.changed && before.stale == stale)
+        {
             return Ok(before.clone());
         }
         self.changed = false;
         self.revision += 1;
-        let servers = self.servers.values().map(|(_, server)| server.clone()).collect();
-        Ok(Arc::new(Fleet { servers, revision: self.revision, stale }))
+        let servers = self
+            .servers
+            .values()
+            .map(|(_, server)| server.clone())
+            .collect();
+        Ok(Arc::new(Fleet {
+            servers,
+            revision: self.revision,
+            stale,
+        }))
     }
 
     /// A host as it was last known.
     pub(super) fn server(&self, ip: IpAddr) -> Option<Server> {
-        self.servers.get(&ip).map(|(_, server)| Server::clone(server))
+        self.servers
+            .get(&ip)
+            .map(|(_, server)| Server::clone(server))
     }
 
     /// Ends the thread that may be reading; the store is being closed.
@@ -113,8 +125,12 @@ impl Known {
 
     /// Applies what Redis says has changed; false if it does not tell.
     fn follow(&mut self, shared: &Shared) -> bool {
-        let (Some(cache), Some(place)) = (&shared.cache, self.place.clone()) else { return false };
-        let Ok(Changes::Since(ips, place)) = cache.changes_since(&place) else { return false };
+        let (Some(cache), Some(place)) = (&shared.cache, self.place.clone()) else {
+            return false;
+        };
+        let Ok(Changes::Since(ips, place)) = cache.changes_since(&place) else {
+            return false;
+        };
         let applied = self.apply(shared, cache, ips).is_ok();
         if applied {
             self.place = Some(place);
@@ -122,7 +138,12 @@ impl Known {
         applied
     }
 
-    fn apply(&mut self, shared: &Shared, cache: &Cache, mut ips: Vec<IpAddr>) -> Result<(), StoreError> {
+    fn apply(
+        &mut self,
+        shared: &Shared,
+        cache: &Cache,
+        mut ips: Vec<IpAddr>,
+    ) -> Result<(), StoreError> {
         ips.sort_unstable();
         ips.dedup();
         if let Some(reload) = &mut self.reload {
@@ -150,7 +171,10 @@ impl Known {
     /// Reads everything from MongoDB. The place in the changes is taken first, so that none falls in between.
     fn reload(&mut self, shared: &Shared) -> Result<bool, StoreError> {
         self.stop();
-        let place = shared.cache.as_ref().and_then(|cache| cache.last_change().ok());
+        let place = shared
+            .cache
+            .as_ref()
+            .and_then(|cache| cache.last_change().ok());
         let difference = compare(shared, &self.servers)?;
         self.settle(difference, &BTreeSet::new());
         self.place = place;
@@ -161,7 +185,9 @@ impl Known {
     /// done while no instance runs: then the copies from before would hide its records for as long as they live. So
     /// once in an instance's life, with the first list that Redis answers for, what is impossible is removed.
     fn check_copies(&mut self, shared: &Shared) {
-        let (Some(cache), false) = (&shared.cache, self.are_copies_checked) else { return };
+        let (Some(cache), false) = (&shared.cache, self.are_copies_checked) else {
+            return;
+        };
         match self.remove_impossible_copies(shared, cache) {
             Ok(removed) => {
                 self.are_copies_checked = true;
@@ -181,7 +207,11 @@ impl Known {
         }
     }
 
-    fn remove_impossible_copies(&self, shared: &Shared, cache: &Cache) -> Result<usize, StoreError> {
+    fn remove_impossible_copies(
+        &self,
+        shared: &Shared,
+        cache: &Cache,
+    ) -> Result<usize, StoreError> {
         let ips: Vec<IpAddr> = self.servers.keys().copied().collect();
         let mut removed = 0;
         for ips in ips.chunks(MAX_ASKED) {
@@ -196,9 +226,13 @@ impl Known {
             let suspects: Vec<IpAddr> = newer.keys().copied().collect();
             let records = shared.read(&suspects)?;
             let is_impossible = |ip: &IpAddr| {
-                records.get(ip).and_then(Option::as_ref).is_some_and(|record| record.rev < newer[ip])
+                records
+                    .get(ip)
+                    .and_then(Option::as_ref)
+                    .is_some_and(|record| record.rev < newer[ip])
             };
-            let impossible: Vec<IpAddr> = suspects.into_iter().filter(is_impossible).collect();
+            let impossible: Vec<IpAddr> =
+                suspects.into_iter().filter(is_impossible).collect();
             if !impossible.is_empty() {
                 cache.store(&[], &impossible)?;
                 removed += impossible.len();
@@ -208,10 +242,17 @@ impl Known {
     }
 
     /// The same while Redis keeps what is known up to date; true when it is done.
-    fn reload_aside(&mut self, shared: &Arc<Shared>, loaded: Instant) -> Result<bool, StoreError> {
+    fn reload_aside(
+        &mut self,
+        shared: &Arc<Shared>,
+        loaded: Instant,
+    ) -> Result<bool, StoreError> {
         match self.reload.take() {
             Some(reload) if reload.thread.is_finished() => {
-                let difference = reload.thread.join().unwrap_or_else(|_| Err(StoreError::Away))?;
+                let difference = reload
+                    .thread
+                    .join()
+                    .unwrap_or_else(|_| Err(StoreError::Away))?;
                 self.settle(difference, &reload.followed);
                 Ok(true)
             }
@@ -219,8 +260,12 @@ impl Known {
                 let (shared, servers) = (shared.clone(), self.servers.clone());
                 let thread = thread::Builder::new().name("reload".to_owned());
                 let thread = thread.spawn(move || compare(&shared, &servers));
-                let thread = thread.map_err(|error| StoreError::Start(error.to_string()))?;
-                self.reload = Some(Reload { thread, followed: BTreeSet::new() });
+                let thread =
+                    thread.map_err(|error| StoreError::Start(error.to_string()))?;
+                self.reload = Some(Reload {
+                    thread,
+                    followed: BTreeSet::new(),
+                });
                 Ok(false)
             }
             running => {
@@ -235,7 +280,8 @@ impl Known {
         for record in difference.changed {
             let ip = record.server.ip;
             if !followed.contains(&ip) {
-                self.servers.insert(ip, (record.rev, Arc::new(record.server)));
+                self.servers
+                    .insert(ip, (record.rev, Arc::new(record.server)));
                 self.changed = true;
             } else if self.servers.contains_key(&ip) {
                 self.insert(record);
@@ -249,9 +295,13 @@ impl Known {
 
     fn insert(&mut self, record: Versioned) {
         let ip = record.server.ip;
-        let is_newer = self.servers.get(&ip).is_none_or(|(version, _)| *version < record.rev);
+        let is_newer = self
+            .servers
+            .get(&ip)
+            .is_none_or(|(version, _)| *version < record.rev);
         if is_newer {
-            self.servers.insert(ip, (record.rev, Arc::new(record.server)));
+            self.servers
+                .insert(ip, (record.rev, Arc::new(record.server)));
             self.changed = true;
         }
     }
@@ -266,9 +316,15 @@ fn compare(shared: &Shared, known: &Servers) -> Result<Difference, StoreError> {
         seen.insert(record.server.ip);
         let same = known
             .get(&record.server.ip)
-            .is_some_and(|(version, server)| *version == record.rev && **server == record.server);
+            .is_some_and(|(version, server)| {
+                *version == record.rev && **server == record.server
+            });
         (!same).then_some(record)
     })?;
-    let gone = known.keys().filter(|ip| !seen.contains(*ip)).copied().collect();
+    let gone = known
+        .keys()
+        .filter(|ip| !seen.contains(*ip))
+        .copied()
+        .collect();
     Ok(Difference { changed, gone })
 }

@@ -18,19 +18,25 @@ pub(super) struct Lease {
 
 impl Lease {
     pub(super) fn new(sweep_interval: Duration) -> Lease {
-        let holder = format!("{:016x}", getrandom::u64().unwrap_or_else(|_| u64::from(std::process::id())));
-        Lease { holder, life: sweep_interval * 2 + Duration::from_secs(5) }
+        let holder = format!(
+            "{:016x}",
+            getrandom::u64().unwrap_or_else(|_| u64::from(std::process::id()))
+        );
+        Lease {
+            holder,
+            life: sweep_interval * 2 + Duration::from_secs(5),
+        }
     }
 
     /// Takes or renews the lease; false while another instance has it.
     pub(super) fn acquire(&self, link: &Link) -> Result<bool, StoreError> {
         let now = Timestamp::now();
-        let free_or_ours =
-            doc! {"_id": "sweep", "$or": [{"until": {"$lt": date(now)}}, {"holder": &self.holder}]};
+        let free_or_ours = doc! {"_id": "sweep", "$or": [{"until": {"$lt": date(now)}}, {"holder": &self.holder}]};
         let take = doc! {"$set": {"holder": &self.holder, "until": date(now.saturating_add(self.life).unwrap_or(now))}};
         let leases = link.leases();
         // Somebody else's lease does not match, and cannot be inserted a second time.
-        match link.run(async { leases.update_one(free_or_ours, take).upsert(true).await }) {
+        match link.run(async { leases.update_one(free_or_ours, take).upsert(true).await })
+        {
             Ok(_) => Ok(true),
             Err(StoreError::MongoDb(error)) if is_duplicate_key(&error) => Ok(false),
             Err(error) => Err(error),
@@ -40,9 +46,11 @@ impl Lease {
     /// Gives it back, so that another instance need not wait for its end.
     pub(super) fn release(&self, link: &Link) {
         let leases = link.leases();
-        if let Err(error) =
-            link.run(async { leases.delete_one(doc! {"_id": "sweep", "holder": &self.holder}).await })
-        {
+        if let Err(error) = link.run(async {
+            leases
+                .delete_one(doc! {"_id": "sweep", "holder": &self.holder})
+                .await
+        }) {
             log::warn!("the sweep's lease stays until it ends: {error}");
         }
     }

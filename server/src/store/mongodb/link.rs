@@ -16,7 +16,8 @@ use jiff::SignedDuration;
 use mongodb::bson::{Document, doc};
 use mongodb::error::{Error, ErrorKind, WriteFailure};
 use mongodb::options::{
-    Acknowledgment, ClientOptions, ReadConcern, ReadPreference, SelectionCriteria, WriteConcern,
+    Acknowledgment, ClientOptions, ReadConcern, ReadPreference, SelectionCriteria,
+    WriteConcern,
 };
 use mongodb::{Client, Collection, Database};
 use tokio::runtime::Runtime;
@@ -67,25 +68,43 @@ impl Link {
                 // The DNS, where the URL names a cluster to be looked up, may answer later.
                 return StoreError::MongoDb(error);
             }
-            StoreError::Setting { key: "mongodb.url", reason: without_url(&error, &settings.url) }
+            StoreError::Setting {
+                key: "mongodb.url",
+                reason: without_url(&error, &settings.url),
+            }
         };
-        let mut options =
-            runtime.block_on(async { ClientOptions::parse(&settings.url).await }).map_err(wrong)?;
-        options.app_name.get_or_insert_with(|| "fleetbeat-server".to_owned());
+        let mut options = runtime
+            .block_on(async { ClientOptions::parse(&settings.url).await })
+            .map_err(wrong)?;
+        options
+            .app_name
+            .get_or_insert_with(|| "fleetbeat-server".to_owned());
         options.server_selection_timeout = Some(CONNECT_TIMEOUT);
         options.connect_timeout = Some(CONNECT_TIMEOUT);
         options.max_pool_size = Some(settings.connections.max(4));
         options.retry_writes.get_or_insert(true);
-        let concern = WriteConcern::builder().w(Acknowledgment::Majority).w_timeout(WRITE_TIMEOUT).build();
+        let concern = WriteConcern::builder()
+            .w(Acknowledgment::Majority)
+            .w_timeout(WRITE_TIMEOUT)
+            .build();
         options.write_concern = Some(concern);
         // What is copied to Redis must neither be behind nor be rolled back.
-        options.selection_criteria = Some(SelectionCriteria::ReadPreference(ReadPreference::Primary));
+        options.selection_criteria =
+            Some(SelectionCriteria::ReadPreference(ReadPreference::Primary));
         options.read_concern = Some(ReadConcern::majority());
-        let client = runtime.block_on(async { Client::with_options(options) }).map_err(wrong)?;
+        let client = runtime
+            .block_on(async { Client::with_options(options) })
+            .map_err(wrong)?;
         let database = client.database(&settings.database);
         let (runtime, is_up) = (Arc::new(runtime), Arc::new(AtomicBool::new(true)));
-        let probe = start_probe(runtime.clone(), database.clone(), is_up.clone()).map_err(start)?;
-        Ok(Link { runtime, database, is_up, probe: Mutex::new(Some(probe)) })
+        let probe = start_probe(runtime.clone(), database.clone(), is_up.clone())
+            .map_err(start)?;
+        Ok(Link {
+            runtime,
+            database,
+            is_up,
+            probe: Mutex::new(Some(probe)),
+        })
     }
 
     pub(super) fn servers(&self) -> Collection<Document> {
@@ -110,12 +129,18 @@ impl Link {
     }
 
     /// Runs an operation to its end or its deadline; fails at once while MongoDB is away.
-    pub(super) fn run<T>(&self, operation: impl Future<Output = Result<T, Error>>) -> Result<T, StoreError> {
+    pub(super) fn run<T>(
+        &self,
+        operation: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, StoreError> {
         self.run_steps(in_time(operation))
     }
 
     /// Runs an operation that keeps its deadlines itself.
-    fn run_steps<T>(&self, steps: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    fn run_steps<T>(
+        &self,
+        steps: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
         if !self.is_up() {
             return Err(StoreError::Away);
         }
@@ -147,7 +172,10 @@ impl Link {
     }
 
     /// Many updates of `servers` in one command, in any order; gives the refused ones by index, code and reason.
-    pub(super) fn update(&self, updates: Vec<Document>) -> Result<Vec<(usize, i32, String)>, StoreError> {
+    pub(super) fn update(
+        &self,
+        updates: Vec<Document>,
+    ) -> Result<Vec<(usize, i32, String)>, StoreError> {
         let command = doc! {
             "update": "servers",
             "updates": updates,
@@ -157,17 +185,28 @@ impl Link {
         let reply = self.run(async { self.database.run_command(command).await })?;
         if let Ok(error) = reply.get_document("writeConcernError") {
             return Err(StoreError::Refused(
-                error.get_str("errmsg").unwrap_or("the write concern failed").to_owned(),
+                error
+                    .get_str("errmsg")
+                    .unwrap_or("the write concern failed")
+                    .to_owned(),
             ));
         }
-        let errors = reply.get_array("writeErrors").map(Vec::as_slice).unwrap_or_default();
+        let errors = reply
+            .get_array("writeErrors")
+            .map(Vec::as_slice)
+            .unwrap_or_default();
         let errors = errors.iter().filter_map(|error| error.as_document());
         Ok(errors
             .map(|error| {
-                let number =
-                    |key| error.get_i32(key).ok().or_else(|| error.get_i64(key).ok()?.try_into().ok());
-                let index =
-                    number("index").and_then(|index| usize::try_from(index).ok()).unwrap_or(usize::MAX);
+                let number = |key| {
+                    error
+                        .get_i32(key)
+                        .ok()
+                        .or_else(|| error.get_i64(key).ok()?.try_into().ok())
+                };
+                let index = number("index")
+                    .and_then(|index| usize::try_from(index).ok())
+                    .unwrap_or(usize::MAX);
                 let reason = error.get_str("errmsg").unwrap_or("refused");
                 (index, number("code").unwrap_or_default(), reason.to_owned())
             })
@@ -175,7 +214,8 @@ impl Link {
     }
 
     pub(super) fn ping(&self) -> Result<(), StoreError> {
-        self.run(async { self.database.run_command(doc! {"ping": 1}).await }).map(|_| ())
+        self.run(async { self.database.run_command(doc! {"ping": 1}).await })
+            .map(|_| ())
     }
 
     /// Removes everything.
@@ -194,7 +234,9 @@ impl Link {
 }
 
 /// The operation's result, unless it comes too late; then the driver is told to forget it.
-async fn in_time<T>(operation: impl Future<Output = Result<T, Error>>) -> Result<T, StoreError> {
+async fn in_time<T>(
+    operation: impl Future<Output = Result<T, Error>>,
+) -> Result<T, StoreError> {
     match timeout(DEADLINE, operation).await {
         Ok(result) => Ok(result?),
         Err(_) => Err(StoreError::Slow(DEADLINE)),
@@ -216,7 +258,10 @@ pub(super) fn retry_until_there<T>(
     loop {
         match attempt() {
             Err(StoreError::MongoDb(error)) if is_hopeless(&error) => {
-                return Err(StoreError::Setting { key: "mongodb.url", reason: error.kind.to_string() });
+                return Err(StoreError::Setting {
+                    key: "mongodb.url",
+                    reason: error.kind.to_string(),
+                });
             }
             Err(error) if patience && error.is_away() => {
                 log::warn!("waiting for MongoDB: {error}");
@@ -271,8 +316,10 @@ fn agree(offset: SignedDuration) -> bool {
 
 /// How far `now` is ahead of the clock of the MongoDB that has just replied to a hello.
 fn clock_offset(reply: &Document, now: Timestamp) -> Option<SignedDuration> {
-    let theirs =
-        Timestamp::from_millisecond(reply.get_datetime("localTime").ok()?.timestamp_millis()).ok()?;
+    let theirs = Timestamp::from_millisecond(
+        reply.get_datetime("localTime").ok()?.timestamp_millis(),
+    )
+    .ok()?;
     Some(now.duration_since(theirs))
 }
 
@@ -293,7 +340,9 @@ fn is_hopeless(error: &Error) -> bool {
         ErrorKind::Authentication { .. }
         | ErrorKind::InvalidTlsConfig { .. }
         | ErrorKind::InvalidArgument { .. } => true,
-        ErrorKind::Command(error) => [AUTHENTICATION_FAILED, UNAUTHORIZED].contains(&error.code),
+        ErrorKind::Command(error) => {
+            [AUTHENTICATION_FAILED, UNAUTHORIZED].contains(&error.code)
+        }
         _ => error.to_string().contains("certificate"),
     }
 }
@@ -301,10 +350,16 @@ fn is_hopeless(error: &Error) -> bool {
 /// Whether some of the documents were there already, and nothing else went wrong.
 pub(super) fn is_duplicate_key(error: &Error) -> bool {
     match &*error.kind {
-        ErrorKind::Write(WriteFailure::WriteError(error)) => error.code == super::DUPLICATE_KEY,
+        ErrorKind::Write(WriteFailure::WriteError(error)) => {
+            error.code == super::DUPLICATE_KEY
+        }
         ErrorKind::InsertMany(error) => {
             error.write_concern_error.is_none()
-                && error.write_errors.iter().flatten().all(|error| error.code == super::DUPLICATE_KEY)
+                && error
+                    .write_errors
+                    .iter()
+                    .flatten()
+                    .all(|error| error.code == super::DUPLICATE_KEY)
         }
         _ => false,
     }
@@ -325,7 +380,8 @@ mod tests {
     fn a_hello_tells_how_far_the_clocks_are_apart() {
         let now = Timestamp::from_second(1_800_000_000).unwrap();
         let reply = |millis| doc! {"localTime": DateTime::from_millis(millis)};
-        let offset = |millis| clock_offset(&reply(millis), now).map(|offset| offset.as_secs());
+        let offset =
+            |millis| clock_offset(&reply(millis), now).map(|offset| offset.as_secs());
         assert_eq!(offset(1_800_000_000_000), Some(0));
         assert_eq!(offset(1_800_000_060_000), Some(-60));
         assert_eq!(offset(1_799_999_900_000), Some(100));

@@ -79,7 +79,10 @@ impl MongoDb {
     ///
     /// # Errors
     /// A URL that can never work, a refused login, a TLS failure.
-    pub(crate) fn open(settings: &Settings, patience: bool) -> Result<MongoDb, StoreError> {
+    pub(crate) fn open(
+        settings: &Settings,
+        patience: bool,
+    ) -> Result<MongoDb, StoreError> {
         let cache = match settings.redis.as_slice() {
             [] => None,
             urls => Some(Cache::new(urls)?),
@@ -87,7 +90,11 @@ impl MongoDb {
         let link = link::retry_until_there(patience, || Link::connect(settings))?;
         let shared = Arc::new(Shared { link, cache });
         link::retry_until_there(patience, || shared.make_indexes())?;
-        let refresh = shared.cache.is_some().then(|| Refresh::start(shared.clone())).transpose();
+        let refresh = shared
+            .cache
+            .is_some()
+            .then(|| Refresh::start(shared.clone()))
+            .transpose();
         let refresh = refresh.map_err(|error| StoreError::Start(error.to_string()))?;
         let lease = Lease::new(settings.sweep_interval);
         Ok(MongoDb {
@@ -113,11 +120,18 @@ impl Shared {
         // A record without the field, which another program has left there, must not keep us from starting.
         let unique_index = |field: &str| {
             let unique = IndexOptions::builder().unique(true).sparse(true).build();
-            IndexModel::builder().keys(doc! {field: 1}).options(unique).build()
+            IndexModel::builder()
+                .keys(doc! {field: 1})
+                .options(unique)
+                .build()
         };
         let once = IndexOptions::builder().unique(true).build();
-        let once = IndexModel::builder().keys(doc! {"ip": 1, "collected_at": 1}).options(once).build();
-        let (servers, users, history) = (self.link.servers(), self.link.users(), self.link.history());
+        let once = IndexModel::builder()
+            .keys(doc! {"ip": 1, "collected_at": 1})
+            .options(once)
+            .build();
+        let (servers, users, history) =
+            (self.link.servers(), self.link.users(), self.link.history());
         self.link.run(async {
             servers
                 .create_indexes([
@@ -128,14 +142,20 @@ impl Shared {
                 ])
                 .await?;
             users.create_index(unique_index("username")).await?;
-            history.create_indexes([once, index(doc! {"collected_at": 1})]).await
+            history
+                .create_indexes([once, index(doc! {"collected_at": 1})])
+                .await
         })?;
         Ok(())
     }
 
     /// The records of these hosts, as they are in MongoDB; `None` for those that are gone.
-    fn read(&self, ips: &[IpAddr]) -> Result<BTreeMap<IpAddr, Option<Versioned>>, StoreError> {
-        let mut records: BTreeMap<IpAddr, Option<Versioned>> = ips.iter().map(|ip| (*ip, None)).collect();
+    fn read(
+        &self,
+        ips: &[IpAddr],
+    ) -> Result<BTreeMap<IpAddr, Option<Versioned>>, StoreError> {
+        let mut records: BTreeMap<IpAddr, Option<Versioned>> =
+            ips.iter().map(|ip| (*ip, None)).collect();
         for chunk in ips.chunks(MAX_ASKED) {
             let asked: Vec<String> = chunk.iter().map(ToString::to_string).collect();
             let servers = self.link.servers();
@@ -162,7 +182,9 @@ impl Store for MongoDb {
 
     fn server(&self, ip: IpAddr) -> Result<Option<Server>, StoreError> {
         match self.shared.read(&[ip]) {
-            Ok(mut records) => Ok(records.remove(&ip).flatten().map(|record| record.server)),
+            Ok(mut records) => {
+                Ok(records.remove(&ip).flatten().map(|record| record.server))
+            }
             Err(error) => match locked(&self.known).server(ip) {
                 Some(server) => Ok(Some(server)),
                 None => Err(error),
@@ -170,8 +192,14 @@ impl Store for MongoDb {
         }
     }
 
-    fn set_flags(&self, ip: IpAddr, patch: FlagsPatch) -> Result<Option<Server>, StoreError> {
-        let options = FindOneAndUpdateOptions::builder().return_document(ReturnDocument::After).build();
+    fn set_flags(
+        &self,
+        ip: IpAddr,
+        patch: FlagsPatch,
+    ) -> Result<Option<Server>, StoreError> {
+        let options = FindOneAndUpdateOptions::builder()
+            .return_document(ReturnDocument::After)
+            .build();
         let servers = self.shared.link.servers();
         let update = servers
             .find_one_and_update(doc! {"ip": ip.to_string()}, flags_update(patch))
@@ -179,18 +207,25 @@ impl Store for MongoDb {
         let result = self.shared.link.run(async { update.await });
         // Whatever came of it, MongoDB may have changed it.
         self.changed([ip]);
-        let Some(document) = result? else { return Ok(None) };
+        let Some(document) = result? else {
+            return Ok(None);
+        };
         let record = Versioned::from_document(&document);
-        if let (Some(cache), Some(record)) =
-            (self.shared.cache.as_ref().filter(|cache| cache.is_up()), &record)
-        {
+        if let (Some(cache), Some(record)) = (
+            self.shared.cache.as_ref().filter(|cache| cache.is_up()),
+            &record,
+        ) {
             // At once, for whoever looks there next; should it fail, the refresh will not.
             let _ = cache.store(std::slice::from_ref(record), &[]);
         }
         Ok(record.map(|record| record.server))
     }
 
-    fn sweep(&self, down_before: Timestamp, delete_before: Timestamp) -> Result<Swept, StoreError> {
+    fn sweep(
+        &self,
+        down_before: Timestamp,
+        delete_before: Timestamp,
+    ) -> Result<Swept, StoreError> {
         if !self.lease.acquire(&self.shared.link)? {
             return Ok(Swept::default());
         }
@@ -198,14 +233,16 @@ impl Store for MongoDb {
         let old = doc! {"last_heartbeat": {"$lt": date(delete_before)}, "static": {"$ne": true}};
         let deleted = self.sweep_each(&old, |these| {
             let servers = link.servers();
-            link.run(async { servers.delete_many(these).await }).map(|result| result.deleted_count)
+            link.run(async { servers.delete_many(these).await })
+                .map(|result| result.deleted_count)
         })?;
-        let silent =
-            doc! {"last_heartbeat": {"$lt": date(down_before)}, "status": {"$ne": Status::Down.as_str()}};
+        let silent = doc! {"last_heartbeat": {"$lt": date(down_before)}, "status": {"$ne": Status::Down.as_str()}};
         let down = self.sweep_each(&silent, |these| {
             let servers = link.servers();
-            let update = doc! {"$set": {"status": Status::Down.as_str()}, "$inc": {"rev": 1_i64}};
-            link.run(async { servers.update_many(these, update).await }).map(|result| result.modified_count)
+            let update =
+                doc! {"$set": {"status": Status::Down.as_str()}, "$inc": {"rev": 1_i64}};
+            link.run(async { servers.update_many(these, update).await })
+                .map(|result| result.modified_count)
         })?;
         if let Err(error) = self.forget_history(delete_before) {
             log::warn!("old history stays for now: {error}");
@@ -215,14 +252,20 @@ impl Store for MongoDb {
 
     fn users(&self) -> Result<Vec<User>, StoreError> {
         let collection = self.shared.link.users();
-        let mut users: Vec<User> = self.shared.link.collect(collection.find(doc! {}), user_from_document)?;
+        let mut users: Vec<User> = self
+            .shared
+            .link
+            .collect(collection.find(doc! {}), user_from_document)?;
         users.sort_unstable_by(|a, b| a.username.cmp(&b.username));
         Ok(users)
     }
 
     fn user(&self, username: &str) -> Result<Option<User>, StoreError> {
         let users = self.shared.link.users();
-        let found = self.shared.link.run(async { users.find_one(doc! {"username": username}).await })?;
+        let found = self
+            .shared
+            .link
+            .run(async { users.find_one(doc! {"username": username}).await })?;
         Ok(found.as_ref().and_then(user_from_document))
     }
 
@@ -232,7 +275,11 @@ impl Store for MongoDb {
             "username": &user.username, "role": user.role.as_str(),
             "hashed_password": &user.hashed_password, "token_version": &user.token_version,
         };
-        match self.shared.link.run(async { users.insert_one(document).await }) {
+        match self
+            .shared
+            .link
+            .run(async { users.insert_one(document).await })
+        {
             Err(StoreError::MongoDb(error)) if link::is_duplicate_key(&error) => {
                 Err(StoreError::UserExists(user.username.clone()))
             }
@@ -248,9 +295,15 @@ impl Store for MongoDb {
     ) -> Result<(), StoreError> {
         let users = self.shared.link.users();
         let update = doc! {"$set": {"hashed_password": hashed_password, "token_version": token_version}};
-        let result =
-            self.shared.link.run(async { users.update_one(doc! {"username": username}, update).await })?;
-        if result.matched_count == 0 { Err(StoreError::NoSuchUser(username.to_owned())) } else { Ok(()) }
+        let result = self
+            .shared
+            .link
+            .run(async { users.update_one(doc! {"username": username}, update).await })?;
+        if result.matched_count == 0 {
+            Err(StoreError::NoSuchUser(username.to_owned()))
+        } else {
+            Ok(())
+        }
     }
 
     fn remove_user(&self, username: &str) -> Result<(), StoreError> {
@@ -260,16 +313,22 @@ impl Store for MongoDb {
             let superadmins = users.count_documents(superadmin.clone());
             self.shared.link.run(async { superadmins.await })
         };
-        let is_superadmin = self.user(username)?.is_some_and(|user| user.role == Role::Superadmin);
+        let is_superadmin = self
+            .user(username)?
+            .is_some_and(|user| user.role == Role::Superadmin);
         if is_superadmin && count()? == 1 {
             return Err(StoreError::LastSuperadmin(username.to_owned()));
         }
+        let removed = self.shared.link.run(async {
+            users.find_one_and_delete(doc! {"username": username}).await
+        })?;
         let removed =
-            self.shared.link.run(async { users.find_one_and_delete(doc! {"username": username}).await })?;
-        let removed = removed.ok_or_else(|| StoreError::NoSuchUser(username.to_owned()))?;
+            removed.ok_or_else(|| StoreError::NoSuchUser(username.to_owned()))?;
         if is_superadmin && count()? == 0 {
             // Two instances have each removed one of the last two at the same moment.
-            self.shared.link.run(async { users.insert_one(removed).await })?;
+            self.shared
+                .link
+                .run(async { users.insert_one(removed).await })?;
             return Err(StoreError::LastSuperadmin(username.to_owned()));
         }
         Ok(())
@@ -301,17 +360,24 @@ impl MongoDb {
     fn upsert(&self, beats: &[Beat]) -> Result<BTreeSet<IpAddr>, StoreError> {
         let started = Instant::now();
         self.keep_history(beats)?;
-        let mut open: Vec<(&Beat, Upsert)> =
-            newest_of_each_host(beats).into_iter().map(|beat| (beat, Upsert::default())).collect();
+        let mut open: Vec<(&Beat, Upsert)> = newest_of_each_host(beats)
+            .into_iter()
+            .map(|beat| (beat, Upsert::default()))
+            .collect();
         for _ in 0..UPSERT_ROUNDS {
-            let updates = open.iter().map(|(beat, how)| document::upsert(beat, *how)).collect();
+            let updates = open
+                .iter()
+                .map(|(beat, how)| document::upsert(beat, *how))
+                .collect();
             let refused = self.shared.link.update(updates)?;
             if refused.is_empty() {
                 return Ok(BTreeSet::new());
             }
             let mut again = Vec::new();
             for (index, code, message) in refused {
-                let (beat, mut how) = *open.get(index).ok_or_else(|| StoreError::Refused(message.clone()))?;
+                let (beat, mut how) = *open
+                    .get(index)
+                    .ok_or_else(|| StoreError::Refused(message.clone()))?;
                 if code != DUPLICATE_KEY {
                     log::warn!("MongoDB refuses the record of {}: {message}", beat.ip);
                     how.mend = true;
@@ -327,17 +393,26 @@ impl MongoDb {
             }
         }
         // A spooled heartbeat whose host has something newer is stored: it is history.
-        Ok(open.into_iter().filter(|(_, how)| how.insert).map(|(beat, _)| beat.ip).collect())
+        Ok(open
+            .into_iter()
+            .filter(|(_, how)| how.insert)
+            .map(|(beat, _)| beat.ip)
+            .collect())
     }
 
     /// Spooled heartbeats, once per host and time.
     fn keep_history(&self, beats: &[Beat]) -> Result<(), StoreError> {
-        let documents: Vec<Document> = beats.iter().filter_map(document::history).collect();
+        let documents: Vec<Document> =
+            beats.iter().filter_map(document::history).collect();
         if documents.is_empty() {
             return Ok(());
         }
         let history = self.shared.link.history();
-        match self.shared.link.run(async { history.insert_many(documents).ordered(false).await }) {
+        match self
+            .shared
+            .link
+            .run(async { history.insert_many(documents).ordered(false).await })
+        {
             Err(StoreError::MongoDb(error)) if link::is_duplicate_key(&error) => Ok(()),
             result => result.map(|_| ()),
         }
@@ -349,7 +424,8 @@ impl MongoDb {
         loop {
             let old = history.find(doc! {"collected_at": {"$lt": date(delete_before)}});
             let found = old.projection(doc! {"_id": 1}).limit(MAX_DELETED);
-            let ids: Vec<Bson> = link.collect(found, |document| document.get("_id").cloned())?;
+            let ids: Vec<Bson> =
+                link.collect(found, |document| document.get("_id").cloned())?;
             if ids.is_empty() {
                 return Ok(());
             }
@@ -367,7 +443,8 @@ impl MongoDb {
         let link = &self.shared.link;
         let servers = link.servers();
         let found = servers.find(condition.clone()).projection(doc! {"ip": 1});
-        let ips: Vec<IpAddr> = link.collect(found, |document| document.get_str("ip").ok()?.parse().ok())?;
+        let ips: Vec<IpAddr> =
+            link.collect(found, |document| document.get_str("ip").ok()?.parse().ok())?;
         let mut changed = 0;
         for chunk in ips.chunks(MAX_ASKED) {
             let mut these = condition.clone();
@@ -420,8 +497,14 @@ impl MongoDb {
         let servers = self.shared.link.servers();
         let link = &self.shared.link;
         match update {
-            Some(update) => drop(link.run(async { servers.update_one(condition, update).await }).unwrap()),
-            None => drop(link.run(async { servers.delete_one(condition).await }).unwrap()),
+            Some(update) => drop(
+                link.run(async { servers.update_one(condition, update).await })
+                    .unwrap(),
+            ),
+            None => drop(
+                link.run(async { servers.delete_one(condition).await })
+                    .unwrap(),
+            ),
         }
     }
 }

@@ -45,9 +45,13 @@ impl Refresh {
     pub(super) fn start(shared: Arc<Shared>) -> io::Result<Refresh> {
         let queue = Arc::new(Queue::default());
         let theirs = queue.clone();
-        let thread =
-            thread::Builder::new().name("refresh".to_owned()).spawn(move || theirs.copy_all(&shared))?;
-        Ok(Refresh { queue, thread: Mutex::new(Some(thread)) })
+        let thread = thread::Builder::new()
+            .name("refresh".to_owned())
+            .spawn(move || theirs.copy_all(&shared))?;
+        Ok(Refresh {
+            queue,
+            thread: Mutex::new(Some(thread)),
+        })
     }
 
     pub(super) fn add(&self, ips: impl IntoIterator<Item = IpAddr>) {
@@ -70,7 +74,10 @@ impl Queue {
         loop {
             let state = locked(&self.state);
             let idle = |state: &mut State| state.waiting.is_empty() && !state.stopping;
-            let state = self.changed.wait_while(state, idle).unwrap_or_else(PoisonError::into_inner);
+            let state = self
+                .changed
+                .wait_while(state, idle)
+                .unwrap_or_else(PoisonError::into_inner);
             if state.waiting.is_empty() {
                 return;
             }
@@ -78,7 +85,8 @@ impl Queue {
             self.pause(GATHER);
             let mut state = locked(&self.state);
             let stopping = state.stopping;
-            let waiting: Vec<IpAddr> = state.waiting.iter().take(MAX_COPIED).copied().collect();
+            let waiting: Vec<IpAddr> =
+                state.waiting.iter().take(MAX_COPIED).copied().collect();
             for ip in &waiting {
                 state.waiting.remove(ip);
             }
@@ -100,12 +108,17 @@ impl Queue {
     /// Waits, but not for a stop.
     fn pause(&self, time: Duration) {
         let going_on = |state: &mut State| !state.stopping;
-        drop(self.changed.wait_timeout_while(locked(&self.state), time, going_on));
+        drop(
+            self.changed
+                .wait_timeout_while(locked(&self.state), time, going_on),
+        );
     }
 }
 
 fn copy(shared: &Shared, ips: &[IpAddr]) -> Result<(), StoreError> {
-    let Some(cache) = &shared.cache else { return Ok(()) };
+    let Some(cache) = &shared.cache else {
+        return Ok(());
+    };
     let mut records = Vec::new();
     let mut gone = Vec::new();
     for (ip, record) in shared.read(ips)? {

@@ -43,7 +43,8 @@ impl Agent {
     fn start(program: &Path, schedule: &str, collectors: &str) -> Agent {
         let server = Server::start();
         let authority = Authority::new();
-        let front = Front::with_tls(&authority.certify("localhost", YEARS), server.address());
+        let front =
+            Front::with_tls(&authority.certify("localhost", YEARS), server.address());
         let folder = tempfile::tempdir().expect("a temporary folder");
         let ca_file = folder.path().join("ca.pem");
         fs::write(&ca_file, authority.pem()).expect("a writable folder");
@@ -57,17 +58,32 @@ impl Agent {
         );
         fs::write(&config, text).expect("a writable folder");
         let mut command = Command::new(program);
-        command.arg("-c").arg(&config).arg("run").env("AGENT_API_KEY", AGENT_KEY);
+        command
+            .arg("-c")
+            .arg(&config)
+            .arg("run")
+            .env("AGENT_API_KEY", AGENT_KEY);
         let process = Running::spawn(command.stdin(Stdio::null()).stderr(Stdio::null()));
-        Agent { process, server, _front: front, _folder: folder }
+        Agent {
+            process,
+            server,
+            _front: front,
+            _folder: folder,
+        }
     }
 
     /// Waits for so many heartbeats more.
     fn wait_for(&self, heartbeats: u32) {
         let token = self.server.admin_token();
         let heard = |after: &str| {
-            let server: Value = self.server.api(&token, "GET", "/server/192.0.2.1", None).json();
-            let at = server["last_heartbeat"].as_str().unwrap_or_default().to_owned();
+            let server: Value = self
+                .server
+                .api(&token, "GET", "/server/192.0.2.1", None)
+                .json();
+            let at = server["last_heartbeat"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned();
             (at != after).then_some(at)
         };
         let mut last = String::new();
@@ -100,7 +116,11 @@ pub(super) fn measure(scale: &Scale, program: &Path, is_static: bool) -> usize {
 fn alone(scale: &Scale, program: &Path) -> usize {
     let (few, many) = scale.agent_heartbeats;
     let size = fs::metadata(program).expect("the agent is built").len();
-    let usual = Agent::start(program, "sample_every = \"200ms\"\nsamples_per_heartbeat = 4", UNITS);
+    let usual = Agent::start(
+        program,
+        "sample_every = \"200ms\"\nsamples_per_heartbeat = 4",
+        UNITS,
+    );
     usual.wait_for(1);
     let pid = usual.process.pid();
     let before = (process::cpu_time(pid), process::cpu_time_with_children(pid));
@@ -110,7 +130,11 @@ fn alone(scale: &Scale, program: &Path) -> usize {
     let threads = fewest_threads(pid);
     drop(usual);
 
-    let fast = Agent::start(program, "sample_every = \"100ms\"\nsamples_per_heartbeat = 1", "");
+    let fast = Agent::start(
+        program,
+        "sample_every = \"100ms\"\nsamples_per_heartbeat = 1",
+        "",
+    );
     fast.wait_for(many / 10);
     let early = fast.rss_mib();
     fast.wait_for(many - many / 10);
@@ -133,15 +157,23 @@ fn alone(scale: &Scale, program: &Path) -> usize {
         ("CPU", few >= 50 && with_children / few > MAX_CPU),
     ];
     let broken = broken.iter().filter(|(_, is_broken)| *is_broken);
-    broken.inspect(|(what, _)| eprintln!("bench: the agent's {what} is over its limit")).count()
+    broken
+        .inspect(|(what, _)| eprintln!("bench: the agent's {what} is over its limit"))
+        .count()
 }
 
 /// The agent, `node_exporter` and collectd on this machine at the same time.
 fn side_by_side(time: Duration, program: &Path) {
-    let usual = Agent::start(program, "sample_every = \"3s\"\nsamples_per_heartbeat = 4", UNITS);
+    let usual = Agent::start(
+        program,
+        "sample_every = \"3s\"\nsamples_per_heartbeat = 4",
+        UNITS,
+    );
     let exporter_address = free_address();
     let exporter = start("prometheus-node-exporter", |command| {
-        command.arg(format!("--web.listen-address={exporter_address}")).arg("--log.level=error");
+        command
+            .arg(format!("--web.listen-address={exporter_address}"))
+            .arg("--log.level=error");
     });
     let folder = tempfile::tempdir().expect("a temporary folder");
     let config = folder.path().join("collectd.conf");
@@ -154,9 +186,21 @@ fn side_by_side(time: Duration, program: &Path) {
     scrape(exporter_address);
 
     let processes = [
-        ("fleetbeat-agent (static)", usual.process.pid(), fs::metadata(program).expect("it is built").len()),
-        ("node_exporter of Debian", exporter.pid(), installed_bytes("prometheus-node-exporter")),
-        ("collectd of Debian", collectd.pid(), installed_bytes("collectd-core")),
+        (
+            "fleetbeat-agent (static)",
+            usual.process.pid(),
+            fs::metadata(program).expect("it is built").len(),
+        ),
+        (
+            "node_exporter of Debian",
+            exporter.pid(),
+            installed_bytes("prometheus-node-exporter"),
+        ),
+        (
+            "collectd of Debian",
+            collectd.pid(),
+            installed_bytes("collectd-core"),
+        ),
     ];
     let before = processes.map(|(_, pid, _)| process::cpu_time_with_children(pid));
     let until = Instant::now() + time;
@@ -185,16 +229,26 @@ fn side_by_side(time: Duration, program: &Path) {
 fn start(program: &str, arguments: impl FnOnce(&mut Command)) -> Running {
     let paths = ["/usr/bin", "/usr/sbin"].map(|folder| Path::new(folder).join(program));
     let path = paths.iter().find(|path| path.is_file());
-    let path = path.unwrap_or_else(|| panic!("{program} is not installed: scripts/bench.sh does that"));
+    let path = path.unwrap_or_else(|| {
+        panic!("{program} is not installed: scripts/bench.sh does that")
+    });
     let mut command = Command::new(path);
     arguments(&mut command);
-    Running::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()))
+    Running::spawn(
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null()),
+    )
 }
 
 /// What the agent measures, every 30 s at the usual pace, and sent to where nobody listens.
 fn collectd_config(folder: &Path) -> String {
     let plugins = ["cpu", "memory", "interface", "df", "load", "uptime"];
-    let plugins: String = plugins.iter().map(|name| format!("LoadPlugin {name}\n")).collect();
+    let plugins: String = plugins
+        .iter()
+        .map(|name| format!("LoadPlugin {name}\n"))
+        .collect();
     format!(
         "BaseDir {folder:?}\nPIDFile \"{}/pid\"\nInterval {}\n{plugins}LoadPlugin network\n\
          <Plugin network>\nServer \"127.0.0.1\" \"9\"\n</Plugin>\n",
@@ -206,17 +260,25 @@ fn collectd_config(folder: &Path) -> String {
 /// As Prometheus does, but in HTTP/1.0, which knows no chunks.
 fn scrape(address: SocketAddr) {
     let mut stream = client::connect(address).expect("node_exporter listens");
-    stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").expect("node_exporter reads");
+    stream
+        .write_all(b"GET /metrics HTTP/1.0\r\n\r\n")
+        .expect("node_exporter reads");
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("node_exporter answers");
+    stream
+        .read_to_string(&mut answer)
+        .expect("node_exporter answers");
     assert!(answer.starts_with("HTTP/1.0 200 "), "{answer}");
 }
 
 /// What dpkg says that a package takes on the disk, without what it depends on.
 fn installed_bytes(package: &str) -> u64 {
-    let output = Command::new("dpkg-query").args(["-W", "-f", "${Installed-Size}", package]).output();
+    let output = Command::new("dpkg-query")
+        .args(["-W", "-f", "${Installed-Size}", package])
+        .output();
     let output = output.expect("dpkg-query, as the package is Debian's");
-    let kib: u64 = String::from_utf8_lossy(&output.stdout).parse().expect("the package is installed");
+    let kib: u64 = String::from_utf8_lossy(&output.stdout)
+        .parse()
+        .expect("the package is installed");
     kib * 1024
 }
 

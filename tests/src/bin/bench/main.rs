@@ -47,8 +47,12 @@ const FULL: Scale = Scale {
     agent_heartbeats: (50, 1000),
     side_by_side: Duration::from_secs(180),
 };
-const QUICK: Scale =
-    Scale { seconds: 1, fleets: &[1, 500], agent_heartbeats: (3, 20), side_by_side: Duration::ZERO };
+const QUICK: Scale = Scale {
+    seconds: 1,
+    fleets: &[1, 500],
+    agent_heartbeats: (3, 20),
+    side_by_side: Duration::ZERO,
+};
 
 /// What there is to measure, in this order.
 const PARTS: [&str; 4] = ["heartbeats", "fleets", "production", "agent"];
@@ -106,7 +110,8 @@ fn heartbeats(scale: &Scale) -> usize {
         let mut hosts = (0..10_000).cycle();
         let (report, cpu) = measure(&server, || {
             load::run(server.address(), CONNECTIONS, rate, || {
-                (Instant::now() < until).then(|| heartbeat(&next_loud(&mut fleet, &mut hosts)))
+                (Instant::now() < until)
+                    .then(|| heartbeat(&next_loud(&mut fleet, &mut hosts)))
             })
         });
         println!(
@@ -125,10 +130,21 @@ fn heartbeats(scale: &Scale) -> usize {
 /// Prints the tables of the production backend; gives the number of failed requests.
 fn production(scale: &Scale) -> usize {
     let (database, redis) = (Database::new(), RedisServer::start());
-    let ways = [listener(&database.url), SocketAddr::from(([127, 0, 0, 1], redis.port()))].map(Proxy::start);
+    let ways = [
+        listener(&database.url),
+        SocketAddr::from(([127, 0, 0, 1], redis.port())),
+    ]
+    .map(Proxy::start);
     let [to_mongodb, to_redis] = &ways;
     let url = format!("mongodb://{}/?directConnection=true", to_mongodb.address());
-    let start = || Server::start_on_mongodb(&database, &url, &format!("redis://{}", to_redis.address()), "");
+    let start = || {
+        Server::start_on_mongodb(
+            &database,
+            &url,
+            &format!("redis://{}", to_redis.address()),
+            "",
+        )
+    };
     let (first, second) = (start(), start());
     println!(
         "| heartbeats on MongoDB and Redis | per second | server CPU each | p50 | p99 | MongoDB round trips for 1,000 | Redis round trips for 1,000 |"
@@ -136,17 +152,22 @@ fn production(scale: &Scale) -> usize {
     println!("|---|--:|--:|--:|--:|--:|--:|");
     let mut failed = 0;
     let most = format!("as many as {CONNECTIONS} connections can send");
-    for (name, rate) in [(most, None), ("1,000 a second offered".to_owned(), Some(1000.0))] {
+    for (name, rate) in [
+        (most, None),
+        ("1,000 a second offered".to_owned(), Some(1000.0)),
+    ] {
         let mut fleet = Fleet::new(1, 10_000);
         let mut hosts = (0..10_000).cycle();
         let until = Instant::now() + Duration::from_secs(scale.seconds);
         let before = [to_mongodb.round_trips(), to_redis.round_trips()];
         let (report, cpu) = measure(&first, || {
             load::run(first.address(), CONNECTIONS, rate, || {
-                (Instant::now() < until).then(|| heartbeat(&next_loud(&mut fleet, &mut hosts)))
+                (Instant::now() < until)
+                    .then(|| heartbeat(&next_loud(&mut fleet, &mut hosts)))
             })
         });
-        let trips = |now: usize, before: usize| (now - before) * 1000 / report.ok().max(1);
+        let trips =
+            |now: usize, before: usize| (now - before) * 1000 / report.ok().max(1);
         println!(
             "| {name} | {:.0} | {} | {} | {} | {} | {} |",
             report.rate(),
@@ -162,7 +183,12 @@ fn production(scale: &Scale) -> usize {
     failed + two_instances(scale, &first, &second, to_mongodb)
 }
 
-fn two_instances(scale: &Scale, first: &Server, second: &Server, to_mongodb: &Proxy) -> usize {
+fn two_instances(
+    scale: &Scale,
+    first: &Server,
+    second: &Server,
+    to_mongodb: &Proxy,
+) -> usize {
     let hosts = *scale.fleets.last().expect("a fleet");
     let mut fleet = populate(first, hosts);
     let token = first.admin_token();
@@ -174,7 +200,10 @@ fn two_instances(scale: &Scale, first: &Server, second: &Server, to_mongodb: &Pr
             (second.servers(&token).len() >= hosts as usize).then_some(())
         });
         let bearer = format!("Bearer {token}");
-        let gzip = [("Authorization", bearer.as_str()), ("Accept-Encoding", "gzip")];
+        let gzip = [
+            ("Authorization", bearer.as_str()),
+            ("Accept-Encoding", "gzip"),
+        ];
         let (report, cpu) = measure(second, || repeat(second, scale, &gzip));
         let stale = (0..scale.seconds)
             .map(|n| staleness(first, second, &token, n % 2 == 0))
@@ -202,18 +231,34 @@ fn two_instances(scale: &Scale, first: &Server, second: &Server, to_mongodb: &Pr
 /// How long a change on one instance takes to be seen on the other.
 fn staleness(first: &Server, second: &Server, token: &str, value: bool) -> Duration {
     let flag = serde_json::json!({"gaming": value});
-    assert_eq!(first.api(token, "PATCH", "/server/10.0.0.1/config", Some(&flag)).status, 200);
+    assert_eq!(
+        first
+            .api(token, "PATCH", "/server/10.0.0.1/config", Some(&flag))
+            .status,
+        200
+    );
     let changed = Instant::now();
     wait_for("the other instance to see it", || {
-        let shown = second.api(token, "GET", "/servers?all_servers=true&sort=ip&limit=1", None).json();
+        let shown = second
+            .api(
+                token,
+                "GET",
+                "/servers?all_servers=true&sort=ip&limit=1",
+                None,
+            )
+            .json();
         (shown[0]["gaming"] == value).then_some(())
     });
     changed.elapsed()
 }
 
 fn blackhole(scale: &Scale, server: &Server, to_mongodb: &Proxy) {
-    let look =
-        || (process::status(server.pid(), "Threads"), process::status(server.pid(), "VmRSS") as f64 / 1024.0);
+    let look = || {
+        (
+            process::status(server.pid(), "Threads"),
+            process::status(server.pid(), "VmRSS") as f64 / 1024.0,
+        )
+    };
     let before = look();
     to_mongodb.set(Mode::Blackhole);
     let mut fleet = Fleet::new(1, 1000);
@@ -230,24 +275,40 @@ fn blackhole(scale: &Scale, server: &Server, to_mongodb: &Proxy) {
     );
     println!("|---|--:|--:|--:|");
     println!("| before | | {} | {:.1} MiB |", before.0, before.1);
-    println!("| after | {} | {} | {:.1} MiB |\n", millis(report.percentile(100)), after.0, after.1);
+    println!(
+        "| after | {} | {} | {:.1} MiB |\n",
+        millis(report.percentile(100)),
+        after.0,
+        after.1
+    );
 }
 
 /// Where a database with such a URL listens.
 fn listener(url: &str) -> SocketAddr {
-    let host = url.split("://").nth(1).and_then(|rest| rest.split('/').next()).unwrap_or_default();
+    let host = url
+        .split("://")
+        .nth(1)
+        .and_then(|rest| rest.split('/').next())
+        .unwrap_or_default();
     host.parse().unwrap_or_else(|_| {
-        panic!("MONGODB_URL must have an address and a port for the benchmark, not {host}")
+        panic!(
+            "MONGODB_URL must have an address and a port for the benchmark, not {host}"
+        )
     })
 }
 
 /// The next heartbeat of a host that is not silent.
 fn next_loud(fleet: &mut Fleet, hosts: &mut impl Iterator<Item = usize>) -> Vec<u8> {
-    hosts.find_map(|host| fleet.next(host)).expect("hosts go round for ever")
+    hosts
+        .find_map(|host| fleet.next(host))
+        .expect("hosts go round for ever")
 }
 
 fn heartbeat(body: &[u8]) -> Vec<u8> {
-    let headers = [("X-API-Key", AGENT_KEY), ("Content-Type", "application/json")];
+    let headers = [
+        ("X-API-Key", AGENT_KEY),
+        ("Content-Type", "application/json"),
+    ];
     client::encode("POST", "/heartbeat", &headers, body)
 }
 
@@ -266,11 +327,15 @@ fn fleets(scale: &Scale) -> usize {
         thread::scope(|scope| {
             let beating = scope.spawn(|| beat(&server, &mut fleet, *hosts, &done));
             let bearer = format!("Bearer {token}");
-            let gzip = [("Authorization", bearer.as_str()), ("Accept-Encoding", "gzip")];
+            let gzip = [
+                ("Authorization", bearer.as_str()),
+                ("Accept-Encoding", "gzip"),
+            ];
             let (full, full_cpu) = measure(&server, || repeat(&server, scale, &gzip));
             // "*" is current whatever the fleet does meanwhile.
             let current = [("Authorization", bearer.as_str()), ("If-None-Match", "*")];
-            let (not_modified, current_cpu) = measure(&server, || repeat(&server, scale, &current));
+            let (not_modified, current_cpu) =
+                measure(&server, || repeat(&server, scale, &current));
             let rss = process::status(server.pid(), "VmRSS") as f64 / 1024.0;
             done.store(true, Ordering::Relaxed);
             let beats = beating.join().expect("no thread panics");
@@ -296,13 +361,15 @@ fn populate(server: &Server, hosts: u32) -> Fleet {
     let bodies: Vec<Value> = (0..hosts as usize)
         .filter_map(|host| fleet.next(host))
         .map(|body| {
-            let mut body: Value = serde_json::from_slice(&body).expect("the fleet speaks JSON");
+            let mut body: Value =
+                serde_json::from_slice(&body).expect("the fleet speaks JSON");
             body["collected_at"] = Timestamp::now().to_string().into();
             body
         })
         .collect();
     for batch in bodies.chunks(500) {
-        let answer = server.post_heartbeat("/heartbeats", Value::from(batch).to_string().as_bytes());
+        let answer = server
+            .post_heartbeat("/heartbeats", Value::from(batch).to_string().as_bytes());
         assert_eq!(answer.json()["accepted"], batch.len(), "{answer:?}");
     }
     fleet
@@ -311,15 +378,23 @@ fn populate(server: &Server, hosts: u32) -> Fleet {
 /// Lets the fleet beat at its usual rate until `done`.
 fn beat(server: &Server, fleet: &mut Fleet, hosts: u32, done: &AtomicBool) -> Report {
     let mut order = (0..hosts as usize).cycle();
-    load::run(server.address(), 2, Some((f64::from(hosts) / INTERVAL_SECS).max(1.0)), || {
-        (!done.load(Ordering::Relaxed)).then(|| heartbeat(&next_loud(fleet, &mut order)))
-    })
+    load::run(
+        server.address(),
+        2,
+        Some((f64::from(hosts) / INTERVAL_SECS).max(1.0)),
+        || {
+            (!done.load(Ordering::Relaxed))
+                .then(|| heartbeat(&next_loud(fleet, &mut order)))
+        },
+    )
 }
 
 fn repeat(server: &Server, scale: &Scale, headers: &[(&str, &str)]) -> Report {
     let until = Instant::now() + Duration::from_secs(scale.seconds);
     let request = client::encode("GET", "/servers?all_servers=true", headers, b"");
-    load::run(server.address(), 8, None, || (Instant::now() < until).then(|| request.clone()))
+    load::run(server.address(), 8, None, || {
+        (Instant::now() < until).then(|| request.clone())
+    })
 }
 
 /// What `run` gave, and the CPU time the server spent meanwhile.
