@@ -5,11 +5,12 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// How long a heartbeat waits for a lookup; a name server that is silent takes far longer to give up.
+/// How long a heartbeat waits for a lookup; a name server that is silent takes far longer
+/// to give up.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Finds the host's own address and keeps it for as long as the host has it: the address is the host's
-/// identity, and a name that leads to several servers must not change it.
+/// Finds the host's own address and keeps it for as long as the host has it: the address
+/// is the host's identity, and a name that leads to several servers must not change it.
 pub(crate) struct OwnAddress {
     /// Name and port of where packets go.
     target: (String, u16),
@@ -24,7 +25,8 @@ struct Route {
     to: IpAddr,
 }
 
-/// A thread that asks the name server. It cannot be hurried: at the agent's end it may end with the process.
+/// A thread that asks the name server. It cannot be hurried: at the agent's end it may
+/// end with the process.
 struct Lookup {
     thread: JoinHandle<()>,
     answer: Receiver<Option<Route>>,
@@ -40,15 +42,16 @@ impl OwnAddress {
         }
     }
 
-    /// Packets go to `target` from now on; the address stays while that is where they went before.
+    /// Packets go to `target` from now on; the address stays while that is where they
+    /// went before.
     pub(crate) fn lead_to(&mut self, target: (String, u16)) {
         if self.target != target {
             *self = OwnAddress::new(target);
         }
     }
 
-    /// The address, or the last one while a new one is not found; `None` where none is known or where it would
-    /// tell the server nothing.
+    /// The address, or the last one while a new one is not found; `None` where none is
+    /// known or where it would tell the server nothing.
     pub(crate) fn find(&mut self) -> Option<IpAddr> {
         if !self.route.is_some_and(|route| is_ours(route.from)) {
             self.look_up();
@@ -96,15 +99,16 @@ impl Lookup {
 }
 
 impl Route {
-    /// The address that packets come from, unless another one takes its place on the way: then a second site
-    /// could have the same, and the server does better to take the address it sees.
+    /// The address that packets come from, unless another one takes its place on the way:
+    /// then a second site could have the same, and the server does better to take the
+    /// address it sees.
     fn identity(self) -> Option<IpAddr> {
         (!is_local(self.from) || is_local(self.to)).then_some(self.from)
     }
 }
 
-/// The route to the first of the target's addresses that has one. Connecting a UDP socket only asks the kernel:
-/// nothing is sent.
+/// The route to the first of the target's addresses that has one. Connecting a UDP socket
+/// only asks the kernel: nothing is sent.
 fn find_route((host, port): &(String, u16)) -> Option<Route> {
     let mut addresses = (host.as_str(), *port).to_socket_addrs().ok()?;
     addresses.find_map(|address| {

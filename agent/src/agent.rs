@@ -29,8 +29,9 @@ pub(crate) enum Event {
     Called(Outcome),
 }
 
-/// Samples and sends until told to stop; `load` reads the configuration again. A call has a thread of its own while
-/// it lasts, so that a slow server takes no sample's time; it tells its outcome by `post`.
+/// Samples and sends until told to stop; `load` reads the configuration again. A call has
+/// a thread of its own while it lasts, so that a slow server takes no sample's time; it
+/// tells its outcome by `post`.
 pub(crate) fn run(
     config: Config,
     load: impl Fn() -> Result<Config, Problems>,
@@ -188,7 +189,8 @@ impl Agent {
         }
     }
 
-    /// Takes over the configuration that was read, between two windows; what is under way stays so.
+    /// Takes over the configuration that was read, between two windows; what is under way
+    /// stays so.
     fn change(&mut self, now: Instant) {
         if matches!(self.schedule.next(), (_, Step::Close)) {
             return;

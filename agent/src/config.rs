@@ -15,15 +15,16 @@ use ureq::{Proxy, ProxyProtocol};
 
 use crate::key;
 
-/// Shortest and longest time between samples. Net is measured over one second, or over half of this where that
-/// is less; so little is for tests.
+/// Shortest and longest time between samples. Net is measured over one second, or over
+/// half of this where that is less; so little is for tests.
 const SAMPLE_EVERY: (Duration, Duration) =
     (Duration::from_millis(100), Duration::from_secs(3600));
 /// Most samples in a heartbeat.
 const MAX_SAMPLES: u32 = 1000;
 /// Longest time between heartbeats.
 const MAX_INTERVAL: Duration = Duration::from_secs(3600);
-/// Longest time between heartbeats of which the server's default, four minutes, lets one be late.
+/// Longest time between heartbeats of which the server's default, four minutes, lets one
+/// be late.
 const USUAL_INTERVAL: Duration = Duration::from_secs(120);
 /// What the package makes for the service (`StateDirectory` of systemd).
 const SPOOL_FOLDER: &str = "/var/lib/fleetbeat-agent";
@@ -62,7 +63,8 @@ pub(crate) struct ServerUrl {
     pub(crate) port: u16,
 }
 
-/// What the configuration says about the host; `None` where it is to be found out or left out.
+/// What the configuration says about the host; `None` where it is to be found out or left
+/// out.
 #[derive(Debug, Default)]
 pub(crate) struct HostSettings {
     pub(crate) ip: Option<IpAddr>,
@@ -84,8 +86,8 @@ impl Server {
 }
 
 impl Config {
-    /// The configuration in the file at `path`, in the *.toml files of the folder beside it whose name ends in
-    /// .d instead; `for_sending`, there is a key.
+    /// The configuration in the file at `path`, in the *.toml files of the folder beside
+    /// it whose name ends in .d instead; `for_sending`, there is a key.
     ///
     /// # Errors
     /// Everything that is wrong with it.
@@ -142,8 +144,8 @@ impl Config {
     }
 }
 
-/// The *.toml files in `folder` in the order of their names, but for hidden ones, which editors leave; none if
-/// there is no such folder.
+/// The *.toml files in `folder` in the order of their names, but for hidden ones, which
+/// editors leave; none if there is no such folder.
 fn find_drop_ins(folder: &Path, problems: &mut Problems) -> Vec<PathBuf> {
     let list = || -> io::Result<Vec<PathBuf>> {
         let entries = fs::read_dir(folder)?

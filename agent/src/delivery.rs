@@ -1,8 +1,9 @@
-//! What happens to a heartbeat between being made and being accepted; never reads a clock.
+//! What happens to a heartbeat between being made and being accepted; never reads a
+//! clock.
 //!
-//! A heartbeat goes into the spool and is tried at once, and again within the interval. When its tries are over, or
-//! a newer one is there, it stays in the spool. Once the server has accepted a newer one, the spool follows in
-//! batches, the oldest first.
+//! A heartbeat goes into the spool and is tried at once, and again within the interval.
+//! When its tries are over, or a newer one is there, it stays in the spool. Once the
+//! server has accepted a newer one, the spool follows in batches, the oldest first.
 
 use std::fs::File;
 use std::sync::Arc;
@@ -11,27 +12,32 @@ use std::time::{Duration, Instant};
 use crate::sender::Outcome;
 use crate::spool::Spool;
 
-/// How long after the beginning of a try that fails the next one follows, for an interval of [`USUAL_INTERVAL`];
-/// shorter with a shorter interval, so that all tries still fall into it.
+/// How long after the beginning of a try that fails the next one follows, for an interval
+/// of [`USUAL_INTERVAL`]; shorter with a shorter interval, so that all tries still fall
+/// into it.
 const DELAYS: [Duration; 3] = [
     Duration::from_secs(5),
     Duration::from_secs(15),
     Duration::from_secs(45),
 ];
 const USUAL_INTERVAL: Duration = Duration::from_secs(120);
-/// A delay is up to this fraction longer, by chance: agents that failed together come back one by one.
+/// A delay is up to this fraction longer, by chance: agents that failed together come
+/// back one by one.
 const JITTER: f64 = 0.3;
-/// Longest wait that a server may ask for, before jitter: it shall not silence its hosts by a slip.
+/// Longest wait that a server may ask for, before jitter: it shall not silence its hosts
+/// by a slip.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(600);
 
 /// The spool keeps the heartbeats of this time.
 const SPOOLED_TIME: Duration = Duration::from_secs(24 * 3600);
-/// Shortest time between two batches. The usual one is a random part of the interval, at most all of it: however
-/// much the agents of a fleet have kept, their batches are about as many requests as their heartbeats.
+/// Shortest time between two batches. The usual one is a random part of the interval, at
+/// most all of it: however much the agents of a fleet have kept, their batches are about
+/// as many requests as their heartbeats.
 const MIN_BATCH_PAUSE: Duration = Duration::from_secs(1);
 /// Most heartbeats in a batch. The server takes more, but not from a whole fleet at once.
 const MAX_BATCH: usize = 100;
-/// Longest batch: a line of 100 kbit/s has it through before the call is given up, and it fits into little memory.
+/// Longest batch: a line of 100 kbit/s has it through before the call is given up, and it
+/// fits into little memory.
 const MAX_BATCH_BYTES: usize = 128 * 1024;
 
 /// The newest heartbeat on its way to the server, and those in the spool.
@@ -74,7 +80,8 @@ enum Called {
 pub(crate) struct Request {
     pub(crate) body: Vec<u8>,
     pub(crate) kind: Kind,
-    /// What to sync if this is not accepted: then the heartbeat may have to outlive a power cut.
+    /// What to sync if this is not accepted: then the heartbeat may have to outlive a
+    /// power cut.
     pub(crate) unsynced: Option<Arc<File>>,
 }
 
@@ -104,7 +111,8 @@ impl Delivery {
         }
     }
 
-    /// The configuration has changed. What another server has said is none of this one's words.
+    /// The configuration has changed. What another server has said is none of this one's
+    /// words.
     pub(crate) fn change(&mut self, interval: Duration, is_other_server: bool) {
         self.interval = interval;
         if is_other_server {
@@ -138,7 +146,8 @@ impl Delivery {
             .append(body, usize::try_from(most).unwrap_or(usize::MAX))
     }
 
-    /// When to begin the next call; `None` while there is nothing to send or a call is under way.
+    /// When to begin the next call; `None` while there is nothing to send or a call is
+    /// under way.
     pub(crate) fn due(&self) -> Option<Instant> {
         if self.calling.is_some() {
             return None;
@@ -151,7 +160,8 @@ impl Delivery {
         Some(self.silent_until.map_or(at, |until| until.max(at)))
     }
 
-    /// What to send in a call that begins `now`, if one is due; its outcome has to be settled.
+    /// What to send in a call that begins `now`, if one is due; its outcome has to be
+    /// settled.
     pub(crate) fn begin(&mut self, now: Instant) -> Option<Request> {
         self.due().filter(|at| *at <= now)?;
         if let Some(pending) = self.waiting.take() {
@@ -181,7 +191,8 @@ impl Delivery {
         })
     }
 
-    /// The call ended with that outcome at `now`; `chance` is a number from 0 to just under 1.
+    /// The call ended with that outcome at `now`; `chance` is a number from 0 to just
+    /// under 1.
     pub(crate) fn settle(&mut self, outcome: Outcome, now: Instant, chance: f64) {
         self.silent_until = match &outcome {
             Outcome::Failed { retry_after, .. } => retry_after.map(|wait| {
@@ -274,7 +285,8 @@ impl Delivery {
             Outcome::Unauthorized { reason } => {
                 return self.spooled.report_bad(reason, log::Level::Error);
             }
-            // On a slow line a shorter one may get through. It follows the next heartbeat that is accepted.
+            // On a slow line a shorter one may get through. It follows the next heartbeat
+            // that is accepted.
             Outcome::Failed { reason, .. } => {
                 self.batch_most = (count / 2).max(1);
                 return self.spooled.report_bad(reason, log::Level::Warn);
@@ -421,7 +433,8 @@ mod tests {
         )
     }
 
-    /// Fails until all tries are over; when each began, in seconds from the first, if each fails after `took`.
+    /// Fails until all tries are over; when each began, in seconds from the first, if
+    /// each fails after `took`.
     fn fail(delivery: &mut Delivery, took: Duration, chance: f64) -> Vec<f64> {
         let start = delivery.due().unwrap();
         let mut tries = Vec::new();

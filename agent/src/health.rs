@@ -1,7 +1,8 @@
 //! `health`: whether the agent that runs with this configuration still makes heartbeats.
 //!
-//! The agent listens on nothing, so nobody can ask it. But its loop puts each heartbeat into the spool before it is
-//! sent, whatever the server does, and so the file's time tells when it last did.
+//! The agent listens on nothing, so nobody can ask it. But its loop puts each heartbeat
+//! into the spool before it is sent, whatever the server does, and so the file's time
+//! tells when it last did.
 
 use std::fs;
 use std::path::Path;

@@ -37,7 +37,8 @@ impl Host {
         }
     }
 
-    /// As the configuration describes it now. The numbers go on, and an address that was found stays.
+    /// As the configuration describes it now. The numbers go on, and an address that was
+    /// found stays.
     pub(crate) fn describe(
         &mut self,
         settings: HostSettings,
@@ -69,8 +70,9 @@ impl Host {
         }
     }
 
-    /// What the heartbeats' numbers start from: they must grow over a boot, whatever becomes of this process, and
-    /// the time since the boot does that without any file of ours.
+    /// What the heartbeats' numbers start from: they must grow over a boot, whatever
+    /// becomes of this process, and the time since the boot does that without any file of
+    /// ours.
     fn read_uptime_ms(&self) -> Option<u64> {
         parse_uptime_ms(&read_line(&self.roots.proc.join("uptime"))?)
     }

@@ -1,7 +1,8 @@
 //! The key that the server asks for: where it may be, and that it is nobody else's.
 //!
-//! It never stands in an argument, and [`Secret`] keeps it out of the log. Root and the agent's own user can see a
-//! process's environment; a file or a credential is better than that.
+//! It never stands in an argument, and [`Secret`] keeps it out of the log. Root and the
+//! agent's own user can see a process's environment; a file or a credential is better
+//! than that.
 
 use std::ffi::OsString;
 use std::fs;
@@ -22,10 +23,12 @@ const CREDENTIAL: &str = "agent_api_key";
 /// Longest key, in bytes: longer ones are files of another kind.
 const MAX_BYTES: usize = 1024;
 
-/// The key of the environment, else of agent.env beside the configuration `config`, else of systemd's
-/// credentials. `Some(None)` where there is one that cannot be used, which is then among the problems.
+/// The key of the environment, else of agent.env beside the configuration `config`, else
+/// of systemd's credentials. `Some(None)` where there is one that cannot be used, which
+/// is then among the problems.
 ///
-/// systemd hands agent.env to the service as its environment; who calls the agent by hand gets the same key.
+/// systemd hands agent.env to the service as its environment; who calls the agent by hand
+/// gets the same key.
 pub(crate) fn find(config: &Path, problems: &mut Problems) -> Option<Option<Secret>> {
     let of_file = read_environment_file(&config.with_extension("env"), problems);
     let mut variables: Vec<(&str, OsString)> = VARIABLES
@@ -70,7 +73,8 @@ pub(crate) fn read(path: &Path) -> Result<Secret, String> {
         .map_err(|message| format!("{}: {message}", path.display()))
 }
 
-/// Keeps this process's memory, which the key is in, out of core dumps and from other processes of its user.
+/// Keeps this process's memory, which the key is in, out of core dumps and from other
+/// processes of its user.
 pub(crate) fn hide_memory() {
     if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
         log::warn!("a core dump of this process would show the key: {error}");
@@ -86,7 +90,8 @@ fn check(key: &Secret) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// The text of a file that is not everybody's; its group may be systemd's for credentials, or the agent's own.
+/// The text of a file that is not everybody's; its group may be systemd's for
+/// credentials, or the agent's own.
 fn read_private(path: &Path) -> io::Result<String> {
     let mut file = fs::File::open(path)?;
     let mode = file.metadata()?.mode() & 0o777;
@@ -99,7 +104,8 @@ fn read_private(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-/// The key's variables in systemd's environment file at `path`, which may be missing, or root's alone.
+/// The key's variables in systemd's environment file at `path`, which may be missing, or
+/// root's alone.
 fn read_environment_file(
     path: &Path,
     problems: &mut Problems,
@@ -131,7 +137,8 @@ fn is_denied(code: i32) -> bool {
     io::Error::from_raw_os_error(code).kind() == ErrorKind::PermissionDenied
 }
 
-/// `NAME=value` in each line, in quotes or not; what else may stand in such a file is not about the key.
+/// `NAME=value` in each line, in quotes or not; what else may stand in such a file is not
+/// about the key.
 fn parse_environment(text: &str) -> Vec<(&'static str, OsString)> {
     let mut found: Vec<(&'static str, OsString)> = Vec::new();
     for (name, value) in text.lines().filter_map(|line| line.split_once('=')) {

@@ -10,7 +10,8 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 
 use crate::host;
 
-/// Starts logging, once per process. Only our own messages pass: those of the HTTP library could show the key.
+/// Starts logging, once per process. Only our own messages pass: those of the HTTP
+/// library could show the key.
 pub(crate) fn start() {
     let logger = StandardError {
         is_journal: is_journal(),
@@ -49,8 +50,9 @@ impl Log for StandardError {
     fn flush(&self) {}
 }
 
-/// Whether standard error is systemd's journal, which has clock and priority of its own. systemd says what the
-/// journal is by device and inode; who inherited that may write elsewhere.
+/// Whether standard error is systemd's journal, which has clock and priority of its own.
+/// systemd says what the journal is by device and inode; who inherited that may write
+/// elsewhere.
 fn is_journal() -> bool {
     let Some(journal) = std::env::var_os("JOURNAL_STREAM") else {
         return false;

@@ -1,6 +1,8 @@
-//! fleetbeat-agent: measures its host and sends a heartbeat to fleetbeat-server every two minutes.
+//! fleetbeat-agent: measures its host and sends a heartbeat to fleetbeat-server every two
+//! minutes.
 //!
-//! It only ever pushes: it listens on nothing, and nothing that the server says can make it run anything.
+//! It only ever pushes: it listens on nothing, and nothing that the server says can make
+//! it run anything.
 
 mod address;
 mod agent;
@@ -26,9 +28,9 @@ mod tls;
 
 use std::process::ExitCode;
 
-/// The C library that zig links into the static agent has an allocator with a heap for each processor: what one
-/// thread takes and another one gives back is not found again, and the agent would grow with each of its short-lived
-/// threads.
+/// The C library that zig links into the static agent has an allocator with a heap for
+/// each processor: what one thread takes and another one gives back is not found again,
+/// and the agent would grow with each of its short-lived threads.
 #[cfg(target_env = "musl")]
 #[global_allocator]
 static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;

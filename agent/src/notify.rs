@@ -6,10 +6,12 @@ use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
 
-/// How often the loop says that it lives within the time after which systemd takes it for dead.
+/// How often the loop says that it lives within the time after which systemd takes it for
+/// dead.
 const PER_WATCHDOG: u32 = 3;
 
-/// The service manager's view of the agent. Only the loop may hold it: what it says has to prove that the loop lives.
+/// The service manager's view of the agent. Only the loop may hold it: what it says has
+/// to prove that the loop lives.
 pub(crate) struct Manager {
     every: Option<Duration>,
     due: Option<Instant>,
@@ -41,7 +43,8 @@ impl Manager {
 
     /// Tells that `work` reads the configuration again, and when it has.
     pub(crate) fn reloading(&self, work: impl FnOnce()) {
-        // systemd wants to know when, on its own clock, so that it takes an older "ready" for none.
+        // systemd wants to know when, on its own clock, so that it takes an older "ready"
+        // for none.
         if let Ok(now) = NotifyState::monotonic_usec_now() {
             tell_all(&[NotifyState::Reloading, now]);
         }

@@ -4,7 +4,8 @@ use std::hash::{BuildHasher, RandomState};
 
 /// A number from 0 to just under 1, another one each time.
 pub(crate) fn fraction() -> f64 {
-    // A fresh hasher's keys come from the system's random numbers; 53 bits are what an f64 holds.
+    // A fresh hasher's keys come from the system's random numbers; 53 bits are what an
+    // f64 holds.
     let bits = RandomState::new().hash_one(()) >> 11;
     bits as f64 / (1_u64 << 53) as f64
 }

@@ -1,5 +1,5 @@
-//! Runs one collector, in a thread that lives for one sample's window: a collector that hangs holds up neither
-//! the heartbeat nor another collector.
+//! Runs one collector, in a thread that lives for one sample's window: a collector that
+//! hangs holds up neither the heartbeat nor another collector.
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, TryRecvError};
@@ -18,12 +18,13 @@ pub(crate) struct Runner {
     /// Whether the current window is one of this collector's.
     is_asked: bool,
     run: Option<Run>,
-    /// What the log said last about its failing, by the part that fails; that of the whole has no name.
+    /// What the log said last about its failing, by the part that fails; that of the
+    /// whole has no name.
     said: BTreeMap<String, String>,
 }
 
-/// A window's thread. One that hangs is left behind until it returns, and there is no other meanwhile; it cannot
-/// be hurried: at the agent's end it may end with the process.
+/// A window's thread. One that hangs is left behind until it returns, and there is no
+/// other meanwhile; it cannot be hurried: at the agent's end it may end with the process.
 struct Run {
     thread: JoinHandle<()>,
     close: Sender<()>,
@@ -86,8 +87,8 @@ impl Runner {
         }
     }
 
-    /// What the collector says of the window, waited for until `deadline`, or what stands in for it; `None` if it
-    /// was not asked.
+    /// What the collector says of the window, waited for until `deadline`, or what stands
+    /// in for it; `None` if it was not asked.
     pub(crate) fn sample(&mut self, deadline: Instant) -> Option<Option<Sample>> {
         if !std::mem::take(&mut self.is_asked) {
             return None;
@@ -187,15 +188,16 @@ impl Run {
         self.is_left_behind && matches!(self.outcome.try_recv(), Err(TryRecvError::Empty))
     }
 
-    /// Waits for the thread, which has said what it had to say or is told here that there will be no end of the
-    /// window.
+    /// Waits for the thread, which has said what it had to say or is told here that there
+    /// will be no end of the window.
     fn end(self) {
         drop(self.close);
         let _ = self.thread.join();
     }
 }
 
-/// The clock is read here and not where the window is opened and closed: a busy host may take its time between.
+/// The clock is read here and not where the window is opened and closed: a busy host may
+/// take its time between.
 fn run_window(collector: &mut dyn Collector, closing: &Receiver<()>) -> Option<Outcome> {
     let opened = collector.open(Instant::now());
     closing.recv().ok()?;

@@ -10,8 +10,8 @@ use fleetbeat_protocol::{
 
 use crate::runner::Runner;
 
-/// How long a window waits for its collectors, from its beginning: the first heartbeat has three seconds. Who
-/// takes longer is left behind.
+/// How long a window waits for its collectors, from its beginning: the first heartbeat
+/// has three seconds. Who takes longer is left behind.
 const PATIENCE: Duration = Duration::from_millis(2400);
 /// Most names of left out metrics or services in one line of the log.
 const MAX_SHOWN: usize = 3;
@@ -115,7 +115,8 @@ impl Sampler {
         self.collected_at = Some(taken_at);
     }
 
-    /// What there is for a heartbeat; the next one starts afresh. `None` without a sample since the last one.
+    /// What there is for a heartbeat; the next one starts afresh. `None` without a sample
+    /// since the last one.
     pub(crate) fn take(&mut self) -> Option<Readings> {
         let collected_at = self.collected_at.take()?;
         let load = Load {
@@ -331,7 +332,8 @@ mod tests {
         ]);
         assert_eq!(sampler.take(), None);
         for second in 1..=3 {
-            // The services have one result to give: they are asked in the last window only.
+            // The services have one result to give: they are asked in the last window
+            // only.
             sample(&mut sampler, second, second == 3);
         }
         let readings = sampler.take().unwrap();

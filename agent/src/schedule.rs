@@ -21,11 +21,13 @@ pub(crate) enum Step {
     Beat,
 }
 
-/// A sample and a heartbeat right after the start, then samples and heartbeats on a grid of their own.
+/// A sample and a heartbeat right after the start, then samples and heartbeats on a grid
+/// of their own.
 ///
-/// The grid is shifted by an offset within one interval that differs from host to host, so that a fleet that
-/// was started at once spreads over the interval all the same. A heartbeat's line of the grid is also its
-/// first sample's: samples at 0, 30, 60 and 90 s, the heartbeat at 120 s.
+/// The grid is shifted by an offset within one interval that differs from host to host,
+/// so that a fleet that was started at once spreads over the interval all the same. A
+/// heartbeat's line of the grid is also its first sample's: samples at 0, 30, 60 and 90
+/// s, the heartbeat at 120 s.
 #[derive(Debug)]
 pub(crate) struct Schedule {
     start: Instant,
@@ -39,7 +41,8 @@ pub(crate) struct Schedule {
 }
 
 impl Schedule {
-    /// A schedule from `start` on; `offset` is a fraction of the interval, from 0 to just under 1.
+    /// A schedule from `start` on; `offset` is a fraction of the interval, from 0 to just
+    /// under 1.
     pub(crate) fn new(
         start: Instant,
         every: Duration,
@@ -58,8 +61,9 @@ impl Schedule {
         }
     }
 
-    /// A schedule that takes over from another one at `now`, between two windows: samples at once, and no heartbeat
-    /// before the grid has one, so that a fleet whose configuration changes stays spread.
+    /// A schedule that takes over from another one at `now`, between two windows: samples
+    /// at once, and no heartbeat before the grid has one, so that a fleet whose
+    /// configuration changes stays spread.
     pub(crate) fn after_change(
         now: Instant,
         every: Duration,
@@ -86,8 +90,8 @@ impl Schedule {
             .is_none_or(|beaten| self.line_after(end, beaten).1 == Step::Beat)
     }
 
-    /// That step was taken at `now`, perhaps late: what was missed meanwhile is left out, except that a missed
-    /// heartbeat is due at once.
+    /// That step was taken at `now`, perhaps late: what was missed meanwhile is left out,
+    /// except that a missed heartbeat is due at once.
     pub(crate) fn done(&mut self, now: Instant) {
         self.next = match (self.next.1, self.beaten) {
             (Step::Open, _) => (now + window(self.every), Step::Close),
@@ -96,7 +100,8 @@ impl Schedule {
             (Step::Beat, before) => {
                 let interval = self.since_lead(now).as_nanos() / self.interval.as_nanos();
                 self.beaten = Some(interval);
-                // The grid's next line may already be a heartbeat's, which needs a sample of its own.
+                // The grid's next line may already be a heartbeat's, which needs a sample
+                // of its own.
                 let open_at = if before.is_none() {
                     self.line_after(now, interval).0
                 } else {
@@ -132,7 +137,8 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// The first `count` steps of a heartbeat every two minutes, with their time in seconds, each taken when due.
+    /// The first `count` steps of a heartbeat every two minutes, with their time in
+    /// seconds, each taken when due.
     fn steps(samples: u32, offset: f64, count: usize) -> Vec<(f64, Step)> {
         let start = Instant::now();
         let mut schedule = Schedule::new(start, 120 * SECOND / samples, samples, offset);

@@ -27,7 +27,8 @@ const MAX_SHOWN_CHARS: usize = 300;
 pub(crate) enum Outcome {
     /// The server has it.
     Accepted,
-    /// The server has those of a batch that break no rule, and will never take the others.
+    /// The server has those of a batch that break no rule, and will never take the
+    /// others.
     PartlyAccepted { rejected: usize, reason: String },
     /// The server will never take this one.
     Refused { reason: String },
@@ -158,7 +159,8 @@ pub(crate) fn client(server: &Server) -> Agent {
         .timeout_resolve(Some(RESOLVE_TIMEOUT))
         .timeout_connect(Some(CONNECT_TIMEOUT))
         .timeout_global(Some(CALL_TIMEOUT))
-        // A hundred thousand agents must not hold as many of the server's sockets between heartbeats.
+        // A hundred thousand agents must not hold as many of the server's sockets between
+        // heartbeats.
         .max_idle_connections(0)
         .max_response_header_size(MAX_HEADER_BYTES)
         .input_buffer_size(BUFFER_BYTES)
@@ -168,8 +170,8 @@ pub(crate) fn client(server: &Server) -> Agent {
     config.new_agent()
 }
 
-/// How long to wait: a number of seconds, however many, or the time from `now` until a date. `now` is what the
-/// server's own clock says: this host's may be wrong.
+/// How long to wait: a number of seconds, however many, or the time from `now` until a
+/// date. `now` is what the server's own clock says: this host's may be wrong.
 fn parse_retry_after(text: &str, now: Option<&str>) -> Option<Duration> {
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Some(text.parse().map_or(Duration::MAX, Duration::from_secs));

@@ -1,4 +1,5 @@
-//! Ends the agent on SIGTERM and SIGINT, and lets it read its configuration again on SIGHUP.
+//! Ends the agent on SIGTERM and SIGINT, and lets it read its configuration again on
+//! SIGHUP.
 
 use std::io;
 use std::thread;
@@ -9,13 +10,14 @@ use signal_hook::iterator::{Handle, Signals};
 
 use crate::failure::Failure;
 
-/// How long the agent's thread may take to end. A call that is still waiting for its server then ends with the
-/// process: the server has the whole heartbeat or nothing of it.
+/// How long the agent's thread may take to end. A call that is still waiting for its
+/// server then ends with the process: the server has the whole heartbeat or nothing of
+/// it.
 const GRACE: Duration = Duration::from_millis(500);
 const POLL: Duration = Duration::from_millis(5);
 
-/// Runs `work` in a thread of its own until it is done; on a signal, `stop` tells it to end, or `reload` to read its
-/// configuration again.
+/// Runs `work` in a thread of its own until it is done; on a signal, `stop` tells it to
+/// end, or `reload` to read its configuration again.
 pub(crate) fn run_until_stopped(
     work: impl FnOnce() + Send + 'static,
     stop: impl FnOnce(),

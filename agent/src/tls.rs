@@ -1,8 +1,8 @@
 //! What the agent's TLS can do: all that a server of today may ask for, and no more.
 //!
-//! rustls links every algorithm that its provider names, also those for what no agent does: a second kind of cipher
-//! for machines without AES, keys of its own to log in with. This provider names fewer, which makes the static
-//! binary a twentieth smaller.
+//! rustls links every algorithm that its provider names, also those for what no agent
+//! does: a second kind of cipher for machines without AES, keys of its own to log in
+//! with. This provider names fewer, which makes the static binary a twentieth smaller.
 
 use std::sync::Arc;
 

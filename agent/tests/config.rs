@@ -1,7 +1,8 @@
 //! The configuration as the real binary reads it.
 //!
-//! Each rule has a file in `fixtures/config/` that breaks it, and beside it, in the .txt file of the same name,
-//! what must be said about it. A new rule is a new pair of files, nothing here.
+//! Each rule has a file in `fixtures/config/` that breaks it, and beside it, in the .txt
+//! file of the same name, what must be said about it. A new rule is a new pair of files,
+//! nothing here.
 #![allow(clippy::unwrap_used, reason = "a test may panic in its helpers, too")]
 
 use std::fs;
@@ -11,7 +12,8 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-/// Exit code and all that was printed of `check-config` on `config`, with these variables set.
+/// Exit code and all that was printed of `check-config` on `config`, with these variables
+/// set.
 fn check_config(config: &Path, variables: &[(&str, &str)]) -> (i32, String) {
     run(&["check-config"], config, variables)
 }
@@ -100,7 +102,8 @@ fn a_missing_key_is_told_with_the_rest_by_what_sends() {
     assert_eq!(run(&["once"], &path, &[]), (78, url));
 }
 
-/// A folder with an agent.toml that says nothing of a key, and this file with this text and mode beside it.
+/// A folder with an agent.toml that says nothing of a key, and this file with this text
+/// and mode beside it.
 fn beside(name: &str, text: &str, mode: u32) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     fs::write(

@@ -18,8 +18,8 @@ use crate::Error;
 /// How often a program that outlasts the window is looked at.
 const POLL: Duration = Duration::from_millis(10);
 
-/// A running program with its own process group, which is killed when the call is dropped: whatever it started
-/// ends with it.
+/// A running program with its own process group, which is killed when the call is
+/// dropped: whatever it started ends with it.
 pub(crate) struct Call {
     program: PathBuf,
     child: Child,
@@ -36,14 +36,15 @@ pub(crate) struct Call {
 /// What a program that has ended leaves.
 pub(crate) struct Answer {
     pub(crate) text: String,
-    /// Not known where the agent's parent made it ignore its children's ends: the system reaps them then.
+    /// Not known where the agent's parent made it ignore its children's ends: the system
+    /// reaps them then.
     pub(crate) status: Option<ExitStatus>,
 }
 
 impl Call {
-    /// Starts `program` with `words` at `now`; it has to end within `timeout` and to print at most `max_bytes`.
-    /// Of the environment it sees no more than that `PATH`: it has no business with the agent's own, where the
-    /// key is.
+    /// Starts `program` with `words` at `now`; it has to end within `timeout` and to
+    /// print at most `max_bytes`. Of the environment it sees no more than that `PATH`: it
+    /// has no business with the agent's own, where the key is.
     pub(crate) fn start(
         program: &Path,
         words: &[&str],
@@ -82,7 +83,8 @@ impl Call {
             max_bytes,
             is_over: false,
         };
-        // The end of the child is what counts: a process it left behind could hold the pipe open for ever.
+        // The end of the child is what counts: a process it left behind could hold the
+        // pipe open for ever.
         match fcntl_setfl(&call.output, OFlags::NONBLOCK) {
             Ok(()) => Ok(call),
             Err(errno) => Err(Error::Start {
@@ -149,8 +151,8 @@ impl Call {
         waitid(WaitId::Pid(self.pid), options)
     }
 
-    /// Kills whatever of it still runs, and reaps the child. A process that hangs in the kernel can take for ever
-    /// to end: the collector hangs then, and starts no others.
+    /// Kills whatever of it still runs, and reaps the child. A process that hangs in the
+    /// kernel can take for ever to end: the collector hangs then, and starts no others.
     fn end(&mut self) -> Option<ExitStatus> {
         if !std::mem::replace(&mut self.is_over, true) {
             // Once the child is reaped, its number may be another process's.

@@ -1,4 +1,5 @@
-//! `load.cpu`: the share of time that the CPUs, all together, were neither idle nor waiting for I/O.
+//! `load.cpu`: the share of time that the CPUs, all together, were neither idle nor
+//! waiting for I/O.
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -23,8 +24,8 @@ struct Cpu {
     last: Option<Times>,
 }
 
-/// Time since boot in clock ticks: user, nice, system, idle, iowait, irq, softirq, steal. The two guest times
-/// that follow in the file are inside user and nice already.
+/// Time since boot in clock ticks: user, nice, system, idle, iowait, irq, softirq, steal.
+/// The two guest times that follow in the file are inside user and nice already.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Times([u64; 8]);
 
@@ -32,7 +33,8 @@ const IDLE: usize = 3;
 const IOWAIT: usize = 4;
 
 impl Collector for Cpu {
-    /// The first sample has only its own window; each later one reaches back to the one before.
+    /// The first sample has only its own window; each later one reaches back to the one
+    /// before.
     fn open(&mut self, _now: Instant) -> Result<(), Error> {
         if self.last.is_none() {
             self.last = Some(self.read()?);
@@ -41,7 +43,8 @@ impl Collector for Cpu {
     }
 
     fn collect(&mut self, _now: Instant) -> Result<Option<Sample>, Error> {
-        // Taken first: after a failure the next window starts afresh instead of spanning the gap.
+        // Taken first: after a failure the next window starts afresh instead of spanning
+        // the gap.
         let last = self.last.take();
         let times = self.read()?;
         self.last = Some(times);

@@ -1,9 +1,10 @@
 //! `disk`: how full each mounted file system is, by its space and by its inodes.
 //!
-//! Without a wish of the configuration, those count that have a block device, by the kernel's own word: a type
-//! that /proc/filesystems calls `nodev` is a pseudo file system, one in memory, or one across the network or a
-//! user's program, which could hang. The exceptions are zfs, which manages its devices itself, and what is
-//! mounted at `/`. Read-only images, which are always full, do not count.
+//! Without a wish of the configuration, those count that have a block device, by the
+//! kernel's own word: a type that /proc/filesystems calls `nodev` is a pseudo file
+//! system, one in memory, or one across the network or a user's program, which could
+//! hang. The exceptions are zfs, which manages its devices itself, and what is mounted at
+//! `/`. Read-only images, which are always full, do not count.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -144,7 +145,8 @@ impl Disk {
     }
 }
 
-/// The mounted file systems in the text of /proc/self/mounts. What is mounted over another hides it.
+/// The mounted file systems in the text of /proc/self/mounts. What is mounted over
+/// another hides it.
 fn parse_mounts(text: &str) -> Vec<Mount> {
     let mut mounts: Vec<Mount> = Vec::new();
     for line in text.lines() {
@@ -221,7 +223,8 @@ fn read_usage(point: &Path) -> io::Result<Usage> {
     Ok(usage(&statvfs(point)?))
 }
 
-/// As df shows it: of the space that only root may use, what is free counts neither as used nor as available.
+/// As df shows it: of the space that only root may use, what is free counts neither as
+/// used nor as available.
 fn usage(stat: &StatVfs) -> Usage {
     let used = stat.f_blocks.saturating_sub(stat.f_bfree);
     Usage {

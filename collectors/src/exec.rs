@@ -1,8 +1,9 @@
 //! `exec`: numbers that commands of the host's own print.
 //!
-//! A command runs as the agent's user, without a shell, and sees nothing of the agent's environment. It prints
-//! lines of a name and a number (Prometheus's text format), or one JSON object of numbers. Its metrics' names begin
-//! with its own, so that no two commands meet.
+//! A command runs as the agent's user, without a shell, and sees nothing of the agent's
+//! environment. It prints lines of a name and a number (Prometheus's text format), or one
+//! JSON object of numbers. Its metrics' names begin with its own, so that no two commands
+//! meet.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -14,8 +15,8 @@ use fleetbeat_settings::Table;
 use crate::call::Call;
 use crate::{Collector, Error, Failure, Roots, Sample, exposition};
 
-/// How long a command may take, from the beginning of the window: the first heartbeat has three seconds. What takes
-/// longer had better leave its numbers to textfile.
+/// How long a command may take, from the beginning of the window: the first heartbeat has
+/// three seconds. What takes longer had better leave its numbers to textfile.
 const TIMEOUT: (Duration, Duration) =
     (Duration::from_millis(100), Duration::from_secs(2));
 /// Most that a command may print, in bytes: a heartbeat has place for 64 metrics.

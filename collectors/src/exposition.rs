@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-/// The metrics in `text` by their series, such as `disk_used_percent{mount="/"}`, with the labels in the order of
-/// their names. Comments are passed over, and so are numbers that JSON does not have.
+/// The metrics in `text` by their series, such as `disk_used_percent{mount="/"}`, with
+/// the labels in the order of their names. Comments are passed over, and so are numbers
+/// that JSON does not have.
 ///
 /// # Errors
-/// The first line that is wrong, and how. The text holds nothing of the line, so that it stays the same while the
-/// fault does.
+/// The first line that is wrong, and how. The text holds nothing of the line, so that it
+/// stays the same while the fault does.
 pub(crate) fn parse(text: &str) -> Result<BTreeMap<String, f64>, String> {
     let mut metrics = BTreeMap::new();
     for (line, number) in text.lines().zip(1..) {

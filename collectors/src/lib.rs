@@ -1,8 +1,9 @@
 //! What an agent measures on its host.
 //!
-//! One collector, one file, one line in [`COLLECTORS`]. A collector reads the host through [`Roots`] only, so
-//! that the tests can point it at a fixture tree; reading and parsing are separate functions. One that fails
-//! says so in its result and never hides another.
+//! One collector, one file, one line in [`COLLECTORS`]. A collector reads the host
+//! through [`Roots`] only, so that the tests can point it at a fixture tree; reading and
+//! parsing are separate functions. One that fails says so in its result and never hides
+//! another.
 
 mod call;
 mod cpu;
@@ -75,7 +76,8 @@ pub struct Definition {
     pub name: &'static str,
     /// In which of a heartbeat's windows it runs.
     pub pace: Pace,
-    /// Makes one from the options in its table; `None` if they are wrong, which is then among the problems.
+    /// Makes one from the options in its table; `None` if they are wrong, which is then
+    /// among the problems.
     build: fn(&mut Table<'_>, &Roots) -> Option<Box<dyn Collector>>,
 }
 
@@ -90,9 +92,10 @@ pub enum Pace {
 
 /// Measures one thing, once per sample.
 ///
-/// A sample has a short window: `open` begins it, `collect` ends it. That is where rates over a second and
-/// answers that take a moment come from. The agent calls both in a thread of its own, which it does not wait for
-/// longer than the window and a moment: a collector may hang, but only itself.
+/// A sample has a short window: `open` begins it, `collect` ends it. That is where rates
+/// over a second and answers that take a moment come from. The agent calls both in a
+/// thread of its own, which it does not wait for longer than the window and a moment: a
+/// collector may hang, but only itself.
 pub trait Collector: Send {
     /// Called at the beginning of the window, for what `collect` needs then.
     ///
@@ -102,10 +105,12 @@ pub trait Collector: Send {
         Ok(())
     }
 
-    /// Called at the end of the window. `None` where there is nothing to compare with yet, which is no failure.
+    /// Called at the end of the window. `None` where there is nothing to compare with
+    /// yet, which is no failure.
     ///
     /// # Errors
-    /// What failed. The text stays the same while the cause does: a change is worth a line in the log.
+    /// What failed. The text stays the same while the cause does: a change is worth a
+    /// line in the log.
     fn collect(&mut self, now: Instant) -> Result<Option<Sample>, Error>;
 
     /// What stands in for the sample of a window that failed.
@@ -139,7 +144,8 @@ pub enum Sample {
     Net(f64),
     /// The services, in the order of the configuration.
     Services(Vec<Service>),
-    /// Finite numbers by their names, which are those of Prometheus: `disk_used_percent{mount="/"}`.
+    /// Finite numbers by their names, which are those of Prometheus:
+    /// `disk_used_percent{mount="/"}`.
     Metrics(BTreeMap<String, f64>),
 }
 

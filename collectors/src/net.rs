@@ -1,4 +1,5 @@
-//! `load.net`: an interface's traffic in both directions over the window, as a share of its speed.
+//! `load.net`: an interface's traffic in both directions over the window, as a share of
+//! its speed.
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -115,7 +116,8 @@ impl Net {
         ])
     }
 
-    /// What the configuration says, or else the interface's own word. Virtual ones say -1 or refuse to answer.
+    /// What the configuration says, or else the interface's own word. Virtual ones say -1
+    /// or refuse to answer.
     fn read_speed_mbps(&self, interface: &str) -> Result<u64, Error> {
         let told = || read_number(&self.path_of(interface).join("speed")).ok();
         self.speed_mbps.or_else(told).filter(|mbps| (1..=MAX_SPEED_MBPS).contains(mbps)).ok_or_else(|| {

@@ -31,7 +31,8 @@ pub enum Error {
         /// What the system says.
         source: io::Error,
     },
-    /// The host does not tell what the collector needs to know; the sentence says what to do.
+    /// The host does not tell what the collector needs to know; the sentence says what to
+    /// do.
     #[error("{0}")]
     Unknown(String),
 }
@@ -43,7 +44,8 @@ pub(crate) fn read_text(path: &Path) -> Result<String, Error> {
     })
 }
 
-/// For files in which names may be written in any encoding: what is no UTF-8 must not hide the rest.
+/// For files in which names may be written in any encoding: what is no UTF-8 must not
+/// hide the rest.
 pub(crate) fn read_lossy(path: &Path) -> Result<String, Error> {
     let bytes = fs::read(path).map_err(|source| Error::Read {
         path: path.to_owned(),

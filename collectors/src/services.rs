@@ -1,8 +1,9 @@
 //! `services`: whether systemd calls each unit active.
 //!
-//! A unit may be a pattern (`wg-quick@*`), which stands for the units that systemd knows by such names. It forgets
-//! one that is stopped and that nothing refers to, as an instance that is not enabled: what has been seen since
-//! the agent's start is remembered here, and inactive then.
+//! A unit may be a pattern (`wg-quick@*`), which stands for the units that systemd knows
+//! by such names. It forgets one that is stopped and that nothing refers to, as an
+//! instance that is not enabled: what has been seen since the agent's start is remembered
+//! here, and inactive then.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -15,7 +16,8 @@ use wildmatch::WildMatch;
 use crate::call::Call;
 use crate::{Collector, Error, Roots, Sample};
 
-/// How long systemctl may take, from the beginning of the window: the first heartbeat has three seconds.
+/// How long systemctl may take, from the beginning of the window: the first heartbeat has
+/// three seconds.
 const DEADLINE: Duration = Duration::from_secs(2);
 /// Most that it may print, in bytes: enough for a thousand units.
 const MAX_OUTPUT: usize = 256 * 1024;
@@ -81,7 +83,8 @@ fn read_entry(table: &mut Table<'_>) -> Option<Entry> {
             .ok_or_else(|| format!("must have 1 to {MAX_NAME_CHARS} characters"))
     });
     let unit = table.parsed("unit", |unit| {
-        // systemd's own alphabet: no path, and nothing that systemctl would take for an option.
+        // systemd's own alphabet: no path, and nothing that systemctl would take for an
+        // option.
         let is_unit = (1..=MAX_UNIT_BYTES).contains(&unit.len())
             && unit.chars().all(|c| c.is_ascii_alphanumeric() || ":-_.\\@*?".contains(c))
             && !unit.starts_with('-');
@@ -280,7 +283,8 @@ impl Pattern {
             .extend(matching.map(|(unit, active)| (unit.clone(), *active)));
     }
 
-    /// What the heartbeat calls that unit: of `wg-quick@wg0`, the pattern's name and `:wg0`.
+    /// What the heartbeat calls that unit: of `wg-quick@wg0`, the pattern's name and
+    /// `:wg0`.
     fn entry_name(&self, name: &str, unit: &str) -> String {
         let fixed = self.text.find(WILDCARDS).unwrap_or_default();
         let short = unit
@@ -306,8 +310,8 @@ fn parse_states(text: &str, count: usize) -> Option<Vec<bool>> {
     (states.len() == count).then_some(states)
 }
 
-/// What `systemctl list-units` printed: name, whether it is loaded, state, and more. Units that are only spoken of
-/// by others are none.
+/// What `systemctl list-units` printed: name, whether it is loaded, state, and more.
+/// Units that are only spoken of by others are none.
 fn parse_units(text: &str) -> Option<BTreeMap<String, bool>> {
     let mut units = BTreeMap::new();
     for line in text.lines() {

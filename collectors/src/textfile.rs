@@ -1,5 +1,6 @@
-//! `textfile`: the metrics in the `*.prom` files of a folder, as `node_exporter`'s collector of that name reads
-//! them. Whatever else runs on the host may leave its numbers there.
+//! `textfile`: the metrics in the `*.prom` files of a folder, as `node_exporter`'s
+//! collector of that name reads them. Whatever else runs on the host may leave its
+//! numbers there.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -108,8 +109,8 @@ fn read_file(path: &Path, name: &str) -> Result<BTreeMap<String, f64>, Error> {
 /// Waits for no other process: a pipe in that place is refused.
 fn read_regular_file(path: &Path) -> io::Result<(String, SystemTime)> {
     let refused = |why: String| Err(io::Error::new(ErrorKind::InvalidData, why));
-    // Looked at before it is opened, since opening some devices does something, and again after: it may have been
-    // replaced meanwhile.
+    // Looked at before it is opened, since opening some devices does something, and again
+    // after: it may have been replaced meanwhile.
     let is_regular = fs::metadata(path)?.is_file();
     let file = is_regular.then(|| {
         open(

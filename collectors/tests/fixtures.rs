@@ -1,8 +1,9 @@
 //! Every collector over every fixture case.
 //!
-//! A case is a folder in `fixtures/`: `before/` is the host at the beginning of the window and `after/` at its
-//! end one second later (left out: the same), `options.toml` the table `[collectors]`, where `ROOT` is the tree's
-//! folder, and `expected.txt` each collector's result. A new case is a new folder, nothing here.
+//! A case is a folder in `fixtures/`: `before/` is the host at the beginning of the
+//! window and `after/` at its end one second later (left out: the same), `options.toml`
+//! the table `[collectors]`, where `ROOT` is the tree's folder, and `expected.txt` each
+//! collector's result. A new case is a new folder, nothing here.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic in its helpers, too")]
 

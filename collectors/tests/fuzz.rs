@@ -1,8 +1,8 @@
-//! Whatever the files of the host hold and its programs print: no collector panics, and none gives a value outside
-//! its range or a name that the server refuses.
+//! Whatever the files of the host hold and its programs print: no collector panics, and
+//! none gives a value outside its range or a name that the server refuses.
 //!
-//! The texts are random ones, and those of the fixtures with something changed at random, which get further. A case
-//! that fails is made smaller and printed.
+//! The texts are random ones, and those of the fixtures with something changed at random,
+//! which get further. A case that fails is made smaller and printed.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic in its helpers, too")]
 
@@ -126,7 +126,8 @@ fn damaged_file(name: &str) -> impl Strategy<Value = Vec<u8>> + use<> {
     damaged(texts_of(name))
 }
 
-/// An empty tree, in memory if that is possible: a case is over in no time, but not for a busy disk.
+/// An empty tree, in memory if that is possible: a case is over in no time, but not for a
+/// busy disk.
 fn tree() -> TempDir {
     tempfile::tempdir_in("/dev/shm")
         .or_else(|_| tempfile::tempdir())

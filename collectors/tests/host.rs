@@ -1,4 +1,5 @@
-//! Collectors on the host that the tests run on, where a fixture tree cannot stand in for the system.
+//! Collectors on the host that the tests run on, where a fixture tree cannot stand in for
+//! the system.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic in its helpers, too")]
 
@@ -190,7 +191,8 @@ fn nothing_is_left_of_a_command() {
         let folder = tempfile::tempdir().unwrap();
         let mut exec = collector(&noting_script(folder.path(), then));
         exec.open(Instant::now()).unwrap();
-        // The machine may be busy: without this, it could be killed before it has noted anything.
+        // The machine may be busy: without this, it could be killed before it has noted
+        // anything.
         let began = Instant::now();
         let pids = loop {
             let noted =

@@ -1,7 +1,8 @@
 //! Completions for bash, zsh and fish.
 //!
-//! All three work alike: what was typed so far, without options and their values, is the words of a command or the
-//! beginning of one, and that decides what is offered next. The templates beside this file are the shells' part.
+//! All three work alike: what was typed so far, without options and their values, is the
+//! words of a command or the beginning of one, and that decides what is offered next. The
+//! templates beside this file are the shells' part.
 
 use std::collections::BTreeMap;
 

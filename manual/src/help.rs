@@ -47,8 +47,8 @@ pub(crate) struct Choice<'a> {
 }
 
 impl Help {
-    /// Headings end in a colon and entries are indented; a term ends where two spaces follow, and so do the lines
-    /// that continue an entry's text.
+    /// Headings end in a colon and entries are indented; a term ends where two spaces
+    /// follow, and so do the lines that continue an entry's text.
     pub(crate) fn parse(text: &str) -> Help {
         let mut lines = text.lines();
         let about = lines.next().unwrap_or_default().to_owned();

@@ -1,7 +1,8 @@
 //! Writes the manual pages and the shells' completions: `fleetbeat-manual FOLDER`.
 //!
-//! Their source is what the programs themselves print and what they are shipped with: `help.txt` is the text of
-//! `--help`, and the packaged configuration files describe every setting. So neither can say anything else.
+//! Their source is what the programs themselves print and what they are shipped with:
+//! `help.txt` is the text of `--help`, and the packaged configuration files describe
+//! every setting. So neither can say anything else.
 
 mod completion;
 mod help;

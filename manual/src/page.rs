@@ -89,7 +89,8 @@ fn paragraph(lines: &[String]) -> String {
         None => escape(line) + "\n",
     };
     let text: String = lines.iter().map(line).collect();
-    // In the file, the last sentence may lead to the key below it, which stands above it here.
+    // In the file, the last sentence may lead to the key below it, which stands above it
+    // here.
     text.strip_suffix(":\n")
         .map_or(text.clone(), |text| text.to_owned() + ".\n")
 }
@@ -99,7 +100,8 @@ fn bold_first(usage: &str) -> String {
     format!("\\fB{}\\fR {}", escape(program), escape(rest))
 }
 
-/// Nothing in `text` is roff then: no escape, no request at a line's beginning, no hyphen for a minus.
+/// Nothing in `text` is roff then: no escape, no request at a line's beginning, no hyphen
+/// for a minus.
 fn escape(text: &str) -> String {
     let escaped = text.replace('\\', "\\e").replace('-', "\\-");
     if escaped.starts_with(['.', '\'']) {

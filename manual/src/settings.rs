@@ -24,8 +24,8 @@ pub(crate) enum Item {
 }
 
 impl Settings {
-    /// A comment belongs to the key or header below it, or stands for itself where an empty line follows. A key or
-    /// a header may be commented out, too.
+    /// A comment belongs to the key or header below it, or stands for itself where an
+    /// empty line follows. A key or a header may be commented out, too.
     pub(crate) fn parse(text: &str) -> Settings {
         let mut tables = vec![Table {
             name: String::new(),
@@ -70,7 +70,8 @@ fn last(tables: &mut [Table]) -> &mut Vec<Item> {
         .items
 }
 
-/// `key = value`, in which the value is one of TOML's: what a sentence says with an equals sign is none.
+/// `key = value`, in which the value is one of TOML's: what a sentence says with an
+/// equals sign is none.
 fn split_key(line: &str) -> Option<(&str, &str)> {
     let (name, value) = line.split_once(" = ")?;
     let is_key = name.chars().all(|c| c.is_ascii_lowercase() || c == '_');

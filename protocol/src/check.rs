@@ -98,7 +98,8 @@ impl<'a> Object<'a> {
     }
 }
 
-/// A string of at most `max_chars` characters without NUL: no database we use can store one.
+/// A string of at most `max_chars` characters without NUL: no database we use can store
+/// one.
 pub(crate) fn text<'a>(
     field: &str,
     json: &'a Json<'_>,
@@ -170,8 +171,8 @@ pub(crate) fn timestamp(
     timestamp
 }
 
-/// RFC 3339 §5.6. jiff alone would take more, such as weeks and time zone names, and no more than nine digits of
-/// a second.
+/// RFC 3339 §5.6. jiff alone would take more, such as weeks and time zone names, and no
+/// more than nine digits of a second.
 fn parse_rfc3339(text: &str) -> Option<Timestamp> {
     let (date_and_time, rest) = text.split_at_checked("2026-01-31T12:00:00".len())?;
     let shape = |text: &str, pattern: &str| {

@@ -65,8 +65,8 @@ pub struct Heartbeat {
     pub agent_version: Option<String>,
 }
 
-/// Means over the heartbeat's samples, each a percentage from 0 to 100; `None` (`null`) where it could not
-/// be measured.
+/// Means over the heartbeat's samples, each a percentage from 0 to 100; `None` (`null`)
+/// where it could not be measured.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Load {
     /// Share of CPU time that was not idle or waiting for I/O, over all CPUs.

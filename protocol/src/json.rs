@@ -1,7 +1,8 @@
 //! A JSON value as it was sent, before any rule is applied.
 //!
-//! Unlike a map, an object here keeps every member it was sent, so that a field given twice is refused
-//! instead of silently decided. And unlike a derived struct, it takes no array where an object is meant.
+//! Unlike a map, an object here keeps every member it was sent, so that a field given
+//! twice is refused instead of silently decided. And unlike a derived struct, it takes no
+//! array where an object is meant.
 
 use std::borrow::Cow;
 use std::fmt;

@@ -1,8 +1,8 @@
 //! What crosses the wire between agent, server and dashboard, and the rules it must keep.
 //!
-//! Types and rules only: nothing in here does I/O or reads a clock. `golden/` holds one JSON body for each
-//! type; the tests here and the dashboard's read the same files, so neither side can drift alone. Types only
-//! ever gain fields.
+//! Types and rules only: nothing in here does I/O or reads a clock. `golden/` holds one
+//! JSON body for each type; the tests here and the dashboard's read the same files, so
+//! neither side can drift alone. Types only ever gain fields.
 
 mod account;
 mod check;

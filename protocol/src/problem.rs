@@ -21,7 +21,8 @@ pub struct Problem {
 /// One broken rule and the field that broke it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FieldError {
-    /// The field's path as in JavaScript: `load.cpu`, `services[3].name`; empty for the whole body.
+    /// The field's path as in JavaScript: `load.cpu`, `services[3].name`; empty for the
+    /// whole body.
     pub field: String,
     /// What is wrong with it and what would be right.
     pub message: String,

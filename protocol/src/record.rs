@@ -148,7 +148,8 @@ impl FlagsPatch {
     }
 }
 
-/// An address in canonical form: `::ffff:1.2.3.4` is 1.2.3.4. `None` for anything else, zones included.
+/// An address in canonical form: `::ffff:1.2.3.4` is 1.2.3.4. `None` for anything else,
+/// zones included.
 pub fn parse_ip(text: &str) -> Option<IpAddr> {
     text.parse::<IpAddr>().ok().map(|ip| ip.to_canonical())
 }

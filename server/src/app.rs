@@ -149,7 +149,8 @@ fn open(storage: &Storage) -> Result<Arc<dyn Store>, StoreError> {
     })
 }
 
-/// The agents' keys and the key that signs tokens: as given, or as the embedded store keeps them.
+/// The agents' keys and the key that signs tokens: as given, or as the embedded store
+/// keeps them.
 fn find_keys(config: &Config) -> Result<(AgentKeys, Secret), RunError> {
     let find = |given: &Option<Secret>, name: &str| match (given, &config.storage) {
         (Some(key), _) => Ok((key.clone(), name.to_owned())),
@@ -187,8 +188,8 @@ fn listen(app: &Arc<App>) -> Result<Front, RunError> {
     })
 }
 
-/// Makes the superadmin `admin` if nobody could log in otherwise. A password that was made up is printed once, on
-/// standard output, and kept nowhere.
+/// Makes the superadmin `admin` if nobody could log in otherwise. A password that was
+/// made up is printed once, on standard output, and kept nowhere.
 fn create_first_user(store: &dyn Store, config: &Config) -> Result<(), RunError> {
     if !store.users()?.is_empty() {
         return Ok(());
@@ -207,7 +208,8 @@ fn create_first_user(store: &dyn Store, config: &Config) -> Result<(), RunError>
         token_version,
     };
     if made_up {
-        // Before the user is there: a password that nobody has seen would lock everybody out.
+        // Before the user is there: a password that nobody has seen would lock everybody
+        // out.
         let mut output = std::io::stdout();
         writeln!(output, "created user admin with password {password}")?;
         output.flush()?;

@@ -55,8 +55,9 @@ pub(crate) enum Storage {
 }
 
 impl Storage {
-    /// How long heartbeats gather before they are stored together: next to nothing beside what an agent waits
-    /// anyway, and against a database across the network ten times fewer round trips.
+    /// How long heartbeats gather before they are stored together: next to nothing beside
+    /// what an agent waits anyway, and against a database across the network ten times
+    /// fewer round trips.
     pub(crate) fn gather(&self) -> Duration {
         match self {
             Storage::Embedded { .. } => Duration::from_millis(5),
@@ -85,8 +86,9 @@ pub(crate) struct Sweep {
 }
 
 impl Config {
-    /// The settings in `file`, or in the usual one if that exists; `variable` looks up the environment, which
-    /// wins. Commands beside the server do without the secrets that only serving needs.
+    /// The settings in `file`, or in the usual one if that exists; `variable` looks up
+    /// the environment, which wins. Commands beside the server do without the secrets
+    /// that only serving needs.
     ///
     /// # Errors
     /// Everything that is wrong.
@@ -103,8 +105,8 @@ impl Config {
     }
 }
 
-/// Where a server with this configuration listens, whatever else may be wrong with it: one that runs is asked, not
-/// started.
+/// Where a server with this configuration listens, whatever else may be wrong with it:
+/// one that runs is asked, not started.
 ///
 /// # Errors
 /// Why that cannot be told.

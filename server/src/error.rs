@@ -5,7 +5,8 @@ use fleetbeat_protocol::{FieldError, Problem};
 use crate::http::{Body, Response, reason};
 use crate::store::StoreError;
 
-/// A request that fails. The client sees status, detail and the broken rules; the cause goes to the log.
+/// A request that fails. The client sees status, detail and the broken rules; the cause
+/// goes to the log.
 #[derive(Debug)]
 pub(crate) struct Failure {
     status: u16,

@@ -1,19 +1,22 @@
 //! The HTTP front: the one file that knows tiny_http.
 //!
-//! tiny_http is small and trusts its peer. What it would do wrong is put right here and stays here:
+//! tiny_http is small and trusts its peer. What it would do wrong is put right here and
+//! stays here:
 //!
-//! - Every answer is written by us, with a `Content-Length` and `Connection: close`; tiny_http drops the
-//!   latter, and its kept connections starve each other.
-//! - A body of up to [`PREBUFFERED_BYTES`] has been read before a worker sees the request. Anything that
-//!   might still block on the peer goes to the *slow lane*, threads of their own, so that a peer which
-//!   promises a body and sends none can never hold up a heartbeat.
-//! - A body that is not read to its end is drained before the connection goes on; otherwise its rest would
-//!   be taken for the next request. What is too long to drain is answered and then abandoned, because
-//!   dropping tiny_http's reader allocates as many bytes as the peer has promised and not sent.
+//! - Every answer is written by us, with a `Content-Length` and `Connection: close`;
+//!   tiny_http drops the latter, and its kept connections starve each other.
+//! - A body of up to [`PREBUFFERED_BYTES`] has been read before a worker sees the
+//!   request. Anything that might still block on the peer goes to the *slow lane*,
+//!   threads of their own, so that a peer which promises a body and sends none can never
+//!   hold up a heartbeat.
+//! - A body that is not read to its end is drained before the connection goes on;
+//!   otherwise its rest would be taken for the next request. What is too long to drain is
+//!   answered and then abandoned, because dropping tiny_http's reader allocates as many
+//!   bytes as the peer has promised and not sent.
 //! - A peer that does not read its answer loses its connection after [`UNREAD_TIMEOUT`].
 //! - A handler's panic is a 500 and the worker lives.
-//! - tiny_http's accept thread ends in silence when it runs out of file descriptors; [`crate::watch`] sees
-//!   that from outside.
+//! - tiny_http's accept thread ends in silence when it runs out of file descriptors;
+//!   [`crate::watch`] sees that from outside.
 
 use std::collections::VecDeque;
 use std::fmt::{self, Write as _};
@@ -34,8 +37,9 @@ use crate::sync::locked;
 
 /// tiny_http reads bodies up to this length before it hands the request out.
 const PREBUFFERED_BYTES: usize = 1024;
-/// What is left of a refused body is read and thrown away up to this length before the answer goes out, so
-/// that a peer which is still sending reads the answer instead of a reset connection.
+/// What is left of a refused body is read and thrown away up to this length before the
+/// answer goes out, so that a peer which is still sending reads the answer instead of a
+/// reset connection.
 const DRAINED_FIRST_BYTES: usize = 2 * 1024 * 1024;
 /// A longer one is answered first and drained then, if no more than this was promised.
 const DRAINED_AT_ALL_BYTES: usize = 8 * 1024 * 1024;
@@ -85,8 +89,8 @@ pub(crate) struct Call {
 /// Who is at the other end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Peer {
-    /// The client's address as far as trusted proxies tell it; `None` behind a Unix socket whose peer says
-    /// nothing.
+    /// The client's address as far as trusted proxies tell it; `None` behind a Unix
+    /// socket whose peer says nothing.
     pub(crate) ip: Option<IpAddr>,
 }
 
@@ -101,13 +105,15 @@ enum Framing {
     Chunked,
 }
 
-/// What a handler returns: an answer now, or work that will answer later from another thread.
+/// What a handler returns: an answer now, or work that will answer later from another
+/// thread.
 pub(crate) enum Reply {
     Now(Response),
     Later(Box<dyn FnOnce(Exchange) + Send>),
 }
 
-/// The right and the duty to answer one request. Dropped without an answer, it answers 500.
+/// The right and the duty to answer one request. Dropped without an answer, it answers
+/// 500.
 pub(crate) struct Exchange {
     call: Option<Call>,
 }
@@ -169,7 +175,8 @@ impl Call {
         &self.method
     }
 
-    /// The path's segments, percent-decoded: `/server/::1/config` is `["server", "::1", "config"]`, `/` is `[""]`.
+    /// The path's segments, percent-decoded: `/server/::1/config` is `["server", "::1",
+    /// "config"]`, `/` is `[""]`.
     pub(crate) fn path(&self) -> Vec<&str> {
         self.path.iter().map(String::as_str).collect()
     }
@@ -203,7 +210,8 @@ impl Call {
     /// # Errors
     /// 413 when it is longer, 400 when it breaks off or its chunks are malformed.
     pub(crate) fn body(&mut self, limit: usize) -> Result<Vec<u8>, Failure> {
-        // Where an upgrade is asked for, tiny_http would give the whole connection as the body.
+        // Where an upgrade is asked for, tiny_http would give the whole connection as the
+        // body.
         if self.framing == Framing::Finished && self.request.body_length().is_none() {
             return Ok(Vec::new());
         }
@@ -297,7 +305,8 @@ fn decode_path(path: &str) -> Result<Vec<String>, &'static str> {
         .map_err(|_| NO_PATH)
 }
 
-/// Where the body ends, by the rules of RFC 9112 §6.3, which are stricter than tiny_http's.
+/// Where the body ends, by the rules of RFC 9112 §6.3, which are stricter than
+/// tiny_http's.
 fn framing(request: &tiny_http::Request) -> Result<Framing, &'static str> {
     let lengths: Vec<&str> = header_values(request, "Content-Length").collect();
     let encodings: Vec<&str> = header_values(request, "Transfer-Encoding").collect();
@@ -395,9 +404,9 @@ fn send(mut call: Call, response: &Response) {
     }
 }
 
-/// For a request whose body is still to come: the only way to its writer that leaves the body's reader
-/// alone is tiny_http's `upgrade`, which prints a head of its own first. An interim 100 is a head that every
-/// HTTP/1.1 client skips.
+/// For a request whose body is still to come: the only way to its writer that leaves the
+/// body's reader alone is tiny_http's `upgrade`, which prints a head of its own first. An
+/// interim 100 is a head that every HTTP/1.1 client skips.
 fn answer_and_drain(call: Call, response: &Response, head_only: bool) {
     let is_short = match call.framing {
         Framing::Length(length) => length <= DRAINED_AT_ALL_BYTES,
@@ -408,9 +417,9 @@ fn answer_and_drain(call: Call, response: &Response, head_only: bool) {
     let _ = write_answer(&mut stream, response, head_only);
     if !is_short || !discard(&mut stream, DRAINED_AT_ALL_BYTES) {
         log::warn!("abandoned a connection whose body is too long");
-        // Dropped, or read up to an early end, the reader of a promised length would allocate what is left of it;
-        // behind it the rest of the body would be taken for a request. It stays, and one of tiny_http's threads
-        // with it.
+        // Dropped, or read up to an early end, the reader of a promised length would
+        // allocate what is left of it; behind it the rest of the body would be taken for
+        // a request. It stays, and one of tiny_http's threads with it.
         std::mem::forget(stream);
     }
 }
@@ -425,7 +434,8 @@ fn discard(reader: &mut (impl Read + ?Sized), most: usize) -> bool {
             Ok(count) if count <= left => left -= count,
             Ok(_) => return false,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // A peer that is gone, or chunks that make no sense: tiny_http ends the connection.
+            // A peer that is gone, or chunks that make no sense: tiny_http ends the
+            // connection.
             Err(_) => return true,
         }
     }
@@ -454,7 +464,8 @@ fn write_answer(
         let _ = write!(head, "{name}: {value}\r\n");
     }
     let date = httpdate::fmt_http_date(SystemTime::now());
-    // A 304 stands for a body whose length depends on the coding that its client would have got.
+    // A 304 stands for a body whose length depends on the coding that its client would
+    // have got.
     if response.status != 304 {
         let _ = write!(head, "Content-Length: {}\r\n", body.len());
     }
@@ -497,8 +508,9 @@ pub(crate) fn reason(status: u16) -> &'static str {
 pub(crate) struct TrustedProxies(pub(crate) Vec<IpNet>);
 
 impl TrustedProxies {
-    /// The client's address: from the right, the first one in the chain that is no trusted proxy. A Unix
-    /// socket's peer is always trusted: the file's permissions have let it in.
+    /// The client's address: from the right, the first one in the chain that is no
+    /// trusted proxy. A Unix socket's peer is always trusted: the file's permissions have
+    /// let it in.
     fn client(&self, request: &tiny_http::Request) -> Option<IpAddr> {
         let mut client = request
             .remote_addr()
@@ -580,8 +592,8 @@ impl Front {
         &self.address
     }
 
-    /// Takes no more requests, waits until the workers have answered theirs, and closes the listener. A slow
-    /// peer is not waited for.
+    /// Takes no more requests, waits until the workers have answered theirs, and closes
+    /// the listener. A slow peer is not waited for.
     pub(crate) fn stop(self) {
         for _ in &self.workers {
             self.server.unblock();
@@ -601,7 +613,8 @@ fn listen_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     let domain = socket2::Domain::for_address(address);
     let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
-    // Accepted sockets inherit these from their listener on Linux; tiny_http lets nobody near them later.
+    // Accepted sockets inherit these from their listener on Linux; tiny_http lets nobody
+    // near them later.
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(
         &socket2::TcpKeepalive::new()
@@ -615,7 +628,8 @@ fn listen_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// Binds the path, over a socket that a killed predecessor left, and lets owner and group in.
+/// Binds the path, over a socket that a killed predecessor left, and lets owner and group
+/// in.
 fn listen_unix(path: &Path) -> io::Result<UnixListener> {
     if UnixStream::connect(path).is_ok() {
         return Err(io::Error::from(io::ErrorKind::AddrInUse));
@@ -659,13 +673,14 @@ struct SlowLane {
 #[derive(Default)]
 struct SlowLaneState {
     threads: usize,
-    /// What waits while all threads are busy. Each is a connection that tiny_http holds a thread for anyway, so
-    /// the limit on open files bounds this, too.
+    /// What waits while all threads are busy. Each is a connection that tiny_http holds a
+    /// thread for anyway, so the limit on open files bounds this, too.
     waiting: VecDeque<Call>,
 }
 
 impl SlowLane {
-    /// Serves the call in a thread of its own, which then serves what has come to wait meanwhile.
+    /// Serves the call in a thread of its own, which then serves what has come to wait
+    /// meanwhile.
     fn take(self: &Arc<Self>, call: Call) {
         let mut state = locked(&self.state);
         state.waiting.push_back(call);

@@ -1,7 +1,9 @@
-//! Heartbeats on their way into the store: many share one commit, each is answered after its own is safe.
+//! Heartbeats on their way into the store: many share one commit, each is answered after
+//! its own is safe.
 //!
-//! Handlers push and go on; one thread takes whatever has gathered, stores it in one transaction, and
-//! answers. Nothing is answered 200 before its commit, and a full queue answers 503 at once.
+//! Handlers push and go on; one thread takes whatever has gathered, stores it in one
+//! transaction, and answers. Nothing is answered 200 before its commit, and a full queue
+//! answers 503 at once.
 
 use std::collections::VecDeque;
 use std::io;
@@ -15,15 +17,16 @@ use crate::http::{Exchange, Response};
 use crate::store::{Beat, Store};
 use crate::sync::locked;
 
-/// A commit takes no more heartbeats than this, but for a spooled batch, which stays whole.
+/// A commit takes no more heartbeats than this, but for a spooled batch, which stays
+/// whole.
 const MAX_COMMIT: usize = 256;
 /// Heartbeats that may wait: some seconds' worth.
 const MAX_WAITING: usize = 8192;
 /// The bytes that these had as JSON.
 const MAX_WAITING_BYTES: usize = 32 * 1024 * 1024;
 
-/// How long a request may wait for its commit to begin. Together with the store's own deadlines that is below the
-/// 3 s in which an agent gets its answer.
+/// How long a request may wait for its commit to begin. Together with the store's own
+/// deadlines that is below the 3 s in which an agent gets its answer.
 const MAX_WAIT: Duration = Duration::from_millis(700);
 
 /// The queue and the thread behind it.
@@ -58,8 +61,8 @@ struct Job {
 }
 
 impl Ingest {
-    /// `gather` is how long the first heartbeat of a commit waits for others: a commit costs the same for one as
-    /// for many.
+    /// `gather` is how long the first heartbeat of a commit waits for others: a commit
+    /// costs the same for one as for many.
     pub(crate) fn start(store: Arc<dyn Store>, gather: Duration) -> io::Result<Ingest> {
         let queue = Arc::new(Queue {
             state: Mutex::default(),
@@ -80,7 +83,8 @@ impl Ingest {
         })
     }
 
-    /// Stores `beats`, which came as `bytes` of JSON, and then sends `answer`; refuses if too many are waiting.
+    /// Stores `beats`, which came as `bytes` of JSON, and then sends `answer`; refuses if
+    /// too many are waiting.
     pub(crate) fn push(
         &self,
         beats: Vec<Beat>,
@@ -186,7 +190,8 @@ impl Queue {
         if beats.is_empty() {
             return;
         }
-        // A bug in the store must not end this thread: the jobs answer 500 when they are dropped.
+        // A bug in the store must not end this thread: the jobs answer 500 when they are
+        // dropped.
         let stored = catch_unwind(AssertUnwindSafe(|| store.record(&beats)));
         match stored {
             Ok(Ok(refused)) => {
@@ -206,7 +211,8 @@ impl Queue {
                 }
             }
             Ok(Err(error)) => {
-                // Whoever waits behind these would wait as long and fail, too: an agent is told soon.
+                // Whoever waits behind these would wait as long and fail, too: an agent
+                // is told soon.
                 jobs.extend(self.give_up_waiting());
                 log::error!("{} requests could not be stored: {error}", jobs.len());
                 for job in jobs {

@@ -7,7 +7,8 @@ use std::path::Path;
 
 use fleetbeat_settings::Secret;
 
-/// The key in `file`; made and kept there, readable by its owner alone, if there is none yet.
+/// The key in `file`; made and kept there, readable by its owner alone, if there is none
+/// yet.
 ///
 /// # Errors
 /// A sentence that names the file.

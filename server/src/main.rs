@@ -1,4 +1,5 @@
-//! fleetbeat-server: takes heartbeats, keeps the fleet's state, serves the API and the dashboard.
+//! fleetbeat-server: takes heartbeats, keeps the fleet's state, serves the API and the
+//! dashboard.
 
 mod account;
 mod api;
@@ -29,8 +30,8 @@ use fleetbeat_protocol::Timestamp;
 use fleetbeat_settings::Problems;
 use store::{Embedded, MongoDb, Store, StoreError};
 
-/// The one of the C library that zig links grows with each thread that ends, and one ends after each burst of
-/// connections.
+/// The one of the C library that zig links grows with each thread that ends, and one ends
+/// after each burst of connections.
 #[cfg(target_env = "musl")]
 #[global_allocator]
 static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;

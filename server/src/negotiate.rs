@@ -18,8 +18,8 @@ pub(crate) fn takes_gzip(call: &Call) -> bool {
 
 fn names_tag(value: &str, etag: &str) -> bool {
     let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
-    // Our own tags hold no comma, so splitting at each comma finds them; a foreign tag that holds one
-    // falls into pieces that match nothing.
+    // Our own tags hold no comma, so splitting at each comma finds them; a foreign tag
+    // that holds one falls into pieces that match nothing.
     value.trim() == "*" || value.split(',').any(|tag| opaque(tag) == opaque(etag))
 }
 

@@ -9,7 +9,8 @@ use crate::http::Listen;
 pub(crate) struct Site {
     /// The name that agents and browsers use.
     pub(crate) domain: String,
-    /// Without TLS, for a network that is trusted, or behind something else that speaks it.
+    /// Without TLS, for a network that is trusted, or behind something else that speaks
+    /// it.
     pub(crate) plain: bool,
     /// A port, or an address and a port, in place of all addresses and the usual port.
     pub(crate) listen: Option<String>,
@@ -19,7 +20,8 @@ pub(crate) struct Site {
     pub(crate) key: Option<String>,
 }
 
-/// Whether `name` is a DNS name or an address, and nothing that nginx could take for more than that.
+/// Whether `name` is a DNS name or an address, and nothing that nginx could take for more
+/// than that.
 pub(crate) fn check_domain(name: &str) -> Result<(), String> {
     let is_name = (1..=253).contains(&name.len())
         && !name.starts_with(['-', '.'])

@@ -64,8 +64,8 @@ impl Query {
     /// The query behind the `?`.
     ///
     /// # Errors
-    /// Every parameter that is unknown, given twice, or makes no sense: a filter that is silently ignored
-    /// would send an app to the wrong server.
+    /// Every parameter that is unknown, given twice, or makes no sense: a filter that is
+    /// silently ignored would send an app to the wrong server.
     pub(crate) fn parse(query: &str) -> Result<Query, Vec<FieldError>> {
         let mut parsed = Query::default();
         let mut errors = Vec::new();
@@ -173,7 +173,8 @@ impl Query {
 
 impl Key {
     fn compare(self, a: &Server, b: &Server) -> Ordering {
-        // What was not measured counts as more than anything that was: the least loaded come first.
+        // What was not measured counts as more than anything that was: the least loaded
+        // come first.
         let load = |a: Option<f64>, b: Option<f64>| {
             a.unwrap_or(f64::INFINITY)
                 .total_cmp(&b.unwrap_or(f64::INFINITY))

@@ -1,8 +1,8 @@
 //! What `GET /servers` answers from: the fleet as it was about a second ago.
 //!
-//! However many ask, the store is read at most once a second and each view of the fleet is filtered,
-//! serialized and compressed once. Only the compressed form is kept; a client that takes none gets it
-//! unpacked.
+//! However many ask, the store is read at most once a second and each view of the fleet
+//! is filtered, serialized and compressed once. Only the compressed form is kept; a
+//! client that takes none gets it unpacked.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hasher};
@@ -22,17 +22,18 @@ use crate::sync::locked;
 
 /// A snapshot is not read again before it is this old…
 const MIN_AGE: Duration = Duration::from_secs(1);
-/// …nor before it has been used this many times as long as it took to make, so that a fleet that takes a
-/// second to read does not occupy a core for good.
+/// …nor before it has been used this many times as long as it took to make, so that a
+/// fleet that takes a second to read does not occupy a core for good.
 const AGE_PER_COST: u32 = 4;
-/// Views kept with a snapshot; there are as many as clients invent, and most ask for the same few.
+/// Views kept with a snapshot; there are as many as clients invent, and most ask for the
+/// same few.
 const MAX_VIEWS: usize = 16;
 
 /// Nobody waits longer for one.
 const MAX_WAIT: Duration = Duration::from_secs(3);
 
-/// The newest snapshot and the thread that makes the next. One thread, because the memory of a large fleet
-/// is then given back to where the next one takes it from.
+/// The newest snapshot and the thread that makes the next. One thread, because the memory
+/// of a large fleet is then given back to where the next one takes it from.
 pub(crate) struct Snapshots {
     shared: Arc<Shared>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -56,7 +57,8 @@ struct State {
 /// The fleet at one moment.
 struct Snapshot {
     fleet: Arc<Fleet>,
-    /// When it was last known to be the truth, and how long after that it may be used unasked.
+    /// When it was last known to be the truth, and how long after that it may be used
+    /// unasked.
     checked: Mutex<Instant>,
     fresh_for: Duration,
     /// Each is made once, by whoever asks first; the others wait for that view alone.
@@ -65,7 +67,8 @@ struct Snapshot {
 
 /// A list of servers as it goes over the wire.
 pub(crate) struct View {
-    /// A weak entity tag: the same list has the same one, on every instance and in every encoding.
+    /// A weak entity tag: the same list has the same one, on every instance and in every
+    /// encoding.
     pub(crate) etag: String,
     /// The JSON, compressed.
     pub(crate) gzip: Arc<Vec<u8>>,
@@ -104,8 +107,8 @@ impl Snapshots {
 }
 
 impl Shared {
-    /// A snapshot that is fresh. While the next is made, the one before serves for half a period more; whoever
-    /// comes later waits.
+    /// A snapshot that is fresh. While the next is made, the one before serves for half a
+    /// period more; whoever comes later waits.
     fn current(&self) -> Result<Arc<Snapshot>, StoreError> {
         let mut state = locked(&self.state);
         if let Some(snapshot) = state.younger_than(2) {

@@ -10,7 +10,8 @@ use fleetbeat_protocol::Timestamp;
 use crate::config;
 use crate::store::Store;
 
-/// Wall clock and monotonic clock may drift apart this far between two sweeps; more is a jump.
+/// Wall clock and monotonic clock may drift apart this far between two sweeps; more is a
+/// jump.
 const MAX_CLOCK_DRIFT: Duration = Duration::from_secs(30);
 
 /// The sweeping thread.
@@ -54,9 +55,9 @@ impl Sweep {
 
 /// When the next sweep may happen.
 ///
-/// While we were away, heartbeats could not arrive; that must not paint the fleet red. So after a start, an
-/// unreachable store, or a jump of the clock (a laptop that slept, a corrected time) one `down_after` passes
-/// before anything is marked.
+/// While we were away, heartbeats could not arrive; that must not paint the fleet red. So
+/// after a start, an unreachable store, or a jump of the clock (a laptop that slept, a
+/// corrected time) one `down_after` passes before anything is marked.
 struct State {
     limits: config::Sweep,
     grace_until: Instant,
@@ -144,7 +145,8 @@ mod tests {
         delete_after: Duration::from_secs(30 * 86_400),
     };
 
-    /// A sweep over one host that has been silent for an hour, with clocks that stand where a test puts them.
+    /// A sweep over one host that has been silent for an hour, with clocks that stand
+    /// where a test puts them.
     struct Silent {
         store: Embedded,
         state: State,
@@ -170,7 +172,8 @@ mod tests {
             }
         }
 
-        /// The status after a sweep when `secs` have passed and the wall clock is `ahead` of that.
+        /// The status after a sweep when `secs` have passed and the wall clock is `ahead`
+        /// of that.
         fn sweep(&mut self, secs: u64, ahead: i64, failed_at: Option<u64>) -> Status {
             let now = self.now + SignedDuration::from_secs(secs.cast_signed() + ahead);
             let failure = failed_at.map(|secs| self.instant + Duration::from_secs(secs));

@@ -1,8 +1,8 @@
 //! The watch: asks the server for a sign of life through its own listener.
 //!
-//! tiny_http's accept thread ends in silence when file descriptors run out, and the process would go on
-//! deaf. The watch then ends it, and systemd starts it again; while all is well it feeds systemd's own
-//! watchdog.
+//! tiny_http's accept thread ends in silence when file descriptors run out, and the
+//! process would go on deaf. The watch then ends it, and systemd starts it again; while
+//! all is well it feeds systemd's own watchdog.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -27,7 +27,8 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// Starts watching `address`; `dead` is called once, with the reason, when it answers no more.
+    /// Starts watching `address`; `dead` is called once, with the reason, when it answers
+    /// no more.
     pub(crate) fn start(
         address: Listen,
         dead: impl FnOnce(String) + Send + 'static,
@@ -77,7 +78,8 @@ impl Watch {
 pub(crate) fn ask_once(address: &Listen) -> io::Result<()> {
     let (tell, told) = mpsc::channel();
     let asked = address.clone();
-    // Connecting to a Unix socket knows no deadline, so it has a thread, which may end with the process.
+    // Connecting to a Unix socket knows no deadline, so it has a thread, which may end
+    // with the process.
     thread::Builder::new()
         .name("ask".to_owned())
         .spawn(move || drop(tell.send(ask(&asked))))?;

@@ -61,7 +61,8 @@ impl Kind {
 }
 
 impl Document {
-    /// The settings in `text`; `file` is its name in problems. What is no TOML is a problem, the rest is read.
+    /// The settings in `text`; `file` is its name in problems. What is no TOML is a
+    /// problem, the rest is read.
     pub fn parse(file: &str, text: &str, problems: &mut Problems) -> Document {
         let (table, errors) = DeTable::parse_recoverable(text);
         let mut parsing = Parsing {
@@ -94,7 +95,8 @@ impl Document {
         }
     }
 
-    /// The settings in the file at `path`; one that cannot be read is a problem and counts as empty.
+    /// The settings in the file at `path`; one that cannot be read is a problem and
+    /// counts as empty.
     pub fn open(path: &Path, problems: &mut Problems) -> Document {
         let file = path.display().to_string();
         let text = std::fs::read_to_string(path).unwrap_or_else(|error| {
@@ -161,7 +163,8 @@ impl Parsing<'_> {
     fn entries(&self, table: &DeTable<'_>) -> Entries {
         let mut entries = Entries::new();
         for (key, value) in table {
-            // A table's own span can be that of a header far away: its key is where one looks for it.
+            // A table's own span can be that of a header far away: its key is where one
+            // looks for it.
             entries.insert(key.get_ref().to_string(), self.value(&key.span(), value));
         }
         entries

@@ -1,9 +1,10 @@
 //! Strict reading of TOML settings, shared by agent and server.
 //!
-//! A wrong setting on a machine far away must be found in one go: nothing here stops at the first problem.
-//! [`Document`] is the parsed file (or several, merged), [`Table`] hands out its values typed and within their
-//! limits, [`Problems`] collects whatever was wrong on the way, each with file, line and key. Keys that nobody
-//! asked for are problems, too.
+//! A wrong setting on a machine far away must be found in one go: nothing here stops at
+//! the first problem. [`Document`] is the parsed file (or several, merged), [`Table`]
+//! hands out its values typed and within their limits, [`Problems`] collects whatever was
+//! wrong on the way, each with file, line and key. Keys that nobody asked for are
+//! problems, too.
 //!
 //! ```
 //! use fleetbeat_settings::{Document, Problems};

@@ -12,11 +12,13 @@ use crate::Problems;
 pub struct Secret(String);
 
 impl Secret {
-    /// The secret in the environment variable `name`, or in the file whose path `name` + `_FILE` holds; `None`
-    /// if neither is set. Both set, an unreadable or an empty one are problems, too.
+    /// The secret in the environment variable `name`, or in the file whose path `name` +
+    /// `_FILE` holds; `None` if neither is set. Both set, an unreadable or an empty one
+    /// are problems, too.
     ///
-    /// `variable` looks up an environment variable: `|name| std::env::var_os(name)`. `read` reads a file:
-    /// `std::fs::read_to_string`, or a stricter one that looks at the file's mode first.
+    /// `variable` looks up an environment variable: `|name| std::env::var_os(name)`.
+    /// `read` reads a file: `std::fs::read_to_string`, or a stricter one that looks at
+    /// the file's mode first.
     pub fn find(
         name: &str,
         variable: impl Fn(&str) -> Option<OsString>,
@@ -51,7 +53,8 @@ impl Secret {
     /// The secret in the file at `path`, without the line ends after it.
     ///
     /// # Errors
-    /// A sentence that names the path, for a file that `read` cannot read or that is empty.
+    /// A sentence that names the path, for a file that `read` cannot read or that is
+    /// empty.
     pub fn read(
         path: &Path,
         read: impl Fn(&Path) -> io::Result<String>,

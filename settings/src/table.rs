@@ -10,9 +10,10 @@ use crate::{Problem, Problems};
 
 /// A table being read.
 ///
-/// Each reader returns `None` for a key that is absent, and for one that is wrong; the latter is then among the
-/// problems. Whoever reads a table gets it for the length of a closure, after which every key that was not
-/// asked for is a problem: nobody can forget that check.
+/// Each reader returns `None` for a key that is absent, and for one that is wrong; the
+/// latter is then among the problems. Whoever reads a table gets it for the length of a
+/// closure, after which every key that was not asked for is a problem: nobody can forget
+/// that check.
 pub struct Table<'a> {
     path: String,
     place: &'a Place,
@@ -110,8 +111,8 @@ impl Table<'_> {
         }
     }
 
-    /// What `parse` makes of each string of an array; its error is the message of a problem with that element.
-    /// `None` if one of them is wrong.
+    /// What `parse` makes of each string of an array; its error is the message of a
+    /// problem with that element. `None` if one of them is wrong.
     pub fn parsed_list<T>(
         &mut self,
         key: &'static str,
@@ -150,7 +151,8 @@ impl Table<'_> {
         ))
     }
 
-    /// As [`Table::table`], but an absent table reads as an empty one. For tables whose keys have defaults.
+    /// As [`Table::table`], but an absent table reads as an empty one. For tables whose
+    /// keys have defaults.
     pub fn section<T>(
         &mut self,
         key: &'static str,
@@ -166,7 +168,8 @@ impl Table<'_> {
         Table::read(path, place, entries, self.problems, read)
     }
 
-    /// What `read` makes of each table of an array; elements that are no tables are problems and left out.
+    /// What `read` makes of each table of an array; elements that are no tables are
+    /// problems and left out.
     pub fn tables<T>(
         &mut self,
         key: &'static str,

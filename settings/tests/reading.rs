@@ -257,7 +257,8 @@ fn a_file_that_cannot_be_read_is_a_problem() {
     assert!(shown(problems).starts_with("/nowhere/a.toml: cannot be read: "));
 }
 
-/// The secret KEY under `environment`, where the file `/key` holds a secret and `/empty` does not.
+/// The secret KEY under `environment`, where the file `/key` holds a secret and `/empty`
+/// does not.
 fn secret(environment: &[(&str, &str)]) -> (Option<Secret>, String) {
     let mut problems = Problems::default();
     let variable = |name: &str| {

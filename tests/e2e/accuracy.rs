@@ -1,6 +1,7 @@
 //! What the agent measures under a known load, against a calculation by another way.
 //!
-//! The network's test makes a network namespace, which only root may: it fails for others, and says so.
+//! The network's test makes a network namespace, which only root may: it fails for
+//! others, and says so.
 
 use std::fs;
 use std::net::UdpSocket;
@@ -34,7 +35,8 @@ fn once(collector: &str) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"))
 }
 
-/// What `run` gives, and the readings taken meanwhile by another thread, each with its time in milliseconds.
+/// What `run` gives, and the readings taken meanwhile by another thread, each with its
+/// time in milliseconds.
 fn watch<T, R: Send>(
     read: impl Fn() -> R + Sync,
     run: impl FnOnce() -> T,
@@ -102,7 +104,8 @@ fn cpu_agrees_with_the_idle_time_of_proc_uptime() {
     let cpus = thread::available_parallelism().unwrap().get() as f64;
     let stop = AtomicBool::new(false);
     let (heartbeat, readings) = thread::scope(|scope| {
-        // One busy thread, so that there is idle time to be measured, too, unless others are busy.
+        // One busy thread, so that there is idle time to be measured, too, unless others
+        // are busy.
         scope.spawn(|| {
             while !stop.load(Ordering::Relaxed) {
                 std::hint::spin_loop();
@@ -125,7 +128,8 @@ fn cpu_agrees_with_the_idle_time_of_proc_uptime() {
     let (begin, end) = (at(&readings, end_ms - WINDOW_MS), at(&readings, end_ms));
     let idle = (end.1 - begin.1) * 1000.0 / ((end.0 - begin.0) * cpus);
     let told = heartbeat["load"]["cpu"].as_f64().unwrap();
-    // The kernel counts in hundredths of a second for each CPU; time waiting for I/O is idle in one file alone.
+    // The kernel counts in hundredths of a second for each CPU; time waiting for I/O is
+    // idle in one file alone.
     assert_near("cpu", told, 100.0 * (1.0 - idle), 5.0);
     assert!(
         told > 90.0 / cpus,
@@ -191,7 +195,8 @@ impl Cable {
         ip(&format!("-n {namespace} link set eth0 up"));
         ip(&format!("address add 198.18.77.1/30 dev {name}"));
         ip(&format!("link set {name} up"));
-        // Nobody has this address: the other end drops what is sent to it and answers nothing.
+        // Nobody has this address: the other end drops what is sent to it and answers
+        // nothing.
         ip(&format!(
             "neighbour add 198.18.77.2 lladdr 02:00:00:00:00:02 dev {name}"
         ));

@@ -1,4 +1,5 @@
-//! The agent against a server that a test scripts: what arrives, when, and what the log says.
+//! The agent against a server that a test scripts: what arrives, when, and what the log
+//! says.
 #![allow(clippy::unwrap_used, reason = "a test may panic in its helpers, too")]
 
 use std::fs;
@@ -232,8 +233,8 @@ fn retry_after_keeps_the_agent_silent_though_heartbeats_are_due() {
 fn a_server_that_comes_back_is_found() {
     let is_back = Arc::new(AtomicBool::new(false));
     let back = Arc::clone(&is_back);
-    // Until then it hangs up in the middle of its answer: a port that is closed and opened again could be another
-    // test's meanwhile.
+    // Until then it hangs up in the middle of its answer: a port that is closed and
+    // opened again could be another test's meanwhile.
     let server = Server::start(move |_| match back.load(Ordering::Relaxed) {
         true => answer(200, "", OK),
         false => b"HTTP/1.1 200".to_vec(),
@@ -407,7 +408,8 @@ fn services_are_seen_though_the_parent_ignores_its_children() {
 #[test]
 fn a_collector_that_hangs_holds_up_nothing_and_is_named_once() {
     let proc = tempfile::tempdir().unwrap();
-    // Opening a pipe hangs until somebody writes, as a file does on a server that is gone.
+    // Opening a pipe hangs until somebody writes, as a file does on a server that is
+    // gone.
     let pipe = proc.path().join("meminfo");
     assert!(
         Command::new("mkfifo")
@@ -526,8 +528,9 @@ fn cpu_and_ram_agree_with_proc_under_load() {
         &server.url(),
         &format!("{schedule}[collectors.cpu]\n[collectors.ram]\n"),
     );
-    // The window of a heartbeat's one sample reaches back to the sample before. A counter that jumped back and an
-    // offset that puts the first two close together are possible: then the next pair will do.
+    // The window of a heartbeat's one sample reaches back to the sample before. A counter
+    // that jumped back and an offset that puts the first two close together are possible:
+    // then the next pair will do.
     let mut before = server.next().heartbeat();
     let (begin, end) = loop {
         let after = server.next().heartbeat();
@@ -585,7 +588,8 @@ impl Reading {
         let since = std::time::SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)
             .unwrap();
-        // user, nice, system, idle, iowait, irq, softirq, steal; guest time is inside user time.
+        // user, nice, system, idle, iowait, irq, softirq, steal; guest time is inside
+        // user time.
         let ticks: Vec<f64> = stat
             .lines()
             .next()
@@ -671,7 +675,8 @@ pub(crate) fn write_settings(folder: &TempDir, url: &str, rest: &str) {
     .unwrap();
 }
 
-/// The agent with that folder's configuration, the key, and a systemctl that knows wg as active and ov as not.
+/// The agent with that folder's configuration, the key, and a systemctl that knows wg as
+/// active and ov as not.
 pub(crate) fn agent_command(settings: &TempDir) -> Command {
     let systemctl = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../collectors/fixtures/services-mixed/before");
@@ -850,7 +855,8 @@ pub(crate) fn answer(status: u16, headers: &str, body: &str) -> Vec<u8> {
         .into()
 }
 
-/// A server that answers its n-th request, from 0, as its script says; an empty answer is none at all.
+/// A server that answers its n-th request, from 0, as its script says; an empty answer is
+/// none at all.
 pub(crate) struct Server {
     address: SocketAddr,
     pub(crate) requests: Receiver<Request>,

@@ -1,4 +1,5 @@
-//! The Ansible role as an operator runs it: the example playbook over SSH, against machines with a real systemd.
+//! The Ansible role as an operator runs it: the example playbook over SSH, against
+//! machines with a real systemd.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -28,7 +29,8 @@ const USUAL_HOSTS: usize = 3;
 const BOOTING: usize = 4;
 /// Longest time that one of Ansible's programs may take, in seconds.
 const DEADLINE: &str = "1800";
-/// Not in the example's batches, which take longer: for those few hosts that the test needs.
+/// Not in the example's batches, which take longer: for those few hosts that the test
+/// needs.
 const AT_ONCE: [&str; 2] = ["--extra-vars", r#"{"fleetbeat_batches": ["100%"]}"#];
 /// What the server accepts, too, while the key is changed.
 const NEXT_KEY: &str = "the-next-key-of-the-tests";
@@ -90,7 +92,8 @@ impl Host {
         version.trim_end_matches("-1").to_owned()
     }
 
-    /// Prepares what a host has before Ansible comes: sshd, a user who may do everything, name and package manager.
+    /// Prepares what a host has before Ansible comes: sshd, a user who may do everything,
+    /// name and package manager.
     fn prepare(&self, operator: &Path) {
         let machine = &self.machine;
         let key = operator.join(self.name());
@@ -175,7 +178,8 @@ fn boot(count: usize, operator: &Path) -> Option<Vec<Host>> {
     Some(hosts)
 }
 
-/// An operator's folder: a copy of the example with what is to be changed in it, and a key that opens all hosts.
+/// An operator's folder: a copy of the example with what is to be changed in it, and a
+/// key that opens all hosts.
 struct Operator {
     folder: TempDir,
     programs: PathBuf,
@@ -213,7 +217,8 @@ impl Operator {
         fs::write(path, content).unwrap();
     }
 
-    /// Changes the example as README says, for these hosts, that server, and that repository.
+    /// Changes the example as README says, for these hosts, that server, and that
+    /// repository.
     fn configure(&self, hosts: &[Host], front: &Front, repository: &Repository) {
         let folder = self.folder.path();
         let mut groups = json!({});
@@ -279,7 +284,8 @@ impl Operator {
         command
     }
 
-    /// Runs the playbook. What it says goes to a file: connections that stay open would hold a pipe.
+    /// Runs the playbook. What it says goes to a file: connections that stay open would
+    /// hold a pipe.
     fn play(&self, what: &str, arguments: &[&[&str]]) -> Play {
         let started = Instant::now();
         let path = self.folder.path().join("log");
@@ -539,7 +545,8 @@ fn change(operator: &Operator, hosts: &[Host], server: &Server) {
     });
 }
 
-/// What the agent would not take never takes the place of what it has, and the play goes to no other host.
+/// What the agent would not take never takes the place of what it has, and the play goes
+/// to no other host.
 fn refuse(operator: &Operator, hosts: &[Host]) {
     let [host, spared, ..] = hosts else {
         unreachable!()

@@ -1,4 +1,5 @@
-//! From a backup to a fleet as it was, on both backends, with the commands of docs/operating.md.
+//! From a backup to a fleet as it was, on both backends, with the commands of
+//! docs/operating.md.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -58,7 +59,8 @@ fn beat_until(
     }
 }
 
-/// Runs `act` while four hosts beat, the first of them at both addresses; gives what was acknowledged before it began.
+/// Runs `act` while four hosts beat, the first of them at both addresses; gives what was
+/// acknowledged before it began.
 fn under_load(addresses: [SocketAddr; 2], act: impl FnOnce()) -> BTreeMap<String, u32> {
     let (is_over, acknowledged) = (AtomicBool::new(false), Acknowledged::default());
     let hosts: Vec<String> = (1..=4).map(|n| format!("10.0.0.{n}")).collect();
@@ -316,8 +318,9 @@ fn for_mongodb_both_commands_name_its_own_tools() {
     }
 }
 
-/// The documents of each collection: what mongodump writes of a database, in its order. Indexes are left out, as with
-/// `mongorestore --noIndexRestore`: the server has to make them.
+/// The documents of each collection: what mongodump writes of a database, in its order.
+/// Indexes are left out, as with `mongorestore --noIndexRestore`: the server has to make
+/// them.
 struct Dump(Vec<(String, Vec<Document>)>);
 
 impl Dump {

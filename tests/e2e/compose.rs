@@ -1,5 +1,5 @@
-//! The compose files as far as it goes without Docker: what they say, and the nginx of one before two instances.
-//! What is in the images, and that they run, is in `images.rs`.
+//! The compose files as far as it goes without Docker: what they say, and the nginx of
+//! one before two instances. What is in the images, and that they run, is in `images.rs`.
 
 use std::fs;
 use std::path::Path;

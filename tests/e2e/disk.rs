@@ -1,4 +1,5 @@
-//! A full disk: heartbeats are refused, nothing that was acknowledged is lost, and all is well once there is room.
+//! A full disk: heartbeats are refused, nothing that was acknowledged is lost, and all is
+//! well once there is room.
 
 use std::fs;
 use std::path::PathBuf;
@@ -9,7 +10,8 @@ use serde_json::Value;
 
 #[test]
 fn a_full_disk_refuses_heartbeats_and_loses_none() {
-    // The data folder is a file system of one mebibyte, in a mount namespace that ends with the process.
+    // The data folder is a file system of one mebibyte, in a mount namespace that ends
+    // with the process.
     let mut server = Server::start_on_small_disk("1m");
     let token = server.admin_token();
     let minimal: Value = serde_json::from_str(include_str!(

@@ -102,7 +102,8 @@ impl Report {
             .unwrap_or_else(|| panic!("no {name} in {}", self.text))
     }
 
-    /// That check fails, with these words about what is wrong and what to do, and makes the others impossible.
+    /// That check fails, with these words about what is wrong and what to do, and makes
+    /// the others impossible.
     #[track_caller]
     fn assert_fails(&self, name: &str, what: &str, advice: &str, skipped: &[&str]) {
         let (state, text) = self.check(name);
@@ -478,7 +479,8 @@ fn a_spool_folder_that_cannot_be_used() {
     let spool = host.folder.path().join("spool");
     let mode =
         |mode| fs::set_permissions(&spool, fs::Permissions::from_mode(mode)).unwrap();
-    // In a user namespace without any user, even root is bound by permissions, its own files' too.
+    // In a user namespace without any user, even root is bound by permissions, its own
+    // files' too.
     mode(0o500);
     let agent = host.command();
     let mut command = Command::new("unshare");

@@ -1,5 +1,5 @@
-//! What was answered 200 is there after the process is killed. That a commit also waits for the disk is a unit test
-//! of the store: no test can pull the plug.
+//! What was answered 200 is there after the process is killed. That a commit also waits
+//! for the disk is a unit test of the store: no test can pull the plug.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -98,7 +98,8 @@ fn send_until_refused(
                 acknowledged.insert(ip.to_owned(), (n, n));
             }
             Err(_) => {
-                // This one may have been stored just before the kill: unacknowledged, but harmless.
+                // This one may have been stored just before the kill: unacknowledged, but
+                // harmless.
                 acknowledged.entry(ip.to_owned()).or_default().1 = n;
                 return;
             }

@@ -187,7 +187,8 @@ fn peers_that_promise_a_body_hold_up_nobody() {
     let large = format!("{HEARTBEAT}{}", " ".repeat(2000));
     let address = server.address();
     let stop = Arc::new(AtomicBool::new(false));
-    // tiny_http may leave a connection lying until another one ends; in a fleet there always is another one.
+    // tiny_http may leave a connection lying until another one ends; in a fleet there
+    // always is another one.
     let traffic = thread::spawn({
         let stop = stop.clone();
         move || {

@@ -1,4 +1,5 @@
-//! `POST /heartbeat` and `/heartbeats`: each rule at its limit and just over it, over a real socket.
+//! `POST /heartbeat` and `/heartbeats`: each rule at its limit and just over it, over a
+//! real socket.
 
 use fleetbeat_protocol::Timestamp;
 use fleetbeat_tests::client;

@@ -419,7 +419,8 @@ fn the_agent_tells_the_host_from_inside_of_a_container() {
         is_healthy && told.starts_with("fleetbeat-agent is healthy"),
         "{told}"
     );
-    // A loop that hangs leaves its spool as it is; here it gets old faster than by itself.
+    // A loop that hangs leaves its spool as it is; here it gets old faster than by
+    // itself.
     let pid = engine.pid("agent");
     signal(pid, "STOP");
     let spool = engine.volume("agent").join("spool");

@@ -1,4 +1,5 @@
-//! The manual pages and completions, as `make man` writes them, and that the pages tell of every setting.
+//! The manual pages and completions, as `make man` writes them, and that the pages tell
+//! of every setting.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -125,7 +126,8 @@ fn each_shell_completes_commands_options_and_values() {
             "source {}; complete -C '{name} {typed}'",
             path(&format!("fish/{name}.fish"))
         );
-        // `_describe` and the others belong to zsh's line editor: these stand in for them.
+        // `_describe` and the others belong to zsh's line editor: these stand in for
+        // them.
         let zsh = format!(
             "_describe() {{ print -l -- ${{offers%%:*}} }}; compadd() {{ shift; print -l -- $@ }}; complete() {{ local -a words=({name} {typed} {}); \
              local CURRENT=$#words; source {} }}; complete",
@@ -164,7 +166,8 @@ fn the_packaged_configuration_names_every_setting_and_no_other() {
             .join("../packaging")
             .join(file);
         let described = described(&fs::read_to_string(packaged).unwrap());
-        // A key that nobody knows, in each table, makes the program tell those that it knows.
+        // A key that nobody knows, in each table, makes the program tell those that it
+        // knows.
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(file);
         let header = |table: &String| {
@@ -208,7 +211,8 @@ fn the_packaged_configuration_names_every_setting_and_no_other() {
     }
 }
 
-/// The keys of each table in a packaged file, commented out or not, and the tables within it.
+/// The keys of each table in a packaged file, commented out or not, and the tables within
+/// it.
 fn described(text: &str) -> BTreeMap<String, BTreeSet<String>> {
     let mut tables: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let mut current = String::new();

@@ -1,4 +1,5 @@
-//! The production backend: two databases, several instances, and everything that can come between them.
+//! The production backend: two databases, several instances, and everything that can come
+//! between them.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -251,7 +252,8 @@ fn wait_for_long<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// Sets one flag after another, each until an instance has said yes; gives the flags as acknowledged last.
+/// Sets one flag after another, each until an instance has said yes; gives the flags as
+/// acknowledged last.
 fn patch_until_acknowledged(
     host: &str,
     seed: usize,
@@ -550,7 +552,8 @@ fn acknowledged_heartbeats_survive_the_killing_of_an_instance() {
                             &headers,
                             body.to_string().as_bytes(),
                         );
-                        // A 503 is a server that is about to be gone, and acknowledges nothing.
+                        // A 503 is a server that is about to be gone, and acknowledges
+                        // nothing.
                         if answer.is_err() {
                             return;
                         }

@@ -1,4 +1,5 @@
-//! What `fleetbeat-server proxy-config nginx` prints, in a real nginx, against hostile and broken peers.
+//! What `fleetbeat-server proxy-config nginx` prints, in a real nginx, against hostile
+//! and broken peers.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -205,7 +206,8 @@ fn slow_and_idle_peers_cost_the_server_nothing() {
         started.elapsed()
     );
     assert!(process::status(site.server.pid(), "Threads") <= before + 8);
-    // nginx lets go of them by itself: the slow after its ten seconds, the idle after fifteen.
+    // nginx lets go of them by itself: the slow after its ten seconds, the idle after
+    // fifteen.
     let deadline = Instant::now() + Duration::from_secs(30);
     for mut stream in slow {
         stream

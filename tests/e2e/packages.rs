@@ -1,4 +1,5 @@
-//! The packages, from what is in them to what they do to a host, with the repositories that they come from.
+//! The packages, from what is in them to what they do to a host, with the repositories
+//! that they come from.
 
 use std::fs;
 use std::path::PathBuf;
@@ -397,7 +398,8 @@ fn put_nginx_before(machine: &Machine, authority: &Authority, port: u16) {
     machine.ask("systemctl", &["restart", "nginx"]);
 }
 
-/// Installs the agent for that fleet as README says, with the address by which the fleet is to know it.
+/// Installs the agent for that fleet as README says, with the address by which the fleet
+/// is to know it.
 fn install_agent(machine: &Machine, fleet: &Fleet, ip: &str) {
     let told = apt(machine, &["install", "fleetbeat-agent"]);
     assert!(
@@ -503,7 +505,8 @@ fn from_the_repository_to_a_fleet_that_is_watched_and_upgraded() {
     });
 }
 
-/// Upgrades all there is, under a service that runs, and to a file that somebody has edited.
+/// Upgrades all there is, under a service that runs, and to a file that somebody has
+/// edited.
 fn upgrade(machine: &Machine, unit: &str, settings: &str) {
     let edited = machine.ask("cat", &[settings]);
     let pid = machine.show(unit, "MainPID");
@@ -617,7 +620,8 @@ fn removing_stops_and_purging_leaves_nothing() {
     );
 }
 
-/// A server that has lost all but its keys gets its database back: as docs/operating.md says, by root.
+/// A server that has lost all but its keys gets its database back: as docs/operating.md
+/// says, by root.
 fn restore_as_root(machine: &Machine) {
     machine.ask("fleetbeat-server", &["backup", "/var/backups/fleet.db"]);
     assert_eq!(
@@ -747,7 +751,8 @@ fn dnf_installs_upgrades_and_removes_what_its_repository_has_signed() {
     dnf_refuses_what_is_not_signed(&machine, &repository);
 }
 
-/// Packages that somebody has exchanged, and the index with them: neither has its signature then.
+/// Packages that somebody has exchanged, and the index with them: neither has its
+/// signature then.
 fn dnf_refuses_what_is_not_signed(machine: &Machine, repository: &Repository) {
     let served = repository.folder.path().join("web/rpm");
     for path in files(PACKAGES.path(), ".rpm") {

@@ -1,4 +1,5 @@
-//! The repository's own rules: which crate may use which, and what must not stand in the code.
+//! The repository's own rules: which crate may use which, and what must not stand in the
+//! code.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,7 +1,9 @@
-//! An upgrade reaches a fleet's programs one after the other, so each has to understand what released ones say.
+//! An upgrade reaches a fleet's programs one after the other, so each has to understand
+//! what released ones say.
 //!
-//! `protocol/golden/released/` has a folder for each release with what its programs said: the agent's bodies, the
-//! server's answers, a database. `FLEETBEAT_FREEZE=1 cargo test --test e2e release::` writes the one of this version.
+//! `protocol/golden/released/` has a folder for each release with what its programs said:
+//! the agent's bodies, the server's answers, a database. `FLEETBEAT_FREEZE=1 cargo test
+//! --test e2e release::` writes the one of this version.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -493,7 +495,8 @@ fn assert_shows(server: &Server, token: &str, sent: &Value) {
     }
 }
 
-/// An agent whose n-th heartbeat, from 0, gets that answer if n is 0, and whose others are accepted.
+/// An agent whose n-th heartbeat, from 0, gets that answer if n is 0, and whose others
+/// are accepted.
 fn agent_that_hears(first: Vec<u8>) -> (agent::Server, Agent) {
     let server = agent::Server::start(move |n| {
         if n == 0 {

@@ -1,4 +1,5 @@
-//! The packages under test, the signed repositories that they come from, and hosts that are prepared for them.
+//! The packages under test, the signed repositories that they come from, and hosts that
+//! are prepared for them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -41,8 +42,8 @@ fn old_settings() -> TempDir {
     folder
 }
 
-/// Packages the static binaries, which `make test-packages` builds, under that version with those settings, as
-/// `make dist` does.
+/// Packages the static binaries, which `make test-packages` builds, under that version
+/// with those settings, as `make dist` does.
 pub(crate) fn package(version: &str, settings: &Path) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let script = root().join("scripts/package.sh");
@@ -137,8 +138,8 @@ impl Repository {
         }
     }
 
-    /// Puts these packages into it, in place of those that are there. What is not signed with its own key is
-    /// signed with a throw-away one, and has another place.
+    /// Puts these packages into it, in place of those that are there. What is not signed
+    /// with its own key is signed with a throw-away one, and has another place.
     pub(crate) fn publish(&self, packages: &Path, is_own_key: bool) {
         let mut command = Command::new(root().join("scripts/repository.sh"));
         let place = if is_own_key { "web" } else { "web/stranger" };
@@ -167,8 +168,8 @@ impl Repository {
     }
 }
 
-/// Installs, upgrades, removes or purges with apt, which may ask nothing: of a file that somebody has edited, it takes
-/// what it proposes when it asks.
+/// Installs, upgrades, removes or purges with apt, which may ask nothing: of a file that
+/// somebody has edited, it takes what it proposes when it asks.
 pub(crate) fn apt(machine: &Machine, arguments: &[&str]) -> String {
     let environment = [
         "DEBIAN_FRONTEND=noninteractive",
@@ -179,7 +180,8 @@ pub(crate) fn apt(machine: &Machine, arguments: &[&str]) -> String {
     machine.ask("env", &[&environment, arguments].concat())
 }
 
-/// A real service for the agent to watch: Debian's `OpenVPN`, which touches no network but loopback.
+/// A real service for the agent to watch: Debian's `OpenVPN`, which touches no network
+/// but loopback.
 pub(crate) fn start_openvpn(machine: &Machine) {
     let authority = Authority::new();
     let certificate = authority.certify("vpn.example.com", 2020..2100);
@@ -194,7 +196,8 @@ pub(crate) fn start_openvpn(machine: &Machine) {
     machine.ask("systemctl", &["start", "openvpn-server@server"]);
 }
 
-/// Lets a Debian's rpm believe that it is one of the family that uses it: with systemd, and a shell.
+/// Lets a Debian's rpm believe that it is one of the family that uses it: with systemd,
+/// and a shell.
 pub(crate) fn pretend_to_be_of_the_rpm_family(machine: &Machine) {
     let spec = "Name: systemd\nVersion: 1\nRelease: 1\nSummary: What is there\nLicense: MIT\nBuildArch: noarch\n\
                 Provides: /bin/sh\n%description\nWhat is there.\n%files\n";

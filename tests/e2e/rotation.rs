@@ -1,4 +1,5 @@
-//! The agents' key is exchanged for another one under a fleet that goes on beating: docs/operating.md has the steps.
+//! The agents' key is exchanged for another one under a fleet that goes on beating:
+//! docs/operating.md has the steps.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -23,8 +24,8 @@ const MAX_GAP: u64 = 799;
 struct Agent {
     ip: String,
     folder: TempDir,
-    /// Whether it reads that file by itself, and so again when it reloads. `agent.env` is its environment's, as under
-    /// systemd.
+    /// Whether it reads that file by itself, and so again when it reloads. `agent.env` is
+    /// its environment's, as under systemd.
     reloads: bool,
     process: Running,
 }
@@ -47,7 +48,8 @@ impl Agent {
         }
     }
 
-    /// Takes the new key: by a reload, or by a restart, as `systemctl reload` and `restart` do it.
+    /// Takes the new key: by a reload, or by a restart, as `systemctl reload` and
+    /// `restart` do it.
     fn change_key(&mut self, key: &str) {
         write_key(&self.folder, self.reloads, key);
         if self.reloads {
@@ -136,7 +138,8 @@ fn status_with(server: &Server, key: &str) -> u16 {
     .status
 }
 
-/// Plays it: `set_keys` is how that server's keys are written down, before each of its two restarts.
+/// Plays it: `set_keys` is how that server's keys are written down, before each of its
+/// two restarts.
 fn rotate(mut server: Server, old: &str, set_keys: impl Fn(&mut Server, &str)) {
     let recorder = Recorder::start(server.address());
     let mut agents: Vec<Agent> = (0..AGENTS)
@@ -154,7 +157,8 @@ fn rotate(mut server: Server, old: &str, set_keys: impl Fn(&mut Server, &str)) {
     restart_with(&mut server, &format!("{NEW_KEY},{old}"));
     wait_for_everybody(&recorder, &agents);
     for agent in &mut agents {
-        // Just after a heartbeat: one that is cut off in the middle would be sent again, which changes nothing.
+        // Just after a heartbeat: one that is cut off in the middle would be sent again,
+        // which changes nothing.
         let before = accepted(&recorder, &agent.ip);
         wait_for("a heartbeat that the agent knows to be accepted", || {
             (accepted(&recorder, &agent.ip) > before && agent.has_empty_spool())

@@ -1,4 +1,5 @@
-//! What becomes of heartbeats when the server, the agent or the clock fails; and the configuration read again.
+//! What becomes of heartbeats when the server, the agent or the clock fails; and the
+//! configuration read again.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -23,7 +24,8 @@ const BATCH_OK: &str = r#"{"status":"ok","accepted":1,"rejected":[]}"#;
 const MAGIC: &[u8] = b"\xFFfb1";
 const HEADER_BYTES: usize = 21;
 
-/// The bodies that wait in the spool in that folder, read as its description in `agent/src/spool/record.rs` says.
+/// The bodies that wait in the spool in that folder, read as its description in
+/// `agent/src/spool/record.rs` says.
 fn spooled(folder: &Path) -> Vec<Value> {
     let file = fs::read(folder.join("spool")).unwrap_or_default();
     let starts = (0..file.len()).filter(|at| file[*at..].starts_with(MAGIC));
@@ -69,7 +71,8 @@ fn url(server: &RealServer) -> String {
     format!("http://{}", server.address())
 }
 
-/// Waits until that many heartbeats wait, and gives their numbers but for the newest, which may still be tried.
+/// Waits until that many heartbeats wait, and gives their numbers but for the newest,
+/// which may still be tried.
 fn wait_for_spooled(agent: &Agent, count: usize) -> BTreeSet<u64> {
     wait_for("heartbeats in the spool", || {
         let spooled = spooled(agent.settings.path());
@@ -181,7 +184,8 @@ fn an_agent_that_is_stopped_keeps_what_it_has_measured() {
     wait_for_empty_spool(agent.settings.path());
     agent.wait_for_log("the server accepts heartbeats");
     let stopped = Instant::now();
-    // The first sample after the first heartbeat is due within one tenth of a second, and over in another half.
+    // The first sample after the first heartbeat is due within one tenth of a second, and
+    // over in another half.
     while stopped.elapsed() < Duration::from_millis(500) {
         std::thread::yield_now();
     }

@@ -1,5 +1,5 @@
-//! The agent as it is shipped, for both architectures: static, small, and the same in every figure as the build
-//! that the other tests run.
+//! The agent as it is shipped, for both architectures: static, small, and the same in
+//! every figure as the build that the other tests run.
 
 use std::fs;
 use std::mem::MaybeUninit;
@@ -14,12 +14,14 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify;
 use serde_json::Value;
 
-/// Architecture, the emulator for it elsewhere, and the most bytes that its agent may have.
+/// Architecture, the emulator for it elsewhere, and the most bytes that its agent may
+/// have.
 const ARCHITECTURES: [(&str, &str, &str, u64); 2] = [
     ("amd64", "x86_64", "qemu-x86_64", 1_600_000),
     ("arm64", "aarch64", "qemu-aarch64", 1_500_000),
 ];
-/// After so long without another look at the host, the agent has begun its window, which lasts a second.
+/// After so long without another look at the host, the agent has begun its window, which
+/// lasts a second.
 const QUIET: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 150_000_000,

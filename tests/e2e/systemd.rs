@@ -52,7 +52,8 @@ fn machine_with_agent(server: &Server) -> Option<Machine> {
     Some(machine)
 }
 
-/// What `once` prints, without what differs from one time to the next; measures only say that they are there.
+/// What `once` prints, without what differs from one time to the next; measures only say
+/// that they are there.
 fn stable(printed: &str) -> Value {
     let mut heartbeat: Value = serde_json::from_str(printed)
         .unwrap_or_else(|error| panic!("{error}: {printed}"));
@@ -115,7 +116,8 @@ fn the_agent_runs_as_its_user_and_says_so_and_stops_at_once() {
             && status.contains("\nNoNewPrivs:\t1\n"),
         "{status}"
     );
-    // Where the environment and the memory are, with the key: closed to the agent's own user, too.
+    // Where the environment and the memory are, with the key: closed to the agent's own
+    // user, too.
     for file in ["environ", "mem"] {
         let path = format!("/proc/{pid}/{file}");
         assert_eq!(
@@ -245,7 +247,8 @@ fn an_agent_that_hangs_is_killed_and_started_again() {
     let Some(machine) = machine_with_agent(&server) else {
         return;
     };
-    // Shorter than the unit's, or the test would take minutes; the agent has to report in more often then.
+    // Shorter than the unit's, or the test would take minutes; the agent has to report in
+    // more often then.
     machine.write(
         "/run/systemd/system/fleetbeat-agent.service.d/test.conf",
         "[Service]\nWatchdogSec=2s\nRestartSec=100ms\n",

@@ -1,4 +1,5 @@
-//! The whole loop on one machine: the real agent, the real server, and the demo that shows both.
+//! The whole loop on one machine: the real agent, the real server, and the demo that
+//! shows both.
 
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -163,7 +164,8 @@ fn the_demo_leaves_nothing_running_when_it_is_ended_during_its_start() {
 /// The demo with the programs in `bin`, its folder and its output in `temporary`.
 fn start_demo(bin: &Path, temporary: &Path) -> Running {
     let file = File::create(temporary.join("output")).unwrap();
-    // Where a shell has started the tests in the background, Ctrl-C is ignored, which bash could not change.
+    // Where a shell has started the tests in the background, Ctrl-C is ignored, which
+    // bash could not change.
     let mut command = Command::new("env");
     command.arg("--default-signal=INT");
     command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/demo.sh"));

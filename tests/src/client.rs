@@ -1,7 +1,8 @@
-//! A small HTTP client that hides nothing: one connection for each request, every header as it came.
+//! A small HTTP client that hides nothing: one connection for each request, every header
+//! as it came.
 //!
-//! The load generator runs beside the server on two cores, so it must cost little; and the tests must be
-//! able to send what no well-behaved client would.
+//! The load generator runs beside the server on two cores, so it must cost little; and
+//! the tests must be able to send what no well-behaved client would.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};

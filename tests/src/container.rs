@@ -1,4 +1,5 @@
-//! Images and containers of a test's own: Debian's buildah and podman, with a storage in a temporary folder.
+//! Images and containers of a test's own: Debian's buildah and podman, with a storage in
+//! a temporary folder.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,8 +10,9 @@ use tempfile::TempDir;
 
 use crate::machine::{SKIP, is_left_out};
 
-/// What podman and buildah are told in place of this host's settings. Nothing of it touches what else runs here, and
-/// it works where the first process is no systemd and nobody may raise limits.
+/// What podman and buildah are told in place of this host's settings. Nothing of it
+/// touches what else runs here, and it works where the first process is no systemd and
+/// nobody may raise limits.
 const CONTAINERS_CONF: &str = r#"
 [containers]
 cgroups = "disabled"
@@ -30,13 +32,15 @@ driver = "vfs"
 graphroot = "FOLDER/storage"
 runroot = "FOLDER/run"
 "#;
-/// crun refuses to run beside control groups of both versions at once, so it is shown those of one only.
+/// crun refuses to run beside control groups of both versions at once, so it is shown
+/// those of one only.
 const ONE_VERSION: &str = r#"[ ! -d /sys/fs/cgroup/unified ] || mount --bind /sys/fs/cgroup/unified /sys/fs/cgroup && exec "$@""#;
 
 /// What a shell says of a program that is not there.
 const NOT_FOUND: i32 = 127;
 
-/// A container engine; dropping it ends its containers and removes all that it has stored.
+/// A container engine; dropping it ends its containers and removes all that it has
+/// stored.
 pub struct Engine(TempDir);
 
 impl Engine {
@@ -118,7 +122,8 @@ impl Engine {
             .into()
     }
 
-    /// Starts a container as the documentation says: without privileges and with nothing to write but its volume.
+    /// Starts a container as the documentation says: without privileges and with nothing
+    /// to write but its volume.
     ///
     /// # Panics
     /// If it does not start.

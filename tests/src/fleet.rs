@@ -1,7 +1,8 @@
-//! A simulated fleet: hosts whose load moves, that fall silent and return, and whose services fail.
+//! A simulated fleet: hosts whose load moves, that fall silent and return, and whose
+//! services fail.
 //!
-//! What a host sends as its n-th heartbeat depends on the seed, the host and n alone, so a run can be
-//! repeated whatever the timing was.
+//! What a host sends as its n-th heartbeat depends on the seed, the host and n alone, so
+//! a run can be repeated whatever the timing was.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -77,7 +78,8 @@ impl Fleet {
 
 impl Host {
     fn new(seed: u64, index: u32) -> Host {
-        // An odd factor spreads neighbouring hosts over the generator's whole state space.
+        // An odd factor spreads neighbouring hosts over the generator's whole state
+        // space.
         let mut rng = Rng::with_seed(
             seed ^ u64::from(index + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15),
         );

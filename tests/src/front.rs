@@ -1,4 +1,5 @@
-//! What stands before a server: something that takes each connection and treats it in one way, with TLS or without.
+//! What stands before a server: something that takes each connection and treats it in one
+//! way, with TLS or without.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -59,7 +60,8 @@ impl Front {
         })
     }
 
-    /// Takes requests with TLS and this certificate, and hands them to the server at `target`.
+    /// Takes requests with TLS and this certificate, and hands them to the server at
+    /// `target`.
     pub fn with_tls(certificate: &Certificate, target: SocketAddr) -> Front {
         Front::answering_with_tls(certificate, move |request| {
             let mut server = TcpStream::connect(target).ok()?;
@@ -72,7 +74,8 @@ impl Front {
         })
     }
 
-    /// Takes requests with TLS and this certificate, and sends what `answer` has for them.
+    /// Takes requests with TLS and this certificate, and sends what `answer` has for
+    /// them.
     pub fn answering_with_tls(
         certificate: &Certificate,
         answer: impl Fn(&[u8]) -> Option<Vec<u8>> + Send + 'static,
@@ -110,7 +113,8 @@ impl Drop for Front {
     }
 }
 
-/// A whole request; `None` if the peer hangs up before, which one that does not trust us does.
+/// A whole request; `None` if the peer hangs up before, which one that does not trust us
+/// does.
 fn read_request(peer: &mut impl Read) -> Option<Vec<u8>> {
     let mut request = Vec::new();
     loop {
@@ -150,7 +154,8 @@ impl Authority {
     pub fn new() -> Authority {
         let mut parameters = CertificateParams::default();
         parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        // OpenSSL takes a certificate that is called as its issuer for one that has signed itself.
+        // OpenSSL takes a certificate that is called as its issuer for one that has
+        // signed itself.
         parameters.distinguished_name = DistinguishedName::new();
         parameters
             .distinguished_name

@@ -48,7 +48,8 @@ impl Report {
         self.latencies.get(index).copied().unwrap_or_default()
     }
 
-    /// Counts an answer: its status (0 for none), how long it took, and its body's length.
+    /// Counts an answer: its status (0 for none), how long it took, and its body's
+    /// length.
     pub fn add(&mut self, status: u16, latency: Duration, body_bytes: usize) {
         *self.statuses.entry(status).or_default() += 1;
         self.latencies.push(latency);
@@ -64,11 +65,12 @@ impl Report {
     }
 }
 
-/// Sends what `next` gives until it gives nothing more, from `threads` threads with a new connection each.
+/// Sends what `next` gives until it gives nothing more, from `threads` threads with a new
+/// connection each.
 ///
-/// With `rate` requests a second, each request is due at a certain time and its latency counts from then, so
-/// that a server that stalls is charged for the requests that had to wait; without, each thread sends its
-/// next request when the last one is answered.
+/// With `rate` requests a second, each request is due at a certain time and its latency
+/// counts from then, so that a server that stalls is charged for the requests that had to
+/// wait; without, each thread sends its next request when the last one is answered.
 pub fn run(
     address: SocketAddr,
     threads: usize,

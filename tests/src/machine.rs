@@ -1,4 +1,5 @@
-//! A machine of a test's own: a Debian tree that systemd-nspawn boots, with a real systemd as its first process.
+//! A machine of a test's own: a Debian tree that systemd-nspawn boots, with a real
+//! systemd as its first process.
 
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
@@ -13,7 +14,8 @@ use tempfile::TempDir;
 use crate::program::Running;
 use crate::wait::{DEADLINE, wait_for};
 
-/// Set to 1, it leaves out the tests that need a machine, or containers: those that need root.
+/// Set to 1, it leaves out the tests that need a machine, or containers: those that need
+/// root.
 pub(crate) const SKIP: &str = "FLEETBEAT_SKIP_NSPAWN";
 
 /// What is installed in a machine; `scripts/tree.sh` has the names.
@@ -30,7 +32,8 @@ pub(crate) fn is_left_out() -> bool {
     std::env::var_os(SKIP).is_some_and(|value| value == "1")
 }
 
-/// A booted machine on this host's network; dropping it pulls its plug. What it writes is gone then.
+/// A booted machine on this host's network; dropping it pulls its plug. What it writes is
+/// gone then.
 pub struct Machine {
     nspawn: Running,
     init: u32,
@@ -41,7 +44,8 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Boots one, when no other test has any; `None` if the environment says that there shall be none.
+    /// Boots one, when no other test has any; `None` if the environment says that there
+    /// shall be none.
     ///
     /// # Panics
     /// If it does not come up, or if this is no place for one.
@@ -108,7 +112,8 @@ impl Machine {
             turn,
         };
         wait_for("the machine to boot", || {
-            // Until the machine has a process of its own, this is a helper of systemd-nspawn's.
+            // Until the machine has a process of its own, this is a helper of
+            // systemd-nspawn's.
             machine.init = machine.find_init()?;
             let state = machine.run("systemctl", &["is-system-running"]);
             ["running\n", "degraded\n"]
@@ -176,9 +181,11 @@ impl Machine {
             .expect("root may do that");
     }
 
-    /// Ends everything in it. Killing systemd-nspawn alone would leave it running without an owner.
+    /// Ends everything in it. Killing systemd-nspawn alone would leave it running without
+    /// an owner.
     fn pull_plug(&mut self) {
-        // Until the machine has a process of its own, the child is a helper, and what it starts is not there yet.
+        // Until the machine has a process of its own, the child is a helper, and what it
+        // starts is not there yet.
         let deadline = Instant::now() + DEADLINE;
         while self.nspawn.is_running() && Instant::now() < deadline {
             if let Some(init) = self.nspawn_child() {
@@ -222,8 +229,9 @@ impl Drop for Machine {
     }
 }
 
-/// Control groups of a machine's own, one in each hierarchy that systemd uses, below our own. No systemd outside keeps
-/// machines apart (there may be none): in one group, one would wait for the other's processes to end.
+/// Control groups of a machine's own, one in each hierarchy that systemd uses, below our
+/// own. No systemd outside keeps machines apart (there may be none): in one group, one
+/// would wait for the other's processes to end.
 fn make_groups(name: &str) -> Vec<PathBuf> {
     let own = fs::read_to_string("/proc/self/cgroup").expect("/proc is mounted");
     let hierarchies = own.lines().filter_map(|line| {
@@ -252,7 +260,8 @@ fn make_groups(name: &str) -> Vec<PathBuf> {
     groups
 }
 
-/// Removes a control group and those in it, whose processes have ended; what cannot be removed stays.
+/// Removes a control group and those in it, whose processes have ended; what cannot be
+/// removed stays.
 fn remove_group(group: &Path) {
     let within = fs::read_dir(group).into_iter().flatten().flatten();
     for entry in within.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
@@ -262,7 +271,8 @@ fn remove_group(group: &Path) {
     let _ = fs::remove_dir(group);
 }
 
-/// Waits until no other test has a machine: several at once would slow each other down beyond what tests wait for.
+/// Waits until no other test has a machine: several at once would slow each other down
+/// beyond what tests wait for.
 fn take_turn(tree: &Path) -> File {
     let lock = File::create(tree.with_file_name("turn"))
         .expect("the folder of the trees can be written");

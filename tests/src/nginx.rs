@@ -18,7 +18,8 @@ pub struct Nginx {
 }
 
 impl Nginx {
-    /// Starts one, a single process so that nothing outlives it, with `sites`, what stands in nginx's `http` block, and waits until it listens on `address`.
+    /// Starts one, a single process so that nothing outlives it, with `sites`, what
+    /// stands in nginx's `http` block, and waits until it listens on `address`.
     ///
     /// # Panics
     /// If nginx is not installed, refuses the sites, or does not come up.

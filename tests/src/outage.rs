@@ -1,5 +1,5 @@
-//! A fleet of real agents whose server dies and returns: does every heartbeat arrive once, and how hard is the
-//! return?
+//! A fleet of real agents whose server dies and returns: does every heartbeat arrive
+//! once, and how hard is the return?
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -80,7 +80,8 @@ pub fn play(plan: &Plan) -> Report {
     recorder.cut(false);
     let back = Instant::now();
 
-    // At the latest the next heartbeat is accepted, and a whole interval later the spool follows.
+    // At the latest the next heartbeat is accepted, and a whole interval later the spool
+    // follows.
     let until = back + plan.interval * 5 / 2;
     let mut full: BTreeSet<u32> = (0..plan.agents).collect();
     while Instant::now() < until {

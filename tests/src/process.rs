@@ -4,7 +4,8 @@ use std::fs;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-/// The clock tick of /proc/PID/stat: USER_HZ is 100 on every Linux that Fleetbeat runs on.
+/// The clock tick of /proc/PID/stat: USER_HZ is 100 on every Linux that Fleetbeat runs
+/// on.
 const TICK: Duration = Duration::from_millis(10);
 
 /// User and system time so far, children not included.
@@ -32,7 +33,8 @@ fn ticks(pid: u32, fields: RangeInclusive<usize>) -> Duration {
     TICK * ticks
 }
 
-/// The processes of a process group that have not ended; those that nobody has waited for have.
+/// The processes of a process group that have not ended; those that nobody has waited for
+/// have.
 ///
 /// # Panics
 /// If /proc cannot be read.

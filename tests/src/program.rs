@@ -5,11 +5,12 @@ use std::process::{Child, Command, ExitStatus};
 
 use crate::wait::wait_for;
 
-/// A command for one of this workspace's binaries, from the same build as the caller, without any of
-/// Fleetbeat's own environment variables.
+/// A command for one of this workspace's binaries, from the same build as the caller,
+/// without any of Fleetbeat's own environment variables.
 ///
 /// # Panics
-/// If it has not been built: `cargo test` alone builds no other package's binaries, `make test` does.
+/// If it has not been built: `cargo test` alone builds no other package's binaries, `make
+/// test` does.
 pub fn program(name: &str) -> Command {
     let path = program_path(name);
     let mut command = Command::new(path);
@@ -30,7 +31,8 @@ pub fn program(name: &str) -> Command {
     command
 }
 
-/// Where the binary `name` lies: beside the running program, or one folder up from a test.
+/// Where the binary `name` lies: beside the running program, or one folder up from a
+/// test.
 ///
 /// # Panics
 /// As [`program`].
@@ -45,7 +47,8 @@ pub fn program_path(name: &str) -> PathBuf {
         })
 }
 
-/// A running program; dropping it kills it, so that a test that fails leaves nothing behind.
+/// A running program; dropping it kills it, so that a test that fails leaves nothing
+/// behind.
 pub struct Running(Child);
 
 impl Running {

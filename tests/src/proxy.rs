@@ -164,7 +164,8 @@ impl Shared {
         pumps.push(thread::spawn(move || work(&shared)));
     }
 
-    /// Copies one direction of a connection; `asking` is whether its last bytes were a request's.
+    /// Copies one direction of a connection; `asking` is whether its last bytes were a
+    /// request's.
     fn pump(
         &self,
         mut from: TcpStream,

@@ -1,4 +1,5 @@
-//! A reverse proxy between agents and the server that notes every heartbeat the server has accepted.
+//! A reverse proxy between agents and the server that notes every heartbeat the server
+//! has accepted.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -93,7 +94,8 @@ impl Recorder {
         self.address
     }
 
-    /// Hangs up on everybody, or no longer: the port of a server that is away may be somebody else's meanwhile.
+    /// Hangs up on everybody, or no longer: the port of a server that is away may be
+    /// somebody else's meanwhile.
     pub fn cut(&self, is_cut: bool) {
         self.shared.is_cut.store(is_cut, Ordering::Relaxed);
     }

@@ -110,8 +110,9 @@ impl Server {
         Server::configured(&settings, &environment, None)
     }
 
-    /// Starts one whose data folder is a file system of `size`, half of which a file `filler` takes up. It is
-    /// in a mount namespace of the process's own and ends with it.
+    /// Starts one whose data folder is a file system of `size`, half of which a file
+    /// `filler` takes up. It is in a mount namespace of the process's own and ends with
+    /// it.
     pub fn start_on_small_disk(size: &'static str) -> Server {
         Server::configured("", &[], Some(size))
     }
@@ -160,7 +161,8 @@ impl Server {
         server
     }
 
-    /// Starts the process again on the same folder and port, after [`Server::stop`] or [`Server::kill`].
+    /// Starts the process again on the same folder and port, after [`Server::stop`] or
+    /// [`Server::kill`].
     ///
     /// # Panics
     /// If it does not come up.
@@ -207,7 +209,8 @@ impl Server {
         self.environment.insert(name.to_owned(), value.to_owned());
     }
 
-    /// fleetbeat-server in a mount namespace of its own; user namespaces make that possible for anybody.
+    /// fleetbeat-server in a mount namespace of its own; user namespaces make that
+    /// possible for anybody.
     fn on_small_disk(&self, size: &str) -> Command {
         let data = self.data();
         fs::create_dir_all(&data).expect("a writable folder");
@@ -384,7 +387,8 @@ impl Server {
         answer.json().as_array().expect("an array").clone()
     }
 
-    /// Runs another command of fleetbeat-server on the same configuration, with `input` on standard input.
+    /// Runs another command of fleetbeat-server on the same configuration, with `input`
+    /// on standard input.
     ///
     /// # Panics
     /// If it cannot be run.

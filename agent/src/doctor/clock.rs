@@ -5,7 +5,8 @@ use std::time::{Duration, SystemTime};
 use super::way::Answer;
 use super::{Finding, Trouble};
 
-/// What does no harm: the server counts with its own clock, and spooled heartbeats with this host's.
+/// What does no harm: the server counts with its own clock, and spooled heartbeats with
+/// this host's.
 const TOLERANCE: Duration = Duration::from_secs(30);
 
 /// Compares the answer's date with this host's clock in the middle of the call.

@@ -12,7 +12,8 @@ use crate::failure::explain;
 /// How long a collector may take after its window; in a heartbeat, it has less.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Runs the collectors side by side; one that hangs keeps none of the others from its line.
+/// Runs the collectors side by side; one that hangs keeps none of the others from its
+/// line.
 pub(super) fn check(
     collectors: Vec<(&'static Definition, Box<dyn Collector>)>,
     window: Duration,

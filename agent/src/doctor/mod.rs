@@ -1,7 +1,9 @@
-//! `doctor`: everything between this host and its heartbeats, checked in the order in which one needs the other.
+//! `doctor`: everything between this host and its heartbeats, checked in the order in
+//! which one needs the other.
 //!
-//! Each check is a line: ok with what was found, failed with what is wrong and what to do, or skipped because of a
-//! failure before it. Nothing is changed anywhere: the server is asked in a way that makes no host of this one.
+//! Each check is a line: ok with what was found, failed with what is wrong and what to
+//! do, or skipped because of a failure before it. Nothing is changed anywhere: the server
+//! is asked in a way that makes no host of this one.
 
 mod clock;
 mod collector;
@@ -103,7 +105,8 @@ impl Report {
     }
 }
 
-/// A line as soon as there is something to say, for a reader who may be gone; further lines of the text stand below.
+/// A line as soon as there is something to say, for a reader who may be gone; further
+/// lines of the text stand below.
 fn print(state: &str, name: &str, text: &str) {
     let text = text.replace('\n', &format!("\n{:31}", ""));
     let _ = writeln!(io::stdout(), "{state:<8} {name:<21} {text}");

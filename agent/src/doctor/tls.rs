@@ -44,7 +44,8 @@ fn tell_certificate(error: &CertificateError, server: &Server) -> Trouble {
     };
     let name = &server.url.host;
     match error {
-        // A bad signature is one that an authority of the same name, but of another key, would have made.
+        // A bad signature is one that an authority of the same name, but of another key,
+        // would have made.
         UnknownIssuer | BadSignature => Trouble::new(
             format!(
                 "the certificate of {name} is from an authority that this agent does not know"

@@ -1,4 +1,5 @@
-//! The way to the server: its name, its port, its certificate, and what it says of the key.
+//! The way to the server: its name, its port, its certificate, and what it says of the
+//! key.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
@@ -127,8 +128,8 @@ fn tell_addresses(name: &str, addresses: &[SocketAddr], is_proxy: bool) -> Strin
     }
 }
 
-/// Whether one of the addresses can be connected to, and which. They are tried together: one that is silent takes
-/// nothing from the others.
+/// Whether one of the addresses can be connected to, and which. They are tried together:
+/// one that is silent takes nothing from the others.
 fn connect(addresses: &[SocketAddr]) -> Finding {
     let try_one = |address: &SocketAddr| {
         let started = Instant::now();
@@ -186,7 +187,8 @@ fn tcp_advice(kind: io::ErrorKind) -> &'static str {
     }
 }
 
-/// Sends no heartbeats at all: the server judges the key first, and then has nothing to store.
+/// Sends no heartbeats at all: the server judges the key first, and then has nothing to
+/// store.
 fn ask(server: &Server) -> Result<Answer, Error> {
     let mut request = client(server).post(format!("{}/heartbeats", server.url.base));
     request = request

@@ -1,16 +1,17 @@
 //! The spool's file: records one after the other, the oldest first.
 //!
-//! Nothing in the file points into it, so nothing can point wrong: the reader finds records by their magic and
-//! believes those whose CRC is right, whatever is between them. Each change leaves every record whole wherever the
-//! process is killed:
+//! Nothing in the file points into it, so nothing can point wrong: the reader finds
+//! records by their magic and believes those whose CRC is right, whatever is between
+//! them. Each change leaves every record whole wherever the process is killed:
 //! - a record is added at the end, and half a record is none;
 //! - it is done by one byte, and when all are done the file is emptied;
-//! - space is got back by moving records to the file's beginning, each into a gap that is at least as long as it.
-//!   A kill may leave a record at both places: numbers grow along the file, and what does not is such a remnant.
+//! - space is got back by moving records to the file's beginning, each into a gap that is
+//!   at least as long as it. A kill may leave a record at both places: numbers grow along
+//!   the file, and what does not is such a remnant.
 //!
-//! This needs no second file and no free space, so it goes on while the disk is full. On a power cut, what was not
-//! synced may be gone, as may be the marks of what is done; no moved record is, for places are synced before they
-//! are used again.
+//! This needs no second file and no free space, so it goes on while the disk is full. On
+//! a power cut, what was not synced may be gone, as may be the marks of what is done; no
+//! moved record is, for places are synced before they are used again.
 
 use std::fs::File;
 use std::io;
@@ -22,8 +23,8 @@ use super::record::{self, DONE, HEADER_BYTES, Header, STATE_AT};
 
 /// How much is read at once where a record has to be searched for.
 const SEARCH_BYTES: usize = 4096;
-/// What a full file gives up at once, as a part of what it holds: moving the rest for each record would wear flash
-/// memory out.
+/// What a full file gives up at once, as a part of what it holds: moving the rest for
+/// each record would wear flash memory out.
 const ROOM_PART: u64 = 8;
 
 /// How large the file gets.
@@ -99,7 +100,8 @@ impl SpoolFile {
             .open(path)?;
         file.try_lock()?;
         if let (true, Some(folder)) = (is_new, path.parent()) {
-            // So that a power cut leaves the file in its folder. Not every file system can.
+            // So that a power cut leaves the file in its folder. Not every file system
+            // can.
             let _ = File::open(folder).and_then(|folder| folder.sync_all());
         }
         let mut spool = SpoolFile::empty(Arc::new(file), limits);
@@ -146,8 +148,8 @@ impl SpoolFile {
         Arc::clone(&self.file)
     }
 
-    /// Adds a record and gives its number. The oldest ones go when there would be more than `most`, or where
-    /// there is no space.
+    /// Adds a record and gives its number. The oldest ones go when there would be more
+    /// than `most`, or where there is no space.
     pub(super) fn append(&mut self, body: &[u8], most: usize) -> io::Result<u64> {
         while self.waiting >= most.max(1) {
             self.drop_first()?;
@@ -208,8 +210,8 @@ impl SpoolFile {
         self.compact_if_worthwhile()
     }
 
-    /// The oldest records as an array: at most `most`, and at most `max_bytes` of them unless the first one alone
-    /// is longer. `None` if there are none.
+    /// The oldest records as an array: at most `most`, and at most `max_bytes` of them
+    /// unless the first one alone is longer. `None` if there are none.
     pub(super) fn batch(
         &mut self,
         most: usize,
@@ -349,8 +351,8 @@ impl SpoolFile {
         self.file.write_all_at(&[DONE], at + STATE_AT)
     }
 
-    /// Marks a record as done. It counts as done also where that cannot be written: the same heartbeats shall not
-    /// be sent for ever.
+    /// Marks a record as done. It counts as done also where that cannot be written: the
+    /// same heartbeats shall not be sent for ever.
     fn finish(&mut self, record: &Record) -> io::Result<()> {
         self.count_out(record.bytes());
         if self.waiting == 0 {
@@ -385,8 +387,8 @@ impl SpoolFile {
         self.compact()
     }
 
-    /// Moves records when more than half of the file is free: each byte is then moved once at most for each that
-    /// was added.
+    /// Moves records when more than half of the file is free: each byte is then moved
+    /// once at most for each that was added.
     fn compact_if_worthwhile(&mut self) -> io::Result<()> {
         let free = self.end.saturating_sub(self.waiting_bytes);
         let is_worthwhile = free >= self.waiting_bytes.max(self.limits.min_gap)
@@ -398,7 +400,8 @@ impl SpoolFile {
         }
     }
 
-    /// Moves what waits to the file's beginning, where the gap has to be as long as the longest record.
+    /// Moves what waits to the file's beginning, where the gap has to be as long as the
+    /// longest record.
     fn compact(&mut self) -> io::Result<()> {
         if self.waiting == 0 {
             return Ok(());

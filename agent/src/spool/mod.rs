@@ -1,10 +1,13 @@
-//! What is kept of heartbeats until the server has them: a bounded file that outlives this process.
+//! What is kept of heartbeats until the server has them: a bounded file that outlives
+//! this process.
 //!
-//! A heartbeat is added before it is sent for the first time and removed when it is accepted, so one that was made
-//! is never only in memory. While all goes well that costs the disk next to nothing: the file is emptied before
-//! the kernel writes it out, and nothing is synced. Only a heartbeat whose first try failed is synced, once.
+//! A heartbeat is added before it is sent for the first time and removed when it is
+//! accepted, so one that was made is never only in memory. While all goes well that costs
+//! the disk next to nothing: the file is emptied before the kernel writes it out, and
+//! nothing is synced. Only a heartbeat whose first try failed is synced, once.
 //!
-//! The limit is a number of heartbeats, not their age: no clock that jumps can make them too old.
+//! The limit is a number of heartbeats, not their age: no clock that jumps can make them
+//! too old.
 
 mod file;
 mod record;
@@ -31,7 +34,8 @@ pub(crate) fn file_path(folder: &Path) -> PathBuf {
     folder.join(FILE_NAME)
 }
 
-/// The spool, or the lack of one: where there is none, the agent sends as usual and keeps nothing.
+/// The spool, or the lack of one: where there is none, the agent sends as usual and keeps
+/// nothing.
 pub(crate) struct Spool {
     path: PathBuf,
     file: Option<SpoolFile>,
@@ -62,7 +66,8 @@ impl Spool {
         }
     }
 
-    /// Takes the one in `folder` instead, unless it has one: `false` if it goes on with another.
+    /// Takes the one in `folder` instead, unless it has one: `false` if it goes on with
+    /// another.
     pub(crate) fn set_folder(&mut self, folder: &Path) -> bool {
         let path = file_path(folder);
         if self.file.is_none() && self.path != path {
@@ -81,7 +86,8 @@ impl Spool {
         self.file.as_ref().map(SpoolFile::file)
     }
 
-    /// Keeps a heartbeat and gives the number that it has here; of those that wait, at most `most` are kept.
+    /// Keeps a heartbeat and gives the number that it has here; of those that wait, at
+    /// most `most` are kept.
     pub(crate) fn append(&mut self, body: &[u8], most: usize) -> Option<u64> {
         // A folder may have come to be there meanwhile.
         let opened = if self.file.is_none() {
@@ -118,7 +124,8 @@ impl Spool {
         self.change(|file| file.remove_through(number));
     }
 
-    /// The oldest heartbeats: at most `most`, and at most `max_bytes` unless the first one alone is longer.
+    /// The oldest heartbeats: at most `most`, and at most `max_bytes` unless the first
+    /// one alone is longer.
     pub(crate) fn batch(&mut self, most: usize, max_bytes: usize) -> Option<Batch> {
         if self.len() == 0 {
             return None;
@@ -163,7 +170,8 @@ impl Spool {
     }
 }
 
-/// At the first one, the second, the fourth and so on: an outage of days shall not fill the log.
+/// At the first one, the second, the fourth and so on: an outage of days shall not fill
+/// the log.
 fn report_dropped(before: u64, now: u64) {
     if before.checked_ilog2() != now.checked_ilog2() {
         log::warn!(

@@ -3,15 +3,15 @@
 //! ```text
 //! magic 4 | state 1 | crc 4 | number 8 | length 4 | body        (integers little-endian)
 //! ```
-//! The CRC-32 covers all that follows it. The state is outside of it, so that one byte, which no kill can tear,
-//! says that a record is done.
+//! The CRC-32 covers all that follows it. The state is outside of it, so that one byte,
+//! which no kill can tear, says that a record is done.
 
 /// Begins every record. No UTF-8 text has a byte 0xFF, so no heartbeat holds this.
 const MAGIC: [u8; 4] = *b"\xFFfb1";
 /// Where the state is in a record.
 pub(super) const STATE_AT: u64 = 4;
-/// The state of a record that need not be sent any more. What is neither state is damage and counts as waiting: to
-/// send a heartbeat twice does no harm.
+/// The state of a record that need not be sent any more. What is neither state is damage
+/// and counts as waiting: to send a heartbeat twice does no harm.
 pub(super) const DONE: u8 = b'd';
 const WAITING: u8 = b'w';
 /// What comes before the body.

@@ -23,8 +23,8 @@ const ALL: usize = usize::MAX;
 const FOLDER_VARIABLE: &str = "FLEETBEAT_SPOOL_TEST_FOLDER";
 const KILLS: usize = 200;
 
-/// Another test's child has all open files of this process until it becomes a program of its own, and with them
-/// the lock.
+/// Another test's child has all open files of this process until it becomes a program of
+/// its own, and with them the lock.
 fn open(folder: &Path, limits: Limits) -> SpoolFile {
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
@@ -350,7 +350,8 @@ struct Known {
 }
 
 impl Known {
-    /// `+n` before and `=n` after it is kept, `-n` before and `~n` after it is removed. The last line may be cut.
+    /// `+n` before and `=n` after it is kept, `-n` before and `~n` after it is removed.
+    /// The last line may be cut.
     fn hear(&mut self, told: &str) {
         let lines = told
             .rsplit_once('\n')

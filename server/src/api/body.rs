@@ -7,8 +7,8 @@ use crate::error::Failure;
 /// The body as JSON.
 ///
 /// # Errors
-/// 400 for what is no JSON or nested too deep (128 levels); 422 for a number that no one can hold, which is
-/// the one rule JSON readers apply while they read.
+/// 400 for what is no JSON or nested too deep (128 levels); 422 for a number that no one
+/// can hold, which is the one rule JSON readers apply while they read.
 pub(super) fn parse(body: &[u8]) -> Result<Json<'_>, Failure> {
     let failed = match serde_json::from_slice(body) {
         Ok(json) => return Ok(json),

@@ -15,7 +15,8 @@ use crate::error::Failure;
 use crate::http::{Call, Reply, Response};
 use crate::store::{Beat, Counts};
 
-/// Errors told for each rejected element, so that the answer stays small whatever was sent.
+/// Errors told for each rejected element, so that the answer stays small whatever was
+/// sent.
 const MAX_REJECTED_ERRORS: usize = 8;
 
 static OK: LazyLock<Response> = LazyLock::new(|| {
@@ -84,7 +85,8 @@ pub(super) fn many(app: &App, _: &Agent, call: &mut Call) -> Answer {
     })))
 }
 
-/// The array's elements, each still to be parsed: one that breaks a rule must not hold up the rest.
+/// The array's elements, each still to be parsed: one that breaks a rule must not hold up
+/// the rest.
 fn elements(body: &[u8]) -> Result<Vec<&RawValue>, Failure> {
     serde_json::from_slice(body).map_err(|error| {
         if error.is_data() {

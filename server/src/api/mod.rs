@@ -19,7 +19,8 @@ type Answer = Result<Reply, Failure>;
 
 type Handler = fn(&App, &mut Call) -> Answer;
 
-/// The whole API. An arm names a handler and the identity it needs; a handler that takes none is for anyone.
+/// The whole API. An arm names a handler and the identity it needs; a handler that takes
+/// none is for anyone.
 fn route(method: &str, path: &[&str]) -> Option<Handler> {
     let handler: Handler = match (method, path) {
         ("POST", ["heartbeat"]) => {

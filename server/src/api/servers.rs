@@ -8,7 +8,8 @@ use crate::http::{Body, Call, Reply, Response};
 use crate::negotiate;
 use crate::query::Query;
 
-/// A view of the newest snapshot: 304 if the client has it already, else compressed if it may be.
+/// A view of the newest snapshot: 304 if the client has it already, else compressed if it
+/// may be.
 pub(super) fn list(app: &App, _: &Reader, call: &Call) -> Answer {
     let query = Query::parse(call.query()).map_err(Failure::invalid)?;
     let view = app.snapshots.view(&query)?;

@@ -1,7 +1,8 @@
 //! Bearer tokens: JWTs signed with HS256 and nothing else.
 //!
-//! `jsonwebtoken` leaves the cryptography to a provider. Its own brings RSA and elliptic curves along; this
-//! one knows HMAC-SHA-256 only, so no other algorithm can even be named by a forged header.
+//! `jsonwebtoken` leaves the cryptography to a provider. Its own brings RSA and elliptic
+//! curves along; this one knows HMAC-SHA-256 only, so no other algorithm can even be
+//! named by a forged header.
 
 use std::sync::Once;
 use std::time::Duration;

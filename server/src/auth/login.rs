@@ -1,7 +1,8 @@
 //! Logins: slow on purpose, so they have threads, a queue and limits of their own.
 //!
-//! A password check holds a core for a quarter of a second. Half the cores do nothing else, a short queue
-//! waits for them, and what does not fit is told to come back: heartbeats never wait behind a login.
+//! A password check holds a core for a quarter of a second. Half the cores do nothing
+//! else, a short queue waits for them, and what does not fit is told to come back:
+//! heartbeats never wait behind a login.
 
 use std::collections::HashMap;
 use std::io;
@@ -22,7 +23,8 @@ const QUEUE: usize = 16;
 const PER_USER: usize = 5;
 const PER_SOURCE: usize = 10;
 const WINDOW: Duration = Duration::from_secs(60);
-/// Users and sources remembered at once; a flood of more finds every door shut for up to a minute.
+/// Users and sources remembered at once; a flood of more finds every door shut for up to
+/// a minute.
 const MAX_REMEMBERED: usize = 20_000;
 
 /// A login that waits for its slot: the request, and what answers it.
@@ -59,7 +61,8 @@ impl Logins {
         })
     }
 
-    /// Ends the threads: what is in a slot is answered, what waits for one is told to come back.
+    /// Ends the threads: what is in a slot is answered, what waits for one is told to
+    /// come back.
     pub(crate) fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
         locked(&self.queue).take();
@@ -112,7 +115,8 @@ fn run(jobs: &Mutex<Receiver<Job>>, stopping: &AtomicBool) {
             exchange.finish(Err(Failure::overloaded("the server stops")));
             continue;
         }
-        // A bug must not take the slot with it: the exchange answers 500 when it is dropped.
+        // A bug must not take the slot with it: the exchange answers 500 when it is
+        // dropped.
         let _ = catch_unwind(AssertUnwindSafe(|| work(exchange)));
     }
 }
@@ -130,8 +134,8 @@ enum Key {
 }
 
 impl Limits {
-    /// Counts a login at `now`, or gives the time until the next one is allowed. A source that is refused
-    /// does not use up its victim's allowance.
+    /// Counts a login at `now`, or gives the time until the next one is allowed. A source
+    /// that is refused does not use up its victim's allowance.
     fn admit(
         &mut self,
         username: &str,

@@ -1,7 +1,8 @@
 //! Who is asking, and what they may do.
 //!
-//! A handler that needs a right takes the identity that carries it as an argument. The identities' fields
-//! are private to this module, so the only way to one is through the checks here.
+//! A handler that needs a right takes the identity that carries it as an argument. The
+//! identities' fields are private to this module, so the only way to one is through the
+//! checks here.
 
 mod jwt;
 pub(crate) mod login;
@@ -20,7 +21,8 @@ use crate::http::Call;
 use crate::store::{Store, StoreError, User};
 use crate::sync::locked;
 
-/// A user is read from the store again after this: a removed one is out within two seconds.
+/// A user is read from the store again after this: a removed one is out within two
+/// seconds.
 const USER_FRESH_FOR: Duration = Duration::from_secs(1);
 /// With the store away, a user seen this recently may still read.
 const USER_REMEMBERED_FOR: Duration = Duration::from_secs(10 * 60);
@@ -171,8 +173,8 @@ impl Auth {
         }
     }
 
-    /// The user from the store, or from memory if read within the last second; with the store away, from
-    /// memory of the last minutes if `may_remember`.
+    /// The user from the store, or from memory if read within the last second; with the
+    /// store away, from memory of the last minutes if `may_remember`.
     fn user(
         &self,
         username: &str,

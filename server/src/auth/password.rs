@@ -10,8 +10,8 @@ pub(crate) const MAX_BYTES: usize = 71;
 const COST: u32 = 12;
 /// Each step doubles the time; a hash above this would hold a login slot for seconds.
 const MAX_STORED_COST: u32 = 14;
-/// A hash of nothing in particular at [`COST`]: what an unknown user's password is compared with, so that
-/// the answer takes as long as for a known one.
+/// A hash of nothing in particular at [`COST`]: what an unknown user's password is
+/// compared with, so that the answer takes as long as for a known one.
 const NOBODY: &str = "$2b$12$LJ3m4ys3Lk0TSwHvG0kEseWqRrKxWm1gR6vC9HhQmXc1bV8pJ4e5K";
 
 /// A password that may not be used.
@@ -30,7 +30,8 @@ pub(crate) fn hash(password: &str) -> Result<String, Unusable> {
     bcrypt::hash(password, COST).map_err(|_| Unusable)
 }
 
-/// Whether `password` is that of `user`. It takes the same time whether or not there is a user.
+/// Whether `password` is that of `user`. It takes the same time whether or not there is a
+/// user.
 pub(crate) fn verify(user: Option<&User>, password: &str) -> bool {
     let stored = user
         .map(|user| user.hashed_password.as_str())

@@ -18,7 +18,8 @@ use super::{
     Beat, Counts, Embedded, MongoDb, MongoDbSettings, Store, StoreError, Swept, User,
 };
 
-/// One line for each backend: its name, and an expression that opens an empty store in a temporary folder.
+/// One line for each backend: its name, and an expression that opens an empty store in a
+/// temporary folder.
 macro_rules! backends {
     ($($name:ident: $open:expr;)+) => { $(
         mod $name {

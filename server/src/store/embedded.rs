@@ -1,8 +1,8 @@
 //! The embedded store: one SQLite file, which operators can open with `sqlite3`.
 //!
-//! One connection writes, behind a lock; a few others read, which in WAL mode never wait for it. A commit
-//! is on the disk before it returns (`synchronous=FULL`). The server holds a lock on the folder; the user
-//! and backup commands do not, and work beside it.
+//! One connection writes, behind a lock; a few others read, which in WAL mode never wait
+//! for it. A commit is on the disk before it returns (`synchronous=FULL`). The server
+//! holds a lock on the folder; the user and backup commands do not, and work beside it.
 
 mod restore;
 
@@ -27,13 +27,15 @@ use rusqlite::{
 use super::{Beat, Counts, Fleet, Store, StoreError, Swept, User, new_server_id};
 use crate::sync::locked;
 
-/// How long a statement waits for another process, such as the user command. Below the 3 s in which an
-/// agent must get its answer.
+/// How long a statement waits for another process, such as the user command. Below the 3
+/// s in which an agent must get its answer.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
-/// Pages of 4 KiB in the write-ahead log before they go into the database. A beating fleet rewrites the same
-/// pages again and again: four times SQLite's default lets a checkpoint write most of them once.
+/// Pages of 4 KiB in the write-ahead log before they go into the database. A beating
+/// fleet rewrites the same pages again and again: four times SQLite's default lets a
+/// checkpoint write most of them once.
 const CHECKPOINT_PAGES: u32 = 4000;
-/// Eight hexadecimal digits collide now and then in a large fleet; so many in a row do not.
+/// Eight hexadecimal digits collide now and then in a large fleet; so many in a row do
+/// not.
 const SERVER_ID_TRIES: usize = 16;
 
 /// Rows of history deleted in one transaction.
@@ -89,7 +91,8 @@ pub(crate) struct Embedded {
     readers: Mutex<Vec<Connection>>,
     file: PathBuf,
     revision: AtomicU64,
-    /// Held as long as the server runs; closing the file releases it, however the process ends.
+    /// Held as long as the server runs; closing the file releases it, however the process
+    /// ends.
     _lock: Option<File>,
 }
 
@@ -97,14 +100,16 @@ impl Embedded {
     /// Opens the folder for the server, which must be the only one there.
     ///
     /// # Errors
-    /// The folder cannot be made or written, another server has it, or the database is damaged or newer.
+    /// The folder cannot be made or written, another server has it, or the database is
+    /// damaged or newer.
     pub(crate) fn open(folder: &Path) -> Result<Embedded, StoreError> {
         create_private_folder(folder)?;
         let lock = take_lock(folder)?;
         Self::connect(folder, Some(lock), Check::Whole)
     }
 
-    /// Opens the folder for a command that may run beside the server, and before its first start.
+    /// Opens the folder for a command that may run beside the server, and before its
+    /// first start.
     ///
     /// # Errors
     /// As [`Embedded::open`], but for the lock.
@@ -153,7 +158,8 @@ impl Embedded {
     }
 
     fn writer(&self) -> MutexGuard<'_, Connection> {
-        // A panic between two statements rolls its transaction back; the connection stays good.
+        // A panic between two statements rolls its transaction back; the connection stays
+        // good.
         locked(&self.writer)
     }
 
@@ -206,7 +212,8 @@ impl Store for Embedded {
     }
 
     fn fleet(&self, known: Option<&Arc<Fleet>>) -> Result<Arc<Fleet>, StoreError> {
-        // Read before the servers: a change in between makes the next fleet, not a missed one.
+        // Read before the servers: a change in between makes the next fleet, not a missed
+        // one.
         let revision = self.revision.load(Ordering::Acquire);
         if let Some(known) = known.filter(|known| known.revision == revision) {
             return Ok(known.clone());
@@ -276,7 +283,8 @@ impl Store for Embedded {
         if swept != Swept::default() {
             self.revision.fetch_add(1, Ordering::Release);
         }
-        // Some at a time, so that heartbeats need not wait for the end of a long outage's history.
+        // Some at a time, so that heartbeats need not wait for the end of a long outage's
+        // history.
         let outdated = "DELETE FROM history WHERE (ip, collected_at) IN \
             (SELECT ip, collected_at FROM history WHERE collected_at < ?1 LIMIT ?2)";
         while HISTORY_CHUNK as usize
@@ -402,8 +410,8 @@ fn record_one(transaction: &Transaction<'_>, beat: &Beat) -> Result<(), StoreErr
     Err(StoreError::Sqlite(rusqlite::Error::StatementChangedRows(0)))
 }
 
-/// One statement decides between insert and update; a spooled heartbeat updates only what is older. Flags
-/// are written on insert alone, so no heartbeat can change one.
+/// One statement decides between insert and update; a spooled heartbeat updates only what
+/// is older. Flags are written on insert alone, so no heartbeat can change one.
 fn upsert_server(transaction: &Transaction<'_>, beat: &Beat) -> rusqlite::Result<()> {
     let Beat {
         ip,
@@ -543,7 +551,8 @@ where
     })
 }
 
-/// Makes the folder if it is missing, readable by its owner alone: it holds password hashes and keys.
+/// Makes the folder if it is missing, readable by its owner alone: it holds password
+/// hashes and keys.
 fn create_private_folder(folder: &Path) -> Result<(), StoreError> {
     fs::DirBuilder::new()
         .recursive(true)
@@ -552,8 +561,8 @@ fn create_private_folder(folder: &Path) -> Result<(), StoreError> {
         .map_err(|error| unusable(folder, &error))
 }
 
-/// Makes a file that only the server's user may read, where there is none. SQLite gives the files it makes beside the
-/// database the same mode.
+/// Makes a file that only the server's user may read, where there is none. SQLite gives
+/// the files it makes beside the database the same mode.
 fn create_private_file(file: &Path) -> io::Result<()> {
     match File::options()
         .create_new(true)
@@ -567,8 +576,9 @@ fn create_private_file(file: &Path) -> io::Result<()> {
     }
 }
 
-/// What root makes in the folder of the server's user belongs to that user, or the server could not open it. For what
-/// was made just now alone: anything else by that name may be a link to what is not the user's.
+/// What root makes in the folder of the server's user belongs to that user, or the server
+/// could not open it. For what was made just now alone: anything else by that name may be
+/// a link to what is not the user's.
 fn give_to_owner_of_folder(created: &File, path: &Path) -> io::Result<()> {
     let folder = fs::metadata(path.parent().unwrap_or(path))?;
     if created.metadata()?.uid() == folder.uid() {
@@ -608,7 +618,8 @@ enum Check {
 
 fn prepare_writer(connection: &mut Connection, check: Check) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
-    // Closing a connection writes the log of a killed server into the database. Not into a damaged one.
+    // Closing a connection writes the log of a killed server into the database. Not into
+    // a damaged one.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     if check == Check::Whole {
         let found: String =
@@ -654,14 +665,16 @@ fn open_reader(file: &Path) -> Result<Connection, StoreError> {
         OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
-    // The pages of a full scan are not worth keeping: each reader would hold its own copy.
+    // The pages of a full scan are not worth keeping: each reader would hold its own
+    // copy.
     connection.pragma_update(None, "cache_size", -256)?;
     Ok(connection)
 }
 
 fn migrate(connection: &mut Connection, file: &Path) -> Result<(), StoreError> {
     let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
-    // Immediate: of two processes that open a new folder at once, one makes the schema and the other waits.
+    // Immediate: of two processes that open a new folder at once, one makes the schema
+    // and the other waits.
     let transaction =
         connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
     let found: i64 =

@@ -1,4 +1,5 @@
-//! What the server remembers, in domain verbs. Every backend passes the one conformance suite.
+//! What the server remembers, in domain verbs. Every backend passes the one conformance
+//! suite.
 
 mod embedded;
 mod mongodb;
@@ -23,7 +24,8 @@ pub(crate) struct Beat {
     pub(crate) ip: IpAddr,
     /// What it says.
     pub(crate) heartbeat: Heartbeat,
-    /// When it counts: the server's clock, or for a spooled one the time it was collected.
+    /// When it counts: the server's clock, or for a spooled one the time it was
+    /// collected.
     pub(crate) at: Timestamp,
     /// The status it gives the host: a spooled one may be too old to make it active.
     pub(crate) status: Status,
@@ -38,8 +40,8 @@ pub(crate) enum Counts {
     Now,
     /// It was spooled: it is history, and the state where it is newer.
     IfNewer,
-    /// It was spooled by a host whose clock is ahead, so nobody knows whether it is newer: it is history, and the
-    /// state of a host that is not known yet.
+    /// It was spooled by a host whose clock is ahead, so nobody knows whether it is
+    /// newer: it is history, and the state of a host that is not known yet.
     IfUnknown,
 }
 
@@ -52,7 +54,8 @@ impl Beat {
     }
 }
 
-/// `srv-` and eight random hexadecimal digits. In a large fleet two collide now and then: the database refuses.
+/// `srv-` and eight random hexadecimal digits. In a large fleet two collide now and then:
+/// the database refuses.
 fn new_server_id() -> String {
     format!("srv-{:08x}", getrandom::u32().unwrap_or_default())
 }
@@ -63,7 +66,8 @@ pub(crate) struct User {
     pub(crate) username: String,
     pub(crate) role: Role,
     pub(crate) hashed_password: String,
-    /// Differs after each change of password or role; a token carries the one it was made under.
+    /// Differs after each change of password or role; a token carries the one it was made
+    /// under.
     pub(crate) token_version: String,
 }
 
@@ -161,14 +165,16 @@ impl StoreError {
     }
 }
 
-/// The fleet's state and its users, durable: what a call has acknowledged survives the process and the power.
+/// The fleet's state and its users, durable: what a call has acknowledged survives the
+/// process and the power.
 pub(crate) trait Store: Send + Sync {
-    /// Stores the heartbeats in their order. Gives the hosts whose record the database would not take, however
-    /// often it is asked; the others are stored. An error means that none may be.
+    /// Stores the heartbeats in their order. Gives the hosts whose record the database
+    /// would not take, however often it is asked; the others are stored. An error means
+    /// that none may be.
     fn record(&self, beats: &[Beat]) -> Result<BTreeSet<IpAddr>, StoreError>;
 
-    /// Every host; the very fleet `known` if nothing has changed since. Asked by one thread, at most once a
-    /// second.
+    /// Every host; the very fleet `known` if nothing has changed since. Asked by one
+    /// thread, at most once a second.
     fn fleet(&self, known: Option<&Arc<Fleet>>) -> Result<Arc<Fleet>, StoreError>;
 
     /// One host.
@@ -181,8 +187,9 @@ pub(crate) trait Store: Send + Sync {
         patch: FlagsPatch,
     ) -> Result<Option<Server>, StoreError>;
 
-    /// Marks hosts down whose last heartbeat is before `down_before`, deletes those that are not static and
-    /// whose last heartbeat is before `delete_before`, and history before the latter.
+    /// Marks hosts down whose last heartbeat is before `down_before`, deletes those that
+    /// are not static and whose last heartbeat is before `delete_before`, and history
+    /// before the latter.
     fn sweep(
         &self,
         down_before: Timestamp,
@@ -215,7 +222,8 @@ pub(crate) trait Store: Send + Sync {
     /// Whether the store can be read right now.
     fn ping(&self) -> Result<(), StoreError>;
 
-    /// Whether the cache that readers are served from answers; `None` for a store that needs none.
+    /// Whether the cache that readers are served from answers; `None` for a store that
+    /// needs none.
     fn cache_is_up(&self) -> Option<bool> {
         None
     }

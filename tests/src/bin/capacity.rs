@@ -1,5 +1,5 @@
-//! `make capacity`: plays fleets of a hundred to a hundred thousand hosts and prints what they cost: the measured
-//! figures of docs/capacity.md.
+//! `make capacity`: plays fleets of a hundred to a hundred thousand hosts and prints what
+//! they cost: the measured figures of docs/capacity.md.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -162,7 +162,8 @@ fn production(scale: &Scale) {
 
 /// What was seen while a whole fleet beat.
 struct Watched {
-    /// How many are offered a second, and how soon 99 of 100 are answered, as two cells of a table.
+    /// How many are offered a second, and how soon 99 of 100 are answered, as two cells
+    /// of a table.
     heartbeats: String,
     dashboard_bytes_a_second: u64,
     servers: Vec<Seen>,
@@ -338,7 +339,8 @@ fn redis_bytes(server: &RedisServer) -> u64 {
     fields["used_memory"].parse().expect("a number")
 }
 
-/// What the agent and the TLS front send each other for a heartbeat, with TCP, IP and Ethernet around it.
+/// What the agent and the TLS front send each other for a heartbeat, with TCP, IP and
+/// Ethernet around it.
 fn network(scale: &Scale) {
     let authority = Authority::new();
     let requests = Arc::new(AtomicUsize::new(0));

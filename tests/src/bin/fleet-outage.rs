@@ -1,4 +1,5 @@
-//! `make fleet-outage`: a thousand real agents whose server dies for a minute; prints how it went.
+//! `make fleet-outage`: a thousand real agents whose server dies for a minute; prints how
+//! it went.
 
 use std::process::ExitCode;
 use std::time::Duration;

@@ -137,8 +137,8 @@ fn resolve(url: &str) -> Result<SocketAddr, String> {
     addresses.next().ok_or_else(wrong)
 }
 
-/// Each host beats once soon after the start, so that the fleet is there at once, and from then on every interval
-/// at a time of its own, as agents do.
+/// Each host beats once soon after the start, so that the fleet is there at once, and
+/// from then on every interval at a time of its own, as agents do.
 fn play(options: &Options, key: &str) -> Report {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {

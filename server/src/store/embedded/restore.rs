@@ -1,8 +1,9 @@
 //! Puts a backup in the database's place.
 //!
-//! The copy is opened and checked under a name of its own, just as the server will open it, before anything is
-//! changed. Whatever ends this half-way, there is a whole database under the usual name: the old one, with all that was
-//! in its log, until the last step, a rename, and the new one from then on. What it replaces stays beside it.
+//! The copy is opened and checked under a name of its own, just as the server will open
+//! it, before anything is changed. Whatever ends this half-way, there is a whole database
+//! under the usual name: the old one, with all that was in its log, until the last step,
+//! a rename, and the new one from then on. What it replaces stays beside it.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -38,10 +39,12 @@ struct Contents {
 }
 
 impl Embedded {
-    /// Puts the database in the file `backup` in the place of the one in `folder`, which no server may be using.
+    /// Puts the database in the file `backup` in the place of the one in `folder`, which
+    /// no server may be using.
     ///
     /// # Errors
-    /// A server runs, the file is no whole database of a version that is known, or the folder cannot be written.
+    /// A server runs, the file is no whole database of a version that is known, or the
+    /// folder cannot be written.
     pub(crate) fn restore(
         folder: &Path,
         backup: &Path,
@@ -86,7 +89,8 @@ impl fmt::Display for Restored {
     }
 }
 
-/// Copies `backup`, with its log if it is no backup of ours but what a server has left, as [`put_in_place`] keeps it.
+/// Copies `backup`, with its log if it is no backup of ours but what a server has left,
+/// as [`put_in_place`] keeps it.
 fn copy(backup: &Path, unchecked: &Path) -> Result<(), StoreError> {
     let all = || -> io::Result<()> {
         remove_database(unchecked)?;
@@ -165,7 +169,8 @@ fn put_in_place(
     File::open(checked)
         .and_then(|checked| checked.sync_all())
         .map_err(failed)?;
-    // So that the old one is whole without its log. One that is too damaged for that keeps both.
+    // So that the old one is whole without its log. One that is too damaged for that
+    // keeps both.
     let _ = empty_log(&file);
     // A second name, not another one: there is a database at every moment.
     let is_replaced = or_not_there(fs::hard_link(&file, &kept)).map_err(failed)?;

@@ -1,10 +1,11 @@
 //! Redis: a copy of each record, and a stream that tells which have changed.
 //!
-//! A copy is the record as JSON at `server:{ip}`, for 600 s. Writing one is a script that does nothing if Redis
-//! holds a newer version already, so writers may come in any order. Every write also appends the addresses to the
-//! stream `fleetbeat:changes`; each instance reads on from where it was, and if that place is gone (Redis was
-//! emptied, or the stream cut), it knows that it has missed something. No command names two keys, so a cluster is
-//! served like a single server.
+//! A copy is the record as JSON at `server:{ip}`, for 600 s. Writing one is a script that
+//! does nothing if Redis holds a newer version already, so writers may come in any order.
+//! Every write also appends the addresses to the stream `fleetbeat:changes`; each
+//! instance reads on from where it was, and if that place is gone (Redis was emptied, or
+//! the stream cut), it knows that it has missed something. No command names two keys, so
+//! a cluster is served like a single server.
 
 use std::net::IpAddr;
 use std::sync::Mutex;
@@ -84,7 +85,8 @@ pub(super) enum Changes {
 }
 
 impl Cache {
-    /// Prepares the connection, and makes one to see whether the login is good. A Redis that is away is no error.
+    /// Prepares the connection, and makes one to see whether the login is good. A Redis
+    /// that is away is no error.
     pub(super) fn new(urls: &[String]) -> Result<Cache, StoreError> {
         let wrong = |error: RedisError| StoreError::Setting {
             key: "redis.url",
@@ -144,13 +146,15 @@ impl Cache {
             .map(|ip| ip.to_string())
             .collect();
         commands.extend(changed.chunks(MAX_CHANGED).map(append));
-        // A cluster's nodes get their commands one after the other: the news must not be there before the copies.
+        // A cluster's nodes get their commands one after the other: the news must not be
+        // there before the copies.
         let news = commands.split_off(records.len() + gone.len());
         self.run(commands)?;
         self.run(news).map(|_| ())
     }
 
-    /// The copies of these records; `None` for one that is not there, or that nobody can read.
+    /// The copies of these records; `None` for one that is not there, or that nobody can
+    /// read.
     pub(super) fn read(
         &self,
         ips: &[IpAddr],
@@ -166,7 +170,8 @@ impl Cache {
         Ok(self.run(commands)?.iter().map(parse).collect())
     }
 
-    /// The end of the stream. An empty one gets a first entry: there is no place in nothing.
+    /// The end of the stream. An empty one gets a first entry: there is no place in
+    /// nothing.
     pub(super) fn last_change(&self) -> Result<Place, StoreError> {
         let mut command = redis::cmd("XREVRANGE");
         command.arg(CHANGES).arg("+").arg("-").arg("COUNT").arg(1);
@@ -182,7 +187,8 @@ impl Cache {
     /// What has changed since `place`.
     pub(super) fn changes_since(&self, place: &Place) -> Result<Changes, StoreError> {
         let mut command = redis::cmd("XRANGE");
-        // From the place itself on: if its entry is not there, others may be missing, too.
+        // From the place itself on: if its entry is not there, others may be missing,
+        // too.
         command
             .arg(CHANGES)
             .arg(&place.0)
@@ -216,7 +222,8 @@ impl Cache {
             .collect())
     }
 
-    /// Runs the commands in order, and gives their replies; fails at once while Redis is away.
+    /// Runs the commands in order, and gives their replies; fails at once while Redis is
+    /// away.
     fn run(&self, commands: Vec<Cmd>) -> Result<Vec<Value>, StoreError> {
         if !self.is_up() {
             // One may try; whoever comes meanwhile fails at once.

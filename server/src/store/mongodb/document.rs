@@ -1,7 +1,8 @@
 //! Records and users as MongoDB documents.
 //!
-//! What we write is exact. What we read may have been written by another program: a field of a wrong type counts
-//! as its default, so that one damaged record never hides the others.
+//! What we write is exact. What we read may have been written by another program: a field
+//! of a wrong type counts as its default, so that one damaged record never hides the
+//! others.
 
 use std::net::IpAddr;
 
@@ -13,12 +14,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::store::{Beat, Counts, User, new_server_id};
 
-/// A record's age in writes: which of two copies is newer. A host that was deleted and came back starts a new
-/// epoch, its first heartbeat.
+/// A record's age in writes: which of two copies is newer. A host that was deleted and
+/// came back starts a new epoch, its first heartbeat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) struct Version(pub(super) i64, pub(super) i64);
 
-/// A record and its version; as JSON, what Redis holds. The version stands first, where a script finds it.
+/// A record and its version; as JSON, what Redis holds. The version stands first, where a
+/// script finds it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Versioned {
     pub(super) rev: Version,
@@ -27,7 +29,8 @@ pub(super) struct Versioned {
 }
 
 impl Versioned {
-    /// The record, as far as it can be read; `None`, and a line in the log, without an address.
+    /// The record, as far as it can be read; `None`, and a line in the log, without an
+    /// address.
     pub(super) fn from_document(document: &Document) -> Option<Versioned> {
         let fields = Fields(document);
         let Some(ip) = fields.text("ip").and_then(|ip| ip.parse::<IpAddr>().ok()) else {
@@ -140,9 +143,10 @@ pub(super) fn date(at: Timestamp) -> Bson {
     Bson::DateTime(DateTime::from_millis(at.as_millisecond()))
 }
 
-/// The update that stores a heartbeat: it inserts a host with the flags' defaults, and never touches a flag of one
-/// that is there. A spooled one finds only a host whose state is older; where there is another, inserting meets its
-/// address, and without inserting nothing happens.
+/// The update that stores a heartbeat: it inserts a host with the flags' defaults, and
+/// never touches a flag of one that is there. A spooled one finds only a host whose state
+/// is older; where there is another, inserting meets its address, and without inserting
+/// nothing happens.
 pub(super) fn upsert(beat: &Beat, how: Upsert) -> Document {
     let Beat {
         ip,
@@ -152,7 +156,8 @@ pub(super) fn upsert(beat: &Beat, how: Upsert) -> Document {
         counts,
     } = beat;
     let mut query = doc! {"ip": ip.to_string()};
-    // By what it is not, so that no planner looks for the host among all whose state is older.
+    // By what it is not, so that no planner looks for the host among all whose state is
+    // older.
     match counts {
         Counts::Now => {}
         Counts::IfNewer => {
@@ -218,7 +223,8 @@ pub(super) fn upsert(beat: &Beat, how: Upsert) -> Document {
 pub(super) struct Upsert {
     /// A host that is not found is inserted.
     pub(super) insert: bool,
-    /// The record's version is no number that could be counted up: it gets one that is newer than any.
+    /// The record's version is no number that could be counted up: it gets one that is
+    /// newer than any.
     pub(super) mend: bool,
 }
 
@@ -268,7 +274,8 @@ pub(super) fn flags_update(patch: FlagsPatch) -> Document {
     update
 }
 
-/// A user; `None`, and a line in the log, for one without a name, a known role or a password.
+/// A user; `None`, and a line in the log, for one without a name, a known role or a
+/// password.
 pub(super) fn user_from_document(document: &Document) -> Option<User> {
     let read = || {
         Some(User {

@@ -1,4 +1,5 @@
-//! The fleet as this instance knows it: read from MongoDB now and then, kept up to date from Redis.
+//! The fleet as this instance knows it: read from MongoDB now and then, kept up to date
+//! from Redis.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -14,19 +15,22 @@ use super::document::{Version, Versioned};
 use super::{MAX_ASKED, Shared};
 use crate::store::{Fleet, StoreError};
 
-/// The whole fleet is read from MongoDB again after this. It finds what never reached Redis: the change of an
-/// instance that was killed in between, a record that another program has changed.
+/// The whole fleet is read from MongoDB again after this. It finds what never reached
+/// Redis: the change of an instance that was killed in between, a record that another
+/// program has changed.
 const RELOAD_EVERY: Duration = Duration::from_secs(60);
 
 pub(super) struct Known {
     pub(super) reload_every: Duration,
     servers: Servers,
-    /// How far the changes have been read; `None` before the first, or when that place was lost.
+    /// How far the changes have been read; `None` before the first, or when that place
+    /// was lost.
     place: Option<Place>,
     loaded: Option<Instant>,
     reload: Option<Reload>,
     reload_failed: bool,
-    /// Whether Redis was searched for copies that cannot be, and whether that has failed before.
+    /// Whether Redis was searched for copies that cannot be, and whether that has failed
+    /// before.
     are_copies_checked: bool,
     check_failed: bool,
     revision: u64,
@@ -35,11 +39,12 @@ pub(super) struct Known {
 
 type Servers = BTreeMap<IpAddr, (Version, Arc<Server>)>;
 
-/// The whole fleet on its way from MongoDB, in a thread of its own: a large one takes longer than a change may take
-/// to be seen.
+/// The whole fleet on its way from MongoDB, in a thread of its own: a large one takes
+/// longer than a change may take to be seen.
 struct Reload {
     thread: JoinHandle<Result<Difference, StoreError>>,
-    /// What Redis has told about meanwhile: the thread may have seen those as they were before.
+    /// What Redis has told about meanwhile: the thread may have seen those as they were
+    /// before.
     followed: BTreeSet<IpAddr>,
 }
 
@@ -168,7 +173,8 @@ impl Known {
         Ok(())
     }
 
-    /// Reads everything from MongoDB. The place in the changes is taken first, so that none falls in between.
+    /// Reads everything from MongoDB. The place in the changes is taken first, so that
+    /// none falls in between.
     fn reload(&mut self, shared: &Shared) -> Result<bool, StoreError> {
         self.stop();
         let place = shared
@@ -181,9 +187,10 @@ impl Known {
         Ok(true)
     }
 
-    /// Redis copies what MongoDB holds and so knows nothing newer, unless MongoDB was restored from a backup, which is
-    /// done while no instance runs: then the copies from before would hide its records for as long as they live. So
-    /// once in an instance's life, with the first list that Redis answers for, what is impossible is removed.
+    /// Redis copies what MongoDB holds and so knows nothing newer, unless MongoDB was
+    /// restored from a backup, which is done while no instance runs: then the copies from
+    /// before would hide its records for as long as they live. So once in an instance's
+    /// life, with the first list that Redis answers for, what is impossible is removed.
     fn check_copies(&mut self, shared: &Shared) {
         let (Some(cache), false) = (&shared.cache, self.are_copies_checked) else {
             return;
@@ -222,7 +229,8 @@ impl Known {
                     newer.insert(copy.server.ip, copy.rev);
                 }
             }
-            // Another instance may have written meanwhile. MongoDB, asked only now, has what a good copy was made of.
+            // Another instance may have written meanwhile. MongoDB, asked only now, has
+            // what a good copy was made of.
             let suspects: Vec<IpAddr> = newer.keys().copied().collect();
             let records = shared.read(&suspects)?;
             let is_impossible = |ip: &IpAddr| {

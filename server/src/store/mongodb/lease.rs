@@ -1,4 +1,5 @@
-//! Who sweeps: one instance of several, by a lease in MongoDB that ends by itself when its holder dies.
+//! Who sweeps: one instance of several, by a lease in MongoDB that ends by itself when
+//! its holder dies.
 
 use std::time::Duration;
 

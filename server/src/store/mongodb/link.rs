@@ -1,8 +1,9 @@
 //! The connection to MongoDB, with a deadline for everything and a circuit breaker.
 //!
-//! The driver is asynchronous underneath and knows no deadline for an operation, so this file runs it on a small
-//! runtime of its own and cancels what takes too long; nobody else sees a future. While MongoDB is away every
-//! operation fails at once, and one thread asks each second whether it is back.
+//! The driver is asynchronous underneath and knows no deadline for an operation, so this
+//! file runs it on a small runtime of its own and cancels what takes too long; nobody
+//! else sees a future. While MongoDB is away every operation fails at once, and one
+//! thread asks each second whether it is back.
 
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -40,7 +41,8 @@ const PROBE_EVERY: Duration = Duration::from_secs(1);
 /// Longest wait between two attempts at the start.
 const MAX_RETRY_WAIT: Duration = Duration::from_secs(30);
 
-/// Clocks farther apart than this are worth a word: the instances' clocks decide which host is silent.
+/// Clocks farther apart than this are worth a word: the instances' clocks decide which
+/// host is silent.
 const MAX_CLOCK_OFFSET: SignedDuration = SignedDuration::from_secs(30);
 
 const AUTHENTICATION_FAILED: i32 = 18;
@@ -65,7 +67,8 @@ impl Link {
             .map_err(start)?;
         let wrong = |error: Error| {
             if is_connection_error(&error) {
-                // The DNS, where the URL names a cluster to be looked up, may answer later.
+                // The DNS, where the URL names a cluster to be looked up, may answer
+                // later.
                 return StoreError::MongoDb(error);
             }
             StoreError::Setting {
@@ -154,8 +157,8 @@ impl Link {
         result
     }
 
-    /// What `read` makes of each document that a query gives, but for `None`. Each batch has its own deadline: a
-    /// large fleet takes several.
+    /// What `read` makes of each document that a query gives, but for `None`. Each batch
+    /// has its own deadline: a large fleet takes several.
     pub(super) fn collect<T>(
         &self,
         find: mongodb::action::Find<'_, Document>,
@@ -171,7 +174,8 @@ impl Link {
         })
     }
 
-    /// Many updates of `servers` in one command, in any order; gives the refused ones by index, code and reason.
+    /// Many updates of `servers` in one command, in any order; gives the refused ones by
+    /// index, code and reason.
     pub(super) fn update(
         &self,
         updates: Vec<Document>,
@@ -233,7 +237,8 @@ impl Link {
     }
 }
 
-/// The operation's result, unless it comes too late; then the driver is told to forget it.
+/// The operation's result, unless it comes too late; then the driver is told to forget
+/// it.
 async fn in_time<T>(
     operation: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, StoreError> {
@@ -249,7 +254,8 @@ impl Drop for Link {
     }
 }
 
-/// Runs `attempt`; with `patience` again and again, ever more slowly, until MongoDB is there.
+/// Runs `attempt`; with `patience` again and again, ever more slowly, until MongoDB is
+/// there.
 pub(super) fn retry_until_there<T>(
     patience: bool,
     attempt: impl Fn() -> Result<T, StoreError>,

@@ -1,9 +1,10 @@
 //! The production store: MongoDB holds the truth, Redis a copy of it for readers.
 //!
-//! Heartbeats and flags are written to MongoDB alone, each by statements that leave the other's fields as they
-//! are, so the two never race. Every write moves a record's version. What has changed is then read back from
-//! MongoDB, many records at once, and copied to Redis, where a copy loses against a newer one. Whatever is lost
-//! on that way (Redis away, an instance killed in between) costs readers time, never the truth: see
+//! Heartbeats and flags are written to MongoDB alone, each by statements that leave the
+//! other's fields as they are, so the two never race. Every write moves a record's
+//! version. What has changed is then read back from MongoDB, many records at once, and
+//! copied to Redis, where a copy loses against a newer one. Whatever is lost on that way
+//! (Redis away, an instance killed in between) costs readers time, never the truth: see
 //! ARCHITECTURE.md.
 
 mod cache;
@@ -36,7 +37,8 @@ use crate::sync::locked;
 
 /// A key that is there already.
 const DUPLICATE_KEY: i32 = 11000;
-/// A first heartbeat may meet another instance's, or an id that is taken: so often in a row it does not.
+/// A first heartbeat may meet another instance's, or an id that is taken: so often in a
+/// row it does not.
 const UPSERT_ROUNDS: usize = 5;
 /// After this no further round begins.
 const MAX_ROUNDS: Duration = Duration::from_millis(400);
@@ -74,8 +76,8 @@ struct Shared {
 }
 
 impl MongoDb {
-    /// Connects and makes the indexes; several instances may do so at once. With `patience` it waits for a
-    /// MongoDB that is away.
+    /// Connects and makes the indexes; several instances may do so at once. With
+    /// `patience` it waits for a MongoDB that is away.
     ///
     /// # Errors
     /// A URL that can never work, a refused login, a TLS failure.
@@ -117,7 +119,8 @@ impl MongoDb {
 impl Shared {
     fn make_indexes(&self) -> Result<(), StoreError> {
         let index = |keys: Document| IndexModel::builder().keys(keys).build();
-        // A record without the field, which another program has left there, must not keep us from starting.
+        // A record without the field, which another program has left there, must not keep
+        // us from starting.
         let unique_index = |field: &str| {
             let unique = IndexOptions::builder().unique(true).sparse(true).build();
             IndexModel::builder()
@@ -149,7 +152,8 @@ impl Shared {
         Ok(())
     }
 
-    /// The records of these hosts, as they are in MongoDB; `None` for those that are gone.
+    /// The records of these hosts, as they are in MongoDB; `None` for those that are
+    /// gone.
     fn read(
         &self,
         ips: &[IpAddr],
@@ -215,7 +219,8 @@ impl Store for MongoDb {
             self.shared.cache.as_ref().filter(|cache| cache.is_up()),
             &record,
         ) {
-            // At once, for whoever looks there next; should it fail, the refresh will not.
+            // At once, for whoever looks there next; should it fail, the refresh will
+            // not.
             let _ = cache.store(std::slice::from_ref(record), &[]);
         }
         Ok(record.map(|record| record.server))
@@ -382,7 +387,8 @@ impl MongoDb {
                     log::warn!("MongoDB refuses the record of {}: {message}", beat.ip);
                     how.mend = true;
                 } else if beat.counts != Counts::Now && !message.contains("server_id") {
-                    // The host has something newer, which a spooled heartbeat meets when it is inserted.
+                    // The host has something newer, which a spooled heartbeat meets when
+                    // it is inserted.
                     how.insert = false;
                 }
                 again.push((beat, how));
@@ -433,8 +439,8 @@ impl MongoDb {
         }
     }
 
-    /// Applies `change` to the hosts that `condition` selects, some at a time and each only while it still holds;
-    /// gives how many it changed.
+    /// Applies `change` to the hosts that `condition` selects, some at a time and each
+    /// only while it still holds; gives how many it changed.
     fn sweep_each(
         &self,
         condition: &Document,
@@ -460,8 +466,8 @@ impl MongoDb {
     }
 }
 
-/// One heartbeat for each host: the last live one, or else the newest spooled one. A command's updates have no
-/// certain order, and the others would be overwritten at once.
+/// One heartbeat for each host: the last live one, or else the newest spooled one. A
+/// command's updates have no certain order, and the others would be overwritten at once.
 fn newest_of_each_host(beats: &[Beat]) -> Vec<&Beat> {
     let mut newest: BTreeMap<IpAddr, &Beat> = BTreeMap::new();
     for beat in beats {

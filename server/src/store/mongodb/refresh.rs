@@ -1,8 +1,9 @@
 //! Copies what has changed from MongoDB to Redis, many records at once.
 //!
-//! Whoever changes a record leaves its address here. One thread takes all that have gathered, reads them from
-//! MongoDB in one query and writes them to Redis in one pipeline. What fails stays and is tried again, so a
-//! Redis that comes back with old copies gets new ones.
+//! Whoever changes a record leaves its address here. One thread takes all that have
+//! gathered, reads them from MongoDB in one query and writes them to Redis in one
+//! pipeline. What fails stays and is tried again, so a Redis that comes back with old
+//! copies gets new ones.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -15,8 +16,8 @@ use super::Shared;
 use crate::store::StoreError;
 use crate::sync::locked;
 
-/// How long changes gather: a reader elsewhere sees them that much later, and the databases are asked that much
-/// less often.
+/// How long changes gather: a reader elsewhere sees them that much later, and the
+/// databases are asked that much less often.
 const GATHER: Duration = Duration::from_millis(100);
 /// Before the next attempt when one of them is away.
 const RETRY: Duration = Duration::from_secs(1);

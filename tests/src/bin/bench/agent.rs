@@ -20,8 +20,8 @@ use tempfile::TempDir;
 
 use super::Scale;
 
-/// Side by side everything runs at this many times its usual pace, so that what costs a few milliseconds a minute
-/// can be seen on a clock of ten.
+/// Side by side everything runs at this many times its usual pace, so that what costs a
+/// few milliseconds a minute can be seen on a clock of ten.
 const PACE: u32 = 10;
 /// As many as operators watch on a VPN host.
 const UNITS: &str = "[collectors.services]\nunits = [ {name = \"wg\", unit = \"wg-quick@wg0\"}, \
@@ -104,7 +104,8 @@ const MAX_CPU: Duration = Duration::from_millis(15);
 /// So much may it seem to grow because a page more or less is in memory just then.
 const MAX_GROWTH_MIB: f64 = 0.25;
 
-/// Prints the tables; gives how many promises are not kept, if the agent is the static one.
+/// Prints the tables; gives how many promises are not kept, if the agent is the static
+/// one.
 pub(super) fn measure(scale: &Scale, program: &Path, is_static: bool) -> usize {
     let broken = alone(scale, program);
     if !scale.side_by_side.is_zero() {
@@ -242,7 +243,8 @@ fn start(program: &str, arguments: impl FnOnce(&mut Command)) -> Running {
     )
 }
 
-/// What the agent measures, every 30 s at the usual pace, and sent to where nobody listens.
+/// What the agent measures, every 30 s at the usual pace, and sent to where nobody
+/// listens.
 fn collectd_config(folder: &Path) -> String {
     let plugins = ["cpu", "memory", "interface", "df", "load", "uptime"];
     let plugins: String = plugins

@@ -1,8 +1,8 @@
 //! `make bench`: measures the real binaries and prints the tables of the README.
 //!
-//! `--agent PATH` measures that agent instead of the one from the same build: the static one that is shipped.
-//! `--only PART` measures one of [`PARTS`].
-//! `--quick` is the small version in `make test`: the same paths in a few seconds, where the figures mean
+//! `--agent PATH` measures that agent instead of the one from the same build: the static
+//! one that is shipped. `--only PART` measures one of [`PARTS`]. `--quick` is the small
+//! version in `make test`: the same paths in a few seconds, where the figures mean
 //! nothing but every request must succeed.
 
 mod agent;
