@@ -44,9 +44,10 @@ fn dependencies_follow_the_arrows() {
     let arrows = [
         ("protocol", &[][..]),
         ("settings", &[]),
+        ("daemon", &[]),
         ("collectors", &["protocol", "settings"]),
-        ("agent", &["collectors", "protocol", "settings"]),
-        ("server", &["protocol", "settings"]),
+        ("agent", &["collectors", "daemon", "protocol", "settings"]),
+        ("server", &["daemon", "protocol", "settings"]),
         ("manual", &[]),
         ("tests", &["protocol"]),
     ];
