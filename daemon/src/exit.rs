@@ -11,14 +11,14 @@ pub const CONFIG: u8 = 78;
 /// Something else failed.
 pub const FAILURE: u8 = 1;
 
-/// Why a program ends other than by request.
-pub trait Failure: Error {
+/// An error that ends the program.
+pub trait Fatal: Error {
     /// One of the constants of this module.
     fn exit_code(&self) -> u8;
 }
 
 /// The end of `main`: a failure's chain of causes goes to standard error, once.
-pub fn end(result: Result<(), impl Failure>) -> ExitCode {
+pub fn end(result: Result<(), impl Fatal>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
