@@ -10,14 +10,14 @@ use fleetbeat_protocol::Heartbeat;
 use fleetbeat_settings::{Problems, show_duration};
 
 use crate::config::Config;
+use crate::delivery::sender::{Outcome, Sender};
+use crate::delivery::spool::Spool;
 use crate::delivery::{Delivery, Kind, Request};
 use crate::host::{self, Host};
+use crate::jitter;
 use crate::notify::Manager;
-use crate::random;
-use crate::sampler::Sampler;
-use crate::schedule::{Schedule, Step};
-use crate::sender::{Outcome, Sender};
-use crate::spool::Spool;
+use crate::sampling::Sampler;
+use crate::sampling::schedule::{Schedule, Step};
 
 /// What wakes the agent before something is due.
 pub(crate) enum Event {
@@ -51,7 +51,7 @@ pub(crate) fn run(
                 Ok(Event::Called(outcome)) => {
                     agent
                         .delivery
-                        .settle(outcome, Instant::now(), random::fraction());
+                        .settle(outcome, Instant::now(), jitter::fraction());
                 }
                 Ok(Event::Reload) => manager.reloading(|| agent.reload(load())),
                 Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => {
@@ -119,7 +119,7 @@ impl Agent {
     fn new(config: Config, spool: Spool) -> Agent {
         let settings = Settings::of(&config);
         settings.log("");
-        let offset = random::fraction();
+        let offset = jitter::fraction();
         Agent {
             sender: Arc::new(Sender::new(&config.server)),
             host: Host::new(config.host, config.roots, config.server.target()),

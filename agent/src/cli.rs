@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use lexopt::prelude::*;
 
-use crate::failure::Failure;
+use crate::service::exit::Failure;
 
 /// What --help prints, and what the manual page and the completions are made from.
 const HELP: &str = include_str!("help.txt");

@@ -11,8 +11,8 @@ use std::time::{Duration, SystemTime};
 use fleetbeat_settings::show_duration;
 
 use crate::config::Config;
-use crate::failure::Failure;
-use crate::spool;
+use crate::delivery::spool;
+use crate::service::exit::Failure;
 
 /// How many intervals may pass: a change of the configuration can make one of two.
 const INTERVALS: u32 = 2;

@@ -4,27 +4,20 @@
 //! It only ever pushes: it listens on nothing, and nothing that the server says can make
 //! it run anything.
 
-mod address;
 mod agent;
 mod cli;
-mod command;
+mod commands;
 mod config;
 mod delivery;
 mod doctor;
-mod failure;
 mod health;
 mod host;
-mod key;
+mod http;
+mod jitter;
 mod logging;
 mod notify;
-mod random;
-mod runner;
-mod sampler;
-mod schedule;
-mod sender;
-mod signal;
-mod spool;
-mod tls;
+mod sampling;
+mod service;
 
 use std::process::ExitCode;
 
@@ -36,10 +29,10 @@ use std::process::ExitCode;
 static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 
 fn main() -> ExitCode {
-    match cli::parse().and_then(command::run) {
+    match cli::parse().and_then(commands::run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("{}", failure::explain(&failure));
+            eprintln!("{}", service::exit::explain(&failure));
             failure.exit_code()
         }
     }

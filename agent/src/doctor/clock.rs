@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::way::Answer;
+use super::connection::Answer;
 use super::{Finding, Trouble};
 
 /// What does no harm: the server counts with its own clock, and spooled heartbeats with

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use fleetbeat_collectors::{Collector, Definition, Error, Failure, Sample};
 
 use super::{Finding, Report, Trouble};
-use crate::failure::explain;
+use crate::service::exit::explain;
 
 /// How long a collector may take after its window; in a heartbeat, it has less.
 const PATIENCE: Duration = Duration::from_secs(5);

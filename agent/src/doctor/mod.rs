@@ -7,16 +7,16 @@
 
 mod clock;
 mod collector;
+mod connection;
 mod spool;
-mod tls;
-mod way;
+mod tls_error;
 
 use std::io::{self, Write};
 use std::path::Path;
 
 use crate::config::Config;
-use crate::failure::Failure;
-use crate::schedule;
+use crate::sampling::schedule;
+use crate::service::exit::Failure;
 
 /// What is wrong, and what to do.
 pub(super) struct Trouble {
@@ -50,13 +50,14 @@ pub(crate) fn run(path: &Path) -> Result<(), Failure> {
                 "configuration",
                 Err(Trouble::new(problems.to_string(), advice)),
             );
-            for name in [way::CHECKS.as_slice(), &["collectors", "spool"]].concat() {
+            for name in [connection::CHECKS.as_slice(), &["collectors", "spool"]].concat()
+            {
                 report.skip(name, "configuration");
             }
         }
         Ok(config) => {
             report.add("configuration", Ok(format!("{} is valid", path.display())));
-            way::check(&config.server, &mut report);
+            connection::check(&config.server, &mut report);
             collector::check(
                 config.collectors,
                 schedule::window(config.sample_every),

@@ -9,22 +9,22 @@ use std::time::Instant;
 use crate::agent::{self, Event};
 use crate::cli::{Arguments, Command};
 use crate::config::Config;
+use crate::config::api_key;
+use crate::delivery::sender::{Outcome, Sender};
+use crate::delivery::spool::Spool;
 use crate::doctor;
-use crate::failure::Failure;
 use crate::health;
 use crate::host::{self, Host};
-use crate::key;
 use crate::logging;
-use crate::sampler::Sampler;
-use crate::schedule;
-use crate::sender::{Outcome, Sender};
-use crate::signal;
-use crate::spool::Spool;
+use crate::sampling::Sampler;
+use crate::sampling::schedule;
+use crate::service::exit::Failure;
+use crate::service::signals;
 
 /// Does what was typed.
 pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
     logging::start();
-    key::hide_memory();
+    api_key::hide_memory();
     let load = |for_sending| {
         Config::load(&arguments.config, for_sending).map_err(Failure::Config)
     };
@@ -45,7 +45,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
             let work = move || {
                 agent::run(config, || Config::load(&path, true), spool, &post, &events)
             };
-            signal::run_until_stopped(work, stop, reload)
+            signals::run_until_stopped(work, stop, reload)
         }
     }
 }

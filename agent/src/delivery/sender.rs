@@ -8,8 +8,8 @@ use ureq::Agent;
 use ureq::tls::{RootCerts, TlsConfig};
 
 use crate::config::Server;
-use crate::failure::explain;
-use crate::tls;
+use crate::http::tls;
+use crate::service::exit::explain;
 
 /// Limits of one call.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,5 +1,7 @@
 //! Who the host is: its address, name, place and boot.
 
+mod own_address;
+
 use std::fs;
 use std::path::Path;
 use std::time::SystemTime;
@@ -7,9 +9,9 @@ use std::time::SystemTime;
 use fleetbeat_collectors::Roots;
 use fleetbeat_protocol::{Heartbeat, Timestamp};
 
-use crate::address::OwnAddress;
 use crate::config::HostSettings;
-use crate::sampler::Readings;
+use crate::sampling::Readings;
+use own_address::OwnAddress;
 
 /// The host as its heartbeats describe it.
 pub(crate) struct Host {

@@ -10,10 +10,10 @@ use std::time::{Duration, Instant, SystemTime};
 use fleetbeat_protocol::BatchAnswer;
 use ureq::{Error, Timeout};
 
-use super::{Finding, Report, Trouble, clock, tls};
+use super::{Finding, Report, Trouble, clock, tls_error};
 use crate::config::Server;
-use crate::failure::explain;
-use crate::sender::{MAX_ANSWER_BYTES, client, show};
+use crate::delivery::sender::{MAX_ANSWER_BYTES, client, show};
+use crate::service::exit::explain;
 
 /// The checks of this file, each of which needs the one before.
 pub(super) const CHECKS: [&str; 5] = ["dns", "tcp", "tls", "key", "clock"];
@@ -253,8 +253,8 @@ fn tell_tls(server: &Server) -> String {
 }
 
 fn tell_failed_call(error: &Error, server: &Server) -> Trouble {
-    if let Some(error) = tls::find(error) {
-        return tls::tell(error, server);
+    if let Some(error) = tls_error::find(error) {
+        return tls_error::tell(error, server);
     }
     let port = server.url.port;
     match error {

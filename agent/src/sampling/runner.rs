@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use fleetbeat_collectors::{Collector, Definition, Error, Failure, Pace, Sample};
 
-use crate::failure::explain;
+use crate::service::exit::explain;
 
 /// A collector and how it fares.
 pub(crate) struct Runner {

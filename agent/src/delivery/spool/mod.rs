@@ -17,7 +17,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::failure::Failure;
+use crate::service::exit::Failure;
 pub(crate) use file::Batch;
 use file::{Limits, SpoolFile};
 

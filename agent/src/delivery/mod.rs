@@ -5,12 +5,15 @@
 //! When its tries are over, or a newer one is there, it stays in the spool. Once the
 //! server has accepted a newer one, the spool follows in batches, the oldest first.
 
+pub(crate) mod sender;
+pub(crate) mod spool;
+
 use std::fs::File;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::sender::Outcome;
-use crate::spool::Spool;
+use sender::Outcome;
+use spool::Spool;
 
 /// How long after the beginning of a try that fails the next one follows, for an interval
 /// of [`USUAL_INTERVAL`]; shorter with a shorter interval, so that all tries still fall

@@ -397,7 +397,11 @@ impl Known {
 /// This test binary as a process that runs nothing but that test.
 fn play(name: &str, folder: &Path) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", &format!("spool::tests::{name}"), "--nocapture"]);
+    command.args([
+        "--exact",
+        &format!("delivery::spool::tests::{name}"),
+        "--nocapture",
+    ]);
     command
         .env(FOLDER_VARIABLE, folder)
         .stdin(Stdio::null())

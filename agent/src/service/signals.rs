@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
 
-use crate::failure::Failure;
+use crate::service::exit::Failure;
 
 /// How long the agent's thread may take to end. A call that is still waiting for its
 /// server then ends with the process: the server has the whole heartbeat or nothing of

@@ -13,7 +13,7 @@ use ureq::http::Uri;
 use ureq::tls::{Certificate, PemItem, parse_pem};
 use ureq::{Proxy, ProxyProtocol};
 
-use crate::key;
+pub(crate) mod api_key;
 
 /// Shortest and longest time between samples. Net is measured over one second, or over
 /// half of this where that is less; so little is for tests.
@@ -97,7 +97,7 @@ impl Config {
         for path in find_drop_ins(&path.with_extension("d"), &mut problems) {
             document.merge(Document::open(&path, &mut problems));
         }
-        let found = key::find(path, &mut problems);
+        let found = api_key::find(path, &mut problems);
         let needs_key = for_sending && found.is_none();
         let config = document.read(&mut problems, |root| {
             read_root(root, found.flatten(), needs_key)
@@ -219,11 +219,11 @@ fn read_server(
             "must be a URL such as \"http://proxy.example.com:3128\"".to_owned()
         })
     });
-    let key_of_file = table.parsed("api_key_file", |path| key::read(Path::new(path)));
+    let key_of_file = table.parsed("api_key_file", |path| api_key::read(Path::new(path)));
     if needs_key && !table.has("api_key_file") {
         table.problem(
             "api_key_file",
-            format!("is missing, and so are {}", key::PLACES),
+            format!("is missing, and so are {}", api_key::PLACES),
         );
     }
     Some(Server {

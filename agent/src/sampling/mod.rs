@@ -1,5 +1,8 @@
 //! Runs the collectors and keeps what the next heartbeat needs of their samples.
 
+mod runner;
+pub(crate) mod schedule;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
@@ -8,7 +11,7 @@ use fleetbeat_protocol::{
     Load, MAX_METRICS, MAX_NAME_CHARS, MAX_SERVICES, Service, Timestamp,
 };
 
-use crate::runner::Runner;
+use runner::Runner;
 
 /// How long a window waits for its collectors, from its beginning: the first heartbeat
 /// has three seconds. Who takes longer is left behind.

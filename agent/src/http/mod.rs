@@ -1,0 +1,3 @@
+//! HTTP and TLS, as the agent speaks them.
+
+pub(crate) mod tls;
