@@ -6,6 +6,8 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread::{self, Scope};
 use std::time::{Duration, Instant};
 
+use fleetbeat_daemon::clock;
+use fleetbeat_daemon::service_manager::{self, ServiceManager};
 use fleetbeat_protocol::Heartbeat;
 use fleetbeat_settings::{Problems, show_duration};
 
@@ -13,9 +15,8 @@ use crate::config::Config;
 use crate::delivery::sender::{Outcome, Sender};
 use crate::delivery::spool::Spool;
 use crate::delivery::{Delivery, Kind, Request};
-use crate::host::{self, Host};
+use crate::host::Host;
 use crate::jitter;
-use crate::notify::Manager;
 use crate::sampling::Sampler;
 use crate::sampling::schedule::{Schedule, Step};
 
@@ -40,7 +41,7 @@ pub(crate) fn run(
     events: &Receiver<Event>,
 ) {
     let mut agent = Agent::new(config, spool);
-    let mut manager = Manager::ready(Instant::now());
+    let mut manager = ServiceManager::ready(Instant::now());
     thread::scope(|scope| {
         loop {
             let wake_at = manager
@@ -55,7 +56,7 @@ pub(crate) fn run(
                 }
                 Ok(Event::Reload) => manager.reloading(|| agent.reload(load())),
                 Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => {
-                    manager.stopping();
+                    service_manager::stopping();
                     return agent.keep_samples();
                 }
                 Err(RecvTimeoutError::Timeout) => {}
@@ -152,7 +153,7 @@ impl Agent {
         }
         match step {
             Step::Open => self.sampler.open(now, self.schedule.is_last_window(now)),
-            Step::Close => self.sampler.close(now, host::now()),
+            Step::Close => self.sampler.close(now, clock::now()),
             Step::Beat => {
                 if let Some(body) = self.take_samples() {
                     self.delivery.offer(body, now);

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use lexopt::prelude::*;
 
-use crate::service::exit::Failure;
+use crate::service::exit::AgentError;
 
 /// What --help prints, and what the manual page and the completions are made from.
 const HELP: &str = include_str!("help.txt");
@@ -30,9 +30,9 @@ pub(crate) enum Command {
 }
 
 /// This process's command line.
-pub(crate) fn parse() -> Result<Arguments, Failure> {
+pub(crate) fn parse() -> Result<Arguments, AgentError> {
     parse_from(lexopt::Parser::from_env())
-        .map_err(|error| Failure::Usage(error.to_string()))
+        .map_err(|error| AgentError::Usage(error.to_string()))
 }
 
 fn parse_from(mut parser: lexopt::Parser) -> Result<Arguments, lexopt::Error> {

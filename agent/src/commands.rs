@@ -6,6 +6,9 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Instant;
 
+use fleetbeat_daemon::{clock, logging};
+use log::LevelFilter;
+
 use crate::agent::{self, Event};
 use crate::cli::{Arguments, Command};
 use crate::config::Config;
@@ -14,19 +17,18 @@ use crate::delivery::sender::{Outcome, Sender};
 use crate::delivery::spool::Spool;
 use crate::doctor;
 use crate::health;
-use crate::host::{self, Host};
-use crate::logging;
+use crate::host::Host;
 use crate::sampling::Sampler;
 use crate::sampling::schedule;
-use crate::service::exit::Failure;
+use crate::service::exit::AgentError;
 use crate::service::signals;
 
 /// Does what was typed.
-pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
-    logging::start();
+pub(crate) fn run(arguments: Arguments) -> Result<(), AgentError> {
+    logging::start(LevelFilter::Off);
     api_key::hide_memory();
     let load = |for_sending| {
-        Config::load(&arguments.config, for_sending).map_err(Failure::Config)
+        Config::load(&arguments.config, for_sending).map_err(AgentError::Config)
     };
     match arguments.command {
         Command::Print(text) => print(text.trim_end()),
@@ -51,14 +53,14 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
 }
 
 /// One sample, and what would go over the wire for it.
-fn once(config: Config, send: bool) -> Result<(), Failure> {
+fn once(config: Config, send: bool) -> Result<(), AgentError> {
     let sender = send.then(|| Sender::new(&config.server));
     let mut sampler = Sampler::new(config.collectors);
     let mut host = Host::new(config.host, config.roots, config.server.target());
 
     sampler.open(Instant::now(), true);
     thread::sleep(schedule::window(config.sample_every));
-    sampler.close(Instant::now(), host::now());
+    sampler.close(Instant::now(), clock::now());
     let readings = sampler.take().expect("a sample was taken");
     let body = agent::body(&host.heartbeat(readings));
     print(String::from_utf8_lossy(&body))?;
@@ -73,12 +75,13 @@ fn once(config: Config, send: bool) -> Result<(), Failure> {
             | Outcome::PartlyAccepted { reason, .. }
             | Outcome::Unauthorized { reason }
             | Outcome::Failed { reason, .. },
-        ) => Err(Failure::NotAccepted(reason)),
+        ) => Err(AgentError::NotAccepted(reason)),
     }
 }
 
 /// A line on standard output, whose reader may be gone.
-fn print(line: impl Display) -> Result<(), Failure> {
+fn print(line: impl Display) -> Result<(), AgentError> {
     let doing = "cannot write to standard output";
-    writeln!(io::stdout(), "{line}").map_err(|source| Failure::System { doing, source })
+    writeln!(io::stdout(), "{line}")
+        .map_err(|source| AgentError::System { doing, source })
 }

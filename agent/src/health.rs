@@ -12,7 +12,7 @@ use fleetbeat_settings::show_duration;
 
 use crate::config::Config;
 use crate::delivery::spool;
-use crate::service::exit::Failure;
+use crate::service::exit::AgentError;
 
 /// How many intervals may pass: a change of the configuration can make one of two.
 const INTERVALS: u32 = 2;
@@ -23,14 +23,14 @@ const SLACK: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// The agent is dead, hangs, or has no spool to tell by.
-pub(crate) fn check(path: &Path) -> Result<String, Failure> {
+pub(crate) fn check(path: &Path) -> Result<String, AgentError> {
     let config = Config::load(path, false)
-        .map_err(|problems| Failure::NotHealthy(problems.to_string()))?;
+        .map_err(|problems| AgentError::NotHealthy(problems.to_string()))?;
     let spool = spool::file_path(&config.spool);
     let written_at = fs::metadata(&spool).and_then(|metadata| metadata.modified());
     let written_at = written_at.map_err(|error| {
         let shown = spool.display();
-        Failure::NotHealthy(format!(
+        AgentError::NotHealthy(format!(
             "{shown}: {error}: without its spool, nothing shows whether it lives"
         ))
     })?;
@@ -41,7 +41,7 @@ pub(crate) fn check(path: &Path) -> Result<String, Failure> {
     let told = format!("its last sign of life is {} old", show_duration(age));
     if age > limit {
         let limit = show_duration(limit);
-        return Err(Failure::NotHealthy(format!("{told}, more than {limit}")));
+        return Err(AgentError::NotHealthy(format!("{told}, more than {limit}")));
     }
     Ok(format!("fleetbeat-agent is healthy: {told}"))
 }

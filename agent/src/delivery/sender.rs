@@ -9,7 +9,7 @@ use ureq::tls::{RootCerts, TlsConfig};
 
 use crate::config::Server;
 use crate::http::tls;
-use crate::service::exit::explain;
+use fleetbeat_daemon::exit::explain;
 
 /// Limits of one call.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use fleetbeat_collectors::{Collector, Definition, Error, Failure, Sample};
 
 use super::{Finding, Report, Trouble};
-use crate::service::exit::explain;
+use fleetbeat_daemon::exit::explain;
+use fleetbeat_daemon::thread::spawn;
 
 /// How long a collector may take after its window; in a heartbeat, it has less.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -57,9 +58,7 @@ fn start(mut collector: Box<dyn Collector>, window: Duration) -> mpsc::Receiver<
         });
         let _ = tell.send((result, collector.failures()));
     };
-    let _ = thread::Builder::new()
-        .name("collector".to_owned())
-        .spawn(take);
+    let _ = spawn("collector", take);
     taken
 }
 

@@ -7,13 +7,14 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
+use fleetbeat_daemon::exit::explain;
+use fleetbeat_daemon::thread::spawn;
 use fleetbeat_protocol::BatchAnswer;
 use ureq::{Error, Timeout};
 
 use super::{Finding, Report, Trouble, clock, tls_error};
 use crate::config::Server;
 use crate::delivery::sender::{MAX_ANSWER_BYTES, client, show};
-use crate::service::exit::explain;
 
 /// The checks of this file, each of which needs the one before.
 pub(super) const CHECKS: [&str; 5] = ["dns", "tcp", "tls", "key", "clock"];
@@ -90,9 +91,7 @@ fn resolve(name: &str, port: u16) -> Result<Vec<SocketAddr>, Trouble> {
     let look_up = move || {
         drop(found.send(target.to_socket_addrs().map(Iterator::collect::<Vec<_>>)))
     };
-    let _ = thread::Builder::new()
-        .name("lookup".to_owned())
-        .spawn(look_up);
+    let _ = spawn("lookup", look_up);
     let advice = format!(
         "is the name in server.url (or server.proxy) right? Do the name servers in /etc/resolv.conf answer? \
          Try: getent hosts {name}"

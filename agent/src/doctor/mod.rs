@@ -16,7 +16,7 @@ use std::path::Path;
 
 use crate::config::Config;
 use crate::sampling::schedule;
-use crate::service::exit::Failure;
+use crate::service::exit::AgentError;
 
 /// What is wrong, and what to do.
 pub(super) struct Trouble {
@@ -40,7 +40,7 @@ type Finding = Result<String, Trouble>;
 ///
 /// # Errors
 /// If something is wrong.
-pub(crate) fn run(path: &Path) -> Result<(), Failure> {
+pub(crate) fn run(path: &Path) -> Result<(), AgentError> {
     let mut report = Report::default();
     // A missing key is the key's check to tell: all before it goes without.
     match Config::load(path, false) {
@@ -97,11 +97,11 @@ impl Report {
         print("skipped", name, &format!("needs {needed}"));
     }
 
-    fn end(self) -> Result<(), Failure> {
+    fn end(self) -> Result<(), AgentError> {
         if self.failed == 0 {
             Ok(())
         } else {
-            Err(Failure::Unwell(self.failed))
+            Err(AgentError::Unwell(self.failed))
         }
     }
 }

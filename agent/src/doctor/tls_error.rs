@@ -1,12 +1,12 @@
 //! What a failed TLS handshake means.
 
+use fleetbeat_daemon::clock;
 use fleetbeat_protocol::Timestamp;
 use rustls::pki_types::UnixTime;
 use rustls::{CertificateError, Error};
 
 use super::Trouble;
 use crate::config::Server;
-use crate::host;
 
 /// The TLS library's error inside that of a call.
 pub(super) fn find(error: &ureq::Error) -> Option<&Error> {
@@ -100,8 +100,7 @@ fn wrong_name(name: &str, presented: &[String]) -> Trouble {
 }
 
 fn out_of_time(what: String) -> Trouble {
-    let now = host::now();
-    let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
+    let now = clock::now_in_seconds();
     Trouble::new(
         what,
         format!(

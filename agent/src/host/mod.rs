@@ -4,10 +4,9 @@ mod own_address;
 
 use std::fs;
 use std::path::Path;
-use std::time::SystemTime;
 
 use fleetbeat_collectors::Roots;
-use fleetbeat_protocol::{Heartbeat, Timestamp};
+use fleetbeat_protocol::Heartbeat;
 
 use crate::config::HostSettings;
 use crate::sampling::Readings;
@@ -98,15 +97,6 @@ fn parse_uptime_ms(text: &str) -> Option<u64> {
     hundredths.checked_mul(10)
 }
 
-/// The host's clock, in whole milliseconds.
-pub(crate) fn now() -> Timestamp {
-    let since = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    let since_ms = i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
-    Timestamp::from_millisecond(since_ms).unwrap_or(Timestamp::MAX)
-}
-
 fn read_line(path: &Path) -> Option<String> {
     let text = fs::read_to_string(path).ok()?;
     Some(text.trim().to_owned()).filter(|line| !line.is_empty())
@@ -114,6 +104,8 @@ fn read_line(path: &Path) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use fleetbeat_protocol::Timestamp;
+
     use super::*;
 
     #[test]

@@ -2,8 +2,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, ToSocketAddrs, UdpSocket};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+use fleetbeat_daemon::thread::spawn;
 
 /// How long a heartbeat waits for a lookup; a name server that is silent takes far longer
 /// to give up.
@@ -85,11 +87,10 @@ impl Lookup {
         find: impl FnOnce() -> Option<Route> + Send + 'static,
     ) -> Option<Lookup> {
         let (found, answer) = mpsc::channel();
-        let thread = thread::Builder::new().name("lookup".to_owned());
         let ask = move || {
             let _ = found.send(find());
         };
-        let thread = thread.spawn(ask).ok()?;
+        let thread = spawn("lookup", ask).ok()?;
         Some(Lookup {
             thread,
             answer,
@@ -216,7 +217,7 @@ mod tests {
                 own.lookup.is_some() && Instant::now() < deadline,
                 "the answer is lost"
             );
-            thread::yield_now();
+            std::thread::yield_now();
         }
         assert!(own.lookup.is_none());
     }

@@ -3,13 +3,15 @@
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, TryRecvError};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::Instant;
 
 use fleetbeat_collectors::{Collector, Definition, Error, Failure, Pace, Sample};
 
-use crate::service::exit::explain;
+use fleetbeat_daemon::exit::explain;
+use fleetbeat_daemon::lock::lock;
+use fleetbeat_daemon::thread::spawn;
 
 /// A collector and how it fares.
 pub(crate) struct Runner {
@@ -170,8 +172,7 @@ impl Run {
         let (close, closing) = mpsc::channel();
         let (tell, outcome) = mpsc::channel();
         let collector = Arc::clone(collector);
-        let thread = thread::Builder::new().name(name.to_owned());
-        let thread = thread.spawn(move || {
+        let thread = spawn(name, move || {
             let outcome = run_window(&mut **lock(&collector), &closing);
             let _ = outcome.map(|outcome| tell.send(outcome));
         })?;
@@ -207,9 +208,4 @@ fn run_window(collector: &mut dyn Collector, closing: &Receiver<()>) -> Option<O
         fallback: collector.fallback(),
         failures: collector.failures(),
     })
-}
-
-/// After a panic the collector is tried again, like after any other failure.
-fn lock(collector: &Mutex<Box<dyn Collector>>) -> MutexGuard<'_, Box<dyn Collector>> {
-    collector.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,23 +1,17 @@
 //! Why the agent ends other than by request, and its exit code then.
 
-use std::error::Error;
 use std::io;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
+use fleetbeat_daemon::exit::{self, Fatal};
 use fleetbeat_settings::Problems;
 
-/// Exit code for a command line that makes no sense.
-const EXIT_USAGE: u8 = 2;
-/// Exit code for a configuration that makes no sense: `EX_CONFIG` of sysexits.h.
-const EXIT_CONFIG: u8 = 78;
-
-/// What ended the agent.
+/// An error that ends the agent.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Failure {
+pub(crate) enum AgentError {
     #[error("fleetbeat-agent: {0}; see fleetbeat-agent --help")]
     Usage(String),
-    /// One line for each problem.
+    /// Everything that is wrong with the configuration, one line for each problem.
     #[error("{0}")]
     Config(Problems),
     #[error("fleetbeat-agent: {doing}")]
@@ -29,7 +23,7 @@ pub(crate) enum Failure {
     SpoolInUse(PathBuf),
     #[error("fleetbeat-agent: the heartbeat was not accepted: {0}")]
     NotAccepted(String),
-    /// The checks themselves have been printed.
+    /// This many steps of `doctor` failed, which has printed each of them.
     #[error("fleetbeat-agent: {0} of the checks failed")]
     Unwell(usize),
     #[error("fleetbeat-agent is not healthy: {0}")]
@@ -38,24 +32,29 @@ pub(crate) enum Failure {
     Panicked,
 }
 
-impl Failure {
-    pub(crate) fn exit_code(&self) -> ExitCode {
+impl Fatal for AgentError {
+    fn exit_code(&self) -> u8 {
         match self {
-            Failure::Usage(_) => ExitCode::from(EXIT_USAGE),
-            Failure::Config(_) => ExitCode::from(EXIT_CONFIG),
-            _ => ExitCode::FAILURE,
+            AgentError::Usage(_) => exit::USAGE,
+            AgentError::Config(_) => exit::CONFIG,
+            _ => exit::FAILURE,
         }
     }
 }
 
-/// The error and what caused it, in one line.
-pub(crate) fn explain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_command_line_and_a_wrong_configuration_have_codes_of_their_own() {
+        let usage = AgentError::Usage("unknown command \"start\"".to_owned());
+        for (error, code) in [
+            (usage, 64),
+            (AgentError::Config(Problems::default()), 78),
+            (AgentError::Panicked, 1),
+        ] {
+            assert_eq!(error.exit_code(), code, "{error}");
+        }
     }
-    text
 }

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
 
-use crate::service::exit::Failure;
+use fleetbeat_daemon::thread::spawn;
+
+use crate::service::exit::AgentError;
 
 /// How long the agent's thread may take to end. A call that is still waiting for its
 /// server then ends with the process: the server has the whole heartbeat or nothing of
@@ -22,13 +24,12 @@ pub(crate) fn run_until_stopped(
     work: impl FnOnce() + Send + 'static,
     stop: impl FnOnce(),
     reload: impl Fn(),
-) -> Result<(), Failure> {
-    let failed = |doing| move |source: io::Error| Failure::System { doing, source };
+) -> Result<(), AgentError> {
+    let failed = |doing| move |source: io::Error| AgentError::System { doing, source };
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
         .map_err(failed("cannot watch for signals"))?;
     let ended = EndOfWork(signals.handle());
-    let worker = thread::Builder::new().name("agent".to_owned());
-    let worker = worker.spawn(move || {
+    let worker = spawn("agent", move || {
         let _ended = ended;
         work();
     });
@@ -51,7 +52,7 @@ pub(crate) fn run_until_stopped(
         }
         thread::sleep(POLL);
     }
-    worker.join().map_err(|_| Failure::Panicked)
+    worker.join().map_err(|_| AgentError::Panicked)
 }
 
 /// Dropped with the work, even by a panic, it wakes whoever waits for signals.

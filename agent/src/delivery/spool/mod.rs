@@ -17,7 +17,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::service::exit::Failure;
+use crate::service::exit::AgentError;
 pub(crate) use file::Batch;
 use file::{Limits, SpoolFile};
 
@@ -48,7 +48,7 @@ impl Spool {
     ///
     /// # Errors
     /// Another agent has it. Whatever else is wrong is logged.
-    pub(crate) fn open(folder: &Path) -> Result<Spool, Failure> {
+    pub(crate) fn open(folder: &Path) -> Result<Spool, AgentError> {
         let mut spool = Spool {
             path: file_path(folder),
             file: None,
@@ -56,7 +56,7 @@ impl Spool {
         };
         match spool.try_open() {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                Err(Failure::SpoolInUse(spool.path))
+                Err(AgentError::SpoolInUse(spool.path))
             }
             Err(error) => {
                 spool.complain(&error);

@@ -174,7 +174,7 @@ fn a_spool_belongs_to_one_agent() {
     let folder = tempfile::tempdir().unwrap();
     let first = Spool::open(folder.path()).unwrap();
     let told = Spool::open(folder.path()).err().unwrap();
-    assert!(matches!(told, Failure::SpoolInUse(_)));
+    assert!(matches!(told, AgentError::SpoolInUse(_)));
     drop(first);
     open(folder.path(), LIMITS);
 }
