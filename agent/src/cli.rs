@@ -6,16 +6,17 @@ use lexopt::prelude::*;
 
 use crate::service::exit::AgentError;
 
-/// What --help prints, and what the manual page and the completions are made from.
+/// The text of --help. The manual page and the completions are made from it.
 const HELP: &str = include_str!("help.txt");
 
-/// What to do, and with which configuration.
+/// The command, and the configuration that it is about.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Arguments {
     pub(crate) config: PathBuf,
     pub(crate) command: Command,
 }
 
+/// What the agent is to do, as the help text describes it.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Command {
     Run,
@@ -25,11 +26,11 @@ pub(crate) enum Command {
     Once {
         send: bool,
     },
-    /// Print this and nothing else.
+    /// Print this text and do nothing else.
     Print(String),
 }
 
-/// This process's command line.
+/// Parses the command line of this process.
 pub(crate) fn parse() -> Result<Arguments, AgentError> {
     parse_from(lexopt::Parser::from_env())
         .map_err(|error| AgentError::Usage(error.to_string()))
@@ -38,6 +39,7 @@ pub(crate) fn parse() -> Result<Arguments, AgentError> {
 fn parse_from(mut parser: lexopt::Parser) -> Result<Arguments, lexopt::Error> {
     let mut config = PathBuf::from("/etc/fleetbeat/agent.toml");
     let mut command = None;
+
     while let Some(argument) = parser.next()? {
         match (argument, &mut command) {
             (Short('c') | Long("config"), _) => config = parser.value()?.into(),
@@ -54,6 +56,7 @@ fn parse_from(mut parser: lexopt::Parser) -> Result<Arguments, lexopt::Error> {
             (argument, _) => return Err(argument.unexpected()),
         }
     }
+
     Ok(Arguments {
         config,
         command: command.unwrap_or(Command::Run),
@@ -67,7 +70,7 @@ fn named_command(name: &str) -> Result<Command, String> {
         "doctor" => Ok(Command::Doctor),
         "health" => Ok(Command::Health),
         "once" => Ok(Command::Once { send: false }),
-        _ => Err(format!("{name:?} is no command")),
+        _ => Err(format!("unknown command {name:?}")),
     }
 }
 

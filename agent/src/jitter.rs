@@ -1,11 +1,11 @@
-//! Chance, for spreading agents over time; no secret depends on it.
+//! Random numbers that spread agents over time. No secret depends on them.
 
 use std::hash::{BuildHasher, RandomState};
 
-/// A number from 0 to just under 1, another one each time.
+/// A number from 0 to just under 1, a different one each time.
 pub(crate) fn fraction() -> f64 {
-    // A fresh hasher's keys come from the system's random numbers; 53 bits are what an
-    // f64 holds.
+    // The keys of a fresh hasher come from the system's random numbers. An f64 holds 53
+    // bits.
     let bits = RandomState::new().hash_one(()) >> 11;
     bits as f64 / (1_u64 << 53) as f64
 }

@@ -1,8 +1,8 @@
-//! The key that the server asks for: where it may be, and that it is nobody else's.
+//! The key that the server asks for: where it may be, and that nobody else can read it.
 //!
-//! It never stands in an argument, and [`Secret`] keeps it out of the log. Root and the
-//! agent's own user can see a process's environment; a file or a credential is better
-//! than that.
+//! The key is never an argument of the command line, which every user can see, and
+//! [`Secret`] keeps it out of the log. The environment of a process is visible to root
+//! and to the process's own user, so a file or a credential is the better place.
 
 use std::ffi::OsString;
 use std::fs;
@@ -13,75 +13,124 @@ use std::path::{Path, PathBuf};
 use fleetbeat_settings::{Problem, Problems, Secret};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
-/// Where it may be besides `server.api_key_file`, for people.
-pub(crate) const PLACES: &str = "AGENT_API_KEY in the environment, agent.env beside agent.toml, and the systemd credential agent_api_key";
+/// The places of the key besides `server.api_key_file`, for people.
+pub(super) const PLACES: &str = "AGENT_API_KEY in the environment, agent.env beside \
+                                 agent.toml, and the systemd credential agent_api_key";
 
-/// The environment variables that hold it, or the path of its file.
+/// The environment variables that hold the key, or the path of its file.
 const VARIABLES: [&str; 2] = ["AGENT_API_KEY", "AGENT_API_KEY_FILE"];
-/// systemd's credential: `LoadCredential=agent_api_key:PATH`.
+/// The name of systemd's credential: `LoadCredential=agent_api_key:PATH`.
 const CREDENTIAL: &str = "agent_api_key";
-/// Longest key, in bytes: longer ones are files of another kind.
+/// Longest key: a file that is longer holds something else.
 const MAX_BYTES: usize = 1024;
 
-/// The key of the environment, else of agent.env beside the configuration `config`, else
-/// of systemd's credentials. `Some(None)` where there is one that cannot be used, which
-/// is then among the problems.
+/// The environment variable with the folder of systemd's credentials.
+const CREDENTIALS_FOLDER: &str = "CREDENTIALS_DIRECTORY";
+
+/// Whether a configuration without a key has a problem.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum KeyNeed {
+    /// Heartbeats are to be sent.
+    Required,
+    /// Measuring and checking do without a key.
+    Optional,
+}
+
+/// A key as found outside of agent.toml.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum FoundKey {
+    Nowhere,
+    /// There is a key that cannot be used: the reason is among the problems.
+    Unusable,
+    Usable(Secret),
+}
+
+impl FoundKey {
+    pub(super) fn into_secret(self) -> Option<Secret> {
+        match self {
+            FoundKey::Usable(key) => Some(key),
+            FoundKey::Nowhere | FoundKey::Unusable => None,
+        }
+    }
+}
+
+/// A variable's name and its value.
+type Variable = (&'static str, OsString);
+
+/// Looks for the key in the environment, then in agent.env beside the configuration
+/// `config`, then among systemd's credentials.
 ///
-/// systemd hands agent.env to the service as its environment; who calls the agent by hand
-/// gets the same key.
-pub(crate) fn find(config: &Path, problems: &mut Problems) -> Option<Option<Secret>> {
+/// systemd hands the lines of agent.env to the service as its environment. Reading the
+/// file here gives the same key to a person who calls the agent by hand.
+pub(super) fn find(config: &Path, problems: &mut Problems) -> FoundKey {
     let of_file = read_environment_file(&config.with_extension("env"), problems);
-    let mut variables: Vec<(&str, OsString)> = VARIABLES
-        .iter()
-        .filter_map(|name| Some((*name, std::env::var_os(name)?)))
+    let of_process: Vec<Variable> = VARIABLES
+        .into_iter()
+        .filter_map(|name| Some((name, std::env::var_os(name)?)))
         .collect();
-    if variables.is_empty() {
-        variables = of_file;
+
+    for variables in [of_process, of_file] {
+        if !variables.is_empty() {
+            return find_in_variables(&variables, problems);
+        }
     }
-    if !variables.is_empty() {
-        let variable = |name: &str| {
-            variables
-                .iter()
-                .find(|(other, _)| *other == name)
-                .map(|(_, value)| value.clone())
-        };
-        let key = Secret::find(VARIABLES[0], variable, read_private, problems);
-        return Some(key.and_then(|key| match check(&key) {
-            Ok(()) => Some(key),
-            Err(message) => {
-                problems.add_variable(VARIABLES[0], message);
-                None
-            }
-        }));
+    find_credential(problems)
+}
+
+fn find_in_variables(variables: &[Variable], problems: &mut Problems) -> FoundKey {
+    let value_of = |name: &str| {
+        let mut named = variables.iter().filter(|(other, _)| *other == name);
+        named.next().map(|(_, value)| value.clone())
+    };
+    let Some(key) = Secret::find(VARIABLES[0], value_of, read_private, problems) else {
+        return FoundKey::Unusable;
+    };
+    match check(&key) {
+        Ok(()) => FoundKey::Usable(key),
+        Err(message) => {
+            problems.add_variable(VARIABLES[0], message);
+            FoundKey::Unusable
+        }
     }
-    let path = PathBuf::from(std::env::var_os("CREDENTIALS_DIRECTORY")?).join(CREDENTIAL);
-    path.exists().then(|| {
-        read(&path)
-            .map_err(|message| problems.add_variable("CREDENTIALS_DIRECTORY", message))
-            .ok()
-    })
+}
+
+fn find_credential(problems: &mut Problems) -> FoundKey {
+    let Some(folder) = std::env::var_os(CREDENTIALS_FOLDER) else {
+        return FoundKey::Nowhere;
+    };
+    let path = PathBuf::from(folder).join(CREDENTIAL);
+    if !path.exists() {
+        return FoundKey::Nowhere;
+    }
+    match read(&path) {
+        Ok(key) => FoundKey::Usable(key),
+        Err(message) => {
+            problems.add_variable(CREDENTIALS_FOLDER, message);
+            FoundKey::Unusable
+        }
+    }
 }
 
 /// The key in the file at `path`.
 ///
 /// # Errors
 /// A sentence that names the path.
-pub(crate) fn read(path: &Path) -> Result<Secret, String> {
+pub(super) fn read(path: &Path) -> Result<Secret, String> {
     let key = Secret::read(path, read_private)?;
     check(&key)
         .map(|()| key)
         .map_err(|message| format!("{}: {message}", path.display()))
 }
 
-/// Keeps this process's memory, which the key is in, out of core dumps and from other
-/// processes of its user.
+/// Keeps the memory of this process, which holds the key, out of core dumps and away from
+/// other processes of the same user.
 pub(crate) fn hide_memory() {
     if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
         log::warn!("a core dump of this process would show the key: {error}");
     }
 }
 
-/// Whether the key can go into a header.
+/// An error unless the key can be the value of an HTTP header.
 fn check(key: &Secret) -> Result<(), &'static str> {
     let key = key.expose();
     if key.len() > MAX_BYTES || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -90,8 +139,8 @@ fn check(key: &Secret) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// The text of a file that is not everybody's; its group may be systemd's for
-/// credentials, or the agent's own.
+/// The text of a file that not everybody may read or write. The file's group may: it is
+/// systemd's for credentials, or the agent's own.
 fn read_private(path: &Path) -> io::Result<String> {
     let mut file = fs::File::open(path)?;
     let mode = file.metadata()?.mode() & 0o777;
@@ -104,47 +153,39 @@ fn read_private(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-/// The key's variables in systemd's environment file at `path`, which may be missing, or
-/// root's alone.
-fn read_environment_file(
-    path: &Path,
-    problems: &mut Problems,
-) -> Vec<(&'static str, OsString)> {
+/// The key's variables in systemd's environment file at `path`. The file may be absent, or
+/// readable for root alone: then it has none for this user.
+fn read_environment_file(path: &Path, problems: &mut Problems) -> Vec<Variable> {
     match read_private(path) {
-        Ok(text) => parse_environment(&text),
-        Err(error)
-            if error.kind() == ErrorKind::NotFound
-                || error.raw_os_error().is_some_and(is_denied) =>
-        {
-            Vec::new()
-        }
-        Err(error) => {
-            let (file, key, message) =
-                (path.display().to_string(), String::new(), error.to_string());
-            problems.add(Problem {
-                file,
-                line: None,
-                key,
-                message,
-            });
-            Vec::new()
-        }
+        Ok(text) => return parse_environment(&text),
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) if is_denied_by_system(&error) => {}
+        Err(error) => problems.add(Problem {
+            file: path.display().to_string(),
+            line: None,
+            key: String::new(),
+            message: error.to_string(),
+        }),
     }
+    Vec::new()
 }
 
-/// Whether the system said so, and not [`read_private`].
-fn is_denied(code: i32) -> bool {
-    io::Error::from_raw_os_error(code).kind() == ErrorKind::PermissionDenied
+/// Whether the system has denied the access. [`read_private`] has errors of the same kind
+/// of its own, without a code of the system.
+fn is_denied_by_system(error: &io::Error) -> bool {
+    error.raw_os_error().is_some() && error.kind() == ErrorKind::PermissionDenied
 }
 
-/// `NAME=value` in each line, in quotes or not; what else may stand in such a file is not
-/// about the key.
-fn parse_environment(text: &str) -> Vec<(&'static str, OsString)> {
-    let mut found: Vec<(&'static str, OsString)> = Vec::new();
+/// The variables of the key among the lines `NAME=value`, where the value may be in
+/// quotes. All other lines are skipped, and of two lines with the same name the later one
+/// counts.
+fn parse_environment(text: &str) -> Vec<Variable> {
+    let mut found: Vec<Variable> = Vec::new();
     for (name, value) in text.lines().filter_map(|line| line.split_once('=')) {
         let Some(name) = VARIABLES.into_iter().find(|known| *known == name.trim()) else {
             continue;
         };
+
         let value = value.trim();
         let unquoted = ['"', '\'']
             .into_iter()

@@ -1,54 +1,54 @@
-//! Each collector in one window.
+//! Whether each collector has something to say after one window.
 
+use std::mem;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use fleetbeat_collectors::{Collector, Definition, Error, Failure, Sample};
+use fleetbeat_collectors::{Collector, Error, Failure, Sample};
 
-use super::{Finding, Report, Trouble};
+use super::finding::{Finding, Obstacle, Trouble};
+use super::found::Found;
+use crate::sampling::schedule;
 use fleetbeat_daemon::exit::explain;
 use fleetbeat_daemon::thread::spawn;
 
-/// How long a collector may take after its window; in a heartbeat, it has less.
+/// How long a collector may take after its window. In a heartbeat, it has less time.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Runs the collectors side by side; one that hangs keeps none of the others from its
-/// line.
-pub(super) fn check(
-    collectors: Vec<(&'static Definition, Box<dyn Collector>)>,
-    window: Duration,
-    report: &mut Report,
-) {
-    if collectors.is_empty() {
+/// The collectors' names and findings, in their order. Taking the next finding waits for
+/// its collector.
+pub(super) type CollectorFindings = Box<dyn Iterator<Item = (&'static str, Finding)>>;
+
+/// The step "collectors": runs all of them at the same time, so that a collector that
+/// hangs keeps no other one from its line.
+pub(super) fn run_each(found: &mut Found) -> Result<CollectorFindings, Obstacle> {
+    let config = found.config.as_mut().ok_or(Obstacle::Missing)?;
+    if config.collectors.is_empty() {
+        let what = "there are none: heartbeats would say nothing";
         let advice =
             "give each that is to run its table in agent.toml, such as [collectors.cpu]";
-        report.add(
-            "collectors",
-            Err(Trouble::new(
-                "there are none: heartbeats would say nothing",
-                advice,
-            )),
-        );
+        return Err(Trouble::new(what, advice).into());
     }
+
+    let window = schedule::window_length(config.sample_every);
     let deadline = Instant::now() + window + PATIENCE;
-    let started: Vec<_> = collectors
+    let started: Vec<_> = mem::take(&mut config.collectors)
         .into_iter()
         .map(|(definition, collector)| (definition.name, start(collector, window)))
         .collect();
-    for (name, taken) in started {
+
+    Ok(Box::new(started.into_iter().map(move |(name, taken)| {
         let left = deadline.saturating_duration_since(Instant::now());
-        report.add(
-            &format!("collector {name}"),
-            judge(name, taken.recv_timeout(left).ok()),
-        );
-    }
+        (name, judge(name, taken.recv_timeout(left).ok()))
+    })))
 }
 
-/// A sample, and what of it failed.
+/// What a collector says: its sample, and the parts of it that failed.
 type Taken = (Result<Option<Sample>, Error>, Vec<Failure>);
 
-/// Runs one in a thread, which may hang in the kernel and then ends with the process.
+/// Runs a collector in a thread. If it hangs in the kernel, the thread ends with the
+/// process.
 fn start(mut collector: Box<dyn Collector>, window: Duration) -> mpsc::Receiver<Taken> {
     let (tell, taken) = mpsc::channel();
     let take = move || {
@@ -62,36 +62,34 @@ fn start(mut collector: Box<dyn Collector>, window: Duration) -> mpsc::Receiver<
     taken
 }
 
-/// What came of it; nothing if it hangs, or has panicked.
+/// Judges what the collector `name` has said; `None` if it hangs, or has panicked.
 fn judge(name: &str, taken: Option<Taken>) -> Finding {
-    let advice = || {
-        format!(
-            "see collectors.{name} in agent.toml, and whether this user may read what it names"
-        )
-    };
-    match taken {
+    let what = match taken {
         Some((Ok(_), failures)) if !failures.is_empty() => {
-            let say = |failure: &Failure| {
-                format!("{}: {}", failure.part, explain(&failure.error))
-            };
-            Err(Trouble::new(
-                failures.iter().map(say).collect::<Vec<_>>().join("; "),
-                advice(),
-            ))
+            let shown = failures
+                .iter()
+                .map(|failure| format!("{}: {}", failure.part, explain(&failure.error)));
+            shown.collect::<Vec<_>>().join("; ")
         }
-        Some((Ok(Some(sample)), _)) => Ok(show(&sample)),
-        Some((Ok(None), _)) => Ok("works, and has nothing to tell yet".to_owned()),
-        Some((Err(error), _)) => Err(Trouble::new(explain(&error), advice())),
-        None => Err(Trouble::new(
-            format!("has not ended in {PATIENCE:?}"),
-            format!(
-                "what does collectors.{name} in agent.toml wait for? A file system across the network that is away?"
-            ),
-        )),
-    }
+        Some((Ok(Some(sample)), _)) => return Ok(show_sample(&sample)),
+        Some((Ok(None), _)) => return Ok("works, and has nothing to tell yet".to_owned()),
+        Some((Err(error), _)) => explain(&error),
+        None => {
+            let what = format!("has not ended in {PATIENCE:?}");
+            let advice = format!(
+                "what does collectors.{name} in agent.toml wait for? A file system across \
+                 the network that is away?"
+            );
+            return Err(Trouble { what, advice }.into());
+        }
+    };
+    let advice = format!(
+        "see collectors.{name} in agent.toml, and whether this user may read what it names"
+    );
+    Err(Trouble { what, advice }.into())
 }
 
-fn show(sample: &Sample) -> String {
+fn show_sample(sample: &Sample) -> String {
     match sample {
         Sample::Cpu(percent) | Sample::Ram(percent) | Sample::Net(percent) => {
             format!("{percent:.1} %")

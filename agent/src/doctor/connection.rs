@@ -1,183 +1,144 @@
-//! The way to the server: its name, its port, its certificate, and what it says of the
-//! key.
+//! The connection to the server: its name, its port, its certificate, and what it says of
+//! the key. Each of these steps needs the one before.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::mpsc;
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use fleetbeat_daemon::exit::explain;
 use fleetbeat_daemon::thread::spawn;
 use fleetbeat_protocol::BatchAnswer;
 use ureq::{Error, Timeout};
 
-use super::{Finding, Report, Trouble, clock, tls_error};
-use crate::config::Server;
-use crate::delivery::sender::{MAX_ANSWER_BYTES, client, show};
+use super::finding::{Finding, Obstacle, Trouble};
+use super::found::Found;
+use super::probe::{self, Reply};
+use super::tls_error;
+use crate::config::ServerSettings;
+use crate::delivery::show_problem;
+use crate::http::{CONNECT_TIMEOUT, RESOLVE_TIMEOUT};
 
-/// The checks of this file, each of which needs the one before.
-pub(super) const CHECKS: [&str; 5] = ["dns", "tcp", "tls", "key", "clock"];
-
-/// Limits, as a heartbeat has them.
-const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Most addresses of a name that are tried.
 const MAX_ADDRESSES: usize = 8;
 
-/// What came back.
-pub(super) struct Answer {
-    pub(super) status: u16,
-    pub(super) date: Option<SystemTime>,
-    location: Option<String>,
-    body: Vec<u8>,
-    pub(super) asked_at: SystemTime,
-    pub(super) took: Duration,
-}
-
-/// Goes the way to `server` as far as it leads.
-pub(super) fn check(server: &Server, report: &mut Report) {
-    let reached = walk(server, report);
-    if reached < CHECKS.len() {
-        for name in &CHECKS[reached + 1..] {
-            report.skip(name, CHECKS[reached]);
-        }
-    }
-}
-
-/// The number of checks before the first that failed and that the next ones need.
-fn walk(server: &Server, report: &mut Report) -> usize {
+/// The step "dns": finds the addresses of the server, or of its proxy.
+pub(super) fn resolve(found: &mut Found) -> Finding {
+    let server = found.server()?;
     let (name, port) = server.target();
-    let addresses = match resolve(&name, port) {
-        Ok(addresses) => addresses,
-        Err(trouble) => {
-            report.add("dns", Err(trouble));
-            return 0;
-        }
-    };
-    report.add(
-        "dns",
-        Ok(tell_addresses(&name, &addresses, server.proxy.is_some())),
-    );
-    if !report.add("tcp", connect(&addresses)) {
-        return 1;
-    }
-    let answer = ask(server);
-    match &answer {
-        Err(error) if server.url.is_https && ends_before_request(error) => {
-            report.add("tls", Err(tell_failed_call(error, server)));
-            return 2;
-        }
-        _ => report.add("tls", Ok(tell_tls(server))),
-    };
-    match answer {
-        Err(error) => {
-            report.add("key", Err(tell_failed_call(&error, server)));
-            3
-        }
-        Ok(answer) => {
-            report.add("key", judge(&answer, server));
-            report.add("clock", clock::compare(&answer));
-            CHECKS.len()
-        }
-    }
+    let addresses = look_up(&name, port)?;
+    let told = show_addresses(&name, &addresses, server);
+
+    found.addresses = Some(addresses);
+    Ok(told)
 }
 
-/// The addresses of `name`; a name server that is silent is not waited for.
-fn resolve(name: &str, port: u16) -> Result<Vec<SocketAddr>, Trouble> {
-    let (found, answer) = mpsc::channel();
+/// The addresses of `name`. A name server that is silent is not waited for any longer than
+/// a heartbeat would wait.
+fn look_up(name: &str, port: u16) -> Result<Vec<SocketAddr>, Trouble> {
+    let (tell, found) = mpsc::channel();
     let target = (name.to_owned(), port);
-    // It cannot be hurried: it may end with the process.
-    let look_up = move || {
-        drop(found.send(target.to_socket_addrs().map(Iterator::collect::<Vec<_>>)))
+    // The lookup cannot be stopped, so its thread may end with the process.
+    let ask = move || {
+        drop(tell.send(target.to_socket_addrs().map(Iterator::collect::<Vec<_>>)));
     };
-    let _ = spawn("lookup", look_up);
-    let advice = format!(
-        "is the name in server.url (or server.proxy) right? Do the name servers in /etc/resolv.conf answer? \
-         Try: getent hosts {name}"
-    );
-    match answer.recv_timeout(RESOLVE_TIMEOUT) {
+    let _ = spawn("lookup", ask);
+
+    let what = match found.recv_timeout(RESOLVE_TIMEOUT) {
         Ok(Ok(mut addresses)) if !addresses.is_empty() => {
             addresses.dedup();
             addresses.truncate(MAX_ADDRESSES);
-            Ok(addresses)
+            return Ok(addresses);
         }
-        Ok(Ok(_)) => Err(Trouble::new(format!("{name} has no address"), advice)),
-        Ok(Err(error)) => Err(Trouble::new(
-            format!("{name} is not found: {error}"),
-            advice,
-        )),
-        Err(_) => Err(Trouble::new(
-            format!("no name server has answered for {name} in {RESOLVE_TIMEOUT:?}"),
-            advice,
-        )),
-    }
+        Ok(Ok(_)) => format!("{name} has no address"),
+        Ok(Err(error)) => format!("{name} is not found: {error}"),
+        Err(_) => {
+            format!("no name server has answered for {name} in {RESOLVE_TIMEOUT:?}")
+        }
+    };
+    let advice = format!(
+        "is the name in server.url (or server.proxy) right? Do the name servers in \
+         /etc/resolv.conf answer? Try: getent hosts {name}"
+    );
+    Err(Trouble::new(what, advice))
 }
 
-fn tell_addresses(name: &str, addresses: &[SocketAddr], is_proxy: bool) -> String {
+fn show_addresses(
+    name: &str,
+    addresses: &[SocketAddr],
+    server: &ServerSettings,
+) -> String {
+    let of = match server.proxy {
+        Some(_) => "the proxy ",
+        None => "",
+    };
+    if name.parse::<IpAddr>().is_ok() {
+        return format!("{of}{name} is an address already");
+    }
     let list: Vec<_> = addresses
         .iter()
         .map(|address| address.ip().to_string())
         .collect();
-    let of = if is_proxy { "the proxy " } else { "" };
-    if name.parse::<IpAddr>().is_ok() {
-        format!("{of}{name} is an address already")
-    } else {
-        format!("{of}{name} is {}", list.join(", "))
-    }
+    format!("{of}{name} is {}", list.join(", "))
 }
 
-/// Whether one of the addresses can be connected to, and which. They are tried together:
-/// one that is silent takes nothing from the others.
-fn connect(addresses: &[SocketAddr]) -> Finding {
-    let try_one = |address: &SocketAddr| {
+/// The step "tcp": whether one of the addresses takes connections, and which. All are
+/// tried at the same time, so that a silent address does not hold up the others.
+pub(super) fn connect(found: &mut Found) -> Finding {
+    let addresses = found.addresses.as_ref().ok_or(Obstacle::Missing)?;
+    let results = connect_to_each(addresses);
+
+    let lines = addresses.iter().zip(&results).map(show_connection);
+    let told = lines.collect::<Vec<_>>().join("; ");
+    if results.iter().all(Result::is_err)
+        && let Some(Err(error)) = results.first()
+    {
+        return Err(Trouble::new(told, tcp_advice(error.kind())).into());
+    }
+
+    found.connected = Some(());
+    Ok(told)
+}
+
+/// How long each address took to accept a connection.
+fn connect_to_each(addresses: &[SocketAddr]) -> Vec<io::Result<Duration>> {
+    let connect = |address: &SocketAddr| {
         let started = Instant::now();
         TcpStream::connect_timeout(address, CONNECT_TIMEOUT).map(|_| started.elapsed())
     };
-    let results: Vec<io::Result<Duration>> = thread::scope(|scope| {
+    thread::scope(|scope| {
         let tries: Vec<_> = addresses
             .iter()
-            .map(|address| scope.spawn(move || try_one(address)))
+            .map(|address| scope.spawn(move || connect(address)))
             .collect();
-        let gone = |_| Err(io::Error::other("the thread panicked"));
+        let panicked = |_| Err(io::Error::other("the thread panicked"));
         tries
             .into_iter()
-            .map(|thread| thread.join().unwrap_or_else(gone))
+            .map(|thread| thread.join().unwrap_or_else(panicked))
             .collect()
-    });
-    let lines = addresses
-        .iter()
-        .zip(&results)
-        .map(|(address, result)| match result {
-            Ok(took) => format!(
-                "{address} ({}) answers in {} ms",
-                family(address),
-                took.as_millis()
-            ),
-            Err(error) => format!("{address} ({}) does not: {error}", family(address)),
-        });
-    let told = lines.collect::<Vec<_>>().join("; ");
-    match results.iter().find_map(|result| result.as_ref().err()) {
-        Some(error) if results.iter().all(Result::is_err) => {
-            Err(Trouble::new(told, tcp_advice(error.kind())))
-        }
-        _ => Ok(told),
-    }
+    })
 }
 
-fn family(address: &SocketAddr) -> &'static str {
-    if address.is_ipv4() { "IPv4" } else { "IPv6" }
+fn show_connection((address, result): (&SocketAddr, &io::Result<Duration>)) -> String {
+    let family = if address.is_ipv4() { "IPv4" } else { "IPv6" };
+    match result {
+        Ok(took) => {
+            format!("{address} ({family}) answers in {} ms", took.as_millis())
+        }
+        Err(error) => format!("{address} ({family}) does not: {error}"),
+    }
 }
 
 fn tcp_advice(kind: io::ErrorKind) -> &'static str {
     match kind {
         io::ErrorKind::ConnectionRefused => {
-            "nothing listens on that port, or a firewall says so: is the server running, and is the port in \
-             server.url (or server.proxy) right?"
+            "nothing listens on that port, or a firewall says so: is the server running, \
+             and is the port in server.url (or server.proxy) right?"
         }
         io::ErrorKind::TimedOut => {
-            "what is sent there vanishes: is the server's machine up, and does each firewall on the way let this \
-             port through?"
+            "what is sent there vanishes: is the server's machine up, and does each \
+             firewall on the way let this port through?"
         }
         io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable => {
             "this host knows no way there: is its network up? Try: ip route"
@@ -186,42 +147,21 @@ fn tcp_advice(kind: io::ErrorKind) -> &'static str {
     }
 }
 
-/// Sends no heartbeats at all: the server judges the key first, and then has nothing to
-/// store.
-fn ask(server: &Server) -> Result<Answer, Error> {
-    let mut request = client(server).post(format!("{}/heartbeats", server.url.base));
-    request = request
-        .header("Connection", "close")
-        .header("Content-Type", "application/json");
-    if let Some(key) = &server.key {
-        request = request.header("X-API-Key", key.expose());
+/// The step "tls": calls the server, and tells whether the call came as far as HTTP.
+pub(super) fn shake_hands(found: &mut Found) -> Finding {
+    found.connected.ok_or(Obstacle::Missing)?;
+    let server = found.server()?;
+    let call = probe::call(server);
+    if let Err(error) = &call
+        && server.url.is_https
+        && ends_before_request(error)
+    {
+        return Err(explain_failed_call(error, server).into());
     }
-    let (asked_at, started) = (SystemTime::now(), Instant::now());
-    let mut response = request.send("[]")?;
-    let took = started.elapsed();
-    let header = |name| {
-        response
-            .headers()
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-            .map(str::to_owned)
-    };
-    let date = header("Date").and_then(|text| httpdate::parse_http_date(&text).ok());
-    let (status, location) = (response.status().as_u16(), header("Location"));
-    let body = response
-        .body_mut()
-        .with_config()
-        .limit(MAX_ANSWER_BYTES)
-        .read_to_vec()
-        .unwrap_or_default();
-    Ok(Answer {
-        status,
-        date,
-        location,
-        body,
-        asked_at,
-        took,
-    })
+
+    let told = show_trust(server);
+    found.call = Some(call);
+    Ok(told)
 }
 
 /// Whether a call with TLS failed before a request could be sent.
@@ -235,27 +175,25 @@ fn ends_before_request(error: &Error) -> bool {
     )
 }
 
-fn tell_tls(server: &Server) -> String {
+fn show_trust(server: &ServerSettings) -> String {
+    let name = &server.url.host;
     match (&server.ca, server.url.is_https) {
         (_, false) => "not used: server.url begins with http://".to_owned(),
-        (None, true) => format!(
-            "the certificate of {} is one that browsers trust",
-            server.url.host
-        ),
+        (None, true) => {
+            format!("the certificate of {name} is one that browsers trust")
+        }
         (Some(_), true) => {
-            format!(
-                "the certificate of {} is one that server.ca_file trusts",
-                server.url.host
-            )
+            format!("the certificate of {name} is one that server.ca_file trusts")
         }
     }
 }
 
-fn tell_failed_call(error: &Error, server: &Server) -> Trouble {
+fn explain_failed_call(error: &Error, server: &ServerSettings) -> Trouble {
     if let Some(error) = tls_error::find(error) {
-        return tls_error::tell(error, server);
+        return tls_error::explain(error, server);
     }
-    let port = server.url.port;
+
+    let (name, port) = (&server.url.host, server.url.port);
     match error {
         Error::ConnectProxyFailed(reason) => Trouble::new(
             format!(
@@ -263,70 +201,92 @@ fn tell_failed_call(error: &Error, server: &Server) -> Trouble {
                 reason.escape_debug()
             ),
             format!(
-                "does it allow CONNECT to port {port}, and does it want a user and password in server.proxy?"
+                "does it allow CONNECT to port {port}, and does it want a user and \
+                 password in server.proxy?"
             ),
         ),
         Error::Timeout(Timeout::Connect) => Trouble::new(
             format!(
-                "{} takes connections, but has not shaken hands in {CONNECT_TIMEOUT:?}",
-                server.url.host
+                "{name} takes connections, but has not shaken hands in \
+                 {CONNECT_TIMEOUT:?}"
             ),
             format!(
-                "does it speak TLS on port {port} (not fleetbeat-server does, but the proxy before it), or is it overloaded?"
+                "does it speak TLS on port {port} (not fleetbeat-server does, but the \
+                 proxy before it), or is it overloaded?"
             ),
         ),
         Error::Timeout(_) => Trouble::new(
-            format!("{} takes the request and does not answer", server.url.host),
+            format!("{name} takes the request and does not answer"),
             "is fleetbeat-server overloaded, or its database? Its log and /readyz tell",
         ),
         _ => Trouble::new(
             format!("the call broke off: {}", explain(error).escape_debug()),
-            "is what listens there a proxy or a server that speaks HTTP? Does its log say something?",
+            "is what listens there a proxy or a server that speaks HTTP? Does its log say \
+             something?",
         ),
     }
 }
 
-/// What the answer says of the key.
-fn judge(answer: &Answer, server: &Server) -> Finding {
-    let is_ours = serde_json::from_slice::<BatchAnswer>(&answer.body)
+/// The step "key": what the server's reply says of the key.
+pub(super) fn show_key(found: &mut Found) -> Finding {
+    let call = found.call.take().ok_or(Obstacle::Missing)?;
+    let server = found.server()?;
+    let reply = call.map_err(|error| explain_failed_call(&error, server))?;
+    let judged = judge_key(&reply, server);
+
+    found.reply = Some(reply);
+    Ok(judged?)
+}
+
+fn judge_key(reply: &Reply, server: &ServerSettings) -> Result<String, Trouble> {
+    let is_ours = serde_json::from_slice::<BatchAnswer>(&reply.body)
         .is_ok_and(|answer| answer.status == "ok");
-    let told = show(answer.status, &answer.body);
-    match answer.status {
-        _ if server.key.is_none() && matches!(answer.status, 200 | 401) => {
-            Err(Trouble::new(
-                "there is none that this user can read",
-                "put AGENT_API_KEY=… into agent.env beside agent.toml, or name its file in server.api_key_file; and call \
-             this as the agent's user or as root, who may read it",
-            ))
-        }
-        200 if is_ours => Ok("the server knows it".to_owned()),
-        401 => Err(Trouble::new(
-            "the server does not know it (401)",
-            "take the one from AGENT_API_KEY in the server's environment, or from the file agent_api_key in its \
-             storage folder, and restart the agent",
-        )),
-        300..=399 => Err(Trouble::new(
+    let base_url = &server.url.base;
+    let (what, advice) = match reply.status {
+        200 | 401 if server.key.is_none() => (
+            "there is none that this user can read".to_owned(),
+            "put AGENT_API_KEY=… into agent.env beside agent.toml, or name its file in \
+             server.api_key_file; and call this as the agent's user or as root, who may \
+             read it"
+                .to_owned(),
+        ),
+        200 if is_ours => return Ok("the server knows it".to_owned()),
+        401 => (
+            "the server does not know it (401)".to_owned(),
+            "take the one from AGENT_API_KEY in the server's environment, or from the \
+             file agent_api_key in its storage folder, and restart the agent"
+                .to_owned(),
+        ),
+        300..=399 => (
+            format!("{base_url} leads to {}", show_location(reply)),
+            "set server.url to where fleetbeat-server is: the agent follows no redirect, \
+             which would carry the key"
+                .to_owned(),
+        ),
+        status @ (408 | 429 | 500..=599) => (
             format!(
-                "{} leads to {}",
-                server.url.base,
-                answer
-                    .location
-                    .as_deref()
-                    .unwrap_or("nowhere")
-                    .escape_debug()
+                "the server cannot tell now: {}",
+                show_problem(status, &reply.body)
             ),
-            "set server.url to where fleetbeat-server is: the agent follows no redirect, which would carry the key",
-        )),
-        408 | 429 | 500..=599 => Err(Trouble::new(
-            format!("the server cannot tell now: {told}"),
-            "what listens there answers, but something behind it does not work: its log and /readyz tell",
-        )),
-        _ => Err(Trouble::new(
-            format!("this is not fleetbeat-server's: {told}"),
+            "what listens there answers, but something behind it does not work: its log \
+             and /readyz tell"
+                .to_owned(),
+        ),
+        status => (
             format!(
-                "is {} the server's own URL, with the right port and path, and https:// or http://?",
-                server.url.base
+                "this is not fleetbeat-server's: {}",
+                show_problem(status, &reply.body)
             ),
-        )),
-    }
+            format!(
+                "is {base_url} the server's own URL, with the right port and path, and \
+                 https:// or http://?"
+            ),
+        ),
+    };
+    Err(Trouble { what, advice })
+}
+
+fn show_location(reply: &Reply) -> String {
+    let location = reply.location.as_deref().unwrap_or("nowhere");
+    location.escape_debug().to_string()
 }

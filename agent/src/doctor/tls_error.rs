@@ -1,14 +1,14 @@
-//! What a failed TLS handshake means.
+//! What a failed TLS handshake means, in plain words.
 
 use fleetbeat_daemon::clock;
 use fleetbeat_protocol::Timestamp;
 use rustls::pki_types::UnixTime;
 use rustls::{CertificateError, Error};
 
-use super::Trouble;
-use crate::config::Server;
+use super::finding::Trouble;
+use crate::config::ServerSettings;
 
-/// The TLS library's error inside that of a call.
+/// The error of the TLS library inside the error of a call.
 pub(super) fn find(error: &ureq::Error) -> Option<&Error> {
     match error {
         ureq::Error::Rustls(error) => Some(error),
@@ -17,14 +17,15 @@ pub(super) fn find(error: &ureq::Error) -> Option<&Error> {
     }
 }
 
-/// That error in plain words.
-pub(super) fn tell(error: &Error, server: &Server) -> Trouble {
+/// What the error means, and what to do about it.
+pub(super) fn explain(error: &Error, server: &ServerSettings) -> Trouble {
     let (name, port) = (&server.url.host, server.url.port);
     match error {
-        Error::InvalidCertificate(error) => tell_certificate(error, server),
+        Error::InvalidCertificate(error) => explain_certificate(error, server),
         Error::InvalidMessage(_) => Trouble::new(
             format!("what listens on port {port} of {name} does not speak TLS"),
-            "is the port in server.url right? fleetbeat-server itself speaks plain HTTP: TLS is its proxy's",
+            "is the port in server.url right? fleetbeat-server itself speaks plain HTTP: \
+             TLS is its proxy's",
         ),
         Error::AlertReceived(alert) => Trouble::new(
             format!("{name} breaks off the handshake: {alert:?}"),
@@ -37,26 +38,29 @@ pub(super) fn tell(error: &Error, server: &Server) -> Trouble {
     }
 }
 
-fn tell_certificate(error: &CertificateError, server: &Server) -> Trouble {
+fn explain_certificate(error: &CertificateError, server: &ServerSettings) -> Trouble {
     use CertificateError::{
         BadSignature, Expired, ExpiredContext, NotValidForName, NotValidForNameContext,
         NotValidYet, NotValidYetContext, UnknownIssuer,
     };
     let name = &server.url.host;
     match error {
-        // A bad signature is one that an authority of the same name, but of another key,
-        // would have made.
+        // A bad signature means that the authority that signed has the name of a trusted
+        // one, but another key.
         UnknownIssuer | BadSignature => Trouble::new(
             format!(
-                "the certificate of {name} is from an authority that this agent does not know"
+                "the certificate of {name} is from an authority that this agent does \
+                 not know"
             ),
             match server.ca {
                 Some(_) => {
-                    "put the certificate of the authority that signed the server's into server.ca_file"
+                    "put the certificate of the authority that signed the server's into \
+                     server.ca_file"
                 }
                 None => {
-                    "if the authority is your own, name its certificate in server.ca_file; if it is a public one, \
-                     let the server send the whole chain (fullchain.pem)"
+                    "if the authority is your own, name its certificate in server.ca_file; \
+                     if it is a public one, let the server send the whole chain \
+                     (fullchain.pem)"
                 }
             },
         ),
@@ -65,16 +69,17 @@ fn tell_certificate(error: &CertificateError, server: &Server) -> Trouble {
         Expired => out_of_time(format!("the certificate of {name} has expired")),
         ExpiredContext { not_after, .. } => out_of_time(format!(
             "the certificate of {name} has expired on {}",
-            show(*not_after)
+            show_date(*not_after)
         )),
         NotValidYet => out_of_time(format!("the certificate of {name} is not valid yet")),
         NotValidYetContext { not_before, .. } => out_of_time(format!(
             "the certificate of {name} is not valid before {}",
-            show(*not_before)
+            show_date(*not_before)
         )),
         error => Trouble::new(
             format!("the certificate of {name} cannot be used: {error}"),
-            "let the server have one of X.509 version 3 for its name, signed by an authority, not by itself",
+            "let the server have one of X.509 version 3 for its name, signed by an \
+             authority, not by itself",
         ),
     }
 }
@@ -104,12 +109,13 @@ fn out_of_time(what: String) -> Trouble {
     Trouble::new(
         what,
         format!(
-            "renew it; unless this host's clock is wrong, which says {now}: then set that first"
+            "renew it; unless this host's clock is wrong, which says {now}: then set \
+             that first"
         ),
     )
 }
 
-fn show(time: UnixTime) -> String {
+fn show_date(time: UnixTime) -> String {
     let seconds = i64::try_from(time.as_secs()).ok();
     let time = seconds.and_then(|seconds| Timestamp::from_second(seconds).ok());
     time.map_or_else(|| "a date out of range".to_owned(), |time| time.to_string())

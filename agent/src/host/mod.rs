@@ -1,4 +1,4 @@
-//! Who the host is: its address, name, place and boot.
+//! Who the host is: address, name, place and boot.
 
 mod own_address;
 
@@ -22,13 +22,15 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    /// The host whose packets to the server go to `target`, a name and a port.
+    /// The host as `settings` describe it. Its packets to the server go to `target`, a
+    /// name and a port.
     pub(crate) fn new(
         settings: HostSettings,
         roots: Roots,
         target: (String, u16),
     ) -> Host {
         let boot_id = read_line(&roots.proc.join("sys/kernel/random/boot_id"));
+
         Host {
             settings,
             roots,
@@ -38,23 +40,24 @@ impl Host {
         }
     }
 
-    /// As the configuration describes it now. The numbers go on, and an address that was
-    /// found stays.
+    /// Describes the host by a new configuration. The heartbeats' numbers go on, and an
+    /// address that was found stays.
     pub(crate) fn describe(
         &mut self,
         settings: HostSettings,
         roots: Roots,
         target: (String, u16),
     ) {
-        self.address.lead_to(target);
+        self.address.set_target(target);
         (self.settings, self.roots) = (settings, roots);
     }
 
-    /// The heartbeat that says `readings`.
+    /// The next heartbeat, with these readings.
     pub(crate) fn heartbeat(&mut self, readings: Readings) -> Heartbeat {
         self.seq = (self.seq + 1).max(self.read_uptime_ms().unwrap_or(0));
+
         Heartbeat {
-            // Where there is none, the server takes the address it sees.
+            // Without an address, the server takes the one it sees.
             ip: self.settings.ip.or_else(|| self.address.find()),
             country_code: self.settings.country_code.clone(),
             country: self.settings.country.clone(),
@@ -71,9 +74,9 @@ impl Host {
         }
     }
 
-    /// What the heartbeats' numbers start from: they must grow over a boot, whatever
-    /// becomes of this process, and the time since the boot does that without any file of
-    /// ours.
+    /// The least number for the next heartbeat. Numbers must grow over a boot, even if
+    /// this process is started again. The time since the boot grows, too, and unlike a
+    /// counter of the agent's own needs no file.
     fn read_uptime_ms(&self) -> Option<u64> {
         parse_uptime_ms(&read_line(&self.roots.proc.join("uptime"))?)
     }
@@ -86,7 +89,7 @@ impl Host {
     }
 }
 
-/// The first number of /proc/uptime, which has seconds and hundredths.
+/// The first number of /proc/uptime, which is in seconds and hundredths.
 fn parse_uptime_ms(text: &str) -> Option<u64> {
     let hundredths: u64 = text
         .split_whitespace()
@@ -97,6 +100,7 @@ fn parse_uptime_ms(text: &str) -> Option<u64> {
     hundredths.checked_mul(10)
 }
 
+/// The file's text without white space at its ends; `None` if nothing is left.
 fn read_line(path: &Path) -> Option<String> {
     let text = fs::read_to_string(path).ok()?;
     Some(text.trim().to_owned()).filter(|line| !line.is_empty())

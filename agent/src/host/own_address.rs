@@ -1,4 +1,4 @@
-//! By which address the server sees this host.
+//! The address by which the server sees this host.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, ToSocketAddrs, UdpSocket};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -7,14 +7,17 @@ use std::time::{Duration, Instant};
 
 use fleetbeat_daemon::thread::spawn;
 
-/// How long a heartbeat waits for a lookup; a name server that is silent takes far longer
-/// to give up.
+/// How long a heartbeat waits for a lookup. A lookup whose name server is silent takes far
+/// longer, and goes on in its thread.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Finds the host's own address and keeps it for as long as the host has it: the address
-/// is the host's identity, and a name that leads to several servers must not change it.
+/// Finds the host's own address and keeps it for as long as the host has it.
+///
+/// The address is the host's identity. A server's name may lead to several machines, and
+/// the route to each of them may begin at another address: the identity must not change
+/// with that.
 pub(crate) struct OwnAddress {
-    /// Name and port of where packets go.
+    /// Name and port of the machine that packets go to.
     target: (String, u16),
     route: Option<Route>,
     lookup: Option<Lookup>,
@@ -27,11 +30,11 @@ struct Route {
     to: IpAddr,
 }
 
-/// A thread that asks the name server. It cannot be hurried: at the agent's end it may
+/// A thread that asks the name server. It cannot be stopped: when the agent ends, it may
 /// end with the process.
 struct Lookup {
     thread: JoinHandle<()>,
-    answer: Receiver<Option<Route>>,
+    found: Receiver<Option<Route>>,
     deadline: Instant,
 }
 
@@ -44,23 +47,24 @@ impl OwnAddress {
         }
     }
 
-    /// Packets go to `target` from now on; the address stays while that is where they
-    /// went before.
-    pub(crate) fn lead_to(&mut self, target: (String, u16)) {
+    /// Packets go to `target` from now on. The address stays if they went there before.
+    pub(crate) fn set_target(&mut self, target: (String, u16)) {
         if self.target != target {
             *self = OwnAddress::new(target);
         }
     }
 
-    /// The address, or the last one while a new one is not found; `None` where none is
-    /// known or where it would tell the server nothing.
+    /// The address, or the last one while a new one is not found. `None` if there is none,
+    /// or if it would tell the server nothing.
     pub(crate) fn find(&mut self) -> Option<IpAddr> {
-        if !self.route.is_some_and(|route| is_ours(route.from)) {
+        if !self.route.is_some_and(|route| is_of_this_host(route.from)) {
             self.look_up();
         }
         self.route.and_then(Route::identity)
     }
 
+    /// Starts a lookup unless one is under way, and waits for its result until its
+    /// deadline.
     fn look_up(&mut self) {
         let target = self.target.clone();
         let start = || {
@@ -69,47 +73,48 @@ impl OwnAddress {
         let Some(lookup) = self.lookup.take().or_else(start) else {
             return;
         };
+
         let wait = lookup.deadline.saturating_duration_since(Instant::now());
-        match lookup.answer.recv_timeout(wait) {
+        match lookup.found.recv_timeout(wait) {
             Err(RecvTimeoutError::Timeout) => self.lookup = Some(lookup),
-            answer => {
+            found => {
                 let _ = lookup.thread.join();
-                self.route = answer.ok().flatten().or(self.route);
+                self.route = found.ok().flatten().or(self.route);
             }
         }
     }
 }
 
 impl Lookup {
-    /// `None` where no thread is to be had.
+    /// `None` if the system gives no further thread.
     fn start(
         deadline: Instant,
         find: impl FnOnce() -> Option<Route> + Send + 'static,
     ) -> Option<Lookup> {
-        let (found, answer) = mpsc::channel();
+        let (tell, found) = mpsc::channel();
         let ask = move || {
-            let _ = found.send(find());
+            let _ = tell.send(find());
         };
         let thread = spawn("lookup", ask).ok()?;
         Some(Lookup {
             thread,
-            answer,
+            found,
             deadline,
         })
     }
 }
 
 impl Route {
-    /// The address that packets come from, unless another one takes its place on the way:
-    /// then a second site could have the same, and the server does better to take the
-    /// address it sees.
+    /// The address that packets come from, unless a router puts another address in its
+    /// place on the way. A host of another site may have the same private address, so the
+    /// server does better then to take the address that it sees.
     fn identity(self) -> Option<IpAddr> {
         (!is_local(self.from) || is_local(self.to)).then_some(self.from)
     }
 }
 
-/// The route to the first of the target's addresses that has one. Connecting a UDP socket
-/// only asks the kernel: nothing is sent.
+/// The route to the first of the target's addresses that has a route. Connecting a UDP
+/// socket only asks the kernel: nothing is sent.
 fn find_route((host, port): &(String, u16)) -> Option<Route> {
     let mut addresses = (host.as_str(), *port).to_socket_addrs().ok()?;
     addresses.find_map(|address| {
@@ -118,6 +123,7 @@ fn find_route((host, port): &(String, u16)) -> Option<Route> {
         } else {
             Ipv6Addr::UNSPECIFIED.into()
         };
+
         let socket = UdpSocket::bind((any, 0)).ok()?;
         socket.connect(address).ok()?;
         let from = socket.local_addr().ok()?.ip().to_canonical();
@@ -128,16 +134,17 @@ fn find_route((host, port): &(String, u16)) -> Option<Route> {
     })
 }
 
-fn is_ours(ip: IpAddr) -> bool {
+/// Whether the host has that address now.
+fn is_of_this_host(ip: IpAddr) -> bool {
     UdpSocket::bind((ip, 0)).is_ok()
 }
 
-/// Whether the address means something in some network only.
+/// Whether other networks may have the same address for another host.
 fn is_local(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => {
             let [first, second, ..] = ip.octets();
-            // 100.64.0.0/10 is what providers put between themselves and their customers.
+            // 100.64.0.0/10 is for the routers between providers and their customers.
             ip.is_private() || ip.is_link_local() || (first == 100 && second & 0xC0 == 64)
         }
         IpAddr::V6(ip) => ip.is_unique_local() || ip.is_unicast_link_local(),

@@ -1,78 +1,93 @@
-//! Runs one collector, in a thread that lives for one sample's window: a collector that
-//! hangs holds up neither the heartbeat nor another collector.
+//! Runs one collector, in a thread that lives for one sample's window.
+//!
+//! A collector may hang in the kernel, for example on a file system across the network.
+//! With a thread of its own it holds up neither the heartbeat nor another collector.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, TryRecvError};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
 use fleetbeat_collectors::{Collector, Definition, Error, Failure, Pace, Sample};
-
+use fleetbeat_daemon::condition::Condition;
 use fleetbeat_daemon::exit::explain;
 use fleetbeat_daemon::lock::lock;
 use fleetbeat_daemon::thread::spawn;
 
+use super::schedule::Window;
+
+/// The name of the whole collector among the parts that fail.
+const WHOLE: &str = "";
+
+/// A collector that the window's thread and the runner share.
+type SharedCollector = Arc<Mutex<Box<dyn Collector>>>;
+
 /// A collector and how it fares.
-pub(crate) struct Runner {
+pub(super) struct Runner {
     definition: &'static Definition,
-    collector: Arc<Mutex<Box<dyn Collector>>>,
-    /// Whether the current window is one of this collector's.
+    collector: SharedCollector,
+    /// Whether the collector has a sample to give for the current window.
     is_asked: bool,
     run: Option<Run>,
-    /// What the log said last about its failing, by the part that fails; that of the
-    /// whole has no name.
-    said: BTreeMap<String, String>,
+    /// The troubles of the collector's parts, by the part's name.
+    troubles: BTreeMap<String, Condition>,
 }
 
-/// A window's thread. One that hangs is left behind until it returns, and there is no
-/// other meanwhile; it cannot be hurried: at the agent's end it may end with the process.
+/// The thread of a window.
+///
+/// A thread that hangs cannot be stopped. It is left behind until the collector returns,
+/// and meanwhile the collector has no other thread. When the agent ends, the thread may
+/// end with the process.
 struct Run {
     thread: JoinHandle<()>,
     close: Sender<()>,
-    outcome: Receiver<Outcome>,
-    /// What the collector would say if it failed.
+    outcome: Receiver<WindowOutcome>,
+    /// The collector's sample in case that it fails.
     fallback: Option<Sample>,
     is_left_behind: bool,
 }
 
-struct Outcome {
+/// What the thread of a window has to say at its end.
+struct WindowOutcome {
     result: Result<Option<Sample>, Error>,
     fallback: Option<Sample>,
     failures: Vec<Failure>,
 }
 
 impl Runner {
-    pub(crate) fn new(
+    pub(super) fn new(
         (definition, collector): (&'static Definition, Box<dyn Collector>),
     ) -> Runner {
-        let collector = Arc::new(Mutex::new(collector));
         Runner {
             definition,
-            collector,
+            collector: Arc::new(Mutex::new(collector)),
             is_asked: false,
             run: None,
-            said: BTreeMap::new(),
+            troubles: BTreeMap::new(),
         }
     }
 
-    pub(crate) fn name(&self) -> &'static str {
+    pub(super) fn name(&self) -> &'static str {
         self.definition.name
     }
 
-    /// What the log said last about its failing, by the part that fails.
+    /// What the log said last about each part that fails.
     #[cfg(test)]
-    pub(crate) fn said(&self) -> &BTreeMap<String, String> {
-        &self.said
+    pub(super) fn troubles(&self) -> &BTreeMap<String, Condition> {
+        &self.troubles
     }
 
-    /// A window begins, the heartbeat's last one if `is_last`.
-    pub(crate) fn open(&mut self, is_last: bool) {
-        self.is_asked = is_last || self.definition.pace == Pace::EachSample;
+    /// A window begins.
+    pub(super) fn open(&mut self, window: Window) {
+        self.is_asked =
+            window == Window::Last || self.definition.pace == Pace::EachSample;
         let is_hanging = self.run.as_ref().is_some_and(Run::is_hanging);
         if !self.is_asked || is_hanging {
             return;
         }
+
         if let Some(run) = self.run.take() {
             run.end();
         }
@@ -83,34 +98,35 @@ impl Runner {
     }
 
     /// The window ends.
-    pub(crate) fn close(&mut self) {
+    pub(super) fn close(&mut self) {
         if let Some(run) = self.run.as_ref().filter(|_| self.is_asked) {
             let _ = run.close.send(());
         }
     }
 
-    /// What the collector says of the window, waited for until `deadline`, or what stands
-    /// in for it; `None` if it was not asked.
-    pub(crate) fn sample(&mut self, deadline: Instant) -> Option<Option<Sample>> {
-        if !std::mem::take(&mut self.is_asked) {
-            return None;
-        }
+    /// Whether the collector has a sample to give for the window that was closed.
+    pub(super) fn is_asked(&self) -> bool {
+        self.is_asked
+    }
+
+    /// The sample of the window that was closed, or the one that stands in for it. The
+    /// collector is waited for until `deadline`.
+    pub(super) fn sample(&mut self, deadline: Instant) -> Option<Sample> {
+        self.is_asked = false;
         let Some(mut run) = self.run.take() else {
-            return Some(lock(&self.collector).fallback());
+            return lock(&self.collector).fallback();
         };
         if !run.is_left_behind {
-            match run
-                .outcome
-                .recv_timeout(deadline.saturating_duration_since(Instant::now()))
-            {
+            let wait = deadline.saturating_duration_since(Instant::now());
+            match run.outcome.recv_timeout(wait) {
                 Ok(outcome) => {
                     run.end();
-                    return Some(self.judge(outcome));
+                    return self.judge(outcome);
                 }
                 Err(RecvTimeoutError::Disconnected) => {
                     run.end();
                     self.complain("panicked".to_owned());
-                    return Some(lock(&self.collector).fallback());
+                    return lock(&self.collector).fallback();
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     run.is_left_behind = true;
@@ -120,10 +136,10 @@ impl Runner {
                 }
             }
         }
-        Some(self.run.insert(run).fallback.clone())
+        self.run.insert(run).fallback.clone()
     }
 
-    fn judge(&mut self, outcome: Outcome) -> Option<Sample> {
+    fn judge(&mut self, outcome: WindowOutcome) -> Option<Sample> {
         match outcome.result {
             Ok(sample) => {
                 let told = |failure: Failure| (failure.part, explain(&failure.error));
@@ -137,45 +153,56 @@ impl Runner {
         }
     }
 
-    /// The whole fails; its parts' state is not known then.
+    /// The whole collector fails. Its parts are not known to be better or worse then.
     fn complain(&mut self, text: String) {
-        let mut failing = self.said.clone();
-        failing.insert(String::new(), text);
-        self.report(failing);
+        self.begin_trouble(WHOLE.to_owned(), text);
     }
 
-    /// Logs what is different from what was said last.
+    /// Logs which parts fail for a new reason, and which work again.
     fn report(&mut self, failing: BTreeMap<String, String>) {
-        let show = |part: &str| match part {
-            "" => format!("collector {}", self.name()),
-            _ => format!("collector {}: {}", self.name(), part.escape_debug()),
-        };
-        for (part, text) in failing
-            .iter()
-            .filter(|(part, text)| self.said.get(*part) != Some(text))
-        {
-            log::warn!("{}: {text}", show(part));
+        let name = self.name();
+        let recovered = self
+            .troubles
+            .extract_if(.., |part, _| !failing.contains_key(part));
+        let recovered: Vec<String> =
+            recovered.map(|(part, _)| show_part(name, &part)).collect();
+
+        for (part, text) in failing {
+            self.begin_trouble(part, text);
         }
-        for part in self.said.keys().filter(|part| !failing.contains_key(*part)) {
-            log::info!("{} works again", show(part));
+        for part in recovered {
+            log::info!("{part} works again");
         }
-        self.said = failing;
+    }
+
+    fn begin_trouble(&mut self, part: String, text: String) {
+        let shown = show_part(self.name(), &part);
+        if self.troubles.entry(part).or_default().begins(text.as_str()) {
+            log::warn!("{shown}: {text}");
+        }
+    }
+}
+
+/// A part of the collector `name`, for the log.
+fn show_part(name: &str, part: &str) -> String {
+    match part {
+        WHOLE => format!("collector {name}"),
+        _ => format!("collector {name}: {}", part.escape_debug()),
     }
 }
 
 impl Run {
-    fn start(
-        name: &str,
-        collector: &Arc<Mutex<Box<dyn Collector>>>,
-    ) -> std::io::Result<Run> {
+    fn start(name: &str, collector: &SharedCollector) -> io::Result<Run> {
         let fallback = lock(collector).fallback();
         let (close, closing) = mpsc::channel();
         let (tell, outcome) = mpsc::channel();
+
         let collector = Arc::clone(collector);
         let thread = spawn(name, move || {
             let outcome = run_window(&mut **lock(&collector), &closing);
             let _ = outcome.map(|outcome| tell.send(outcome));
         })?;
+
         Ok(Run {
             thread,
             close,
@@ -189,21 +216,27 @@ impl Run {
         self.is_left_behind && matches!(self.outcome.try_recv(), Err(TryRecvError::Empty))
     }
 
-    /// Waits for the thread, which has said what it had to say or is told here that there
-    /// will be no end of the window.
+    /// Waits for the end of the thread. A thread that still waits for the end of its
+    /// window, for example after a change of the configuration, gives up here.
     fn end(self) {
         drop(self.close);
         let _ = self.thread.join();
     }
 }
 
-/// The clock is read here and not where the window is opened and closed: a busy host may
-/// take its time between.
-fn run_window(collector: &mut dyn Collector, closing: &Receiver<()>) -> Option<Outcome> {
+/// Opens the window, waits until it is closed, and collects; `None` if the window is
+/// given up.
+///
+/// The clock is read here, and not by the loop that opens and closes the window: on a busy
+/// host this thread may run much later than the loop.
+fn run_window(
+    collector: &mut dyn Collector,
+    closing: &Receiver<()>,
+) -> Option<WindowOutcome> {
     let opened = collector.open(Instant::now());
     closing.recv().ok()?;
     let result = opened.and_then(|()| collector.collect(Instant::now()));
-    Some(Outcome {
+    Some(WindowOutcome {
         result,
         fallback: collector.fallback(),
         failures: collector.failures(),

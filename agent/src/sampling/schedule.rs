@@ -2,42 +2,52 @@
 
 use std::time::{Duration, Instant};
 
-/// A sample's window, in which net counts bytes and systemctl answers.
+/// Length of a sample's window, in which net counts bytes and systemctl answers.
 const WINDOW: Duration = Duration::from_secs(1);
 
-/// A sample's window where samples follow each other this closely: windows never touch.
-pub(crate) fn window(sample_every: Duration) -> Duration {
+/// Length of a sample's window when samples follow each other after `sample_every`:
+/// shorter than usual where two windows would touch otherwise.
+pub(crate) fn window_length(sample_every: Duration) -> Duration {
     WINDOW.min(sample_every / 2)
+}
+
+/// Which of a heartbeat's windows one is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Window {
+    /// More windows follow before the heartbeat.
+    Early,
+    /// The heartbeat follows.
+    Last,
 }
 
 /// What is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Step {
-    /// A sample's window begins.
+pub(crate) enum Task {
+    /// Open the window of a sample.
     Open,
-    /// It ends.
+    /// Close the window.
     Close,
-    /// The samples so far become a heartbeat.
+    /// Make a heartbeat of the samples so far.
     Beat,
 }
 
-/// A sample and a heartbeat right after the start, then samples and heartbeats on a grid
-/// of their own.
+/// A sample and a heartbeat right after the start, then samples and heartbeats on a grid.
 ///
-/// The grid is shifted by an offset within one interval that differs from host to host,
-/// so that a fleet that was started at once spreads over the interval all the same. A
-/// heartbeat's line of the grid is also its first sample's: samples at 0, 30, 60 and 90
-/// s, the heartbeat at 120 s.
+/// The grid is shifted by an offset within one interval that differs from host to host.
+/// Because of that, a fleet that was started at the same moment spreads over the interval.
+/// A line of the grid that has a heartbeat also has the next heartbeat's first sample:
+/// samples at 0, 30, 60 and 90 s, the heartbeat at 120 s.
 #[derive(Debug)]
 pub(crate) struct Schedule {
     start: Instant,
-    /// How long before `start` the grid's current interval would have begun.
+    /// How long before `start` the current interval of the grid would have begun.
     lead: Duration,
-    every: Duration,
+    sample_every: Duration,
     interval: Duration,
-    /// The last heartbeat's interval; `None` before the first heartbeat.
+    /// The number of the interval in which the last heartbeat was made; `None` before the
+    /// first heartbeat.
     beaten: Option<u128>,
-    next: (Instant, Step),
+    next: (Instant, Task),
 }
 
 impl Schedule {
@@ -45,32 +55,32 @@ impl Schedule {
     /// under 1.
     pub(crate) fn new(
         start: Instant,
-        every: Duration,
+        sample_every: Duration,
         samples: u32,
         offset: f64,
     ) -> Self {
-        let interval = every * samples;
+        let interval = sample_every * samples;
         let lead = interval - interval.mul_f64(offset);
         Schedule {
             start,
             lead,
-            every,
+            sample_every,
             interval,
             beaten: None,
-            next: (start, Step::Open),
+            next: (start, Task::Open),
         }
     }
 
-    /// A schedule that takes over from another one at `now`, between two windows: samples
-    /// at once, and no heartbeat before the grid has one, so that a fleet whose
+    /// A schedule that takes over from another one at `now`, between two windows. It has a
+    /// sample at once, but a heartbeat only where the grid has one, so that a fleet whose
     /// configuration changes stays spread.
     pub(crate) fn after_change(
         now: Instant,
-        every: Duration,
+        sample_every: Duration,
         samples: u32,
         offset: f64,
     ) -> Self {
-        let fresh = Schedule::new(now, every, samples, offset);
+        let fresh = Schedule::new(now, sample_every, samples, offset);
         let beaten = fresh.lead.as_nanos() / fresh.interval.as_nanos();
         Schedule {
             beaten: Some(beaten),
@@ -78,54 +88,61 @@ impl Schedule {
         }
     }
 
-    /// The next step and when it is due.
-    pub(crate) fn next(&self) -> (Instant, Step) {
+    /// The next task and when it is due.
+    pub(crate) fn next(&self) -> (Instant, Task) {
         self.next
     }
 
-    /// Whether the window that begins `now` is the last one before a heartbeat.
-    pub(crate) fn is_last_window(&self, now: Instant) -> bool {
-        let end = now + window(self.every);
-        self.beaten
-            .is_none_or(|beaten| self.line_after(end, beaten).1 == Step::Beat)
+    /// Which of the heartbeat's windows begins `now`.
+    pub(crate) fn window_at(&self, now: Instant) -> Window {
+        let end = now + window_length(self.sample_every);
+        let task_after = self.beaten.map(|beaten| self.line_after(end, beaten).1);
+        match task_after {
+            None | Some(Task::Beat) => Window::Last,
+            Some(Task::Open | Task::Close) => Window::Early,
+        }
     }
 
-    /// That step was taken at `now`, perhaps late: what was missed meanwhile is left out,
-    /// except that a missed heartbeat is due at once.
+    /// The next task was done at `now`, perhaps late. Samples that were missed meanwhile
+    /// are left out; a heartbeat that was missed is due at once.
     pub(crate) fn done(&mut self, now: Instant) {
         self.next = match (self.next.1, self.beaten) {
-            (Step::Open, _) => (now + window(self.every), Step::Close),
-            (Step::Close, None) => (now, Step::Beat),
-            (Step::Close, Some(beaten)) => self.line_after(now, beaten),
-            (Step::Beat, before) => {
+            (Task::Open, _) => (now + window_length(self.sample_every), Task::Close),
+            (Task::Close, None) => (now, Task::Beat),
+            (Task::Close, Some(beaten)) => self.line_after(now, beaten),
+            (Task::Beat, before) => {
                 let interval = self.since_lead(now).as_nanos() / self.interval.as_nanos();
                 self.beaten = Some(interval);
-                // The grid's next line may already be a heartbeat's, which needs a sample
-                // of its own.
+                // After the first heartbeat, the next line of the grid may already have
+                // a heartbeat, which needs a sample of its own.
                 let open_at = if before.is_none() {
                     self.line_after(now, interval).0
                 } else {
                     now
                 };
-                (open_at, Step::Open)
+                (open_at, Task::Open)
             }
         };
     }
 
-    /// The grid's first line after `now`.
-    fn line_after(&self, now: Instant, beaten: u128) -> (Instant, Step) {
+    /// The first line of the grid after `now`, if the last heartbeat was made in the
+    /// interval `beaten`.
+    fn line_after(&self, now: Instant, beaten: u128) -> (Instant, Task) {
         let since = self.since_lead(now);
         if since.as_nanos() / self.interval.as_nanos() > beaten {
-            return (now, Step::Beat);
+            return (now, Task::Beat);
         }
-        let rest_ns = self.every.as_nanos() - since.as_nanos() % self.every.as_nanos();
+
+        let every_ns = self.sample_every.as_nanos();
+        let rest_ns = every_ns - since.as_nanos() % every_ns;
         let rest = Duration::from_nanos(u64::try_from(rest_ns).unwrap_or(u64::MAX));
         let is_beat = (since + rest)
             .as_nanos()
             .is_multiple_of(self.interval.as_nanos());
-        (now + rest, if is_beat { Step::Beat } else { Step::Open })
+        (now + rest, if is_beat { Task::Beat } else { Task::Open })
     }
 
+    /// The time since the beginning of the interval that was current at the start.
     fn since_lead(&self, now: Instant) -> Duration {
         now.duration_since(self.start) + self.lead
     }
@@ -137,22 +154,22 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// The first `count` steps of a heartbeat every two minutes, with their time in
+    /// The first `count` tasks of a heartbeat every two minutes, with their time in
     /// seconds, each taken when due.
-    fn steps(samples: u32, offset: f64, count: usize) -> Vec<(f64, Step)> {
+    fn tasks(samples: u32, offset: f64, count: usize) -> Vec<(f64, Task)> {
         let start = Instant::now();
         let mut schedule = Schedule::new(start, 120 * SECOND / samples, samples, offset);
-        let mut step = || {
-            let (at, step) = schedule.next();
+        let mut task = || {
+            let (at, task) = schedule.next();
             schedule.done(at);
-            ((at - start).as_secs_f64(), step)
+            ((at - start).as_secs_f64(), task)
         };
-        (0..count).map(|_| step()).collect()
+        (0..count).map(|_| task()).collect()
     }
 
     #[test]
     fn the_first_heartbeat_goes_out_after_one_window() {
-        use Step::{Beat, Close, Open};
+        use Task::{Beat, Close, Open};
         let expected = [
             (0.0, Open),
             (1.0, Close),
@@ -162,13 +179,13 @@ mod tests {
             (40.0, Beat),
             (40.0, Open),
         ];
-        assert_eq!(steps(4, 1.0 / 3.0, 7), expected);
+        assert_eq!(tasks(4, 1.0 / 3.0, 7), expected);
     }
 
     #[test]
     fn four_samples_make_a_heartbeat() {
-        use Step::{Beat, Close, Open};
-        let from_a_beat = &steps(4, 0.5, 20)[6..];
+        use Task::{Beat, Close, Open};
+        let from_a_beat = &tasks(4, 0.5, 20)[6..];
         let expected = [
             (60.0, Open),
             (61.0, Close),
@@ -186,7 +203,7 @@ mod tests {
 
     #[test]
     fn the_second_heartbeat_has_a_sample_however_close_it_is() {
-        use Step::{Beat, Close, Open};
+        use Task::{Beat, Close, Open};
         let expected = [
             (0.0, Open),
             (1.0, Close),
@@ -196,7 +213,7 @@ mod tests {
             (25.0, Beat),
             (25.0, Open),
         ];
-        assert_eq!(steps(4, 0.2, 7), expected);
+        assert_eq!(tasks(4, 0.2, 7), expected);
     }
 
     #[test]
@@ -206,12 +223,12 @@ mod tests {
             .flat_map(|n| (0..100).map(move |h| (n, h)))
         {
             let (mut is_sampled, mut last_beat) = (false, None);
-            for (at, step) in steps(samples, f64::from(hundredth) / 100.0, 200) {
+            for (at, task) in tasks(samples, f64::from(hundredth) / 100.0, 200) {
                 let case = format!("{samples} samples, offset {hundredth} %, at {at} s");
-                match step {
-                    Step::Open => {}
-                    Step::Close => is_sampled = true,
-                    Step::Beat => {
+                match task {
+                    Task::Open => {}
+                    Task::Close => is_sampled = true,
+                    Task::Beat => {
                         assert!(std::mem::take(&mut is_sampled), "{case}: no sample");
                         let gap = at - last_beat.replace(at).unwrap_or(at);
                         assert!(gap <= 120.001, "{case}: {gap} s since the last one");
@@ -236,18 +253,18 @@ mod tests {
             );
             let (mut was_last, mut beats) = (None, 0);
             while beats < 20 {
-                let (at, step) = schedule.next();
-                match step {
-                    Step::Open => {
+                let (at, task) = schedule.next();
+                match task {
+                    Task::Open => {
                         assert_ne!(
                             was_last,
                             Some(true),
                             "{samples} samples, offset {hundredth} %"
                         );
-                        was_last = Some(schedule.is_last_window(at));
+                        was_last = Some(schedule.window_at(at) == Window::Last);
                     }
-                    Step::Close => {}
-                    Step::Beat => {
+                    Task::Close => {}
+                    Task::Beat => {
                         assert_eq!(
                             was_last.take(),
                             Some(true),
@@ -262,20 +279,20 @@ mod tests {
     }
 
     #[test]
-    fn a_late_step_skips_what_was_missed_but_no_heartbeat() {
+    fn a_late_task_skips_what_was_missed_but_no_heartbeat() {
         let start = Instant::now();
         let mut schedule = Schedule::new(start, 30 * SECOND, 4, 0.5);
         for seconds in [0, 1, 1] {
             schedule.done(start + seconds * SECOND);
         }
-        assert_eq!(schedule.next(), (start + 30 * SECOND, Step::Open));
+        assert_eq!(schedule.next(), (start + 30 * SECOND, Task::Open));
         schedule.done(start + 45 * SECOND);
         schedule.done(start + 500 * SECOND);
-        assert_eq!(schedule.next(), (start + 500 * SECOND, Step::Beat));
+        assert_eq!(schedule.next(), (start + 500 * SECOND, Task::Beat));
         schedule.done(start + 500 * SECOND);
-        assert_eq!(schedule.next(), (start + 500 * SECOND, Step::Open));
+        assert_eq!(schedule.next(), (start + 500 * SECOND, Task::Open));
         schedule.done(start + 500 * SECOND);
         schedule.done(start + 501 * SECOND);
-        assert_eq!(schedule.next(), (start + 510 * SECOND, Step::Open));
+        assert_eq!(schedule.next(), (start + 510 * SECOND, Task::Open));
     }
 }

@@ -1,4 +1,4 @@
-//! What makes the agent a service: it listens to signals and ends with a code.
+//! What makes the agent a service: signals end it, and its exit code says why it ended.
 
 pub(crate) mod exit;
 pub(crate) mod signals;

@@ -1,5 +1,6 @@
-//! Ends the agent on SIGTERM and SIGINT, and lets it read its configuration again on
-//! SIGHUP.
+//! SIGTERM and SIGINT end the agent; SIGHUP has it read its configuration again.
+//!
+//! The main thread waits for signals while the agent's loop runs in a thread of its own.
 
 use std::io;
 use std::thread;
@@ -12,14 +13,18 @@ use fleetbeat_daemon::thread::spawn;
 
 use crate::service::exit::AgentError;
 
-/// How long the agent's thread may take to end. A call that is still waiting for its
-/// server then ends with the process: the server has the whole heartbeat or nothing of
-/// it.
+/// How long the agent's thread may take to end. After that, a call that still waits for
+/// the server ends with the process. That does no harm, because the server has the whole
+/// heartbeat or nothing of it.
 const GRACE: Duration = Duration::from_millis(500);
-const POLL: Duration = Duration::from_millis(5);
+/// How often the end of the thread is looked for.
+const POLL_EVERY: Duration = Duration::from_millis(5);
 
-/// Runs `work` in a thread of its own until it is done; on a signal, `stop` tells it to
-/// end, or `reload` to read its configuration again.
+/// Runs `work` in a thread of its own until it is done. On a signal, `stop` tells the work
+/// to end, or `reload` to read the configuration again.
+///
+/// # Errors
+/// Signals cannot be watched, a thread cannot be started, or the work has panicked.
 pub(crate) fn run_until_stopped(
     work: impl FnOnce() + Send + 'static,
     stop: impl FnOnce(),
@@ -28,12 +33,13 @@ pub(crate) fn run_until_stopped(
     let failed = |doing| move |source: io::Error| AgentError::System { doing, source };
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
         .map_err(failed("cannot watch for signals"))?;
-    let ended = EndOfWork(signals.handle());
+
+    let end = EndOfWork(signals.handle());
     let worker = spawn("agent", move || {
-        let _ended = ended;
+        let _end = end;
         work();
-    });
-    let worker = worker.map_err(failed("cannot start a thread"))?;
+    })
+    .map_err(failed("cannot start a thread"))?;
 
     let is_end = |signal: &i32| {
         if *signal == SIGHUP {
@@ -45,17 +51,19 @@ pub(crate) fn run_until_stopped(
         log::info!("stopping on a signal");
         stop();
     }
+
     let deadline = Instant::now() + GRACE;
     while !worker.is_finished() {
         if Instant::now() >= deadline {
             return Ok(());
         }
-        thread::sleep(POLL);
+        thread::sleep(POLL_EVERY);
     }
     worker.join().map_err(|_| AgentError::Panicked)
 }
 
-/// Dropped with the work, even by a panic, it wakes whoever waits for signals.
+/// Ends the wait for signals when it is dropped: at the end of the work, or when the work
+/// panics.
 struct EndOfWork(Handle);
 
 impl Drop for EndOfWork {

@@ -1,17 +1,19 @@
 //! The spool's file: records one after the other, the oldest first.
 //!
-//! Nothing in the file points into it, so nothing can point wrong: the reader finds
-//! records by their magic and believes those whose CRC is right, whatever is between
-//! them. Each change leaves every record whole wherever the process is killed:
-//! - a record is added at the end, and half a record is none;
-//! - it is done by one byte, and when all are done the file is emptied;
-//! - space is got back by moving records to the file's beginning, each into a gap that is
-//!   at least as long as it. A kill may leave a record at both places: numbers grow along
-//!   the file, and what does not is such a remnant.
+//! No record holds the position of another one, so no position can be wrong: the reader
+//! finds records by their magic and believes those whose CRC is right, whatever lies
+//! between two records. Wherever the process is killed, every record stays whole:
+//! - A record is added at the end. Half a record does not count as a record.
+//! - A record is marked as done by changing one byte. When all records are done, the file
+//!   is emptied.
+//! - Space is got back by moving records to the beginning of the file, each into a gap
+//!   that is at least as long as the record. A kill may leave a record at both places.
+//!   Because numbers grow along the file, a record whose number does not is the remnant.
 //!
-//! This needs no second file and no free space, so it goes on while the disk is full. On
-//! a power cut, what was not synced may be gone, as may be the marks of what is done; no
-//! moved record is, for places are synced before they are used again.
+//! All of this needs neither a second file nor free space, so the spool works on while
+//! the disk is full. A power cut may take records that were not synced, and marks of what
+//! is done. It takes no moved record, because the copies are synced before their old
+//! place is written to.
 
 use std::fs::File;
 use std::io;
@@ -21,10 +23,10 @@ use std::sync::Arc;
 
 use super::record::{self, DONE, HEADER_BYTES, Header, STATE_AT};
 
-/// How much is read at once where a record has to be searched for.
+/// How much is read at once while searching for the next record.
 const SEARCH_BYTES: usize = 4096;
-/// What a full file gives up at once, as a part of what it holds: moving the rest for
-/// each record would wear flash memory out.
+/// A full file drops an eighth of its records at once. To drop one record for each new
+/// one would move the others each time, which wears flash memory out.
 const ROOM_PART: u64 = 8;
 
 /// How large the file gets.
@@ -32,27 +34,41 @@ const ROOM_PART: u64 = 8;
 pub(super) struct Limits {
     /// Longest file.
     pub(super) max_bytes: u64,
-    /// Records are not moved for less than this.
-    pub(super) min_gap: u64,
+    /// Records are not moved to get back less than this.
+    pub(super) min_gap_bytes: u64,
 }
 
-/// The open file, which no other process has.
+/// The open file, locked against other processes, and what is known of its records.
 pub(super) struct SpoolFile {
     file: Arc<File>,
     limits: Limits,
-    /// No record before this waits.
+    /// The position before which no record waits.
     head: u64,
-    /// Where the last waiting record ends.
+    /// The position at which the last waiting record ends.
     end: u64,
     waiting: usize,
     waiting_bytes: u64,
-    /// No waiting record is longer, with its header.
-    longest: u64,
-    /// The last record, as far as it is known.
+    /// Length of the longest waiting record, its header included; or more.
+    longest_bytes: u64,
+    /// Number and position of the last record; `None` if that is not known.
     newest: Option<(u64, u64)>,
     next_number: u64,
     skipped_bytes: u64,
     dropped: u64,
+}
+
+/// The spool's file as something to sync, and nothing else: the owner of the spool goes
+/// on reading and writing meanwhile.
+pub(crate) struct Unsynced(Arc<File>);
+
+impl Unsynced {
+    /// Waits until the disk has what was added before. A disk may take its time.
+    ///
+    /// # Errors
+    /// The disk may not have it.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
 }
 
 /// The oldest records, as one body.
@@ -60,14 +76,15 @@ pub(super) struct SpoolFile {
 pub(crate) struct Batch {
     /// A JSON array.
     pub(crate) body: Vec<u8>,
-    /// How many records.
+    /// How many records the body holds.
     pub(crate) count: usize,
-    /// The last one's number.
-    pub(crate) through: u64,
+    /// The number of the last of these records.
+    pub(crate) last_number: u64,
 }
 
-/// A record as found in the file.
+/// An undamaged record as found in the file.
 struct Record {
+    /// Its position in the file.
     at: u64,
     header: Header,
     body: Vec<u8>,
@@ -87,7 +104,8 @@ impl SpoolFile {
     /// Opens or creates the file at `path`.
     ///
     /// # Errors
-    /// `WouldBlock` if another process has it; or it cannot be read or written.
+    /// `WouldBlock` if another process has the file; another kind if the file cannot be
+    /// read or written.
     pub(super) fn open(path: &Path, limits: Limits) -> io::Result<SpoolFile> {
         let is_new = !path.exists();
         let mut options = File::options();
@@ -100,8 +118,8 @@ impl SpoolFile {
             .open(path)?;
         file.try_lock()?;
         if let (true, Some(folder)) = (is_new, path.parent()) {
-            // So that a power cut leaves the file in its folder. Not every file system
-            // can.
+            // So that a power cut leaves the file in its folder. Some file systems cannot
+            // sync a folder, and the spool works there as well.
             let _ = File::open(folder).and_then(|folder| folder.sync_all());
         }
         let mut spool = SpoolFile::empty(Arc::new(file), limits);
@@ -110,21 +128,18 @@ impl SpoolFile {
     }
 
     fn empty(file: Arc<File>, limits: Limits) -> SpoolFile {
-        let (newest, next_number) = (None, 1);
-        let (head, end, waiting, waiting_bytes, longest, skipped_bytes, dropped) =
-            Default::default();
         SpoolFile {
             file,
             limits,
-            head,
-            end,
-            waiting,
-            waiting_bytes,
-            longest,
-            newest,
-            next_number,
-            skipped_bytes,
-            dropped,
+            head: 0,
+            end: 0,
+            waiting: 0,
+            waiting_bytes: 0,
+            longest_bytes: 0,
+            newest: None,
+            next_number: 1,
+            skipped_bytes: 0,
+            dropped: 0,
         }
     }
 
@@ -138,23 +153,24 @@ impl SpoolFile {
         self.skipped_bytes
     }
 
-    /// How many records had to go for newer ones.
+    /// How many records were dropped to make room for newer ones.
     pub(super) fn dropped(&self) -> u64 {
         self.dropped
     }
 
-    /// For syncing it elsewhere: a disk may take its time.
-    pub(super) fn file(&self) -> Arc<File> {
-        Arc::clone(&self.file)
+    /// A handle for another thread to sync what was added so far.
+    pub(super) fn unsynced(&self) -> Unsynced {
+        Unsynced(Arc::clone(&self.file))
     }
 
-    /// Adds a record and gives its number. The oldest ones go when there would be more
-    /// than `most`, or where there is no space.
-    pub(super) fn append(&mut self, body: &[u8], most: usize) -> io::Result<u64> {
-        while self.waiting >= most.max(1) {
+    /// Adds a record and gives its number. The oldest records are dropped when more than
+    /// `max_count` would wait, or when there is no space.
+    pub(super) fn append(&mut self, body: &[u8], max_count: usize) -> io::Result<u64> {
+        while self.waiting >= max_count.max(1) {
             self.drop_first()?;
         }
         self.compact_if_worthwhile()?;
+
         let number = self.next_number;
         let record = record::encode(number, body).ok_or(io::ErrorKind::InvalidInput)?;
         let bytes = record.len() as u64;
@@ -168,6 +184,7 @@ impl SpoolFile {
             }
             written => written?,
         }
+
         self.newest = Some((number, self.end));
         self.end += bytes;
         self.next_number = number.saturating_add(1);
@@ -175,7 +192,7 @@ impl SpoolFile {
         Ok(number)
     }
 
-    /// The record with that number need not be sent any more.
+    /// Marks the record with that number as done: it need not be sent any more.
     pub(super) fn remove(&mut self, number: u64) -> io::Result<()> {
         if let Some((_, at)) = self.newest.take_if(|(newest, _)| *newest == number) {
             self.count_out(self.end - at);
@@ -185,6 +202,7 @@ impl SpoolFile {
                 self.cut(at)
             };
         }
+
         let (mut at, mut is_first) = (self.head, true);
         while let Some(record) = self.next_waiting(at)? {
             if record.header.number == number {
@@ -199,7 +217,7 @@ impl SpoolFile {
         Ok(())
     }
 
-    /// As [`SpoolFile::remove`], for the records up to that number.
+    /// As [`SpoolFile::remove`], for all records up to that number.
     pub(super) fn remove_through(&mut self, number: u64) -> io::Result<()> {
         while let Some(record) = self.next_waiting(self.head)? {
             if record.header.number > number {
@@ -210,20 +228,20 @@ impl SpoolFile {
         self.compact_if_worthwhile()
     }
 
-    /// The oldest records as an array: at most `most`, and at most `max_bytes` of them
-    /// unless the first one alone is longer. `None` if there are none.
+    /// The oldest records as a JSON array: at most `max_count` of them, and at most
+    /// `max_bytes` unless the first one alone is longer. `None` if no record waits.
     pub(super) fn batch(
         &mut self,
-        most: usize,
+        max_count: usize,
         max_bytes: usize,
     ) -> io::Result<Option<Batch>> {
         let mut batch = Batch {
             body: vec![b'['],
             count: 0,
-            through: 0,
+            last_number: 0,
         };
         let mut at = self.head;
-        while batch.count < most
+        while batch.count < max_count
             && let Some(record) = self.next_waiting(at)?
         {
             if batch.count > 0 {
@@ -234,11 +252,12 @@ impl SpoolFile {
             }
             batch.body.extend_from_slice(&record.body);
             batch.count += 1;
-            batch.through = record.header.number;
+            batch.last_number = record.header.number;
             at = record.end();
         }
+
         if batch.count == 0 {
-            // Whatever waited is damaged by now.
+            // The records that waited are damaged by now.
             self.clear()?;
             return Ok(None);
         }
@@ -246,16 +265,19 @@ impl SpoolFile {
         Ok(Some(batch))
     }
 
-    /// Learns from the file what waits.
+    /// Learns from the file which records wait.
     fn scan(&mut self) -> io::Result<()> {
         let dropped = self.dropped;
         *self = SpoolFile {
             dropped,
             ..SpoolFile::empty(Arc::clone(&self.file), self.limits)
         };
+
         let length = self.file.metadata()?.len();
-        // What is behind the longest file of ours is none of ours.
+        // The spool never makes a file that is longer than this, so another program has
+        // written what follows.
         self.end = length.min(self.limits.max_bytes);
+
         let (mut at, mut last, mut cut_at) = (0, 0, 0);
         while let Some(record) = self.next(at)? {
             self.skipped_bytes += record.at - at;
@@ -274,6 +296,7 @@ impl SpoolFile {
                 cut_at = at;
             }
         }
+
         self.skipped_bytes += length - at;
         self.next_number = last.saturating_add(1);
         if cut_at < length {
@@ -283,7 +306,7 @@ impl SpoolFile {
         }
     }
 
-    /// The first record at `from` or behind it.
+    /// The first record at position `from` or behind it.
     fn next(&self, from: u64) -> io::Result<Option<Record>> {
         let mut at = Some(from);
         while let Some(candidate) = at {
@@ -295,6 +318,7 @@ impl SpoolFile {
         Ok(None)
     }
 
+    /// As [`SpoolFile::next`], without the records that are done.
     fn next_waiting(&self, from: u64) -> io::Result<Option<Record>> {
         let mut at = from;
         while let Some(record) = self.next(at)? {
@@ -317,6 +341,7 @@ impl SpoolFile {
         let Some(header) = Header::parse(&header) else {
             return Ok(None);
         };
+
         if body_at + header.body_bytes as u64 > self.end {
             return Ok(None);
         }
@@ -325,6 +350,7 @@ impl SpoolFile {
         Ok(header.is_of(&body).then_some(Record { at, header, body }))
     }
 
+    /// The first position from `from` on at which a record may begin.
     fn find_magic(&self, from: u64) -> io::Result<Option<u64>> {
         let mut at = from;
         while at + (HEADER_BYTES as u64) <= self.end {
@@ -335,13 +361,14 @@ impl SpoolFile {
             if let Some(found) = record::find_magic(&bytes[..count]) {
                 return Ok(Some(at + found as u64));
             }
-            // A magic may lie across the end of what was read; a header is longer.
+            // A magic may lie across the end of what was read. Going back by a header,
+            // which is longer, finds it.
             at += (count - HEADER_BYTES + 1) as u64;
         }
         Ok(None)
     }
 
-    /// Writes a record at the end; one that does not fit leaves nothing behind.
+    /// Writes a record at the end. A record that does not fit leaves nothing behind.
     fn write(&self, record: &[u8]) -> io::Result<()> {
         let undo = |_: &io::Error| drop(self.file.set_len(self.end));
         self.file.write_all_at(record, self.end).inspect_err(undo)
@@ -351,8 +378,8 @@ impl SpoolFile {
         self.file.write_all_at(&[DONE], at + STATE_AT)
     }
 
-    /// Marks a record as done. It counts as done also where that cannot be written: the
-    /// same heartbeats shall not be sent for ever.
+    /// Marks a record as done. The record counts as done even if the mark cannot be
+    /// written: otherwise the same heartbeats would be sent for ever.
     fn finish(&mut self, record: &Record) -> io::Result<()> {
         self.count_out(record.bytes());
         if self.waiting == 0 {
@@ -368,6 +395,7 @@ impl SpoolFile {
         self.finish(record)
     }
 
+    /// Gives up the oldest record.
     fn drop_first(&mut self) -> io::Result<()> {
         match self.next_waiting(self.head)? {
             Some(first) => {
@@ -378,21 +406,23 @@ impl SpoolFile {
         }
     }
 
-    /// Frees `bytes` at least.
+    /// Drops the oldest records to get back `bytes` at least.
     fn make_room(&mut self, bytes: u64) -> io::Result<()> {
-        let room = bytes.max(self.longest).max(self.waiting_bytes / ROOM_PART);
+        let room = bytes
+            .max(self.longest_bytes)
+            .max(self.waiting_bytes / ROOM_PART);
         while self.waiting > 0 && self.head < room {
             self.drop_first()?;
         }
         self.compact()
     }
 
-    /// Moves records when more than half of the file is free: each byte is then moved
-    /// once at most for each that was added.
+    /// Moves records when more than half of the file is free: on average, each byte that
+    /// was added is then moved once at most.
     fn compact_if_worthwhile(&mut self) -> io::Result<()> {
         let free = self.end.saturating_sub(self.waiting_bytes);
-        let is_worthwhile = free >= self.waiting_bytes.max(self.limits.min_gap)
-            && self.head >= self.longest;
+        let is_worthwhile = free >= self.waiting_bytes.max(self.limits.min_gap_bytes)
+            && self.head >= self.longest_bytes;
         if is_worthwhile {
             self.compact()
         } else {
@@ -400,15 +430,15 @@ impl SpoolFile {
         }
     }
 
-    /// Moves what waits to the file's beginning, where the gap has to be as long as the
-    /// longest record.
+    /// Moves the waiting records to the beginning of the file, where the gap has to be as
+    /// long as the longest record.
     fn compact(&mut self) -> io::Result<()> {
         if self.waiting == 0 {
             return Ok(());
         }
         let moved = self.move_records();
         if moved.is_err() {
-            // Some records are at their new place, some at the old one.
+            // Some records are at their new place already, others at the old one.
             self.scan()?;
         }
         moved
@@ -416,7 +446,8 @@ impl SpoolFile {
 
     fn move_records(&mut self) -> io::Result<()> {
         let (mut from, mut to, mut count, mut newest) = (self.head, 0, 0, None);
-        // What lies from here on may be the only copy of a record that the disk has.
+        // From this position on, the file may hold the only copy of a record that has
+        // reached the disk.
         let mut unsynced_from = self.head;
         while let Some(record) = self.next_waiting(from)? {
             if to + record.bytes() > unsynced_from {
@@ -430,11 +461,13 @@ impl SpoolFile {
             let bytes = record::encode(record.header.number, &record.body)
                 .ok_or(io::ErrorKind::InvalidData)?;
             self.file.write_all_at(&bytes, to)?;
+
             newest = Some((record.header.number, to));
             to += record.bytes();
             from = record.end();
             count += 1;
         }
+
         self.file.sync_data()?;
         (self.head, self.waiting, self.waiting_bytes, self.newest) =
             (0, count, to, newest);
@@ -443,16 +476,15 @@ impl SpoolFile {
 
     /// Nothing waits any more.
     fn clear(&mut self) -> io::Result<()> {
-        (
-            self.head,
-            self.waiting,
-            self.waiting_bytes,
-            self.longest,
-            self.newest,
-        ) = (0, 0, 0, 0, None);
+        self.head = 0;
+        self.waiting = 0;
+        self.waiting_bytes = 0;
+        self.longest_bytes = 0;
+        self.newest = None;
         self.cut(0)
     }
 
+    /// Shortens the file, whose waiting records end at `end`.
     fn cut(&mut self, end: u64) -> io::Result<()> {
         self.end = end;
         self.file.set_len(end)
@@ -461,7 +493,7 @@ impl SpoolFile {
     fn count_in(&mut self, bytes: u64) {
         self.waiting += 1;
         self.waiting_bytes += bytes;
-        self.longest = self.longest.max(bytes);
+        self.longest_bytes = self.longest_bytes.max(bytes);
     }
 
     fn count_out(&mut self, bytes: u64) {
@@ -470,7 +502,7 @@ impl SpoolFile {
     }
 }
 
-/// Whether there is no space for the file.
+/// Whether the disk, the user's quota or the file system has no space for the file.
 fn is_full(error: &io::Error) -> bool {
     use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
     matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)

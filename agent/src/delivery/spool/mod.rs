@@ -1,32 +1,33 @@
-//! What is kept of heartbeats until the server has them: a bounded file that outlives
-//! this process.
+//! Where heartbeats wait for the server: a bounded file that outlives this process.
 //!
-//! A heartbeat is added before it is sent for the first time and removed when it is
-//! accepted, so one that was made is never only in memory. While all goes well that costs
-//! the disk next to nothing: the file is emptied before the kernel writes it out, and
-//! nothing is synced. Only a heartbeat whose first try failed is synced, once.
+//! A heartbeat is added before it is sent for the first time and removed when the server
+//! has accepted it, so no heartbeat is ever in memory only. While all goes well that
+//! costs the disk next to nothing: the file is emptied before the kernel writes it out,
+//! and nothing is synced. Only a heartbeat whose first try fails is synced, once.
 //!
-//! The limit is a number of heartbeats, not their age: no clock that jumps can make them
-//! too old.
+//! The limit is a number of heartbeats. A limit on their age would depend on the clock,
+//! and a clock that jumps would empty the spool.
 
 mod file;
 mod record;
+#[cfg(test)]
+mod tests;
 
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+
+use fleetbeat_daemon::condition::Condition;
 
 use crate::service::exit::AgentError;
-pub(crate) use file::Batch;
+pub(crate) use file::{Batch, Unsynced};
 use file::{Limits, SpoolFile};
 
 /// The file's name in its folder.
 const FILE_NAME: &str = "spool";
-/// A longest file of 4 MiB; records are moved to get back 64 KiB or more.
+/// The file is at most 4 MiB long, and records are moved to get back 64 KiB or more.
 const LIMITS: Limits = Limits {
     max_bytes: 4 << 20,
-    min_gap: 64 << 10,
+    min_gap_bytes: 64 << 10,
 };
 
 /// Where the file of the spool in `folder` is.
@@ -34,44 +35,44 @@ pub(crate) fn file_path(folder: &Path) -> PathBuf {
     folder.join(FILE_NAME)
 }
 
-/// The spool, or the lack of one: where there is none, the agent sends as usual and keeps
-/// nothing.
+/// The spool, or the lack of one: if its file cannot be used, the agent sends as usual
+/// and keeps nothing.
 pub(crate) struct Spool {
     path: PathBuf,
     file: Option<SpoolFile>,
-    /// What the log said last about its failing.
-    complaint: Option<String>,
+    /// Why the file cannot be used.
+    trouble: Condition,
 }
 
 impl Spool {
     /// The spool in `folder`.
     ///
     /// # Errors
-    /// Another agent has it. Whatever else is wrong is logged.
+    /// Another agent uses the file. Any other trouble is logged, and the spool keeps
+    /// nothing until the trouble is over.
     pub(crate) fn open(folder: &Path) -> Result<Spool, AgentError> {
         let mut spool = Spool {
             path: file_path(folder),
             file: None,
-            complaint: None,
+            trouble: Condition::default(),
         };
         match spool.try_open() {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                Err(AgentError::SpoolInUse(spool.path))
+                return Err(AgentError::SpoolInUse(spool.path));
             }
-            Err(error) => {
-                spool.complain(&error);
-                Ok(spool)
-            }
-            Ok(()) => Ok(spool),
+            Err(error) => spool.complain(&error),
+            Ok(()) => {}
         }
+        Ok(spool)
     }
 
-    /// Takes the one in `folder` instead, unless it has one: `false` if it goes on with
-    /// another.
+    /// Moves to `folder`, unless the spool has a file already. `false` if the spool stays
+    /// in another folder.
     pub(crate) fn set_folder(&mut self, folder: &Path) -> bool {
         let path = file_path(folder);
         if self.file.is_none() && self.path != path {
-            (self.path, self.complaint) = (path.clone(), None);
+            self.path.clone_from(&path);
+            self.trouble = Condition::default();
         }
         self.path == path
     }
@@ -81,63 +82,65 @@ impl Spool {
         self.file.as_ref().map_or(0, SpoolFile::len)
     }
 
-    /// The open file, for syncing it.
-    pub(crate) fn file(&self) -> Option<Arc<File>> {
-        self.file.as_ref().map(SpoolFile::file)
+    /// A handle with which another thread can sync what was added so far.
+    pub(crate) fn unsynced(&self) -> Option<Unsynced> {
+        self.file.as_ref().map(SpoolFile::unsynced)
     }
 
-    /// Keeps a heartbeat and gives the number that it has here; of those that wait, at
-    /// most `most` are kept.
-    pub(crate) fn append(&mut self, body: &[u8], most: usize) -> Option<u64> {
-        // A folder may have come to be there meanwhile.
-        let opened = if self.file.is_none() {
-            self.try_open()
-        } else {
-            Ok(())
-        };
-        let appended = opened.and_then(|()| match &mut self.file {
-            Some(file) => {
-                let before = file.dropped();
-                let number = file.append(body, most);
-                report_dropped(before, file.dropped());
-                number
+    /// Keeps a heartbeat and gives its number in the spool. The oldest heartbeats go when
+    /// more than `max_count` would wait.
+    pub(crate) fn append(&mut self, body: &[u8], max_count: usize) -> Option<u64> {
+        match self.try_append(body, max_count) {
+            Ok(number) => {
+                if self.trouble.ends() {
+                    log::info!("the spool works again");
+                }
+                Some(number)
             }
-            None => Err(io::ErrorKind::NotFound.into()),
-        });
-        match &appended {
-            Err(error) => self.complain(error),
-            Ok(_) if self.complaint.take().is_some() => {
-                log::info!("the spool works again")
+            Err(error) => {
+                self.complain(&error);
+                None
             }
-            Ok(_) => {}
         }
-        appended.ok()
     }
 
-    /// The server has the heartbeat with that number, or never will.
+    fn try_append(&mut self, body: &[u8], max_count: usize) -> io::Result<u64> {
+        // Somebody may have made the folder since the last heartbeat.
+        if self.file.is_none() {
+            self.try_open()?;
+        }
+        let file = self.file.as_mut().ok_or(io::ErrorKind::NotFound)?;
+        let dropped_before = file.dropped();
+        let number = file.append(body, max_count);
+        report_dropped(dropped_before, file.dropped());
+        number
+    }
+
+    /// Removes the heartbeat with that number: the server has it, or will never accept it.
     pub(crate) fn remove(&mut self, number: u64) {
-        self.change(|file| file.remove(number));
+        self.with_file(|file| file.remove(number));
     }
 
-    /// As [`Spool::remove`], for all up to that number.
+    /// As [`Spool::remove`], for all heartbeats up to that number.
     pub(crate) fn remove_through(&mut self, number: u64) {
-        self.change(|file| file.remove_through(number));
+        self.with_file(|file| file.remove_through(number));
     }
 
-    /// The oldest heartbeats: at most `most`, and at most `max_bytes` unless the first
-    /// one alone is longer.
-    pub(crate) fn batch(&mut self, most: usize, max_bytes: usize) -> Option<Batch> {
+    /// The oldest heartbeats: at most `max_count`, and at most `max_bytes` unless the
+    /// first one alone is longer.
+    pub(crate) fn batch(&mut self, max_count: usize, max_bytes: usize) -> Option<Batch> {
         if self.len() == 0 {
             return None;
         }
-        self.change(|file| file.batch(most, max_bytes)).flatten()
+        self.with_file(|file| file.batch(max_count, max_bytes))
+            .flatten()
     }
 
-    fn change<T>(
+    fn with_file<T>(
         &mut self,
-        change: impl FnOnce(&mut SpoolFile) -> io::Result<T>,
+        work: impl FnOnce(&mut SpoolFile) -> io::Result<T>,
     ) -> Option<T> {
-        let result = change(self.file.as_mut()?);
+        let result = work(self.file.as_mut()?);
         result.inspect_err(|error| self.complain(error)).ok()
     }
 
@@ -157,20 +160,18 @@ impl Spool {
         Ok(())
     }
 
-    /// Once for each reason.
     fn complain(&mut self, error: &io::Error) {
-        let complaint = error.to_string();
-        if self.complaint.as_ref() != Some(&complaint) {
-            let path = self.path.display();
+        let cause = error.to_string();
+        let path = self.path.display();
+        if self.trouble.begins(cause) {
             log::warn!(
-                "{path}: {complaint}: heartbeats that the server does not take at once are lost"
+                "{path}: {error}: heartbeats that the server does not take at once are lost"
             );
-            self.complaint = Some(complaint);
         }
     }
 }
 
-/// At the first one, the second, the fourth and so on: an outage of days shall not fill
+/// Logs the first drop, the second, the fourth and so on: an outage of days must not fill
 /// the log.
 fn report_dropped(before: u64, now: u64) {
     if before.checked_ilog2() != now.checked_ilog2() {
@@ -179,6 +180,3 @@ fn report_dropped(before: u64, now: u64) {
         );
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -3,23 +3,25 @@
 //! ```text
 //! magic 4 | state 1 | crc 4 | number 8 | length 4 | body        (integers little-endian)
 //! ```
-//! The CRC-32 covers all that follows it. The state is outside of it, so that one byte,
-//! which no kill can tear, says that a record is done.
+//! The CRC-32 covers all bytes behind it. The state is not among these bytes, so that a
+//! record is marked as done by changing a single byte, which no kill can leave half
+//! written.
 
-/// Begins every record. No UTF-8 text has a byte 0xFF, so no heartbeat holds this.
+/// The first bytes of every record. No heartbeat holds them, because UTF-8 text has no
+/// byte 0xFF.
 const MAGIC: [u8; 4] = *b"\xFFfb1";
-/// Where the state is in a record.
+/// The position of the state in a record.
 pub(super) const STATE_AT: u64 = 4;
-/// The state of a record that need not be sent any more. What is neither state is damage
-/// and counts as waiting: to send a heartbeat twice does no harm.
+/// The state of a record that need not be sent any more. A byte that is neither of the
+/// two states is damage and counts as waiting: to send a heartbeat twice does no harm.
 pub(super) const DONE: u8 = b'd';
 const WAITING: u8 = b'w';
-/// What comes before the body.
+/// Length of a record without its body.
 pub(super) const HEADER_BYTES: usize = 21;
 /// Longest body.
 pub(super) const MAX_BODY_BYTES: usize = fleetbeat_protocol::MAX_HEARTBEAT_BYTES;
 
-/// What comes before a body; whether it is true shows only with the body.
+/// The fields before a record's body. Whether they are undamaged shows only with the body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Header {
     pub(super) is_done: bool,
@@ -29,12 +31,13 @@ pub(super) struct Header {
 }
 
 impl Header {
-    /// `None` if no record begins with these bytes.
+    /// `None` if a record does not begin with these bytes.
     pub(super) fn parse(bytes: &[u8; HEADER_BYTES]) -> Option<Header> {
         let rest = bytes.strip_prefix(&MAGIC)?;
         let (state, rest) = rest.split_first()?;
         let (crc, rest) = rest.split_first_chunk()?;
         let (number, rest) = rest.split_first_chunk()?;
+
         let body_bytes =
             usize::try_from(u32::from_le_bytes(rest.try_into().ok()?)).ok()?;
         let (number, crc) = (u64::from_le_bytes(*number), u32::from_le_bytes(*crc));
@@ -46,18 +49,19 @@ impl Header {
         })
     }
 
-    /// Whether this is the header of `body`, both undamaged.
+    /// Whether header and `body` belong together and are undamaged.
     pub(super) fn is_of(&self, body: &[u8]) -> bool {
         u32::try_from(body.len())
             .is_ok_and(|length| checksum(self.number, length, body) == self.crc)
     }
 }
 
-/// The record that waits to be sent; `None` if the body is too long for one.
+/// The bytes of a record that waits to be sent; `None` if the body is too long.
 pub(super) fn encode(number: u64, body: &[u8]) -> Option<Vec<u8>> {
     let length = u32::try_from(body.len())
         .ok()
         .filter(|_| body.len() <= MAX_BODY_BYTES)?;
+
     let mut bytes = Vec::with_capacity(HEADER_BYTES + body.len());
     bytes.extend_from_slice(&MAGIC);
     bytes.push(WAITING);
@@ -68,7 +72,7 @@ pub(super) fn encode(number: u64, body: &[u8]) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// Where a record may begin in `bytes`.
+/// The first position in `bytes` at which a record may begin.
 pub(super) fn find_magic(bytes: &[u8]) -> Option<usize> {
     bytes
         .windows(MAGIC.len())

@@ -1,7 +1,7 @@
 //! The spool's file as a kill, a full disk and damage leave it.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 use std::thread;
@@ -15,7 +15,7 @@ use super::*;
 
 const SMALL: Limits = Limits {
     max_bytes: 256 << 10,
-    min_gap: 512,
+    min_gap_bytes: 512,
 };
 /// No limit on the number of records.
 const ALL: usize = usize::MAX;
@@ -95,7 +95,7 @@ fn what_is_kept_is_there_after_a_restart_until_it_is_removed() {
     }
     let batch = file.batch(2, ALL).unwrap().unwrap();
     assert_eq!(numbers(&batch), [3, 5]);
-    file.remove_through(batch.through).unwrap();
+    file.remove_through(batch.last_number).unwrap();
     let first = file.batch(ALL, body(6).len() + 2).unwrap().unwrap();
     assert_eq!(
         numbers(&first),
@@ -159,7 +159,7 @@ fn space_is_got_back_while_records_wait() {
         append(&mut file, n);
         if n > 10 {
             let batch = file.batch(1, ALL).unwrap().unwrap();
-            file.remove_through(batch.through).unwrap();
+            file.remove_through(batch.last_number).unwrap();
         }
         assert!(file_bytes(&folder) < 20 << 10, "{n}");
     }
@@ -262,7 +262,7 @@ proptest! {
         let mut file = open(folder.path(), SMALL);
         let batch = file.batch(ALL, ALL).unwrap().unwrap();
         prop_assert!(batch.body.ends_with(b"{}]"), "the record is not the last one");
-        file.remove_through(batch.through).unwrap();
+        file.remove_through(batch.last_number).unwrap();
         prop_assert_eq!((file.len(), file_bytes(&folder)), (0, 0));
     }
 }
@@ -443,7 +443,7 @@ fn plays_the_process_that_is_killed() {
                 .unwrap();
             let removed = numbers(&batch);
             removed.iter().for_each(|n| tell('-', *n));
-            file.remove_through(batch.through).unwrap();
+            file.remove_through(batch.last_number).unwrap();
             removed.iter().for_each(|n| tell('~', *n));
             if file.len() > 0 && fs::metadata(&path).unwrap().len() < before {
                 tell('#', n);
@@ -505,8 +505,8 @@ fn plays_the_process_whose_disk_is_full() {
     drop(file);
     let mut file = open(folder, limits);
     assert_eq!(waiting(&mut file), kept);
-    let through = file.batch(ALL, ALL).unwrap().unwrap().through;
-    file.remove_through(through).unwrap();
+    let last = file.batch(ALL, ALL).unwrap().unwrap().last_number;
+    file.remove_through(last).unwrap();
 
     // With nothing to give up, there is an error and no half record.
     fs::write(&filler, vec![1; 2 << 20]).unwrap_err();

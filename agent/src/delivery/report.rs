@@ -1,0 +1,97 @@
+//! What the log is told of the delivery: beginnings and ends, not each call.
+
+use std::mem;
+
+use fleetbeat_daemon::condition::Condition;
+use log::Level;
+
+use super::request::RequestKind;
+
+/// The delivery's troubles and losses, as far as the log knows them.
+#[derive(Default)]
+pub(super) struct DeliveryLog {
+    /// Why the server does not accept the newest heartbeat.
+    newest_trouble: Condition,
+    /// Why the server does not accept batches.
+    batch_trouble: Condition,
+    /// Heartbeats stay in the spool.
+    keeping: Condition,
+    /// The log knows that this server accepts heartbeats.
+    has_accepted: bool,
+    /// Heartbeats that are lost, since the agent's start.
+    dropped_count: u64,
+    /// Heartbeats that the server has accepted from the spool since it was last empty.
+    replayed_count: usize,
+}
+
+impl DeliveryLog {
+    /// Heartbeats go to another server from now on, of which the log knows nothing.
+    pub(super) fn server_changed(&mut self) {
+        self.has_accepted = false;
+        self.newest_trouble = Condition::default();
+        self.batch_trouble = Condition::default();
+    }
+
+    /// The server has accepted the newest heartbeat.
+    pub(super) fn newest_accepted(&mut self) {
+        let is_first = !mem::replace(&mut self.has_accepted, true);
+        if self.newest_trouble.ends() {
+            log::info!("the server accepts heartbeats again");
+        } else if is_first {
+            log::info!("the server accepts heartbeats");
+        }
+        self.keeping.ends();
+    }
+
+    /// The server has accepted `count` heartbeats of the spool.
+    pub(super) fn batch_accepted(&mut self, count: usize) {
+        self.batch_trouble.ends();
+        self.replayed_count += count;
+    }
+
+    /// A request was not accepted, but a later try may succeed.
+    pub(super) fn not_accepted(&mut self, kind: RequestKind, reason: &str, level: Level) {
+        let (trouble, what) = match kind {
+            RequestKind::Newest => (&mut self.newest_trouble, "heartbeat"),
+            RequestKind::Batch => (&mut self.batch_trouble, "spooled heartbeat"),
+        };
+        if trouble.begins(reason) {
+            log::log!(level, "{what} not accepted: {reason}");
+        }
+    }
+
+    /// The newest heartbeat is not tried again, and waits in the spool. One line is for
+    /// all heartbeats until the server accepts one, whatever each one's reason.
+    pub(super) fn kept_in_spool(&mut self, reason: &str) {
+        if self.keeping.begins("the server accepts no heartbeat") {
+            log::info!(
+                "a heartbeat stays in the spool: {reason}; until the server accepts a \
+                 heartbeat, all further ones stay there as well"
+            );
+        }
+    }
+
+    /// `count` heartbeats are lost.
+    pub(super) fn dropped(&mut self, count: usize, reason: &str) {
+        self.dropped_count += count as u64;
+        let what = match count {
+            1 => "heartbeat".to_owned(),
+            _ => format!("{count} heartbeats"),
+        };
+        let total = self.dropped_count;
+        log::warn!("{what} dropped, {total} since the start: {reason}");
+    }
+
+    /// Nothing waits in the spool.
+    pub(super) fn spool_is_empty(&mut self) {
+        let count = mem::take(&mut self.replayed_count);
+        if count > 0 {
+            log::info!("{count} heartbeats of the spool are delivered, it is empty");
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn dropped_count(&self) -> u64 {
+        self.dropped_count
+    }
+}
