@@ -1,8 +1,8 @@
 //! The agent's loop: waits for what is due next, and does it.
 //!
-//! One thread owns all that the agent knows. Calls to the server and collectors run in
-//! threads of their own, so that neither a slow server nor a collector that hangs holds up
-//! the loop. A call tells its end by an [`Event`].
+//! One thread owns all of the agent's state. Calls to the server and collectors run in
+//! separate threads, so that neither a slow server nor a hanging collector holds up the
+//! loop. The end of a call is an [`Event`].
 
 use std::mem;
 use std::panic::{self, AssertUnwindSafe};
@@ -24,7 +24,7 @@ use crate::jitter;
 use crate::sampling::Sampler;
 use crate::sampling::schedule::{Schedule, Task};
 
-/// What wakes the loop before something is due.
+/// A reason to wake the loop before anything is due.
 pub(crate) enum Event {
     /// The agent is to end.
     Stop,
@@ -76,7 +76,7 @@ fn earliest(at: Instant, other: Option<Instant>) -> Instant {
     other.map_or(at, |other| other.min(at))
 }
 
-/// All that the loop owns.
+/// The loop's state.
 struct Agent {
     settings: ActiveSettings,
     sender: Arc<Sender>,
@@ -84,10 +84,10 @@ struct Agent {
     sampler: Sampler,
     delivery: Delivery,
     schedule: Schedule,
-    /// Where in the interval this host's heartbeats are, as a fraction of it. Differs from
-    /// host to host.
+    /// The place of the heartbeats in the interval, as a fraction from 0 to just under 1.
+    /// Differs from host to host.
     offset: f64,
-    /// A configuration that was read, and waits for the end of a sample's window.
+    /// A configuration waiting for the end of a sample's window.
     pending_config: Option<Config>,
 }
 
@@ -146,12 +146,13 @@ impl Agent {
         earliest(task_at, self.delivery.due())
     }
 
-    /// Does the schedule's next task, if it is due.
+    /// Does the schedule's next task, if due.
     fn do_task(&mut self, now: Instant) {
         let (at, task) = self.schedule.next();
         if at > now {
             return;
         }
+
         match task {
             Task::Open => self.sampler.open(now, self.schedule.window_at(now)),
             Task::Close => self.sampler.close(now, clock::now()),
@@ -164,21 +165,21 @@ impl Agent {
         self.schedule.done(now);
     }
 
-    /// The body of the heartbeat that the samples so far make; `None` without samples.
+    /// The heartbeat's body made of the samples so far; `None` without samples.
     fn take_samples(&mut self) -> Option<Vec<u8>> {
         let readings = self.sampler.take()?;
         Some(body(&self.host.heartbeat(readings)))
     }
 
-    /// The agent ends: the spool keeps the samples so far, as a heartbeat that is sent
-    /// when the agent runs again.
+    /// The agent ends: the spool keeps the samples so far, as a heartbeat for the agent's
+    /// next start.
     fn keep_samples(&mut self) {
         if let Some(body) = self.take_samples() {
             self.delivery.keep(&body);
         }
     }
 
-    /// The configuration was read again. A wrong one changes nothing.
+    /// The configuration was read again. A wrong configuration changes nothing.
     fn reload(&mut self, loaded: Result<Config, Problems>) {
         match loaded {
             Ok(config) => self.pending_config = Some(config),
@@ -191,8 +192,8 @@ impl Agent {
         }
     }
 
-    /// Puts a configuration that was read into force, unless a window is open. A call
-    /// under way goes on with the settings that it began with.
+    /// Puts the pending configuration into force, unless a window is open. A call under
+    /// way goes on with the old settings.
     fn apply_configuration(&mut self, now: Instant) {
         if matches!(self.schedule.next(), (_, Task::Close)) {
             return;
@@ -218,7 +219,7 @@ impl Agent {
         self.sampler.replace(config.collectors);
     }
 
-    /// Follows the new settings where they differ from the old ones.
+    /// Follows the new settings where the old ones differ.
     fn apply_settings(&mut self, old: &ActiveSettings, now: Instant) {
         let new = &self.settings;
         if (new.sample_every, new.samples) != (old.sample_every, old.samples) {
@@ -255,8 +256,8 @@ fn start_call<'scope>(
             && let Err(error) = unsynced.sync()
         {
             log::warn!(
-                "the spool cannot be synced, so a power cut may take the heartbeats in it: \
-                 {error}"
+                "the spool cannot be synced, so a power cut may take the heartbeats in \
+                 it: {error}"
             );
         }
     };
@@ -270,7 +271,7 @@ fn start_call<'scope>(
     }
 }
 
-/// The heartbeat as it goes over the wire.
+/// The heartbeat as sent over the wire.
 pub(crate) fn body(heartbeat: &Heartbeat) -> Vec<u8> {
     serde_json::to_vec(heartbeat).expect("a heartbeat has text keys only")
 }

@@ -6,17 +6,17 @@ use lexopt::prelude::*;
 
 use crate::service::exit::AgentError;
 
-/// The text of --help. The manual page and the completions are made from it.
+/// The text of --help. Manual page and completions are made from the same text.
 const HELP: &str = include_str!("help.txt");
 
-/// The command, and the configuration that it is about.
+/// The command, and the path of the configuration.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Arguments {
     pub(crate) config: PathBuf,
     pub(crate) command: Command,
 }
 
-/// What the agent is to do, as the help text describes it.
+/// A command as in the help text.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Command {
     Run,
@@ -44,7 +44,7 @@ fn parse_from(mut parser: lexopt::Parser) -> Result<Arguments, lexopt::Error> {
         match (argument, &mut command) {
             (Short('c') | Long("config"), _) => config = parser.value()?.into(),
             (Short('h') | Long("help"), _) => {
-                command = Some(Command::Print(HELP.to_owned()))
+                command = Some(Command::Print(HELP.to_owned()));
             }
             (Short('V') | Long("version"), _) => {
                 let version =

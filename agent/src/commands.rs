@@ -1,4 +1,4 @@
-//! What each command does.
+//! The commands: one function for each.
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -24,7 +24,7 @@ use crate::sampling::schedule::{self, Window};
 use crate::service::exit::AgentError;
 use crate::service::signals;
 
-/// Does what was typed.
+/// Runs the command.
 pub(crate) fn run(arguments: Arguments) -> Result<(), AgentError> {
     // The log takes nothing from the libraries: their messages could show the key.
     logging::start(LevelFilter::Off);
@@ -63,8 +63,8 @@ fn run_service(config: Config, path: PathBuf) -> Result<(), AgentError> {
     signals::run_until_stopped(work, stop, reload)
 }
 
-/// Takes one sample, prints the heartbeat that it makes, and sends it if there is a
-/// sender.
+/// Takes one sample, prints the heartbeat made of it, and sends the heartbeat if there is
+/// a sender.
 fn once(config: Config, sender: Option<&Sender>) -> Result<(), AgentError> {
     let mut sampler = Sampler::new(config.collectors);
     let mut host = Host::new(config.host, config.roots, config.server.target());

@@ -1,8 +1,8 @@
-//! `health`: whether the agent that runs with this configuration still makes heartbeats.
+//! `health`: whether the running agent still makes heartbeats.
 //!
 //! The agent listens on nothing, so nobody can ask it. But the agent's loop puts each
-//! heartbeat into the spool before sending it, whatever the server does. The time at
-//! which the spool's file was last written is the agent's last sign of life.
+//! heartbeat into the spool first, also while the server is away. So the time of the last
+//! write to the spool's file is the agent's last sign of life.
 
 use std::fs;
 use std::path::Path;
@@ -20,10 +20,10 @@ const MAX_INTERVALS: u32 = 2;
 /// How much a hanging collector, a silent name server and a slow disk may add.
 const SLACK: Duration = Duration::from_secs(10);
 
-/// What the spool of the configuration at `path` says about the agent, for a person.
+/// The last sign of life of the agent with the configuration at `path`, for people.
 ///
 /// # Errors
-/// The agent is dead or hangs, or it has no spool to judge it by.
+/// The agent is dead or hangs, or there is no spool to judge by.
 pub(crate) fn report(path: &Path) -> Result<String, AgentError> {
     let config = Config::load(path, KeyNeed::Optional)
         .map_err(|problems| AgentError::NotHealthy(problems.to_string()))?;
@@ -46,8 +46,8 @@ pub(crate) fn report(path: &Path) -> Result<String, AgentError> {
     Ok(format!("fleetbeat-agent is healthy: {told}"))
 }
 
-/// The age at `now` of what was written at `written_at`, in whole seconds. After the clock
-/// was set back the age is zero, until the next heartbeat.
+/// The time from `written_at` to `now` in whole seconds. Zero after the clock was set
+/// back, until the next heartbeat.
 fn age_at(now: SystemTime, written_at: SystemTime) -> Duration {
     Duration::from_secs(now.duration_since(written_at).unwrap_or_default().as_secs())
 }

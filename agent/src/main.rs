@@ -1,8 +1,8 @@
 //! fleetbeat-agent: measures its host and sends a heartbeat to fleetbeat-server every two
 //! minutes.
 //!
-//! The agent only ever pushes: it listens on nothing, and nothing that a server answers
-//! can make it run anything.
+//! The agent only ever pushes: the agent listens on nothing, and no answer of a server
+//! can make the agent run anything.
 
 mod agent;
 mod cli;
@@ -21,9 +21,9 @@ use std::process::ExitCode;
 
 /// The static agent's allocator.
 ///
-/// The C library that zig links into it has an allocator with a heap for each processor.
-/// Memory that one thread takes and another one gives back is not used again there, so
-/// the agent would grow with each of its short-lived threads.
+/// The C library that zig links has an allocator with a heap for each processor. Memory
+/// taken by one thread and given back by another thread is not used again there, so the
+/// agent would grow with each short-lived thread.
 #[cfg(target_env = "musl")]
 #[global_allocator]
 static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;

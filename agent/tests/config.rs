@@ -70,7 +70,8 @@ fn problems_of_the_environment_join_those_of_the_file() {
         ("AGENT_API_KEY", "first"),
         ("AGENT_API_KEY_FILE", "/nowhere"),
     ];
-    let expected = "environment: AGENT_API_KEY: is set, and so is AGENT_API_KEY_FILE: one of them must go\n\
+    let expected = "environment: AGENT_API_KEY: is set, and so is AGENT_API_KEY_FILE: \
+        one of them must go\n\
         url-missing.toml: server.url: is missing\n";
     assert_eq!(check_config(&path, &variables), (78, expected.to_owned()));
     let (_, told) = check_config(&path, &[("AGENT_API_KEY", "top secret")]);
@@ -85,8 +86,8 @@ fn problems_of_the_environment_join_those_of_the_file() {
 fn a_missing_key_is_told_with_the_rest_by_what_sends() {
     let path = fixtures().join("config/url-wrong.toml");
     let url = fs::read_to_string(path.with_extension("txt")).unwrap();
-    let key = "url-wrong.toml:1: server.api_key_file: is missing, and so are AGENT_API_KEY in the environment, \
-        agent.env beside agent.toml, and the systemd credential agent_api_key\n";
+    let key = "url-wrong.toml:1: server.api_key_file: is missing, and so are \
+        AGENT_API_KEY in the environment, agent.env beside agent.toml, and the systemd credential agent_api_key\n";
     for words in [["run"].as_slice(), &["once", "--send"]] {
         assert_eq!(
             run(words, &path, &[]),
@@ -200,7 +201,8 @@ fn an_interval_above_what_the_server_expects_is_pointed_out() {
     let (code, told) = check_packaged(|text| {
         text.replace("# samples_per_heartbeat = 4", "samples_per_heartbeat = 5")
     });
-    let expected = "heartbeat:  every 150s, of 5 samples (over 2m: raise the server's sweep.down_after";
+    let expected = "heartbeat:  every 150s, of 5 samples (over 2m: raise the server's \
+        sweep.down_after";
     assert!(code == 0 && told.contains(expected), "{told}");
 }
 

@@ -1,8 +1,8 @@
-//! The key that the server asks for: where it may be, and that nobody else can read it.
+//! The key for the server: its places, and the rule that nobody else may read it.
 //!
-//! The key is never an argument of the command line, which every user can see, and
-//! [`Secret`] keeps it out of the log. The environment of a process is visible to root
-//! and to the process's own user, so a file or a credential is the better place.
+//! The key is never an argument, because every user can see the arguments of a process.
+//! [`Secret`] keeps the key out of the log. The environment of a process is visible to
+//! root and to the process's own user, so a file or a credential is the better place.
 
 use std::ffi::OsString;
 use std::fs;
@@ -21,7 +21,7 @@ pub(super) const PLACES: &str = "AGENT_API_KEY in the environment, agent.env bes
 const VARIABLES: [&str; 2] = ["AGENT_API_KEY", "AGENT_API_KEY_FILE"];
 /// The name of systemd's credential: `LoadCredential=agent_api_key:PATH`.
 const CREDENTIAL: &str = "agent_api_key";
-/// Longest key: a file that is longer holds something else.
+/// Longest key: a longer file holds something else.
 const MAX_BYTES: usize = 1024;
 
 /// The environment variable with the folder of systemd's credentials.
@@ -40,7 +40,7 @@ pub(crate) enum KeyNeed {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum FoundKey {
     Nowhere,
-    /// There is a key that cannot be used: the reason is among the problems.
+    /// There is a key, but not a usable one: the reason is among the problems.
     Unusable,
     Usable(Secret),
 }
@@ -85,6 +85,7 @@ fn find_in_variables(variables: &[Variable], problems: &mut Problems) -> FoundKe
     let Some(key) = Secret::find(VARIABLES[0], value_of, read_private, problems) else {
         return FoundKey::Unusable;
     };
+
     match check(&key) {
         Ok(()) => FoundKey::Usable(key),
         Err(message) => {
@@ -102,6 +103,7 @@ fn find_credential(problems: &mut Problems) -> FoundKey {
     if !path.exists() {
         return FoundKey::Nowhere;
     }
+
     match read(&path) {
         Ok(key) => FoundKey::Usable(key),
         Err(message) => {
@@ -114,7 +116,7 @@ fn find_credential(problems: &mut Problems) -> FoundKey {
 /// The key in the file at `path`.
 ///
 /// # Errors
-/// A sentence that names the path.
+/// A sentence with the path.
 pub(super) fn read(path: &Path) -> Result<Secret, String> {
     let key = Secret::read(path, read_private)?;
     check(&key)
@@ -122,7 +124,7 @@ pub(super) fn read(path: &Path) -> Result<Secret, String> {
         .map_err(|message| format!("{}: {message}", path.display()))
 }
 
-/// Keeps the memory of this process, which holds the key, out of core dumps and away from
+/// Keeps the memory of this process, and with it the key, out of core dumps and away from
 /// other processes of the same user.
 pub(crate) fn hide_memory() {
     if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
@@ -139,8 +141,8 @@ fn check(key: &Secret) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// The text of a file that not everybody may read or write. The file's group may: it is
-/// systemd's for credentials, or the agent's own.
+/// The text of a private file, to which "others" have no access. The group may have
+/// access: systemd has one for credentials, and the agent's user has one, too.
 fn read_private(path: &Path) -> io::Result<String> {
     let mut file = fs::File::open(path)?;
     let mode = file.metadata()?.mode() & 0o777;
@@ -153,8 +155,8 @@ fn read_private(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-/// The key's variables in systemd's environment file at `path`. The file may be absent, or
-/// readable for root alone: then it has none for this user.
+/// The key's variables in systemd's environment file at `path`. The file may be absent or
+/// readable for root alone, and has no variables then.
 fn read_environment_file(path: &Path, problems: &mut Problems) -> Vec<Variable> {
     match read_private(path) {
         Ok(text) => return parse_environment(&text),
@@ -245,7 +247,8 @@ mod tests {
         for (text, expected) in [
             ("AGENT_API_KEY=k=1", &[("AGENT_API_KEY", "k=1")][..]),
             (
-                "# AGENT_API_KEY=no\n;AGENT_API_KEY=no\n\nOTHER=x\n  AGENT_API_KEY = k \r\n",
+                "# AGENT_API_KEY=no\n;AGENT_API_KEY=no\n\n\
+                 OTHER=x\n  AGENT_API_KEY = k \r\n",
                 &[("AGENT_API_KEY", "k")],
             ),
             (

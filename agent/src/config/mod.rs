@@ -18,8 +18,8 @@ pub(crate) use server::ServerSettings;
 
 use api_key::FoundKey;
 
-/// Shortest time between samples. A window is a second, or half of the time between
-/// samples if that is less; windows as short as this allows are for tests.
+/// Shortest time between samples. A window is a second long, or half of the time between
+/// samples if a second is longer. Only tests need such short windows.
 const MIN_SAMPLE_EVERY: Duration = Duration::from_millis(100);
 /// Longest time between samples.
 const MAX_SAMPLE_EVERY: Duration = Duration::from_secs(3600);
@@ -29,10 +29,10 @@ const MAX_SAMPLES: u32 = 1000;
 const DEFAULT_SAMPLES: u32 = 4;
 /// Longest time between heartbeats.
 const MAX_INTERVAL: Duration = Duration::from_secs(3600);
-/// Longest time between heartbeats with which one late heartbeat does not make the host
-/// down: the server's default limit is four minutes.
+/// Longest time between heartbeats at which a single late heartbeat does not make the
+/// host down, given the server's default limit of four minutes.
 const USUAL_INTERVAL: Duration = Duration::from_secs(120);
-/// The folder that systemd makes for the service (`StateDirectory=`).
+/// The folder made by systemd for the service (`StateDirectory=`).
 const SPOOL_FOLDER: &str = "/var/lib/fleetbeat-agent";
 
 /// A configuration without problems.
@@ -41,15 +41,15 @@ pub(crate) struct Config {
     pub(crate) host: HostSettings,
     pub(crate) sample_every: Duration,
     pub(crate) samples_per_heartbeat: u32,
-    /// The collectors that are to run.
+    /// The enabled collectors.
     pub(crate) collectors: Vec<(&'static Definition, Box<dyn Collector>)>,
     pub(crate) roots: Roots,
-    /// The folder for heartbeats that the server has not accepted yet.
+    /// The folder for heartbeats not yet accepted by the server.
     pub(crate) spool: PathBuf,
 }
 
-/// What the configuration says about the host; `None` where the agent is to find it out
-/// or to leave it out.
+/// The host as configured; `None` where the agent is to find a value out, or to leave the
+/// value out.
 #[derive(Debug, Default)]
 pub(crate) struct HostSettings {
     pub(crate) ip: Option<IpAddr>,
@@ -61,11 +61,11 @@ pub(crate) struct HostSettings {
 }
 
 impl Config {
-    /// The configuration in the file at `path` and in the *.toml files of the folder
-    /// beside it whose name ends in .d instead (agent.d). The files of the folder win.
+    /// The configuration in the file at `path` (agent.toml), overridden by the *.toml
+    /// files in the folder beside the file (agent.d).
     ///
     /// # Errors
-    /// Everything that is wrong with it.
+    /// All problems of the configuration.
     pub(crate) fn load(path: &Path, need: KeyNeed) -> Result<Config, Problems> {
         let mut problems = Problems::default();
         let mut document = Document::open(path, &mut problems);
@@ -84,7 +84,7 @@ impl Config {
         self.sample_every * self.samples_per_heartbeat
     }
 
-    /// What the configuration means, for a person.
+    /// The meaning of the configuration, for people.
     pub(crate) fn summary(&self, path: &Path) -> String {
         let names: Vec<_> = self
             .collectors
@@ -123,8 +123,8 @@ impl Config {
     }
 }
 
-/// The *.toml files in `folder` in the order of their names, without hidden files, which
-/// editors leave. An absent folder is like an empty one.
+/// The *.toml files in `folder` in the order of their names, without hidden files,
+/// because editors leave such files. An absent folder is like an empty folder.
 fn find_drop_ins(folder: &Path, problems: &mut Problems) -> Vec<PathBuf> {
     match list_drop_ins(folder) {
         Ok(paths) => return paths,
@@ -151,7 +151,7 @@ fn list_drop_ins(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// `None` if the server's URL is missing or wrong, which is among the problems then.
+/// `None` if the server's URL is missing or wrong: the reason is among the problems.
 fn read_root(root: &mut Table<'_>, key: FoundKey, need: KeyNeed) -> Option<Config> {
     let server = root.section("server", |table| server::read_server(table, key, need));
     let host = root.section("host", read_host);
@@ -183,6 +183,7 @@ fn read_host(table: &mut Table<'_>) -> HostSettings {
         "auto" => Ok(None),
         _ => parse_text(text).map(Some),
     });
+
     HostSettings {
         ip: ip.flatten(),
         hostname: hostname.flatten(),
@@ -225,6 +226,7 @@ fn read_paths(table: &mut Table<'_>) -> Roots {
             }
         })
     };
+
     let (proc, sys, usual) = (folder("proc"), folder("sys"), Roots::default());
     Roots {
         proc: proc.unwrap_or(usual.proc),
@@ -253,7 +255,7 @@ fn parse_country_code(text: &str) -> Result<String, String> {
     Err("must be two capital letters such as \"DE\"".to_owned())
 }
 
-/// A text as the server accepts it.
+/// Checks the server's rules for texts.
 fn parse_text(text: &str) -> Result<String, String> {
     if text.contains('\0') {
         return Err("must not contain a NUL character".to_owned());
@@ -264,7 +266,7 @@ fn parse_text(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// An address that can be a host's identity. Loopback addresses are for tests.
+/// An address fit to be a host's identity. Loopback addresses are for tests.
 fn parse_host_ip(text: &str) -> Result<IpAddr, String> {
     let ip = parse_ip(text).ok_or("must be \"auto\" or an IPv4 or IPv6 address")?;
     let is_link_local = match ip {

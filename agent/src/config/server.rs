@@ -11,18 +11,17 @@ use ureq::{Proxy, ProxyProtocol};
 
 use super::api_key::{self, FoundKey, KeyNeed};
 
-/// The server that heartbeats go to.
+/// The server that heartbeats go to, and the way there.
 pub(crate) struct ServerSettings {
     pub(crate) url: ServerUrl,
-    /// The authorities to trust instead of those that browsers trust.
+    /// The certificate authorities to trust, instead of the browsers' usual list.
     pub(crate) ca: Option<Vec<Certificate<'static>>>,
     pub(crate) proxy: Option<Proxy>,
-    /// The key without which the server accepts nothing. Measuring and checking do
-    /// without a key.
+    /// The server accepts nothing without a key; measuring and checking do without.
     pub(crate) key: Option<Secret>,
 }
 
-/// A URL that heartbeats may go to.
+/// A checked URL of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ServerUrl {
     /// The URL without a slash at its end.
@@ -50,8 +49,8 @@ impl ServerSettings {
     }
 }
 
-/// `None` if the URL is missing or wrong, which is among the problems then. `found` is
-/// the key that was found outside of the file.
+/// Reads the section. `None` if the URL is missing or wrong: the reason is among the
+/// problems. `found` is the key from outside of the file.
 pub(super) fn read_server(
     table: &mut Table<'_>,
     found: FoundKey,

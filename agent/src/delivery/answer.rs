@@ -1,4 +1,4 @@
-//! How the server's answer is judged: what has become of the heartbeats that were sent.
+//! How the server's answer to a request is judged.
 
 use std::time::{Duration, SystemTime};
 
@@ -9,13 +9,12 @@ use super::request::RequestKind;
 /// Most characters of the server's words in one line of the log.
 const MAX_SHOWN_CHARS: usize = 300;
 
-/// What has become of a request.
+/// The fate of a request.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// The server has all of it.
+    /// The server has every heartbeat of the request.
     Accepted,
-    /// The server has those of a batch that break no rule, and will never accept the
-    /// others.
+    /// The server has the good heartbeats of a batch, and will never accept the others.
     PartlyAccepted { rejected: usize, reason: String },
     /// The server will never accept this request.
     Refused { reason: String },
@@ -46,7 +45,7 @@ impl Outcome {
     }
 }
 
-/// What an answer with `status` and `body` means for a request of this kind.
+/// The meaning of an answer with `status` and `body` to a request of a kind.
 pub(super) fn judge(
     kind: RequestKind,
     status: u16,
@@ -87,6 +86,7 @@ fn judge_failure(status: u16, retry_after: Option<Duration>, body: &[u8]) -> Out
         reason,
         retry_after,
     };
+
     match status {
         200..=299 => failed(format!(
             "answer {status} is not fleetbeat-server's: is server.url right?"
@@ -95,9 +95,9 @@ fn judge_failure(status: u16, retry_after: Option<Duration>, body: &[u8]) -> Out
             "answer {status} leads elsewhere, which is not followed: is server.url right?"
         )),
         401 => Outcome::Unauthorized {
-            reason: "the server does not know this key (401): is AGENT_API_KEY the same in \
-                     the server's environment and in /etc/fleetbeat/agent.env, and was the \
-                     agent restarted since?"
+            reason: "the server does not know this key (401): is AGENT_API_KEY the \
+                     same in the server's environment and in \
+                     /etc/fleetbeat/agent.env, and was the agent restarted since?"
                 .to_owned(),
         },
         408 | 429 => failed(show_problem(status, body)),
@@ -200,7 +200,8 @@ mod tests {
             ),
             (
                 r#"{"status":"ok","accepted":0,"rejected":[{"index":1,"errors":[
-                    {"field":"ip","message":"is\u001b missing"},{"field":"seq","message":"is odd"}]}]}"#,
+                    {"field":"ip","message":"is\u001b missing"},
+                    {"field":"seq","message":"is odd"}]}]}"#,
                 partly(1, r"ip is\u{1b} missing; seq is odd"),
             ),
             (
@@ -217,7 +218,8 @@ mod tests {
 
     #[test]
     fn only_our_servers_words_are_shown_and_without_control_characters() {
-        let problem = r#"{"status":422,"title":"t","detail":"bad\u001b[2J","request_id":"r",
+        let problem = r#"{"status":422,"title":"t","detail":"bad\u001b[2J",
+            "request_id":"r",
             "errors":[{"field":"load.cpu","message":"must be from 0 to 100"}]}"#;
         let shown = show_problem(422, problem.as_bytes());
         assert_eq!(

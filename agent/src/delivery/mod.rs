@@ -1,13 +1,13 @@
-//! What happens to a heartbeat between being made and being accepted.
+//! The way of a heartbeat from the sampler to the server.
 //!
-//! A heartbeat goes into the spool, is tried at once and, if that fails, again within the
-//! interval. When its tries are over, or a newer heartbeat is there, it stays in the
-//! spool. Once the server has accepted a newer heartbeat, those in the spool follow in
-//! batches, the oldest first.
+//! A heartbeat goes into the spool and is sent at once. If the call fails, three more
+//! tries follow within the interval. After the last try, or when a newer heartbeat is
+//! there, the heartbeat stays in the spool. Once the server has accepted a newer
+//! heartbeat, the spool follows in batches, the oldest heartbeats first.
 //!
-//! [`Delivery`] is a state machine that never reads a clock and never makes a call. The
-//! agent's loop asks when the next call is due, has the [`Request`] sent in a thread of
-//! its own, and settles the request with its [`Outcome`].
+//! [`Delivery`] is a state machine: it never reads a clock and never makes a call. The
+//! agent's loop asks when the next call is due, has a [`Request`] sent in another thread,
+//! and settles the request with the call's [`Outcome`].
 
 mod answer;
 mod report;
@@ -28,41 +28,40 @@ pub(crate) use sender::Sender;
 use report::DeliveryLog;
 use spool::Spool;
 
-/// When the next try follows, counted from the beginning of a try that fails, for an
-/// interval of [`USUAL_INTERVAL`]. With a shorter interval the delays are shorter in
-/// proportion, so that all tries still fall into the interval.
+/// Time from the beginning of a failed try to the next try, at an interval of
+/// [`USUAL_INTERVAL`]. With a shorter interval the delays are shorter in proportion, so
+/// that all tries still fall into the interval.
 const RETRY_DELAYS: [Duration; 3] = [
     Duration::from_secs(5),
     Duration::from_secs(15),
     Duration::from_secs(45),
 ];
 const USUAL_INTERVAL: Duration = Duration::from_secs(120);
-/// A delay is longer by a random fraction of up to this: agents that failed together then
-/// come back one by one.
+/// Each delay is longer by a random fraction, at most by this one, so that agents that
+/// failed together come back one by one.
 const MAX_JITTER: f64 = 0.3;
 /// Longest wait that a server may ask for, before jitter: a slip of an operator must not
 /// silence the fleet.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(600);
 
-/// The spool keeps the heartbeats of this time.
+/// The spool keeps the heartbeats of a day.
 const SPOOLED_TIME: Duration = Duration::from_secs(24 * 3600);
-/// Shortest time between two batches. The usual time is a random part of the interval, at
-/// most all of it: however much the agents of a fleet have kept, their batches are about
-/// as many requests as their heartbeats.
+/// Shortest time between two batches. The usual time is a random part of the interval. So
+/// a fleet sends about as many batches as heartbeats, however long the outage was.
 const MIN_BATCH_PAUSE: Duration = Duration::from_secs(1);
 /// Most heartbeats in a batch. The server takes more, but not from a whole fleet at once.
 const MAX_BATCH_COUNT: usize = 100;
-/// Longest batch: a line of 100 kbit/s carries it before the call times out, and it fits
-/// into little memory.
+/// Longest batch: a line of 100 kbit/s carries such a batch before the call times out,
+/// and little memory is enough for it.
 const MAX_BATCH_BYTES: usize = 128 * 1024;
 
-/// The newest heartbeat on its way to the server, and the older ones in the spool.
+/// The newest heartbeat on its way to the server, and the older heartbeats in the spool.
 pub(crate) struct Delivery {
     interval: Duration,
     spool: Spool,
     /// The newest heartbeat, while it waits for a try.
     newest: Option<NewestHeartbeat>,
-    /// What the call under way carries.
+    /// The heartbeats in the call under way.
     in_flight: Option<InFlight>,
     /// When the next batch is due; `None` until the server accepts heartbeats.
     next_batch_at: Option<Instant>,
@@ -73,34 +72,34 @@ pub(crate) struct Delivery {
     log: DeliveryLog,
 }
 
-/// A heartbeat that is sent by itself.
+/// A heartbeat that is sent alone, and not in a batch.
 struct NewestHeartbeat {
     body: Vec<u8>,
-    /// Its number in the spool, if it is there.
+    /// The number in the spool; `None` without a working spool.
     spool_number: Option<u64>,
     failed_tries: usize,
-    /// When its next try begins, or its last one began.
+    /// When the next try begins, or the last try began.
     try_at: Instant,
 }
 
-/// What the call under way carries.
+/// The heartbeats in the call under way.
 enum InFlight {
     Newest(NewestHeartbeat),
     Batch(SentBatch),
 }
 
-/// The heartbeats of the spool that a call carries: its first ones.
+/// A batch under way: the first heartbeats in the spool.
 struct SentBatch {
     count: usize,
     /// The number of the last heartbeat in the spool.
     last_number: u64,
 }
 
-/// Whether heartbeats go where they went before.
+/// Whether heartbeats still go to the same server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Destination {
     Same,
-    /// A server that has not said anything yet.
+    /// Another server, from which nothing was heard yet.
     Other,
 }
 
@@ -118,8 +117,8 @@ impl Delivery {
         }
     }
 
-    /// The configuration has changed. What the old server has asked for, and what the log
-    /// knows of it, says nothing about another server.
+    /// Follows a change of the configuration. For another server, the old server's wish
+    /// for silence is forgotten, and the log begins afresh.
     pub(crate) fn reconfigure(&mut self, interval: Duration, destination: Destination) {
         self.interval = interval;
         if destination == Destination::Other {
@@ -133,7 +132,7 @@ impl Delivery {
         &mut self.spool
     }
 
-    /// Takes a new heartbeat. An older one that waits for its next try gives way.
+    /// Takes a new heartbeat. An older heartbeat waiting for a try gives way.
     pub(crate) fn offer(&mut self, body: Vec<u8>, now: Instant) {
         let spool_number = self.keep(&body);
         let older = self.newest.replace(NewestHeartbeat {
@@ -147,8 +146,8 @@ impl Delivery {
         }
     }
 
-    /// Puts a heartbeat into the spool and gives its number there; `None` if the spool
-    /// does not work.
+    /// Puts a heartbeat into the spool. Gives the heartbeat's number in the spool, or
+    /// `None` if the spool does not work.
     pub(crate) fn keep(&mut self, body: &[u8]) -> Option<u64> {
         let max_count = SPOOLED_TIME.as_nanos() / self.interval.as_nanos().max(1);
         let max_count = usize::try_from(max_count).unwrap_or(usize::MAX);
@@ -166,7 +165,7 @@ impl Delivery {
         Some(self.silent_until.map_or(at, |until| until.max(at)))
     }
 
-    /// What to send in a call that begins `now`, if a call is due.
+    /// The request of a call that begins `now`, if a call is due.
     pub(crate) fn begin(&mut self, now: Instant) -> Option<Request> {
         self.due().filter(|at| *at <= now)?;
         match self.newest.take() {
@@ -244,6 +243,7 @@ impl Delivery {
             Outcome::Unauthorized { reason } => (reason, Level::Error),
             Outcome::Failed { reason, .. } => (reason, Level::Warn),
         };
+
         self.log.not_accepted(RequestKind::Newest, &reason, level);
         self.try_again(heartbeat, now, chance);
     }
@@ -300,10 +300,11 @@ impl Delivery {
                 return self.log.not_accepted(kind, &reason, Level::Warn);
             }
         }
+
         self.plan_batch(now, chance);
     }
 
-    /// The server has the batch, but for `rejected` heartbeats that it will never accept.
+    /// The server has the batch, except for `rejected` heartbeats with errors.
     fn batch_accepted(&mut self, batch: &SentBatch, rejected: usize) {
         self.spool.remove_through(batch.last_number);
         self.max_batch_count = (self.max_batch_count * 2).min(MAX_BATCH_COUNT);
@@ -311,7 +312,7 @@ impl Delivery {
             .batch_accepted(batch.count.saturating_sub(rejected));
     }
 
-    /// The server accepts heartbeats, so those in the spool may follow.
+    /// Plans the next batch, because the server accepts heartbeats.
     fn plan_batch(&mut self, now: Instant, chance: f64) {
         let is_newest_in_spool = self
             .newest
@@ -325,8 +326,7 @@ impl Delivery {
         }
     }
 
-    /// The heartbeat is not sent by itself any more. Without a spool that means that it
-    /// is lost.
+    /// Gives up sending the heartbeat alone. Without a spool the heartbeat is lost.
     fn leave_in_spool(&mut self, heartbeat: &NewestHeartbeat, reason: &str) {
         match heartbeat.spool_number {
             Some(_) => self.log.kept_in_spool(reason),

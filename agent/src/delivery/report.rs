@@ -1,4 +1,4 @@
-//! What the log is told of the delivery: beginnings and ends, not each call.
+//! The delivery's lines in the log: beginnings and ends of troubles, not each call.
 
 use std::mem;
 
@@ -7,7 +7,7 @@ use log::Level;
 
 use super::request::RequestKind;
 
-/// The delivery's troubles and losses, as far as the log knows them.
+/// The delivery's troubles and losses, as far as known to the log.
 #[derive(Default)]
 pub(super) struct DeliveryLog {
     /// Why the server does not accept the newest heartbeat.
@@ -16,16 +16,16 @@ pub(super) struct DeliveryLog {
     batch_trouble: Condition,
     /// Heartbeats stay in the spool.
     keeping: Condition,
-    /// The log knows that this server accepts heartbeats.
+    /// The log has a line about this server accepting heartbeats.
     has_accepted: bool,
-    /// Heartbeats that are lost, since the agent's start.
+    /// Lost heartbeats since the agent's start.
     dropped_count: u64,
-    /// Heartbeats that the server has accepted from the spool since it was last empty.
+    /// Heartbeats of the spool accepted by the server since the spool was last empty.
     replayed_count: usize,
 }
 
 impl DeliveryLog {
-    /// Heartbeats go to another server from now on, of which the log knows nothing.
+    /// Heartbeats go to another server from now on.
     pub(super) fn server_changed(&mut self) {
         self.has_accepted = false;
         self.newest_trouble = Condition::default();
@@ -60,8 +60,9 @@ impl DeliveryLog {
         }
     }
 
-    /// The newest heartbeat is not tried again, and waits in the spool. One line is for
-    /// all heartbeats until the server accepts one, whatever each one's reason.
+    /// The newest heartbeat is not tried again, and waits in the spool. A single line is
+    /// enough for all heartbeats until the server accepts a heartbeat again, even if the
+    /// reasons differ.
     pub(super) fn kept_in_spool(&mut self, reason: &str) {
         if self.keeping.begins("the server accepts no heartbeat") {
             log::info!(

@@ -1,18 +1,18 @@
-//! What the delivery wants to be sent.
+//! The requests of the delivery to the server.
 
 use super::spool::Unsynced;
 
-/// One call's request. The call's outcome has to be given back to the delivery.
+/// A request for a single call. The call's outcome goes back to the delivery.
 pub(crate) struct Request {
     pub(crate) kind: RequestKind,
     /// JSON text.
     pub(crate) body: Vec<u8>,
-    /// What to sync if the server does not accept the request: from then on the heartbeat
-    /// may have to outlive a power cut.
+    /// To be synced if the server does not accept the request, because the heartbeat may
+    /// have to outlive a power cut.
     pub(crate) unsynced: Option<Unsynced>,
 }
 
-/// What a request's body holds, and with that the path it is posted to.
+/// The content of a request's body; the path on the server follows from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RequestKind {
     /// The newest heartbeat.

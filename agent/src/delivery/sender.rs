@@ -1,4 +1,4 @@
-//! One call to the server: sends a request, and judges what comes back.
+//! One call to the server: sends a request and judges the answer.
 
 use fleetbeat_daemon::exit::explain;
 

@@ -45,8 +45,8 @@ fn call(delivery: &mut Delivery) -> (Instant, String) {
     )
 }
 
-/// Fails until all tries are over; when each began, in seconds from the first, if
-/// each fails after `took`.
+/// Fails until all tries are over; when each began, in seconds from the first, if each
+/// fails after `took`.
 fn fail(delivery: &mut Delivery, took: Duration, chance: f64) -> Vec<f64> {
     let start = delivery.due().unwrap();
     let mut tries = Vec::new();

@@ -1,15 +1,15 @@
-//! The clock of this host beside that of the server.
+//! The host's clock beside the server's.
 
 use std::time::{Duration, SystemTime};
 
 use super::finding::{Finding, Obstacle, Trouble};
 use super::found::Found;
 
-/// A difference up to this does no harm. The server judges a heartbeat that comes at once
-/// by its own clock, and a heartbeat from the spool by this host's.
+/// Largest harmless difference. The server times a fresh heartbeat by the server's clock,
+/// but a heartbeat from the spool by the host's clock.
 const TOLERANCE: Duration = Duration::from_secs(30);
 
-/// The step "clock": compares the reply's date with this host's clock in the middle of the
+/// The step "clock": compares the reply's date with the host's clock in the middle of the
 /// call.
 pub(super) fn compare(found: &mut Found) -> Finding {
     let reply = found.reply.as_ref().ok_or(Obstacle::Missing)?;
@@ -41,7 +41,7 @@ fn judge(of_host: SystemTime, of_server: SystemTime) -> Result<String, Trouble> 
     ))
 }
 
-/// A duration as a whole number, in a unit that suits it.
+/// A duration as a whole number, in a suitable unit.
 fn show_offset(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let (unit, name) = match seconds {

@@ -1,4 +1,4 @@
-//! Whether each collector has something to say after one window.
+//! Whether each collector has a sample to give after a window.
 
 use std::mem;
 use std::sync::mpsc;
@@ -13,15 +13,14 @@ use crate::sampling::schedule;
 use fleetbeat_daemon::exit::explain;
 use fleetbeat_daemon::thread::spawn;
 
-/// How long a collector may take after its window. In a heartbeat, it has less time.
+/// Longest wait for a collector after the window. A heartbeat waits for less time.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The collectors' names and findings, in their order. Taking the next finding waits for
-/// its collector.
+/// The collectors' names and findings. Taking the next item waits for the collector.
 pub(super) type CollectorFindings = Box<dyn Iterator<Item = (&'static str, Finding)>>;
 
-/// The step "collectors": runs all of them at the same time, so that a collector that
-/// hangs keeps no other one from its line.
+/// The step "collectors": runs all collectors at the same time, so that a hanging
+/// collector does not hold up the others.
 pub(super) fn run_each(found: &mut Found) -> Result<CollectorFindings, Obstacle> {
     let config = found.config.as_mut().ok_or(Obstacle::Missing)?;
     if config.collectors.is_empty() {
@@ -44,11 +43,10 @@ pub(super) fn run_each(found: &mut Found) -> Result<CollectorFindings, Obstacle>
     })))
 }
 
-/// What a collector says: its sample, and the parts of it that failed.
+/// A collector's result: the sample, and the parts that failed.
 type Taken = (Result<Option<Sample>, Error>, Vec<Failure>);
 
-/// Runs a collector in a thread. If it hangs in the kernel, the thread ends with the
-/// process.
+/// Runs a collector in a thread. A thread that hangs in the kernel ends with the process.
 fn start(mut collector: Box<dyn Collector>, window: Duration) -> mpsc::Receiver<Taken> {
     let (tell, taken) = mpsc::channel();
     let take = move || {
@@ -62,7 +60,7 @@ fn start(mut collector: Box<dyn Collector>, window: Duration) -> mpsc::Receiver<
     taken
 }
 
-/// Judges what the collector `name` has said; `None` if it hangs, or has panicked.
+/// Judges the result of the collector `name`; `None` after a hang or a panic.
 fn judge(name: &str, taken: Option<Taken>) -> Finding {
     let what = match taken {
         Some((Ok(_), failures)) if !failures.is_empty() => {
@@ -77,14 +75,16 @@ fn judge(name: &str, taken: Option<Taken>) -> Finding {
         None => {
             let what = format!("has not ended in {PATIENCE:?}");
             let advice = format!(
-                "what does collectors.{name} in agent.toml wait for? A file system across \
-                 the network that is away?"
+                "what does collectors.{name} in agent.toml wait for? A file system \
+                 across the network that is away?"
             );
             return Err(Trouble { what, advice }.into());
         }
     };
+
     let advice = format!(
-        "see collectors.{name} in agent.toml, and whether this user may read what it names"
+        "see collectors.{name} in agent.toml, and whether this user may read what it \
+         names"
     );
     Err(Trouble { what, advice }.into())
 }

@@ -1,5 +1,5 @@
-//! The connection to the server: its name, its port, its certificate, and what it says of
-//! the key. Each of these steps needs the one before.
+//! The connection to the server: the steps "dns", "tcp", "tls" and "key". Each step needs
+//! the step before.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
@@ -20,10 +20,10 @@ use crate::config::ServerSettings;
 use crate::delivery::show_problem;
 use crate::http::{CONNECT_TIMEOUT, RESOLVE_TIMEOUT};
 
-/// Most addresses of a name that are tried.
+/// Most addresses to try of a name.
 const MAX_ADDRESSES: usize = 8;
 
-/// The step "dns": finds the addresses of the server, or of its proxy.
+/// The step "dns": finds the addresses of the server, or of the proxy.
 pub(super) fn resolve(found: &mut Found) -> Finding {
     let server = found.server()?;
     let (name, port) = server.target();
@@ -34,12 +34,12 @@ pub(super) fn resolve(found: &mut Found) -> Finding {
     Ok(told)
 }
 
-/// The addresses of `name`. A name server that is silent is not waited for any longer than
-/// a heartbeat would wait.
+/// The addresses of `name`. The wait for a silent name server is as long as before a
+/// heartbeat.
 fn look_up(name: &str, port: u16) -> Result<Vec<SocketAddr>, Trouble> {
     let (tell, found) = mpsc::channel();
     let target = (name.to_owned(), port);
-    // The lookup cannot be stopped, so its thread may end with the process.
+    // The lookup cannot be stopped, so the thread may end with the process.
     let ask = move || {
         drop(tell.send(target.to_socket_addrs().map(Iterator::collect::<Vec<_>>)));
     };
@@ -83,8 +83,8 @@ fn show_addresses(
     format!("{of}{name} is {}", list.join(", "))
 }
 
-/// The step "tcp": whether one of the addresses takes connections, and which. All are
-/// tried at the same time, so that a silent address does not hold up the others.
+/// The step "tcp": connects to all addresses at the same time, so that a silent address
+/// does not hold up the others. A single connection is enough.
 pub(super) fn connect(found: &mut Found) -> Finding {
     let addresses = found.addresses.as_ref().ok_or(Obstacle::Missing)?;
     let results = connect_to_each(addresses);
@@ -107,6 +107,7 @@ fn connect_to_each(addresses: &[SocketAddr]) -> Vec<io::Result<Duration>> {
         let started = Instant::now();
         TcpStream::connect_timeout(address, CONNECT_TIMEOUT).map(|_| started.elapsed())
     };
+
     thread::scope(|scope| {
         let tries: Vec<_> = addresses
             .iter()
@@ -221,13 +222,13 @@ fn explain_failed_call(error: &Error, server: &ServerSettings) -> Trouble {
         ),
         _ => Trouble::new(
             format!("the call broke off: {}", explain(error).escape_debug()),
-            "is what listens there a proxy or a server that speaks HTTP? Does its log say \
-             something?",
+            "is what listens there a proxy or a server that speaks HTTP? Does its log \
+             say something?",
         ),
     }
 }
 
-/// The step "key": what the server's reply says of the key.
+/// The step "key": what the server's reply says about the key.
 pub(super) fn show_key(found: &mut Found) -> Finding {
     let call = found.call.take().ok_or(Obstacle::Missing)?;
     let server = found.server()?;
@@ -241,49 +242,45 @@ pub(super) fn show_key(found: &mut Found) -> Finding {
 fn judge_key(reply: &Reply, server: &ServerSettings) -> Result<String, Trouble> {
     let is_ours = serde_json::from_slice::<BatchAnswer>(&reply.body)
         .is_ok_and(|answer| answer.status == "ok");
-    let base_url = &server.url.base;
-    let (what, advice) = match reply.status {
-        200 | 401 if server.key.is_none() => (
-            "there is none that this user can read".to_owned(),
+    match reply.status {
+        200 | 401 if server.key.is_none() => Err(Trouble::new(
+            "there is none that this user can read",
             "put AGENT_API_KEY=… into agent.env beside agent.toml, or name its file in \
              server.api_key_file; and call this as the agent's user or as root, who may \
-             read it"
-                .to_owned(),
-        ),
-        200 if is_ours => return Ok("the server knows it".to_owned()),
-        401 => (
-            "the server does not know it (401)".to_owned(),
+             read it",
+        )),
+        200 if is_ours => Ok("the server knows it".to_owned()),
+        401 => Err(Trouble::new(
+            "the server does not know it (401)",
             "take the one from AGENT_API_KEY in the server's environment, or from the \
-             file agent_api_key in its storage folder, and restart the agent"
-                .to_owned(),
-        ),
-        300..=399 => (
+             file agent_api_key in its storage folder, and restart the agent",
+        )),
+        _ => Err(explain_other_reply(reply, &server.url.base)),
+    }
+}
+
+/// A reply that says nothing about the key.
+fn explain_other_reply(reply: &Reply, base_url: &str) -> Trouble {
+    let shown = show_problem(reply.status, &reply.body);
+    match reply.status {
+        300..=399 => Trouble::new(
             format!("{base_url} leads to {}", show_location(reply)),
             "set server.url to where fleetbeat-server is: the agent follows no redirect, \
-             which would carry the key"
-                .to_owned(),
+             which would carry the key",
         ),
-        status @ (408 | 429 | 500..=599) => (
-            format!(
-                "the server cannot tell now: {}",
-                show_problem(status, &reply.body)
-            ),
+        408 | 429 | 500..=599 => Trouble::new(
+            format!("the server cannot tell now: {shown}"),
             "what listens there answers, but something behind it does not work: its log \
-             and /readyz tell"
-                .to_owned(),
+             and /readyz tell",
         ),
-        status => (
-            format!(
-                "this is not fleetbeat-server's: {}",
-                show_problem(status, &reply.body)
-            ),
+        _ => Trouble::new(
+            format!("this is not fleetbeat-server's: {shown}"),
             format!(
                 "is {base_url} the server's own URL, with the right port and path, and \
                  https:// or http://?"
             ),
         ),
-    };
-    Err(Trouble { what, advice })
+    }
 }
 
 fn show_location(reply: &Reply) -> String {

@@ -1,16 +1,16 @@
-//! What a step of the doctor finds.
+//! The result of a step of the doctor.
 
-/// What a step found, in a few words, or why it did not.
+/// The result of a step: what was found, in a few words, or what stood in the way.
 pub(super) type Finding = Result<String, Obstacle>;
 
-/// Why all is not well with a step.
+/// The reason for a step without success.
 pub(super) enum Obstacle {
     Trouble(Trouble),
-    /// The step that this one needs has not found what it needs.
+    /// The earlier step has not found what this step needs.
     Missing,
 }
 
-/// What is wrong, and what the operator can do about it.
+/// A fault, and advice for the operator.
 pub(super) struct Trouble {
     pub(super) what: String,
     pub(super) advice: String,

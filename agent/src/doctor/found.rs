@@ -1,4 +1,4 @@
-//! What the steps so far have found, for the steps that follow.
+//! The results of the steps so far, for use by later steps.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -7,8 +7,9 @@ use super::finding::Obstacle;
 use super::probe::Reply;
 use crate::config::{Config, ServerSettings};
 
-/// What the steps so far have found. A field is `None` until its step has succeeded; a
-/// step that needs the field is then skipped with [`Obstacle::Missing`].
+/// The results of the steps so far. A field stays `None` until the field's step has
+/// succeeded. Until then, later steps that need the field are skipped by
+/// [`Obstacle::Missing`].
 #[derive(Default)]
 pub(super) struct Found {
     /// The configuration's file.
@@ -17,16 +18,16 @@ pub(super) struct Found {
     pub(super) config: Option<Config>,
     /// Found by the step "dns".
     pub(super) addresses: Option<Vec<SocketAddr>>,
-    /// Found by the step "tcp": one of the addresses takes connections.
+    /// Found by the step "tcp": an address takes connections.
     pub(super) connected: Option<()>,
     /// Found by the step "tls": how the call to the server ended.
     pub(super) call: Option<Result<Reply, ureq::Error>>,
-    /// Found by the step "key", whatever the reply says of the key.
+    /// Found by the step "key", even if the server refuses the key.
     pub(super) reply: Option<Reply>,
 }
 
 impl Found {
-    /// What the configuration says about the server.
+    /// The configuration's section about the server.
     pub(super) fn server(&self) -> Result<&ServerSettings, Obstacle> {
         self.config
             .as_ref()

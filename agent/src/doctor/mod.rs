@@ -1,8 +1,9 @@
 //! `doctor`: checks everything between this host and its heartbeats, step by step.
 //!
-//! Each step of [`STEPS`] prints a line: "ok" with what was found, "failed" with what is
-//! wrong and what to do, or "skipped" because of a step before it that failed. Nothing is
-//! changed anywhere: the server is called in a way that does not make a host known to it.
+//! Each step of [`STEPS`] prints a line: "ok" with a finding, "failed" with a fault and
+//! an advice, or "skipped" because an earlier step failed. Nothing is changed anywhere:
+//! the call to the server carries no heartbeat, so the server does not get to know the
+//! host.
 
 mod clock;
 mod collector;
@@ -24,24 +25,25 @@ use finding::{Finding, Obstacle};
 use found::Found;
 use report::Report;
 
-/// One step of the walk.
+/// A step of the walk.
 struct Step {
-    /// The step's name in what is printed.
+    /// The name, as printed.
     name: &'static str,
-    /// The step before it without which this one is skipped.
+    /// The earlier step whose result this step uses.
     needs: Option<&'static str>,
     examine: Examine,
 }
 
-/// How a step is made. Steps read what earlier steps have [`Found`] and add to it.
+/// The function of a step, which reads the results of earlier steps in [`Found`] and adds
+/// results.
 enum Examine {
-    /// One line, for the step.
+    /// The step prints a line.
     Whole(fn(&mut Found) -> Finding),
-    /// A line for each collector.
+    /// The step prints a line for each collector.
     EachCollector(fn(&mut Found) -> Result<CollectorFindings, Obstacle>),
 }
 
-/// The steps in their order. A step needs another one only if that one is before it.
+/// All steps, in order. A step needs earlier steps only.
 const STEPS: [Step; 8] = [
     Step::whole("configuration", None, configuration::load),
     Step::whole("dns", Some("configuration"), connection::resolve),
@@ -71,7 +73,7 @@ impl Step {
     }
 }
 
-/// Makes every step for the configuration at `path` and prints what it finds.
+/// Takes every step for the configuration at `path` and prints the findings.
 ///
 /// # Errors
 /// At least one step failed.
@@ -102,12 +104,12 @@ pub(crate) fn run(path: &Path) -> Result<(), AgentError> {
 #[derive(Default)]
 struct Walk {
     report: Report,
-    /// The steps that were skipped, each with the step whose failure was the reason.
+    /// The skipped steps, each with the failed step that was the reason.
     skipped: BTreeMap<&'static str, &'static str>,
 }
 
 impl Walk {
-    /// Prints the finding of `step`, or of the part of the step that is called `name`.
+    /// Prints a finding of `step` under `name`: the step's own name, or a collector's.
     fn tell(&mut self, step: &Step, name: &str, finding: Finding) {
         match finding {
             Ok(found) => self.report.ok(name, &found),

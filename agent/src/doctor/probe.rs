@@ -1,4 +1,4 @@
-//! A call that asks the server for nothing but its reply.
+//! A call to the server for the sake of the reply.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -7,7 +7,7 @@ use ureq::Error;
 use crate::config::ServerSettings;
 use crate::http::{self, Client};
 
-/// What came back from the server.
+/// The server's reply.
 pub(super) struct Reply {
     pub(super) status: u16,
     /// The reply's Date header.
@@ -16,14 +16,14 @@ pub(super) struct Reply {
     pub(super) location: Option<String>,
     /// Empty if the body could not be read.
     pub(super) body: Vec<u8>,
-    /// When the call began, by this host's clock.
+    /// When the call began, by the host's clock.
     pub(super) asked_at: SystemTime,
     /// The time from the call's beginning until the reply's header was there.
     pub(super) took: Duration,
 }
 
-/// Calls `server` with a batch of no heartbeats: the server judges the key first, and then
-/// has nothing to store.
+/// Calls `server` with a batch of no heartbeats: the server judges the key first, and
+/// then has nothing to store.
 pub(super) fn call(server: &ServerSettings) -> Result<Reply, Error> {
     let client = Client::new(server);
     let (asked_at, started) = (SystemTime::now(), Instant::now());

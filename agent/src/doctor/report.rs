@@ -1,4 +1,4 @@
-//! Prints what the doctor's steps find.
+//! Prints the findings of the doctor's steps.
 
 use std::io::{self, Write};
 
@@ -36,8 +36,8 @@ impl Report {
     }
 }
 
-/// Prints a line as soon as there is something to say, for a reader who may be gone.
-/// Further lines of the text stand below the first one.
+/// Prints a line at once; the reader may be gone. Further lines of the text stand below
+/// the first line.
 fn print(outcome: &str, name: &str, text: &str) {
     let text = text.replace('\n', &format!("\n{:31}", ""));
     let _ = writeln!(io::stdout(), "{outcome:<8} {name:<21} {text}");

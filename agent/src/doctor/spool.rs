@@ -10,10 +10,10 @@ use rustix::process::geteuid;
 use super::finding::{Finding, Obstacle, Trouble};
 use super::found::Found;
 
-/// Most space that the spool takes.
+/// Most space taken by the spool.
 const NEEDED_BYTES: u64 = 4 << 20;
 
-/// The step "spool": whether this user can keep a spool in its folder. The step leaves
+/// The step "spool": whether the user can keep a spool in the folder. The step leaves
 /// nothing there.
 pub(super) fn examine(found: &mut Found) -> Finding {
     let config = found.config.as_ref().ok_or(Obstacle::Missing)?;
@@ -52,7 +52,7 @@ fn examine_folder(folder: &Path) -> Result<String, Trouble> {
     ))
 }
 
-/// An error unless `folder` is a folder in which this user may make files.
+/// An error unless `folder` is a folder and the user may make files there.
 fn check_access(folder: &Path) -> io::Result<()> {
     if !fs::metadata(folder)?.is_dir() {
         return Err(io::ErrorKind::NotADirectory.into());

@@ -1,4 +1,4 @@
-//! What a failed TLS handshake means, in plain words.
+//! Failed TLS handshakes in plain words.
 
 use fleetbeat_daemon::clock;
 use fleetbeat_protocol::Timestamp;
@@ -17,7 +17,7 @@ pub(super) fn find(error: &ureq::Error) -> Option<&Error> {
     }
 }
 
-/// What the error means, and what to do about it.
+/// The meaning of the error, and advice.
 pub(super) fn explain(error: &Error, server: &ServerSettings) -> Trouble {
     let (name, port) = (&server.url.host, server.url.port);
     match error {
@@ -45,25 +45,9 @@ fn explain_certificate(error: &CertificateError, server: &ServerSettings) -> Tro
     };
     let name = &server.url.host;
     match error {
-        // A bad signature means that the authority that signed has the name of a trusted
-        // one, but another key.
-        UnknownIssuer | BadSignature => Trouble::new(
-            format!(
-                "the certificate of {name} is from an authority that this agent does \
-                 not know"
-            ),
-            match server.ca {
-                Some(_) => {
-                    "put the certificate of the authority that signed the server's into \
-                     server.ca_file"
-                }
-                None => {
-                    "if the authority is your own, name its certificate in server.ca_file; \
-                     if it is a public one, let the server send the whole chain \
-                     (fullchain.pem)"
-                }
-            },
-        ),
+        // A bad signature is by an authority with the name of a trusted authority, but
+        // with another key.
+        UnknownIssuer | BadSignature => unknown_authority(server),
         NotValidForName => wrong_name(name, &[]),
         NotValidForNameContext { presented, .. } => wrong_name(name, presented),
         Expired => out_of_time(format!("the certificate of {name} has expired")),
@@ -84,6 +68,26 @@ fn explain_certificate(error: &CertificateError, server: &ServerSettings) -> Tro
     }
 }
 
+fn unknown_authority(server: &ServerSettings) -> Trouble {
+    let advice = match server.ca {
+        Some(_) => {
+            "put the certificate of the authority that signed the server's into \
+             server.ca_file"
+        }
+        None => {
+            "if the authority is your own, name its certificate in server.ca_file; if it \
+             is a public one, let the server send the whole chain (fullchain.pem)"
+        }
+    };
+    let name = &server.url.host;
+    Trouble::new(
+        format!(
+            "the certificate of {name} is from an authority that this agent does not know"
+        ),
+        advice,
+    )
+}
+
 fn wrong_name(name: &str, presented: &[String]) -> Trouble {
     // The library writes DnsName("fleet.example.com").
     let names = presented.iter().map(|name| {
@@ -93,11 +97,13 @@ fn wrong_name(name: &str, presented: &[String]) -> Trouble {
             .escape_debug()
             .to_string()
     });
+
     let names = if presented.is_empty() {
         "other names".to_owned()
     } else {
         names.collect::<Vec<_>>().join(", ")
     };
+
     Trouble::new(
         format!("the certificate is for {names}, not for {name}"),
         "name the server in server.url as its certificate does, or get one for this name",

@@ -1,4 +1,4 @@
-//! Who the host is: address, name, place and boot.
+//! The host's address, name, place and boot.
 
 mod own_address;
 
@@ -12,7 +12,7 @@ use crate::config::HostSettings;
 use crate::sampling::Readings;
 use own_address::OwnAddress;
 
-/// The host as its heartbeats describe it.
+/// The host as described by heartbeats.
 pub(crate) struct Host {
     settings: HostSettings,
     roots: Roots,
@@ -22,8 +22,8 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    /// The host as `settings` describe it. Its packets to the server go to `target`, a
-    /// name and a port.
+    /// The host as `settings` describe it. Packets to the server go to `target`, a name
+    /// and a port.
     pub(crate) fn new(
         settings: HostSettings,
         roots: Roots,
@@ -52,12 +52,12 @@ impl Host {
         (self.settings, self.roots) = (settings, roots);
     }
 
-    /// The next heartbeat, with these readings.
+    /// The next heartbeat, with `readings`.
     pub(crate) fn heartbeat(&mut self, readings: Readings) -> Heartbeat {
         self.seq = (self.seq + 1).max(self.read_uptime_ms().unwrap_or(0));
 
         Heartbeat {
-            // Without an address, the server takes the one it sees.
+            // Without an address, the server takes the address of the connection.
             ip: self.settings.ip.or_else(|| self.address.find()),
             country_code: self.settings.country_code.clone(),
             country: self.settings.country.clone(),
@@ -74,9 +74,9 @@ impl Host {
         }
     }
 
-    /// The least number for the next heartbeat. Numbers must grow over a boot, even if
-    /// this process is started again. The time since the boot grows, too, and unlike a
-    /// counter of the agent's own needs no file.
+    /// The least number for the next heartbeat. Numbers must grow over a boot, even
+    /// across restarts of the agent. The time since the boot grows, too, and needs no
+    /// file, unlike a counter.
     fn read_uptime_ms(&self) -> Option<u64> {
         parse_uptime_ms(&read_line(&self.roots.proc.join("uptime"))?)
     }
@@ -89,7 +89,7 @@ impl Host {
     }
 }
 
-/// The first number of /proc/uptime, which is in seconds and hundredths.
+/// Parses the first number of /proc/uptime, in seconds with hundredths.
 fn parse_uptime_ms(text: &str) -> Option<u64> {
     let hundredths: u64 = text
         .split_whitespace()
@@ -100,7 +100,7 @@ fn parse_uptime_ms(text: &str) -> Option<u64> {
     hundredths.checked_mul(10)
 }
 
-/// The file's text without white space at its ends; `None` if nothing is left.
+/// The trimmed text of a file; `None` if nothing is left.
 fn read_line(path: &Path) -> Option<String> {
     let text = fs::read_to_string(path).ok()?;
     Some(text.trim().to_owned()).filter(|line| !line.is_empty())

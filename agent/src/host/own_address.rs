@@ -1,4 +1,4 @@
-//! The address by which the server sees this host.
+//! The host's own address, as seen by the server.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, ToSocketAddrs, UdpSocket};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -7,31 +7,31 @@ use std::time::{Duration, Instant};
 
 use fleetbeat_daemon::thread::spawn;
 
-/// How long a heartbeat waits for a lookup. A lookup whose name server is silent takes far
-/// longer, and goes on in its thread.
+/// How long a heartbeat waits for a lookup. With a silent name server the lookup takes
+/// far longer, and goes on in the lookup's thread.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Finds the host's own address and keeps it for as long as the host has it.
+/// Finds the host's own address and keeps the address for as long as the host has it.
 ///
 /// The address is the host's identity. A server's name may lead to several machines, and
-/// the route to each of them may begin at another address: the identity must not change
-/// with that.
+/// the routes to two machines may begin at different addresses, but the identity must not
+/// change.
 pub(crate) struct OwnAddress {
-    /// Name and port of the machine that packets go to.
+    /// Name and port of the packets' destination.
     target: (String, u16),
     route: Option<Route>,
     lookup: Option<Lookup>,
 }
 
-/// The addresses between which packets travel.
+/// The two addresses of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Route {
     from: IpAddr,
     to: IpAddr,
 }
 
-/// A thread that asks the name server. It cannot be stopped: when the agent ends, it may
-/// end with the process.
+/// A thread that asks the name server. The thread cannot be stopped, so at the agent's
+/// end it may end with the process.
 struct Lookup {
     thread: JoinHandle<()>,
     found: Receiver<Option<Route>>,
@@ -47,15 +47,16 @@ impl OwnAddress {
         }
     }
 
-    /// Packets go to `target` from now on. The address stays if they went there before.
+    /// Packets go to `target` from now on. With the same target as before, the address
+    /// stays.
     pub(crate) fn set_target(&mut self, target: (String, u16)) {
         if self.target != target {
             *self = OwnAddress::new(target);
         }
     }
 
-    /// The address, or the last one while a new one is not found. `None` if there is none,
-    /// or if it would tell the server nothing.
+    /// The address. An address that the host has lost stays until another address is
+    /// found. `None` if the address is unknown, or of no use to the server.
     pub(crate) fn find(&mut self) -> Option<IpAddr> {
         if !self.route.is_some_and(|route| is_of_this_host(route.from)) {
             self.look_up();
@@ -63,7 +64,7 @@ impl OwnAddress {
         self.route.and_then(Route::identity)
     }
 
-    /// Starts a lookup unless one is under way, and waits for its result until its
+    /// Starts a lookup unless a lookup is under way, and waits until the lookup's
     /// deadline.
     fn look_up(&mut self) {
         let target = self.target.clone();
@@ -105,9 +106,9 @@ impl Lookup {
 }
 
 impl Route {
-    /// The address that packets come from, unless a router puts another address in its
-    /// place on the way. A host of another site may have the same private address, so the
-    /// server does better then to take the address that it sees.
+    /// The address that packets come from, unless a router replaces the address on the
+    /// way. A host of another site may have the same private address. In such a case the
+    /// server does better to take the address of the connection.
     fn identity(self) -> Option<IpAddr> {
         (!is_local(self.from) || is_local(self.to)).then_some(self.from)
     }
@@ -134,7 +135,7 @@ fn find_route((host, port): &(String, u16)) -> Option<Route> {
     })
 }
 
-/// Whether the host has that address now.
+/// Whether the host has the address now.
 fn is_of_this_host(ip: IpAddr) -> bool {
     UdpSocket::bind((ip, 0)).is_ok()
 }

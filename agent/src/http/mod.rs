@@ -17,13 +17,13 @@ pub(crate) const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest call, from the lookup of the name to the last byte of the answer.
 const CALL_TIMEOUT: Duration = Duration::from_secs(15);
-/// Longest body of an answer that is read.
+/// Longest body of an answer.
 const MAX_ANSWER_BYTES: u64 = 64 * 1024;
 const MAX_HEADER_BYTES: usize = 16 * 1024;
 /// ureq's own buffers are larger, because downloads need that.
 const BUFFER_BYTES: usize = 8 * 1024;
 
-/// A client that is set up for calls to one server, with that server's key.
+/// A client for calls to a single server, with the server's key.
 pub(crate) struct Client {
     agent: Agent,
     base_url: String,
@@ -31,7 +31,7 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// The client for `server`. Without a key in the configuration the calls have none.
+    /// The client for `server`. Without a configured key, calls have no key.
     pub(crate) fn new(server: &ServerSettings) -> Client {
         Client {
             agent: build(server),
@@ -62,7 +62,7 @@ impl Client {
     }
 }
 
-/// The value of the answer's header `name`; `None` also for one that is not text.
+/// The value of the answer's header `name`; `None` also for a value that is not text.
 pub(crate) fn header<'a>(response: &'a Response<Body>, name: &str) -> Option<&'a str> {
     response.headers().get(name)?.to_str().ok()
 }

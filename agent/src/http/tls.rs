@@ -1,8 +1,9 @@
-//! What the agent's TLS can do: all that a server of today may ask for, and no more.
+//! The agent's choice of TLS algorithms: enough for every server of today, and no more.
 //!
-//! rustls links every algorithm that its provider names, also those for what no agent
-//! does: a second kind of cipher for machines without AES, keys of its own to log in
-//! with. This provider names fewer, which makes the static binary a twentieth smaller.
+//! rustls links every algorithm of its usual provider. An agent does not need all of
+//! them, for example ciphers for machines without AES, or keys for client certificates.
+//! The provider here names fewer algorithms, and the static binary is a twentieth
+//! smaller.
 
 use std::sync::Arc;
 
@@ -29,7 +30,7 @@ const CIPHER_SUITES: [SupportedCipherSuite; 6] = [
     TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
 ];
 
-/// How certificates may be signed, and the handshake with their keys.
+/// The signatures accepted of certificates and in the handshake.
 const SIGNATURES: WebPkiSupportedAlgorithms = WebPkiSupportedAlgorithms {
     all: &[
         verify::ECDSA_P256_SHA256,
@@ -93,7 +94,7 @@ pub(crate) fn provider() -> Arc<CryptoProvider> {
     })
 }
 
-/// What the system gives.
+/// Random numbers of the system, and no private keys.
 #[derive(Debug)]
 struct System;
 
@@ -104,7 +105,7 @@ impl SecureRandom for System {
 }
 
 impl KeyProvider for System {
-    /// An agent has no key of its own: it logs in with its header.
+    /// An agent has no private key: the key for the server is in a header.
     fn load_private_key(
         &self,
         _: PrivateKeyDer<'static>,

@@ -1,7 +1,7 @@
-//! Runs the collectors and keeps what the next heartbeat needs of their samples.
+//! Runs the collectors and keeps the samples for the next heartbeat.
 //!
-//! A heartbeat has one window or more. In each window every collector that is asked
-//! measures in a thread of its own (`runner`); when the windows come is in `schedule`.
+//! A heartbeat has one window or more. In a window each collector measures in a separate
+//! thread (`runner`). The times of windows and heartbeats are in `schedule`.
 
 mod runner;
 pub(crate) mod schedule;
@@ -20,14 +20,13 @@ use fleetbeat_protocol::{
 use runner::Runner;
 use schedule::Window;
 
-/// How long the collectors of a window are waited for, from its beginning: the first
-/// heartbeat is due three seconds after the start. A collector that takes longer is left
-/// behind.
+/// Longest wait for collectors, from the beginning of the window: the first heartbeat is
+/// due three seconds after the start. A slower collector is left behind.
 const PATIENCE: Duration = Duration::from_millis(2400);
 /// Most names of left out metrics or services in one line of the log.
 const MAX_SHOWN_NAMES: usize = 3;
 
-/// The collectors and their samples since the last heartbeat.
+/// The collectors and the samples since the last heartbeat.
 pub(crate) struct Sampler {
     collectors: Vec<Runner>,
     /// When the last window began.
@@ -36,15 +35,15 @@ pub(crate) struct Sampler {
     ram: Mean,
     net: Mean,
     services: Vec<Service>,
-    /// The last metrics of each collector, by its name.
+    /// The last metrics of each collector, by the collector's name.
     metrics: BTreeMap<&'static str, BTreeMap<String, f64>>,
-    /// The reasons why something was left out of the last heartbeat, which are in the log.
+    /// Reasons for leaving something out of the last heartbeat: the log has them.
     left_out: BTreeSet<&'static str>,
     /// When the last sample was taken; `None` without a sample since the last heartbeat.
     collected_at: Option<Timestamp>,
 }
 
-/// What the samples of one heartbeat say together.
+/// The samples of a heartbeat, put together.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Readings {
     /// Each a mean.
@@ -130,7 +129,7 @@ impl Sampler {
         self.collected_at = Some(taken_at);
     }
 
-    /// What there is for a heartbeat; the next heartbeat starts afresh. `None` without a
+    /// The readings for a heartbeat; the next heartbeat starts afresh. `None` without a
     /// sample since the last heartbeat.
     pub(crate) fn take(&mut self) -> Option<Readings> {
         let collected_at = self.collected_at.take()?;
@@ -158,7 +157,7 @@ impl Sampler {
         })
     }
 
-    /// The services that a heartbeat may carry.
+    /// The services, as many as a heartbeat may carry.
     fn fit_services<'a>(&'a self, left_out: &mut LeftOut<'a>) -> Vec<Service> {
         let count = self.services.len().min(MAX_SERVICES);
         let (services, beyond) = self.services.split_at(count);
@@ -171,7 +170,7 @@ impl Sampler {
         services.to_vec()
     }
 
-    /// The metrics that a heartbeat may carry. The collectors' order decides which ones
+    /// The metrics, as many as a heartbeat may carry. Metrics of the first collectors
     /// come first.
     fn fit_metrics<'a>(&'a self, left_out: &mut LeftOut<'a>) -> BTreeMap<String, f64> {
         let mut fitting = BTreeMap::new();
@@ -179,6 +178,7 @@ impl Sampler {
             .collectors
             .iter()
             .filter_map(|runner| self.metrics.get(runner.name()));
+
         for (name, value) in metrics.flatten() {
             let reason = if name.chars().count() > MAX_NAME_CHARS {
                 "metrics whose names are longer than a heartbeat may carry"
@@ -196,7 +196,7 @@ impl Sampler {
     }
 }
 
-/// Names of what is left out, by the reason.
+/// Names of left out services and metrics, by the reason.
 type LeftOut<'a> = BTreeMap<&'static str, Vec<&'a str>>;
 
 /// The first of the names, for the log.
@@ -219,8 +219,7 @@ impl Mean {
         self.count += 1;
     }
 
-    /// The mean in hundredths, which is more than any of the measures can promise. The
-    /// next mean starts afresh.
+    /// The mean in hundredths: no measure is more precise. The next mean starts afresh.
     fn take(&mut self) -> Option<f64> {
         let Mean { sum, count } = mem::take(self);
         (count > 0).then(|| (sum / f64::from(count) * 100.0).round() / 100.0)

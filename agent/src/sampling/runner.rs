@@ -1,7 +1,8 @@
-//! Runs one collector, in a thread that lives for one sample's window.
+//! Runs a collector, in a thread that lives for a sample's window.
 //!
 //! A collector may hang in the kernel, for example on a file system across the network.
-//! With a thread of its own it holds up neither the heartbeat nor another collector.
+//! In a separate thread, such a collector holds up neither the heartbeat nor another
+//! collector.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -18,13 +19,13 @@ use fleetbeat_daemon::thread::spawn;
 
 use super::schedule::Window;
 
-/// The name of the whole collector among the parts that fail.
+/// The name of the whole collector among the failing parts.
 const WHOLE: &str = "";
 
-/// A collector that the window's thread and the runner share.
+/// A collector, shared by the window's thread and the runner.
 type SharedCollector = Arc<Mutex<Box<dyn Collector>>>;
 
-/// A collector and how it fares.
+/// A collector and its troubles.
 pub(super) struct Runner {
     definition: &'static Definition,
     collector: SharedCollector,
@@ -37,19 +38,19 @@ pub(super) struct Runner {
 
 /// The thread of a window.
 ///
-/// A thread that hangs cannot be stopped. It is left behind until the collector returns,
-/// and meanwhile the collector has no other thread. When the agent ends, the thread may
-/// end with the process.
+/// A hanging thread cannot be stopped. The thread is left behind until the collector
+/// returns, and meanwhile the collector has no other thread. When the agent ends, the
+/// thread may end with the process.
 struct Run {
     thread: JoinHandle<()>,
     close: Sender<()>,
     outcome: Receiver<WindowOutcome>,
-    /// The collector's sample in case that it fails.
+    /// The sample in case of a failure.
     fallback: Option<Sample>,
     is_left_behind: bool,
 }
 
-/// What the thread of a window has to say at its end.
+/// The result of a window's thread.
 struct WindowOutcome {
     result: Result<Option<Sample>, Error>,
     fallback: Option<Sample>,
@@ -73,7 +74,7 @@ impl Runner {
         self.definition.name
     }
 
-    /// What the log said last about each part that fails.
+    /// The log's last words about each failing part.
     #[cfg(test)]
     pub(super) fn troubles(&self) -> &BTreeMap<String, Condition> {
         &self.troubles
@@ -93,7 +94,7 @@ impl Runner {
         }
         match Run::start(self.name(), &self.collector) {
             Ok(run) => self.run = Some(run),
-            Err(error) => self.complain(format!("cannot start a thread: {error}")),
+            Err(error) => self.complain(&format!("cannot start a thread: {error}")),
         }
     }
 
@@ -104,18 +105,19 @@ impl Runner {
         }
     }
 
-    /// Whether the collector has a sample to give for the window that was closed.
+    /// Whether the collector owes a sample for the window that was closed.
     pub(super) fn is_asked(&self) -> bool {
         self.is_asked
     }
 
-    /// The sample of the window that was closed, or the one that stands in for it. The
-    /// collector is waited for until `deadline`.
+    /// The sample of the window that was closed, or the collector's fallback. Waits for
+    /// the collector until `deadline`.
     pub(super) fn sample(&mut self, deadline: Instant) -> Option<Sample> {
         self.is_asked = false;
         let Some(mut run) = self.run.take() else {
             return lock(&self.collector).fallback();
         };
+
         if !run.is_left_behind {
             let wait = deadline.saturating_duration_since(Instant::now());
             match run.outcome.recv_timeout(wait) {
@@ -125,17 +127,16 @@ impl Runner {
                 }
                 Err(RecvTimeoutError::Disconnected) => {
                     run.end();
-                    self.complain("panicked".to_owned());
+                    self.complain("panicked");
                     return lock(&self.collector).fallback();
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     run.is_left_behind = true;
-                    self.complain(
-                        "hangs: it is asked again when it has returned".to_owned(),
-                    );
+                    self.complain("hangs: it is asked again when it has returned");
                 }
             }
         }
+
         self.run.insert(run).fallback.clone()
     }
 
@@ -147,18 +148,18 @@ impl Runner {
                 sample
             }
             Err(error) => {
-                self.complain(explain(&error));
+                self.complain(&explain(&error));
                 outcome.fallback
             }
         }
     }
 
-    /// The whole collector fails. Its parts are not known to be better or worse then.
-    fn complain(&mut self, text: String) {
+    /// The whole collector fails. The state of the parts stays as last known.
+    fn complain(&mut self, text: &str) {
         self.begin_trouble(WHOLE.to_owned(), text);
     }
 
-    /// Logs which parts fail for a new reason, and which work again.
+    /// Logs parts that fail for a new reason, and parts that work again.
     fn report(&mut self, failing: BTreeMap<String, String>) {
         let name = self.name();
         let recovered = self
@@ -168,16 +169,16 @@ impl Runner {
             recovered.map(|(part, _)| show_part(name, &part)).collect();
 
         for (part, text) in failing {
-            self.begin_trouble(part, text);
+            self.begin_trouble(part, &text);
         }
         for part in recovered {
             log::info!("{part} works again");
         }
     }
 
-    fn begin_trouble(&mut self, part: String, text: String) {
+    fn begin_trouble(&mut self, part: String, text: &str) {
         let shown = show_part(self.name(), &part);
-        if self.troubles.entry(part).or_default().begins(text.as_str()) {
+        if self.troubles.entry(part).or_default().begins(text) {
             log::warn!("{shown}: {text}");
         }
     }
@@ -216,19 +217,19 @@ impl Run {
         self.is_left_behind && matches!(self.outcome.try_recv(), Err(TryRecvError::Empty))
     }
 
-    /// Waits for the end of the thread. A thread that still waits for the end of its
-    /// window, for example after a change of the configuration, gives up here.
+    /// Waits for the end of the thread. A thread that still waits for the window's end
+    /// gives up here.
     fn end(self) {
         drop(self.close);
         let _ = self.thread.join();
     }
 }
 
-/// Opens the window, waits until it is closed, and collects; `None` if the window is
-/// given up.
+/// Opens the window, waits until it is closed, and collects; `None` if the runner gives
+/// the window up.
 ///
-/// The clock is read here, and not by the loop that opens and closes the window: on a busy
-/// host this thread may run much later than the loop.
+/// The clock is read here and not in the loop, because on a busy host the thread may run
+/// much later than the loop.
 fn run_window(
     collector: &mut dyn Collector,
     closing: &Receiver<()>,

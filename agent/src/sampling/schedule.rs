@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-/// Length of a sample's window, in which net counts bytes and systemctl answers.
+/// Length of a sample's window: net counts bytes, and systemctl answers meanwhile.
 const WINDOW: Duration = Duration::from_secs(1);
 
 /// Length of a sample's window when samples follow each other after `sample_every`:
@@ -11,7 +11,7 @@ pub(crate) fn window_length(sample_every: Duration) -> Duration {
     WINDOW.min(sample_every / 2)
 }
 
-/// Which of a heartbeat's windows one is.
+/// The place of a window before the heartbeat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Window {
     /// More windows follow before the heartbeat.
@@ -20,7 +20,7 @@ pub(crate) enum Window {
     Last,
 }
 
-/// What is due.
+/// A task of the agent's loop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Task {
     /// Open the window of a sample.
@@ -33,10 +33,10 @@ pub(crate) enum Task {
 
 /// A sample and a heartbeat right after the start, then samples and heartbeats on a grid.
 ///
-/// The grid is shifted by an offset within one interval that differs from host to host.
-/// Because of that, a fleet that was started at the same moment spreads over the interval.
-/// A line of the grid that has a heartbeat also has the next heartbeat's first sample:
-/// samples at 0, 30, 60 and 90 s, the heartbeat at 120 s.
+/// The grid is shifted by an offset within the interval. Because offsets differ from host
+/// to host, a fleet started at the same moment spreads over the interval. A line of the
+/// grid with a heartbeat also has the first sample of the next heartbeat: samples at 0,
+/// 30, 60 and 90 s, the heartbeat at 120 s.
 #[derive(Debug)]
 pub(crate) struct Schedule {
     start: Instant,
@@ -44,8 +44,7 @@ pub(crate) struct Schedule {
     lead: Duration,
     sample_every: Duration,
     interval: Duration,
-    /// The number of the interval in which the last heartbeat was made; `None` before the
-    /// first heartbeat.
+    /// The number of the last heartbeat's interval; `None` before the first heartbeat.
     beaten: Option<u128>,
     next: (Instant, Task),
 }
@@ -71,9 +70,9 @@ impl Schedule {
         }
     }
 
-    /// A schedule that takes over from another one at `now`, between two windows. It has a
-    /// sample at once, but a heartbeat only where the grid has one, so that a fleet whose
-    /// configuration changes stays spread.
+    /// A schedule to take over from another schedule at `now`, between two windows. The
+    /// first sample is due at once, but the first heartbeat only where the grid has a
+    /// heartbeat. So a fleet stays spread when the configuration changes.
     pub(crate) fn after_change(
         now: Instant,
         sample_every: Duration,
@@ -88,12 +87,12 @@ impl Schedule {
         }
     }
 
-    /// The next task and when it is due.
+    /// The next task, and when it is due.
     pub(crate) fn next(&self) -> (Instant, Task) {
         self.next
     }
 
-    /// Which of the heartbeat's windows begins `now`.
+    /// The place of a window that begins `now`.
     pub(crate) fn window_at(&self, now: Instant) -> Window {
         let end = now + window_length(self.sample_every);
         let task_after = self.beaten.map(|beaten| self.line_after(end, beaten).1);
@@ -103,8 +102,8 @@ impl Schedule {
         }
     }
 
-    /// The next task was done at `now`, perhaps late. Samples that were missed meanwhile
-    /// are left out; a heartbeat that was missed is due at once.
+    /// The next task was done at `now`, perhaps late. Missed samples are left out; a
+    /// missed heartbeat is due at once.
     pub(crate) fn done(&mut self, now: Instant) {
         self.next = match (self.next.1, self.beaten) {
             (Task::Open, _) => (now + window_length(self.sample_every), Task::Close),
@@ -114,7 +113,7 @@ impl Schedule {
                 let interval = self.since_lead(now).as_nanos() / self.interval.as_nanos();
                 self.beaten = Some(interval);
                 // After the first heartbeat, the next line of the grid may already have
-                // a heartbeat, which needs a sample of its own.
+                // the second heartbeat, and that heartbeat needs a sample, too.
                 let open_at = if before.is_none() {
                     self.line_after(now, interval).0
                 } else {
@@ -142,7 +141,7 @@ impl Schedule {
         (now + rest, if is_beat { Task::Beat } else { Task::Open })
     }
 
-    /// The time since the beginning of the interval that was current at the start.
+    /// The time since the interval before `start` began.
     fn since_lead(&self, now: Instant) -> Duration {
         now.duration_since(self.start) + self.lead
     }

@@ -124,8 +124,7 @@ fn a_heartbeat_carries_means_and_the_services_last_state() {
     ]);
     assert_eq!(sampler.take(), None);
     for second in 1..=3 {
-        // The services have one result to give: they are asked in the last window
-        // only.
+        // The services have one result to give: they are asked in the last window only.
         let window = if second == 3 {
             Window::Last
         } else {

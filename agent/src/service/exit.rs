@@ -1,4 +1,4 @@
-//! Why the agent ends other than by request, and its exit code then.
+//! The errors that end the agent, and the exit codes.
 
 use std::io;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use fleetbeat_settings::Problems;
 pub(crate) enum AgentError {
     #[error("fleetbeat-agent: {0}; see fleetbeat-agent --help")]
     Usage(String),
-    /// Everything that is wrong with the configuration, one line for each problem.
+    /// All problems of the configuration, a line for each.
     #[error("{0}")]
     Config(Problems),
     #[error("fleetbeat-agent: {doing}")]
@@ -23,7 +23,7 @@ pub(crate) enum AgentError {
     SpoolInUse(PathBuf),
     #[error("fleetbeat-agent: the heartbeat was not accepted: {0}")]
     NotAccepted(String),
-    /// This many steps of `doctor` failed, which has printed each of them.
+    /// The number of failed steps of `doctor`, which has printed every step.
     #[error("fleetbeat-agent: {0} of the checks failed")]
     Unwell(usize),
     #[error("fleetbeat-agent is not healthy: {0}")]

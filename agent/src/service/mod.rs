@@ -1,4 +1,4 @@
-//! What makes the agent a service: signals end it, and its exit code says why it ended.
+//! The agent as a service: signals and exit codes.
 
 pub(crate) mod exit;
 pub(crate) mod signals;

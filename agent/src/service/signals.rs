@@ -1,6 +1,6 @@
-//! SIGTERM and SIGINT end the agent; SIGHUP has it read its configuration again.
+//! SIGTERM and SIGINT end the agent; SIGHUP reloads the configuration.
 //!
-//! The main thread waits for signals while the agent's loop runs in a thread of its own.
+//! The main thread waits for signals while the agent's loop runs in another thread.
 
 use std::io;
 use std::thread;
@@ -13,15 +13,15 @@ use fleetbeat_daemon::thread::spawn;
 
 use crate::service::exit::AgentError;
 
-/// How long the agent's thread may take to end. After that, a call that still waits for
-/// the server ends with the process. That does no harm, because the server has the whole
-/// heartbeat or nothing of it.
+/// How long the agent's thread may take to end. A call that waits longer for the server
+/// ends with the process. No harm is done, because the server has either the whole
+/// heartbeat or nothing.
 const GRACE: Duration = Duration::from_millis(500);
 /// How often the end of the thread is looked for.
 const POLL_EVERY: Duration = Duration::from_millis(5);
 
-/// Runs `work` in a thread of its own until it is done. On a signal, `stop` tells the work
-/// to end, or `reload` to read the configuration again.
+/// Runs `work` in a thread of its own until it is done. On a signal, `stop` tells the
+/// work to end, or `reload` to read the configuration again.
 ///
 /// # Errors
 /// Signals cannot be watched, a thread cannot be started, or the work has panicked.

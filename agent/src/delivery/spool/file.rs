@@ -1,19 +1,21 @@
 //! The spool's file: records one after the other, the oldest first.
 //!
-//! No record holds the position of another one, so no position can be wrong: the reader
-//! finds records by their magic and believes those whose CRC is right, whatever lies
-//! between two records. Wherever the process is killed, every record stays whole:
+//! No record holds the position of another record, so no position can be wrong. The
+//! reader finds records by their magic and believes a record if the CRC is right.
+//! Anything may lie between two records. Wherever the process is killed, every record
+//! stays whole:
 //! - A record is added at the end. Half a record does not count as a record.
 //! - A record is marked as done by changing one byte. When all records are done, the file
 //!   is emptied.
-//! - Space is got back by moving records to the beginning of the file, each into a gap
-//!   that is at least as long as the record. A kill may leave a record at both places.
-//!   Because numbers grow along the file, a record whose number does not is the remnant.
+//! - Space is got back by moving records to the beginning of the file, each into a gap at
+//!   least as long as the record. A kill may leave a record at both places. Because
+//!   numbers grow along the file, the remnant is the record with the smaller number after
+//!   a larger number.
 //!
 //! All of this needs neither a second file nor free space, so the spool works on while
-//! the disk is full. A power cut may take records that were not synced, and marks of what
-//! is done. It takes no moved record, because the copies are synced before their old
-//! place is written to.
+//! the disk is full. A power cut may take records without a sync, and marks of done
+//! records. Moved records survive, because the copies are synced before the old places
+//! are written to.
 
 use std::fs::File;
 use std::io;
@@ -25,8 +27,8 @@ use super::record::{self, DONE, HEADER_BYTES, Header, STATE_AT};
 
 /// How much is read at once while searching for the next record.
 const SEARCH_BYTES: usize = 4096;
-/// A full file drops an eighth of its records at once. To drop one record for each new
-/// one would move the others each time, which wears flash memory out.
+/// A full file drops an eighth of its records at once. To drop a single record for each
+/// new record would move all others each time, and wear flash memory out.
 const ROOM_PART: u64 = 8;
 
 /// How large the file gets.
@@ -34,11 +36,11 @@ const ROOM_PART: u64 = 8;
 pub(super) struct Limits {
     /// Longest file.
     pub(super) max_bytes: u64,
-    /// Records are not moved to get back less than this.
+    /// Records are not moved to get back less space.
     pub(super) min_gap_bytes: u64,
 }
 
-/// The open file, locked against other processes, and what is known of its records.
+/// The open file, locked against other processes, and the facts about its records.
 pub(super) struct SpoolFile {
     file: Arc<File>,
     limits: Limits,
@@ -48,9 +50,9 @@ pub(super) struct SpoolFile {
     end: u64,
     waiting: usize,
     waiting_bytes: u64,
-    /// Length of the longest waiting record, its header included; or more.
+    /// At least the length of the longest waiting record, header included.
     longest_bytes: u64,
-    /// Number and position of the last record; `None` if that is not known.
+    /// Number and position of the last record; `None` if unknown.
     newest: Option<(u64, u64)>,
     next_number: u64,
     skipped_bytes: u64,
@@ -62,29 +64,29 @@ pub(super) struct SpoolFile {
 pub(crate) struct Unsynced(Arc<File>);
 
 impl Unsynced {
-    /// Waits until the disk has what was added before. A disk may take its time.
+    /// Waits until the disk has all records added before. A disk may take its time.
     ///
     /// # Errors
-    /// The disk may not have it.
+    /// The disk may lack some of the records.
     pub(crate) fn sync(&self) -> io::Result<()> {
         self.0.sync_data()
     }
 }
 
-/// The oldest records, as one body.
+/// The oldest records, as the body of a request.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Batch {
     /// A JSON array.
     pub(crate) body: Vec<u8>,
     /// How many records the body holds.
     pub(crate) count: usize,
-    /// The number of the last of these records.
+    /// The number of the last record in the body.
     pub(crate) last_number: u64,
 }
 
 /// An undamaged record as found in the file.
 struct Record {
-    /// Its position in the file.
+    /// The position in the file.
     at: u64,
     header: Header,
     body: Vec<u8>,
@@ -117,11 +119,13 @@ impl SpoolFile {
             .mode(0o600)
             .open(path)?;
         file.try_lock()?;
+
         if let (true, Some(folder)) = (is_new, path.parent()) {
             // So that a power cut leaves the file in its folder. Some file systems cannot
             // sync a folder, and the spool works there as well.
             let _ = File::open(folder).and_then(|folder| folder.sync_all());
         }
+
         let mut spool = SpoolFile::empty(Arc::new(file), limits);
         spool.scan()?;
         Ok(spool)
@@ -148,7 +152,7 @@ impl SpoolFile {
         self.waiting
     }
 
-    /// Bytes that were no records when the file was opened.
+    /// Bytes outside of records when the file was opened.
     pub(super) fn skipped_bytes(&self) -> u64 {
         self.skipped_bytes
     }
@@ -158,7 +162,7 @@ impl SpoolFile {
         self.dropped
     }
 
-    /// A handle for another thread to sync what was added so far.
+    /// A handle for another thread to sync the records so far.
     pub(super) fn unsynced(&self) -> Unsynced {
         Unsynced(Arc::clone(&self.file))
     }
@@ -192,7 +196,7 @@ impl SpoolFile {
         Ok(number)
     }
 
-    /// Marks the record with that number as done: it need not be sent any more.
+    /// Marks the record as done: the server does not need it any more.
     pub(super) fn remove(&mut self, number: u64) -> io::Result<()> {
         if let Some((_, at)) = self.newest.take_if(|(newest, _)| *newest == number) {
             self.count_out(self.end - at);
@@ -217,7 +221,7 @@ impl SpoolFile {
         Ok(())
     }
 
-    /// As [`SpoolFile::remove`], for all records up to that number.
+    /// As [`SpoolFile::remove`], for all records up to `number`.
     pub(super) fn remove_through(&mut self, number: u64) -> io::Result<()> {
         while let Some(record) = self.next_waiting(self.head)? {
             if record.header.number > number {
@@ -229,7 +233,7 @@ impl SpoolFile {
     }
 
     /// The oldest records as a JSON array: at most `max_count` of them, and at most
-    /// `max_bytes` unless the first one alone is longer. `None` if no record waits.
+    /// `max_bytes` unless the first record alone is longer. `None` if no record waits.
     pub(super) fn batch(
         &mut self,
         max_count: usize,
@@ -257,7 +261,7 @@ impl SpoolFile {
         }
 
         if batch.count == 0 {
-            // The records that waited are damaged by now.
+            // All waiting records are damaged by now.
             self.clear()?;
             return Ok(None);
         }
@@ -265,7 +269,7 @@ impl SpoolFile {
         Ok(Some(batch))
     }
 
-    /// Learns from the file which records wait.
+    /// Reads the file to find the waiting records.
     fn scan(&mut self) -> io::Result<()> {
         let dropped = self.dropped;
         *self = SpoolFile {
@@ -274,8 +278,7 @@ impl SpoolFile {
         };
 
         let length = self.file.metadata()?.len();
-        // The spool never makes a file that is longer than this, so another program has
-        // written what follows.
+        // The spool never makes a longer file, so the rest is another program's.
         self.end = length.min(self.limits.max_bytes);
 
         let (mut at, mut last, mut cut_at) = (0, 0, 0);
@@ -306,7 +309,7 @@ impl SpoolFile {
         }
     }
 
-    /// The first record at position `from` or behind it.
+    /// The first record at position `from` or behind.
     fn next(&self, from: u64) -> io::Result<Option<Record>> {
         let mut at = Some(from);
         while let Some(candidate) = at {
@@ -318,7 +321,7 @@ impl SpoolFile {
         Ok(None)
     }
 
-    /// As [`SpoolFile::next`], without the records that are done.
+    /// As [`SpoolFile::next`], without done records.
     fn next_waiting(&self, from: u64) -> io::Result<Option<Record>> {
         let mut at = from;
         while let Some(record) = self.next(at)? {
@@ -350,7 +353,7 @@ impl SpoolFile {
         Ok(header.is_of(&body).then_some(Record { at, header, body }))
     }
 
-    /// The first position from `from` on at which a record may begin.
+    /// The first possible beginning of a record, from position `from` on.
     fn find_magic(&self, from: u64) -> io::Result<Option<u64>> {
         let mut at = from;
         while at + (HEADER_BYTES as u64) <= self.end {
@@ -361,14 +364,14 @@ impl SpoolFile {
             if let Some(found) = record::find_magic(&bytes[..count]) {
                 return Ok(Some(at + found as u64));
             }
-            // A magic may lie across the end of what was read. Going back by a header,
-            // which is longer, finds it.
+            // A magic may lie across the end of the bytes so far. Going back by the
+            // length of a header, more than a magic's, finds such a magic.
             at += (count - HEADER_BYTES + 1) as u64;
         }
         Ok(None)
     }
 
-    /// Writes a record at the end. A record that does not fit leaves nothing behind.
+    /// Writes a record at the end. If the record does not fit, nothing of it stays.
     fn write(&self, record: &[u8]) -> io::Result<()> {
         let undo = |_: &io::Error| drop(self.file.set_len(self.end));
         self.file.write_all_at(record, self.end).inspect_err(undo)
@@ -389,7 +392,7 @@ impl SpoolFile {
         }
     }
 
-    /// As [`SpoolFile::finish`], for the first record that waits.
+    /// As [`SpoolFile::finish`], for the first waiting record.
     fn finish_first(&mut self, record: &Record) -> io::Result<()> {
         self.head = record.end();
         self.finish(record)
@@ -438,7 +441,7 @@ impl SpoolFile {
         }
         let moved = self.move_records();
         if moved.is_err() {
-            // Some records are at their new place already, others at the old one.
+            // Some records are at the new place already, others still at the old place.
             self.scan()?;
         }
         moved
@@ -446,8 +449,7 @@ impl SpoolFile {
 
     fn move_records(&mut self) -> io::Result<()> {
         let (mut from, mut to, mut count, mut newest) = (self.head, 0, 0, None);
-        // From this position on, the file may hold the only copy of a record that has
-        // reached the disk.
+        // From here on, the file may hold a record's only copy on the disk.
         let mut unsynced_from = self.head;
         while let Some(record) = self.next_waiting(from)? {
             if to + record.bytes() > unsynced_from {
@@ -484,7 +486,7 @@ impl SpoolFile {
         self.cut(0)
     }
 
-    /// Shortens the file, whose waiting records end at `end`.
+    /// Shortens the file to `end`, the end of the last waiting record.
     fn cut(&mut self, end: u64) -> io::Result<()> {
         self.end = end;
         self.file.set_len(end)

@@ -1,12 +1,12 @@
-//! Where heartbeats wait for the server: a bounded file that outlives this process.
+//! The heartbeats waiting for the server: a bounded file that outlives this process.
 //!
-//! A heartbeat is added before it is sent for the first time and removed when the server
-//! has accepted it, so no heartbeat is ever in memory only. While all goes well that
-//! costs the disk next to nothing: the file is emptied before the kernel writes it out,
-//! and nothing is synced. Only a heartbeat whose first try fails is synced, once.
+//! A heartbeat is added before the first try to send it, and removed when the server has
+//! accepted it, so no heartbeat is ever in memory only. While all goes well, the disk has
+//! next to nothing to do: the file is emptied before the kernel writes the file out, and
+//! nothing is synced. Only when a heartbeat's first try fails is the file synced, once.
 //!
-//! The limit is a number of heartbeats. A limit on their age would depend on the clock,
-//! and a clock that jumps would empty the spool.
+//! The limit is a number of heartbeats. A limit on the age of heartbeats would depend on
+//! the clock: a clock that jumps would empty the spool.
 
 mod file;
 mod record;
@@ -35,8 +35,8 @@ pub(crate) fn file_path(folder: &Path) -> PathBuf {
     folder.join(FILE_NAME)
 }
 
-/// The spool, or the lack of one: if its file cannot be used, the agent sends as usual
-/// and keeps nothing.
+/// The spool, working or not: without a usable file, the agent sends as usual and keeps
+/// nothing.
 pub(crate) struct Spool {
     path: PathBuf,
     file: Option<SpoolFile>,
@@ -82,7 +82,7 @@ impl Spool {
         self.file.as_ref().map_or(0, SpoolFile::len)
     }
 
-    /// A handle with which another thread can sync what was added so far.
+    /// A handle for another thread to sync the heartbeats so far.
     pub(crate) fn unsynced(&self) -> Option<Unsynced> {
         self.file.as_ref().map(SpoolFile::unsynced)
     }
@@ -116,18 +116,18 @@ impl Spool {
         number
     }
 
-    /// Removes the heartbeat with that number: the server has it, or will never accept it.
+    /// Removes a heartbeat, because the server has accepted or refused it.
     pub(crate) fn remove(&mut self, number: u64) {
         self.with_file(|file| file.remove(number));
     }
 
-    /// As [`Spool::remove`], for all heartbeats up to that number.
+    /// As [`Spool::remove`], for all heartbeats up to `number`.
     pub(crate) fn remove_through(&mut self, number: u64) {
         self.with_file(|file| file.remove_through(number));
     }
 
     /// The oldest heartbeats: at most `max_count`, and at most `max_bytes` unless the
-    /// first one alone is longer.
+    /// first heartbeat alone is longer.
     pub(crate) fn batch(&mut self, max_count: usize, max_bytes: usize) -> Option<Batch> {
         if self.len() == 0 {
             return None;
@@ -165,7 +165,8 @@ impl Spool {
         let path = self.path.display();
         if self.trouble.begins(cause) {
             log::warn!(
-                "{path}: {error}: heartbeats that the server does not take at once are lost"
+                "{path}: {error}: heartbeats that the server does not take at once are \
+                 lost"
             );
         }
     }

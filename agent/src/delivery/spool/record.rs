@@ -3,17 +3,16 @@
 //! ```text
 //! magic 4 | state 1 | crc 4 | number 8 | length 4 | body        (integers little-endian)
 //! ```
-//! The CRC-32 covers all bytes behind it. The state is not among these bytes, so that a
-//! record is marked as done by changing a single byte, which no kill can leave half
-//! written.
+//! The CRC-32 covers all bytes behind it. The state lies before the CRC, so that changing
+//! a single byte marks a record as done. No kill can leave a single byte half written.
 
 /// The first bytes of every record. No heartbeat holds them, because UTF-8 text has no
 /// byte 0xFF.
 const MAGIC: [u8; 4] = *b"\xFFfb1";
 /// The position of the state in a record.
 pub(super) const STATE_AT: u64 = 4;
-/// The state of a record that need not be sent any more. A byte that is neither of the
-/// two states is damage and counts as waiting: to send a heartbeat twice does no harm.
+/// The state of a record that need not be sent any more. Any byte besides the two states
+/// is damage and counts as waiting, because to send a heartbeat twice does no harm.
 pub(super) const DONE: u8 = b'd';
 const WAITING: u8 = b'w';
 /// Length of a record without its body.
@@ -21,7 +20,8 @@ pub(super) const HEADER_BYTES: usize = 21;
 /// Longest body.
 pub(super) const MAX_BODY_BYTES: usize = fleetbeat_protocol::MAX_HEARTBEAT_BYTES;
 
-/// The fields before a record's body. Whether they are undamaged shows only with the body.
+/// The fields before a record's body. Only with the body is it clear whether the fields
+/// are undamaged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Header {
     pub(super) is_done: bool,
@@ -31,7 +31,7 @@ pub(super) struct Header {
 }
 
 impl Header {
-    /// `None` if a record does not begin with these bytes.
+    /// `None` if the bytes are not the beginning of a record.
     pub(super) fn parse(bytes: &[u8; HEADER_BYTES]) -> Option<Header> {
         let rest = bytes.strip_prefix(&MAGIC)?;
         let (state, rest) = rest.split_first()?;
@@ -56,7 +56,7 @@ impl Header {
     }
 }
 
-/// The bytes of a record that waits to be sent; `None` if the body is too long.
+/// The bytes of a waiting record; `None` if the body is too long.
 pub(super) fn encode(number: u64, body: &[u8]) -> Option<Vec<u8>> {
     let length = u32::try_from(body.len())
         .ok()
@@ -72,7 +72,7 @@ pub(super) fn encode(number: u64, body: &[u8]) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// The first position in `bytes` at which a record may begin.
+/// The first possible beginning of a record in `bytes`.
 pub(super) fn find_magic(bytes: &[u8]) -> Option<usize> {
     bytes
         .windows(MAGIC.len())

@@ -243,7 +243,10 @@ fn damage_at_any_byte_loses_what_it_touches_and_nothing_else() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(512) })]
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(512)
+    })]
 
     /// Whatever the file holds, opening it gives a spool that works.
     #[test]
@@ -456,7 +459,8 @@ fn plays_the_process_that_is_killed() {
 fn a_full_disk_drops_the_oldest_and_breaks_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = Command::new("unshare");
-    let mount = "mount -t tmpfs -o size=1m none \"$FLEETBEAT_SPOOL_TEST_FOLDER\" && exec \"$0\" \"$@\"";
+    let mount = "mount -t tmpfs -o size=1m none \"$FLEETBEAT_SPOOL_TEST_FOLDER\" && \
+                 exec \"$0\" \"$@\"";
     command.args(["--map-root-user", "--mount", "sh", "-c", mount]);
     let played = play("plays_the_process_whose_disk_is_full", folder.path());
     command
