@@ -25,7 +25,7 @@ const MAGIC: &[u8] = b"\xFFfb1";
 const HEADER_BYTES: usize = 21;
 
 /// The bodies that wait in the spool in that folder, read as its description in
-/// `agent/src/spool/record.rs` says.
+/// `agent/src/delivery/spool/record.rs` says.
 fn spooled(folder: &Path) -> Vec<Value> {
     let file = fs::read(folder.join("spool")).unwrap_or_default();
     let starts = (0..file.len()).filter(|at| file[*at..].starts_with(MAGIC));
