@@ -91,7 +91,7 @@ enum InFlight {
 /// A batch under way: the first heartbeats in the spool.
 struct SentBatch {
     count: usize,
-    /// The number of the last heartbeat in the spool.
+    /// The number of the last heartbeat in the batch.
     last_number: u64,
 }
 

@@ -16,7 +16,6 @@ mod report;
 mod spool;
 mod tls_error;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::service::exit::AgentError;
@@ -105,7 +104,7 @@ pub(crate) fn run(path: &Path) -> Result<(), AgentError> {
 struct Walk {
     report: Report,
     /// The skipped steps, each with the failed step that was the reason.
-    skipped: BTreeMap<&'static str, &'static str>,
+    skipped: Vec<(&'static str, &'static str)>,
 }
 
 impl Walk {
@@ -116,8 +115,9 @@ impl Walk {
             Err(Obstacle::Trouble(trouble)) => self.report.failed(name, &trouble),
             Err(Obstacle::Missing) => {
                 let needed = step.needs.unwrap_or_default();
-                let failed = self.skipped.get(needed).copied().unwrap_or(needed);
-                self.skipped.insert(step.name, failed);
+                let mut skipped = self.skipped.iter().filter(|(name, _)| *name == needed);
+                let failed = skipped.next().map_or(needed, |(_, failed)| failed);
+                self.skipped.push((step.name, failed));
                 self.report.skipped(name, failed);
             }
         }

@@ -156,39 +156,38 @@ impl Runner {
 
     /// The whole collector fails. The state of the parts stays as last known.
     fn complain(&mut self, text: &str) {
-        self.begin_trouble(WHOLE.to_owned(), text);
+        let trouble = self.troubles.entry(WHOLE.to_owned()).or_default();
+        if trouble.begins(text) {
+            log::warn!("{}: {text}", self.show_part(WHOLE));
+        }
     }
 
     /// Logs parts that fail for a new reason, and parts that work again.
     fn report(&mut self, failing: BTreeMap<String, String>) {
-        let name = self.name();
-        let recovered = self
-            .troubles
-            .extract_if(.., |part, _| !failing.contains_key(part));
-        let recovered: Vec<String> =
-            recovered.map(|(part, _)| show_part(name, &part)).collect();
-
+        let mut troubles = BTreeMap::new();
         for (part, text) in failing {
-            self.begin_trouble(part, &text);
+            let mut trouble = self.troubles.get(&part).cloned().unwrap_or_default();
+            if trouble.begins(text.as_str()) {
+                log::warn!("{}: {text}", self.show_part(&part));
+            }
+            troubles.insert(part, trouble);
         }
-        for part in recovered {
-            log::info!("{part} works again");
+
+        for part in self.troubles.keys() {
+            if !troubles.contains_key(part) {
+                log::info!("{} works again", self.show_part(part));
+            }
         }
+        self.troubles = troubles;
     }
 
-    fn begin_trouble(&mut self, part: String, text: &str) {
-        let shown = show_part(self.name(), &part);
-        if self.troubles.entry(part).or_default().begins(text) {
-            log::warn!("{shown}: {text}");
+    /// A part of the collector, for the log.
+    fn show_part(&self, part: &str) -> String {
+        let name = self.name();
+        match part {
+            WHOLE => format!("collector {name}"),
+            _ => format!("collector {name}: {}", part.escape_debug()),
         }
-    }
-}
-
-/// A part of the collector `name`, for the log.
-fn show_part(name: &str, part: &str) -> String {
-    match part {
-        WHOLE => format!("collector {name}"),
-        _ => format!("collector {name}: {}", part.escape_debug()),
     }
 }
 

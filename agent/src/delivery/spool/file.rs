@@ -9,8 +9,8 @@
 //!   is emptied.
 //! - Space is got back by moving records to the beginning of the file, each into a gap at
 //!   least as long as the record. A kill may leave a record at both places. Because
-//!   numbers grow along the file, the remnant is the record with the smaller number after
-//!   a larger number.
+//!   numbers grow along the file, a record is a remnant if its number is not larger than
+//!   the number of the record before.
 //!
 //! All of this needs neither a second file nor free space, so the spool works on while
 //! the disk is full. A power cut may take records without a sync, and marks of done
