@@ -1,9 +1,8 @@
 //! `doctor`: checks everything between this host and its heartbeats, step by step.
 //!
 //! Each step of [`STEPS`] prints a line: "ok" with a finding, "failed" with a fault and
-//! an advice, or "skipped" because an earlier step failed. Nothing is changed anywhere:
-//! the call to the server carries no heartbeat, so the server does not get to know the
-//! host.
+//! advice, or "skipped" because an earlier step failed. Nothing is changed anywhere: the
+//! call to the server carries no heartbeat, so the server does not get to know the host.
 
 mod clock;
 mod collector;
