@@ -15,7 +15,7 @@ use fleetbeat_settings::Table;
 use rustix::fs::{StatVfs, statvfs};
 use wildmatch::WildMatch;
 
-use crate::exposition::show_label;
+use crate::prometheus_text::show_label;
 use crate::read::read_lossy;
 use crate::{Collector, Error, Failure, Roots, Sample};
 

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use fleetbeat_settings::Table;
 
-use crate::call::Call;
-use crate::{Collector, Error, Failure, Roots, Sample, exposition};
+use crate::subprocess::Call;
+use crate::{Collector, Error, Failure, Roots, Sample, prometheus_text};
 
 /// How long a command may take, from the beginning of the window: the first heartbeat has
 /// three seconds. What takes longer had better leave its numbers to textfile.
@@ -73,7 +73,7 @@ fn read_command(table: &mut Table<'_>) -> Option<Command> {
     table.require("name");
     table.require("run");
     let name = table.parsed("name", |name| {
-        let is_name = exposition::is_name(name) && !name.contains(':') && name.len() <= MAX_NAME_BYTES;
+        let is_name = prometheus_text::is_name(name) && !name.contains(':') && name.len() <= MAX_NAME_BYTES;
         let wrong =
             || format!("must be a word of letters, digits and _, at most {MAX_NAME_BYTES} characters");
         is_name.then(|| name.to_owned()).ok_or_else(wrong)
@@ -186,7 +186,7 @@ impl Command {
 /// What a command printed, in one of the two forms.
 fn parse_metrics(text: &str) -> Result<BTreeMap<String, f64>, String> {
     if !text.trim_start().starts_with('{') {
-        return exposition::parse(text);
+        return prometheus_text::parse(text);
     }
     let numbers: BTreeMap<String, f64> = serde_json::from_str(text).map_err(|error| {
         format!(
@@ -197,7 +197,7 @@ fn parse_metrics(text: &str) -> Result<BTreeMap<String, f64>, String> {
     })?;
     let mut metrics = BTreeMap::new();
     for (name, value) in numbers {
-        let series = exposition::parse_whole_series(&name);
+        let series = prometheus_text::parse_whole_series(&name);
         let series =
             series.map_err(|why| format!("a member of the JSON object {why}"))?;
         if metrics.insert(series, value).is_some() {

@@ -5,15 +5,15 @@
 //! parsing are separate functions. One that fails says so in its result and never hides
 //! another.
 
-mod call;
 mod cpu;
 mod disk;
 mod exec;
-mod exposition;
 mod net;
+mod prometheus_text;
 mod ram;
 mod read;
 mod services;
+mod subprocess;
 mod textfile;
 mod uptime;
 

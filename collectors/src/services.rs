@@ -13,7 +13,7 @@ use fleetbeat_protocol::{MAX_NAME_CHARS, MAX_SERVICES, Service};
 use fleetbeat_settings::Table;
 use wildmatch::WildMatch;
 
-use crate::call::Call;
+use crate::subprocess::Call;
 use crate::{Collector, Error, Roots, Sample};
 
 /// How long systemctl may take, from the beginning of the window: the first heartbeat has

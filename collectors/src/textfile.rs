@@ -11,7 +11,7 @@ use std::time::{Instant, SystemTime};
 use fleetbeat_settings::Table;
 use rustix::fs::{Mode, OFlags, open};
 
-use crate::{Collector, Error, Failure, Roots, Sample, exposition};
+use crate::{Collector, Error, Failure, Roots, Sample, prometheus_text};
 
 /// Largest file, in bytes: a heartbeat has place for 64 metrics.
 const MAX_FILE_BYTES: u64 = 64 * 1024;
@@ -94,13 +94,13 @@ fn read_file(path: &Path, name: &str) -> Result<BTreeMap<String, f64>, Error> {
         source,
     };
     let (text, modified) = read_regular_file(path).map_err(failed)?;
-    let mut metrics = exposition::parse(&text).map_err(Error::Unknown)?;
+    let mut metrics = prometheus_text::parse(&text).map_err(Error::Unknown)?;
     let since = modified
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default();
     let series = format!(
         "textfile_mtime_seconds{{{}}}",
-        exposition::show_label("file", name)
+        prometheus_text::show_label("file", name)
     );
     metrics.insert(series, since.as_secs() as f64);
     Ok(metrics)

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::check::{self, Errors, Object};
+use crate::field::{self, Errors, Object};
 use crate::{FieldError, Json, Timestamp, parse_ip};
 
 /// Most services a heartbeat may carry.
@@ -110,7 +110,7 @@ impl Heartbeat {
             metrics: check_metrics(&body, &mut errors),
             collected_at: body
                 .optional("collected_at")
-                .and_then(|json| check::timestamp("collected_at", json, &mut errors)),
+                .and_then(|json| field::timestamp("collected_at", json, &mut errors)),
             boot_id: optional_text(&body, "boot_id", &mut errors),
             seq: body
                 .optional("seq")
@@ -122,7 +122,7 @@ impl Heartbeat {
 }
 
 fn check_ip(json: &Json<'_>, errors: &mut Errors) -> Option<IpAddr> {
-    let text = check::text("ip", json, MAX_TEXT_CHARS, errors)?;
+    let text = field::text("ip", json, MAX_TEXT_CHARS, errors)?;
     let ip = parse_ip(text);
     if ip.is_none() {
         errors.add("ip", "must be an IPv4 or IPv6 address without a zone");
@@ -131,7 +131,7 @@ fn check_ip(json: &Json<'_>, errors: &mut Errors) -> Option<IpAddr> {
 }
 
 fn check_seq(json: &Json<'_>, errors: &mut Errors) -> Option<u64> {
-    let value = check::number("seq", json, errors)?;
+    let value = field::number("seq", json, errors)?;
     if value.fract() != 0.0 || !(0.0..=MAX_SAFE_INTEGER).contains(&value) {
         errors.add("seq", "must be a whole number from 0 to 2^53 - 1");
         return None;
@@ -166,11 +166,11 @@ fn check_services(body: &Object<'_>, errors: &mut Errors) -> Vec<Service> {
             continue;
         };
         let name = object.required("name", errors).and_then(|json| {
-            check::text(&object.field("name"), json, MAX_NAME_CHARS, errors)
+            field::text(&object.field("name"), json, MAX_NAME_CHARS, errors)
         });
         let active = object
             .required("active", errors)
-            .and_then(|json| check::boolean(&object.field("active"), json, errors));
+            .and_then(|json| field::boolean(&object.field("active"), json, errors));
         if let (Some(name), Some(active)) = (name, active) {
             services.push(Service {
                 name: name.to_owned(),
@@ -190,7 +190,7 @@ fn check_load(body: &Object<'_>, errors: &mut Errors) -> Load {
     };
     let mut percentage = |name: &str| {
         let json = load.required(name, errors)?;
-        check::percentage(&load.field(name), json, errors)
+        field::percentage(&load.field(name), json, errors)
     };
     Load {
         cpu: percentage("cpu"),
@@ -217,9 +217,9 @@ fn check_metrics(body: &Object<'_>, errors: &mut Errors) -> BTreeMap<String, f64
     let mut metrics = BTreeMap::new();
     for (name, json) in object.members() {
         let field = object.field(name);
-        let known = check::text(&field, &Json::Text(name.into()), MAX_NAME_CHARS, errors)
+        let known = field::text(&field, &Json::Text(name.into()), MAX_NAME_CHARS, errors)
             .is_some();
-        if let (true, Some(value)) = (known, check::number(&field, json, errors)) {
+        if let (true, Some(value)) = (known, field::number(&field, json, errors)) {
             metrics.insert(name.to_owned(), value);
         }
     }
@@ -228,14 +228,14 @@ fn check_metrics(body: &Object<'_>, errors: &mut Errors) -> BTreeMap<String, f64
 
 fn required_text(body: &Object<'_>, name: &str, errors: &mut Errors) -> String {
     let json = body.required(name, errors);
-    json.and_then(|json| check::text(name, json, MAX_TEXT_CHARS, errors))
+    json.and_then(|json| field::text(name, json, MAX_TEXT_CHARS, errors))
         .unwrap_or_default()
         .to_owned()
 }
 
 fn optional_text(body: &Object<'_>, name: &str, errors: &mut Errors) -> Option<String> {
     let json = body.optional(name)?;
-    check::text(name, json, MAX_TEXT_CHARS, errors).map(str::to_owned)
+    field::text(name, json, MAX_TEXT_CHARS, errors).map(str::to_owned)
 }
 
 /// The answer of `POST /heartbeat`: the heartbeat is stored.

@@ -5,11 +5,11 @@
 //! neither side can drift alone. Types only ever gain fields.
 
 mod account;
-mod check;
+mod field;
 mod heartbeat;
 mod json;
 mod problem;
-mod record;
+mod server;
 
 pub use account::{Account, Role, Token};
 pub use heartbeat::{
@@ -21,7 +21,7 @@ pub use heartbeat::{
 };
 pub use json::Json;
 pub use problem::{FieldError, Problem};
-pub use record::{Flags, FlagsPatch, Server, Status, parse_ip};
+pub use server::{Flags, FlagsPatch, Server, Status, parse_ip};
 
 /// An instant in UTC; RFC 3339 with `Z` in JSON.
 pub type Timestamp = jiff::Timestamp;

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::check::{self, Errors, Object};
+use crate::field::{self, Errors, Object};
 use crate::{FieldError, Json, Load, Service, Timestamp};
 
 /// A VPN host: an element of `GET /servers`.
@@ -130,7 +130,7 @@ impl FlagsPatch {
                         continue;
                     }
                 };
-                *flag = check::boolean(name, value, &mut errors);
+                *flag = field::boolean(name, value, &mut errors);
             }
         }
         errors.none(patch)
