@@ -84,7 +84,7 @@ impl Heartbeat {
     ///
     /// # Errors
     /// Every broken rule, each with its field's path.
-    pub fn check(json: &Json<'_>) -> Result<Heartbeat, Vec<FieldError>> {
+    pub fn from_json(json: &Json<'_>) -> Result<Heartbeat, Vec<FieldError>> {
         let mut errors = Errors::default();
         let Some(body) = Object::new("", json, &mut errors) else {
             return Err(errors.into_vec());

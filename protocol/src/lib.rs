@@ -5,8 +5,8 @@
 //! so neither side can drift alone. Types only ever gain fields.
 //!
 //! What comes from outside is read in two steps: serde parses the body into a [`Json`],
-//! which keeps everything that was sent, and then [`Heartbeat::check`] or
-//! [`FlagsPatch::check`] applies the rules and reports each broken one with its
+//! which keeps everything that was sent, and then [`Heartbeat::from_json`] or
+//! [`FlagsPatch::from_json`] applies the rules and reports each broken one with its
 //! field. A derived `Deserialize` would stop at the first.
 
 mod account;

@@ -115,7 +115,7 @@ impl FlagsPatch {
     ///
     /// # Errors
     /// Every member that is not a flag, and every flag that is not a boolean.
-    pub fn check(json: &Json<'_>) -> Result<FlagsPatch, Vec<FieldError>> {
+    pub fn from_json(json: &Json<'_>) -> Result<FlagsPatch, Vec<FieldError>> {
         let mut errors = Errors::default();
         let mut patch = FlagsPatch::default();
 
