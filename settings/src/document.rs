@@ -1,63 +1,20 @@
 //! A settings file as a tree in which each value knows its file and line.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
 use toml::de::{DeTable, DeValue};
 
-use crate::{Problem, Problems, Table};
+use crate::problem::{Problem, Problems};
+use crate::table::Table;
+use crate::value::{Entries, Kind, Place, Value};
 
 /// A settings file, or several merged into one.
 #[derive(Debug, Clone)]
 pub struct Document {
     place: Place,
     entries: Entries,
-}
-
-/// A value and where it stands.
-#[derive(Debug, Clone)]
-pub(crate) struct Value {
-    pub(crate) place: Place,
-    pub(crate) kind: Kind,
-}
-
-/// A file and, unless the whole file is meant, a line of it.
-#[derive(Debug, Clone)]
-pub(crate) struct Place {
-    pub(crate) file: Arc<str>,
-    pub(crate) line: Option<usize>,
-}
-
-pub(crate) type Entries = BTreeMap<String, Value>;
-
-#[derive(Debug, Clone)]
-pub(crate) enum Kind {
-    Text(String),
-    Integer(i128),
-    Boolean(bool),
-    Array(Vec<Value>),
-    Table(Entries),
-    /// A type that no setting has; the text says which.
-    Other(&'static str),
-    /// Its line is no TOML, and that has been said.
-    Broken,
-}
-
-impl Kind {
-    /// What the value is, for messages.
-    pub(crate) fn name(&self) -> &'static str {
-        match self {
-            Kind::Text(_) => "a string",
-            Kind::Integer(_) => "a number",
-            Kind::Boolean(_) => "a boolean",
-            Kind::Array(_) => "an array",
-            Kind::Table(_) => "a table",
-            Kind::Other(name) => name,
-            Kind::Broken => "broken",
-        }
-    }
 }
 
 impl Document {

@@ -25,6 +25,7 @@ mod duration;
 mod problem;
 mod secret;
 mod table;
+mod value;
 
 pub use document::Document;
 pub use duration::show_duration;

@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
-use crate::Problems;
+use crate::problem::Problems;
 
 /// A key or password; its `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq)]
@@ -39,7 +39,7 @@ impl Secret {
                 value
                     .into_string()
                     .map_err(|_| "is not UTF-8".to_owned())
-                    .and_then(Secret::check),
+                    .and_then(Secret::from_text),
             ),
             (None, Some(path)) => {
                 (file_name.as_str(), Secret::read(Path::new(&path), read))
@@ -61,7 +61,8 @@ impl Secret {
     ) -> Result<Secret, String> {
         let text = read(path).map_err(|error| format!("{}: {error}", path.display()))?;
         let secret = text.trim_end_matches(['\r', '\n']).to_owned();
-        Secret::check(secret).map_err(|message| format!("{}: {message}", path.display()))
+        Secret::from_text(secret)
+            .map_err(|message| format!("{}: {message}", path.display()))
     }
 
     /// The secret itself, to be used and never shown.
@@ -69,7 +70,7 @@ impl Secret {
         &self.0
     }
 
-    fn check(text: String) -> Result<Secret, String> {
+    fn from_text(text: String) -> Result<Secret, String> {
         if text.is_empty() {
             Err("is empty".to_owned())
         } else {

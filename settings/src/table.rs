@@ -4,9 +4,9 @@ use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use crate::document::{Entries, Kind, Place, Value};
 use crate::duration::{parse_duration, show_duration};
-use crate::{Problem, Problems};
+use crate::problem::{Problem, Problems};
+use crate::value::{Entries, Kind, Place, Value};
 
 /// A table being read.
 ///
