@@ -8,13 +8,14 @@ use toml::de::{DeTable, DeValue};
 
 use crate::problem::{Problem, Problems};
 use crate::table::Table;
-use crate::value::{Entries, Kind, Place, Value};
+use crate::value::{Absent, Entries, Kind, Place, Value};
 
 /// A settings file, or several merged into one.
 #[derive(Debug, Clone)]
 pub struct Document {
     place: Place,
     entries: Entries,
+    absent: Absent,
 }
 
 impl Document {
@@ -49,28 +50,40 @@ impl Document {
         Document {
             place,
             entries: parsing.entries(table.get_ref()),
+            absent: Absent::Unset,
         }
     }
 
-    /// The settings in the file at `path`; one that cannot be read is a problem and
-    /// counts as empty.
+    /// The settings in the file at `path`. A file that cannot be read is one problem and
+    /// counts as empty, but no key is then said to be missing.
     pub fn open(path: &Path, problems: &mut Problems) -> Document {
         let file = path.display().to_string();
-        let text = std::fs::read_to_string(path).unwrap_or_else(|error| {
-            let message = format!("cannot be read: {error}");
-            problems.add(Problem {
-                file: file.clone(),
-                line: None,
-                key: String::new(),
-                message,
-            });
-            String::new()
-        });
-        Document::parse(&file, &text, problems)
+        match std::fs::read_to_string(path) {
+            Ok(text) => Document::parse(&file, &text, problems),
+            Err(error) => {
+                problems.add(Problem {
+                    file: file.clone(),
+                    line: None,
+                    key: String::new(),
+                    message: format!("cannot be read: {error}"),
+                });
+                Document {
+                    place: Place {
+                        file: file.into(),
+                        line: None,
+                    },
+                    entries: Entries::new(),
+                    absent: Absent::Unknown,
+                }
+            }
+        }
     }
 
     /// Takes over what `later` sets: tables are merged, anything else is replaced.
     pub fn merge(&mut self, later: Document) {
+        if later.absent == Absent::Unknown {
+            self.absent = Absent::Unknown;
+        }
         merge(&mut self.entries, later.entries);
     }
 
@@ -80,7 +93,8 @@ impl Document {
         problems: &mut Problems,
         read: impl FnOnce(&mut Table<'_>) -> T,
     ) -> T {
-        Table::read(String::new(), &self.place, &self.entries, problems, read)
+        let path = String::new();
+        Table::new(path, &self.place, &self.entries, self.absent, problems).read(read)
     }
 }
 

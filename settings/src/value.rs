@@ -17,6 +17,16 @@ pub(crate) struct Place {
     pub(crate) line: Option<usize>,
 }
 
+/// What it means that a key is absent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Absent {
+    /// Nobody has set the key.
+    Unset,
+    /// A file could not be read, and the key may be in there. The file is among the
+    /// problems already: to call the key missing would tell the same problem twice.
+    Unknown,
+}
+
 /// The values of a table, by their keys.
 pub(crate) type Entries = BTreeMap<String, Value>;
 
