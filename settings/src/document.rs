@@ -1,4 +1,8 @@
-//! A settings file as a tree in which each value knows its file and line.
+//! Settings files as a tree in which each value knows its file and line.
+//!
+//! The parser goes on after a mistake. A line that is not TOML is a problem and its value
+//! is [`Kind::Broken`], but everything else in the file is read as usual, so that one
+//! look finds all mistakes.
 
 use std::ops::Range;
 use std::path::Path;
@@ -19,8 +23,8 @@ pub struct Document {
 }
 
 impl Document {
-    /// The settings in `text`; `file` is its name in problems. What is no TOML is a
-    /// problem, the rest is read.
+    /// The settings in `text`; `file` is the name that problems give the text. A line that
+    /// is not TOML is a problem, the rest is read.
     pub fn parse(file: &str, text: &str, problems: &mut Problems) -> Document {
         let (table, errors) = DeTable::parse_recoverable(text);
         let mut parsing = Parsing {
@@ -28,9 +32,11 @@ impl Document {
             text,
             broken_lines: Vec::new(),
         };
+
         for error in errors {
             let line = parsing.line(error.span().unwrap_or_default().start);
-            // One mistake can upset the parser several times; the first says it best.
+            // One mistake can upset the parser several times; the first message says it
+            // best.
             if parsing.broken_lines.contains(&line) {
                 continue;
             }
@@ -43,6 +49,7 @@ impl Document {
                 message,
             });
         }
+
         let place = Place {
             file: parsing.file.clone(),
             line: None,
@@ -87,7 +94,7 @@ impl Document {
         merge(&mut self.entries, later.entries);
     }
 
-    /// What `read` makes of the root table. Keys it did not ask for are problems.
+    /// What `read` makes of the root table. Keys that `read` did not ask for are problems.
     pub fn read<T>(
         &self,
         problems: &mut Problems,
@@ -118,10 +125,11 @@ fn merge(earlier: &mut Entries, later: Entries) {
     }
 }
 
-/// The text that byte offsets become lines of.
+/// A file's text while the parser's result becomes values: turns byte offsets into lines.
 struct Parsing<'a> {
     file: Arc<str>,
     text: &'a str,
+    /// Lines that are not TOML.
     broken_lines: Vec<usize>,
 }
 
@@ -134,8 +142,8 @@ impl Parsing<'_> {
     fn entries(&self, table: &DeTable<'_>) -> Entries {
         let mut entries = Entries::new();
         for (key, value) in table {
-            // A table's own span can be that of a header far away: its key is where one
-            // looks for it.
+            // The place of a table is that of its key, because the table's own span may
+            // be that of a header far away.
             entries.insert(key.get_ref().to_string(), self.value(&key.span(), value));
         }
         entries
@@ -144,13 +152,14 @@ impl Parsing<'_> {
     fn value(&self, place: &Range<usize>, value: &toml::Spanned<DeValue<'_>>) -> Value {
         let line = self.line(place.start);
         let mut lines = line..=self.line(value.span().end);
+
         let kind = match value.get_ref() {
             DeValue::Table(table) => Kind::Table(self.entries(table)),
             _ if lines.any(|line| self.broken_lines.contains(&line)) => Kind::Broken,
             DeValue::String(text) => Kind::Text(text.to_string()),
             DeValue::Boolean(value) => Kind::Boolean(*value),
             DeValue::Integer(number) => {
-                // What does not fit here fits no setting's range either.
+                // A number too large for an i128 is outside of every setting's range.
                 let parsed = i128::from_str_radix(number.as_str(), number.radix());
                 Kind::Integer(parsed.unwrap_or(i128::MAX))
             }
@@ -163,6 +172,7 @@ impl Parsing<'_> {
             DeValue::Float(_) => Kind::Other("a float"),
             DeValue::Datetime(_) => Kind::Other("a date"),
         };
+
         Value {
             place: Place {
                 file: self.file.clone(),

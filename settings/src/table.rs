@@ -57,7 +57,7 @@ impl Table<'_> {
         self.parsed(key, |text| Ok(text.to_owned()))
     }
 
-    /// What `parse` makes of a string; its error is the problem's message.
+    /// What `parse` makes of a string; the error of `parse` is the problem's message.
     pub fn parsed<T>(
         &mut self,
         key: &'static str,
@@ -99,6 +99,7 @@ impl Table<'_> {
         self.value(key, |value| {
             let wrong = "must be a duration such as \"30s\"";
             let duration = text(value).ok().and_then(parse_duration).ok_or(wrong)?;
+
             if range.contains(&duration) {
                 return Ok(duration);
             }
@@ -113,7 +114,7 @@ impl Table<'_> {
         self.parsed_list(key, |text| Ok(text.to_owned()))
     }
 
-    /// A string, or an array of strings.
+    /// A string, or an array of strings; one string reads as an array of that string.
     pub fn one_or_more(&mut self, key: &'static str) -> Option<Vec<String>> {
         match &self.get(key)?.kind {
             Kind::Array(_) => self.strings(key),
@@ -121,8 +122,8 @@ impl Table<'_> {
         }
     }
 
-    /// What `parse` makes of each string of an array; its error is the message of a
-    /// problem with that element. `None` if one of them is wrong.
+    /// What `parse` makes of each string of an array; the error of `parse` is the message
+    /// of a problem with that element. `None` if any element is wrong.
     pub fn parsed_list<T>(
         &mut self,
         key: &'static str,
@@ -130,6 +131,7 @@ impl Table<'_> {
     ) -> Option<Vec<T>> {
         let items = self.array(key, "strings")?;
         let mut parsed = Vec::with_capacity(items.len());
+
         for (index, item) in items.iter().enumerate() {
             match text(item).and_then(&parse) {
                 Ok(value) => parsed.push(value),
@@ -140,6 +142,7 @@ impl Table<'_> {
                 ),
             }
         }
+
         (parsed.len() == items.len()).then_some(parsed)
     }
 
@@ -198,7 +201,7 @@ impl Table<'_> {
         Some(tables)
     }
 
-    /// Whether the key is there, right or wrong.
+    /// Whether the key is there, be its value right or wrong.
     pub fn has(&mut self, key: &'static str) -> bool {
         self.get(key).is_some()
     }
@@ -224,6 +227,7 @@ impl Table<'_> {
 }
 
 impl<'a> Table<'a> {
+    /// The value of `key`, which counts as known from now on.
     fn get(&mut self, key: &'static str) -> Option<&'a Value> {
         if !self.known.contains(&key) {
             self.known.push(key);
@@ -248,6 +252,7 @@ impl<'a> Table<'a> {
         });
     }
 
+    /// What `convert` makes of the value; the error of `convert` is the problem's message.
     fn value<T>(
         &mut self,
         key: &'static str,
