@@ -31,7 +31,7 @@ fn every_case_gives_what_it_expects() {
                 .map(str::to_owned),
         );
     }
-    for definition in &COLLECTORS {
+    for definition in COLLECTORS {
         assert!(
             seen.iter().any(|name| name == definition.name),
             "{} has no fixture",
@@ -90,10 +90,10 @@ fn run_case(case: &Path) -> String {
 fn show(result: Result<Option<Sample>, Error>, collector: &mut dyn Collector) -> String {
     match result {
         Ok(sample) => {
-            let failures = collector.failures().into_iter().map(|failure| {
-                format!("; {}: {}", failure.part, show_error(&failure.error))
+            let part_errors = collector.part_errors().into_iter().map(|failed| {
+                format!("; {}: {}", failed.part, show_error(&failed.error))
             });
-            show_sample(sample) + &failures.collect::<String>()
+            show_sample(sample) + &part_errors.collect::<String>()
         }
         Err(error) => {
             let mut text = show_error(&error);
@@ -169,7 +169,7 @@ fn only_collectors_with_an_enabled_table_run() {
 
 #[test]
 fn every_collector_refuses_options_it_does_not_know() {
-    for definition in &COLLECTORS {
+    for definition in COLLECTORS {
         let name = definition.name;
         let told = problems(&format!("[{name}]\nenabled = 'yes'\ncolour = 'red'"));
         assert!(
