@@ -4,6 +4,31 @@
 //! through [`Roots`] only, so that the tests can point it at a fixture tree; reading and
 //! parsing are separate functions. A collector that fails says so in its result and never
 //! hides another.
+//!
+//! # To add a collector
+//! In this crate; `cargo test -p fleetbeat-collectors` names what is forgotten:
+//! 1. `src/NAME.rs`: a type that implements [`Collector`], a `build` that makes one from
+//!    the options in its table, and a test of the parser. `src/uptime.rs` is a short
+//!    example of metrics, `src/cpu.rs` of a rate. `src/read.rs` reads files,
+//!    `src/subprocess.rs` runs programs, `src/prometheus_text.rs` names metrics.
+//! 2. Above: `mod NAME`, and an entry in [`COLLECTORS`], where the order is explained.
+//! 3. `fixtures/CASE/`: at least one case; `fixtures/README.md` explains the form.
+//! 4. `tests/fuzz.rs`: a property of the parser, and an entry in `PROPERTIES` there.
+//!
+//! Elsewhere; `cargo test -p fleetbeat-agent` names what is forgotten:
+//! 5. `packaging/agent.toml`: a table with each option, as a comment unless the collector
+//!    is of use to everybody, and a comment above that says what is measured. The manual
+//!    page agent.toml(5) is made of that file.
+//! 6. `packaging/container/agent.toml` and `vars/main.yml` of the Ansible role: the table,
+//!    or a comment that says why there is none.
+//! 7. `README.md`: a row of the table of collectors, with the line of the entry.
+//! 8. `tests/e2e/`, the function `every_collector`: the table, with options that work on
+//!    any machine. What an agent says with these settings is frozen with each release.
+//!
+//! `make check` runs all of these tests. An option needs, besides, a pair of files in
+//! `agent/fixtures/config/` for each mistake that its reader can find. A new kind of
+//! [`Sample`] is more than a collector: protocol, agent, server and dashboard have to
+//! know the field that the kind fills.
 
 mod collector;
 mod cpu;
