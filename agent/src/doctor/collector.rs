@@ -5,7 +5,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use fleetbeat_collectors::{Collector, Error, Failure, Sample};
+use fleetbeat_collectors::{Collector, Error, PartError, Sample};
 
 use super::finding::{Finding, Obstacle, Trouble};
 use super::found::Found;
@@ -44,7 +44,7 @@ pub(super) fn run_each(found: &mut Found) -> Result<CollectorFindings, Obstacle>
 }
 
 /// A collector's result: the sample, and the parts that failed.
-type Taken = (Result<Option<Sample>, Error>, Vec<Failure>);
+type Taken = (Result<Option<Sample>, Error>, Vec<PartError>);
 
 /// Runs a collector in a thread. A thread that hangs in the kernel ends with the process.
 fn start(mut collector: Box<dyn Collector>, window: Duration) -> mpsc::Receiver<Taken> {
@@ -54,7 +54,7 @@ fn start(mut collector: Box<dyn Collector>, window: Duration) -> mpsc::Receiver<
             thread::sleep(window);
             collector.collect(Instant::now())
         });
-        let _ = tell.send((result, collector.failures()));
+        let _ = tell.send((result, collector.part_errors()));
     };
     let _ = spawn("collector", take);
     taken
@@ -63,8 +63,8 @@ fn start(mut collector: Box<dyn Collector>, window: Duration) -> mpsc::Receiver<
 /// Judges the result of the collector `name`; `None` after a hang or a panic.
 fn judge(name: &str, taken: Option<Taken>) -> Finding {
     let what = match taken {
-        Some((Ok(_), failures)) if !failures.is_empty() => {
-            let shown = failures
+        Some((Ok(_), part_errors)) if !part_errors.is_empty() => {
+            let shown = part_errors
                 .iter()
                 .map(|failure| format!("{}: {}", failure.part, explain(&failure.error)));
             shown.collect::<Vec<_>>().join("; ")

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use fleetbeat_collectors::{Collector, Definition, Error, Failure, Pace, Sample};
+use fleetbeat_collectors::{Collector, Definition, Error, Pace, PartError, Sample};
 use fleetbeat_daemon::condition::Condition;
 use fleetbeat_daemon::exit::explain;
 use fleetbeat_daemon::lock::lock;
@@ -54,7 +54,7 @@ struct Run {
 struct WindowOutcome {
     result: Result<Option<Sample>, Error>,
     fallback: Option<Sample>,
-    failures: Vec<Failure>,
+    part_errors: Vec<PartError>,
 }
 
 impl Runner {
@@ -143,8 +143,8 @@ impl Runner {
     fn judge(&mut self, outcome: WindowOutcome) -> Option<Sample> {
         match outcome.result {
             Ok(sample) => {
-                let told = |failure: Failure| (failure.part, explain(&failure.error));
-                self.report(outcome.failures.into_iter().map(told).collect());
+                let told = |failure: PartError| (failure.part, explain(&failure.error));
+                self.report(outcome.part_errors.into_iter().map(told).collect());
                 sample
             }
             Err(error) => {
@@ -239,6 +239,6 @@ fn run_window(
     Some(WindowOutcome {
         result,
         fallback: collector.fallback(),
-        failures: collector.failures(),
+        part_errors: collector.part_errors(),
     })
 }

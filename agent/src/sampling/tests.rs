@@ -3,7 +3,7 @@
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 
-use fleetbeat_collectors::{COLLECTORS, Error, Failure};
+use fleetbeat_collectors::{COLLECTORS, Error, PartError};
 
 use super::*;
 
@@ -50,8 +50,8 @@ impl Collector for Parts {
         )))
     }
 
-    fn failures(&mut self) -> Vec<Failure> {
-        let failure = |part: &'static str| Failure {
+    fn part_errors(&mut self) -> Vec<PartError> {
+        let failure = |part: &'static str| PartError {
             part: part.to_owned(),
             error: Error::Unknown("is bad".to_owned()),
         };
