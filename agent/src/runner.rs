@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
-use fleetbeat_collectors::{Collector, Definition, Error, Failure, Pace, Sample};
+use fleetbeat_collectors::{Collector, Definition, Error, Pace, PartError, Sample};
 
 use crate::failure::explain;
 
@@ -37,7 +37,7 @@ struct Run {
 struct Outcome {
     result: Result<Option<Sample>, Error>,
     fallback: Option<Sample>,
-    failures: Vec<Failure>,
+    failures: Vec<PartError>,
 }
 
 impl Runner {
@@ -124,7 +124,7 @@ impl Runner {
     fn judge(&mut self, outcome: Outcome) -> Option<Sample> {
         match outcome.result {
             Ok(sample) => {
-                let told = |failure: Failure| (failure.part, explain(&failure.error));
+                let told = |failure: PartError| (failure.part, explain(&failure.error));
                 self.report(outcome.failures.into_iter().map(told).collect());
                 sample
             }
@@ -205,7 +205,7 @@ fn run_window(collector: &mut dyn Collector, closing: &Receiver<()>) -> Option<O
     Some(Outcome {
         result,
         fallback: collector.fallback(),
-        failures: collector.failures(),
+        failures: collector.part_errors(),
     })
 }
 

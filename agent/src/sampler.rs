@@ -212,7 +212,7 @@ mod tests {
     use std::sync::mpsc::{self, Receiver};
     use std::thread;
 
-    use fleetbeat_collectors::{COLLECTORS, Error, Failure};
+    use fleetbeat_collectors::{COLLECTORS, Error, PartError};
 
     use super::*;
 
@@ -259,8 +259,8 @@ mod tests {
             )))
         }
 
-        fn failures(&mut self) -> Vec<Failure> {
-            let failure = |part: &'static str| Failure {
+        fn part_errors(&mut self) -> Vec<PartError> {
+            let failure = |part: &'static str| PartError {
                 part: part.to_owned(),
                 error: Error::Unknown("is bad".to_owned()),
             };

@@ -4,7 +4,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use fleetbeat_collectors::{Collector, Definition, Error, Failure, Sample};
+use fleetbeat_collectors::{Collector, Definition, Error, PartError, Sample};
 
 use super::{Finding, Report, Trouble};
 use crate::failure::explain;
@@ -45,7 +45,7 @@ pub(super) fn check(
 }
 
 /// A sample, and what of it failed.
-type Taken = (Result<Option<Sample>, Error>, Vec<Failure>);
+type Taken = (Result<Option<Sample>, Error>, Vec<PartError>);
 
 /// Runs one in a thread, which may hang in the kernel and then ends with the process.
 fn start(mut collector: Box<dyn Collector>, window: Duration) -> mpsc::Receiver<Taken> {
@@ -55,7 +55,7 @@ fn start(mut collector: Box<dyn Collector>, window: Duration) -> mpsc::Receiver<
             thread::sleep(window);
             collector.collect(Instant::now())
         });
-        let _ = tell.send((result, collector.failures()));
+        let _ = tell.send((result, collector.part_errors()));
     };
     let _ = thread::Builder::new()
         .name("collector".to_owned())
@@ -72,7 +72,7 @@ fn judge(name: &str, taken: Option<Taken>) -> Finding {
     };
     match taken {
         Some((Ok(_), failures)) if !failures.is_empty() => {
-            let say = |failure: &Failure| {
+            let say = |failure: &PartError| {
                 format!("{}: {}", failure.part, explain(&failure.error))
             };
             Err(Trouble::new(

@@ -1,14 +1,14 @@
-//! Prometheus's text format: what textfile reads and exec's commands print.
+//! Prometheus's text format: what textfile reads and what the commands of exec print.
 
 use std::collections::BTreeMap;
 
 /// The metrics in `text` by their series, such as `disk_used_percent{mount="/"}`, with
 /// the labels in the order of their names. Comments are passed over, and so are numbers
-/// that JSON does not have.
+/// that JSON does not have (NaN and the infinities).
 ///
 /// # Errors
-/// The first line that is wrong, and how. The text holds nothing of the line, so that it
-/// stays the same while the fault does.
+/// The number of the first line that is wrong, and the fault. The message repeats nothing
+/// of the line, so that the message stays the same while the fault does.
 pub(crate) fn parse(text: &str) -> Result<BTreeMap<String, f64>, String> {
     let mut metrics = BTreeMap::new();
     for (line, number) in text.lines().zip(1..) {
@@ -26,7 +26,7 @@ pub(crate) fn parse(text: &str) -> Result<BTreeMap<String, f64>, String> {
     Ok(metrics)
 }
 
-/// The series that is all of `text`, in the form that [`parse`] gives it.
+/// The series of a `text` that holds nothing else, in the form that [`parse`] gives.
 pub(crate) fn parse_whole_series(text: &str) -> Result<String, &'static str> {
     match parse_series(text)? {
         (series, "") => Ok(series),
@@ -34,7 +34,7 @@ pub(crate) fn parse_whole_series(text: &str) -> Result<String, &'static str> {
     }
 }
 
-/// A label as it stands in a series.
+/// A label as series have it: `mount="/"`, with escapes where the value needs them.
 pub(crate) fn show_label(name: &str, value: &str) -> String {
     let value = value
         .replace('\\', r"\\")
@@ -43,7 +43,7 @@ pub(crate) fn show_label(name: &str, value: &str) -> String {
     format!("{name}=\"{value}\"")
 }
 
-/// Whether a metric may be called so. Without labels, that is.
+/// Whether `text` is a metric's name; labels are not part of a name.
 pub(crate) fn is_name(text: &str) -> bool {
     let is_first = |c: char| c.is_ascii_alphabetic() || c == '_' || c == ':';
     text.starts_with(is_first) && text.chars().all(|c| is_first(c) || c.is_ascii_digit())
@@ -52,6 +52,7 @@ pub(crate) fn is_name(text: &str) -> bool {
 const BLANK: [char; 2] = [' ', '\t'];
 const NO_NAME: &str = "does not begin with a metric's name";
 
+/// A line's series and value.
 fn parse_line(line: &str) -> Result<(String, f64), &'static str> {
     let (series, rest) = parse_series(line)?;
     let mut words = rest.split(BLANK).filter(|word| !word.is_empty());
@@ -77,6 +78,7 @@ fn parse_series(text: &str) -> Result<(String, &str), &'static str> {
     if !is_name(name) {
         return Err(NO_NAME);
     }
+
     let Some(rest) = rest.trim_start_matches(BLANK).strip_prefix('{') else {
         return Ok((name.to_owned(), rest));
     };
@@ -99,6 +101,7 @@ fn parse_labels(mut text: &str) -> Result<(BTreeMap<&str, String>, &str), &'stat
         if let Some(rest) = text.strip_prefix('}') {
             return Ok((labels, rest));
         }
+
         let (name, rest) = text.split_once('=').ok_or("has no end of its labels")?;
         let name = name.trim_end_matches(BLANK);
         if !is_name(name) || name.contains(':') {
@@ -112,6 +115,7 @@ fn parse_labels(mut text: &str) -> Result<(BTreeMap<&str, String>, &str), &'stat
         if labels.insert(name, value).is_some() {
             return Err("repeats a label");
         }
+
         text = rest.trim_start_matches(BLANK);
         match text.strip_prefix(',') {
             Some(rest) => text = rest,
@@ -128,7 +132,7 @@ fn parse_quoted(text: &str) -> Result<(String, &str), &'static str> {
     while let Some((index, c)) = characters.next() {
         match c {
             '"' => return Ok((value, &text[index + 1..])),
-            // No database that the server uses can store one.
+            // The server refuses a NUL, because not every database can store one.
             '\0' => return Err("has a NUL character in a label"),
             '\\' => value.push(match characters.next() {
                 Some((_, 'n')) => '\n',

@@ -1,8 +1,14 @@
-//! Reads fields out of a [`Json`] object and collects every broken rule on the way.
+//! Readers of fields: each takes one value of a [`Json`] body and returns it typed. A
+//! value that breaks a rule is an entry in [`Errors`] and `None`; the caller goes on with
+//! the next field, so that one answer tells the sender every broken rule.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
-use crate::{FieldError, Json, Timestamp};
+use crate::json::Json;
+use crate::limits::MAX_TEXT_CHARS;
+use crate::problem::FieldError;
+use crate::timestamp::{Timestamp, parse_rfc3339};
 
 /// The broken rules found so far.
 #[derive(Default)]
@@ -18,7 +24,7 @@ impl Errors {
     }
 
     /// `value`, if no rule was broken.
-    pub(crate) fn none<T>(self, value: T) -> Result<T, Vec<FieldError>> {
+    pub(crate) fn into_result<T>(self, value: T) -> Result<T, Vec<FieldError>> {
         if self.0.is_empty() {
             Ok(value)
         } else {
@@ -27,10 +33,11 @@ impl Errors {
     }
 }
 
-/// A JSON object whose fields are being read; `path` is its own place in the body.
+/// A JSON object whose fields are being read.
 pub(crate) struct Object<'a> {
+    /// The object's own place in the body, such as `services[3]`; empty for the body.
     path: String,
-    members: &'a [(std::borrow::Cow<'a, str>, Json<'a>)],
+    members: &'a [(Cow<'a, str>, Json<'a>)],
 }
 
 impl<'a> Object<'a> {
@@ -48,10 +55,10 @@ impl<'a> Object<'a> {
             path: path.to_owned(),
             members,
         };
+
         let mut seen = HashSet::with_capacity(members.len());
-        if let Some((name, _)) =
-            members.iter().find(|(name, _)| !seen.insert(name.as_ref()))
-        {
+        let repeated = members.iter().find(|(name, _)| !seen.insert(name.as_ref()));
+        if let Some((name, _)) = repeated {
             errors.add(object.field(name), "is given twice");
             return None;
         }
@@ -98,8 +105,8 @@ impl<'a> Object<'a> {
     }
 }
 
-/// A string of at most `max_chars` characters without NUL: no database we use can store
-/// one.
+/// A string of at most `max_chars` characters without NUL, because some of the databases
+/// that the server uses cannot store a NUL.
 pub(crate) fn text<'a>(
     field: &str,
     json: &'a Json<'_>,
@@ -114,7 +121,8 @@ pub(crate) fn text<'a>(
         errors.add(field, "must not contain a NUL character");
         return None;
     }
-    // Bytes bound characters from above: only a long text needs counting.
+
+    // A text has at most as many characters as bytes: only a long text needs counting.
     if text.len() > max_chars && text.chars().count() > max_chars {
         errors.add(field, format!("is longer than {max_chars} characters"));
         return None;
@@ -122,6 +130,7 @@ pub(crate) fn text<'a>(
     Some(text)
 }
 
+/// `true` or `false`.
 pub(crate) fn boolean(field: &str, json: &Json<'_>, errors: &mut Errors) -> Option<bool> {
     let Json::Bool(value) = json else {
         errors.add(field, format!("must be true or false, not {}", json.kind()));
@@ -130,6 +139,7 @@ pub(crate) fn boolean(field: &str, json: &Json<'_>, errors: &mut Errors) -> Opti
     Some(*value)
 }
 
+/// Any number that JSON can hold.
 pub(crate) fn number(field: &str, json: &Json<'_>, errors: &mut Errors) -> Option<f64> {
     let Json::Number(value) = json else {
         errors.add(field, format!("must be a number, not {}", json.kind()));
@@ -155,12 +165,13 @@ pub(crate) fn percentage(
     Some(value)
 }
 
+/// An instant, as an RFC 3339 string.
 pub(crate) fn timestamp(
     field: &str,
     json: &Json<'_>,
     errors: &mut Errors,
 ) -> Option<Timestamp> {
-    let text = text(field, json, crate::MAX_TEXT_CHARS, errors)?;
+    let text = text(field, json, MAX_TEXT_CHARS, errors)?;
     let timestamp = parse_rfc3339(text);
     if timestamp.is_none() {
         errors.add(
@@ -169,35 +180,4 @@ pub(crate) fn timestamp(
         );
     }
     timestamp
-}
-
-/// RFC 3339 §5.6. jiff alone would take more, such as weeks and time zone names, and no
-/// more than nine digits of a second.
-fn parse_rfc3339(text: &str) -> Option<Timestamp> {
-    let (date_and_time, rest) = text.split_at_checked("2026-01-31T12:00:00".len())?;
-    let shape = |text: &str, pattern: &str| {
-        let fits = |(byte, pattern): (u8, u8)| {
-            if pattern == b'0' {
-                byte.is_ascii_digit()
-            } else {
-                byte == pattern
-            }
-        };
-        text.len() == pattern.len() && text.bytes().zip(pattern.bytes()).all(fits)
-    };
-    let digits = rest
-        .strip_prefix('.')
-        .map(|rest| rest.bytes().take_while(u8::is_ascii_digit).count());
-    let (fraction, offset) = rest.split_at(digits.map_or(0, |digits| digits + 1));
-    let is_offset = offset.eq_ignore_ascii_case("z")
-        || shape(offset, "+00:00")
-        || shape(offset, "-00:00");
-    if !shape(&date_and_time.to_ascii_uppercase(), "0000-00-00T00:00:00")
-        || digits == Some(0)
-        || !is_offset
-    {
-        return None;
-    }
-    let fraction = &fraction[..fraction.len().min(".123456789".len())];
-    format!("{date_and_time}{fraction}{offset}").parse().ok()
 }

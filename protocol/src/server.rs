@@ -5,8 +5,11 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::check::{self, Errors, Object};
-use crate::{FieldError, Json, Load, Service, Timestamp};
+use crate::field::{self, Errors, Object};
+use crate::heartbeat::{Load, Service};
+use crate::json::Json;
+use crate::problem::FieldError;
+use crate::timestamp::Timestamp;
 
 /// A VPN host: an element of `GET /servers`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -38,7 +41,7 @@ pub struct Server {
     pub services: Vec<Service>,
     /// The newest heartbeat's metrics.
     pub metrics: BTreeMap<String, f64>,
-    /// What admins set.
+    /// What admins set; in JSON, the flags stand beside the fields above.
     #[serde(flatten)]
     pub flags: Flags,
 }
@@ -47,9 +50,9 @@ pub struct Server {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
-    /// Its heartbeats arrive.
+    /// Heartbeats of the host arrive.
     Active,
-    /// It has been silent for longer than `down_after`.
+    /// The host has been silent for longer than the server's `sweep.down_after`.
     Down,
 }
 
@@ -63,7 +66,7 @@ impl Status {
     }
 }
 
-/// What admins set on a host; no heartbeat ever changes it.
+/// What admins set on a host. No heartbeat ever changes a flag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(
     clippy::struct_excessive_bools,
@@ -78,7 +81,7 @@ pub struct Flags {
     pub paid: bool,
     /// Shown to apps at all.
     pub enabled: bool,
-    /// Never deleted, however long it is silent.
+    /// Never deleted, however long the host is silent.
     #[serde(rename = "static")]
     pub is_static: bool,
 }
@@ -95,7 +98,8 @@ impl Default for Flags {
     }
 }
 
-/// The body of `PATCH /server/{ip}/config`: the flags to set, the others stay.
+/// The body of `PATCH /server/{ip}/config`: the flags to set; a flag that is `None` stays
+/// as before.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the fields are those of Flags")]
 pub struct FlagsPatch {
@@ -110,10 +114,11 @@ impl FlagsPatch {
     /// The patch that `json` holds.
     ///
     /// # Errors
-    /// Every member that is no flag or no boolean.
-    pub fn check(json: &Json<'_>) -> Result<FlagsPatch, Vec<FieldError>> {
+    /// Every member that is not a flag, and every flag that is not a boolean.
+    pub fn from_json(json: &Json<'_>) -> Result<FlagsPatch, Vec<FieldError>> {
         let mut errors = Errors::default();
         let mut patch = FlagsPatch::default();
+
         if let Some(object) = Object::new("", json, &mut errors) {
             for (name, value) in object.members() {
                 let flag = match name {
@@ -130,10 +135,11 @@ impl FlagsPatch {
                         continue;
                     }
                 };
-                *flag = check::boolean(name, value, &mut errors);
+                *flag = field::boolean(name, value, &mut errors);
             }
         }
-        errors.none(patch)
+
+        errors.into_result(patch)
     }
 
     /// `flags` with the patch applied.
@@ -146,10 +152,4 @@ impl FlagsPatch {
             is_static: self.is_static.unwrap_or(flags.is_static),
         }
     }
-}
-
-/// An address in canonical form: `::ffff:1.2.3.4` is 1.2.3.4. `None` for anything else,
-/// zones included.
-pub fn parse_ip(text: &str) -> Option<IpAddr> {
-    text.parse::<IpAddr>().ok().map(|ip| ip.to_canonical())
 }
