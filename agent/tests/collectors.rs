@@ -53,8 +53,8 @@ fn a_table_of_the_packaged_configuration_is_explained_and_can_be_turned_off() {
             "packaging/agent.toml: say what {name} measures in a comment above {table}"
         );
         assert!(
-            after.starts_with("\n# enabled = true"),
-            "packaging/agent.toml: \"# enabled = true\" has to follow {table}"
+            after.lines().any(|line| line == "# enabled = true"),
+            "packaging/agent.toml: {table} lacks \"# enabled = true\""
         );
     }
 }
