@@ -1,9 +1,9 @@
 import { vi } from 'vitest'
 import goldenServer from '../../protocol/golden/server.json'
-import { ApiError } from '../src/api'
-import type { Api } from '../src/api'
-import { SERVER, matches } from '../src/wire'
-import type { Account, Server } from '../src/wire'
+import { ApiError } from '../src/api/client'
+import type { Api } from '../src/api/client'
+import { SERVER, matches } from '../src/api/wire'
+import type { Account, Server } from '../src/api/wire'
 
 /** The golden record, with some fields changed. */
 export function aServer(changes: Partial<Server> = {}): Server {

@@ -1,9 +1,9 @@
 import { describe, expect, test, vi } from 'vitest'
-import account from '../../protocol/golden/account.json'
-import problem from '../../protocol/golden/problem.json'
-import server from '../../protocol/golden/server.json'
-import token from '../../protocol/golden/token.json'
-import { ApiError, createApi } from '../src/api'
+import account from '../../../protocol/golden/account.json'
+import problem from '../../../protocol/golden/problem.json'
+import server from '../../../protocol/golden/server.json'
+import token from '../../../protocol/golden/token.json'
+import { ApiError, createApi } from '../../src/api/client'
 
 /** The client with a token, against a network that gives one answer. */
 function clientFor(answer: Response | Error) {

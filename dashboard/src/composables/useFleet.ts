@@ -6,9 +6,9 @@
  */
 
 import { computed, onScopeDispose, ref, shallowRef } from 'vue'
-import { ApiError } from './api'
-import type { Api } from './api'
-import type { Account, Flag, Server } from './wire'
+import { ApiError } from '../api/client'
+import type { Api } from '../api/client'
+import type { Account, Flag, Server } from '../api/wire'
 
 export const REFRESH_MS = 5_000
 const LONGEST_WAIT_MS = 60_000

@@ -1,7 +1,7 @@
 /** What the table shows and in which order: columns, filter and sort. */
 
-import { FLAGS } from './wire'
-import type { Flag, Server } from './wire'
+import { FLAGS } from '../api/wire'
+import type { Flag, Server } from '../api/wire'
 
 export interface Column {
   key: string

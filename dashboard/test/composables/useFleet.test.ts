@@ -1,11 +1,11 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { effectScope } from 'vue'
 import type { EffectScope } from 'vue'
-import { ApiError } from '../src/api'
-import type { ServerList } from '../src/api'
-import { HOLD_MS, REFRESH_MS, useFleet } from '../src/fleet'
-import type { Server } from '../src/wire'
-import { ADMIN, UNREACHABLE, aServer, anApi, deferred, setHidden } from './support'
+import { ApiError } from '../../src/api/client'
+import type { ServerList } from '../../src/api/client'
+import { HOLD_MS, REFRESH_MS, useFleet } from '../../src/composables/useFleet'
+import type { Server } from '../../src/api/wire'
+import { ADMIN, UNREACHABLE, aServer, anApi, deferred, setHidden } from '../support'
 
 let scope: EffectScope
 let onUnauthorized: ReturnType<typeof vi.fn<() => void>>

@@ -1,5 +1,5 @@
 import { beforeEach, expect, test } from 'vitest'
-import { createSession } from '../src/session'
+import { createSession } from '../../src/composables/useSession'
 
 beforeEach(() => localStorage.clear())
 

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
-import { COLUMNS, DEFAULT_SORT, filterServers, placeOf, searchText, sortAfterClick, sortServers } from '../src/table'
-import type { Server } from '../src/wire'
-import { aServer } from './support'
+import { COLUMNS, DEFAULT_SORT, filterServers, placeOf, searchText, sortAfterClick, sortServers } from '../../src/display/table'
+import type { Server } from '../../src/api/wire'
+import { aServer } from '../support'
 
 function named(hostname: string, changes: Partial<Server> = {}) {
   return aServer({ hostname, ip: `host-${hostname}`, ...changes })

@@ -1,10 +1,10 @@
 import { describe, expect, test } from 'vitest'
-import account from '../../protocol/golden/account.json'
-import problem from '../../protocol/golden/problem.json'
-import server from '../../protocol/golden/server.json'
-import token from '../../protocol/golden/token.json'
-import { ACCOUNT, FIELD_ERROR, FLAGS, LOAD, PROBLEM, SERVER, SERVICE, TOKEN, isListOf, matches } from '../src/wire'
-import type { Shape } from '../src/wire'
+import account from '../../../protocol/golden/account.json'
+import problem from '../../../protocol/golden/problem.json'
+import server from '../../../protocol/golden/server.json'
+import token from '../../../protocol/golden/token.json'
+import { ACCOUNT, FIELD_ERROR, FLAGS, LOAD, PROBLEM, SERVER, SERVICE, TOKEN, isListOf, matches } from '../../src/api/wire'
+import type { Shape } from '../../src/api/wire'
 
 const GOLDEN: { name: string; body: object | undefined; shape: Shape<Record<string, unknown>> }[] = [
   { name: 'account.json', body: account, shape: ACCOUNT },
