@@ -50,7 +50,8 @@ export class Fleetbeat {
   }
 
   async create() {
-    if (!existsSync(BINARY)) throw new Error(`${BINARY} is missing: build it, or set FLEETBEAT_BIN_DIR`)
+    if (!existsSync(BINARY))
+      throw new Error(`${BINARY} is missing: build it, or set FLEETBEAT_BIN_DIR`)
     this.folder = await mkdtemp(join(tmpdir(), 'fleetbeat-e2e-'))
   }
 
@@ -63,7 +64,10 @@ export class Fleetbeat {
       `path = ${JSON.stringify(join(this.folder, 'data'))}`,
     ]
     await writeFile(this.configFile, config.join('\n'))
-    const child = spawn(BINARY, ['-c', this.configFile, 'run'], { env: this.env, stdio: ['ignore', 'ignore', 'pipe'] })
+    const child = spawn(BINARY, ['-c', this.configFile, 'run'], {
+      env: this.env,
+      stdio: ['ignore', 'ignore', 'pipe'],
+    })
     this.process = child
     this.port = await listeningPort(child)
   }
@@ -100,7 +104,10 @@ export class Fleetbeat {
   async token({ username, password }: Credentials): Promise<string> {
     const known = this.tokens.get(username)
     if (known !== undefined) return known
-    const response = await fetch(`${this.url}/token`, { method: 'POST', body: new URLSearchParams({ username, password }) })
+    const response = await fetch(`${this.url}/token`, {
+      method: 'POST',
+      body: new URLSearchParams({ username, password }),
+    })
     expect(response.status).toBe(200)
     const { access_token: token } = (await response.json()) as { access_token: string }
     this.tokens.set(username, token)
@@ -156,7 +163,10 @@ export class Fleetbeat {
   }
 
   private async command(args: string[], stdin: string) {
-    const child = spawn(BINARY, ['-c', this.configFile, ...args], { env: this.env, stdio: ['pipe', 'ignore', 'pipe'] })
+    const child = spawn(BINARY, ['-c', this.configFile, ...args], {
+      env: this.env,
+      stdio: ['pipe', 'ignore', 'pipe'],
+    })
     let stderr = ''
     child.stderr.on('data', (chunk) => (stderr += chunk))
     child.stdin.end(`${stdin}\n`)
@@ -180,7 +190,11 @@ async function listeningPort(child: ChildProcess): Promise<number> {
   return within(START_DEADLINE_MS, port, () => `the server does not listen:\n${log}`)
 }
 
-async function within<T>(deadlineMs: number, promise: Promise<T>, message: () => string): Promise<T> {
+async function within<T>(
+  deadlineMs: number,
+  promise: Promise<T>,
+  message: () => string,
+): Promise<T> {
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<never>((_, reject) => {
     timer = setTimeout(() => reject(new Error(message())), deadlineMs)

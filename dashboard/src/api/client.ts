@@ -37,7 +37,8 @@ export interface Api {
 export function createApi(token: () => string | null, fetch: typeof window.fetch): Api {
   async function send(path: string, init: RequestInit & { headers?: Record<string, string> } = {}) {
     const bearer = token()
-    const headers = bearer === null ? init.headers : { ...init.headers, Authorization: `Bearer ${bearer}` }
+    const headers =
+      bearer === null ? init.headers : { ...init.headers, Authorization: `Bearer ${bearer}` }
     let response: Response
     try {
       response = await fetch(path, {
@@ -55,7 +56,10 @@ export function createApi(token: () => string | null, fetch: typeof window.fetch
 
   return {
     async login(username, password) {
-      const response = await send('/token', { method: 'POST', body: new URLSearchParams({ username, password }) })
+      const response = await send('/token', {
+        method: 'POST',
+        body: new URLSearchParams({ username, password }),
+      })
       return (await read(response, (body): body is Token => matches(TOKEN, body))).access_token
     },
 
@@ -101,7 +105,9 @@ async function read<T>(response: Response, isExpected: (body: unknown) => body i
 function unreachable(cause: unknown): ApiError {
   const timedOut = cause instanceof DOMException && cause.name === 'TimeoutError'
   return new ApiError(
-    timedOut ? `Fleetbeat did not answer within ${DEADLINE_MS / 1000} s.` : 'Fleetbeat cannot be reached.',
+    timedOut
+      ? `Fleetbeat did not answer within ${DEADLINE_MS / 1000} s.`
+      : 'Fleetbeat cannot be reached.',
     null,
   )
 }
@@ -116,7 +122,10 @@ async function refused(response: Response): Promise<ApiError> {
 
 function explain(problem: Problem): string {
   const fields = (problem.errors ?? []).map(({ field, message }) => `${field} ${message}`)
-  const reason = (fields.length > 0 ? fields.join('; ') : problem.detail || problem.title).replace(/\.$/, '')
+  const reason = (fields.length > 0 ? fields.join('; ') : problem.detail || problem.title).replace(
+    /\.$/,
+    '',
+  )
   // The request id leads to the line in the log that tells more.
   return problem.status >= 500 ? `${reason} (request ${problem.request_id}).` : `${reason}.`
 }

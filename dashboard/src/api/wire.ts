@@ -87,8 +87,14 @@ const isBoolean: Check = (value) => typeof value === 'boolean'
 const isTime: Check = (value) => typeof value === 'string' && !Number.isNaN(Date.parse(value))
 const isObject = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && !Array.isArray(value)
-const orNull = (check: Check): Check => (value) => value === null || check(value)
-const oneOf = (...names: string[]): Check => (value) => names.includes(value as string)
+const orNull =
+  (check: Check): Check =>
+  (value) =>
+    value === null || check(value)
+const oneOf =
+  (...names: string[]): Check =>
+  (value) =>
+    names.includes(value as string)
 
 export const ACCOUNT: Shape<Account> = {
   username: isText,
@@ -97,7 +103,11 @@ export const ACCOUNT: Shape<Account> = {
 
 export const TOKEN: Shape<Token> = { access_token: isText, token_type: isText }
 
-export const LOAD: Shape<Load> = { cpu: orNull(isNumber), ram: orNull(isNumber), net: orNull(isNumber) }
+export const LOAD: Shape<Load> = {
+  cpu: orNull(isNumber),
+  ram: orNull(isNumber),
+  net: orNull(isNumber),
+}
 
 export const SERVICE: Shape<Service> = { name: isText, active: isBoolean }
 

@@ -45,7 +45,12 @@ export function useFleet(api: Api, onUnauthorized: () => void, now: () => number
 
   const servers = computed(() => withEdits(listed.value, edits.value))
   const saving = computed(
-    () => new Set(edits.value.filter((edit) => edit.heldUntil === Infinity).map((edit) => editKey(edit.ip, edit.flag))),
+    () =>
+      new Set(
+        edits.value
+          .filter((edit) => edit.heldUntil === Infinity)
+          .map((edit) => editKey(edit.ip, edit.flag)),
+      ),
   )
 
   let etag: string | null = null
@@ -76,7 +81,10 @@ export function useFleet(api: Api, onUnauthorized: () => void, now: () => number
       const problem = asApiError(error)
       if (problem.status === 401) return onUnauthorized()
       failure.value = problem.message
-      waitMs = Math.min(Math.max(REFRESH_MS, (problem.retryAfterSeconds ?? 0) * 1000), LONGEST_WAIT_MS)
+      waitMs = Math.min(
+        Math.max(REFRESH_MS, (problem.retryAfterSeconds ?? 0) * 1000),
+        LONGEST_WAIT_MS,
+      )
     } finally {
       inFlight = false
       clock.value = now()
@@ -138,14 +146,26 @@ export function useFleet(api: Api, onUnauthorized: () => void, now: () => number
     editFailure.value = null
   }
 
-  return { account, servers, updatedAt, clock, failure, editFailure, setFlag, isSaving, dismissEditFailure }
+  return {
+    account,
+    servers,
+    updatedAt,
+    clock,
+    failure,
+    editFailure,
+    setFlag,
+    isSaving,
+    dismissEditFailure,
+  }
 }
 
 function withEdits(servers: Server[], edits: Edit[]): Server[] {
   if (edits.length === 0) return servers
   return servers.map((server) => {
     const own = edits.filter((edit) => edit.ip === server.ip)
-    return own.length === 0 ? server : { ...server, ...Object.fromEntries(own.map(({ flag, value }) => [flag, value])) }
+    return own.length === 0
+      ? server
+      : { ...server, ...Object.fromEntries(own.map(({ flag, value }) => [flag, value])) }
   })
 }
 

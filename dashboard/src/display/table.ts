@@ -19,14 +19,24 @@ export interface Sort {
 
 export const COLUMNS: readonly Column[] = [
   // Down first: that is what one looks for.
-  { key: 'status', label: 'Status', value: (server) => (server.status === 'down' ? 0 : 1), greatestFirst: false },
+  {
+    key: 'status',
+    label: 'Status',
+    value: (server) => (server.status === 'down' ? 0 : 1),
+    greatestFirst: false,
+  },
   { key: 'host', label: 'Host', value: (server) => server.hostname, greatestFirst: false },
   { key: 'place', label: 'Place', value: placeOf, greatestFirst: false },
   { key: 'services', label: 'Services', value: inactiveServices, greatestFirst: true },
   { key: 'cpu', label: 'CPU', value: (server) => server.load.cpu, greatestFirst: true },
   { key: 'ram', label: 'RAM', value: (server) => server.load.ram, greatestFirst: true },
   { key: 'net', label: 'Net', value: (server) => server.load.net, greatestFirst: true },
-  { key: 'heartbeat', label: 'Heartbeat', value: (server) => Date.parse(server.last_heartbeat), greatestFirst: false },
+  {
+    key: 'heartbeat',
+    label: 'Heartbeat',
+    value: (server) => Date.parse(server.last_heartbeat),
+    greatestFirst: false,
+  },
   ...FLAGS.map((flag) => ({
     key: flag,
     label: flagLabel(flag),
@@ -78,20 +88,38 @@ export function sortServers(servers: readonly Server[], sort: Sort): Server[] {
 }
 
 function compare(a: string | number, b: string | number): number {
-  return typeof a === 'string' && typeof b === 'string' ? collator.compare(a, b) : Number(a) - Number(b)
+  return typeof a === 'string' && typeof b === 'string'
+    ? collator.compare(a, b)
+    : Number(a) - Number(b)
 }
 
 /** What the filter searches in, lower case. */
 export function searchText(server: Server): string {
   const { hostname, ip, city, region, country, countryCode, status, services } = server
-  return [hostname, ip, city, region, country, countryCode, status, ...services.map(({ name }) => name)]
+  return [
+    hostname,
+    ip,
+    city,
+    region,
+    country,
+    countryCode,
+    status,
+    ...services.map(({ name }) => name),
+  ]
     .join('\n')
     .toLowerCase()
 }
 
 /** The servers whose search text has every word of the query; `texts` are theirs, in the same order. */
-export function filterServers(servers: readonly Server[], texts: readonly string[], query: string): readonly Server[] {
-  const words = query.toLowerCase().split(/\s+/).filter((word) => word !== '')
+export function filterServers(
+  servers: readonly Server[],
+  texts: readonly string[],
+  query: string,
+): readonly Server[] {
+  const words = query
+    .toLowerCase()
+    .split(/\s+/)
+    .filter((word) => word !== '')
   if (words.length === 0) return servers
   return servers.filter((_, index) => words.every((word) => texts[index]?.includes(word)))
 }

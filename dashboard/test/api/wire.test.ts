@@ -3,18 +3,30 @@ import account from '../../../protocol/golden/account.json'
 import problem from '../../../protocol/golden/problem.json'
 import server from '../../../protocol/golden/server.json'
 import token from '../../../protocol/golden/token.json'
-import { ACCOUNT, FIELD_ERROR, FLAGS, LOAD, PROBLEM, SERVER, SERVICE, TOKEN, isListOf, matches } from '../../src/api/wire'
+import {
+  ACCOUNT,
+  FIELD_ERROR,
+  FLAGS,
+  LOAD,
+  PROBLEM,
+  SERVER,
+  SERVICE,
+  TOKEN,
+  isListOf,
+  matches,
+} from '../../src/api/wire'
 import type { Shape } from '../../src/api/wire'
 
-const GOLDEN: { name: string; body: object | undefined; shape: Shape<Record<string, unknown>> }[] = [
-  { name: 'account.json', body: account, shape: ACCOUNT },
-  { name: 'problem.json', body: problem, shape: PROBLEM },
-  { name: 'problem.json: errors', body: problem.errors[0], shape: FIELD_ERROR },
-  { name: 'server.json', body: server, shape: SERVER },
-  { name: 'server.json: load', body: server.load, shape: LOAD },
-  { name: 'server.json: services', body: server.services[0], shape: SERVICE },
-  { name: 'token.json', body: token, shape: TOKEN },
-]
+const GOLDEN: { name: string; body: object | undefined; shape: Shape<Record<string, unknown>> }[] =
+  [
+    { name: 'account.json', body: account, shape: ACCOUNT },
+    { name: 'problem.json', body: problem, shape: PROBLEM },
+    { name: 'problem.json: errors', body: problem.errors[0], shape: FIELD_ERROR },
+    { name: 'server.json', body: server, shape: SERVER },
+    { name: 'server.json: load', body: server.load, shape: LOAD },
+    { name: 'server.json: services', body: server.services[0], shape: SERVICE },
+    { name: 'token.json', body: token, shape: TOKEN },
+  ]
 
 describe.each(GOLDEN)('the golden body $name', ({ body, shape }) => {
   test('is what the type says', () => {

@@ -7,7 +7,9 @@ import { aServer } from '../support'
 
 describe('ServerTable', () => {
   function table(servers: Server[], lockedReason: string | null = null) {
-    return mount(ServerTable, { props: { servers, clock: Date.now(), lockedReason, isSaving: () => false } })
+    return mount(ServerTable, {
+      props: { servers, clock: Date.now(), lockedReason, isSaving: () => false },
+    })
   }
 
   function hostnames(wrapper: VueWrapper) {
@@ -15,13 +17,30 @@ describe('ServerTable', () => {
   }
 
   test('shows a server with everything that is known of it', () => {
-    const wrapper = table([aServer({ last_heartbeat: new Date(Date.now() - 90_000).toISOString() })])
+    const wrapper = table([
+      aServer({ last_heartbeat: new Date(Date.now() - 90_000).toISOString() }),
+    ])
     const text = wrapper.get('.server').text()
-    for (const part of ['active', 'vpn-de-01', '1.2.3.4', 'Munich, Germany', 'DE', '23.5 %', '45.2 %', '–', '1 min ago']) {
+    for (const part of [
+      'active',
+      'vpn-de-01',
+      '1.2.3.4',
+      'Munich, Germany',
+      'DE',
+      '23.5 %',
+      '45.2 %',
+      '–',
+      '1 min ago',
+    ]) {
       expect(text).toContain(part)
     }
-    expect(wrapper.findAll('.chip').map((chip) => chip.text())).toEqual(['wg active', 'ov not active'])
-    const switches = wrapper.findAll('[role=switch]').map((flag) => [flag.attributes('aria-label'), flag.attributes('aria-checked')])
+    expect(wrapper.findAll('.chip').map((chip) => chip.text())).toEqual([
+      'wg active',
+      'ov not active',
+    ])
+    const switches = wrapper
+      .findAll('[role=switch]')
+      .map((flag) => [flag.attributes('aria-label'), flag.attributes('aria-checked')])
     expect(switches).toEqual([
       ['Gaming: vpn-de-01', 'false'],
       ['Streaming: vpn-de-01', 'true'],
@@ -43,7 +62,9 @@ describe('ServerTable', () => {
     const flag = wrapper.get('[role=switch]')
     expect(flag.attributes('disabled')).toBeDefined()
     expect(flag.attributes('title')).toBe('Your role is readonly.')
-    expect(wrapper.get(`#${flag.attributes('aria-describedby')}`).text()).toBe('Your role is readonly.')
+    expect(wrapper.get(`#${flag.attributes('aria-describedby')}`).text()).toBe(
+      'Your role is readonly.',
+    )
     await flag.trigger('click')
     expect(wrapper.emitted('setFlag')).toBeUndefined()
   })
@@ -74,7 +95,9 @@ describe('ServerTable', () => {
   })
 
   test('keeps only rows near the viewport on the page when there are many', () => {
-    const servers = Array.from({ length: 10_000 }, (_, index) => aServer({ ip: `10.0.${index >> 8}.${index & 255}` }))
+    const servers = Array.from({ length: 10_000 }, (_, index) =>
+      aServer({ ip: `10.0.${index >> 8}.${index & 255}` }),
+    )
     const wrapper = table(servers)
     // Without layout nothing is near; the browser tests scroll.
     expect(wrapper.findAll('.server').length).toBeLessThan(100)

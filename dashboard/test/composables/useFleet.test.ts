@@ -117,7 +117,9 @@ describe('refreshing', () => {
 
   test('a list that did not change is kept, and counts as up to date', async () => {
     const api = anApi()
-    api.servers.mockResolvedValueOnce({ servers: [aServer()], etag: '"1"' }).mockResolvedValueOnce(null)
+    api.servers
+      .mockResolvedValueOnce({ servers: [aServer()], etag: '"1"' })
+      .mockResolvedValueOnce(null)
     const fleet = start(api)
     await settle()
     const before = fleet.servers.value
@@ -239,7 +241,9 @@ describe('setting a flag', () => {
 
   test('is undone with a message when it fails', async () => {
     const api = anApi([before])
-    api.setFlags.mockRejectedValueOnce(new ApiError('Fleetbeat has a problem: HTTP status 500.', 500))
+    api.setFlags.mockRejectedValueOnce(
+      new ApiError('Fleetbeat has a problem: HTTP status 500.', 500),
+    )
     const { fleet, gaming } = await startWith(api)
     await fleet.setFlag(before, 'gaming', true)
     expect(gaming()).toBe(false)

@@ -1,5 +1,13 @@
 import { describe, expect, test } from 'vitest'
-import { COLUMNS, DEFAULT_SORT, filterServers, placeOf, searchText, sortAfterClick, sortServers } from '../../src/display/table'
+import {
+  COLUMNS,
+  DEFAULT_SORT,
+  filterServers,
+  placeOf,
+  searchText,
+  sortAfterClick,
+  sortServers,
+} from '../../src/display/table'
 import type { Server } from '../../src/api/wire'
 import { aServer } from '../support'
 
@@ -27,7 +35,9 @@ describe('sorting', () => {
 
   test('numbers in names count as numbers', () => {
     const servers = [named('vpn-10'), named('vpn-9'), named('VPN-1')]
-    expect(names(sortServers(servers, { key: 'host', descending: false }))).toBe('VPN-1 vpn-9 vpn-10')
+    expect(names(sortServers(servers, { key: 'host', descending: false }))).toBe(
+      'VPN-1 vpn-9 vpn-10',
+    )
   })
 
   test('equal ones are in the order of their names, in either direction', () => {
@@ -47,7 +57,9 @@ describe('sorting', () => {
       named('later', { last_heartbeat: '2026-01-31T12:00:00.25Z' }),
       named('earlier', { last_heartbeat: '2026-01-31T12:00:00Z' }),
     ]
-    expect(names(sortServers(servers, { key: 'heartbeat', descending: false }))).toBe('earlier later')
+    expect(names(sortServers(servers, { key: 'heartbeat', descending: false }))).toBe(
+      'earlier later',
+    )
   })
 
   test('the list that was given stays as it is', () => {
@@ -71,7 +83,13 @@ describe('sorting', () => {
 
 describe('filtering', () => {
   const munich = named('vpn-1', { services: [{ name: 'wg', active: true }] })
-  const tokyo = named('vpn-2', { city: 'Tokyo', country: 'Japan', countryCode: 'JP', status: 'down', services: [] })
+  const tokyo = named('vpn-2', {
+    city: 'Tokyo',
+    country: 'Japan',
+    countryCode: 'JP',
+    status: 'down',
+    services: [],
+  })
 
   function found(query: string) {
     const servers = [munich, tokyo]

@@ -57,7 +57,9 @@ describe('FleetView', () => {
     saved.reject(UNREACHABLE)
     await vi.advanceTimersByTimeAsync(0)
     expect(gaming.attributes()).toMatchObject({ 'aria-checked': 'false', 'aria-busy': 'false' })
-    expect(wrapper.get('.toast [role=alert]').text()).toContain('“gaming” of vpn-de-01 was not changed')
+    expect(wrapper.get('.toast [role=alert]').text()).toContain(
+      '“gaming” of vpn-de-01 was not changed',
+    )
     await wrapper.get('.toast button').trigger('click')
     expect(wrapper.find('.toast').exists()).toBe(false)
   })

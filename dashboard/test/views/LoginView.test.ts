@@ -25,8 +25,16 @@ describe('LoginView', () => {
 
   test.each([
     ['a wrong password', new ApiError('whatever', 401), 'Wrong user name or password.'],
-    ['too many attempts', new ApiError('whatever', 429, 37), 'Too many attempts. Try again in 37 s.'],
-    ['too many attempts, for how long ever', new ApiError('whatever', 429), 'Too many attempts. Try again in a minute.'],
+    [
+      'too many attempts',
+      new ApiError('whatever', 429, 37),
+      'Too many attempts. Try again in 37 s.',
+    ],
+    [
+      'too many attempts, for how long ever',
+      new ApiError('whatever', 429),
+      'Too many attempts. Try again in a minute.',
+    ],
     ['an outage', UNREACHABLE, 'Fleetbeat cannot be reached.'],
   ])('explains %s', async (_, failure, message) => {
     const form = await logIn(Promise.reject(failure))
