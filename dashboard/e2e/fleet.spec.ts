@@ -110,7 +110,7 @@ test('a switch does not flip back over the refreshes after a click', async ({ pa
   await paid.click()
   for (let refresh = 0; refresh < 2; refresh++) await page.waitForResponse('**/servers?*')
   await expect(paid).toBeChecked()
-  expect(await page.evaluate(() => Reflect.get(window, 'states'))).toEqual(['true'])
+  expect(await page.evaluate((): unknown => Reflect.get(window, 'states'))).toEqual(['true'])
 })
 
 test('a flag that cannot be saved is rolled back with a message', async ({ page }) => {

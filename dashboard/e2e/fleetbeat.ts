@@ -25,7 +25,8 @@ type Credentials = typeof ADMIN
 
 /** A body of the wire contract, from protocol/golden. */
 export function golden(name: string): Record<string, unknown> {
-  return JSON.parse(readFileSync(new URL(`../../protocol/golden/${name}`, import.meta.url), 'utf8'))
+  const file = new URL(`../../protocol/golden/${name}`, import.meta.url)
+  return JSON.parse(readFileSync(file, 'utf8')) as Record<string, unknown>
 }
 
 /** Runs the server for all tests of the calling file. */
@@ -75,7 +76,7 @@ export class Fleetbeat {
   async stop() {
     const child = this.process
     this.process = null
-    if (child === null || child.exitCode !== null || child.signalCode !== null) return
+    if (child?.exitCode !== null || child.signalCode !== null) return
     const gone = new Promise((resolve) => child.once('exit', resolve))
     child.kill('SIGTERM')
     try {
@@ -168,7 +169,7 @@ export class Fleetbeat {
       stdio: ['pipe', 'ignore', 'pipe'],
     })
     let stderr = ''
-    child.stderr.on('data', (chunk) => (stderr += chunk))
+    child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()))
     child.stdin.end(`${stdin}\n`)
     const code = await new Promise((resolve) => child.once('close', resolve))
     expect(code, stderr).toBe(0)
@@ -179,13 +180,15 @@ export class Fleetbeat {
 async function listeningPort(child: ChildProcess): Promise<number> {
   let log = ''
   const port = new Promise<number>((resolve, reject) => {
-    child.stderr?.on('data', (chunk) => {
-      log += chunk
+    child.stderr?.on('data', (chunk: Buffer) => {
+      log += chunk.toString()
       const match = /listening on http:\/\/127\.0\.0\.1:(\d+)/.exec(log)
       if (match !== null) resolve(Number(match[1]))
     })
     child.once('error', reject)
-    child.once('exit', (code) => reject(new Error(`the server ended with ${code}:\n${log}`)))
+    child.once('exit', (code) =>
+      reject(new Error(`the server ended with ${String(code)}:\n${log}`)),
+    )
   })
   return within(START_DEADLINE_MS, port, () => `the server does not listen:\n${log}`)
 }

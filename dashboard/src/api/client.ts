@@ -35,7 +35,10 @@ export interface Api {
 }
 
 export function createApi(token: () => string | null, fetch: typeof window.fetch): Api {
-  async function send(path: string, init: RequestInit & { headers?: Record<string, string> } = {}) {
+  async function send(
+    path: string,
+    init: Omit<RequestInit, 'headers'> & { headers?: Record<string, string> } = {},
+  ) {
     const bearer = token()
     const headers =
       bearer === null ? init.headers : { ...init.headers, Authorization: `Bearer ${bearer}` }

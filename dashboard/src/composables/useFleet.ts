@@ -57,9 +57,10 @@ export function useFleet(api: Api, onUnauthorized: () => void, now: () => number
   let timer: ReturnType<typeof setTimeout> | undefined
   let inFlight = false
   let stopped = false
+  const isStopped = () => stopped
 
   async function refresh() {
-    if (inFlight || stopped) return
+    if (inFlight || isStopped()) return
     inFlight = true
     clearTimeout(timer)
     const requestedAt = now()
@@ -77,7 +78,7 @@ export function useFleet(api: Api, onUnauthorized: () => void, now: () => number
       updatedAt.value = requestedAt
       failure.value = null
     } catch (error) {
-      if (stopped) return
+      if (isStopped()) return
       const problem = asApiError(error)
       if (problem.status === 401) return onUnauthorized()
       failure.value = problem.message
@@ -89,7 +90,7 @@ export function useFleet(api: Api, onUnauthorized: () => void, now: () => number
       inFlight = false
       clock.value = now()
       // A hidden tab waits for `visibilitychange` instead.
-      if (!stopped && !document.hidden) timer = setTimeout(refresh, waitMs)
+      if (!isStopped() && !document.hidden) timer = setTimeout(refresh, waitMs)
     }
   }
 
@@ -107,7 +108,7 @@ export function useFleet(api: Api, onUnauthorized: () => void, now: () => number
       etag = null
     } catch (error) {
       dropEdit(ip, flag)
-      if (stopped) return
+      if (isStopped()) return
       const problem = asApiError(error)
       if (problem.status === 401) return onUnauthorized()
       editFailure.value = `“${flag}” of ${hostname || ip} was not changed: ${problem.message}`

@@ -62,7 +62,7 @@ describe('ServerTable', () => {
     const flag = wrapper.get('[role=switch]')
     expect(flag.attributes('disabled')).toBeDefined()
     expect(flag.attributes('title')).toBe('Your role is readonly.')
-    expect(wrapper.get(`#${flag.attributes('aria-describedby')}`).text()).toBe(
+    expect(wrapper.get(`#${String(flag.attributes('aria-describedby'))}`).text()).toBe(
       'Your role is readonly.',
     )
     await flag.trigger('click')

@@ -23,7 +23,9 @@ afterEach(() => {
 })
 
 function start(api: ReturnType<typeof anApi>) {
-  return scope.run(() => useFleet(api, onUnauthorized))!
+  const fleet = scope.run(() => useFleet(api, onUnauthorized))
+  if (fleet === undefined) throw new Error('the scope has ended')
+  return fleet
 }
 
 /** Lets everything happen that needs no time. */

@@ -24,7 +24,9 @@ function withCpu(hostname: string, cpu: number | null) {
 }
 
 function column(key: string) {
-  return COLUMNS.find((candidate) => candidate.key === key)!
+  const found = COLUMNS.find((candidate) => candidate.key === key)
+  if (found === undefined) throw new Error(`there is no column ${key}`)
+  return found
 }
 
 describe('sorting', () => {
