@@ -41,6 +41,9 @@ export function anApi(servers: Server[] = [aServer()]) {
   }
 }
 
+/** An API whose calls a test can look at and answer. */
+export type ApiForTest = ReturnType<typeof anApi>
+
 /** Hides or shows the tab, as the browser would. */
 export function setHidden(hidden: boolean) {
   Object.defineProperty(document, 'hidden', { configurable: true, value: hidden })

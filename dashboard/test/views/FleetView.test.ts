@@ -3,7 +3,7 @@ import type { VueWrapper } from '@vue/test-utils'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { ApiError } from '../../src/api/client'
 import type { Server } from '../../src/api/wire'
-import { REFRESH_MS } from '../../src/composables/useFleet'
+import { REFRESH_MS } from '../../src/composables/usePolling'
 import FleetView from '../../src/views/FleetView.vue'
 import { UNREACHABLE, aServer, anApi, deferred } from '../support'
 
