@@ -1,14 +1,17 @@
-/** Who is logged in, kept over reloads and shared by the browser's tabs. */
+/** The session: the token, kept over reloads and shared by the browser's tabs. */
 
 import { readonly, ref } from 'vue'
 
 const TOKEN_KEY = 'fleetbeat.token'
 
-export type Session = ReturnType<typeof createSession>
+/** The token and the notice, and how a session begins and ends. */
+export type Session = ReturnType<typeof useSession>
 
-export function createSession(storage: Storage) {
+/** Reads the token from the storage and keeps it there. For one call in a page's life. */
+export function useSession(storage: Storage) {
+  /** Null when nobody is logged in. */
   const token = ref(storage.getItem(TOKEN_KEY))
-  /** Why the user is to log in again. */
+  /** Why the user has to log in again; null when there is no reason to tell. */
   const notice = ref<string | null>(null)
 
   function start(newToken: string) {
@@ -23,7 +26,7 @@ export function createSession(storage: Storage) {
     notice.value = reason
   }
 
-  // Fired by the other tabs only: logging in or out there does so here.
+  // Browsers send this event to the other tabs only: a login or log-out there is one here, too.
   window.addEventListener('storage', (event) => {
     if (event.storageArea !== storage || (event.key !== TOKEN_KEY && event.key !== null)) return
     token.value = storage.getItem(TOKEN_KEY)

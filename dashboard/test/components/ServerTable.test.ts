@@ -1,15 +1,21 @@
 import { mount } from '@vue/test-utils'
 import type { VueWrapper } from '@vue/test-utils'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
+import { ref } from 'vue'
 import type { Server } from '../../src/api/wire'
 import ServerTable from '../../src/components/ServerTable.vue'
+import { CLOCK, FLAG_EDITING } from '../../src/injection'
+import type { FlagEditing } from '../../src/injection'
 import { aServer } from '../support'
 
 describe('ServerTable', () => {
-  function table(servers: Server[], lockedReason: string | null = null) {
-    return mount(ServerTable, {
-      props: { servers, clock: Date.now(), lockedReason, isSaving: () => false },
-    })
+  const setFlag = vi.fn<FlagEditing['setFlag']>()
+
+  function table(servers: Server[], reason: string | null = null) {
+    setFlag.mockReset()
+    const editing: FlagEditing = { lockedReason: ref(reason), isSaving: () => false, setFlag }
+    const provide = { [CLOCK]: ref(Date.now()), [FLAG_EDITING]: editing }
+    return mount(ServerTable, { props: { servers }, global: { provide } })
   }
 
   function hostnames(wrapper: VueWrapper) {
@@ -54,7 +60,7 @@ describe('ServerTable', () => {
     const server = aServer()
     const wrapper = table([server])
     await wrapper.get('[aria-label="Streaming: vpn-de-01"]').trigger('click')
-    expect(wrapper.emitted('setFlag')).toEqual([[server, 'streaming', false]])
+    expect(setFlag.mock.calls).toEqual([[server, 'streaming', false]])
   })
 
   test('switches that may not be used are disabled, with the reason', async () => {
@@ -66,7 +72,7 @@ describe('ServerTable', () => {
       'Your role is readonly.',
     )
     await flag.trigger('click')
-    expect(wrapper.emitted('setFlag')).toBeUndefined()
+    expect(setFlag).not.toHaveBeenCalled()
   })
 
   test('is sorted by a click on a header, which says so', async () => {

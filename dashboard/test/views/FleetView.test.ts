@@ -4,8 +4,10 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { ApiError } from '../../src/api/client'
 import type { Server } from '../../src/api/wire'
 import { REFRESH_MS } from '../../src/composables/usePolling'
+import { API } from '../../src/injection'
 import FleetView from '../../src/views/FleetView.vue'
 import { UNREACHABLE, aServer, anApi, deferred } from '../support'
+import type { ApiForTest } from '../support'
 
 let mounted: VueWrapper | undefined
 afterEach(() => {
@@ -21,8 +23,8 @@ describe('FleetView', () => {
     vi.useRealTimers()
   })
 
-  async function open(api: ReturnType<typeof anApi>) {
-    const wrapper = mount(FleetView, { props: { api } })
+  async function open(api: ApiForTest) {
+    const wrapper = mount(FleetView, { global: { provide: { [API]: api } } })
     mounted = wrapper
     await vi.advanceTimersByTimeAsync(0)
     return wrapper

@@ -1,14 +1,20 @@
 import { flushPromises, mount } from '@vue/test-utils'
 import { describe, expect, test } from 'vitest'
 import { ApiError } from '../../src/api/client'
+import { API } from '../../src/injection'
 import LoginView from '../../src/views/LoginView.vue'
 import { UNREACHABLE, anApi } from '../support'
+import type { ApiForTest } from '../support'
 
 describe('LoginView', () => {
+  function mountLogin(api: ApiForTest, notice: string) {
+    return mount(LoginView, { props: { notice }, global: { provide: { [API]: api } } })
+  }
+
   async function logIn(answer: Promise<string>) {
     const api = anApi()
     api.login.mockReturnValueOnce(answer)
-    const form = mount(LoginView, { props: { api, notice: 'Your session has ended.' } })
+    const form = mountLogin(api, 'Your session has ended.')
     await form.get('[name=username]').setValue('ada')
     await form.get('[name=password]').setValue('secret words')
     await form.get('form').trigger('submit')
@@ -44,7 +50,7 @@ describe('LoginView', () => {
   })
 
   test('tells why one is to log in again', () => {
-    const form = mount(LoginView, { props: { api: anApi(), notice: 'Your session has ended.' } })
+    const form = mountLogin(anApi(), 'Your session has ended.')
     expect(form.get('[role=status]').text()).toBe('Your session has ended.')
   })
 })
