@@ -1,7 +1,7 @@
 /** Fleetbeat's HTTP API: the one place that fetches, and that turns what can go wrong into an `ApiError`. */
 
-import { ACCOUNT, PROBLEM, SERVER, TOKEN, isListOf, matches } from './wire'
-import type { Account, Flags, Problem, Server, Token } from './wire'
+import { ACCOUNT, PROBLEM, SERVER, TOKEN, listOf, matches, shaped } from './wire'
+import type { Account, Check, Flags, Problem, Server } from './wire'
 
 /** A request that hangs would hold up every refresh after it. */
 const DEADLINE_MS = 10_000
@@ -63,11 +63,11 @@ export function createApi(token: () => string | null, fetch: typeof window.fetch
         method: 'POST',
         body: new URLSearchParams({ username, password }),
       })
-      return (await read(response, (body): body is Token => matches(TOKEN, body))).access_token
+      return (await read(response, shaped(TOKEN))).access_token
     },
 
     async account() {
-      return read(await send('/me'), (body): body is Account => matches(ACCOUNT, body))
+      return read(await send('/me'), shaped(ACCOUNT))
     },
 
     async servers(etag) {
@@ -75,7 +75,7 @@ export function createApi(token: () => string | null, fetch: typeof window.fetch
         headers: etag === null ? {} : { 'If-None-Match': etag },
       })
       if (response.status === 304) return null
-      const servers = await read(response, (body): body is Server[] => isListOf(SERVER, body))
+      const servers = await read(response, listOf(SERVER))
       return { servers, etag: response.headers.get('ETag') }
     },
 
@@ -85,12 +85,12 @@ export function createApi(token: () => string | null, fetch: typeof window.fetch
         headers: { 'Content-Type': 'application/json' },
         body: JSON.stringify(flags),
       })
-      return read(response, (body): body is Server => matches(SERVER, body))
+      return read(response, shaped(SERVER))
     },
   }
 }
 
-async function read<T>(response: Response, isExpected: (body: unknown) => body is T): Promise<T> {
+async function read<T>(response: Response, isExpected: Check<T>): Promise<T> {
   let text: string
   try {
     text = await response.text()

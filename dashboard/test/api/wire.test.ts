@@ -15,7 +15,7 @@ import {
   isListOf,
   matches,
 } from '../../src/api/wire'
-import type { Shape } from '../../src/api/wire'
+import type { Account, Service, Shape } from '../../src/api/wire'
 
 const GOLDEN: { name: string; body: object | undefined; shape: Shape<Record<string, unknown>> }[] =
   [
@@ -40,6 +40,15 @@ describe.each(GOLDEN)('the golden body $name', ({ body, shape }) => {
   test.each(Object.keys(shape))('is refused when %s is of another type', (field) => {
     expect(matches(shape, { ...body, [field]: Symbol('another type') })).toBe(false)
   })
+})
+
+test('a shape that does not check a field, or takes another kind, does not compile', () => {
+  const isText = ACCOUNT.username
+  // @ts-expect-error: the role is not checked.
+  const incomplete: Shape<Account> = { username: isText }
+  // @ts-expect-error: `active` is not a text.
+  const confused: Shape<Service> = { name: isText, active: isText }
+  expect([incomplete, confused]).toHaveLength(2)
 })
 
 test('a flag is a field of the server record', () => {
