@@ -1,5 +1,6 @@
 import { createApp } from 'vue'
-import App from './App.vue'
+// First, so that the components' own rules come after and win.
 import './styles/base.css'
+import App from './App.vue'
 
 createApp(App).mount('#app')
