@@ -25,13 +25,14 @@ export default defineConfig(
       },
     },
     rules: {
-      // TypeScript knows which names exist, those of the browser and of Node included.
+      // TypeScript knows which names exist, names of the browser and of Node included.
       'no-undef': 'off',
-      // A function that is `async` and waits for nothing gives a promise: stand-ins do so in tests.
+      // In tests, stand-ins for the API are `async` only to give a promise.
       '@typescript-eslint/require-await': 'off',
       // `() => clearTimeout(timer)` is not confusing.
       '@typescript-eslint/no-confusing-void-expression': 'off',
-      // An empty text counts as none with `||`, for example a name or a variable of the environment.
+      // `||` takes an empty text for a missing text, for example in an environment
+      // variable.
       '@typescript-eslint/prefer-nullish-coalescing': [
         'error',
         { ignorePrimitives: { string: true } },

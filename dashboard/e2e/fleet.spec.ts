@@ -97,7 +97,7 @@ test('a switch does not flip back over the refreshes after a click', async ({ pa
   await fleetbeat.open(page, ADMIN)
   const paid = page.getByRole('switch', { name: 'Paid: vpn-de-01' })
   await expect(paid).not.toBeChecked()
-  // Every state the switch is ever in, not only those a poll would catch.
+  // Records every state of the switch, because a poll could miss a short one.
   await paid.evaluate((element) => {
     const states: (string | null)[] = []
     Object.assign(window, { states })

@@ -1,4 +1,7 @@
-/** The real `fleetbeat-server` for a test file: embedded store, a folder and a port of its own. */
+/**
+ * The real `fleetbeat-server` for a test file, with the embedded store, a folder and a
+ * port.
+ */
 
 import { spawn } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
@@ -21,6 +24,7 @@ const AGENT_API_KEY = randomBytes(24).toString('hex')
 
 export const ADMIN = { username: 'admin', password: 'correct horse battery' }
 export const READONLY = { username: 'rita', password: 'looks but never touches' }
+/** A user name and the user's password. */
 type Credentials = typeof ADMIN
 
 /** A body of the wire contract, from protocol/golden. */
@@ -40,6 +44,7 @@ export function useFleetbeat(): Fleetbeat {
   return fleetbeat
 }
 
+/** A server that a test file can start, stop and talk to as an agent or a user. */
 export class Fleetbeat {
   private folder = ''
   private port = 0
@@ -82,7 +87,7 @@ export class Fleetbeat {
     try {
       await within(STOP_DEADLINE_MS, gone, () => 'the server did not stop after SIGTERM')
     } finally {
-      // Does nothing to a process that has ended.
+      // The signal does nothing to a process that has ended.
       child.kill('SIGKILL')
     }
   }
@@ -101,7 +106,10 @@ export class Fleetbeat {
     await this.postAsAgent('/heartbeats', bodies)
   }
 
-  /** Logins are limited to a few a minute: each user gets one, for all tests of the file. */
+  /**
+   * One token for all tests of the file, because a user may log in a few times a minute
+   * only.
+   */
   async token({ username, password }: Credentials): Promise<string> {
     const known = this.tokens.get(username)
     if (known !== undefined) return known

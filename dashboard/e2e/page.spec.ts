@@ -5,7 +5,7 @@ import { ADMIN, golden, useFleetbeat } from './fleetbeat'
 const fleetbeat = useFleetbeat()
 const minimal = golden('heartbeat-minimal.json')
 
-/** What the browser complains about; violations of the Content-Security-Policy are among it. */
+/** The browser's complaints, violations of the Content-Security-Policy included. */
 function complaintsOf(page: Page): string[] {
   const complaints: string[] = []
   page.on('console', (message) => {

@@ -1,6 +1,8 @@
 /**
- * What components deep in the page need and the layers between would only hand on. A key is provided
- * in one place and injected wherever it is needed; props remain for what is a component's own subject.
+ * Keys for values that components deep in the page need, and that the layers between
+ * would only hand on. Each value is provided in one place and injected where a component
+ * needs the value. Props remain for a component's own subject, for example the server
+ * that a row shows.
  */
 
 import { inject } from 'vue'
@@ -8,16 +10,18 @@ import type { InjectionKey, Ref } from 'vue'
 import type { Api } from './api/client'
 import type { Flag, Server } from './api/wire'
 
-/** The client of the API, provided by `App`. */
+/** The client of the API. `App` provides the client. */
 export const API: InjectionKey<Api> = Symbol('API')
 
-/** The time that ages are counted from, in milliseconds, provided by `FleetView`. */
+/**
+ * The time from which ages are counted, in milliseconds. `FleetView` provides the clock.
+ */
 export const CLOCK: InjectionKey<Readonly<Ref<number>>> = Symbol('CLOCK')
 
-/** How the switches of a row change flags, provided by `FleetView`. */
+/** How the switches of a row change flags. `FleetView` provides the functions. */
 export const FLAG_EDITING: InjectionKey<FlagEditing> = Symbol('FLAG_EDITING')
 
-/** See `useFlagEdits` and `useAccount`. */
+/** Changing flags, as `useFlagEdits` and `useAccount` offer. */
 export interface FlagEditing {
   /** Why the user cannot change flags; null when the user can. */
   lockedReason: Readonly<Ref<string | null>>
@@ -25,7 +29,9 @@ export interface FlagEditing {
   setFlag: (server: Server, flag: Flag, value: boolean) => unknown
 }
 
-/** What was provided under the key. Fails when nothing was: that is a bug of the page. */
+/**
+ * The value that is provided under the key. Throws without a value: the page has a bug.
+ */
 export function injected<T>(key: InjectionKey<T>): T {
   const value = inject(key, null)
   if (value === null) throw new Error(`${key.toString()} is not provided`)

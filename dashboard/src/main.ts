@@ -1,5 +1,5 @@
 import { createApp } from 'vue'
-// First, so that the components' own rules come after and win.
+// First, so that the components' own styles come after and win.
 import './styles/base.css'
 import App from './App.vue'
 

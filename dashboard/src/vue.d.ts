@@ -1,6 +1,7 @@
 /**
- * For ESLint, which reads TypeScript alone: a `.vue` file exports a component. The type check
- * (vue-tsc) reads the files themselves, and so knows each component's props and events.
+ * Says that a `.vue` file exports a component. Only ESLint needs this file, because
+ * ESLint's parser cannot read types from `.vue` files. The type check (vue-tsc) reads the
+ * `.vue` files themselves, and so knows the props and events of each component.
  */
 declare module '*.vue' {
   import type { DefineComponent } from 'vue'

@@ -1,9 +1,10 @@
 /**
- * The bodies of Fleetbeat's API, as `protocol/` defines them.
+ * The bodies of Fleetbeat's API, as `protocol/` defines the bodies.
  *
- * Beside each type stands a shape: the same fields as checks that run, so that an answer is known to
- * be what the type says. The compiler holds a shape to its type, field by field and kind by kind.
- * Tests hold the shapes to the Rust side: to the schemas in openapi.json and to the golden bodies.
+ * Beside each type stands a shape: a check for each field of the type. The client checks
+ * an answer against the shape before the page trusts the type. The compiler holds each
+ * shape to its type, field by field and kind by kind. Tests hold the shapes to the Rust
+ * side: to the schemas in openapi.json, and to the golden bodies in `protocol/golden/`.
  */
 
 const ROLES = ['readonly', 'admin', 'superadmin'] as const
@@ -85,7 +86,10 @@ export type Check<T> = (value: unknown) => value is T
 /** A check of each field. A field added to `T` without a check here does not compile. */
 export type Shape<T> = { [K in keyof T]-?: Check<T[K]> }
 
-/** Whether the value has all fields of the shape. More fields are fine: the API only gains some. */
+/**
+ * Whether the value has all fields of the shape. Further fields are fine: the API may
+ * gain some.
+ */
 export function matches<T>(shape: Shape<T>, value: unknown): value is T {
   if (!isObject(value)) return false
 

@@ -17,7 +17,9 @@ export function useAccount(api: Api) {
     return null
   })
 
-  /** Asks for the account until there is an answer. A changed role ends the token, so one is enough. */
+  /**
+   * Asks for the account unless the answer is known: a change of the role ends the token.
+   */
   async function load() {
     account.value ??= await api.account()
   }

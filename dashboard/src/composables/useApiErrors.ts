@@ -1,12 +1,13 @@
-/** What an error means to the page: something to show, the end of the session, or nothing. */
+/** What an error means to the page: a message, the end of the session, or nothing. */
 
 import { onScopeDispose } from 'vue'
 import { ApiError } from '../api/client'
 
 /**
- * Gives the function that each `catch` around a request asks for the error to show. The answer is
- * null when there is nothing to show: the surrounding scope is disposed because the user has left
- * the page, or the token is no longer good, in which case `onUnauthorized` has been called.
+ * Gives the function `errorToShow` for each `catch` around a request. The function gives
+ * null when there is nothing to show: because the surrounding scope is disposed (the user
+ * has left the view), or because the token is no longer good. In the second case the
+ * function calls `onUnauthorized`.
  */
 export function useApiErrors(onUnauthorized: () => void) {
   let stopped = false

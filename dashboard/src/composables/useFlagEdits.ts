@@ -1,9 +1,11 @@
 /**
  * The user's edits of flags, on top of the list.
  *
- * An edit is shown at once, before the API has answered. Edits are kept apart from the list, so no
- * refresh can undo an edit, whenever the list was requested: the edit covers the list while the API
- * saves the edit, and for a little longer (see `HOLD_MS`). To roll an edit back is to drop the edit.
+ * The page shows an edit at once, before the API has answered. Edits are kept apart from
+ * the list, so that no refresh undoes an edit, whenever the list was requested. An edit
+ * covers the list while the API saves the edit, and for a little longer (see `HOLD_MS`).
+ * An edit that the API refuses is dropped, and so the list's value shows again: a
+ * roll-back.
  */
 
 import { computed, ref, shallowRef } from 'vue'
@@ -12,22 +14,25 @@ import type { Flag, Server } from '../api/wire'
 import type { ListedServers } from './useServerList'
 
 /**
- * In milliseconds. A list that was requested sooner than this after an edit was saved may be older
- * than the edit, because the API serves lists from a snapshot that is up to a second old, and maybe
- * from the snapshot of another instance.
+ * How long an edit covers the list after the API has saved the edit, in milliseconds. A
+ * list requested sooner may be older than the edit, because the API serves lists from a
+ * snapshot. The snapshot is up to a second old, and may be another instance's.
  */
 export const HOLD_MS = 3_000
 
-/** A flag as the user has set it. */
+/** A flag as the user has set the flag. */
 interface Edit {
   ip: string
   flag: Flag
   value: boolean
-  /** The edit covers lists requested before this time; infinite while the edit is being saved. */
+  /**
+   * The edit covers lists requested before this time; infinite while the edit is being
+   * saved.
+   */
   heldUntil: number
 }
 
-/** What edits need of the page around them. */
+/** Functions of the page that edits need. */
 interface Surroundings {
   /** See `useApiErrors`. */
   errorToShow: (error: unknown) => ApiError | null
@@ -43,7 +48,7 @@ export function useFlagEdits(
   { errorToShow, refresh, now }: Surroundings,
 ) {
   const edits = shallowRef<Edit[]>([])
-  /** Why the last edit was rolled back; null when it was not. */
+  /** Why the last edit was rolled back; null when the edit was not. */
   const editFailure = ref<string | null>(null)
 
   /** The list with the edits on top. */
@@ -80,7 +85,9 @@ export function useFlagEdits(
     return saving.value.has(editKey(ip, flag))
   }
 
-  /** Drops the edits that no longer have to cover a list requested at this time. */
+  /**
+   * Drops the edits that need not cover a list requested at this time, in milliseconds.
+   */
   function release(requestedAt: number) {
     edits.value = edits.value.filter((edit) => edit.heldUntil > requestedAt)
   }

@@ -7,12 +7,12 @@ import { useFlagEdits } from './useFlagEdits'
 import { usePolling } from './usePolling'
 import { useServerList } from './useServerList'
 
-/** What the page shows of the fleet, and what the user can do with it. */
+/** What the page shows of the fleet, and what the user can do. */
 export type Fleet = ReturnType<typeof useFleet>
 
 /**
- * Polls until the surrounding scope is disposed. `onUnauthorized` is called when the token is no
- * longer good. `now` gives the time in milliseconds.
+ * Polls until the surrounding scope is disposed. Calls `onUnauthorized` when the token is
+ * no longer good. `now` gives the time in milliseconds.
  */
 export function useFleet(api: Api, onUnauthorized: () => void, now: () => number = Date.now) {
   const errorToShow = useApiErrors(onUnauthorized)
@@ -22,7 +22,7 @@ export function useFleet(api: Api, onUnauthorized: () => void, now: () => number
   const refresh = () => polling.refresh()
   const { release, ...edits } = useFlagEdits(api, list, { errorToShow, refresh, now })
 
-  // Last, because the first poll begins here.
+  // Polling comes last, because the first poll begins here.
   const polling = usePolling(poll, errorToShow, now)
 
   async function poll(requestedAt: number) {

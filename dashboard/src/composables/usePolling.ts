@@ -1,6 +1,6 @@
 /**
- * Polling: asks again and again, waits longer when the API asks for that, and rests while the
- * browser's tab is hidden. Two requests are never in flight.
+ * Polling: asks every few seconds, waits longer when the API asks for a longer pause, and
+ * rests while the browser's tab is hidden. Two polls never run at once.
  */
 
 import { onScopeDispose, ref } from 'vue'
@@ -12,19 +12,19 @@ export const REFRESH_MS = 5_000
 const LONGEST_WAIT_MS = 60_000
 
 /**
- * Calls `poll` until the surrounding scope is disposed; `requestedAt` is the time of the call, in
- * milliseconds. `errorToShow` is `useApiErrors`.
+ * Calls `poll` until the surrounding scope is disposed. `requestedAt` is the time of the
+ * call, in milliseconds; `now` gives that time. `errorToShow` comes from `useApiErrors`.
  */
 export function usePolling(
   poll: (requestedAt: number) => Promise<void>,
   errorToShow: (error: unknown) => ApiError | null,
   now: () => number,
 ) {
-  /** When the latest poll that succeeded was begun; null before the first. */
+  /** When the latest successful poll began; null before the first. */
   const updatedAt = ref<number | null>(null)
-  /** The time as of the latest poll, for ages: one clock for all rows. */
+  /** The time as of the latest poll. All rows count their ages from this one clock. */
   const clock = ref(now())
-  /** Why the latest poll failed; null when it succeeded. */
+  /** Why the latest poll failed; null after a success. */
   const failure = ref<string | null>(null)
 
   let timer: ReturnType<typeof setTimeout> | undefined

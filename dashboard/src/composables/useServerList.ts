@@ -9,10 +9,13 @@ export type ListedServers = ReturnType<typeof useServerList>
 
 export function useServerList(api: Api) {
   const listed = shallowRef<Server[]>([])
-  /** What the API called this list; null when the list has been changed here, or has no name. */
+  /** The list's ETag; null when the API gave none, or when the list was changed here. */
   let etag: string | null = null
 
-  /** Asks for the list. The API sends none when nothing has changed: then the same list stays. */
+  /**
+   * Asks for the list. When nothing has changed, the API sends no list, and the old one
+   * stays.
+   */
   async function load() {
     const answer = await api.servers(etag)
     if (answer === null) return
@@ -21,7 +24,7 @@ export function useServerList(api: Api) {
     etag = answer.etag
   }
 
-  /** Puts the record into the list, in the place of the older record of the same host. */
+  /** Puts a host's new record into the list, in the place of the host's old record. */
   function replace(server: Server) {
     listed.value = listed.value.map((other) => (other.ip === server.ip ? server : other))
     // The ETag no longer stands for the list that is shown.

@@ -7,7 +7,9 @@ const TOKEN_KEY = 'fleetbeat.token'
 /** The token and the notice, and how a session begins and ends. */
 export type Session = ReturnType<typeof useSession>
 
-/** Reads the token from the storage and keeps it there. For one call in a page's life. */
+/**
+ * Reads the token from the storage, and keeps the token there. The page calls this once.
+ */
 export function useSession(storage: Storage) {
   /** Null when nobody is logged in. */
   const token = ref(storage.getItem(TOKEN_KEY))
@@ -26,7 +28,8 @@ export function useSession(storage: Storage) {
     notice.value = reason
   }
 
-  // Browsers send this event to the other tabs only: a login or log-out there is one here, too.
+  // Browsers tell each tab of what the other tabs have stored. So a login or log-out in
+  // another tab is one in this tab, too.
   window.addEventListener('storage', (event) => {
     if (event.storageArea !== storage || (event.key !== TOKEN_KEY && event.key !== null)) return
     token.value = storage.getItem(TOKEN_KEY)

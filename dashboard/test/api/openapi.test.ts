@@ -12,7 +12,10 @@ import {
 } from '../../src/api/wire'
 import type { Shape } from '../../src/api/wire'
 
-/** As much of a JSON schema as openapi.json uses for the bodies that the dashboard reads. */
+/**
+ * The parts of JSON Schema that openapi.json uses for the bodies that the dashboard
+ * reads.
+ */
 interface Schema {
   $ref?: string
   type?: string | string[]

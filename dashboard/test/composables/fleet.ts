@@ -1,6 +1,6 @@
 /**
- * The composables are tested put together, as the page uses them: the hard cases are races between
- * polling, list and edits.
+ * Most tests of composables go through `useFleet`, as the page does, because the hard
+ * cases are races between polling, list and edits.
  */
 
 import { afterEach, beforeEach, vi } from 'vitest'
@@ -13,7 +13,10 @@ import type { Fleet } from '../../src/composables/useFleet'
 import { setHidden } from '../support'
 import type { ApiForTest } from '../support'
 
-/** Gives each test of the calling file a scope of its own and a clock that only the test moves. */
+/**
+ * Gives each test of the calling file a scope of its own and a clock that only the test
+ * moves.
+ */
 export function useFleetForTest() {
   let scope: EffectScope
   const onUnauthorized = vi.fn<() => void>()
