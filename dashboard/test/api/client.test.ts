@@ -1,9 +1,9 @@
 import { describe, expect, test, vi } from 'vitest'
-import account from '../../protocol/golden/account.json'
-import problem from '../../protocol/golden/problem.json'
-import server from '../../protocol/golden/server.json'
-import token from '../../protocol/golden/token.json'
-import { ApiError, createApi } from '../src/api'
+import account from '../../../protocol/golden/account.json'
+import problem from '../../../protocol/golden/problem.json'
+import server from '../../../protocol/golden/server.json'
+import token from '../../../protocol/golden/token.json'
+import { ApiError, createApi } from '../../src/api/client'
 
 /** The client with a token, against a network that gives one answer. */
 function clientFor(answer: Response | Error) {
@@ -13,7 +13,12 @@ function clientFor(answer: Response | Error) {
   })
   const sent = () => {
     const [path, init] = fetch.mock.calls[0] ?? []
-    return { path, method: init?.method ?? 'GET', headers: new Headers(init?.headers), body: init?.body }
+    return {
+      path,
+      method: init?.method ?? 'GET',
+      headers: new Headers(init?.headers),
+      body: init?.body,
+    }
   }
   return { api: createApi(() => 'a.b.c', fetch), sent }
 }
@@ -91,17 +96,28 @@ describe('failures', () => {
 
   test('429 tells how long to wait', async () => {
     const { api } = clientFor(json(problem, { status: 429, headers: { 'Retry-After': '37' } }))
-    expect(await failureOf(api.login('ada', 'x'))).toMatchObject({ status: 429, retryAfterSeconds: 37 })
+    expect(await failureOf(api.login('ada', 'x'))).toMatchObject({
+      status: 429,
+      retryAfterSeconds: 37,
+    })
   })
 
   test('a Retry-After that is a date counts as none', async () => {
     const headers = { 'Retry-After': 'Wed, 21 Oct 2026 07:28:00 GMT' }
     const { api } = clientFor(json(problem, { status: 429, headers }))
-    expect(await failureOf(api.login('ada', 'x'))).toMatchObject({ status: 429, retryAfterSeconds: null })
+    expect(await failureOf(api.login('ada', 'x'))).toMatchObject({
+      status: 429,
+      retryAfterSeconds: null,
+    })
   })
 
   test('500 gives the request id to look up in the log', async () => {
-    const body = { status: 500, title: 'Internal Server Error', detail: 'The storage is away.', request_id: '4f2a90c1' }
+    const body = {
+      status: 500,
+      title: 'Internal Server Error',
+      detail: 'The storage is away.',
+      request_id: '4f2a90c1',
+    }
     const { api } = clientFor(json(body, { status: 500 }))
     const failure = await failureOf(api.servers(null))
     expect(failure.status).toBe(500)
@@ -110,17 +126,24 @@ describe('failures', () => {
 
   test('an error page of a proxy is told by its status', async () => {
     const { api } = clientFor(new Response('<h1>502 Bad Gateway</h1>', { status: 502 }))
-    expect((await failureOf(api.servers(null))).message).toBe('Fleetbeat has a problem: HTTP status 502.')
+    expect((await failureOf(api.servers(null))).message).toBe(
+      'Fleetbeat has a problem: HTTP status 502.',
+    )
   })
 
   test('a network error has no status', async () => {
     const { api } = clientFor(new TypeError('Failed to fetch'))
-    expect(await failureOf(api.servers(null))).toMatchObject({ status: null, message: 'Fleetbeat cannot be reached.' })
+    expect(await failureOf(api.servers(null))).toMatchObject({
+      status: null,
+      message: 'Fleetbeat cannot be reached.',
+    })
   })
 
   test('no answer in time is told apart from no connection', async () => {
     const { api } = clientFor(new DOMException('signal timed out', 'TimeoutError'))
-    expect((await failureOf(api.servers(null))).message).toBe('Fleetbeat did not answer within 10 s.')
+    expect((await failureOf(api.servers(null))).message).toBe(
+      'Fleetbeat did not answer within 10 s.',
+    )
   })
 
   test.each([

@@ -1,20 +1,32 @@
 import { describe, expect, test } from 'vitest'
-import account from '../../protocol/golden/account.json'
-import problem from '../../protocol/golden/problem.json'
-import server from '../../protocol/golden/server.json'
-import token from '../../protocol/golden/token.json'
-import { ACCOUNT, FIELD_ERROR, FLAGS, LOAD, PROBLEM, SERVER, SERVICE, TOKEN, isListOf, matches } from '../src/wire'
-import type { Shape } from '../src/wire'
+import account from '../../../protocol/golden/account.json'
+import problem from '../../../protocol/golden/problem.json'
+import server from '../../../protocol/golden/server.json'
+import token from '../../../protocol/golden/token.json'
+import {
+  ACCOUNT,
+  FIELD_ERROR,
+  FLAGS,
+  LOAD,
+  PROBLEM,
+  SERVER,
+  SERVICE,
+  TOKEN,
+  isListOf,
+  matches,
+} from '../../src/api/wire'
+import type { Account, Service, Shape } from '../../src/api/wire'
 
-const GOLDEN: { name: string; body: object | undefined; shape: Shape<Record<string, unknown>> }[] = [
-  { name: 'account.json', body: account, shape: ACCOUNT },
-  { name: 'problem.json', body: problem, shape: PROBLEM },
-  { name: 'problem.json: errors', body: problem.errors[0], shape: FIELD_ERROR },
-  { name: 'server.json', body: server, shape: SERVER },
-  { name: 'server.json: load', body: server.load, shape: LOAD },
-  { name: 'server.json: services', body: server.services[0], shape: SERVICE },
-  { name: 'token.json', body: token, shape: TOKEN },
-]
+const GOLDEN: { name: string; body: object | undefined; shape: Shape<Record<string, unknown>> }[] =
+  [
+    { name: 'account.json', body: account, shape: ACCOUNT },
+    { name: 'problem.json', body: problem, shape: PROBLEM },
+    { name: 'problem.json: errors', body: problem.errors[0], shape: FIELD_ERROR },
+    { name: 'server.json', body: server, shape: SERVER },
+    { name: 'server.json: load', body: server.load, shape: LOAD },
+    { name: 'server.json: services', body: server.services[0], shape: SERVICE },
+    { name: 'token.json', body: token, shape: TOKEN },
+  ]
 
 describe.each(GOLDEN)('the golden body $name', ({ body, shape }) => {
   test('is what the type says', () => {
@@ -28,6 +40,15 @@ describe.each(GOLDEN)('the golden body $name', ({ body, shape }) => {
   test.each(Object.keys(shape))('is refused when %s is of another type', (field) => {
     expect(matches(shape, { ...body, [field]: Symbol('another type') })).toBe(false)
   })
+})
+
+test('a shape that does not check a field, or takes another kind, does not compile', () => {
+  const isText = ACCOUNT.username
+  // @ts-expect-error: the role is not checked.
+  const incomplete: Shape<Account> = { username: isText }
+  // @ts-expect-error: `active` is not a text.
+  const confused: Shape<Service> = { name: isText, active: isText }
+  expect([incomplete, confused]).toHaveLength(2)
 })
 
 test('a flag is a field of the server record', () => {

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { ago } from '../src/time'
+import { ago } from '../../src/display/time'
 
 test.each([
   [-60_000, 'just now'],

@@ -1,18 +1,18 @@
 import { beforeEach, expect, test } from 'vitest'
-import { createSession } from '../src/session'
+import { useSession } from '../../src/composables/useSession'
 
 beforeEach(() => localStorage.clear())
 
 test('a login outlives a reload, a log-out does too', () => {
-  createSession(localStorage).start('a.b.c')
-  const reloaded = createSession(localStorage)
+  useSession(localStorage).start('a.b.c')
+  const reloaded = useSession(localStorage)
   expect(reloaded.token.value).toBe('a.b.c')
   reloaded.end()
-  expect(createSession(localStorage).token.value).toBeNull()
+  expect(useSession(localStorage).token.value).toBeNull()
 })
 
 test('the reason of an end is told until the next login', () => {
-  const session = createSession(localStorage)
+  const session = useSession(localStorage)
   session.end('Your session has ended.')
   expect(session.notice.value).toBe('Your session has ended.')
   session.start('a.b.c')
@@ -20,7 +20,7 @@ test('the reason of an end is told until the next login', () => {
 })
 
 test('a log-out in another tab is one in this tab', () => {
-  const session = createSession(localStorage)
+  const session = useSession(localStorage)
   session.start('a.b.c')
   localStorage.clear()
   window.dispatchEvent(new StorageEvent('storage', { key: null, storageArea: localStorage }))

@@ -1,7 +1,15 @@
 import { describe, expect, test } from 'vitest'
-import { COLUMNS, DEFAULT_SORT, filterServers, placeOf, searchText, sortAfterClick, sortServers } from '../src/table'
-import type { Server } from '../src/wire'
-import { aServer } from './support'
+import {
+  COLUMNS,
+  DEFAULT_SORT,
+  filterServers,
+  placeOf,
+  searchText,
+  sortAfterClick,
+  sortServers,
+} from '../../src/display/table'
+import type { Server } from '../../src/api/wire'
+import { aServer } from '../support'
 
 function named(hostname: string, changes: Partial<Server> = {}) {
   return aServer({ hostname, ip: `host-${hostname}`, ...changes })
@@ -16,7 +24,9 @@ function withCpu(hostname: string, cpu: number | null) {
 }
 
 function column(key: string) {
-  return COLUMNS.find((candidate) => candidate.key === key)!
+  const found = COLUMNS.find((candidate) => candidate.key === key)
+  if (found === undefined) throw new Error(`there is no column ${key}`)
+  return found
 }
 
 describe('sorting', () => {
@@ -27,7 +37,9 @@ describe('sorting', () => {
 
   test('numbers in names count as numbers', () => {
     const servers = [named('vpn-10'), named('vpn-9'), named('VPN-1')]
-    expect(names(sortServers(servers, { key: 'host', descending: false }))).toBe('VPN-1 vpn-9 vpn-10')
+    expect(names(sortServers(servers, { key: 'host', descending: false }))).toBe(
+      'VPN-1 vpn-9 vpn-10',
+    )
   })
 
   test('equal ones are in the order of their names, in either direction', () => {
@@ -47,7 +59,9 @@ describe('sorting', () => {
       named('later', { last_heartbeat: '2026-01-31T12:00:00.25Z' }),
       named('earlier', { last_heartbeat: '2026-01-31T12:00:00Z' }),
     ]
-    expect(names(sortServers(servers, { key: 'heartbeat', descending: false }))).toBe('earlier later')
+    expect(names(sortServers(servers, { key: 'heartbeat', descending: false }))).toBe(
+      'earlier later',
+    )
   })
 
   test('the list that was given stays as it is', () => {
@@ -71,7 +85,13 @@ describe('sorting', () => {
 
 describe('filtering', () => {
   const munich = named('vpn-1', { services: [{ name: 'wg', active: true }] })
-  const tokyo = named('vpn-2', { city: 'Tokyo', country: 'Japan', countryCode: 'JP', status: 'down', services: [] })
+  const tokyo = named('vpn-2', {
+    city: 'Tokyo',
+    country: 'Japan',
+    countryCode: 'JP',
+    status: 'down',
+    services: [],
+  })
 
   function found(query: string) {
     const servers = [munich, tokyo]

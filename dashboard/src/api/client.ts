@@ -1,43 +1,54 @@
-/** Fleetbeat's HTTP API: the one place that fetches, and that turns what can go wrong into an `ApiError`. */
+/**
+ * The client of Fleetbeat's HTTP API. No other file fetches. Whatever goes wrong with a
+ * request, the caller gets an `ApiError`.
+ */
 
-import { ACCOUNT, PROBLEM, SERVER, TOKEN, isListOf, matches } from './wire'
-import type { Account, Flags, Problem, Server, Token } from './wire'
+import { ACCOUNT, PROBLEM, SERVER, TOKEN, listOf, matches, shaped } from './wire'
+import type { Account, Check, Flags, Problem, Server } from './wire'
 
-/** A request that hangs would hold up every refresh after it. */
+/** How long a request may take. Without a deadline, one that hangs would end polling. */
 const DEADLINE_MS = 10_000
 
-/** Its message is a sentence for the user. */
+/** A request that failed. The message is a sentence for the user. */
 export class ApiError extends Error {
   constructor(
     message: string,
-    /** The HTTP status; null when there was no answer, or none that could be understood. */
+    /** The HTTP status; null without an answer, or when the answer is not understood. */
     readonly status: number | null,
-    /** What Retry-After asked for. */
+    /** The pause that the header Retry-After asks for; null without the header. */
     readonly retryAfterSeconds: number | null = null,
   ) {
     super(message)
   }
 }
 
+/** An answer to `GET /servers`, with the name that the API gives the list. */
 export interface ServerList {
   servers: Server[]
   etag: string | null
 }
 
+/** The requests that the dashboard sends. Each may fail with an `ApiError`. */
 export interface Api {
   /** Trades a password for a bearer token. */
   login(username: string, password: string): Promise<string>
   account(): Promise<Account>
-  /** Every server; null when nothing changed since the list that came with `etag`. */
+  /** All servers; null when nothing has changed since the list that came with `etag`. */
   servers(etag: string | null): Promise<ServerList | null>
-  /** Sets some flags and answers the updated record. */
+  /** Sets some flags of a server and gives the server's updated record. */
   setFlags(ip: string, flags: Partial<Flags>): Promise<Server>
 }
 
+/** `token` gives the bearer token of the session, or null when nobody is logged in. */
 export function createApi(token: () => string | null, fetch: typeof window.fetch): Api {
-  async function send(path: string, init: RequestInit & { headers?: Record<string, string> } = {}) {
+  async function send(
+    path: string,
+    init: Omit<RequestInit, 'headers'> & { headers?: Record<string, string> } = {},
+  ) {
     const bearer = token()
-    const headers = bearer === null ? init.headers : { ...init.headers, Authorization: `Bearer ${bearer}` }
+    const headers =
+      bearer === null ? init.headers : { ...init.headers, Authorization: `Bearer ${bearer}` }
+
     let response: Response
     try {
       response = await fetch(path, {
@@ -49,18 +60,22 @@ export function createApi(token: () => string | null, fetch: typeof window.fetch
     } catch (error) {
       throw unreachable(error)
     }
+
     if (!response.ok && response.status !== 304) throw await refused(response)
     return response
   }
 
   return {
     async login(username, password) {
-      const response = await send('/token', { method: 'POST', body: new URLSearchParams({ username, password }) })
-      return (await read(response, (body): body is Token => matches(TOKEN, body))).access_token
+      const response = await send('/token', {
+        method: 'POST',
+        body: new URLSearchParams({ username, password }),
+      })
+      return (await read(response, shaped(TOKEN))).access_token
     },
 
     async account() {
-      return read(await send('/me'), (body): body is Account => matches(ACCOUNT, body))
+      return read(await send('/me'), shaped(ACCOUNT))
     },
 
     async servers(etag) {
@@ -68,7 +83,7 @@ export function createApi(token: () => string | null, fetch: typeof window.fetch
         headers: etag === null ? {} : { 'If-None-Match': etag },
       })
       if (response.status === 304) return null
-      const servers = await read(response, (body): body is Server[] => isListOf(SERVER, body))
+      const servers = await read(response, listOf(SERVER))
       return { servers, etag: response.headers.get('ETag') }
     },
 
@@ -78,21 +93,22 @@ export function createApi(token: () => string | null, fetch: typeof window.fetch
         headers: { 'Content-Type': 'application/json' },
         body: JSON.stringify(flags),
       })
-      return read(response, (body): body is Server => matches(SERVER, body))
+      return read(response, shaped(SERVER))
     },
   }
 }
 
-async function read<T>(response: Response, isExpected: (body: unknown) => body is T): Promise<T> {
+async function read<T>(response: Response, isExpected: Check<T>): Promise<T> {
   let text: string
   try {
     text = await response.text()
   } catch (error) {
     throw unreachable(error)
   }
+
   const body = parse(text)
   if (!isExpected(body)) {
-    // Most likely this page is older than the API: one that was left open over an upgrade.
+    // Most likely the server was upgraded while this page was open.
     throw new ApiError('Fleetbeat’s answer could not be understood. Reload this page.', null)
   }
   return body
@@ -101,13 +117,16 @@ async function read<T>(response: Response, isExpected: (body: unknown) => body i
 function unreachable(cause: unknown): ApiError {
   const timedOut = cause instanceof DOMException && cause.name === 'TimeoutError'
   return new ApiError(
-    timedOut ? `Fleetbeat did not answer within ${DEADLINE_MS / 1000} s.` : 'Fleetbeat cannot be reached.',
+    timedOut
+      ? `Fleetbeat did not answer within ${DEADLINE_MS / 1000} s.`
+      : 'Fleetbeat cannot be reached.',
     null,
   )
 }
 
 async function refused(response: Response): Promise<ApiError> {
-  // A proxy in front answers with a page of its own, or the connection breaks half-way: then there is no problem body.
+  // No problem body comes from a proxy with error pages of its own, or if the connection
+  // breaks half-way.
   const body = parse(await response.text().catch(() => ''))
   const reason = matches(PROBLEM, body) ? explain(body) : `HTTP status ${response.status}.`
   const message = response.status >= 500 ? `Fleetbeat has a problem: ${reason}` : reason
@@ -116,8 +135,11 @@ async function refused(response: Response): Promise<ApiError> {
 
 function explain(problem: Problem): string {
   const fields = (problem.errors ?? []).map(({ field, message }) => `${field} ${message}`)
-  const reason = (fields.length > 0 ? fields.join('; ') : problem.detail || problem.title).replace(/\.$/, '')
-  // The request id leads to the line in the log that tells more.
+  const reason = (fields.length > 0 ? fields.join('; ') : problem.detail || problem.title).replace(
+    /\.$/,
+    '',
+  )
+  // The request id leads operators to the line in the log that tells more.
   return problem.status >= 500 ? `${reason} (request ${problem.request_id}).` : `${reason}.`
 }
 
