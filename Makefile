@@ -69,7 +69,7 @@ repo: ## make signed apt and yum repositories of dist/ in target/repository
 	scripts/repository.sh
 
 man: ## write manual pages and shell completions to target/man and target/completions
-	cargo run --quiet --package fleetbeat-manual -- target
+	cargo run --quiet --package fleetbeat-xtask -- target
 
 setup: ## install what the tests need beyond Rust, Node and make
 	scripts/setup.sh

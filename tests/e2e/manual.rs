@@ -13,7 +13,7 @@ use tempfile::TempDir;
 fn manual() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     assert!(
-        program("fleetbeat-manual")
+        program("fleetbeat-xtask")
             .arg(folder.path())
             .status()
             .unwrap()

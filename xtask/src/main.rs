@@ -1,4 +1,4 @@
-//! Writes the manual pages and the shells' completions: `fleetbeat-manual FOLDER`.
+//! Writes the manual pages and the shells' completions: `fleetbeat-xtask FOLDER`.
 //!
 //! Their source is what the programs themselves print and what they are shipped with:
 //! `help.txt` is the text of `--help`, and the packaged configuration files describe
@@ -22,13 +22,13 @@ const PROGRAMS: [(&str, &str); 2] =
 
 fn main() -> ExitCode {
     let Some(folder) = std::env::args_os().nth(1).map(PathBuf::from) else {
-        eprintln!("usage: fleetbeat-manual FOLDER");
+        eprintln!("usage: fleetbeat-xtask FOLDER");
         return ExitCode::from(2);
     };
     match write_all(&folder) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("fleetbeat-manual: {error}");
+            eprintln!("fleetbeat-xtask: {error}");
             ExitCode::FAILURE
         }
     }

@@ -48,7 +48,7 @@ fn dependencies_follow_the_arrows() {
         ("collectors", &["protocol", "settings"]),
         ("agent", &["collectors", "daemon", "protocol", "settings"]),
         ("server", &["daemon", "protocol", "settings"]),
-        ("manual", &[]),
+        ("xtask", &[]),
         ("tests", &["protocol"]),
     ];
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
@@ -133,7 +133,7 @@ fn every_file_says_what_it_is_for() {
         "collectors",
         "agent",
         "server",
-        "manual",
+        "xtask",
         "tests",
     ] {
         for (path, text) in sources(of) {
