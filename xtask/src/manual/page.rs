@@ -1,7 +1,7 @@
 //! Manual pages in roff, with the macros of man(7).
 
-use crate::help::{Help, Part};
-use crate::settings::{Item, Settings};
+use crate::manual::help::{Help, Part};
+use crate::manual::settings::{Item, Settings};
 
 /// The page of a program, in section 8.
 pub(crate) fn of_program(program: &str, help: &Help, configuration: &str) -> String {

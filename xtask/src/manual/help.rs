@@ -2,17 +2,17 @@
 
 /// What a program says of itself.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Help {
+pub struct Help {
     /// The first line: what the program does.
-    pub(crate) about: String,
+    pub about: String,
     /// How it is called.
-    pub(crate) usage: String,
-    pub(crate) parts: Vec<Part>,
+    pub usage: String,
+    pub parts: Vec<Part>,
 }
 
 /// A piece of the text, in its order.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Part {
+pub enum Part {
     Paragraph(String),
     /// A heading, and the entries below it.
     Section(String, Vec<Entry>),
@@ -20,36 +20,36 @@ pub(crate) enum Part {
 
 /// A line of a section: a term and what it means.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Entry {
-    pub(crate) term: String,
-    pub(crate) text: String,
+pub struct Entry {
+    pub term: String,
+    pub text: String,
 }
 
 /// A command as it is typed.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Command<'a> {
+pub struct Command<'a> {
     /// Its words, such as `user add`.
-    pub(crate) words: Vec<&'a str>,
+    pub words: Vec<&'a str>,
     /// Those of its own, such as `--role`.
-    pub(crate) options: Vec<&'a str>,
-    pub(crate) takes_file: bool,
-    pub(crate) about: &'a str,
+    pub options: Vec<&'a str>,
+    pub takes_file: bool,
+    pub about: &'a str,
 }
 
 /// An option as it is typed.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Choice<'a> {
+pub struct Choice<'a> {
     /// Its names: `-c` and `--config`, or one of them.
-    pub(crate) names: Vec<&'a str>,
+    pub names: Vec<&'a str>,
     /// `FILE`, or the possible values with bars between.
-    pub(crate) value: Option<&'a str>,
-    pub(crate) about: &'a str,
+    pub value: Option<&'a str>,
+    pub about: &'a str,
 }
 
 impl Help {
     /// Headings end in a colon and entries are indented; a term ends where two spaces
     /// follow, and so do the lines that continue an entry's text.
-    pub(crate) fn parse(text: &str) -> Help {
+    pub fn parse(text: &str) -> Help {
         let mut lines = text.lines();
         let about = lines.next().unwrap_or_default().to_owned();
         let mut help = Help {
@@ -89,12 +89,12 @@ impl Help {
     }
 
     /// The commands, in their order.
-    pub(crate) fn commands(&self) -> Vec<Command<'_>> {
+    pub fn commands(&self) -> Vec<Command<'_>> {
         self.section("Commands").map(Entry::as_command).collect()
     }
 
     /// The options that have an entry, in their order.
-    pub(crate) fn options(&self) -> Vec<Choice<'_>> {
+    pub fn options(&self) -> Vec<Choice<'_>> {
         self.section("Options").map(Entry::as_choice).collect()
     }
 }

@@ -2,18 +2,18 @@
 
 /// The file's tables; what stands before the first one is in a table without a name.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Settings(pub(crate) Vec<Table>);
+pub struct Settings(pub(crate) Vec<Table>);
 
 #[derive(Debug, PartialEq)]
-pub(crate) struct Table {
+pub struct Table {
     /// As in its header, without brackets.
-    pub(crate) name: String,
-    pub(crate) items: Vec<Item>,
+    pub name: String,
+    pub items: Vec<Item>,
 }
 
 /// A piece of a table, in its order.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Item {
+pub enum Item {
     Text(Vec<String>),
     /// A key, its value, and the comment above it.
     Key {
@@ -26,7 +26,7 @@ pub(crate) enum Item {
 impl Settings {
     /// A comment belongs to the key or header below it, or stands for itself where an
     /// empty line follows. A key or a header may be commented out, too.
-    pub(crate) fn parse(text: &str) -> Settings {
+    pub fn parse(text: &str) -> Settings {
         let mut tables = vec![Table {
             name: String::new(),
             items: Vec::new(),

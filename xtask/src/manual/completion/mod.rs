@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::help::Help;
+use crate::manual::help::Help;
 
 /// A word that can be typed, and what it means.
 type Offer<'a> = (&'a str, &'a str);
@@ -52,7 +52,7 @@ pub(crate) fn bash(program: &str, help: &Help) -> String {
         )
     });
     fill(
-        include_str!("completion/template.bash"),
+        include_str!("template.bash"),
         program,
         help,
         "|",
@@ -87,7 +87,7 @@ pub(crate) fn zsh(program: &str, help: &Help) -> String {
         )
     });
     fill(
-        include_str!("completion/template.zsh"),
+        include_str!("template.zsh"),
         program,
         help,
         "|",
@@ -140,7 +140,7 @@ pub(crate) fn fish(program: &str, help: &Help) -> String {
         offers.into_iter().chain(file)
     });
     fill(
-        include_str!("completion/template.fish"),
+        include_str!("template.fish"),
         program,
         help,
         " ",

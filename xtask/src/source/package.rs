@@ -1,0 +1,92 @@
+//! The packages of a workspace, as `cargo metadata` tells them.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::error::XtaskError;
+
+/// A package of the workspace.
+#[derive(Debug)]
+pub struct Package {
+    /// The name in its Cargo.toml, for example `fleetbeat-agent`.
+    pub name: String,
+    /// The folder of its Cargo.toml.
+    pub folder: PathBuf,
+    /// The names of the packages that it names as dependencies, of every kind.
+    pub dependencies: Vec<String>,
+    /// The root files of its library and its programs; those of its tests, examples and
+    /// benchmarks are left out.
+    pub roots: Vec<PathBuf>,
+}
+
+impl Package {
+    /// The name without the workspace's prefix: `agent` for `fleetbeat-agent`.
+    pub fn short_name(&self) -> &str {
+        self.name.strip_prefix("fleetbeat-").unwrap_or(&self.name)
+    }
+}
+
+/// The packages of the workspace in `folder`, in the order of their names.
+///
+/// # Errors
+/// Cargo does not understand the workspace.
+pub fn read_packages(folder: &Path) -> Result<Vec<Package>, XtaskError> {
+    let metadata = read_metadata(folder, &["--no-deps", "--offline"])?;
+
+    let mut packages: Vec<_> = array(&metadata["packages"]).iter().map(package).collect();
+    packages.sort_by(|one, other| one.name.cmp(&other.name));
+    Ok(packages)
+}
+
+/// What `cargo metadata` says of the workspace in `folder`.
+///
+/// # Errors
+/// Cargo does not understand the workspace, or it needs what is not there.
+pub fn read_metadata(folder: &Path, options: &[&str]) -> Result<Value, XtaskError> {
+    let failed = |message: String| XtaskError::Program {
+        program: "cargo metadata".to_owned(),
+        message,
+    };
+    // Inside `cargo test` and `cargo run`, CARGO names the cargo that runs.
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+
+    let output = Command::new(cargo)
+        .args(["metadata", "--format-version", "1"])
+        .args(options)
+        .current_dir(folder)
+        .output()
+        .map_err(|error| failed(error.to_string()))?;
+    if !output.status.success() {
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        return Err(failed(complaint.trim_end().to_owned()));
+    }
+
+    serde_json::from_slice(&output.stdout).map_err(|error| failed(error.to_string()))
+}
+
+fn package(package: &Value) -> Package {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let has_code = |target: &&Value| {
+        let kinds = array(&target["kind"]);
+        kinds.iter().any(|kind| kind == "lib" || kind == "bin")
+    };
+    let manifest = PathBuf::from(text(&package["manifest_path"]));
+    let roots = array(&package["targets"]).iter().filter(has_code);
+    let dependencies = array(&package["dependencies"]).iter();
+
+    Package {
+        name: text(&package["name"]),
+        folder: manifest.parent().unwrap_or(&manifest).to_owned(),
+        dependencies: dependencies.map(|other| text(&other["name"])).collect(),
+        roots: roots
+            .map(|target| text(&target["src_path"]).into())
+            .collect(),
+    }
+}
+
+/// The elements of an array; none of anything else.
+fn array(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
