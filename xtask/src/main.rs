@@ -1,6 +1,7 @@
 //! fleetbeat-xtask: does one of the repository's tasks.
 
 mod cli;
+mod commands;
 
 use std::process::ExitCode;
 
@@ -10,7 +11,7 @@ use fleetbeat_xtask::error::XtaskError;
 const USAGE: u8 = 64;
 
 fn main() -> ExitCode {
-    match cli::parse(std::env::args_os().skip(1)).and_then(cli::run) {
+    match cli::parse(std::env::args_os().skip(1)).and_then(commands::run) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("fleetbeat-xtask: {error}");

@@ -14,8 +14,14 @@ use crate::source::names::Names;
 use crate::source::references::references;
 use crate::source::tree::{Crate, FileId};
 
+/// The circles of a crate, in words.
+pub fn circles(of: &Crate) -> Vec<String> {
+    let graph = Graph::new(of);
+    graph.circles().iter().map(ToString::to_string).collect()
+}
+
 /// Which file names which items of which other file.
-pub struct Graph<'a> {
+struct Graph<'a> {
     of: &'a Crate,
     edges: BTreeMap<FileId, BTreeMap<FileId, Items>>,
 }
@@ -26,7 +32,7 @@ type Items = BTreeMap<String, usize>;
 /// Files each of which names something of the next one, and the last one something of
 /// the first.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Circle<'a>(Vec<Edge<'a>>);
+struct Circle<'a>(Vec<Edge<'a>>);
 
 /// A step of a circle.
 #[derive(Debug, PartialEq, Eq)]
@@ -38,7 +44,7 @@ struct Edge<'a> {
 
 impl<'a> Graph<'a> {
     /// Draws the edges among the files of `of`.
-    pub fn new(of: &'a Crate) -> Graph<'a> {
+    fn new(of: &'a Crate) -> Graph<'a> {
         let names = Names::new(of);
         let mut graph = Graph {
             of,
@@ -57,7 +63,7 @@ impl<'a> Graph<'a> {
 
     /// For each edge that is part of a circle, the shortest circle through that edge;
     /// each circle once, the shortest first.
-    pub fn circles(&self) -> Vec<Circle<'_>> {
+    fn circles(&self) -> Vec<Circle<'_>> {
         let edges = self.edges.iter();
         let edges = edges.flat_map(|(from, to)| to.keys().map(move |to| (*from, *to)));
 

@@ -33,17 +33,21 @@ pub fn types(of: &Crate) -> Vec<TypeItem> {
     types
 }
 
-/// The places of the types of `of` that have no doc comment: `file:line: name`.
+/// The types of `of` that have no doc comment: `file:line: name`.
 pub fn places(of: &Crate) -> Vec<String> {
-    let place = |item: TypeItem| {
-        let path = of.file(item.file).path.display();
-        format!("{path}:{}: {}", item.line, item.name)
-    };
     let types = types(of).into_iter();
     types
         .filter(|item| !item.is_documented)
-        .map(place)
+        .map(|item| item.place(of))
         .collect()
+}
+
+impl TypeItem {
+    /// `file:line: name`.
+    pub fn place(&self, of: &Crate) -> String {
+        let path = of.file(self.file).path.display();
+        format!("{path}:{}: {}", self.line, self.name)
+    }
 }
 
 /// Collects types.

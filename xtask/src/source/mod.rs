@@ -14,4 +14,5 @@ pub mod names;
 pub mod package;
 pub mod references;
 pub mod test_code;
+pub mod text;
 pub mod tree;

@@ -1,0 +1,121 @@
+//! A file's text as a row of tokens with comments between.
+
+use std::ops::Range;
+
+use proc_macro2::{Span, TokenStream, TokenTree};
+
+use crate::source::file::SourceFile;
+
+/// What a file's text consists of, test code aside.
+#[derive(Debug, Default, PartialEq)]
+pub struct Text<'a> {
+    /// The code.
+    pub tokens: Vec<Token>,
+    /// The lines of the comments, doc comments included.
+    pub comments: Vec<&'a str>,
+}
+
+/// One token of the code.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Token {
+    /// The line on which the token begins, counted from 1.
+    pub line: usize,
+    /// Whether the token is a name or a literal, and not punctuation.
+    pub is_word: bool,
+}
+
+/// Splits a file's text.
+pub fn split(file: &SourceFile) -> Text<'_> {
+    let tokens: TokenStream = file
+        .text
+        .parse()
+        .expect("the file was parsed when it was read");
+    let mut pieces = Vec::new();
+    add_pieces(tokens, &mut pieces);
+
+    let mut text = Text::default();
+    let mut end = 0;
+    for piece in pieces {
+        let start = piece.place.start;
+        // A doc comment gives several tokens at one place.
+        if start < end {
+            continue;
+        }
+        add_comment(file, end..start, &mut text);
+        end = piece.place.end;
+
+        let written = &file.text[piece.place.clone()];
+        if written.starts_with("//") || written.starts_with("/*") {
+            add_comment(file, piece.place, &mut text);
+        } else if !file.is_test_line[piece.token.line - 1] {
+            text.tokens.push(piece.token);
+        }
+    }
+    add_comment(file, end..file.text.len(), &mut text);
+    text
+}
+
+/// A token and its place in the text, in bytes.
+struct Piece {
+    place: Range<usize>,
+    token: Token,
+}
+
+fn add_pieces(tokens: TokenStream, pieces: &mut Vec<Piece>) {
+    let piece = |span: Span, is_word| Piece {
+        place: span.byte_range(),
+        token: Token {
+            line: span.start().line,
+            is_word,
+        },
+    };
+    for token in tokens {
+        match token {
+            TokenTree::Group(group) => {
+                pieces.push(piece(group.span_open(), false));
+                add_pieces(group.stream(), pieces);
+                pieces.push(piece(group.span_close(), false));
+            }
+            TokenTree::Punct(punct) => pieces.push(piece(punct.span(), false)),
+            TokenTree::Ident(name) => pieces.push(piece(name.span(), true)),
+            TokenTree::Literal(literal) => pieces.push(piece(literal.span(), true)),
+        }
+    }
+}
+
+/// Adds the lines of the comments in a part of the text that holds no token.
+fn add_comment<'a>(file: &'a SourceFile, place: Range<usize>, text: &mut Text<'a>) {
+    let before = file.text[..place.start].matches('\n').count();
+    for (line, written) in (before..).zip(file.text[place].split('\n')) {
+        let is_test = file.is_test_line.get(line).copied().unwrap_or(false);
+        if !is_test && !written.trim().is_empty() {
+            text.comments.push(written.trim());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn tokens_and_comments_are_told_apart_and_tests_left_out() {
+        let text = "//! Head.\n\nlet_it!(\"// a string\"); // end\n/* a\nb */\n/// Doc.\nfn f() {}\n#[cfg(test)]\nmod tests {\n    // not this\n    fn g() {}\n}\n";
+        let (file, _) = SourceFile::parse(Path::new("x.rs"), text.to_owned()).unwrap();
+
+        let text = split(&file);
+        assert_eq!(
+            text.comments,
+            ["//! Head.", "// end", "/* a", "b */", "/// Doc."]
+        );
+        let words = |line| {
+            let tokens = text.tokens.iter().filter(|token| token.line == line);
+            tokens.map(|token| token.is_word).collect::<Vec<_>>()
+        };
+        assert_eq!(words(3), [true, false, false, true, false, false]);
+        assert_eq!(words(7), [true, true, false, false, false, false]);
+        assert_eq!(text.tokens.len(), 12);
+    }
+}
