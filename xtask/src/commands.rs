@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use fleetbeat_xtask::checkout::Checkout;
 use fleetbeat_xtask::error::XtaskError;
 use fleetbeat_xtask::guard::{circles, undocumented};
+use fleetbeat_xtask::licences::licences;
 use fleetbeat_xtask::measure::{measure, places, table};
 use fleetbeat_xtask::source::package::read_packages;
 use fleetbeat_xtask::source::tree::Crate;
@@ -20,7 +21,9 @@ pub(crate) fn run(command: Command) -> Result<ExitCode, XtaskError> {
         Command::Help => print!("{HELP}"),
         Command::Version => println!("{}", env!("CARGO_PKG_VERSION")),
         Command::Manual(folder) => manual::write(&repository(), &folder)?,
-        Command::Licences(_) => todo!(),
+        Command::Licences(package) => {
+            print!("{}", licences(&repository(), &package)?);
+        }
         Command::MeasureCode(code, detail) => {
             let measured = measure(checkout(&code)?.folder())?;
             print!("{}", table(&measured));

@@ -4,9 +4,11 @@
 //! The program `fleetbeat-xtask` is a thin shell around this library, and so are the
 //! tests that hold the repository to its rules.
 
+pub mod cargo;
 pub mod checkout;
 pub mod error;
 pub mod guard;
+pub mod licences;
 pub mod manual;
 pub mod measure;
 pub mod source;

@@ -1,10 +1,10 @@
 //! The packages of a workspace, as `cargo metadata` tells them.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use serde_json::Value;
 
+use crate::cargo::read_metadata;
 use crate::error::XtaskError;
 
 /// A package of the workspace.
@@ -38,32 +38,6 @@ pub fn read_packages(folder: &Path) -> Result<Vec<Package>, XtaskError> {
     let mut packages: Vec<_> = array(&metadata["packages"]).iter().map(package).collect();
     packages.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(packages)
-}
-
-/// What `cargo metadata` says of the workspace in `folder`.
-///
-/// # Errors
-/// Cargo does not understand the workspace, or it needs what is not there.
-pub fn read_metadata(folder: &Path, options: &[&str]) -> Result<Value, XtaskError> {
-    let failed = |message: String| XtaskError::Program {
-        program: "cargo metadata".to_owned(),
-        message,
-    };
-    // Inside `cargo test` and `cargo run`, CARGO names the cargo that runs.
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-
-    let output = Command::new(cargo)
-        .args(["metadata", "--format-version", "1"])
-        .args(options)
-        .current_dir(folder)
-        .output()
-        .map_err(|error| failed(error.to_string()))?;
-    if !output.status.success() {
-        let complaint = String::from_utf8_lossy(&output.stderr);
-        return Err(failed(complaint.trim_end().to_owned()));
-    }
-
-    serde_json::from_slice(&output.stdout).map_err(|error| failed(error.to_string()))
 }
 
 fn package(package: &Value) -> Package {
