@@ -14,6 +14,7 @@ fn manual() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     assert!(
         program("fleetbeat-xtask")
+            .arg("manual")
             .arg(folder.path())
             .status()
             .unwrap()

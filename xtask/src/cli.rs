@@ -140,6 +140,7 @@ impl Words {
     }
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "map_err hands over values")]
 fn usage(message: impl ToString) -> XtaskError {
     XtaskError::Usage(message.to_string())
 }

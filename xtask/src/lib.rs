@@ -12,6 +12,7 @@ pub mod licences;
 pub mod manual;
 pub mod measure;
 pub mod source;
+pub mod surface;
 
 /// What `fleetbeat-xtask --help` prints.
 pub const HELP: &str = include_str!("help.txt");

@@ -140,3 +140,32 @@ impl Display for Circle<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_circle_is_told_with_the_names_that_make_it() {
+        let folder = tempfile::tempdir().unwrap();
+        for (path, text) in [
+            ("lib.rs", "mod a;\nmod b;\nmod c;\nuse a::A;\n"),
+            ("a.rs", "use crate::b::B;\npub struct A;\n"),
+            ("b.rs", "pub struct B;\nfn f(x: crate::c::C) {}\n"),
+            (
+                "c.rs",
+                "pub struct C;\n#[cfg(test)]\nuse crate::b::B;\nuse super::a::A;\n",
+            ),
+        ] {
+            fs::write(folder.path().join(path), text).unwrap();
+        }
+
+        let of = Crate::read(folder.path(), &folder.path().join("lib.rs")).unwrap();
+        let told = "circle: b.rs → c.rs: C (line 2)\n\
+                    \x20       c.rs → a.rs: A (line 4)\n\
+                    \x20       a.rs → b.rs: B (line 1)\n";
+        assert_eq!(circles(&of), [told]);
+    }
+}

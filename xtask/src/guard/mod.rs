@@ -2,4 +2,5 @@
 //! it. Tests of this package hold the repository to them.
 
 pub mod circles;
+pub mod engines;
 pub mod undocumented;

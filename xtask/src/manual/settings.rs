@@ -1,77 +1,137 @@
 //! A packaged configuration file, taken apart: its comments describe its settings.
 
-/// The file's tables; what stands before the first one is in a table without a name.
+/// A configuration file as it is packaged.
 #[derive(Debug, PartialEq)]
-pub struct Settings(pub(crate) Vec<Table>);
+pub struct Settings {
+    /// The tables, in their order. What stands before the first header is in a table
+    /// without a name.
+    pub tables: Vec<Table>,
+}
 
+/// A table of the file.
 #[derive(Debug, PartialEq)]
 pub struct Table {
-    /// As in its header, without brackets.
+    /// The name in the header, without brackets.
     pub name: String,
+    /// Whether the header is commented out.
+    pub kind: LineKind,
+    /// What stands below the header, in its order.
     pub items: Vec<Item>,
 }
 
-/// A piece of a table, in its order.
+/// A piece of a table.
 #[derive(Debug, PartialEq)]
 pub enum Item {
+    /// A comment that stands for itself, by lines.
     Text(Vec<String>),
-    /// A key, its value, and the comment above it.
-    Key {
-        name: String,
-        value: String,
-        about: Vec<String>,
-    },
+    /// A setting.
+    Key(Key),
+}
+
+/// A key and its value.
+#[derive(Debug, PartialEq)]
+pub struct Key {
+    /// The key's own name, without that of the table.
+    pub name: String,
+    /// The value as TOML.
+    pub value: String,
+    /// Whether the line is commented out.
+    pub kind: LineKind,
+    /// The comment above the key, by lines.
+    pub about: Vec<String>,
+}
+
+/// Whether a program that reads the file sees a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LineKind {
+    /// The line sets what it says.
+    Active,
+    /// The line shows a default, or an example.
+    CommentedOut,
 }
 
 impl Settings {
-    /// A comment belongs to the key or header below it, or stands for itself where an
-    /// empty line follows. A key or a header may be commented out, too.
+    /// A comment belongs to the key below it. A comment above an empty line stands for
+    /// itself, and so does one above a header, within the header's table. A key or a
+    /// header may be commented out, too.
     pub fn parse(text: &str) -> Settings {
-        let mut tables = vec![Table {
-            name: String::new(),
-            items: Vec::new(),
-        }];
-        let mut comment = Vec::new();
-        for line in text.lines().chain([""]) {
-            let setting = line.strip_prefix("# ").unwrap_or(line);
-            if let Some(name) = setting
-                .strip_prefix('[')
-                .and_then(|rest| rest.strip_suffix(']'))
-            {
-                tables.push(Table {
-                    name: name.to_owned(),
-                    items: Vec::new(),
-                });
-            } else if let Some((name, value)) = split_key(setting) {
-                let about = std::mem::take(&mut comment);
-                last(&mut tables).push(Item::Key {
-                    name: name.to_owned(),
-                    value: value.to_owned(),
-                    about,
-                });
-                continue;
-            } else if let Some(text) = line.strip_prefix('#') {
-                comment.push(text.strip_prefix(' ').unwrap_or(text).to_owned());
-                continue;
-            }
-            if !comment.is_empty() {
-                last(&mut tables).push(Item::Text(std::mem::take(&mut comment)));
-            }
+        let mut read = Reading {
+            tables: vec![Table::new("", LineKind::Active)],
+            comment: Vec::new(),
+        };
+        for line in text.lines() {
+            read.add(line);
         }
+        read.end_comment();
+
+        let mut tables = read.tables;
         tables.retain(|table| !table.name.is_empty() || !table.items.is_empty());
-        Settings(tables)
+        Settings { tables }
     }
 }
 
-fn last(tables: &mut [Table]) -> &mut Vec<Item> {
-    &mut tables
-        .last_mut()
-        .expect("there is one from the beginning")
-        .items
+impl Table {
+    fn new(name: &str, kind: LineKind) -> Table {
+        Table {
+            name: name.to_owned(),
+            kind,
+            items: Vec::new(),
+        }
+    }
 }
 
-/// `key = value`, in which the value is one of TOML's: what a sentence says with an
-/// equals sign is none.
+/// A file of which some lines have been read.
+struct Reading {
+    /// At least one.
+    tables: Vec<Table>,
+    /// The comment that goes on, by lines.
+    comment: Vec<String>,
+}
+
+impl Reading {
+    fn add(&mut self, line: &str) {
+        let (setting, kind) = match line.strip_prefix("# ") {
+            Some(rest) => (rest, LineKind::CommentedOut),
+            None => (line, LineKind::Active),
+        };
+        let header = setting.strip_prefix('[');
+        let header = header.and_then(|rest| rest.strip_suffix(']'));
+
+        if let Some(name) = header {
+            self.tables.push(Table::new(name, kind));
+            self.end_comment();
+        } else if let Some((name, value)) = split_key(setting) {
+            let about = std::mem::take(&mut self.comment);
+            let (name, value) = (name.to_owned(), value.to_owned());
+            self.push(Item::Key(Key {
+                name,
+                value,
+                kind,
+                about,
+            }));
+        } else if let Some(text) = line.strip_prefix('#') {
+            let text = text.strip_prefix(' ').unwrap_or(text);
+            self.comment.push(text.to_owned());
+        } else {
+            self.end_comment();
+        }
+    }
+
+    fn end_comment(&mut self) {
+        if !self.comment.is_empty() {
+            let comment = std::mem::take(&mut self.comment);
+            self.push(Item::Text(comment));
+        }
+    }
+
+    fn push(&mut self, item: Item) {
+        let table = self.tables.last_mut().expect("there is at least one table");
+        table.items.push(item);
+    }
+}
+
+/// Splits `key = value`. In a sentence with an equals sign, what stands before the sign
+/// is not a key.
 fn split_key(line: &str) -> Option<(&str, &str)> {
     let (name, value) = line.split_once(" = ")?;
     let is_key = name.chars().all(|c| c.is_ascii_lowercase() || c == '_');
@@ -91,30 +151,41 @@ mod tests {
                 .map(|line| (*line).to_owned())
                 .collect::<Vec<_>>()
         };
-        let key = |name: &str, value: &str| Item::Key {
-            name: name.into(),
-            value: value.into(),
-            about: Vec::new(),
+        let key = |name: &str, value: &str, kind| {
+            Item::Key(Key {
+                name: name.into(),
+                value: value.into(),
+                kind,
+                about: Vec::new(),
+            })
         };
-        let table = |name: &str, items| Table {
+        let table = |name: &str, kind, items| Table {
             name: name.to_owned(),
+            kind,
             items,
         };
+        let (active, commented) = (LineKind::Active, LineKind::CommentedOut);
+
         let expected = [
-            table("", vec![Item::Text(lines(&["The file."]))]),
+            table("", active, vec![Item::Text(lines(&["The file."]))]),
             table(
                 "a",
-                vec![Item::Text(lines(&["How", "often."])), key("every", "1")],
+                active,
+                vec![
+                    Item::Text(lines(&["How", "often."])),
+                    key("every", "1", commented),
+                ],
             ),
             table(
                 "b.c",
+                commented,
                 vec![
                     Item::Text(lines(&["Left out."])),
-                    key("name", "\"x\""),
+                    key("name", "\"x\"", active),
                     Item::Text(lines(&["The end."])),
                 ],
             ),
         ];
-        assert_eq!(Settings::parse(text).0, expected);
+        assert_eq!(Settings::parse(text).tables, expected);
     }
 }

@@ -139,7 +139,7 @@ mod tests {
             comments: comments.to_vec(),
         };
         let expected = Prose {
-            words: 9,
+            words: 8,
             pronouns: 2,
             joining_pronouns: 2,
             connectives: 1,

@@ -2,6 +2,9 @@
 
 use crate::measure::package::Measures;
 
+/// What stands in one row for a package.
+type Cell = fn(&Measures) -> String;
+
 /// The table of `measured`, in Markdown.
 pub fn table(measured: &[Measures]) -> String {
     let titles: Vec<_> = measured
@@ -11,7 +14,7 @@ pub fn table(measured: &[Measures]) -> String {
     let mut table =
         row("", &titles) + &row("---", &vec!["---:".to_owned(); titles.len()]);
 
-    let rows: [(&str, fn(&Measures) -> String); 14] = [
+    let rows: [(&str, Cell); 14] = [
         ("files", |of| of.files.to_string()),
         ("lines with code", |of| of.tokens.lines.to_string()),
         ("tokens a line", |of| {

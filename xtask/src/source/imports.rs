@@ -7,7 +7,8 @@ use syn::{Item, ItemUse, UseTree};
 #[derive(Debug, PartialEq)]
 pub struct Import {
     /// The path, for example `["crate", "api", "route"]`. The path of a glob import is
-    /// that of the module or enum whose names it brings.
+    /// that of the module or enum whose names the import brings. A path that begins with
+    /// `::` has an empty first part.
     pub path: Vec<String>,
     /// What the import brings.
     pub brings: Brings,
@@ -26,8 +27,7 @@ pub enum Brings {
     Nothing,
 }
 
-/// All imports among `items`, those within functions included. Imports of other crates
-/// (`use ::name::…`) are left out.
+/// All imports among `items`, those within functions included.
 pub fn imports(items: &[Item]) -> Vec<Import> {
     let mut found = Found(Vec::new());
     for item in items {
@@ -41,9 +41,8 @@ struct Found(Vec<Import>);
 
 impl<'ast> Visit<'ast> for Found {
     fn visit_item_use(&mut self, item: &'ast ItemUse) {
-        if item.leading_colon.is_none() {
-            self.add(&item.tree, &[]);
-        }
+        let before = item.leading_colon.as_ref().map(|_| String::new());
+        self.add(&item.tree, before.as_slice());
         visit::visit_item_use(self, item);
     }
 }
@@ -116,6 +115,7 @@ mod tests {
             ("a::b::C".to_owned(), Brings::Name("D".to_owned())),
             ("a::e".to_owned(), Brings::Everything),
             ("a::f::G".to_owned(), Brings::Nothing),
+            ("::other::H".to_owned(), Brings::Name("H".to_owned())),
         ];
         assert_eq!(found, expected);
     }

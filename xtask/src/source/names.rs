@@ -3,15 +3,16 @@
 //! A path is followed as the compiler follows one: through `crate`, `self` and `super`,
 //! through child modules, through imports (a re-export is an import that others may use)
 //! and through glob imports, until it reaches an item. What follows an item in a path
-//! (an enum's variant, a type's function) belongs to that item. Paths that lead into
-//! other crates, and names of local variables, lead nowhere.
+//! (an enum's variant, a type's function) belongs to that item. A path may lead into
+//! another crate, through a re-export, too. Names of local variables look like names of
+//! other crates here: who asks for a crate knows its name.
 //!
 //! Names are not told apart by kind: where a module has a type and a function of one
 //! name, the path leads to both.
 
 use std::collections::{BTreeSet, HashMap};
 
-use syn::{ForeignItem, Item};
+use syn::Item;
 
 use crate::source::imports::{Brings, imports};
 use crate::source::references::{Reference, ReferenceKind};
@@ -35,8 +36,11 @@ struct Scope {
 
 /// What a name stands for.
 enum Binding {
-    /// An item that the module defines itself.
-    Item,
+    /// A type or trait that the module defines itself. More may follow in a path: a
+    /// variant, or a function of the type.
+    Type,
+    /// A function, constant or static that the module defines itself.
+    Value,
     /// A child module.
     Module(ModuleId),
     /// Whatever is at this path, seen from the module.
@@ -49,8 +53,10 @@ struct Found {
     /// The items: the file of each, and its name.
     items: BTreeSet<(FileId, String)>,
     modules: BTreeSet<ModuleId>,
-    /// The names on the way, because imports may lead in circles.
-    seen: BTreeSet<(ModuleId, Vec<String>)>,
+    /// The names that the crate itself has nothing for: other crates, among others.
+    foreign: BTreeSet<String>,
+    /// The imports that are being followed: none leads through itself.
+    open: BTreeSet<(ModuleId, Vec<String>)>,
 }
 
 impl<'a> Names<'a> {
@@ -105,6 +111,13 @@ impl<'a> Names<'a> {
         }
     }
 
+    /// The other crates to which `reference`, in `module`, leads, and names that are none.
+    pub fn crates(&self, module: ModuleId, reference: &Reference) -> BTreeSet<String> {
+        let mut found = Found::default();
+        self.follow(module, &reference.path, &mut found);
+        found.foreign
+    }
+
     /// Follows `path`, seen from `module`.
     fn follow(&self, module: ModuleId, path: &[String], found: &mut Found) {
         let Some((first, rest)) = path.split_first() else {
@@ -112,6 +125,7 @@ impl<'a> Names<'a> {
             return;
         };
         match first.as_str() {
+            "" => found.foreign.extend(rest.first().cloned()),
             "crate" => self.follow(ModuleId(0), rest, found),
             "self" => self.follow(module, rest, found),
             "super" => {
@@ -126,36 +140,69 @@ impl<'a> Names<'a> {
     /// Follows a path whose first part is a name of `module`.
     fn follow_name(&self, module: ModuleId, path: &[String], found: &mut Found) {
         let (name, rest) = (&path[0], &path[1..]);
-        if !found.seen.insert((module, path.to_vec())) {
-            return;
-        }
-
         let scope = &self.scopes[module.0];
-        if let Some(bindings) = scope.bindings.get(name) {
-            for binding in bindings {
-                match binding {
-                    Binding::Item => {
-                        let file = self.of.module(module).file;
-                        found.items.insert((file, name.clone()));
-                    }
-                    Binding::Module(child) => self.follow(*child, rest, found),
-                    Binding::Import(import) => {
+
+        let Some(bindings) = scope.bindings.get(name) else {
+            let globs = scope.globs.iter();
+            let brings = globs.filter(|glob| self.follow_glob(module, glob, path, found));
+            let is_found = brings.count() > 0;
+            if !is_found {
+                found.foreign.insert(name.clone());
+            }
+            return;
+        };
+        for binding in bindings {
+            match binding {
+                Binding::Value if !rest.is_empty() => {}
+                Binding::Type | Binding::Value => {
+                    let file = self.of.module(module).file;
+                    found.items.insert((file, name.clone()));
+                }
+                Binding::Module(child) => self.follow(*child, rest, found),
+                Binding::Import(import) => {
+                    let entry = (module, import.clone());
+                    if found.open.insert(entry.clone()) {
                         self.follow(module, &[import, rest].concat(), found);
+                        found.open.remove(&entry);
                     }
                 }
             }
-            return;
         }
-        for glob in &scope.globs {
-            let mut of_glob = Found {
-                seen: found.seen.clone(),
-                ..Found::default()
-            };
-            self.follow(module, glob, &mut of_glob);
-            for target in of_glob.modules {
+    }
+
+    /// Follows a path whose first part may be a name that the import `glob::*` brings.
+    /// Says whether the import brings that name.
+    fn follow_glob(
+        &self,
+        module: ModuleId,
+        glob: &[String],
+        path: &[String],
+        found: &mut Found,
+    ) -> bool {
+        let entry = (module, glob.to_vec());
+        if !found.open.insert(entry.clone()) {
+            return false;
+        }
+        let mut at = Found {
+            open: found.open.clone(),
+            ..Found::default()
+        };
+        self.follow(module, glob, &mut at);
+
+        let mut is_found = false;
+        for target in at.modules {
+            let scope = &self.scopes[target.0];
+            if scope.bindings.contains_key(&path[0]) {
                 self.follow(target, path, found);
+                is_found = true;
+            } else {
+                for glob in &scope.globs {
+                    is_found |= self.follow_glob(target, glob, path, found);
+                }
             }
         }
+        found.open.remove(&entry);
+        is_found
     }
 }
 
@@ -172,33 +219,122 @@ fn scope(items: &[Item]) -> Scope {
         }
     }
 
-    for name in items.iter().flat_map(defined) {
-        scope.bindings.entry(name).or_default().push(Binding::Item);
+    for (name, binding) in items.iter().filter_map(defined) {
+        scope.bindings.entry(name).or_default().push(binding);
     }
     scope
 }
 
-/// The names that an item defines.
-fn defined(item: &Item) -> Vec<String> {
-    let name = match item {
-        Item::Const(item) => &item.ident,
-        Item::Enum(item) => &item.ident,
-        Item::Fn(item) => &item.sig.ident,
-        Item::Static(item) => &item.ident,
-        Item::Struct(item) => &item.ident,
-        Item::Trait(item) => &item.ident,
-        Item::TraitAlias(item) => &item.ident,
-        Item::Type(item) => &item.ident,
-        Item::Union(item) => &item.ident,
-        Item::ForeignMod(block) => {
-            let name = |item: &ForeignItem| match item {
-                ForeignItem::Fn(item) => Some(item.sig.ident.to_string()),
-                ForeignItem::Static(item) => Some(item.ident.to_string()),
-                _ => None,
-            };
-            return block.items.iter().filter_map(name).collect();
-        }
-        _ => return Vec::new(),
+/// The name that an item defines.
+fn defined(item: &Item) -> Option<(String, Binding)> {
+    let (name, binding) = match item {
+        Item::Const(item) => (&item.ident, Binding::Value),
+        Item::Enum(item) => (&item.ident, Binding::Type),
+        Item::Fn(item) => (&item.sig.ident, Binding::Value),
+        Item::Static(item) => (&item.ident, Binding::Value),
+        Item::Struct(item) => (&item.ident, Binding::Type),
+        Item::Trait(item) => (&item.ident, Binding::Type),
+        Item::TraitAlias(item) => (&item.ident, Binding::Type),
+        Item::Type(item) => (&item.ident, Binding::Type),
+        Item::Union(item) => (&item.ident, Binding::Type),
+        _ => return None,
     };
-    vec![name.to_string()]
+    Some((name.to_string(), binding))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+    use crate::source::references::references;
+
+    /// What the file `from` of a crate names, as `file: item`, and the other crates.
+    fn named(files: &[(&str, &str)], from: &str) -> (Vec<String>, BTreeSet<String>) {
+        let folder = tempfile::tempdir().unwrap();
+        for (path, text) in files {
+            let path = folder.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        let of = Crate::read(folder.path(), &folder.path().join("lib.rs")).unwrap();
+        let names = Names::new(&of);
+
+        let (mut items, mut crates) = (BTreeSet::new(), BTreeSet::new());
+        let modules = of.modules();
+        for (id, module) in
+            modules.filter(|(_, module)| of.file(module.file).path == Path::new(from))
+        {
+            for reference in references(module) {
+                crates.extend(names.crates(id, &reference));
+                for (file, item) in names.definitions(id, &reference) {
+                    let path = &of.file(file).path;
+                    items.insert(format!("{}: {item}", path.display()));
+                }
+            }
+        }
+        (items.into_iter().collect(), crates)
+    }
+
+    #[test]
+    fn a_path_leads_to_the_file_that_defines_the_item() {
+        let files = |text| {
+            [
+                ("lib.rs", "mod a; mod b; macro_rules! m { () => {} }"),
+                (
+                    "a/mod.rs",
+                    "mod c; pub use c::Deep; pub use c::c; pub struct Own;",
+                ),
+                (
+                    "a/c.rs",
+                    "pub struct Deep; pub fn c() {} pub enum Kind { A }",
+                ),
+                ("b.rs", text),
+            ]
+        };
+        for (text, expected) in [
+            ("use crate::a::Deep;", &["a/c.rs: Deep"][..]),
+            (
+                "use super::a::{self, Own}; fn f() { a::c() }",
+                &["a/c.rs: c", "a/mod.rs: Own"],
+            ),
+            ("use crate::a::*; fn f(x: Deep) {}", &["a/c.rs: Deep"]),
+            (
+                "use crate::a as other; type X = Vec<other::Own>;",
+                &["a/mod.rs: Own"],
+            ),
+            ("fn f() { println!(\"{}\", crate::a::c()) }", &["a/c.rs: c"]),
+            (
+                "#[serde(with = \"crate::a::Deep\")] struct X;",
+                &["a/c.rs: Deep"],
+            ),
+            ("m!();", &["lib.rs: m!"]),
+            ("use crate::a;", &[]),
+            ("#[cfg(test)] use crate::a::Deep;", &[]),
+            (
+                "mod x { fn f() -> super::super::a::Own {} }",
+                &["a/mod.rs: Own"],
+            ),
+            ("use crate::a::c::Kind::*; fn f() { A }", &["a/c.rs: Kind"]),
+        ] {
+            assert_eq!(named(&files(text), "b.rs").0, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_reexport_leads_into_another_crate() {
+        let files = [
+            ("lib.rs", "mod a; mod b;"),
+            ("a.rs", "pub use engine::Value as Cell;"),
+            ("b.rs", "use ::other::X; fn f(cell: crate::a::Cell) {}"),
+        ];
+        let (items, crates) = named(&files, "b.rs");
+        assert!(items.is_empty(), "{items:?}");
+        assert!(
+            crates.contains("engine") && crates.contains("other"),
+            "{crates:?}"
+        );
+    }
 }

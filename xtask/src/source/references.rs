@@ -11,7 +11,8 @@ use crate::source::tree::Module;
 /// A path that is named somewhere.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Reference {
-    /// The path's parts, for example `["super", "Answer"]`.
+    /// The path's parts, for example `["super", "Answer"]`. A path that begins with `::`
+    /// has an empty first part.
     pub path: Vec<String>,
     /// What the path is of.
     pub kind: ReferenceKind,
@@ -115,11 +116,12 @@ impl<'ast> Visit<'ast> for Found {
     }
 
     fn visit_path(&mut self, path: &'ast Path) {
-        let first = path.segments.first();
-        if let (None, Some(first)) = (&path.leading_colon, first) {
+        if let Some(first) = path.segments.first() {
             let line = first.ident.span().start().line;
+            let before = path.leading_colon.as_ref().map(|_| String::new());
             let names = path.segments.iter().map(|part| part.ident.to_string());
-            self.push(names.collect(), ReferenceKind::Item, line);
+            let names = before.into_iter().chain(names).collect();
+            self.push(names, ReferenceKind::Item, line);
         }
         visit::visit_path(self, path);
     }

@@ -20,65 +20,58 @@ pub struct Text<'a> {
 pub struct Token {
     /// The line on which the token begins, counted from 1.
     pub line: usize,
+    /// The token's place in the file's text, in bytes.
+    pub place: Range<usize>,
     /// Whether the token is a name or a literal, and not punctuation.
     pub is_word: bool,
 }
 
 /// Splits a file's text.
 pub fn split(file: &SourceFile) -> Text<'_> {
-    let tokens: TokenStream = file
+    let stream: TokenStream = file
         .text
         .parse()
         .expect("the file was parsed when it was read");
-    let mut pieces = Vec::new();
-    add_pieces(tokens, &mut pieces);
+    let mut tokens = Vec::new();
+    add_tokens(stream, &mut tokens);
 
     let mut text = Text::default();
     let mut end = 0;
-    for piece in pieces {
-        let start = piece.place.start;
+    for token in tokens {
         // A doc comment gives several tokens at one place.
-        if start < end {
+        if token.place.start < end {
             continue;
         }
-        add_comment(file, end..start, &mut text);
-        end = piece.place.end;
+        add_comment(file, end..token.place.start, &mut text);
+        end = token.place.end;
 
-        let written = &file.text[piece.place.clone()];
+        let written = &file.text[token.place.clone()];
         if written.starts_with("//") || written.starts_with("/*") {
-            add_comment(file, piece.place, &mut text);
-        } else if !file.is_test_line[piece.token.line - 1] {
-            text.tokens.push(piece.token);
+            add_comment(file, token.place, &mut text);
+        } else if !file.is_test_line[token.line - 1] {
+            text.tokens.push(token);
         }
     }
     add_comment(file, end..file.text.len(), &mut text);
     text
 }
 
-/// A token and its place in the text, in bytes.
-struct Piece {
-    place: Range<usize>,
-    token: Token,
-}
-
-fn add_pieces(tokens: TokenStream, pieces: &mut Vec<Piece>) {
-    let piece = |span: Span, is_word| Piece {
+fn add_tokens(stream: TokenStream, tokens: &mut Vec<Token>) {
+    let token = |span: Span, is_word| Token {
+        line: span.start().line,
         place: span.byte_range(),
-        token: Token {
-            line: span.start().line,
-            is_word,
-        },
+        is_word,
     };
-    for token in tokens {
-        match token {
+    for tree in stream {
+        match tree {
             TokenTree::Group(group) => {
-                pieces.push(piece(group.span_open(), false));
-                add_pieces(group.stream(), pieces);
-                pieces.push(piece(group.span_close(), false));
+                tokens.push(token(group.span_open(), false));
+                add_tokens(group.stream(), tokens);
+                tokens.push(token(group.span_close(), false));
             }
-            TokenTree::Punct(punct) => pieces.push(piece(punct.span(), false)),
-            TokenTree::Ident(name) => pieces.push(piece(name.span(), true)),
-            TokenTree::Literal(literal) => pieces.push(piece(literal.span(), true)),
+            TokenTree::Punct(punct) => tokens.push(token(punct.span(), false)),
+            TokenTree::Ident(name) => tokens.push(token(name.span(), true)),
+            TokenTree::Literal(literal) => tokens.push(token(literal.span(), true)),
         }
     }
 }
