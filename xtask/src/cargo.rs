@@ -1,4 +1,4 @@
-//! What cargo says of the workspace.
+//! How cargo is asked about the workspace.
 
 use std::path::Path;
 use std::process::Command;
@@ -10,7 +10,7 @@ use crate::error::XtaskError;
 /// What `cargo metadata` prints, run in `folder`.
 ///
 /// # Errors
-/// Cargo does not understand the workspace, or it needs what is not there.
+/// Cargo does not understand the workspace, or a file that cargo needs is missing.
 pub fn read_metadata(folder: &Path, options: &[&str]) -> Result<Value, XtaskError> {
     let command = ["metadata", "--format-version", "1"];
     let printed = cargo(folder, &[&command, options].concat())?;
@@ -23,7 +23,7 @@ pub fn read_metadata(folder: &Path, options: &[&str]) -> Result<Value, XtaskErro
 /// What cargo prints when it is run in `folder`.
 ///
 /// # Errors
-/// Cargo cannot be run, or it fails.
+/// Cargo cannot be run, or fails.
 pub fn cargo(folder: &Path, arguments: &[&str]) -> Result<String, XtaskError> {
     let failed = |message: String| XtaskError::Program {
         program: format!("cargo {}", arguments.first().unwrap_or(&"")),

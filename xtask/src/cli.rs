@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use fleetbeat_xtask::error::XtaskError;
 use lexopt::{Arg, Parser};
 
-/// What is to be done.
+/// The task that is asked for.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Command {
     /// Print how to call the program.
@@ -15,7 +15,7 @@ pub(crate) enum Command {
     Version,
     /// Write manual pages and completions below a folder.
     Manual(PathBuf),
-    /// Print the licences of what a package's binary holds.
+    /// Print the licences of all parts of a package's binary.
     Licences(String),
     /// Print measurements of some code.
     MeasureCode(Code, Detail),
@@ -28,9 +28,9 @@ pub(crate) enum Command {
 /// The code that is looked at.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Code {
-    /// This repository as it is.
+    /// This repository with its uncommitted changes.
     Here,
-    /// What lies in a folder.
+    /// The code in a folder.
     Folder(PathBuf),
     /// A revision of this repository.
     Revision(String),
@@ -45,7 +45,7 @@ pub(crate) enum Detail {
     Places,
 }
 
-/// The parts of a command line, before anybody has asked whether they fit together.
+/// The parts of a command line, not yet checked against the command.
 struct Words {
     values: std::vec::IntoIter<OsString>,
     revision: Option<String>,
@@ -125,7 +125,7 @@ impl Words {
         }
     }
 
-    /// Refuses what the command has not taken.
+    /// Refuses arguments that the command has not taken.
     fn end(mut self) -> Result<(), XtaskError> {
         if let Some(value) = self.values.next() {
             return Err(usage(format!("unexpected argument {}", value.display())));

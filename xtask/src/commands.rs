@@ -1,4 +1,4 @@
-//! What each command does.
+//! The commands.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -39,7 +39,7 @@ pub(crate) fn run(command: Command) -> Result<ExitCode, XtaskError> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Prints what breaks a rule, and says by the exit code whether anything does.
+/// Prints the places that break a rule. The exit code says whether there are any.
 fn print_breaches(
     code: &Code,
     breaches: fn(&Crate) -> Vec<String>,

@@ -14,7 +14,7 @@ pub enum XtaskError {
     Read {
         /// The file or folder.
         path: PathBuf,
-        /// What the system says.
+        /// The system's reason.
         source: io::Error,
     },
     /// A file cannot be written.
@@ -22,7 +22,7 @@ pub enum XtaskError {
     Write {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's reason.
         source: io::Error,
     },
     /// A Rust file that the parser does not understand.
@@ -32,7 +32,7 @@ pub enum XtaskError {
         path: PathBuf,
         /// The line, counted from 1.
         line: usize,
-        /// What the parser says.
+        /// The parser's reason.
         message: String,
     },
     /// Another program failed.
@@ -40,10 +40,10 @@ pub enum XtaskError {
     Program {
         /// The program's name, for example `cargo metadata`.
         program: String,
-        /// What it said.
+        /// The reason that the program gave.
         message: String,
     },
-    /// Something that a task needs is not there.
+    /// A file that a task needs is missing.
     #[error("{0}")]
     Missing(String),
 }

@@ -1,8 +1,8 @@
-//! Tasks of the repository: what is written from the sources (manual pages, completions,
-//! licences), and what the sources themselves have to be like (measurements, rules).
+//! Tasks of the repository: texts that are made from the sources (manual pages,
+//! completions, licences), and measurements and rules of the sources themselves.
 //!
 //! The program `fleetbeat-xtask` is a thin shell around this library, and so are the
-//! tests that hold the repository to its rules.
+//! tests that hold the repository to the rules.
 
 pub mod cargo;
 pub mod checkout;
@@ -14,5 +14,5 @@ pub mod measure;
 pub mod source;
 pub mod surface;
 
-/// What `fleetbeat-xtask --help` prints.
+/// The text of `fleetbeat-xtask --help`.
 pub const HELP: &str = include_str!("help.txt");

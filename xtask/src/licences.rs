@@ -1,9 +1,9 @@
-//! What others have written and a static binary holds, with the terms of each part: the
-//! crates, Rust's standard library and musl; for the server the dashboard's Vue, too.
+//! The parts of a static binary that others have written, with the terms of each part:
+//! the crates, Rust's standard library and musl; for the server the dashboard's Vue, too.
 //!
 //! `cargo tree` says which crates are linked into a package, because it resolves the
-//! features of that package alone; `cargo metadata` would add what other packages of the
-//! workspace ask for. The latter says where each crate's source lies.
+//! features of that package alone. `cargo metadata` would add the features that other
+//! packages of the workspace ask for, and only says where each crate's source lies.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write;
@@ -17,7 +17,7 @@ use crate::error::XtaskError;
 
 /// The packages whose binaries are shipped.
 const PACKAGES: [&str; 2] = ["fleetbeat-agent", "fleetbeat-server"];
-/// The dependencies of the static binaries are those of amd64; arm64 has the same crates.
+/// The crates are looked up for amd64; a binary for arm64 holds the same crates.
 const TARGET: &str = "x86_64-unknown-linux-musl";
 /// How the names of files with a licence begin, in any case; the order of the printed
 /// texts follows.
@@ -29,7 +29,7 @@ const BEGINNINGS: [&[&str]; 5] = [
     &["UNLICENSE"],
 ];
 
-/// What is linked into a binary.
+/// A part of a binary.
 struct Part {
     name: String,
     /// The licence, as an SPDX expression.
@@ -75,8 +75,8 @@ pub fn licences(repository: &Path, package: &str) -> Result<String, XtaskError> 
     Ok(text)
 }
 
-/// The crates that are linked into `package`, without our own. What runs while building
-/// only is not in the binary.
+/// The crates that are linked into `package`, without our own. A crate that only runs
+/// during the build is not in the binary.
 fn crates(repository: &Path, package: &str) -> Result<Vec<Part>, XtaskError> {
     let tree = cargo(
         repository,

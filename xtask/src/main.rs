@@ -1,4 +1,4 @@
-//! fleetbeat-xtask: does one of the repository's tasks.
+//! fleetbeat-xtask: does a task of the repository.
 
 mod cli;
 mod commands;

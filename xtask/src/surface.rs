@@ -1,14 +1,14 @@
-//! What a program looks like from outside: all that an operator or a script may rely on,
-//! without the words that describe it.
+//! The surface of a program: all names and values that an operator or a script may rely
+//! on, without the descriptions.
 //!
-//! Golden files hold the surface of each program and of each packaged configuration file,
-//! so that better words change nothing, and a change of a name or a value is seen.
+//! Golden files hold the surface of each program and of each packaged configuration file.
+//! So a test notices a changed name or value, and better words change nothing.
 
 use crate::manual::help::{Entry, Help};
 use crate::manual::settings::{Item, LineKind, Settings};
 
 /// The surface of a program: its usage, commands, options with their values and defaults,
-/// environment variables, files and exit codes, one a line.
+/// environment variables, files and exit codes, a line each.
 pub fn of_program(help: &Help) -> String {
     let mut lines = vec![format!("usage: {}", help.usage)];
 
@@ -25,8 +25,8 @@ pub fn of_program(help: &Help) -> String {
     lines.join("\n") + "\n"
 }
 
-/// The surface of a packaged configuration file: its keys with their values, below their
-/// tables. What is commented out keeps its `#`.
+/// The surface of a packaged configuration file: the keys with their values, below the
+/// headers of the tables. A line that is commented out keeps the `#`.
 pub fn of_settings(settings: &Settings) -> String {
     let mut text = String::new();
     let mark = |kind| match kind {
@@ -47,7 +47,7 @@ pub fn of_settings(settings: &Settings) -> String {
     text
 }
 
-/// An option with its default, the only word of its description that counts.
+/// An option with the default, the only word of the description that counts.
 fn option(entry: &Entry) -> String {
     let default = entry.text.split_once("[default: ").and_then(|(_, rest)| {
         let end = rest.find([',', ']', ';', ' '])?;

@@ -1,10 +1,13 @@
 //! Circles among the files of a crate.
 //!
-//! An edge leads from a file to each file that defines an item that the first one names;
-//! [`crate::source::names`] says how a path is followed. Files in a circle can only be
-//! understood together, so the way out is a file of its own for what both sides need. A
-//! `mod.rs` is a file like any other: what it defines and its children use makes a circle
-//! with what it uses of them.
+//! An edge leads from a file to each file that defines an item named in the first file;
+//! [`crate::source::names`] says how a path is followed. The files of a circle can only be
+//! understood together. The way out of a circle is a new file for the items that both
+//! sides need.
+//!
+//! A `mod.rs` is a file like any other. For example, a `mod.rs` that defines a type for
+//! its children and calls a function of a child makes a circle, because each file needs
+//! the other.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::{self, Display};
@@ -29,8 +32,8 @@ struct Graph<'a> {
 /// The items that make an edge: the name of each, and the first line that names the item.
 type Items = BTreeMap<String, usize>;
 
-/// Files each of which names something of the next one, and the last one something of
-/// the first.
+/// A row of files in which each file names an item of the next file, and the last file
+/// names an item of the first.
 #[derive(Debug, PartialEq, Eq)]
 struct Circle<'a>(Vec<Edge<'a>>);
 

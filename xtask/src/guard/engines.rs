@@ -1,5 +1,7 @@
-//! Engines that are known to one place: another engine can take the place of each, as
-//! long as no other file names what is its own.
+//! Engines that only one place may know.
+//!
+//! As long as no other file names an item of the engine, another engine can be put in its
+//! place by a change of that place alone.
 
 use std::collections::BTreeMap;
 
@@ -8,13 +10,12 @@ use crate::source::references::references;
 use crate::source::text;
 use crate::source::tree::Crate;
 
-/// Whether a file that names an engine's item through a re-export of our own names the
-/// engine.
+/// Whether a re-export of our own hides the engine behind it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Follow {
-    /// A path has to name the engine itself: a wrapper that its owner hands out is fine.
+    /// Only a path that names the engine itself counts.
     Direct,
-    /// A path may lead to the engine in any way.
+    /// A path that leads to the engine through a re-export counts, too.
     Reexports,
 }
 

@@ -1,5 +1,5 @@
-//! The rules that the code itself has to keep, each as a list of the places that break
-//! it. Tests of this package hold the repository to them.
+//! Rules for the code, each as a function that lists the places that break the rule.
+//! Tests of this package hold the repository to the rules.
 
 pub mod circles;
 pub mod engines;

@@ -5,20 +5,20 @@ use syn::{Attribute, Ident, ItemEnum, ItemStruct, ItemTrait, ItemType, ItemUnion
 
 use crate::source::tree::{Crate, FileId};
 
-/// A struct, enum, union, trait or type alias, whoever may see the type.
+/// A struct, enum, union, trait or type alias, public or private.
 #[derive(Debug)]
 pub struct TypeItem {
-    /// Its name.
+    /// The name of the type.
     pub name: String,
     /// The file that defines the type.
     pub file: FileId,
-    /// The line of its name, counted from 1.
+    /// The line of the name, counted from 1.
     pub line: usize,
     /// Whether a doc comment stands above the type.
     pub is_documented: bool,
 }
 
-/// All types of `of`, those within functions included.
+/// All types of `of`, types within functions included.
 pub fn types(of: &Crate) -> Vec<TypeItem> {
     let mut types = Vec::new();
     for module in &of.modules {

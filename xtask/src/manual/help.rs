@@ -1,13 +1,13 @@
 //! The text of `--help`, taken apart.
 
-/// What a program says of itself.
+/// The text of a program's `--help`.
 #[derive(Debug, PartialEq)]
 pub struct Help {
     /// The first line: what the program does.
     pub about: String,
     /// How the program is called.
     pub usage: String,
-    /// What follows, in its order.
+    /// The rest of the text, in order.
     pub parts: Vec<Part>,
 }
 
@@ -23,7 +23,7 @@ pub enum Part {
 /// A line of a section.
 #[derive(Debug, PartialEq)]
 pub struct Entry {
-    /// What is described, for example `-h, --help`.
+    /// The described word, for example `-h, --help`.
     pub term: String,
     /// The description, in one line.
     pub text: String,
@@ -54,8 +54,8 @@ pub struct Choice<'a> {
 }
 
 impl Help {
-    /// A heading ends in a colon, and its entries are indented. Two spaces end an entry's
-    /// term. A line that is indented further than a term continues the entry's text.
+    /// A heading ends in a colon, and the entries below are indented. Two spaces end an
+    /// entry's term. A line that is indented further than a term continues the entry's text.
     pub fn parse(text: &str) -> Help {
         let mut lines = text.lines();
         let mut help = Help {
@@ -72,7 +72,7 @@ impl Help {
         help
     }
 
-    /// The entries below a heading, in their order.
+    /// The entries below a heading, in order.
     pub fn section(&self, name: &str) -> impl Iterator<Item = &Entry> {
         self.parts.iter().flat_map(move |part| match part {
             Part::Section(heading, entries) if heading == name => entries.as_slice(),
@@ -80,12 +80,12 @@ impl Help {
         })
     }
 
-    /// The commands, in their order.
+    /// The commands, in order.
     pub fn commands(&self) -> Vec<Command<'_>> {
         self.section("Commands").map(Entry::as_command).collect()
     }
 
-    /// The options that have an entry, in their order.
+    /// The options that have an entry, in order.
     pub fn options(&self) -> Vec<Choice<'_>> {
         self.section("Options").map(Entry::as_choice).collect()
     }
@@ -144,7 +144,7 @@ fn add_entry(entries: &mut Vec<Entry>, line: &str) {
     let indent = line.len() - trimmed.len();
 
     match entries.last_mut() {
-        // A long option without a short one is indented by the width of a short one.
+        // A long option without a short name is indented by the width of a short name.
         Some(last) if indent > 0 && !trimmed.starts_with("--") => {
             last.text = format!("{} {trimmed}", last.text);
         }

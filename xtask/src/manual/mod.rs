@@ -1,8 +1,8 @@
 //! Manual pages and the shells' completions.
 //!
-//! Their source is what the programs themselves print and what they are shipped with:
-//! `help.txt` is the text of `--help`, and the packaged configuration files describe
-//! every setting. So neither can say anything else.
+//! The pages are made from the texts that the programs print and ship: `help.txt` is the
+//! text of `--help`, and the packaged configuration files describe every setting. So a
+//! manual page always says the same as the program.
 
 mod completion;
 pub mod help;
@@ -20,8 +20,8 @@ use settings::Settings;
 const PROGRAMS: [(&str, &str); 2] =
     [("fleetbeat-agent", "agent"), ("fleetbeat-server", "server")];
 
-/// Writes the pages below `folder/man`, and the completions below `folder/completions`.
-/// Their source is the repository in `repository`.
+/// Writes the pages below `folder/man`, and the completions below `folder/completions`,
+/// from the sources in `repository`.
 ///
 /// # Errors
 /// A source cannot be read, or a file cannot be written.

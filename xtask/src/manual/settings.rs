@@ -3,8 +3,8 @@
 /// A configuration file as it is packaged.
 #[derive(Debug, PartialEq)]
 pub struct Settings {
-    /// The tables, in their order. What stands before the first header is in a table
-    /// without a name.
+    /// The tables, in order. Lines before the first header are in a table without a
+    /// name.
     pub tables: Vec<Table>,
 }
 
@@ -15,14 +15,14 @@ pub struct Table {
     pub name: String,
     /// Whether the header is commented out.
     pub kind: LineKind,
-    /// What stands below the header, in its order.
+    /// The keys and comments below the header, in order.
     pub items: Vec<Item>,
 }
 
 /// A piece of a table.
 #[derive(Debug, PartialEq)]
 pub enum Item {
-    /// A comment that stands for itself, by lines.
+    /// A comment that does not describe a key, by lines.
     Text(Vec<String>),
     /// A setting.
     Key(Key),
@@ -44,16 +44,16 @@ pub struct Key {
 /// Whether a program that reads the file sees a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LineKind {
-    /// The line sets what it says.
+    /// The line counts.
     Active,
     /// The line shows a default, or an example.
     CommentedOut,
 }
 
 impl Settings {
-    /// A comment belongs to the key below it. A comment above an empty line stands for
-    /// itself, and so does one above a header, within the header's table. A key or a
-    /// header may be commented out, too.
+    /// A comment belongs to the key below it. A comment above an empty line does
+    /// not describe a key. A comment above a header belongs to the header's table. A key
+    /// or a header may be commented out, too.
     pub fn parse(text: &str) -> Settings {
         let mut read = Reading {
             tables: vec![Table::new("", LineKind::Active)],

@@ -1,4 +1,4 @@
-//! Functions: how long they are, and how much air is in them.
+//! The lengths of functions, and the blank lines in bodies.
 
 use std::ops::RangeInclusive;
 
@@ -12,12 +12,13 @@ use crate::source::file::SourceFile;
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Functions {
     lengths: Vec<Length>,
-    /// Lines between the braces of bodies, and those of them that are blank.
+    /// Lines between the braces of bodies.
     pub(crate) body_lines: usize,
+    /// Of the lines of bodies, the blank ones.
     pub(crate) blank_lines: usize,
 }
 
-/// A function and the lines that it takes.
+/// The length of a function.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Length {
     pub(crate) lines: usize,

@@ -28,7 +28,7 @@ pub struct Measures {
 }
 
 impl Measures {
-    /// Adds another package's measurements to these.
+    /// Adds the measurements of another package.
     fn add(&mut self, other: &Measures) {
         self.files += other.files;
         self.tokens.add(&other.tokens);
@@ -39,8 +39,8 @@ impl Measures {
     }
 }
 
-/// Measures each package of the workspace in `folder` that has non-test code, and all of
-/// them together.
+/// Measures each package of the workspace in `folder` that has non-test code, and all
+/// packages together.
 ///
 /// # Errors
 /// The workspace or one of its files cannot be read.

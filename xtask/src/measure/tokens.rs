@@ -1,11 +1,11 @@
-//! Tokens and the lines that hold them.
+//! Tokens, and the lines with tokens.
 
 use std::collections::BTreeSet;
 
 use crate::source::text::Text;
 
-/// How many tokens stand on how many lines. Lines of nothing but punctuation are left
-/// out, with their tokens.
+/// How many tokens stand on how many lines. Lines of nothing but punctuation, and the
+/// tokens there, are left out.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct Tokens {
     pub(crate) count: usize,
@@ -13,7 +13,7 @@ pub(crate) struct Tokens {
 }
 
 impl Tokens {
-    /// Those of a file.
+    /// The tokens and lines of a file.
     pub(crate) fn of(text: &Text<'_>) -> Tokens {
         let words = text.tokens.iter().filter(|token| token.is_word);
         let lines: BTreeSet<usize> = words.map(|token| token.line).collect();

@@ -6,17 +6,17 @@ use syn::{Item, ItemUse, UseTree};
 /// One path of a `use` item.
 #[derive(Debug, PartialEq)]
 pub struct Import {
-    /// The path, for example `["crate", "api", "route"]`. The path of a glob import is
-    /// that of the module or enum whose names the import brings. A path that begins with
+    /// The path, for example `["crate", "api", "route"]`. The path of a glob import ends
+    /// with the module or enum before the star. A path that begins with
     /// `::` has an empty first part.
     pub path: Vec<String>,
-    /// What the import brings.
+    /// The names that the import brings into scope.
     pub brings: Brings,
     /// The line, counted from 1.
     pub line: usize,
 }
 
-/// What an import brings into its module.
+/// The names that an import brings into its module.
 #[derive(Debug, PartialEq)]
 pub enum Brings {
     /// One name: the path's last part, or the name after `as`.
@@ -27,7 +27,7 @@ pub enum Brings {
     Nothing,
 }
 
-/// All imports among `items`, those within functions included.
+/// All imports among `items`, imports within functions included.
 pub fn imports(items: &[Item]) -> Vec<Import> {
     let mut found = Found(Vec::new());
     for item in items {

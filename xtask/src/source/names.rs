@@ -1,8 +1,8 @@
-//! Which file defines what a path names.
+//! Which file defines the item that a path names.
 //!
-//! A path is followed as the compiler follows one: through `crate`, `self` and `super`,
+//! A path is followed as by the compiler: through `crate`, `self` and `super`,
 //! through child modules, through imports (a re-export is an import that others may use)
-//! and through glob imports, until it reaches an item. What follows an item in a path
+//! and through glob imports, until the path reaches an item. The rest of the path
 //! (an enum's variant, a type's function) belongs to that item. A path may lead into
 //! another crate, through a re-export, too. Names of local variables look like names of
 //! other crates here: who asks for a crate knows its name.
@@ -18,11 +18,11 @@ use crate::source::imports::{Brings, imports};
 use crate::source::references::{Reference, ReferenceKind};
 use crate::source::tree::{Crate, FileId, ModuleId};
 
-/// What each module of a crate has names for.
+/// The names of all modules of a crate.
 pub struct Names<'a> {
     of: &'a Crate,
     scopes: Vec<Scope>,
-    /// The files that define a macro of this name.
+    /// The files that define a macro, by the macro's name.
     macros: HashMap<String, Vec<FileId>>,
 }
 
@@ -36,26 +36,27 @@ struct Scope {
 
 /// What a name stands for.
 enum Binding {
-    /// A type or trait that the module defines itself. More may follow in a path: a
+    /// A type or trait of the module. More may follow in a path: a
     /// variant, or a function of the type.
     Type,
-    /// A function, constant or static that the module defines itself.
+    /// A function, constant or static of the module.
     Value,
     /// A child module.
     Module(ModuleId),
-    /// Whatever is at this path, seen from the module.
+    /// The items at this path, seen from the module.
     Import(Vec<String>),
 }
 
 /// What a path leads to.
 #[derive(Default)]
 struct Found {
-    /// The items: the file of each, and its name.
+    /// The items: each with the file that defines the item, and a name.
     items: BTreeSet<(FileId, String)>,
     modules: BTreeSet<ModuleId>,
-    /// The names that the crate itself has nothing for: other crates, among others.
+    /// Names that the crate does not define: other crates, among others.
     foreign: BTreeSet<String>,
-    /// The imports that are being followed: none leads through itself.
+    /// The imports that are being followed. An import never leads through itself, so that
+    /// `use table::table` finds the function and does not go on forever.
     open: BTreeSet<(ModuleId, Vec<String>)>,
 }
 
@@ -87,8 +88,8 @@ impl<'a> Names<'a> {
         names
     }
 
-    /// The files that define what `reference`, in `module`, names, each with the item's
-    /// name. A path that leads to a module names no item.
+    /// The files that define the items named by `reference` in `module`, each with the
+    /// name of an item. A path to a module does not name an item.
     pub fn definitions(
         &self,
         module: ModuleId,
@@ -111,7 +112,7 @@ impl<'a> Names<'a> {
         }
     }
 
-    /// The other crates to which `reference`, in `module`, leads, and names that are none.
+    /// The other crates to which `reference` in `module` leads, and names of variables.
     pub fn crates(&self, module: ModuleId, reference: &Reference) -> BTreeSet<String> {
         let mut found = Found::default();
         self.follow(module, &reference.path, &mut found);

@@ -10,14 +10,14 @@ use crate::error::XtaskError;
 /// A package of the workspace.
 #[derive(Debug)]
 pub struct Package {
-    /// The name in its Cargo.toml, for example `fleetbeat-agent`.
+    /// The name in Cargo.toml, for example `fleetbeat-agent`.
     pub name: String,
-    /// The folder of its Cargo.toml.
+    /// The folder of Cargo.toml.
     pub folder: PathBuf,
-    /// The names of the packages that it names as dependencies, of every kind.
+    /// The names of the dependencies of every kind, build and test dependencies included.
     pub dependencies: Vec<String>,
-    /// The root files of its library and its programs; those of its tests, examples and
-    /// benchmarks are left out.
+    /// The root files of the library and the programs, without tests, examples and
+    /// benchmarks.
     pub roots: Vec<PathBuf>,
 }
 
@@ -60,7 +60,7 @@ fn package(package: &Value) -> Package {
     }
 }
 
-/// The elements of an array; none of anything else.
+/// The elements of an array; no element if `value` is not an array.
 fn array(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }

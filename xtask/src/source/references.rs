@@ -14,22 +14,23 @@ pub struct Reference {
     /// The path's parts, for example `["super", "Answer"]`. A path that begins with `::`
     /// has an empty first part.
     pub path: Vec<String>,
-    /// What the path is of.
+    /// What the path can lead to.
     pub kind: ReferenceKind,
     /// The line, counted from 1.
     pub line: usize,
 }
 
-/// Where a path can lead.
+/// What a path can lead to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ReferenceKind {
-    /// To an item.
+    /// An item.
     Item,
-    /// To a macro of `macro_rules!`, which is known by its name in all of the crate.
+    /// A macro of `macro_rules!`. The name alone leads to the macro, from all of the
+    /// crate.
     Macro,
 }
 
-/// All paths that `module` names, its child modules' aside.
+/// All paths that `module` names. Child modules have paths of their own.
 pub fn references(module: &Module) -> Vec<Reference> {
     let mut found = Found(Vec::new());
 

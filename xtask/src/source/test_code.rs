@@ -1,6 +1,6 @@
-//! Which code is test code, and what is left of a file without it.
+//! Which code is test code, and how a file loses that code.
 //!
-//! Test code is what stands below `#[cfg(test)]` or `#[test]`; besides, each file that is
+//! Test code is each item with `#[cfg(test)]` or `#[test]`; besides, each file that is
 //! called `tests.rs` and each file in a folder `tests` or `conformance`.
 
 use std::ops::RangeInclusive;
@@ -29,10 +29,10 @@ pub fn remove_test_code(file: &mut syn::File) -> Vec<RangeInclusive<usize>> {
     removal.lines
 }
 
-/// Walks through a file and takes out what is for tests only.
+/// Walks through a file and takes test code out.
 #[derive(Default)]
 struct Removal {
-    /// The lines of what was taken out.
+    /// The lines of the code that was taken out.
     lines: Vec<RangeInclusive<usize>>,
 }
 

@@ -6,7 +6,7 @@ use proc_macro2::{Span, TokenStream, TokenTree};
 
 use crate::source::file::SourceFile;
 
-/// What a file's text consists of, test code aside.
+/// The parts of a file's text, without test code.
 #[derive(Debug, Default, PartialEq)]
 pub struct Text<'a> {
     /// The code.

@@ -11,7 +11,7 @@ use crate::source::file::SourceFile;
 pub struct Crate {
     /// The files, the root file first.
     pub files: Vec<SourceFile>,
-    /// The modules, the root module first; a module's parent stands before it.
+    /// The modules, the root module first; a parent stands before its children.
     pub modules: Vec<Module>,
 }
 
@@ -31,10 +31,10 @@ pub struct Module {
     pub parent: Option<ModuleId>,
     /// The file in which the module's items stand.
     pub file: FileId,
-    /// The inner attributes of the file, among them the module's documentation; none for
-    /// a block.
+    /// The inner attributes of the file, for example the module's documentation. A block
+    /// has no inner attributes here.
     pub attributes: Vec<Attribute>,
-    /// The items, without the modules among them, which are modules of the crate.
+    /// The items, without child modules: each child is a module of the crate.
     pub items: Vec<Item>,
 }
 
