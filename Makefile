@@ -1,6 +1,6 @@
 # Thin: what takes more than a line is a script. `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check build release dashboard setup bench fleet-outage static-agents static dist repo man images deny clean test-packages test-ansible-fleet capacity
+.PHONY: help demo test check build release dashboard setup bench fleet-outage static-agents static dist repo man measure-code images deny clean test-packages test-ansible-fleet capacity
 
 HOSTS ?= 0
 ARCHS ?= amd64 arm64
@@ -69,7 +69,10 @@ repo: ## make signed apt and yum repositories of dist/ in target/repository
 	scripts/repository.sh
 
 man: ## write manual pages and shell completions to target/man and target/completions
-	cargo run --quiet --package fleetbeat-manual -- target
+	cargo run --quiet --package fleetbeat-xtask -- manual target
+
+measure-code: ## print measurements of the code; CODE="--rev REV" or CODE=FOLDER for another revision
+	cargo run --quiet --package fleetbeat-xtask -- measure-code $(CODE)
 
 setup: ## install what the tests need beyond Rust, Node and make
 	scripts/setup.sh

@@ -7,8 +7,10 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+xtask() { cargo run --quiet --locked --package fleetbeat-xtask -- "$@"; }
+
 own=$(scripts/arch.sh)
-version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
+version=$(xtask version)
 # Without it, an old Docker does not know whose a WORKDIR is.
 export DOCKER_BUILDKIT=1
 
@@ -31,7 +33,7 @@ for arch in "${@:-$own}"; do
     binary=target/static/$arch/$package
     [[ -x $binary ]] || { echo "images: $binary is missing: make static ARCHS=$arch" >&2; exit 1; }
     # Whole at every moment: two of these may run at once.
-    scripts/licences.sh "$package" >"$binary.THIRD-PARTY.$$"
+    xtask licences "$package" >"$binary.THIRD-PARTY.$$"
     mv "$binary.THIRD-PARTY.$$" "$binary.THIRD-PARTY"
     tags=(--tag "$package:$version-$arch")
     [[ $arch != "$own" ]] || tags+=(--tag "$package:latest")

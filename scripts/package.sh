@@ -9,10 +9,12 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+xtask() { cargo run --quiet --locked --package fleetbeat-xtask -- "$@"; }
+
 archs=${ARCHS:-amd64 arm64}
 dist=${DIST:-dist}
 settings=${SETTINGS:-packaging}
-version=${VERSION:-$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)}
+version=${VERSION:-$(xtask version)}
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
 export TZ=UTC LC_ALL=C
 umask 022
@@ -77,7 +79,7 @@ done
 mkdir -p "$dist"
 dist=$(realpath "$dist")
 rm -f "$dist"/*.{deb,rpm,tar.gz} "$dist/SHA256SUMS"
-for package in fleetbeat-agent fleetbeat-server; do scripts/licences.sh "$package" >"$licences/$package"; done
+for package in fleetbeat-agent fleetbeat-server; do xtask licences "$package" >"$licences/$package"; done
 for arch in $archs; do
   for package in fleetbeat-agent fleetbeat-server; do
     fill "$package" "$arch"

@@ -1,113 +1,125 @@
 //! The text of `--help`, taken apart.
 
-/// What a program says of itself.
+/// The text of a program's `--help`.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Help {
+pub struct Help {
     /// The first line: what the program does.
-    pub(crate) about: String,
-    /// How it is called.
-    pub(crate) usage: String,
-    pub(crate) parts: Vec<Part>,
+    pub about: String,
+    /// How the program is called.
+    pub usage: String,
+    /// The rest of the text, in order.
+    pub parts: Vec<Part>,
 }
 
-/// A piece of the text, in its order.
+/// A piece of the text.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Part {
+pub enum Part {
+    /// Sentences, in one line.
     Paragraph(String),
-    /// A heading, and the entries below it.
+    /// A heading without its colon, and the entries below the heading.
     Section(String, Vec<Entry>),
 }
 
-/// A line of a section: a term and what it means.
+/// A line of a section.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Entry {
-    pub(crate) term: String,
-    pub(crate) text: String,
+pub struct Entry {
+    /// The described word, for example `-h, --help`.
+    pub term: String,
+    /// The description, in one line.
+    pub text: String,
 }
 
 /// A command as it is typed.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Command<'a> {
-    /// Its words, such as `user add`.
-    pub(crate) words: Vec<&'a str>,
-    /// Those of its own, such as `--role`.
-    pub(crate) options: Vec<&'a str>,
-    pub(crate) takes_file: bool,
-    pub(crate) about: &'a str,
+pub struct Command<'a> {
+    /// The words, for example `user` and `add`.
+    pub words: Vec<&'a str>,
+    /// The options of this command alone, for example `--role`.
+    pub options: Vec<&'a str>,
+    /// Whether the path of a file follows.
+    pub takes_file: bool,
+    /// The description.
+    pub about: &'a str,
 }
 
 /// An option as it is typed.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Choice<'a> {
-    /// Its names: `-c` and `--config`, or one of them.
-    pub(crate) names: Vec<&'a str>,
+pub struct Choice<'a> {
+    /// The names: `-c` and `--config`, or one of the two kinds.
+    pub names: Vec<&'a str>,
     /// `FILE`, or the possible values with bars between.
-    pub(crate) value: Option<&'a str>,
-    pub(crate) about: &'a str,
+    pub value: Option<&'a str>,
+    /// The description.
+    pub about: &'a str,
 }
 
 impl Help {
-    /// Headings end in a colon and entries are indented; a term ends where two spaces
-    /// follow, and so do the lines that continue an entry's text.
-    pub(crate) fn parse(text: &str) -> Help {
+    /// A heading ends in a colon, and the entries below are indented. Two spaces end an
+    /// entry's term. A line that is indented further than a term continues the entry's text.
+    pub fn parse(text: &str) -> Help {
         let mut lines = text.lines();
-        let about = lines.next().unwrap_or_default().to_owned();
         let mut help = Help {
-            about,
+            about: lines.next().unwrap_or_default().to_owned(),
             usage: String::new(),
             parts: Vec::new(),
         };
-        let mut is_new = true;
+
+        let mut is_after_blank = true;
         for line in lines {
-            match (line.strip_prefix("  "), help.parts.last_mut()) {
-                _ if line.is_empty() => {}
-                (Some(line), Some(Part::Section(_, entries))) => add_entry(entries, line),
-                _ if line.starts_with("Usage: ") => {
-                    help.usage = line["Usage: ".len()..].to_owned()
-                }
-                _ if line.ends_with(':') => {
-                    help.parts.push(Part::Section(
-                        line.trim_end_matches(':').to_owned(),
-                        Vec::new(),
-                    ));
-                }
-                (_, Some(Part::Paragraph(text))) if !is_new => {
-                    *text = format!("{text} {line}")
-                }
-                _ => help.parts.push(Part::Paragraph(line.to_owned())),
-            }
-            is_new = line.is_empty();
+            help.add_line(line, is_after_blank);
+            is_after_blank = line.is_empty();
         }
         help
     }
 
-    fn section(&self, name: &str) -> impl Iterator<Item = &Entry> {
+    /// The entries below a heading, in order.
+    pub fn section(&self, name: &str) -> impl Iterator<Item = &Entry> {
         self.parts.iter().flat_map(move |part| match part {
             Part::Section(heading, entries) if heading == name => entries.as_slice(),
             _ => &[],
         })
     }
 
-    /// The commands, in their order.
-    pub(crate) fn commands(&self) -> Vec<Command<'_>> {
+    /// The commands, in order.
+    pub fn commands(&self) -> Vec<Command<'_>> {
         self.section("Commands").map(Entry::as_command).collect()
     }
 
-    /// The options that have an entry, in their order.
-    pub(crate) fn options(&self) -> Vec<Choice<'_>> {
+    /// The options that have an entry, in order.
+    pub fn options(&self) -> Vec<Choice<'_>> {
         self.section("Options").map(Entry::as_choice).collect()
+    }
+
+    fn add_line(&mut self, line: &str, is_after_blank: bool) {
+        if line.is_empty() {
+            return;
+        }
+
+        match (line.strip_prefix("  "), self.parts.last_mut()) {
+            (Some(line), Some(Part::Section(_, entries))) => add_entry(entries, line),
+            _ if line.starts_with("Usage: ") => {
+                self.usage = line["Usage: ".len()..].to_owned();
+            }
+            _ if line.ends_with(':') => {
+                let heading = line.trim_end_matches(':').to_owned();
+                self.parts.push(Part::Section(heading, Vec::new()));
+            }
+            (_, Some(Part::Paragraph(text))) if !is_after_blank => {
+                *text = format!("{text} {line}");
+            }
+            _ => self.parts.push(Part::Paragraph(line.to_owned())),
+        }
     }
 }
 
 impl Entry {
     fn as_command(&self) -> Command<'_> {
         let is_word = |word: &&str| word.starts_with(|c: char| c.is_ascii_lowercase());
-        let typed = self
-            .term
-            .split(' ')
-            .map(|word| word.trim_matches(['[', ']']));
+        let words = self.term.split(' ');
+        let typed = words.clone().map(|word| word.trim_matches(['[', ']']));
+
         Command {
-            words: self.term.split(' ').take_while(is_word).collect(),
+            words: words.take_while(is_word).collect(),
             options: typed.clone().filter(|word| word.starts_with('-')).collect(),
             takes_file: typed.clone().any(|word| word == "FILE"),
             about: &self.text,
@@ -118,6 +130,7 @@ impl Entry {
         let words = self.term.split([' ', ',']).filter(|word| !word.is_empty());
         let (names, values): (Vec<_>, Vec<_>) =
             words.partition(|word| word.starts_with('-'));
+
         Choice {
             names,
             value: values.first().copied(),
@@ -129,8 +142,9 @@ impl Entry {
 fn add_entry(entries: &mut Vec<Entry>, line: &str) {
     let trimmed = line.trim_start();
     let indent = line.len() - trimmed.len();
+
     match entries.last_mut() {
-        // Long options without a short one are indented by as much as that takes.
+        // A long option without a short name is indented by the width of a short name.
         Some(last) if indent > 0 && !trimmed.starts_with("--") => {
             last.text = format!("{} {trimmed}", last.text);
         }

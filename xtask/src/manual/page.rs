@@ -1,34 +1,33 @@
 //! Manual pages in roff, with the macros of man(7).
 
-use crate::help::{Help, Part};
-use crate::settings::{Item, Settings};
+use crate::manual::help::{Entry, Help, Part};
+use crate::manual::settings::{Item, Key, Settings};
 
 /// The page of a program, in section 8.
 pub(crate) fn of_program(program: &str, help: &Help, configuration: &str) -> String {
     let about = help.about.trim_end_matches('.');
-    let about = about.replacen(
-        |c: char| c.is_ascii_uppercase(),
-        &about[..1].to_lowercase(),
-        1,
-    );
+    let small = about[..1].to_lowercase();
+    let about = about.replacen(|c: char| c.is_ascii_uppercase(), &small, 1);
+
     let mut page = head(program, 8, &about);
     page += &format!(".SH SYNOPSIS\n{}\n", bold_first(&help.usage));
     page += &format!(".SH DESCRIPTION\n{}\n", escape(&help.about));
     for part in &help.parts {
         match part {
             Part::Paragraph(text) => page += &format!(".SH NOTES\n{}\n", escape(text)),
-            Part::Section(heading, entries) => {
-                page += &format!(".SH {}\n", heading.to_uppercase());
-                for entry in entries {
-                    page += &tagged(
-                        &format!("\\fB{}\\fR", escape(&entry.term)),
-                        &escape(&entry.text),
-                    );
-                }
-            }
+            Part::Section(heading, entries) => page += &of_section(heading, entries),
         }
     }
     page + &see_also(&[(configuration, 5)])
+}
+
+fn of_section(heading: &str, entries: &[Entry]) -> String {
+    let mut section = format!(".SH {}\n", heading.to_uppercase());
+    for entry in entries {
+        let term = format!("\\fB{}\\fR", escape(&entry.term));
+        section += &tagged(&term, &escape(&entry.text));
+    }
+    section
 }
 
 /// The page of a configuration file, in section 5.
@@ -38,21 +37,24 @@ pub(crate) fn of_settings(file: &str, settings: &Settings, program: &str) -> Str
         ".SH SYNOPSIS\n.I /etc/fleetbeat/{}\n.SH DESCRIPTION\n",
         escape(file)
     );
-    for table in &settings.0 {
+
+    for table in &settings.tables {
         if !table.name.is_empty() {
             page += &format!(".SS [{}]\n", escape(&table.name));
         }
         for item in &table.items {
             match item {
                 Item::Text(lines) => page += &format!(".PP\n{}", paragraph(lines)),
-                Item::Key { name, value, about } => {
-                    let term = format!("\\fB{}\\fR = {}", escape(name), escape(value));
-                    page += &tagged(&term, paragraph(about).trim_end());
-                }
+                Item::Key(key) => page += &of_key(key),
             }
         }
     }
     page + &see_also(&[(program, 8)])
+}
+
+fn of_key(key: &Key) -> String {
+    let term = format!("\\fB{}\\fR = {}", escape(&key.name), escape(&key.value));
+    tagged(&term, paragraph(&key.about).trim_end())
 }
 
 fn head(name: &str, section: u8, about: &str) -> String {
@@ -67,30 +69,31 @@ fn head(name: &str, section: u8, about: &str) -> String {
 }
 
 fn see_also(pages: &[(&str, u8)]) -> String {
-    let pages: Vec<_> = pages
-        .iter()
-        .map(|(name, section)| format!(".BR {} ({section})\n", escape(name)))
-        .collect();
+    let page =
+        |(name, section): &(&str, u8)| format!(".BR {} ({section})\n", escape(name));
+    let pages: Vec<_> = pages.iter().map(page).collect();
+
     format!(".SH \"SEE ALSO\"\n{}", pages.concat())
 }
 
 fn tagged(term: &str, text: &str) -> String {
-    // Without any text, the next term would stand in its place.
+    // Without any text, roff would take the next term for the text.
     format!(
         ".TP\n{term}\n{}\n",
         if text.is_empty() { "\\&" } else { text }
     )
 }
 
-/// Lines that are filled, but for the indented ones of a list, which stay as they are.
+/// Lines that `man` fills. The indented lines of a list stay as they are.
 fn paragraph(lines: &[String]) -> String {
     let line = |line: &String| match line.strip_prefix("  ") {
         Some(kept) => format!(".br\n{}\n", escape(kept)),
         None => escape(line) + "\n",
     };
     let text: String = lines.iter().map(line).collect();
-    // In the file, the last sentence may lead to the key below it, which stands above it
-    // here.
+
+    // In the file, the last sentence may lead to the key below: "Without this line:". In
+    // the page, the key stands above its text.
     text.strip_suffix(":\n")
         .map_or(text.clone(), |text| text.to_owned() + ".\n")
 }
@@ -100,8 +103,8 @@ fn bold_first(usage: &str) -> String {
     format!("\\fB{}\\fR {}", escape(program), escape(rest))
 }
 
-/// Nothing in `text` is roff then: no escape, no request at a line's beginning, no hyphen
-/// for a minus.
+/// Takes the meaning that roff has for it from `text`: escapes, a request at the
+/// beginning of a line, and a hyphen for a minus.
 fn escape(text: &str) -> String {
     let escaped = text.replace('\\', "\\e").replace('-', "\\-");
     if escaped.starts_with(['.', '\'']) {
