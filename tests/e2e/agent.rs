@@ -15,12 +15,12 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use fleetbeat_protocol::{Heartbeat, Timestamp};
-use fleetbeat_tests::process;
-use fleetbeat_tests::program::{Running, program};
-use fleetbeat_tests::wait::wait_for;
+use fleetbeat_tools::process;
+use fleetbeat_tools::program::{Running, program};
+use fleetbeat_tools::wait::wait_for;
 use tempfile::TempDir;
 
-const KEY: &str = fleetbeat_tests::server::AGENT_KEY;
+const KEY: &str = fleetbeat_tools::server::AGENT_KEY;
 pub(crate) const OK: &str = r#"{"status":"ok"}"#;
 /// Longest wait for anything that should happen soon.
 const SOON: Duration = Duration::from_secs(10);

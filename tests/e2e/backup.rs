@@ -11,11 +11,11 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use fleetbeat_tests::client;
-use fleetbeat_tests::program::program;
-use fleetbeat_tests::redis_server::RedisServer;
-use fleetbeat_tests::server::{AGENT_KEY, Database, Server};
-use fleetbeat_tests::wait::wait_for;
+use fleetbeat_tools::client;
+use fleetbeat_tools::program::program;
+use fleetbeat_tools::redis_server::RedisServer;
+use fleetbeat_tools::server::{AGENT_KEY, Database, Server};
+use fleetbeat_tools::wait::wait_for;
 use mongodb::bson::{Document, doc};
 use rusqlite::Connection;
 use serde_json::{Value, json};

@@ -5,11 +5,11 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use fleetbeat_tests::client;
-use fleetbeat_tests::nginx::{Nginx, free_address};
-use fleetbeat_tests::redis_server::RedisServer;
-use fleetbeat_tests::server::{ADMIN_PASSWORD, AGENT_KEY, Database, Server, run};
-use fleetbeat_tests::wait::wait_for;
+use fleetbeat_tools::client;
+use fleetbeat_tools::nginx::{Nginx, free_address};
+use fleetbeat_tools::redis_server::RedisServer;
+use fleetbeat_tools::server::{ADMIN_PASSWORD, AGENT_KEY, Database, Server, run};
+use fleetbeat_tools::wait::wait_for;
 use serde_json::{Value, json};
 
 const HEARTBEAT: &str = include_str!("../../protocol/golden/heartbeat-minimal.json");

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use fleetbeat_tests::server::Server;
+use fleetbeat_tools::server::Server;
 use serde_json::Value;
 
 #[test]

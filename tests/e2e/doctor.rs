@@ -7,9 +7,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use fleetbeat_tests::front::{Authority, Front};
-use fleetbeat_tests::program::program;
-use fleetbeat_tests::server::{AGENT_KEY, Server};
+use fleetbeat_tools::front::{Authority, Front};
+use fleetbeat_tools::program::program;
+use fleetbeat_tools::server::{AGENT_KEY, Server};
 use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 

@@ -6,9 +6,9 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
-use fleetbeat_tests::client;
-use fleetbeat_tests::server::{AGENT_KEY, Server};
-use fleetbeat_tests::wait::wait_for;
+use fleetbeat_tools::client;
+use fleetbeat_tools::server::{AGENT_KEY, Server};
+use fleetbeat_tools::wait::wait_for;
 use serde_json::Value;
 
 const KILLS: usize = 20;

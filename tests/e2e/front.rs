@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use fleetbeat_tests::client::{connect, encode, exchange, read_answer};
-use fleetbeat_tests::process;
-use fleetbeat_tests::server::{AGENT_KEY, Server};
-use fleetbeat_tests::wait::wait_for;
+use fleetbeat_tools::client::{connect, encode, exchange, read_answer};
+use fleetbeat_tools::process;
+use fleetbeat_tools::server::{AGENT_KEY, Server};
+use fleetbeat_tools::wait::wait_for;
 
 const HEARTBEAT: &str = include_str!("../../protocol/golden/heartbeat-minimal.json");
 

@@ -2,8 +2,8 @@
 //! real socket.
 
 use fleetbeat_protocol::Timestamp;
-use fleetbeat_tests::client;
-use fleetbeat_tests::server::{AGENT_KEY, Server};
+use fleetbeat_tools::client;
+use fleetbeat_tools::server::{AGENT_KEY, Server};
 use serde_json::{Value, json};
 
 fn minimal() -> Value {
@@ -324,7 +324,7 @@ fn a_batch_counts_by_its_own_times() {
             .status,
         200
     );
-    let live = fleetbeat_tests::wait::wait_for("the snapshot", || {
+    let live = fleetbeat_tools::wait::wait_for("the snapshot", || {
         let first = server.servers(&token)[0].clone();
         (first["load"]["cpu"] == 9.0).then_some(first)
     });

@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
 
-use fleetbeat_tests::client::{self, Answer};
 use fleetbeat_tests::container::Engine;
-use fleetbeat_tests::nginx::free_address;
-use fleetbeat_tests::server::{ADMIN_PASSWORD, AGENT_KEY};
-use fleetbeat_tests::wait::wait_for;
+use fleetbeat_tools::client::{self, Answer};
+use fleetbeat_tools::nginx::free_address;
+use fleetbeat_tools::server::{ADMIN_PASSWORD, AGENT_KEY};
+use fleetbeat_tools::wait::wait_for;
 use serde_json::{Value, json};
 
 const HEARTBEAT: &[u8] = include_bytes!("../../protocol/golden/heartbeat-minimal.json");

@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use fleetbeat_tests::proxy::{Mode, Proxy};
-use fleetbeat_tests::redis_server::RedisServer;
-use fleetbeat_tests::server::{AGENT_KEY, Database, Server};
-use fleetbeat_tests::wait::wait_for;
-use fleetbeat_tests::{client, process};
+use fleetbeat_tools::proxy::{Mode, Proxy};
+use fleetbeat_tools::redis_server::RedisServer;
+use fleetbeat_tools::server::{AGENT_KEY, Database, Server};
+use fleetbeat_tools::wait::wait_for;
+use fleetbeat_tools::{client, process};
 use mongodb::bson::{Document, doc};
 use serde_json::{Value, json};
 
@@ -407,7 +407,7 @@ fn a_blackholed_mongodb_neither_piles_up_threads_nor_memory() {
             &[("X-API-Key", AGENT_KEY)],
             body.as_bytes(),
         );
-        fleetbeat_tests::load::run(server.address(), 32, Some(200.0), || {
+        fleetbeat_tools::load::run(server.address(), 32, Some(200.0), || {
             (Instant::now() < until).then(|| request.clone())
         })
     };
@@ -750,7 +750,7 @@ fn settings_that_can_never_work_are_named_without_their_passwords() {
         ("SECRET_KEY", "a secret key of at least 32 bytes!"),
     ];
     let refuse = |environment: &[(&str, &str)]| {
-        let mut command = fleetbeat_tests::program::program("fleetbeat-server");
+        let mut command = fleetbeat_tools::program::program("fleetbeat-server");
         command
             .args(["-c".as_ref(), config.as_os_str()])
             .envs(environment.iter().copied());

@@ -7,12 +7,12 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use fleetbeat_tests::client::{self, Answer, encode, read_answer};
-use fleetbeat_tests::nginx::{Nginx, free_address};
-use fleetbeat_tests::process;
-use fleetbeat_tests::program::program;
-use fleetbeat_tests::server::{AGENT_KEY, Server, run};
-use fleetbeat_tests::wait::wait_for;
+use fleetbeat_tools::client::{self, Answer, encode, read_answer};
+use fleetbeat_tools::nginx::{Nginx, free_address};
+use fleetbeat_tools::process;
+use fleetbeat_tools::program::program;
+use fleetbeat_tools::server::{AGENT_KEY, Server, run};
+use fleetbeat_tools::wait::wait_for;
 use serde_json::json;
 
 const HEARTBEAT: &str = include_str!("../../protocol/golden/heartbeat-minimal.json");

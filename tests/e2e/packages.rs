@@ -5,11 +5,11 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use fleetbeat_tests::front::Authority;
 use fleetbeat_tests::machine::{Kind, Machine};
-use fleetbeat_tests::nginx::free_address;
-use fleetbeat_tests::server::{AGENT_KEY, Server};
-use fleetbeat_tests::wait::wait_for;
+use fleetbeat_tools::front::Authority;
+use fleetbeat_tools::nginx::free_address;
+use fleetbeat_tools::server::{AGENT_KEY, Server};
+use fleetbeat_tools::wait::wait_for;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 

@@ -49,7 +49,8 @@ fn dependencies_follow_the_arrows() {
         ("agent", &["collectors", "daemon", "protocol", "settings"]),
         ("server", &["daemon", "protocol", "settings"]),
         ("manual", &[]),
-        ("tests", &["protocol"]),
+        ("tools", &["protocol"]),
+        ("tests", &["protocol", "tools"]),
     ];
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
@@ -134,6 +135,7 @@ fn every_file_says_what_it_is_for() {
         "agent",
         "server",
         "manual",
+        "tools",
         "tests",
     ] {
         for (path, text) in sources(of) {

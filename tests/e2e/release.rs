@@ -14,10 +14,10 @@ use std::sync::{Arc, LazyLock};
 use std::thread;
 use std::time::Duration;
 
-use fleetbeat_tests::client::Answer;
-use fleetbeat_tests::redis_server::RedisServer;
-use fleetbeat_tests::server::{Database, Server};
-use fleetbeat_tests::wait::wait_for;
+use fleetbeat_tools::client::Answer;
+use fleetbeat_tools::redis_server::RedisServer;
+use fleetbeat_tools::server::{Database, Server};
+use fleetbeat_tools::wait::wait_for;
 use rusqlite::Connection;
 use serde_json::{Value, json};
 use tempfile::TempDir;

@@ -6,11 +6,11 @@ use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
-use fleetbeat_tests::client;
-use fleetbeat_tests::program::Running;
-use fleetbeat_tests::recorder::Recorder;
-use fleetbeat_tests::server::{AGENT_KEY, Server};
-use fleetbeat_tests::wait::wait_for;
+use fleetbeat_tools::client;
+use fleetbeat_tools::program::Running;
+use fleetbeat_tools::recorder::Recorder;
+use fleetbeat_tools::server::{AGENT_KEY, Server};
+use fleetbeat_tools::wait::wait_for;
 use tempfile::TempDir;
 
 use crate::agent::{FAST, agent_command, write_settings};

@@ -3,8 +3,8 @@
 use std::io::Read;
 use std::time::{Duration, Instant};
 
-use fleetbeat_tests::server::Server;
-use fleetbeat_tests::wait::wait_for;
+use fleetbeat_tools::server::Server;
+use fleetbeat_tools::wait::wait_for;
 use serde_json::{Value, json};
 
 fn heartbeat(ip: &str) -> Value {
@@ -16,7 +16,7 @@ fn heartbeat(ip: &str) -> Value {
     body
 }
 
-fn ips(answer: &fleetbeat_tests::client::Answer) -> Vec<String> {
+fn ips(answer: &fleetbeat_tools::client::Answer) -> Vec<String> {
     answer
         .json()
         .as_array()
@@ -132,12 +132,12 @@ fn head_answers_as_get_does_but_for_the_body() {
         "/openapi.json",
     ] {
         let get = server.api(&token, "GET", target, None);
-        let mut stream = fleetbeat_tests::client::connect(server.address()).unwrap();
+        let mut stream = fleetbeat_tools::client::connect(server.address()).unwrap();
         let headers = [("Authorization", format!("Bearer {token}"))];
         let headers = headers
             .each_ref()
             .map(|(name, value)| (*name, value.as_str()));
-        let request = fleetbeat_tests::client::encode("HEAD", target, &headers, b"");
+        let request = fleetbeat_tools::client::encode("HEAD", target, &headers, b"");
         std::io::Write::write_all(&mut stream, &request).unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();

@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use fleetbeat_protocol::Heartbeat;
-use fleetbeat_tests::outage::{self, Plan};
-use fleetbeat_tests::program::program_path;
-use fleetbeat_tests::server::Server as RealServer;
-use fleetbeat_tests::wait::wait_for;
+use fleetbeat_tools::outage::{self, Plan};
+use fleetbeat_tools::program::program_path;
+use fleetbeat_tools::server::Server as RealServer;
+use fleetbeat_tools::wait::wait_for;
 use serde_json::Value;
 
 use crate::agent::{

@@ -7,11 +7,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Output;
 
-use fleetbeat_tests::client;
-use fleetbeat_tests::nginx::free_address;
-use fleetbeat_tests::program::{Running, program};
-use fleetbeat_tests::server::{Server, run};
-use fleetbeat_tests::wait::wait_for;
+use fleetbeat_tools::client;
+use fleetbeat_tools::nginx::free_address;
+use fleetbeat_tools::program::{Running, program};
+use fleetbeat_tools::server::{Server, run};
+use fleetbeat_tools::wait::wait_for;
 
 /// Runs the server on `config` until it ends by itself.
 pub(crate) fn refuse(config: &Path, environment: &[(&str, &str)]) -> Output {

@@ -6,9 +6,9 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use fleetbeat_tests::machine::{Kind, Machine};
-use fleetbeat_tests::program::program_path;
-use fleetbeat_tests::server::{AGENT_KEY, Server};
-use fleetbeat_tests::wait::wait_for;
+use fleetbeat_tools::program::program_path;
+use fleetbeat_tools::server::{AGENT_KEY, Server};
+use fleetbeat_tools::wait::wait_for;
 use serde_json::Value;
 
 const UNIT: &str = "fleetbeat-agent.service";

@@ -7,10 +7,10 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use fleetbeat_tests::program::{Running, program, program_path};
-use fleetbeat_tests::server::{AGENT_KEY, Server};
-use fleetbeat_tests::wait::wait_for;
-use fleetbeat_tests::{client, process};
+use fleetbeat_tools::program::{Running, program, program_path};
+use fleetbeat_tools::server::{AGENT_KEY, Server};
+use fleetbeat_tools::wait::wait_for;
+use fleetbeat_tools::{client, process};
 use serde_json::Value;
 
 #[test]

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::program::Running;
-use crate::wait::{DEADLINE, wait_for};
+use fleetbeat_tools::program::Running;
+use fleetbeat_tools::wait::{DEADLINE, wait_for};
 
 /// Set to 1, it leaves out the tests that need a machine, or containers: those that need
 /// root.

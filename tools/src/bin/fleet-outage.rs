@@ -4,8 +4,8 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use fleetbeat_tests::outage::{self, Plan};
-use fleetbeat_tests::program::program_path;
+use fleetbeat_tools::outage::{self, Plan};
+use fleetbeat_tools::program::program_path;
 use lexopt::{Arg, ValueExt};
 
 const HELP: &str = "\

@@ -14,15 +14,15 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use fleetbeat_protocol::Timestamp;
-use fleetbeat_tests::fleet::Fleet;
-use fleetbeat_tests::load::{self, Report};
-use fleetbeat_tests::program::program_path;
-use fleetbeat_tests::proxy::{Mode, Proxy};
-use fleetbeat_tests::redis_server::RedisServer;
-use fleetbeat_tests::report::{self, micros, millis};
-use fleetbeat_tests::server::{AGENT_KEY, Database, Server};
-use fleetbeat_tests::wait::wait_for;
-use fleetbeat_tests::{client, process};
+use fleetbeat_tools::fleet::Fleet;
+use fleetbeat_tools::load::{self, Report};
+use fleetbeat_tools::program::program_path;
+use fleetbeat_tools::proxy::{Mode, Proxy};
+use fleetbeat_tools::redis_server::RedisServer;
+use fleetbeat_tools::report::{self, micros, millis};
+use fleetbeat_tools::server::{AGENT_KEY, Database, Server};
+use fleetbeat_tools::wait::wait_for;
+use fleetbeat_tools::{client, process};
 use serde_json::Value;
 
 /// 100,000 hosts at one heartbeat in two minutes.

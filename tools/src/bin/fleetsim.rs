@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use fleetbeat_tests::client;
-use fleetbeat_tests::fleet::Fleet;
-use fleetbeat_tests::load::Report;
+use fleetbeat_tools::client;
+use fleetbeat_tools::fleet::Fleet;
+use fleetbeat_tools::load::Report;
 use lexopt::{Arg, ValueExt};
 
 const HELP: &str = "\

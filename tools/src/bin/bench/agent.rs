@@ -8,13 +8,13 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use fleetbeat_tests::front::{Authority, Front};
-use fleetbeat_tests::nginx::free_address;
-use fleetbeat_tests::program::Running;
-use fleetbeat_tests::report::millis;
-use fleetbeat_tests::server::{AGENT_KEY, Server};
-use fleetbeat_tests::wait::wait_for;
-use fleetbeat_tests::{client, process};
+use fleetbeat_tools::front::{Authority, Front};
+use fleetbeat_tools::nginx::free_address;
+use fleetbeat_tools::program::Running;
+use fleetbeat_tools::report::millis;
+use fleetbeat_tools::server::{AGENT_KEY, Server};
+use fleetbeat_tools::wait::wait_for;
+use fleetbeat_tools::{client, process};
 use serde_json::Value;
 use tempfile::TempDir;
 

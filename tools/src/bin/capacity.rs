@@ -11,13 +11,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use fleetbeat_tests::front::{Authority, Front};
-use fleetbeat_tests::program::{Running, program};
-use fleetbeat_tests::redis_server::RedisServer;
-use fleetbeat_tests::report::{self, mib};
-use fleetbeat_tests::server::{AGENT_KEY, Database, Server};
-use fleetbeat_tests::wait::{DEADLINE, wait_for};
-use fleetbeat_tests::{client, process};
+use fleetbeat_tools::front::{Authority, Front};
+use fleetbeat_tools::program::{Running, program};
+use fleetbeat_tools::redis_server::RedisServer;
+use fleetbeat_tools::report::{self, mib};
+use fleetbeat_tools::server::{AGENT_KEY, Database, Server};
+use fleetbeat_tools::wait::{DEADLINE, wait_for};
+use fleetbeat_tools::{client, process};
 use lexopt::{Arg, ValueExt};
 use mongodb::bson::{Bson, doc};
 

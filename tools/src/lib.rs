@@ -1,0 +1,29 @@
+//! What `fleetsim`, the measurements and the end-to-end tests share.
+//!
+//! Without the feature `harness` only the modules that `fleetsim` needs are built.
+
+pub mod client;
+pub mod fleet;
+#[cfg(feature = "harness")]
+pub mod front;
+pub mod load;
+#[cfg(feature = "harness")]
+pub mod nginx;
+#[cfg(feature = "harness")]
+pub mod outage;
+#[cfg(feature = "harness")]
+pub mod process;
+#[cfg(feature = "harness")]
+pub mod program;
+#[cfg(feature = "harness")]
+pub mod proxy;
+#[cfg(feature = "harness")]
+pub mod recorder;
+#[cfg(feature = "harness")]
+pub mod redis_server;
+#[cfg(feature = "harness")]
+pub mod report;
+#[cfg(feature = "harness")]
+pub mod server;
+#[cfg(feature = "harness")]
+pub mod wait;
