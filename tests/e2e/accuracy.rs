@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use fleetbeat_tools::program::program;
+use fleetbeat_tools::process::program;
 use serde_json::Value;
 
 /// The window of `once`.

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use fleetbeat_protocol::{Heartbeat, Timestamp};
 use fleetbeat_tools::process;
-use fleetbeat_tools::program::{Running, program};
+use fleetbeat_tools::process::{Running, program};
 use fleetbeat_tools::wait::wait_for;
 use tempfile::TempDir;
 
@@ -30,7 +30,7 @@ pub(crate) const FAST: &str =
 
 #[test]
 fn the_first_heartbeat_arrives_within_three_seconds() {
-    let server = Server::start(|_| answer(200, "", OK));
+    let server = ScriptedServer::start(|_| answer(200, "", OK));
     let started = Instant::now();
     let agent = Agent::start(
         &server.url(),
@@ -115,7 +115,7 @@ fn the_agent_listens_on_nothing() {
 #[test]
 fn the_key_is_shown_nowhere() {
     // The last one sends back all that it got.
-    let server = Server::start(|n| match n {
+    let server = ScriptedServer::start(|n| match n {
         0 => answer(401, "", ""),
         1 => answer(422, "", &format!("{{\"detail\":\"{KEY}\"}}")),
         2 => answer(500, &format!("X-API-Key: {KEY}\r\n"), KEY),
@@ -144,7 +144,7 @@ fn the_key_is_shown_nowhere() {
 
 #[test]
 fn heartbeats_follow_each_other_with_growing_numbers() {
-    let server = Server::start(|_| answer(200, "", OK));
+    let server = ScriptedServer::start(|_| answer(200, "", OK));
     let _agent = Agent::start(&server.url(), FAST);
     let heartbeats: Vec<_> = (0..4).map(|_| server.next().heartbeat()).collect();
     for pair in heartbeats.windows(2) {
@@ -157,7 +157,7 @@ fn heartbeats_follow_each_other_with_growing_numbers() {
 fn a_wrong_key_is_an_error_and_tried_on() {
     let is_key_known = Arc::new(AtomicBool::new(false));
     let known = Arc::clone(&is_key_known);
-    let server = Server::start(move |_| match known.load(Ordering::Relaxed) {
+    let server = ScriptedServer::start(move |_| match known.load(Ordering::Relaxed) {
         true => answer(200, "", OK),
         false => answer(401, "", ""),
     });
@@ -176,7 +176,7 @@ fn a_wrong_key_is_an_error_and_tried_on() {
 fn a_refused_heartbeat_is_dropped_and_counted() {
     let problem = r#"{"status":422,"title":"Unprocessable Content","detail":"1 rule is broken",
         "request_id":"r","errors":[{"field":"load.cpu","message":"must be from 0 to 100"}]}"#;
-    let server = Server::start(move |n| {
+    let server = ScriptedServer::start(move |n| {
         if n < 2 {
             answer(422, "", problem)
         } else {
@@ -206,7 +206,7 @@ fn retry_after_keeps_the_agent_silent_though_heartbeats_are_due() {
     ] {
         // Too long a body takes nothing of what the headers say.
         let unavailable = answer(status, pause, &"x".repeat(100 << 10));
-        let server = Server::start(move |n| {
+        let server = ScriptedServer::start(move |n| {
             if n == 0 {
                 unavailable.clone()
             } else {
@@ -235,7 +235,7 @@ fn a_server_that_comes_back_is_found() {
     let back = Arc::clone(&is_back);
     // Until then it hangs up in the middle of its answer: a port that is closed and
     // opened again could be another test's meanwhile.
-    let server = Server::start(move |_| match back.load(Ordering::Relaxed) {
+    let server = ScriptedServer::start(move |_| match back.load(Ordering::Relaxed) {
         true => answer(200, "", OK),
         false => b"HTTP/1.1 200".to_vec(),
     });
@@ -248,7 +248,7 @@ fn a_server_that_comes_back_is_found() {
 
 #[test]
 fn samples_go_on_while_a_call_waits_for_its_answer() {
-    let server = Server::start(|n| {
+    let server = ScriptedServer::start(|n| {
         if n == 0 {
             Vec::new()
         } else {
@@ -267,10 +267,11 @@ fn samples_go_on_while_a_call_waits_for_its_answer() {
 
 #[test]
 fn a_redirect_is_not_followed() {
-    let elsewhere = Server::start(|_| answer(200, "", OK));
+    let elsewhere = ScriptedServer::start(|_| answer(200, "", OK));
     let location = format!("Location: {}/heartbeat\r\n", elsewhere.url());
     let codes = [301, 302, 303, 307, 308];
-    let server = Server::start(move |n| answer(codes[n % codes.len()], &location, ""));
+    let server =
+        ScriptedServer::start(move |n| answer(codes[n % codes.len()], &location, ""));
     let agent = Agent::start(&server.url(), FAST);
     for _ in codes {
         assert_eq!(server.next().line, "POST /heartbeat HTTP/1.1");
@@ -299,7 +300,7 @@ fn an_answer_without_end_is_cut_off() {
         ),
     ];
     for (no_answer, told) in no_answers {
-        let server = Server::start(move |_| no_answer.clone());
+        let server = ScriptedServer::start(move |_| no_answer.clone());
         let agent = Agent::start(&server.url(), FAST);
         server.next_retry();
         agent.wait_for_log(told);
@@ -308,7 +309,7 @@ fn an_answer_without_end_is_cut_off() {
 
 #[test]
 fn a_server_that_never_answers_is_given_up() {
-    let server = Server::start(|n| {
+    let server = ScriptedServer::start(|n| {
         if n == 0 {
             Vec::new()
         } else {
@@ -325,8 +326,8 @@ fn a_server_that_never_answers_is_given_up() {
 
 #[test]
 fn sigterm_ends_the_agent_within_a_second_even_during_a_call() {
-    let quick = Server::start(|_| answer(200, "", OK));
-    let silent = Server::start(|_| Vec::new());
+    let quick = ScriptedServer::start(|_| answer(200, "", OK));
+    let silent = ScriptedServer::start(|_| Vec::new());
     for server in [&quick, &silent] {
         let mut agent = Agent::start(&server.url(), FAST);
         server.next();
@@ -344,7 +345,7 @@ fn sigterm_ends_the_agent_within_a_second_even_during_a_call() {
 
 #[test]
 fn once_prints_exactly_what_it_sends() {
-    let server = Server::start(|n| {
+    let server = ScriptedServer::start(|n| {
         if n == 0 {
             answer(200, "", OK)
         } else {
@@ -422,7 +423,7 @@ fn a_collector_that_hangs_holds_up_nothing_and_is_named_once() {
     fs::write(proc.path().join("uptime"), "10.00 1.00\n").unwrap();
     fs::write(proc.path().join("loadavg"), "0.20 0.18 0.12 1/80 11206\n").unwrap();
     let paths = format!("[paths]\nproc = \"{}\"\n", proc.path().display());
-    let server = Server::start(|_| answer(200, "", OK));
+    let server = ScriptedServer::start(|_| answer(200, "", OK));
     let started = Instant::now();
     let agent = Agent::start(
         &server.url(),
@@ -512,7 +513,7 @@ fn a_bad_configuration_starts_nothing() {
 
 #[test]
 fn cpu_and_ram_agree_with_proc_under_load() {
-    let server = Server::start(|_| answer(200, "", OK));
+    let server = ScriptedServer::start(|_| answer(200, "", OK));
     let stop = Arc::new(AtomicBool::new(false));
     let memory = vec![1_u8; 256 << 20];
     let spinner = spawn_until(&stop, std::hint::spin_loop);
@@ -857,22 +858,24 @@ pub(crate) fn answer(status: u16, headers: &str, body: &str) -> Vec<u8> {
 
 /// A server that answers its n-th request, from 0, as its script says; an empty answer is
 /// none at all.
-pub(crate) struct Server {
+pub(crate) struct ScriptedServer {
     address: SocketAddr,
     pub(crate) requests: Receiver<Request>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Server {
-    pub(crate) fn start(script: impl Fn(usize) -> Vec<u8> + Send + 'static) -> Server {
-        Server::start_seeing(move |n, _| script(n))
+impl ScriptedServer {
+    pub(crate) fn start(
+        script: impl Fn(usize) -> Vec<u8> + Send + 'static,
+    ) -> ScriptedServer {
+        ScriptedServer::start_seeing(move |n, _| script(n))
     }
 
-    /// As [`Server::start`] with a script that looks at the request.
+    /// As [`ScriptedServer::start`] with a script that looks at the request.
     pub(crate) fn start_seeing(
         script: impl Fn(usize, &Request) -> Vec<u8> + Send + 'static,
-    ) -> Server {
+    ) -> ScriptedServer {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let stop = Arc::new(AtomicBool::new(false));
@@ -895,7 +898,7 @@ impl Server {
                 let _ = arrived.send(request);
             }
         });
-        Server {
+        ScriptedServer {
             address,
             requests,
             stop,
@@ -929,7 +932,7 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+impl Drop for ScriptedServer {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         let _ = TcpStream::connect(self.address);

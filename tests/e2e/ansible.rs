@@ -8,10 +8,10 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Instant;
 
-use fleetbeat_tests::machine::{Kind, Machine};
-use fleetbeat_tools::front::Authority;
+use fleetbeat_tests::nspawn::{Kind, Machine};
 use fleetbeat_tools::nginx::{Nginx, free_address};
-use fleetbeat_tools::server::{AGENT_KEY, Server};
+use fleetbeat_tools::server::{AGENT_KEY, FleetbeatServer};
+use fleetbeat_tools::stand_in::Authority;
 use fleetbeat_tools::wait::wait_for;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -219,7 +219,7 @@ impl Operator {
 
     /// Changes the example as README says, for these hosts, that server, and that
     /// repository.
-    fn configure(&self, hosts: &[Host], front: &Front, repository: &Repository) {
+    fn configure(&self, hosts: &[Host], proxy: &TlsProxy, repository: &Repository) {
         let folder = self.folder.path();
         let mut groups = json!({});
         for host in hosts {
@@ -233,7 +233,7 @@ impl Operator {
         fs::write(folder.join("known_hosts"), known.concat()).unwrap();
         let key = fs::read(repository.folder.path().join("web/fleetbeat.asc")).unwrap();
         self.write("fleetbeat.asc", key);
-        self.write("ca.pem", &front.authority);
+        self.write("ca.pem", &proxy.authority);
         let ssh = format!(
             "-F none -o StrictHostKeyChecking=yes -o UserKnownHostsFile={}/known_hosts",
             folder.display()
@@ -243,7 +243,7 @@ impl Operator {
             "ansible_ssh_private_key_file": folder.join("login"),
             "ansible_ssh_common_args": ssh,
             "fleetbeat_agent_repository_url": repository.url,
-            "fleetbeat_agent_url": front.url,
+            "fleetbeat_agent_url": proxy.url,
             "fleetbeat_agent_ca": "{{ lookup('file', 'ca.pem') }}",
         });
         // Read after fleetbeat.yml beside it.
@@ -340,15 +340,15 @@ impl Play {
 }
 
 /// TLS before a server, with a certificate from an authority that nobody knows.
-struct Front {
+struct TlsProxy {
     url: String,
     authority: String,
     _folder: TempDir,
     _nginx: Nginx,
 }
 
-impl Front {
-    fn start(server: &Server) -> Front {
+impl TlsProxy {
+    fn start(server: &FleetbeatServer) -> TlsProxy {
         let authority = Authority::new();
         let certificate = authority.certify("127.0.0.1", 2020..2100);
         let folder = tempfile::tempdir().unwrap();
@@ -363,7 +363,7 @@ impl Front {
             server.address()
         );
         let nginx = Nginx::start(&site, address);
-        Front {
+        TlsProxy {
             url: format!("https://{address}"),
             authority: authority.pem(),
             _folder: folder,
@@ -374,7 +374,7 @@ impl Front {
 
 /// A host as the server has it, once it is as wanted.
 fn wait_for_host(
-    server: &Server,
+    server: &FleetbeatServer,
     token: &str,
     host: &Host,
     is_right: impl Fn(&Value) -> bool,
@@ -419,9 +419,9 @@ fn a_playbook_brings_up_a_fleet_and_changes_on_it_only_what_is_to_change() {
     let repository = Repository::start();
     repository.publish(both_versions().path(), true);
     let keys = format!("{AGENT_KEY},{NEXT_KEY}");
-    let server = Server::start_with("", &[("AGENT_API_KEY", &keys)]);
-    let front = Front::start(&server);
-    operator.configure(&hosts, &front, &repository);
+    let server = FleetbeatServer::start_with("", &[("AGENT_API_KEY", &keys)]);
+    let proxy = TlsProxy::start(&server);
+    operator.configure(&hosts, &proxy, &repository);
 
     install(&operator, &hosts, &server);
     change(&operator, &hosts, &server);
@@ -429,7 +429,7 @@ fn a_playbook_brings_up_a_fleet_and_changes_on_it_only_what_is_to_change() {
 }
 
 /// From nothing to a fleet that beats, and then the same again.
-fn install(operator: &Operator, hosts: &[Host], server: &Server) {
+fn install(operator: &Operator, hosts: &[Host], server: &FleetbeatServer) {
     let batches = if hosts.len() > USUAL_HOSTS {
         &[]
     } else {
@@ -488,7 +488,7 @@ fn install(operator: &Operator, hosts: &[Host], server: &Server) {
 }
 
 /// A city on one host, a newer version on the next, a key on the third.
-fn change(operator: &Operator, hosts: &[Host], server: &Server) {
+fn change(operator: &Operator, hosts: &[Host], server: &FleetbeatServer) {
     let [moved, upgraded, rotated, ..] = hosts else {
         unreachable!()
     };

@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use fleetbeat_protocol::Timestamp;
 use fleetbeat_tools::client;
-use fleetbeat_tools::server::{ADMIN_PASSWORD, AGENT_KEY, SECRET_KEY, Server};
+use fleetbeat_tools::server::{ADMIN_PASSWORD, AGENT_KEY, FleetbeatServer, SECRET_KEY};
 use fleetbeat_tools::wait::wait_for;
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
@@ -66,7 +66,7 @@ const ROUTES: [(&str, &str, &str, [u16; 5]); 12] = [
 const HEARTBEAT: &str = include_str!("../../protocol/golden/heartbeat-minimal.json");
 
 fn call(
-    server: &Server,
+    server: &FleetbeatServer,
     route: &(&str, &str, &str, [u16; 5]),
     headers: &[(&str, &str)],
 ) -> u16 {
@@ -88,7 +88,7 @@ fn call(
 
 #[test]
 fn every_route_admits_exactly_its_identities() {
-    let server = Server::start();
+    let server = FleetbeatServer::start();
     server.add_user("reader", "readonly", "password of reader");
     server.add_user("setter", "admin", "password of setter");
     server.post_heartbeat("/heartbeat", HEARTBEAT.as_bytes());
@@ -189,7 +189,7 @@ fn every_route_admits_exactly_its_identities() {
 
 #[test]
 fn the_openapi_document_names_exactly_the_routes() {
-    let server = Server::start();
+    let server = FleetbeatServer::start();
     let document = server.request("GET", "/openapi.json", &[], b"").json();
     assert_eq!(document["openapi"], "3.1.0");
     let mut described: Vec<String> = Vec::new();
@@ -216,7 +216,7 @@ fn the_openapi_document_names_exactly_the_routes() {
 
 #[test]
 fn a_login_takes_a_form_or_json_and_nothing_else() {
-    let server = Server::start();
+    let server = FleetbeatServer::start();
     let post = |content_type: &str, body: &str| {
         server.request(
             "POST",
@@ -262,7 +262,7 @@ fn a_login_takes_a_form_or_json_and_nothing_else() {
 
 #[test]
 fn logins_are_limited_by_user_and_source() {
-    let server = Server::start_with("trusted_proxies = [\"127.0.0.1\"]", &[]);
+    let server = FleetbeatServer::start_with("trusted_proxies = [\"127.0.0.1\"]", &[]);
     let log_in = |user: &str, source: &str| {
         let body = format!("username={user}&password=wrong+password");
         server.request(
@@ -295,7 +295,7 @@ fn logins_are_limited_by_user_and_source() {
 
 #[test]
 fn an_unknown_user_takes_as_long_as_a_wrong_password() {
-    let server = Server::start();
+    let server = FleetbeatServer::start();
     let time = |user: &str| {
         let started = Instant::now();
         let body = format!("username={user}&password=wrong+password");
@@ -315,7 +315,7 @@ fn an_unknown_user_takes_as_long_as_a_wrong_password() {
 
 #[test]
 fn a_login_flood_does_not_delay_heartbeats() {
-    let server = Server::start_with("trusted_proxies = [\"127.0.0.1\"]", &[]);
+    let server = FleetbeatServer::start_with("trusted_proxies = [\"127.0.0.1\"]", &[]);
     let address: SocketAddr = server.address();
     thread::scope(|scope| {
         let flood: Vec<_> = (0..60)
@@ -368,7 +368,7 @@ fn a_login_flood_does_not_delay_heartbeats() {
 
 #[test]
 fn tokens_end_with_a_changed_password_or_a_removed_user() {
-    let server = Server::start();
+    let server = FleetbeatServer::start();
     server.add_user("ann", "admin", "first password");
     let status = |token: &str| server.api(token, "GET", "/me", None).status;
     let first = server.token("ann", "first password");

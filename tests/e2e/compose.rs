@@ -8,7 +8,9 @@ use std::process::Command;
 use fleetbeat_tools::client;
 use fleetbeat_tools::nginx::{Nginx, free_address};
 use fleetbeat_tools::redis_server::RedisServer;
-use fleetbeat_tools::server::{ADMIN_PASSWORD, AGENT_KEY, Database, Server, run};
+use fleetbeat_tools::server::{
+    ADMIN_PASSWORD, AGENT_KEY, Database, FleetbeatServer, run,
+};
 use fleetbeat_tools::wait::wait_for;
 use serde_json::{Value, json};
 
@@ -22,8 +24,14 @@ fn packaging() -> std::path::PathBuf {
 fn two_instances_behind_its_nginx_serve_as_one_and_go_on_when_one_is_killed() {
     let (database, redis) = (Database::new(), RedisServer::start());
     let settings = "trusted_proxies = [\"127.0.0.1\"]\n";
-    let start =
-        || Server::start_on_mongodb(&database, &database.url, &redis.url(), settings);
+    let start = || {
+        FleetbeatServer::start_on_mongodb(
+            &database,
+            &database.url,
+            &redis.url(),
+            settings,
+        )
+    };
     let (mut first, second) = (start(), start());
 
     let free = free_address();

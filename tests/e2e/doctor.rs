@@ -7,9 +7,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use fleetbeat_tools::front::{Authority, Front};
-use fleetbeat_tools::program::program;
-use fleetbeat_tools::server::{AGENT_KEY, Server};
+use fleetbeat_tools::process::program;
+use fleetbeat_tools::server::{AGENT_KEY, FleetbeatServer};
+use fleetbeat_tools::stand_in::{Authority, StandIn};
 use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 
@@ -45,8 +45,9 @@ impl Host {
     }
 
     /// One that knows this authority, with a server of that name.
-    fn trusting(authority: &Authority, name: &str, front: &Front) -> Host {
-        let host = Host::new(&format!("https://{name}:{}", front.address().port()), "");
+    fn trusting(authority: &Authority, name: &str, stand_in: &StandIn) -> Host {
+        let host =
+            Host::new(&format!("https://{name}:{}", stand_in.address().port()), "");
         let ca = host.folder.path().join("ca.pem");
         fs::write(&ca, authority.pem()).unwrap();
         host.append(&format!("ca_file = {ca:?}\n"));
@@ -144,10 +145,11 @@ fn url(address: SocketAddr) -> String {
 
 #[test]
 fn a_host_that_is_well_is_told_so_and_the_server_does_not_know_it_afterwards() {
-    let server = Server::start();
+    let server = FleetbeatServer::start();
     let authority = Authority::new();
-    let front = Front::with_tls(&authority.certify("localhost", YEARS), server.address());
-    let host = Host::trusting(&authority, "localhost", &front);
+    let stand_in =
+        StandIn::with_tls(&authority.certify("localhost", YEARS), server.address());
+    let host = Host::trusting(&authority, "localhost", &stand_in);
     let report = host.examine();
     let states: Vec<_> = report
         .text
@@ -175,7 +177,7 @@ fn a_host_that_is_well_is_told_so_and_the_server_does_not_know_it_afterwards() {
         report
             .check("tcp")
             .1
-            .contains(&format!("{} (IPv4) answers in", front.address())),
+            .contains(&format!("{} (IPv4) answers in", stand_in.address())),
         "{}",
         report.text
     );
@@ -249,7 +251,7 @@ fn packets_that_vanish() {
 
 #[test]
 fn of_two_addresses_the_one_that_answers_is_named() {
-    let server = Server::start();
+    let server = FleetbeatServer::start();
     let report =
         Host::new(&format!("http://localhost:{}", server.address().port()), "").examine();
     let (state, text) = report.check("tcp");
@@ -267,7 +269,7 @@ fn of_two_addresses_the_one_that_answers_is_named() {
 
 #[test]
 fn certificates_that_are_no_good() {
-    let server = Server::start();
+    let server = FleetbeatServer::start();
     let (ours, another) = (Authority::new(), Authority::new());
     let rest = ["key", "clock"];
     for (certificate, what, advice) in [
@@ -292,13 +294,16 @@ fn certificates_that_are_no_good() {
             "this host's clock",
         ),
     ] {
-        let front = Front::with_tls(&certificate, server.address());
-        Host::trusting(&ours, "localhost", &front)
+        let stand_in = StandIn::with_tls(&certificate, server.address());
+        Host::trusting(&ours, "localhost", &stand_in)
             .examine()
             .assert_fails("tls", what, advice, &rest);
     }
-    let front = Front::with_tls(&ours.certify("localhost", YEARS), server.address());
-    let host = Host::new(&format!("https://localhost:{}", front.address().port()), "");
+    let stand_in = StandIn::with_tls(&ours.certify("localhost", YEARS), server.address());
+    let host = Host::new(
+        &format!("https://localhost:{}", stand_in.address().port()),
+        "",
+    );
     host.examine().assert_fails(
         "tls",
         "does not know",
@@ -310,11 +315,11 @@ fn certificates_that_are_no_good() {
 #[test]
 fn a_port_without_tls() {
     let authority = Authority::new();
-    let front = Front::start(|mut stream| {
+    let stand_in = StandIn::start(|mut stream| {
         let _ =
             std::io::Write::write_all(&mut stream, b"HTTP/1.1 400 Bad Request\r\n\r\n");
     });
-    let host = Host::trusting(&authority, "localhost", &front);
+    let host = Host::trusting(&authority, "localhost", &stand_in);
     host.examine().assert_fails(
         "tls",
         "does not speak TLS",
@@ -333,7 +338,7 @@ fn a_port_without_tls() {
 
 #[test]
 fn a_wrong_key_and_a_missing_one() {
-    let server = Server::start();
+    let server = FleetbeatServer::start();
     let mut host = Host::new(&url(server.address()), "");
     host.key = "another";
     let report = host.examine();
@@ -374,15 +379,12 @@ fn servers_that_are_another_or_not_well() {
             "/readyz",
         ),
     ] {
-        let front = Front::answering(answer);
-        Host::new(&url(front.address()), "").examine().assert_fails(
-            "key",
-            what,
-            advice,
-            &[],
-        );
+        let stand_in = StandIn::answering(answer);
+        Host::new(&url(stand_in.address()), "")
+            .examine()
+            .assert_fails("key", what, advice, &[]);
     }
-    let broken = Front::answering("nonsense\r\n\r\n".to_owned());
+    let broken = StandIn::answering("nonsense\r\n\r\n".to_owned());
     Host::new(&url(broken.address()), "")
         .examine()
         .assert_fails("key", "broke off", "speaks HTTP", &["clock"]);
@@ -392,7 +394,7 @@ fn servers_that_are_another_or_not_well() {
 fn a_clock_that_is_minutes_off() {
     let served = |date: &str| {
         let body = r#"{"status":"ok","accepted":0,"rejected":[]}"#;
-        Front::answering(format!(
+        StandIn::answering(format!(
             "HTTP/1.1 200 OK\r\n{date}Content-Length: {}\r\n\r\n{body}",
             body.len()
         ))
@@ -401,24 +403,18 @@ fn a_clock_that_is_minutes_off() {
         // A few seconds less than a whole minute more, as the test takes some.
         let date = jiff::Timestamp::now()
             + jiff::SignedDuration::from_secs(minutes * 60 - minutes.signum() * 15);
-        let front = served(&format!(
+        let stand_in = served(&format!(
             "Date: {}\r\n",
             date.strftime("%a, %d %b %Y %H:%M:%S GMT")
         ));
-        Host::new(&url(front.address()), "").examine().assert_fails(
-            "clock",
-            what,
-            "timedatectl",
-            &[],
-        );
+        Host::new(&url(stand_in.address()), "")
+            .examine()
+            .assert_fails("clock", what, "timedatectl", &[]);
     }
-    let front = served("");
-    Host::new(&url(front.address()), "").examine().assert_fails(
-        "clock",
-        "no date",
-        "Date header",
-        &[],
-    );
+    let stand_in = served("");
+    Host::new(&url(stand_in.address()), "")
+        .examine()
+        .assert_fails("clock", "no date", "Date header", &[]);
 }
 
 #[test]
@@ -442,7 +438,7 @@ fn a_proxy_is_where_the_way_begins() {
         "server.proxy",
         &["tls", "key", "clock"],
     );
-    let proxy = Front::answering("HTTP/1.1 403 Forbidden\r\n\r\n".to_owned());
+    let proxy = StandIn::answering("HTTP/1.1 403 Forbidden\r\n\r\n".to_owned());
     let report = Host::new(
         "https://no-such-host.invalid",
         &format!("proxy = \"http://{}\"", proxy.address()),
@@ -458,7 +454,7 @@ fn a_proxy_is_where_the_way_begins() {
 
 #[test]
 fn a_collector_that_fails_hides_no_other() {
-    let server = Server::start();
+    let server = FleetbeatServer::start();
     let host = Host::new(
         &url(server.address()),
         "[collectors.net]\ninterface = \"nowhere0\"\n",
@@ -474,7 +470,7 @@ fn a_collector_that_fails_hides_no_other() {
 
 #[test]
 fn a_spool_folder_that_cannot_be_used() {
-    let server = Server::start();
+    let server = FleetbeatServer::start();
     let host = Host::new(&url(server.address()), "");
     let spool = host.folder.path().join("spool");
     let mode =
@@ -512,7 +508,7 @@ fn a_spool_folder_that_cannot_be_used() {
 
 #[test]
 fn a_full_disk_is_seen_before_it_is_needed() {
-    let server = Server::start();
+    let server = FleetbeatServer::start();
     let host = Host::new(&url(server.address()), "");
     let spool = host.folder.path().join("spool");
     let agent = host.command();

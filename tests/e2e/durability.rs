@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use fleetbeat_tools::client;
-use fleetbeat_tools::server::{AGENT_KEY, Server};
+use fleetbeat_tools::server::{AGENT_KEY, FleetbeatServer};
 use fleetbeat_tools::wait::wait_for;
 use serde_json::Value;
 
@@ -16,7 +16,7 @@ const SENDERS: usize = 8;
 
 #[test]
 fn every_acknowledged_heartbeat_survives_twenty_kills_under_load() {
-    let mut server = Server::start();
+    let mut server = FleetbeatServer::start();
     let token = server.admin_token();
     let minimal: Value = serde_json::from_str(include_str!(
         "../../protocol/golden/heartbeat-minimal.json"

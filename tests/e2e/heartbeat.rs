@@ -3,7 +3,7 @@
 
 use fleetbeat_protocol::Timestamp;
 use fleetbeat_tools::client;
-use fleetbeat_tools::server::{AGENT_KEY, Server};
+use fleetbeat_tools::server::{AGENT_KEY, FleetbeatServer};
 use serde_json::{Value, json};
 
 fn minimal() -> Value {
@@ -25,7 +25,7 @@ fn fields(answer: &client::Answer) -> Vec<String> {
 
 #[test]
 fn both_golden_bodies_are_stored_and_shown() {
-    let server = Server::start();
+    let server = FleetbeatServer::start();
     let token = server.admin_token();
     for body in [
         include_str!("../../protocol/golden/heartbeat-full.json"),
@@ -75,7 +75,7 @@ fn both_golden_bodies_are_stored_and_shown() {
 
 #[test]
 fn what_breaks_a_rule_gets_its_status_and_stores_nothing() {
-    let server = Server::start();
+    let server = FleetbeatServer::start();
     let token = server.admin_token();
     let deep = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
     let with = |field: &str, value: &str| {
@@ -175,7 +175,7 @@ fn what_breaks_a_rule_gets_its_status_and_stores_nothing() {
 
 #[test]
 fn limits_are_inclusive() {
-    let server = Server::start();
+    let server = FleetbeatServer::start();
     let mut at_the_limit = minimal().to_string().into_bytes();
     at_the_limit.resize(64 * 1024, b' ');
     assert_eq!(
@@ -203,7 +203,7 @@ fn limits_are_inclusive() {
 
 #[test]
 fn the_key_is_looked_at_before_the_body() {
-    let server = Server::start();
+    let server = FleetbeatServer::start();
     for headers in [
         &[][..],
         &[("X-API-Key", "wrong")],
@@ -219,7 +219,7 @@ fn the_key_is_looked_at_before_the_body() {
 
 #[test]
 fn a_mapped_address_is_the_ipv4_address_and_a_missing_one_is_the_peers() {
-    let server = Server::start_with("trusted_proxies = [\"127.0.0.0/8\"]", &[]);
+    let server = FleetbeatServer::start_with("trusted_proxies = [\"127.0.0.0/8\"]", &[]);
     let token = server.admin_token();
     let mut body = minimal();
     body["ip"] = "::ffff:1.2.3.4".into();
@@ -249,7 +249,7 @@ fn a_mapped_address_is_the_ipv4_address_and_a_missing_one_is_the_peers() {
 
 #[test]
 fn a_forwarded_address_is_believed_from_trusted_proxies_only() {
-    let server = Server::start();
+    let server = FleetbeatServer::start();
     let mut body = minimal();
     body.as_object_mut().unwrap().remove("ip");
     let headers = [("X-API-Key", AGENT_KEY), ("X-Forwarded-For", "9.9.9.9")];
@@ -264,7 +264,7 @@ fn a_forwarded_address_is_believed_from_trusted_proxies_only() {
 
 #[test]
 fn a_batch_counts_by_its_own_times() {
-    let server = Server::start();
+    let server = FleetbeatServer::start();
     let token = server.admin_token();
     let element = |ip: &str, cpu: i32, at: &str| {
         let mut body = minimal();
@@ -336,7 +336,7 @@ fn a_batch_counts_by_its_own_times() {
 
 #[test]
 fn a_batch_has_at_most_500_elements_and_1_mib() {
-    let server = Server::start();
+    let server = FleetbeatServer::start();
     let mut element = minimal();
     element["collected_at"] = "2026-01-01T00:00:00Z".into();
     let batch = |count: usize| {

@@ -150,13 +150,13 @@ fn tree(top: &Path) -> BTreeMap<String, fs::Metadata> {
 }
 
 /// A server in a container, on its embedded store in the volume `data`.
-struct Server<'a> {
+struct ServerContainer<'a> {
     engine: &'a Engine,
     address: SocketAddr,
 }
 
-impl Server<'_> {
-    fn start<'a>(engine: &'a Engine) -> Server<'a> {
+impl ServerContainer<'_> {
+    fn start<'a>(engine: &'a Engine) -> ServerContainer<'a> {
         let address = free_address();
         let listen = format!("FLEETBEAT_LISTEN={address}");
         let password = format!("FLEETBEAT_ADMIN_PASSWORD={ADMIN_PASSWORD}");
@@ -176,7 +176,7 @@ impl Server<'_> {
             engine.health("server"),
             (true, format!("http://{address} is healthy"))
         );
-        Server { engine, address }
+        ServerContainer { engine, address }
     }
 
     fn request(
@@ -278,7 +278,7 @@ fn signal(pid: u32, name: &str) {
 fn the_server_needs_nothing_but_its_volume_where_its_data_outlive_the_container() {
     let Some(engine) = Engine::new() else { return };
     engine.build_image("fleetbeat-server", own_arch());
-    let server = Server::start(&engine);
+    let server = ServerContainer::start(&engine);
     assert_powerless(&engine, "server", "/var/lib/fleetbeat");
     let heartbeat =
         server.request("POST", "/heartbeat", &[("X-API-Key", AGENT_KEY)], HEARTBEAT);
@@ -339,7 +339,7 @@ fn the_server_needs_nothing_but_its_volume_where_its_data_outlive_the_container(
     );
 
     engine.podman(&["rm", "server"]);
-    let server = Server::start(&engine);
+    let server = ServerContainer::start(&engine);
     let ips: Vec<Value> = server
         .servers()
         .iter()
@@ -354,7 +354,7 @@ fn the_agent_tells_the_host_from_inside_of_a_container() {
     for name in ["fleetbeat-server", "fleetbeat-agent"] {
         engine.build_image(name, own_arch());
     }
-    let server = Server::start(&engine);
+    let server = ServerContainer::start(&engine);
     let settings = tempfile::tempdir().unwrap();
     let text = format!(
         "[server]\nurl = \"http://{}\"\n[schedule]\nsample_every = \"500ms\"\nsamples_per_heartbeat = 2\n\

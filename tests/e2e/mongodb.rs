@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use fleetbeat_tools::proxy::{Mode, Proxy};
 use fleetbeat_tools::redis_server::RedisServer;
-use fleetbeat_tools::server::{AGENT_KEY, Database, Server};
+use fleetbeat_tools::server::{AGENT_KEY, Database, FleetbeatServer};
 use fleetbeat_tools::wait::wait_for;
 use fleetbeat_tools::{client, process};
 use mongodb::bson::{Document, doc};
@@ -54,7 +54,8 @@ fn address(url: &str) -> SocketAddr {
 #[test]
 fn records_are_kept_as_the_contract_says() {
     let (database, redis) = (Database::new(), RedisServer::start());
-    let server = Server::start_on_mongodb(&database, &database.url, &redis.url(), "");
+    let server =
+        FleetbeatServer::start_on_mongodb(&database, &database.url, &redis.url(), "");
     let token = server.admin_token();
     assert_eq!(server.heartbeat(&heartbeat("2001:db8::1")).status, 200);
     server.api(
@@ -121,7 +122,8 @@ fn no_flag_is_lost_or_resurrected_whatever_happens_meanwhile() {
     const HEARTBEATS: usize = 7_500;
     let hosts: Vec<String> = (1..=4).map(|n| format!("10.0.0.{n}")).collect();
     let (database, mut redis) = (Database::new(), RedisServer::start());
-    let start = || Server::start_on_mongodb(&database, &database.url, &redis.url(), "");
+    let start =
+        || FleetbeatServer::start_on_mongodb(&database, &database.url, &redis.url(), "");
     let (first, mut second) = (start(), start());
     let addresses = [first.address(), second.address()];
     let token = first.admin_token();
@@ -295,11 +297,11 @@ fn mongodb_may_go_away_in_every_way_and_come_back() {
     let (database, redis) = (Database::new(), RedisServer::start());
     let proxy = Proxy::start(address(&database.url));
     let url = format!("mongodb://{}/?directConnection=true", proxy.address());
-    let server = Server::start_on_mongodb(&database, &url, &redis.url(), "");
+    let server = FleetbeatServer::start_on_mongodb(&database, &url, &redis.url(), "");
     let token = server.admin_token();
     let next = AtomicUsize::new(0);
     let acknowledged = Mutex::new(Vec::new());
-    let beat = |server: &Server| {
+    let beat = |server: &FleetbeatServer| {
         let n = next.fetch_add(1, Ordering::Relaxed);
         let ip = format!("10.{}.{}.1", n / 250, n % 250);
         let started = Instant::now();
@@ -391,7 +393,7 @@ fn a_blackholed_mongodb_neither_piles_up_threads_nor_memory() {
     let (database, redis) = (Database::new(), RedisServer::start());
     let proxy = Proxy::start(address(&database.url));
     let url = format!("mongodb://{}/?directConnection=true", proxy.address());
-    let server = Server::start_on_mongodb(&database, &url, &redis.url(), "");
+    let server = FleetbeatServer::start_on_mongodb(&database, &url, &redis.url(), "");
     let measure = || {
         (
             process::status(server.pid(), "Threads"),
@@ -447,7 +449,7 @@ fn a_blackholed_mongodb_neither_piles_up_threads_nor_memory() {
 fn redis_may_go_away_in_every_way_and_nobody_notices() {
     let (database, redis) = (Database::new(), RedisServer::start());
     let proxy = Proxy::start(SocketAddr::from(([127, 0, 0, 1], redis.port())));
-    let server = Server::start_on_mongodb(
+    let server = FleetbeatServer::start_on_mongodb(
         &database,
         &database.url,
         &format!("redis://{}", proxy.address()),
@@ -532,7 +534,8 @@ fn redis_may_go_away_in_every_way_and_nobody_notices() {
 #[test]
 fn acknowledged_heartbeats_survive_the_killing_of_an_instance() {
     let (database, redis) = (Database::new(), RedisServer::start());
-    let mut server = Server::start_on_mongodb(&database, &database.url, &redis.url(), "");
+    let mut server =
+        FleetbeatServer::start_on_mongodb(&database, &database.url, &redis.url(), "");
     let acknowledged: Mutex<BTreeMap<String, f64>> = Mutex::default();
     for round in 0..5 {
         let address = server.address();
@@ -591,11 +594,17 @@ fn acknowledged_heartbeats_survive_the_killing_of_an_instance() {
 fn of_two_instances_one_sweeps_and_the_other_takes_over() {
     let (database, redis) = (Database::new(), RedisServer::start());
     let settings = "[sweep]\ninterval = \"1s\"\ndown_after = \"3s\"\n";
-    let start =
-        || Server::start_on_mongodb(&database, &database.url, &redis.url(), settings);
+    let start = || {
+        FleetbeatServer::start_on_mongodb(
+            &database,
+            &database.url,
+            &redis.url(),
+            settings,
+        )
+    };
     let (first, second) = (start(), start());
     let token = second.admin_token();
-    let swept = |server: &Server| -> usize {
+    let swept = |server: &FleetbeatServer| -> usize {
         let log = server.log();
         let counts = log.lines().filter_map(|line| {
             line.split_once("sweep: ")?
@@ -607,7 +616,7 @@ fn of_two_instances_one_sweeps_and_the_other_takes_over() {
         });
         counts.sum()
     };
-    let all = |server: &Server, status: &str| {
+    let all = |server: &FleetbeatServer, status: &str| {
         wait_for(status, || {
             let shown = server.servers(&token);
             (shown
@@ -656,7 +665,8 @@ fn of_two_instances_one_sweeps_and_the_other_takes_over() {
 #[test]
 fn a_change_on_one_instance_is_seen_on_the_other_within_two_seconds() {
     let (database, redis) = (Database::new(), RedisServer::start());
-    let start = || Server::start_on_mongodb(&database, &database.url, &redis.url(), "");
+    let start =
+        || FleetbeatServer::start_on_mongodb(&database, &database.url, &redis.url(), "");
     let (first, second) = (start(), start());
     let token = first.admin_token();
     first.heartbeat(&heartbeat("10.0.0.1"));
@@ -701,7 +711,8 @@ fn damaged_records_are_shown_as_far_as_they_can_be_read() {
     ];
     // As another program might write them, before any index is there.
     collection.insert_many(damaged).run().unwrap();
-    let server = Server::start_on_mongodb(&database, &database.url, &redis.url(), "");
+    let server =
+        FleetbeatServer::start_on_mongodb(&database, &database.url, &redis.url(), "");
     let token = server.admin_token();
     server.heartbeat(&heartbeat("10.0.0.3"));
     let shown = wait_for("the list", || {
@@ -750,7 +761,7 @@ fn settings_that_can_never_work_are_named_without_their_passwords() {
         ("SECRET_KEY", "a secret key of at least 32 bytes!"),
     ];
     let refuse = |environment: &[(&str, &str)]| {
-        let mut command = fleetbeat_tools::program::program("fleetbeat-server");
+        let mut command = process::program("fleetbeat-server");
         command
             .args(["-c".as_ref(), config.as_os_str()])
             .envs(environment.iter().copied());

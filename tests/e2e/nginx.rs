@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use fleetbeat_tools::client::{self, Answer, encode, read_answer};
 use fleetbeat_tools::nginx::{Nginx, free_address};
 use fleetbeat_tools::process;
-use fleetbeat_tools::program::program;
-use fleetbeat_tools::server::{AGENT_KEY, Server, run};
+use fleetbeat_tools::process::program;
+use fleetbeat_tools::server::{AGENT_KEY, FleetbeatServer, run};
 use fleetbeat_tools::wait::wait_for;
 use serde_json::json;
 
@@ -19,12 +19,12 @@ const HEARTBEAT: &str = include_str!("../../protocol/golden/heartbeat-minimal.js
 
 /// A server behind nginx with the site that it asks for.
 struct Site {
-    server: Server,
+    server: FleetbeatServer,
     address: SocketAddr,
     nginx: Nginx,
 }
 
-fn site_of(server: &Server, arguments: &[&str]) -> String {
+fn site_of(server: &FleetbeatServer, arguments: &[&str]) -> String {
     let mut command = program("fleetbeat-server");
     command.arg("-c").arg(server.config()).args([
         "proxy-config",
@@ -42,7 +42,8 @@ fn site_of(server: &Server, arguments: &[&str]) -> String {
 
 impl Site {
     fn start() -> Site {
-        let server = Server::start_with("trusted_proxies = [\"127.0.0.1\"]\n", &[]);
+        let server =
+            FleetbeatServer::start_with("trusted_proxies = [\"127.0.0.1\"]\n", &[]);
         let address = free_address();
         let site = site_of(&server, &["--plain", "--listen", &address.to_string()]);
         Site {
@@ -287,7 +288,7 @@ fn one_address_has_so_many_connections_and_others_have_theirs() {
 
 #[test]
 fn with_tls_plain_requests_are_sent_away() {
-    let server = Server::start_with("trusted_proxies = [\"127.0.0.1\"]\n", &[]);
+    let server = FleetbeatServer::start_with("trusted_proxies = [\"127.0.0.1\"]\n", &[]);
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str| folder.path().join(name).display().to_string();
     let (certificate, key) = (file("certificate.pem"), file("key.pem"));

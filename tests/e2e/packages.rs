@@ -5,10 +5,10 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use fleetbeat_tests::machine::{Kind, Machine};
-use fleetbeat_tools::front::Authority;
+use fleetbeat_tests::nspawn::{Kind, Machine};
 use fleetbeat_tools::nginx::free_address;
-use fleetbeat_tools::server::{AGENT_KEY, Server};
+use fleetbeat_tools::server::{AGENT_KEY, FleetbeatServer};
+use fleetbeat_tools::stand_in::Authority;
 use fleetbeat_tools::wait::wait_for;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -667,7 +667,7 @@ fn dnf_installs_upgrades_and_removes_what_its_repository_has_signed() {
     let Some(machine) = Machine::boot(Kind::Host) else {
         return;
     };
-    let server = Server::start();
+    let server = FleetbeatServer::start();
     let repository = Repository::start();
     repository.publish(OLD_PACKAGES.path(), true);
     pretend_to_be_of_the_rpm_family(&machine);

@@ -168,7 +168,7 @@ fn the_changelog_has_the_current_version() {
 
 #[test]
 fn every_release_is_frozen_and_this_version_is_one() {
-    let folder = crate::release::folder();
+    let folder = crate::compatibility::folder();
     let releases: BTreeSet<String> = fs::read_dir(&folder)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -179,7 +179,7 @@ fn every_release_is_frozen_and_this_version_is_one() {
         "{version} is not in {}: see CONTRIBUTING.md",
         folder.display()
     );
-    let expected: BTreeSet<String> = crate::release::files().into_iter().collect();
+    let expected: BTreeSet<String> = crate::compatibility::files().into_iter().collect();
     for release in releases {
         let files = fs::read_dir(folder.join(&release)).unwrap();
         let files: BTreeSet<String> = files

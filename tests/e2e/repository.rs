@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::LazyLock;
 
-use fleetbeat_tests::machine::Machine;
-use fleetbeat_tools::front::Authority;
+use fleetbeat_tests::nspawn::Machine;
 use fleetbeat_tools::nginx::{Nginx, free_address};
+use fleetbeat_tools::stand_in::Authority;
 use tempfile::TempDir;
 
 pub(crate) const NAMES: [&str; 2] = ["fleetbeat-agent", "fleetbeat-server"];

@@ -7,9 +7,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
 use fleetbeat_tools::client;
-use fleetbeat_tools::program::Running;
+use fleetbeat_tools::process::Running;
 use fleetbeat_tools::recorder::Recorder;
-use fleetbeat_tools::server::{AGENT_KEY, Server};
+use fleetbeat_tools::server::{AGENT_KEY, FleetbeatServer};
 use fleetbeat_tools::wait::wait_for;
 use tempfile::TempDir;
 
@@ -125,7 +125,7 @@ fn wait_for_everybody(recorder: &Recorder, agents: &[Agent]) {
     }
 }
 
-fn status_with(server: &Server, key: &str) -> u16 {
+fn status_with(server: &FleetbeatServer, key: &str) -> u16 {
     let body = include_bytes!("../../protocol/golden/heartbeat-minimal.json");
     client::request(
         server.address(),
@@ -140,12 +140,16 @@ fn status_with(server: &Server, key: &str) -> u16 {
 
 /// Plays it: `set_keys` is how that server's keys are written down, before each of its
 /// two restarts.
-fn rotate(mut server: Server, old: &str, set_keys: impl Fn(&mut Server, &str)) {
+fn rotate(
+    mut server: FleetbeatServer,
+    old: &str,
+    set_keys: impl Fn(&mut FleetbeatServer, &str),
+) {
     let recorder = Recorder::start(server.address());
     let mut agents: Vec<Agent> = (0..AGENTS)
         .map(|n| Agent::start(n, &recorder, old))
         .collect();
-    let restart_with = |server: &mut Server, keys: &str| {
+    let restart_with = |server: &mut FleetbeatServer, keys: &str| {
         set_keys(server, keys);
         // Its port may be another test's while it is away.
         recorder.cut(true);
@@ -208,14 +212,14 @@ fn assert_each_arrived_once(recorder: &Recorder, agents: &[Agent]) {
 
 #[test]
 fn a_key_in_the_environment_is_rotated_while_every_heartbeat_arrives_once() {
-    rotate(Server::start(), AGENT_KEY, |server, keys| {
+    rotate(FleetbeatServer::start(), AGENT_KEY, |server, keys| {
         server.set_environment("AGENT_API_KEY", keys)
     });
 }
 
 #[test]
 fn the_key_that_the_server_has_made_is_rotated_in_its_file() {
-    let server = Server::start_with_keys_of_its_own();
+    let server = FleetbeatServer::start_with_keys_of_its_own();
     let file = server.data().join("agent_api_key");
     let old = fs::read_to_string(&file).unwrap().trim().to_owned();
     rotate(server, &old, |_, keys| {

@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::time::{Duration, Instant};
 
-use fleetbeat_tools::server::Server;
+use fleetbeat_tools::server::FleetbeatServer;
 use fleetbeat_tools::wait::wait_for;
 use serde_json::{Value, json};
 
@@ -28,7 +28,7 @@ fn ips(answer: &fleetbeat_tools::client::Answer) -> Vec<String> {
 
 #[test]
 fn lists_are_filtered_sorted_and_limited() {
-    let server = Server::start();
+    let server = FleetbeatServer::start();
     let token = server.admin_token();
     for ip in ["10.0.0.10", "10.0.0.9", "2001:db8::1"] {
         assert_eq!(server.heartbeat(&heartbeat(ip)).status, 200);
@@ -62,7 +62,7 @@ fn lists_are_filtered_sorted_and_limited() {
 
 #[test]
 fn the_list_has_an_entity_tag_and_is_compressed_for_those_who_take_it() {
-    let server = Server::start();
+    let server = FleetbeatServer::start();
     let token = format!("Bearer {}", server.admin_token());
     for n in 0..50 {
         server.heartbeat(&heartbeat(&format!("10.0.0.{n}")));
@@ -119,7 +119,7 @@ fn the_list_has_an_entity_tag_and_is_compressed_for_those_who_take_it() {
 
 #[test]
 fn head_answers_as_get_does_but_for_the_body() {
-    let server = Server::start();
+    let server = FleetbeatServer::start();
     let token = server.admin_token();
     server.heartbeat(&heartbeat("10.0.0.1"));
     for target in [
@@ -155,7 +155,7 @@ fn head_answers_as_get_does_but_for_the_body() {
 
 #[test]
 fn one_host_is_found_by_any_spelling_of_its_address() {
-    let server = Server::start();
+    let server = FleetbeatServer::start();
     let token = server.admin_token();
     server.heartbeat(&heartbeat("2001:db8::1"));
     server.heartbeat(&heartbeat("1.2.3.4"));
@@ -189,7 +189,7 @@ fn one_host_is_found_by_any_spelling_of_its_address() {
 
 #[test]
 fn a_patch_is_seen_by_every_reader_and_survives_heartbeats_and_restarts() {
-    let mut server = Server::start();
+    let mut server = FleetbeatServer::start();
     let token = server.admin_token();
     server.heartbeat(&heartbeat("2001:db8::1"));
     let target = "/server/2001%3Adb8%3A%3A1/config";
@@ -259,10 +259,10 @@ fn a_patch_is_seen_by_every_reader_and_survives_heartbeats_and_restarts() {
 #[test]
 fn a_silent_host_goes_down_after_a_grace_and_comes_back() {
     let settings = "[sweep]\ninterval = \"1s\"\ndown_after = \"3s\"\n";
-    let mut server = Server::start_with(settings, &[]);
+    let mut server = FleetbeatServer::start_with(settings, &[]);
     let token = server.admin_token();
     server.heartbeat(&heartbeat("10.0.0.1"));
-    let status = |server: &Server| {
+    let status = |server: &FleetbeatServer| {
         server.servers(&token)[0]["status"]
             .as_str()
             .unwrap()
@@ -302,7 +302,7 @@ fn a_silent_host_goes_down_after_a_grace_and_comes_back() {
 
 #[test]
 fn the_snapshot_is_made_once_a_second_however_many_ask() {
-    let server = Server::start();
+    let server = FleetbeatServer::start();
     let token = server.admin_token();
     let started = Instant::now();
     let (mut tags, mut asked) = (std::collections::BTreeSet::new(), 0);
@@ -323,7 +323,7 @@ fn the_snapshot_is_made_once_a_second_however_many_ask() {
 
 #[test]
 fn unknown_paths_and_methods_are_told_apart() {
-    let server = Server::start();
+    let server = FleetbeatServer::start();
     for (method, target, status, allow) in [
         ("GET", "/nothing", 404, None),
         ("POST", "/servers/1", 404, None),

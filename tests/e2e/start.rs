@@ -9,8 +9,8 @@ use std::process::Output;
 
 use fleetbeat_tools::client;
 use fleetbeat_tools::nginx::free_address;
-use fleetbeat_tools::program::{Running, program};
-use fleetbeat_tools::server::{Server, run};
+use fleetbeat_tools::process::{Running, program};
+use fleetbeat_tools::server::{FleetbeatServer, run};
 use fleetbeat_tools::wait::wait_for;
 
 /// Runs the server on `config` until it ends by itself.
@@ -160,7 +160,7 @@ fn a_port_in_use_an_unusable_folder_and_a_second_server_get_one_sentence() {
     let config = configure(folder.path(), "");
     let address = taken.local_addr().unwrap().to_string();
     let in_use = refuse(&config, &[("FLEETBEAT_LISTEN", &address)]);
-    let running = Server::start();
+    let running = FleetbeatServer::start();
     let second = refuse(&running.config(), &[]);
     let file = folder.path().join("file");
     fs::write(&file, "in the way").unwrap();
@@ -194,7 +194,7 @@ fn a_port_in_use_an_unusable_folder_and_a_second_server_get_one_sentence() {
 
 #[test]
 fn a_damaged_database_is_refused_and_left_alone() {
-    let mut server = Server::start();
+    let mut server = FleetbeatServer::start();
     server.post_heartbeat(
         "/heartbeat",
         include_bytes!("../../protocol/golden/heartbeat-minimal.json"),
@@ -285,7 +285,7 @@ fn the_first_start_makes_keys_and_an_admin_and_says_the_password_once() {
 
 #[test]
 fn user_commands_work_while_the_server_runs() {
-    let server = Server::start();
+    let server = FleetbeatServer::start();
     server.add_user("bob", "readonly", "password of bob");
     assert_eq!(
         server
@@ -345,7 +345,7 @@ fn user_commands_work_while_the_server_runs() {
 
 #[test]
 fn a_backup_of_a_running_server_can_be_started_from() {
-    let mut server = Server::start();
+    let mut server = FleetbeatServer::start();
     server.post_heartbeat(
         "/heartbeat",
         include_bytes!("../../protocol/golden/heartbeat-minimal.json"),

@@ -8,7 +8,7 @@ use std::process::{Command, Output, Stdio};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::machine::{SKIP, is_left_out};
+use crate::nspawn::{SKIP, is_left_out};
 
 /// What podman and buildah are told in place of this host's settings. Nothing of it
 /// touches what else runs here, and it works where the first process is no systemd and

@@ -2,4 +2,4 @@
 //! share with the measurements.
 
 pub mod container;
-pub mod machine;
+pub mod nspawn;

@@ -4,8 +4,6 @@
 
 pub mod client;
 pub mod fleet;
-#[cfg(feature = "harness")]
-pub mod front;
 pub mod load;
 #[cfg(feature = "harness")]
 pub mod nginx;
@@ -13,8 +11,6 @@ pub mod nginx;
 pub mod outage;
 #[cfg(feature = "harness")]
 pub mod process;
-#[cfg(feature = "harness")]
-pub mod program;
 #[cfg(feature = "harness")]
 pub mod proxy;
 #[cfg(feature = "harness")]
@@ -25,5 +21,7 @@ pub mod redis_server;
 pub mod report;
 #[cfg(feature = "harness")]
 pub mod server;
+#[cfg(feature = "harness")]
+pub mod stand_in;
 #[cfg(feature = "harness")]
 pub mod wait;

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
 use crate::client;
-use crate::program::Running;
+use crate::process::Running;
 use crate::wait::wait_for;
 
 /// A running nginx; dropping it kills it.

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::program::Running;
+use crate::process::Running;
 use crate::recorder::{Accepted, Recorder};
-use crate::server::{AGENT_KEY, Server};
+use crate::server::{AGENT_KEY, FleetbeatServer};
 
 /// How many samples make a heartbeat.
 const SAMPLES: u32 = 4;
@@ -67,7 +67,7 @@ impl Report {
 /// # Panics
 /// If something cannot be started.
 pub fn play(plan: &Plan) -> Report {
-    let mut server = Server::start();
+    let mut server = FleetbeatServer::start();
     let recorder = Recorder::start(server.address());
     let folder = tempfile::tempdir().expect("a temporary folder");
     let agents = start_agents(plan, &folder, &recorder);

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
-use crate::program::Running;
+use crate::process::Running;
 use crate::wait::wait_for;
 
 /// A redis-server process; dropping it kills it.

@@ -11,7 +11,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::client::{self, Answer};
-use crate::program::{Running, program, program_path};
+use crate::process::{Running, program, program_path};
 use crate::wait::wait_for;
 
 /// The agents' key.
@@ -22,7 +22,7 @@ pub const SECRET_KEY: &str = "a secret key of the tests, 32 bytes or more";
 pub const ADMIN_PASSWORD: &str = "password of the tests";
 
 /// A server process and its folder; dropping it kills the process and removes the folder.
-pub struct Server {
+pub struct FleetbeatServer {
     folder: TempDir,
     process: Option<Running>,
     address: SocketAddr,
@@ -78,23 +78,27 @@ impl Drop for Database {
     }
 }
 
-impl Server {
+impl FleetbeatServer {
     /// Starts one with the usual settings.
-    pub fn start() -> Server {
-        Server::start_with("", &[])
+    pub fn start() -> FleetbeatServer {
+        FleetbeatServer::start_with("", &[])
     }
 
     /// Starts one with further settings and environment variables.
     ///
     /// # Panics
     /// If it does not come up.
-    pub fn start_with(settings: &str, environment: &[(&str, &str)]) -> Server {
-        Server::configured(settings, environment, None)
+    pub fn start_with(settings: &str, environment: &[(&str, &str)]) -> FleetbeatServer {
+        FleetbeatServer::configured(settings, environment, None)
     }
 
     /// Starts one that makes its keys itself, as it does without any in the environment.
-    pub fn start_with_keys_of_its_own() -> Server {
-        Server::configured("", &[("AGENT_API_KEY", ""), ("SECRET_KEY", "")], None)
+    pub fn start_with_keys_of_its_own() -> FleetbeatServer {
+        FleetbeatServer::configured(
+            "",
+            &[("AGENT_API_KEY", ""), ("SECRET_KEY", "")],
+            None,
+        )
     }
 
     /// Starts one on MongoDB at `url`, which may be a way around, and Redis.
@@ -103,25 +107,25 @@ impl Server {
         url: &str,
         redis: &str,
         settings: &str,
-    ) -> Server {
+    ) -> FleetbeatServer {
         let settings = format!("{settings}\n[mongodb]\ndatabase = {:?}\n", database.name);
         let mut environment = vec![("MONGODB_URL", url)];
         environment.extend((!redis.is_empty()).then_some(("REDIS_URL", redis)));
-        Server::configured(&settings, &environment, None)
+        FleetbeatServer::configured(&settings, &environment, None)
     }
 
     /// Starts one whose data folder is a file system of `size`, half of which a file
     /// `filler` takes up. It is in a mount namespace of the process's own and ends with
     /// it.
-    pub fn start_on_small_disk(size: &'static str) -> Server {
-        Server::configured("", &[], Some(size))
+    pub fn start_on_small_disk(size: &'static str) -> FleetbeatServer {
+        FleetbeatServer::configured("", &[], Some(size))
     }
 
     fn configured(
         settings: &str,
         environment: &[(&str, &str)],
         disk: Option<&'static str>,
-    ) -> Server {
+    ) -> FleetbeatServer {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let first_table = if settings.starts_with('[') {
             Some(0)
@@ -150,7 +154,7 @@ impl Server {
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect();
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut server = Server {
+        let mut server = FleetbeatServer {
             folder,
             process: None,
             address,
@@ -161,8 +165,8 @@ impl Server {
         server
     }
 
-    /// Starts the process again on the same folder and port, after [`Server::stop`] or
-    /// [`Server::kill`].
+    /// Starts the process again on the same folder and port, after [`FleetbeatServer::stop`] or
+    /// [`FleetbeatServer::kill`].
     ///
     /// # Panics
     /// If it does not come up.
@@ -204,7 +208,7 @@ impl Server {
         self.address = address;
     }
 
-    /// Changes an environment variable, for the next [`Server::restart`].
+    /// Changes an environment variable, for the next [`FleetbeatServer::restart`].
     pub fn set_environment(&mut self, name: &str, value: &str) {
         self.environment.insert(name.to_owned(), value.to_owned());
     }
@@ -402,7 +406,7 @@ impl Server {
         run_to_end(command.arg("-c").arg(self.config()).args(arguments), input)
     }
 
-    /// As [`Server::command`], where the process sees its files.
+    /// As [`FleetbeatServer::command`], where the process sees its files.
     ///
     /// # Panics
     /// If it cannot be run.

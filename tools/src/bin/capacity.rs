@@ -11,11 +11,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use fleetbeat_tools::front::{Authority, Front};
-use fleetbeat_tools::program::{Running, program};
+use fleetbeat_tools::process::{Running, program};
 use fleetbeat_tools::redis_server::RedisServer;
 use fleetbeat_tools::report::{self, mib};
-use fleetbeat_tools::server::{AGENT_KEY, Database, Server};
+use fleetbeat_tools::server::{AGENT_KEY, Database, FleetbeatServer};
+use fleetbeat_tools::stand_in::{Authority, StandIn};
 use fleetbeat_tools::wait::{DEADLINE, wait_for};
 use fleetbeat_tools::{client, process};
 use lexopt::{Arg, ValueExt};
@@ -113,7 +113,7 @@ fn embedded(scale: &Scale) {
     );
     println!("|--:|--:|--:|--:|--:|--:|--:|--:|--:|");
     for hosts in &scale.fleets {
-        let server = Server::start();
+        let server = FleetbeatServer::start();
         let watched = watch(scale, *hosts, &[&server]);
         let [seen] = watched.servers.as_slice() else {
             unreachable!("one server")
@@ -140,7 +140,7 @@ fn production(scale: &Scale) {
     for hosts in &scale.fleets {
         let (database, redis) = (Database::new(), RedisServer::start());
         let [first, second] = [(); 2].map(|()| {
-            Server::start_on_mongodb(&database, &database.url, &redis.url(), "")
+            FleetbeatServer::start_on_mongodb(&database, &database.url, &redis.url(), "")
         });
         let watched = watch(scale, *hosts, &[&first, &second]);
         let [one, other] = watched.servers.as_slice() else {
@@ -178,7 +178,7 @@ struct Seen {
 }
 
 /// Plays a fleet against the first of these servers, and dashboards against the last.
-fn watch(scale: &Scale, hosts: u32, servers: &[&Server]) -> Watched {
+fn watch(scale: &Scale, hosts: u32, servers: &[&FleetbeatServer]) -> Watched {
     let (first, last) = (servers[0], servers[servers.len() - 1]);
     let folder = tempfile::tempdir().expect("a temporary folder");
     let told = folder.path().join("fleetsim");
@@ -228,7 +228,7 @@ fn watch(scale: &Scale, hosts: u32, servers: &[&Server]) -> Watched {
 }
 
 /// CPU time and bytes written.
-fn costs(server: &Server) -> (Duration, u64) {
+fn costs(server: &FleetbeatServer) -> (Duration, u64) {
     (
         process::cpu_time(server.pid()),
         process::written_bytes(server.pid()),
@@ -255,7 +255,7 @@ fn play(server: SocketAddr, hosts: u32, told: &Path) -> Running {
 }
 
 /// Waits until the last host of the fleet has shown up.
-fn wait_for_host(server: &Server, token: &str, hosts: u32, fleet: &mut Running) {
+fn wait_for_host(server: &FleetbeatServer, token: &str, hosts: u32, fleet: &mut Running) {
     let address = IpAddr::V4(Ipv4Addr::from_bits((10 << 24) + hosts));
     let deadline = Instant::now() + DEADLINE + SLOWEST_ARRIVAL * hosts;
     while server
@@ -339,7 +339,7 @@ fn redis_bytes(server: &RedisServer) -> u64 {
     fields["used_memory"].parse().expect("a number")
 }
 
-/// What the agent and the TLS front send each other for a heartbeat, with TCP, IP and
+/// What the agent and the TLS stand-in send each other for a heartbeat, with TCP, IP and
 /// Ethernet around it.
 fn network(scale: &Scale) {
     let authority = Authority::new();
@@ -348,7 +348,7 @@ fn network(scale: &Scale) {
     // Of itself, so that nothing goes over lo behind it. nginx's answer in its length.
     let answer = "HTTP/1.1 200 OK\r\nServer: nginx\r\nDate: Tue, 24 Nov 2026 12:00:00 GMT\r\n\
                   Content-Type: application/json\r\nContent-Length: 15\r\nConnection: close\r\n\r\n{\"status\":\"ok\"}";
-    let front = Front::answering_with_tls(
+    let stand_in = StandIn::answering_with_tls(
         &authority.certify("localhost", 2020..2100),
         move |_| {
             counted.fetch_add(1, Ordering::Relaxed);
@@ -367,7 +367,7 @@ fn network(scale: &Scale) {
          [schedule]\nsample_every = \"100ms\"\nsamples_per_heartbeat = 1\n\
          [collectors.cpu]\n[collectors.ram]\n[collectors.net]\n[collectors.services]\n\
          units = [ {{name = \"wg\", unit = \"wg-quick@wg0\"}}, {{name = \"ov\", unit = \"openvpn-server@server\"}} ]\n",
-        front.address().port(),
+        stand_in.address().port(),
         folder.path()
     );
     fs::write(&config, text).expect("a writable folder");

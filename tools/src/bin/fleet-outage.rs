@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use fleetbeat_tools::outage::{self, Plan};
-use fleetbeat_tools::program::program_path;
+use fleetbeat_tools::process::program_path;
 use lexopt::{Arg, ValueExt};
 
 const HELP: &str = "\

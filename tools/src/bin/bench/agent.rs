@@ -8,11 +8,11 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use fleetbeat_tools::front::{Authority, Front};
 use fleetbeat_tools::nginx::free_address;
-use fleetbeat_tools::program::Running;
+use fleetbeat_tools::process::Running;
 use fleetbeat_tools::report::millis;
-use fleetbeat_tools::server::{AGENT_KEY, Server};
+use fleetbeat_tools::server::{AGENT_KEY, FleetbeatServer};
+use fleetbeat_tools::stand_in::{Authority, StandIn};
 use fleetbeat_tools::wait::wait_for;
 use fleetbeat_tools::{client, process};
 use serde_json::Value;
@@ -34,17 +34,17 @@ const YEARS: std::ops::Range<i32> = 2020..2100;
 /// A running agent, its server, and TLS between them.
 struct Agent {
     process: Running,
-    server: Server,
-    _front: Front,
+    server: FleetbeatServer,
+    _stand_in: StandIn,
     _folder: TempDir,
 }
 
 impl Agent {
     fn start(program: &Path, schedule: &str, collectors: &str) -> Agent {
-        let server = Server::start();
+        let server = FleetbeatServer::start();
         let authority = Authority::new();
-        let front =
-            Front::with_tls(&authority.certify("localhost", YEARS), server.address());
+        let stand_in =
+            StandIn::with_tls(&authority.certify("localhost", YEARS), server.address());
         let folder = tempfile::tempdir().expect("a temporary folder");
         let ca_file = folder.path().join("ca.pem");
         fs::write(&ca_file, authority.pem()).expect("a writable folder");
@@ -53,7 +53,7 @@ impl Agent {
             "[server]\nurl = \"https://localhost:{}\"\nca_file = {ca_file:?}\n[spool]\npath = {:?}\n\
              [host]\nip = \"192.0.2.1\"\n[schedule]\n{schedule}\n\
              [collectors.cpu]\n[collectors.ram]\n[collectors.net]\n{collectors}",
-            front.address().port(),
+            stand_in.address().port(),
             folder.path()
         );
         fs::write(&config, text).expect("a writable folder");
@@ -67,7 +67,7 @@ impl Agent {
         Agent {
             process,
             server,
-            _front: front,
+            _stand_in: stand_in,
             _folder: folder,
         }
     }

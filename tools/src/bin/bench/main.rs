@@ -16,11 +16,11 @@ use std::time::{Duration, Instant};
 use fleetbeat_protocol::Timestamp;
 use fleetbeat_tools::fleet::Fleet;
 use fleetbeat_tools::load::{self, Report};
-use fleetbeat_tools::program::program_path;
+use fleetbeat_tools::process::program_path;
 use fleetbeat_tools::proxy::{Mode, Proxy};
 use fleetbeat_tools::redis_server::RedisServer;
 use fleetbeat_tools::report::{self, micros, millis};
-use fleetbeat_tools::server::{AGENT_KEY, Database, Server};
+use fleetbeat_tools::server::{AGENT_KEY, Database, FleetbeatServer};
 use fleetbeat_tools::wait::wait_for;
 use fleetbeat_tools::{client, process};
 use serde_json::Value;
@@ -104,7 +104,7 @@ fn heartbeats(scale: &Scale) -> usize {
     let most = format!("as many as {CONNECTIONS} connections can send");
     let offered = format!("{FULL_FLEET_RATE} a second offered: 100,000 hosts");
     for (name, rate) in [(most, None), (offered, Some(FULL_FLEET_RATE))] {
-        let server = Server::start();
+        let server = FleetbeatServer::start();
         let mut fleet = Fleet::new(1, 10_000);
         let until = Instant::now() + Duration::from_secs(scale.seconds);
         let mut hosts = (0..10_000).cycle();
@@ -138,7 +138,7 @@ fn production(scale: &Scale) -> usize {
     let [to_mongodb, to_redis] = &ways;
     let url = format!("mongodb://{}/?directConnection=true", to_mongodb.address());
     let start = || {
-        Server::start_on_mongodb(
+        FleetbeatServer::start_on_mongodb(
             &database,
             &url,
             &format!("redis://{}", to_redis.address()),
@@ -185,8 +185,8 @@ fn production(scale: &Scale) -> usize {
 
 fn two_instances(
     scale: &Scale,
-    first: &Server,
-    second: &Server,
+    first: &FleetbeatServer,
+    second: &FleetbeatServer,
     to_mongodb: &Proxy,
 ) -> usize {
     let hosts = *scale.fleets.last().expect("a fleet");
@@ -229,7 +229,12 @@ fn two_instances(
 }
 
 /// How long a change on one instance takes to be seen on the other.
-fn staleness(first: &Server, second: &Server, token: &str, value: bool) -> Duration {
+fn staleness(
+    first: &FleetbeatServer,
+    second: &FleetbeatServer,
+    token: &str,
+    value: bool,
+) -> Duration {
     let flag = serde_json::json!({"gaming": value});
     assert_eq!(
         first
@@ -252,7 +257,7 @@ fn staleness(first: &Server, second: &Server, token: &str, value: bool) -> Durat
     changed.elapsed()
 }
 
-fn blackhole(scale: &Scale, server: &Server, to_mongodb: &Proxy) {
+fn blackhole(scale: &Scale, server: &FleetbeatServer, to_mongodb: &Proxy) {
     let look = || {
         (
             process::status(server.pid(), "Threads"),
@@ -320,7 +325,7 @@ fn fleets(scale: &Scale) -> usize {
     );
     println!("|---|--:|--:|--:|--:|--:|--:|--:|");
     for hosts in scale.fleets {
-        let server = Server::start();
+        let server = FleetbeatServer::start();
         let mut fleet = populate(&server, *hosts);
         let token = server.admin_token();
         let done = AtomicBool::new(false);
@@ -356,7 +361,7 @@ fn fleets(scale: &Scale) -> usize {
 }
 
 /// A fleet of which every host has sent one heartbeat.
-fn populate(server: &Server, hosts: u32) -> Fleet {
+fn populate(server: &FleetbeatServer, hosts: u32) -> Fleet {
     let mut fleet = Fleet::new(1, hosts);
     let bodies: Vec<Value> = (0..hosts as usize)
         .filter_map(|host| fleet.next(host))
@@ -376,7 +381,12 @@ fn populate(server: &Server, hosts: u32) -> Fleet {
 }
 
 /// Lets the fleet beat at its usual rate until `done`.
-fn beat(server: &Server, fleet: &mut Fleet, hosts: u32, done: &AtomicBool) -> Report {
+fn beat(
+    server: &FleetbeatServer,
+    fleet: &mut Fleet,
+    hosts: u32,
+    done: &AtomicBool,
+) -> Report {
     let mut order = (0..hosts as usize).cycle();
     load::run(
         server.address(),
@@ -389,7 +399,7 @@ fn beat(server: &Server, fleet: &mut Fleet, hosts: u32, done: &AtomicBool) -> Re
     )
 }
 
-fn repeat(server: &Server, scale: &Scale, headers: &[(&str, &str)]) -> Report {
+fn repeat(server: &FleetbeatServer, scale: &Scale, headers: &[(&str, &str)]) -> Report {
     let until = Instant::now() + Duration::from_secs(scale.seconds);
     let request = client::encode("GET", "/servers?all_servers=true", headers, b"");
     load::run(server.address(), 8, None, || {
@@ -398,7 +408,7 @@ fn repeat(server: &Server, scale: &Scale, headers: &[(&str, &str)]) -> Report {
 }
 
 /// What `run` gave, and the CPU time the server spent meanwhile.
-fn measure(server: &Server, run: impl FnOnce() -> Report) -> (Report, Duration) {
+fn measure(server: &FleetbeatServer, run: impl FnOnce() -> Report) -> (Report, Duration) {
     let before = process::cpu_time(server.pid());
     let report = run();
     (report, process::cpu_time(server.pid()) - before)

@@ -19,18 +19,18 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Listens on a port of loopback; dropping it ends its thread.
-pub struct Front {
+pub struct StandIn {
     address: SocketAddr,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Front {
+impl StandIn {
     /// Treats one connection after the other as `treat` says.
     ///
     /// # Panics
     /// If there is no port to be had.
-    pub fn start(treat: impl Fn(TcpStream) + Send + 'static) -> Front {
+    pub fn start(treat: impl Fn(TcpStream) + Send + 'static) -> StandIn {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let address = listener.local_addr().expect("a bound listener");
         let stop = Arc::new(AtomicBool::new(false));
@@ -44,7 +44,7 @@ impl Front {
                 treat(stream);
             }
         });
-        Front {
+        StandIn {
             address,
             stop,
             thread: Some(thread),
@@ -52,8 +52,8 @@ impl Front {
     }
 
     /// Answers every request with these bytes.
-    pub fn answering(answer: String) -> Front {
-        Front::start(move |mut stream| {
+    pub fn answering(answer: String) -> StandIn {
+        StandIn::start(move |mut stream| {
             if read_request(&mut stream).is_some() {
                 let _ = stream.write_all(answer.as_bytes());
             }
@@ -62,8 +62,8 @@ impl Front {
 
     /// Takes requests with TLS and this certificate, and hands them to the server at
     /// `target`.
-    pub fn with_tls(certificate: &Certificate, target: SocketAddr) -> Front {
-        Front::answering_with_tls(certificate, move |request| {
+    pub fn with_tls(certificate: &Certificate, target: SocketAddr) -> StandIn {
+        StandIn::answering_with_tls(certificate, move |request| {
             let mut server = TcpStream::connect(target).ok()?;
             let mut answer = Vec::new();
             server
@@ -79,9 +79,9 @@ impl Front {
     pub fn answering_with_tls(
         certificate: &Certificate,
         answer: impl Fn(&[u8]) -> Option<Vec<u8>> + Send + 'static,
-    ) -> Front {
+    ) -> StandIn {
         let config = certificate.config.clone();
-        Front::start(move |stream| {
+        StandIn::start(move |stream| {
             let Ok(connection) = ServerConnection::new(config.clone()) else {
                 return;
             };
@@ -103,7 +103,7 @@ impl Front {
     }
 }
 
-impl Drop for Front {
+impl Drop for StandIn {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         let _ = TcpStream::connect(self.address);

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use fleetbeat_tools::client::{connect, encode, exchange, read_answer};
 use fleetbeat_tools::process;
-use fleetbeat_tools::server::{AGENT_KEY, Server};
+use fleetbeat_tools::server::{AGENT_KEY, FleetbeatServer};
 use fleetbeat_tools::wait::wait_for;
 
 const HEARTBEAT: &str = include_str!("../../protocol/golden/heartbeat-minimal.json");
@@ -22,14 +22,14 @@ fn head(headers: &str) -> String {
     )
 }
 
-fn send(server: &Server, bytes: &[u8]) -> TcpStream {
+fn send(server: &FleetbeatServer, bytes: &[u8]) -> TcpStream {
     let mut stream = connect(server.address()).unwrap();
     stream.write_all(bytes).unwrap();
     stream
 }
 
 #[track_caller]
-fn assert_alive(server: &mut Server) {
+fn assert_alive(server: &mut FleetbeatServer) {
     assert!(server.is_running(), "{}", server.log());
     assert_eq!(
         server
@@ -41,7 +41,7 @@ fn assert_alive(server: &mut Server) {
 
 #[test]
 fn absurd_lengths_are_answered_and_survived() {
-    let mut server = Server::start();
+    let mut server = FleetbeatServer::start();
     for (length, status) in [
         ("9223372036854775807", 413),
         ("9223372036854775806", 413),
@@ -68,7 +68,7 @@ fn absurd_lengths_are_answered_and_survived() {
 
 #[test]
 fn an_absurd_length_is_answered_while_the_peer_waits() {
-    let mut server = Server::start();
+    let mut server = FleetbeatServer::start();
     let mut stream = send(
         &server,
         head("Content-Length: 9223372036854775807\r\n").as_bytes(),
@@ -79,7 +79,7 @@ fn an_absurd_length_is_answered_while_the_peer_waits() {
 
 #[test]
 fn contradictory_lengths_are_refused() {
-    let mut server = Server::start();
+    let mut server = FleetbeatServer::start();
     for headers in [
         "Content-Length: 5\r\nContent-Length: 6\r\n",
         "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
@@ -95,7 +95,7 @@ fn contradictory_lengths_are_refused() {
 
 #[test]
 fn a_body_that_is_not_read_is_not_the_next_request() {
-    let server = Server::start();
+    let server = FleetbeatServer::start();
     let smuggled = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
     let chunk = format!("{:x}\r\n{smuggled}\r\n0\r\n\r\n", smuggled.len());
     let padding = " ".repeat(2000);
@@ -133,7 +133,7 @@ fn a_body_that_is_not_read_is_not_the_next_request() {
 
 #[test]
 fn chunked_bodies_are_read_up_to_the_limit() {
-    let mut server = Server::start();
+    let mut server = FleetbeatServer::start();
     let chunked = |body: &str| {
         let chunk = format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
         read_answer(&mut send(
@@ -160,7 +160,7 @@ fn chunked_bodies_are_read_up_to_the_limit() {
 
 #[test]
 fn a_client_that_waits_for_100_continue_gets_it() {
-    let server = Server::start();
+    let server = FleetbeatServer::start();
     let body = format!("{HEARTBEAT}{}", " ".repeat(2000));
     let mut stream = send(
         &server,
@@ -183,7 +183,7 @@ fn a_client_that_waits_for_100_continue_gets_it() {
 
 #[test]
 fn peers_that_promise_a_body_hold_up_nobody() {
-    let mut server = Server::start();
+    let mut server = FleetbeatServer::start();
     let large = format!("{HEARTBEAT}{}", " ".repeat(2000));
     let address = server.address();
     let stop = Arc::new(AtomicBool::new(false));
@@ -234,7 +234,7 @@ fn peers_that_promise_a_body_hold_up_nobody() {
 
 #[test]
 fn many_connections_that_are_kept_open_do_not_starve_each_other() {
-    let server = Server::start();
+    let server = FleetbeatServer::start();
     let request = encode("GET", "/healthz", &[], b"");
     let keep_alive = String::from_utf8(request)
         .unwrap()
@@ -262,7 +262,7 @@ fn many_connections_that_are_kept_open_do_not_starve_each_other() {
 
 #[test]
 fn a_server_out_of_file_descriptors_ends_so_that_it_is_started_again() {
-    let mut server = Server::start();
+    let mut server = FleetbeatServer::start();
     let limit = Command::new("prlimit")
         .args(["--pid", &server.pid().to_string(), "--nofile=64:64"])
         .status();
@@ -285,7 +285,7 @@ fn a_server_out_of_file_descriptors_ends_so_that_it_is_started_again() {
 
 #[test]
 fn a_stop_answers_what_is_in_flight() {
-    let mut server = Server::start();
+    let mut server = FleetbeatServer::start();
     let address = server.address();
     let answered = Arc::new(AtomicUsize::new(0));
     let beating: Vec<_> = (0..8)
@@ -337,7 +337,7 @@ fn a_stop_answers_what_is_in_flight() {
 
 #[test]
 fn an_upgrade_is_not_a_body() {
-    let mut server = Server::start();
+    let mut server = FleetbeatServer::start();
     let upgrades: Vec<TcpStream> = ["/token", "/heartbeat", "/heartbeats"]
         .iter()
         .cycle()
@@ -358,7 +358,7 @@ fn an_upgrade_is_not_a_body() {
 
 #[test]
 fn peers_that_do_not_read_hold_up_nobody_for_long() {
-    let mut server = Server::start();
+    let mut server = FleetbeatServer::start();
     let request = encode("GET", "/openapi.json", &[], b"");
     let pipelined = String::from_utf8(request)
         .unwrap()

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use fleetbeat_tools::program::Running;
+use fleetbeat_tools::process::Running;
 use fleetbeat_tools::wait::{DEADLINE, wait_for};
 
 /// Set to 1, it leaves out the tests that need a machine, or containers: those that need

@@ -3,7 +3,7 @@
 //!
 //! `protocol/golden/released/` has a folder for each release with what its programs said:
 //! the agent's bodies, the server's answers, a database. `FLEETBEAT_FREEZE=1 cargo test
-//! --test e2e release::` writes the one of this version.
+//! --test e2e compatibility::` writes the one of this version.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use fleetbeat_tools::client::Answer;
 use fleetbeat_tools::redis_server::RedisServer;
-use fleetbeat_tools::server::{Database, Server};
+use fleetbeat_tools::server::{Database, FleetbeatServer};
 use fleetbeat_tools::wait::wait_for;
 use rusqlite::Connection;
 use serde_json::{Value, json};
@@ -131,7 +131,7 @@ fn freeze(folder: &Path) {
     for (name, answer) in &*ANSWERED {
         write(&format!("answer-{name}.txt"), &answer.text());
     }
-    let mut server = Server::start();
+    let mut server = FleetbeatServer::start();
     let token = server.admin_token();
     server.post_heartbeat("/heartbeats", SAID.batch.as_bytes());
     server.post_heartbeat("/heartbeat", SAID.heartbeat.as_bytes());
@@ -172,7 +172,7 @@ impl Said {
     fn by_an_agent() -> Said {
         let is_back = Arc::new(AtomicBool::new(false));
         let back = Arc::clone(&is_back);
-        let server = agent::Server::start_seeing(move |_, request| {
+        let server = agent::ScriptedServer::start_seeing(move |_, request| {
             let is_batch = request.line.starts_with("POST /heartbeats ");
             match (back.load(Ordering::Relaxed), is_batch) {
                 (false, _) => answer(500, "", ""),
@@ -291,7 +291,7 @@ impl Frozen {
 
 /// What a server says to agents, from good to overloaded.
 fn answers_of_a_server() -> BTreeMap<&'static str, Frozen> {
-    let server = Server::start();
+    let server = FleetbeatServer::start();
     let good = include_str!("../../protocol/golden/heartbeat-full.json");
     let bad = good.replace("23.5", "101");
     let wrong_key = [("X-API-Key", "wrong"), ("Content-Type", "application/json")];
@@ -316,7 +316,7 @@ fn answers_of_a_server() -> BTreeMap<&'static str, Frozen> {
 }
 
 /// Sends more at once than may wait for a commit, until that is said.
-fn overload(server: &Server, heartbeat: &str) -> Answer {
+fn overload(server: &FleetbeatServer, heartbeat: &str) -> Answer {
     let batch = format!("[{}]", vec![heartbeat; 500].join(","));
     let send = || server.post_heartbeat("/heartbeats", batch.as_bytes());
     wait_for("an overloaded server", || {
@@ -444,7 +444,7 @@ fn a_server_answers_as_released_ones_did() {
 #[test]
 fn what_released_agents_sent_is_stored_as_sent_on_both_backends() {
     for release in &*RELEASES {
-        let embedded = Server::start();
+        let embedded = FleetbeatServer::start();
         replay(&embedded, release);
         let database = Connection::open(embedded.data().join("fleetbeat.db")).unwrap();
         assert_eq!(
@@ -453,14 +453,19 @@ fn what_released_agents_sent_is_stored_as_sent_on_both_backends() {
         );
         let (database, redis) = (Database::new(), RedisServer::start());
         replay(
-            &Server::start_on_mongodb(&database, &database.url, &redis.url(), ""),
+            &FleetbeatServer::start_on_mongodb(
+                &database,
+                &database.url,
+                &redis.url(),
+                "",
+            ),
             release,
         );
     }
 }
 
 /// Sends the release's bodies in the order of an agent whose first server was away.
-fn replay(server: &Server, release: &Release) {
+fn replay(server: &FleetbeatServer, release: &Release) {
     let token = server.admin_token();
     let batch = release.json("batch.json");
     let elements = batch.as_array().unwrap();
@@ -480,7 +485,7 @@ fn replay(server: &Server, release: &Release) {
 }
 
 /// Whether the host is shown with each field as it was sent.
-fn assert_shows(server: &Server, token: &str, sent: &Value) {
+fn assert_shows(server: &FleetbeatServer, token: &str, sent: &Value) {
     let shown = server
         .api(
             token,
@@ -497,8 +502,8 @@ fn assert_shows(server: &Server, token: &str, sent: &Value) {
 
 /// An agent whose n-th heartbeat, from 0, gets that answer if n is 0, and whose others
 /// are accepted.
-fn agent_that_hears(first: Vec<u8>) -> (agent::Server, Agent) {
-    let server = agent::Server::start(move |n| {
+fn agent_that_hears(first: Vec<u8>) -> (agent::ScriptedServer, Agent) {
+    let server = agent::ScriptedServer::start(move |n| {
         if n == 0 {
             first.clone()
         } else {
@@ -563,7 +568,7 @@ fn of_a_batch_only_what_a_released_server_rejected_is_dropped() {
         let batch = batch.bytes();
         let is_back = Arc::new(AtomicBool::new(false));
         let back = Arc::clone(&is_back);
-        let server = agent::Server::start_seeing(move |_, request| {
+        let server = agent::ScriptedServer::start_seeing(move |_, request| {
             match (
                 back.load(Ordering::Relaxed),
                 request.line.starts_with("POST /heartbeats "),
@@ -590,11 +595,11 @@ fn wait_for_empty_spool(agent: &Agent) {
 
 #[test]
 fn a_database_of_a_release_opens_with_all_that_is_in_it() {
-    let mut fresh = Server::start();
+    let mut fresh = FleetbeatServer::start();
     fresh.stop();
     let expected = schema(&Connection::open(fresh.data().join("fleetbeat.db")).unwrap());
     for release in &*RELEASES {
-        let mut server = Server::start();
+        let mut server = FleetbeatServer::start();
         server.stop();
         let file = server.data().join("fleetbeat.db");
         fs::remove_file(&file).unwrap();

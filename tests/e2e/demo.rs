@@ -7,15 +7,15 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use fleetbeat_tools::program::{Running, program, program_path};
-use fleetbeat_tools::server::{AGENT_KEY, Server};
+use fleetbeat_tools::process::{Running, program, program_path};
+use fleetbeat_tools::server::{AGENT_KEY, FleetbeatServer};
 use fleetbeat_tools::wait::wait_for;
 use fleetbeat_tools::{client, process};
 use serde_json::Value;
 
 #[test]
 fn this_machine_is_measured_sent_stored_and_shown_through_an_outage() {
-    let mut server = Server::start();
+    let mut server = FleetbeatServer::start();
     let token = server.admin_token();
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("agent.toml");
@@ -39,7 +39,7 @@ fn this_machine_is_measured_sent_stored_and_shown_through_an_outage() {
         .stderr(log);
     let mut agent = Running::spawn(&mut command);
 
-    let heard_after = |server: &Server, before: &Value| {
+    let heard_after = |server: &FleetbeatServer, before: &Value| {
         wait_for("a heartbeat of the agent", || {
             let shown = server.servers(&token).into_iter().next()?;
             (shown["last_heartbeat"] != *before).then_some(shown)
@@ -212,7 +212,7 @@ fn end_demo(mut demo: Running, temporary: &Path) {
 
 #[test]
 fn fleetsim_repeats_itself_and_stays_on_loopback() {
-    let server = Server::start();
+    let server = FleetbeatServer::start();
     let run = |arguments: &[&str]| {
         let mut command = program("fleetsim");
         command
@@ -272,7 +272,7 @@ fn fleetsim_repeats_itself_and_stays_on_loopback() {
 
 #[test]
 fn fleetsim_stops_when_it_is_asked_to_however_far_behind_it_is() {
-    let server = Server::start();
+    let server = FleetbeatServer::start();
     let mut command = program("fleetsim");
     command.args([
         "--url",
