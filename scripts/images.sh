@@ -1,14 +1,17 @@
 #!/usr/bin/env bash
 # Builds the container images of server and agent from the static binaries that `make static` has built.
-#   scripts/images.sh [ARCH…]     ARCH: amd64 or arm64 (default: this machine's)
+#   scripts/images.sh [ARCH…]
+# ARCH: amd64 or arm64 (default: this machine's)
 #   BUILDER=docker                or podman, or buildah (default: the first of them that works)
 #   PACKAGES=fleetbeat-agent      for this one alone
-# Each image is called fleetbeat-server:VERSION-ARCH or fleetbeat-agent:VERSION-ARCH, that of this machine :latest, too.
+# Each image is called fleetbeat-server:VERSION-ARCH or fleetbeat-agent:VERSION-ARCH, and
+# that of this machine :latest, too.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+source scripts/lib.sh
 
-own=$(scripts/arch.sh)
-version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
+own=$(own_arch)
+version=$(own_version)
 # Without it, an old Docker does not know whose a WORKDIR is.
 export DOCKER_BUILDKIT=1
 
@@ -17,8 +20,7 @@ find_builder() {
   for builder in docker podman buildah; do
     "$builder" info >/dev/null 2>&1 && { echo "$builder"; return; }
   done
-  echo "images: none of docker, podman and buildah works here" >&2
-  return 1
+  fail "none of docker, podman and buildah works here"
 }
 
 builder=${BUILDER:-$(find_builder)}
@@ -29,13 +31,13 @@ format=()
 for arch in "${@:-$own}"; do
   for package in ${PACKAGES:-fleetbeat-server fleetbeat-agent}; do
     binary=target/static/$arch/$package
-    [[ -x $binary ]] || { echo "images: $binary is missing: make static ARCHS=$arch" >&2; exit 1; }
+    [[ -x $binary ]] || fail "$binary is missing: make static ARCHS=$arch"
     # Whole at every moment: two of these may run at once.
     scripts/licences.sh "$package" >"$binary.THIRD-PARTY.$$"
     mv "$binary.THIRD-PARTY.$$" "$binary.THIRD-PARTY"
     tags=(--tag "$package:$version-$arch")
     [[ $arch != "$own" ]] || tags+=(--tag "$package:latest")
-    "$builder" build "${format[@]}" --platform "linux/$arch" --build-arg "TARGETARCH=$arch" --build-arg "VERSION=$version" \
-      --file "packaging/${package#fleetbeat-}.Dockerfile" "${tags[@]}" .
+    "$builder" build "${format[@]}" --platform "linux/$arch" \
+      --build-arg "TARGETARCH=$arch" --build-arg "VERSION=$version" --file "packaging/${package#fleetbeat-}.Dockerfile" "${tags[@]}" .
   done
 done

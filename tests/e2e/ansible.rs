@@ -193,7 +193,8 @@ struct Play {
 
 impl Operator {
     fn new() -> Operator {
-        let programs = succeed(&mut Command::new(root().join("scripts/ansible.sh")));
+        let script = root().join("scripts/tools.sh");
+        let programs = succeed(Command::new(script).arg("ansible"));
         let folder = tempfile::tempdir().unwrap();
         let example = root().join("packaging/ansible");
         succeed(
