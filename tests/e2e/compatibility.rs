@@ -73,6 +73,7 @@ pub(crate) fn files() -> Vec<String> {
         .collect()
 }
 
+/// A release and the folder with what its programs said.
 struct Release {
     version: String,
     folder: PathBuf,

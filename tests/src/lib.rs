@@ -1,5 +1,5 @@
-//! What the end-to-end tests share among themselves; `fleetbeat-tools` has what they
-//! share with the measurements.
+//! The parts of the end-to-end tests that need root: machines and containers. The parts
+//! that the tests have in common with the measurements are in `fleetbeat-tools`.
 
 pub mod container;
 pub mod nspawn;

@@ -1,5 +1,5 @@
-//! A machine of a test's own: a Debian tree that systemd-nspawn boots, with a real
-//! systemd as its first process.
+//! A test's own machine: a Debian tree that systemd-nspawn boots, with a real systemd as
+//! its first process.
 
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
@@ -14,16 +14,15 @@ use tempfile::TempDir;
 use fleetbeat_tools::process::Running;
 use fleetbeat_tools::wait::{DEADLINE, wait_for};
 
-/// Set to 1, it leaves out the tests that need a machine, or containers: those that need
-/// root.
+/// The value 1 leaves out the tests that need a machine or containers, and so root.
 pub(crate) const SKIP: &str = "FLEETBEAT_SKIP_NSPAWN";
 
-/// What is installed in a machine; `scripts/tree.sh` has the names.
+/// The packages in a machine; `scripts/tree.sh` has the names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// Debian with systemd.
     Bare,
-    /// What an operator's hosts have besides: curl, nginx, `OpenVPN`, dnf.
+    /// The usual packages of an operator's host besides: curl, nginx, `OpenVPN`, dnf.
     Host,
 }
 
@@ -32,8 +31,8 @@ pub(crate) fn is_left_out() -> bool {
     std::env::var_os(SKIP).is_some_and(|value| value == "1")
 }
 
-/// A booted machine on this host's network; dropping it pulls its plug. What it writes is
-/// gone then.
+/// A booted machine on this host's network. Dropping the value pulls the machine's plug,
+/// and everything written in the machine is gone.
 pub struct Machine {
     nspawn: Running,
     init: u32,
@@ -44,11 +43,11 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Boots one, when no other test has any; `None` if the environment says that there
-    /// shall be none.
+    /// Boots a machine, once no other test has a machine; `None` if the environment
+    /// leaves the tests with machines out.
     ///
     /// # Panics
-    /// If it does not come up, or if this is no place for one.
+    /// If the machine does not come up, or if nothing can be booted here.
     pub fn boot(kind: Kind) -> Option<Machine> {
         if is_left_out() {
             eprintln!("LEFT OUT because of {SKIP}=1: nothing is proven about systemd");
@@ -59,10 +58,10 @@ impl Machine {
         Some(Machine::start(&tree, kind, turn))
     }
 
-    /// Boots another one of its kind.
+    /// Boots another machine of the same kind.
     ///
     /// # Panics
-    /// If it does not come up.
+    /// If the machine does not come up.
     pub fn boot_another(&self) -> Machine {
         Machine::start(&tree(self.kind), self.kind, self.turn.clone())
     }
@@ -76,33 +75,17 @@ impl Machine {
             .expect("it has a name")
             .to_string_lossy()
             .replace('.', "");
+
         let groups = make_groups(&name);
-        let mut command = Command::new("sh");
-        // Into its own control groups first: $0 says how many there are.
-        command.args(["-c", r#"n=$0; while [ "$n" -gt 0 ]; do echo 0 >"$1/cgroup.procs" || exit; shift; n=$((n - 1)); done; exec systemd-nspawn "$@""#]);
-        command.arg(groups.len().to_string()).args(&groups);
-        command.args([
-            "--quiet",
-            "--boot",
-            "--volatile=overlay",
-            "--register=no",
-            "--keep-unit",
-            "--link-journal=no",
-        ]);
-        command
-            .args([
-                "--resolv-conf=off",
-                "--timezone=off",
-                "--machine",
-                &name,
-                "--directory",
-            ])
-            .arg(tree);
+
+        let mut command = nspawn(&groups, &name, tree);
         command
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a file"))
             .stderr(log);
+
         let nspawn = Running::spawn(&mut command);
+
         let mut machine = Machine {
             nspawn,
             init: 0,
@@ -111,9 +94,10 @@ impl Machine {
             kind,
             turn,
         };
+
         wait_for("the machine to boot", || {
-            // Until the machine has a process of its own, this is a helper of
-            // systemd-nspawn's.
+            // Until the machine has a process of its own, the child is a helper of
+            // systemd-nspawn.
             machine.init = machine.find_init()?;
             let state = machine.run("systemctl", &["is-system-running"]);
             ["running\n", "degraded\n"]
@@ -123,10 +107,10 @@ impl Machine {
         machine
     }
 
-    /// Runs a program in it as root.
+    /// Runs a program in the machine as root.
     ///
     /// # Panics
-    /// If there is no nsenter.
+    /// If nsenter is not installed.
     pub fn run(&self, program: &str, arguments: &[&str]) -> Output {
         let mut command = Command::new("nsenter");
         command
@@ -139,10 +123,10 @@ impl Machine {
         command.output().expect("nsenter comes with util-linux")
     }
 
-    /// What a program prints, which has to succeed.
+    /// The output of a program, which has to succeed.
     ///
     /// # Panics
-    /// If it does not.
+    /// If the program fails.
     pub fn ask(&self, program: &str, arguments: &[&str]) -> String {
         let output = self.run(program, arguments);
         assert!(
@@ -163,15 +147,15 @@ impl Machine {
         )
     }
 
-    /// The path, from outside, of a file in it.
+    /// The path, from outside, of a file in the machine.
     pub fn path(&self, inside: &str) -> PathBuf {
         PathBuf::from(format!("/proc/{}/root{inside}", self.init))
     }
 
-    /// Writes a file, and its folder where there is none.
+    /// Writes a file, and makes its folder if necessary.
     ///
     /// # Panics
-    /// If that fails.
+    /// If the file cannot be written.
     pub fn write(&self, inside: &str, content: impl AsRef<[u8]>, mode: u32) {
         let path = self.path(inside);
         fs::create_dir_all(path.parent().expect("an absolute path"))
@@ -181,11 +165,11 @@ impl Machine {
             .expect("root may do that");
     }
 
-    /// Ends everything in it. Killing systemd-nspawn alone would leave it running without
-    /// an owner.
+    /// Ends everything in the machine. If systemd-nspawn alone were killed, the machine
+    /// would run on without an owner.
     fn pull_plug(&mut self) {
-        // Until the machine has a process of its own, the child is a helper, and what it
-        // starts is not there yet.
+        // Until the machine has a process of its own, the child is a helper that has not
+        // started the machine yet.
         let deadline = Instant::now() + DEADLINE;
         while self.nspawn.is_running() && Instant::now() < deadline {
             if let Some(init) = self.nspawn_child() {
@@ -198,7 +182,7 @@ impl Machine {
         }
     }
 
-    /// What it said on its console.
+    /// The output on the machine's console.
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
@@ -229,9 +213,37 @@ impl Drop for Machine {
     }
 }
 
-/// Control groups of a machine's own, one in each hierarchy that systemd uses, below our
-/// own. No systemd outside keeps machines apart (there may be none): in one group, one
-/// would wait for the other's processes to end.
+/// Boots `tree` by systemd-nspawn, in control groups of its own.
+fn nspawn(groups: &[PathBuf], name: &str, tree: &Path) -> Command {
+    let mut command = Command::new("sh");
+    // The shell enters the machine's control groups first: $0 is their number.
+    command.args(["-c", r#"n=$0; while [ "$n" -gt 0 ]; do echo 0 >"$1/cgroup.procs" || exit; shift; n=$((n - 1)); done; exec systemd-nspawn "$@""#]);
+    command.arg(groups.len().to_string()).args(groups);
+    command.args([
+        "--quiet",
+        "--boot",
+        "--volatile=overlay",
+        "--register=no",
+        "--keep-unit",
+        "--link-journal=no",
+    ]);
+
+    command
+        .args([
+            "--resolv-conf=off",
+            "--timezone=off",
+            "--machine",
+            name,
+            "--directory",
+        ])
+        .arg(tree);
+    command
+}
+
+/// The machine's own control groups, below the group of this process, one in each
+/// hierarchy that systemd uses. No systemd outside keeps machines apart (there may be
+/// none): in a common group, a machine would wait for the end of another machine's
+/// processes.
 fn make_groups(name: &str) -> Vec<PathBuf> {
     let own = fs::read_to_string("/proc/self/cgroup").expect("/proc is mounted");
     let hierarchies = own.lines().filter_map(|line| {
@@ -243,6 +255,7 @@ fn make_groups(name: &str) -> Vec<PathBuf> {
                 line.split_once(":name=systemd:")?.1,
             )
         };
+
         let root = roots
             .into_iter()
             .find(|root| Path::new(root).join("cgroup.procs").exists())?;
@@ -252,6 +265,7 @@ fn make_groups(name: &str) -> Vec<PathBuf> {
                 .join(name),
         )
     });
+
     let groups: Vec<PathBuf> = hierarchies.collect();
     for group in &groups {
         fs::create_dir(group)
@@ -260,8 +274,8 @@ fn make_groups(name: &str) -> Vec<PathBuf> {
     groups
 }
 
-/// Removes a control group and those in it, whose processes have ended; what cannot be
-/// removed stays.
+/// Removes a control group and the groups inside, whose processes have ended. A group
+/// that cannot be removed stays.
 fn remove_group(group: &Path) {
     let within = fs::read_dir(group).into_iter().flatten().flatten();
     for entry in within.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
@@ -271,8 +285,8 @@ fn remove_group(group: &Path) {
     let _ = fs::remove_dir(group);
 }
 
-/// Waits until no other test has a machine: several at once would slow each other down
-/// beyond what tests wait for.
+/// Waits until no other test has a machine: several machines at once would slow each
+/// other down beyond the deadlines of the tests.
 fn take_turn(tree: &Path) -> File {
     let lock = File::create(tree.with_file_name("turn"))
         .expect("the folder of the trees can be written");

@@ -1,8 +1,8 @@
-//! A small HTTP client that hides nothing: one connection for each request, every header
-//! as it came.
+//! A small HTTP client that hides nothing: one connection for each request, and every
+//! header as the server sent it.
 //!
-//! The load generator runs beside the server on two cores, so it must cost little; and
-//! the tests must be able to send what no well-behaved client would.
+//! The load generator runs beside the server on two cores, so the client must cost
+//! little. The tests must be able to send what no well-behaved client would.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -21,7 +21,7 @@ pub struct Answer {
     pub status: u16,
     /// The headers by lower-case name.
     pub headers: BTreeMap<String, String>,
-    /// The body, as it came.
+    /// The body, unchanged.
     pub body: Vec<u8>,
 }
 
@@ -34,7 +34,7 @@ impl Answer {
     /// The body as JSON.
     ///
     /// # Panics
-    /// If it is none.
+    /// If the body is not JSON.
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| {
             panic!("{error} in {:?}", String::from_utf8_lossy(&self.body))
@@ -42,7 +42,7 @@ impl Answer {
     }
 }
 
-/// Sends a request with a body and the headers that belong to it, and reads the answer.
+/// Sends a request with a body and the headers that a body needs, and reads the answer.
 ///
 /// # Errors
 /// The connection or the answer breaks off, or takes longer than [`TIMEOUT`].
@@ -68,12 +68,14 @@ pub fn encode(
         bytes,
         "{method} {target} HTTP/1.1\r\nHost: fleetbeat\r\nConnection: close\r\n"
     );
+
     for (name, value) in headers {
         let _ = write!(bytes, "{name}: {value}\r\n");
     }
     if !body.is_empty() {
         let _ = write!(bytes, "Content-Length: {}\r\n", body.len());
     }
+
     bytes.extend_from_slice(b"\r\n");
     bytes.extend_from_slice(body);
     bytes
@@ -101,10 +103,10 @@ pub fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Reads one answer up to the length it states; interim answers (1xx) are skipped.
+/// Reads one answer up to its stated length; interim answers (1xx) are skipped.
 ///
 /// # Errors
-/// The answer breaks off or is no HTTP.
+/// The answer breaks off or is not HTTP.
 pub fn read_answer(stream: &mut impl Read) -> io::Result<Answer> {
     let mut received = Vec::new();
     loop {
@@ -116,11 +118,13 @@ pub fn read_answer(stream: &mut impl Read) -> io::Result<Answer> {
             }
             read_more(stream, &mut received)?;
         };
+
         let (status, headers) = parse_head(&received[..head_end])?;
         received.drain(..head_end + 4);
         if (100..200).contains(&status) {
             continue;
         }
+
         let length = headers
             .get("content-length")
             .and_then(|value| value.parse().ok());
@@ -131,6 +135,7 @@ pub fn read_answer(stream: &mut impl Read) -> io::Result<Answer> {
                 body: Vec::new(),
             });
         }
+
         let length: usize =
             length.ok_or_else(|| invalid("an answer without Content-Length"))?;
         while received.len() < length {
@@ -154,6 +159,7 @@ fn read_more(stream: &mut impl Read, received: &mut Vec<u8>) -> io::Result<()> {
             result => break result?,
         }
     };
+
     if count == 0 {
         return Err(io::Error::new(
             io::ErrorKind::UnexpectedEof,

@@ -1,8 +1,8 @@
-//! A simulated fleet: hosts whose load moves, that fall silent and return, and whose
+//! A simulated fleet: the load of its hosts moves, hosts fall silent and return, and
 //! services fail.
 //!
-//! What a host sends as its n-th heartbeat depends on the seed, the host and n alone, so
-//! a run can be repeated whatever the timing was.
+//! The n-th heartbeat of a host depends on the seed, the host and n alone, so a run can
+//! be repeated whatever its timing.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -44,7 +44,7 @@ const FALLS_SILENT: f64 = 0.01;
 const RETURNS: f64 = 0.2;
 const SERVICE_FAILS: f64 = 0.01;
 const SERVICE_RECOVERS: f64 = 0.3;
-/// Share of hosts whose network load cannot be measured.
+/// Share of hosts that cannot measure their network load.
 const NET_UNKNOWN: f64 = 0.05;
 
 /// The hosts.
@@ -52,6 +52,7 @@ pub struct Fleet {
     hosts: Vec<Host>,
 }
 
+/// A simulated host: the state of its random numbers, and its last heartbeat.
 struct Host {
     rng: Rng,
     heartbeat: Heartbeat,
@@ -59,14 +60,14 @@ struct Host {
 }
 
 impl Fleet {
-    /// `count` hosts that are the same for the same seed.
+    /// `count` hosts, the same for the same seed.
     pub fn new(seed: u64, count: u32) -> Fleet {
         Fleet {
             hosts: (0..count).map(|index| Host::new(seed, index)).collect(),
         }
     }
 
-    /// The body of the host's next heartbeat; `None` while it is silent.
+    /// The body of the host's next heartbeat; `None` while the host is silent.
     pub fn next(&mut self, host: usize) -> Option<Vec<u8>> {
         let host = &mut self.hosts[host];
         host.step();
@@ -86,6 +87,7 @@ impl Host {
         let (code, country, city) = CITIES[rng.usize(..CITIES.len())];
         let services = &SERVICES[..rng.usize(1..=SERVICES.len())];
         let net = (rng.f64() > NET_UNKNOWN).then(|| rng.f64() * 60.0);
+
         let heartbeat = Heartbeat {
             ip: Some(address(index)),
             country_code: code.to_owned(),
@@ -111,6 +113,7 @@ impl Host {
             seq: Some(0),
             agent_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
         };
+
         Host {
             rng,
             heartbeat,
@@ -121,6 +124,7 @@ impl Host {
     fn step(&mut self) {
         let first = self.heartbeat.seq == Some(0);
         self.heartbeat.seq = self.heartbeat.seq.map(|seq| seq + 1);
+
         let chance = self.rng.f64();
         self.silent = !first
             && if self.silent {
@@ -128,13 +132,15 @@ impl Host {
             } else {
                 chance < FALLS_SILENT
             };
+
         let Load { cpu, ram, net } = &mut self.heartbeat.load;
         for (load, swing) in [(cpu, 16.0), (ram, 4.0), (net, 20.0)] {
             let step = (self.rng.f64() - 0.5) * swing;
-            // Two decimals are what agents send.
+            // Agents send two decimals.
             *load = load
                 .map(|load| ((load + step).clamp(0.0, 100.0) * 100.0).round() / 100.0);
         }
+
         for service in &mut self.heartbeat.services {
             let chance = self.rng.f64();
             service.active = if service.active {
@@ -174,6 +180,7 @@ mod tests {
     fn hosts_fall_silent_and_return_and_services_fail() {
         let mut fleet = Fleet::new(1, 50);
         let (mut silent, mut returned, mut failed) = (0, 0, 0);
+
         for host in 0..50 {
             let mut was_silent = false;
             for n in 0..200 {
@@ -191,6 +198,7 @@ mod tests {
                 }
             }
         }
+
         assert!(
             silent > 100 && returned > 20 && failed > 100,
             "{silent} {returned} {failed}"

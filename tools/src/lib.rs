@@ -1,6 +1,6 @@
-//! What `fleetsim`, the measurements and the end-to-end tests share.
+//! The parts of `fleetsim`, of the measurements and of the end-to-end tests.
 //!
-//! Without the feature `harness` only the modules that `fleetsim` needs are built.
+//! Without the feature `harness` only the modules of `fleetsim` are built.
 
 pub mod client;
 pub mod fleet;

@@ -1,4 +1,4 @@
-//! Sends requests from a few threads and measures how they are answered.
+//! Sends requests from a few threads and measures the answers.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -13,7 +13,8 @@ use crate::client;
 pub struct Report {
     /// Answers by status code; 0 stands for no answer.
     pub statuses: BTreeMap<u16, usize>,
-    /// Sorted times from when each request was due, or was sent, to its answer.
+    /// Sorted times from the moment when each request was due, or was sent, to its
+    /// answer.
     pub latencies: Vec<Duration>,
     /// Bytes of the bodies received.
     pub body_bytes: usize,
@@ -48,8 +49,8 @@ impl Report {
         self.latencies.get(index).copied().unwrap_or_default()
     }
 
-    /// Counts an answer: its status (0 for none), how long it took, and its body's
-    /// length.
+    /// Counts an answer by its status (0 for no answer), its latency, and the length of
+    /// its body.
     pub fn add(&mut self, status: u16, latency: Duration, body_bytes: usize) {
         *self.statuses.entry(status).or_default() += 1;
         self.latencies.push(latency);
@@ -65,12 +66,12 @@ impl Report {
     }
 }
 
-/// Sends what `next` gives until it gives nothing more, from `threads` threads with a new
-/// connection each.
+/// Sends the requests that `next` gives, until there are no more, from `threads` threads
+/// and on a new connection each.
 ///
-/// With `rate` requests a second, each request is due at a certain time and its latency
-/// counts from then, so that a server that stalls is charged for the requests that had to
-/// wait; without, each thread sends its next request when the last one is answered.
+/// With `rate` requests a second, each request is due at a certain time, and its latency
+/// counts from then: a server that stalls is charged for the requests that had to wait.
+/// Without a rate, each thread sends its next request when the last is answered.
 pub fn run(
     address: SocketAddr,
     threads: usize,
@@ -87,6 +88,7 @@ pub fn run(
         source.1 += 1;
         Some((request, due))
     };
+
     let send = || {
         let mut report = Report::default();
         while let Some((request, due)) = take() {
@@ -101,6 +103,7 @@ pub fn run(
         }
         report
     };
+
     let mut total = Report::default();
     thread::scope(|scope| {
         let senders: Vec<_> = (0..threads).map(|_| scope.spawn(send)).collect();
@@ -108,6 +111,7 @@ pub fn run(
             total.merge(sender.join().expect("no thread panics"));
         }
     });
+
     total.took = started.elapsed();
     total.latencies.sort_unstable();
     total

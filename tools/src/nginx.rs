@@ -1,4 +1,4 @@
-//! A real nginx with the sites that a test gives it.
+//! A real nginx with a test's own sites.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -11,15 +11,16 @@ use crate::client;
 use crate::process::Running;
 use crate::wait::wait_for;
 
-/// A running nginx; dropping it kills it.
+/// A running nginx; dropping the value kills nginx.
 pub struct Nginx {
     process: Running,
     folder: TempDir,
 }
 
 impl Nginx {
-    /// Starts one, a single process so that nothing outlives it, with `sites`, what
-    /// stands in nginx's `http` block, and waits until it listens on `address`.
+    /// Starts nginx with `sites`, the content of nginx's `http` block, and waits until
+    /// nginx listens on `address`. There is a single process, so that nothing outlives
+    /// the value.
     ///
     /// # Panics
     /// If nginx is not installed, refuses the sites, or does not come up.
@@ -34,6 +35,7 @@ impl Nginx {
         );
         let file = folder.path().join("nginx.conf");
         fs::write(&file, config).expect("a writable folder");
+
         let program = if Path::new("/usr/sbin/nginx").exists() {
             "/usr/sbin/nginx"
         } else {
@@ -44,17 +46,18 @@ impl Nginx {
             .args(["-e", "stderr", "-c"])
             .arg(file)
             .stdin(Stdio::null());
+
         let process = Running::spawn(&mut command);
         wait_for("nginx", || client::connect(address).ok());
         Nginx { process, folder }
     }
 
-    /// Each request that it logged, one a line.
+    /// The access log, a request a line.
     pub fn access_log(&self) -> String {
         fs::read_to_string(self.folder.path().join("access.log")).unwrap_or_default()
     }
 
-    /// Ends it in its own time.
+    /// Lets nginx end its work, and waits for the end.
     pub fn stop(mut self) {
         self.process.signal("QUIT");
         self.process.wait();
@@ -64,7 +67,7 @@ impl Nginx {
 /// An address on loopback where nobody listens.
 ///
 /// # Panics
-/// If there is none.
+/// If there is no free port.
 pub fn free_address() -> SocketAddr {
     let listener =
         TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has a free port");

@@ -17,13 +17,13 @@ use crate::server::{AGENT_KEY, FleetbeatServer};
 /// How many samples make a heartbeat.
 const SAMPLES: u32 = 4;
 
-/// What to play.
+/// The outage to play.
 pub struct Plan {
     /// The agent's program.
     pub agent: PathBuf,
-    /// How many of them.
+    /// The number of agents.
     pub agents: u32,
-    /// Time between two heartbeats of one.
+    /// Time between two heartbeats of an agent.
     pub interval: Duration,
     /// How long the server is away.
     pub dead: Duration,
@@ -31,21 +31,21 @@ pub struct Plan {
     pub bucket: Duration,
 }
 
-/// How it went.
+/// The outcome of a [`Plan`].
 pub struct Report {
-    /// Heartbeats that were accepted, all in all.
+    /// All heartbeats that were accepted.
     pub accepted: usize,
-    /// Of these, out of spools.
+    /// The accepted heartbeats that came out of spools.
     pub spooled: usize,
     /// Heartbeats in a bucket when all is well.
     pub mean: f64,
     /// Requests and heartbeats accepted in each bucket since the server's return.
     pub buckets: Vec<(usize, usize)>,
-    /// Heartbeats that were accepted more than once.
+    /// Heartbeats that were accepted more than once: host and number.
     pub twice: Vec<(String, u64)>,
-    /// Between which numbers of which agent a heartbeat is missing.
+    /// Hosts with a missing heartbeat, and the numbers before and after the gap.
     pub gaps: Vec<(String, u64, u64)>,
-    /// Agents whose spool was not empty within the time that the plan gives.
+    /// Agents whose spool was not empty within the time of the plan.
     pub not_emptied: usize,
 }
 
@@ -62,10 +62,11 @@ impl Report {
     }
 }
 
-/// Plays it: an interval of peace, the outage, and as long as the spools need after it.
+/// Plays a plan: an interval of peace, the outage, and as long as the spools need after
+/// the outage.
 ///
 /// # Panics
-/// If something cannot be started.
+/// If a program cannot be started.
 pub fn play(plan: &Plan) -> Report {
     let mut server = FleetbeatServer::start();
     let recorder = Recorder::start(server.address());
@@ -96,7 +97,8 @@ pub fn play(plan: &Plan) -> Report {
     judge(plan, &recorder.accepted(), back, end, full.len())
 }
 
-/// Over a tenth of the interval, so that the start is no flood of its own.
+/// Starts the agents over a tenth of the interval, so that the start is not a flood by
+/// itself.
 fn start_agents(plan: &Plan, folder: &TempDir, recorder: &Recorder) -> Vec<Running> {
     let pause = plan.interval / 10 / plan.agents;
     let start = |n: u32| {
@@ -113,6 +115,7 @@ fn start_agents(plan: &Plan, folder: &TempDir, recorder: &Recorder) -> Vec<Runni
             (plan.interval / SAMPLES).as_millis(),
         );
         fs::write(&config, text).expect("a writable folder");
+
         let mut command = Command::new(&plan.agent);
         command
             .arg("-c")
@@ -139,6 +142,7 @@ fn judge(
 ) -> Report {
     let mean = f64::from(plan.agents) * plan.bucket.div_duration_f64(plan.interval);
     let bucket_of = |at: Instant| (at - back).as_nanos() / plan.bucket.as_nanos();
+
     let after: Vec<&Accepted> = accepted.iter().filter(|one| one.at >= back).collect();
     let whole_buckets = bucket_of(end);
     let in_bucket = |n: u128| {
@@ -151,10 +155,34 @@ fn judge(
             inside().count(),
         )
     };
+
+    let (twice, gaps) = find_repeated_and_missing(plan, accepted);
+    Report {
+        accepted: accepted.len(),
+        spooled: accepted.iter().filter(|one| one.is_spooled).count(),
+        mean,
+        buckets: (0..whole_buckets).map(in_bucket).collect(),
+        twice,
+        gaps,
+        not_emptied,
+    }
+}
+
+/// The heartbeats that were accepted more than once, and the gaps: see [`Report`].
+fn find_repeated_and_missing(
+    plan: &Plan,
+    accepted: &[Accepted],
+) -> (Vec<(String, u64)>, Vec<(String, u64, u64)>) {
     let mut numbers: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
     for one in accepted {
         numbers.entry(&one.ip).or_default().push(one.seq);
     }
+    assert_eq!(
+        numbers.len(),
+        plan.agents as usize,
+        "not every agent was heard"
+    );
+
     let (mut twice, mut gaps) = (Vec::new(), Vec::new());
     let longest = u64::try_from((plan.interval * 3 / 2).as_millis()).unwrap_or(u64::MAX);
     for (ip, numbers) in &mut numbers {
@@ -168,18 +196,5 @@ fn judge(
             }
         }
     }
-    assert_eq!(
-        numbers.len(),
-        plan.agents as usize,
-        "not every agent was heard"
-    );
-    Report {
-        accepted: accepted.len(),
-        spooled: accepted.iter().filter(|one| one.is_spooled).count(),
-        mean,
-        buckets: (0..whole_buckets).map(in_bucket).collect(),
-        twice,
-        gaps,
-        not_emptied,
-    }
+    (twice, gaps)
 }

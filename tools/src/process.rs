@@ -1,5 +1,5 @@
 //! Programs and their processes: how the binaries of this build are found and started,
-//! and what /proc tells about a process that runs.
+//! and what /proc says about a running process.
 
 use std::fs;
 use std::ops::RangeInclusive;
@@ -9,16 +9,15 @@ use std::time::Duration;
 
 use crate::wait::wait_for;
 
-/// The clock tick of /proc/PID/stat: USER_HZ is 100 on every Linux that Fleetbeat runs
-/// on.
+/// The clock tick of /proc/PID/stat: USER_HZ is 100 on every Linux that runs Fleetbeat.
 const TICK: Duration = Duration::from_millis(10);
 
-/// A command for one of this workspace's binaries, from the same build as the caller,
-/// without any of Fleetbeat's own environment variables.
+/// A command for a binary of this workspace, from the same build as the caller, without
+/// any of Fleetbeat's own environment variables.
 ///
 /// # Panics
-/// If it has not been built: `cargo test` alone builds no other package's binaries, `make
-/// test` does.
+/// If the binary is not built: `cargo test` alone builds no other package's binaries,
+/// `make test` does.
 pub fn program(name: &str) -> Command {
     let path = program_path(name);
     let mut command = Command::new(path);
@@ -33,6 +32,7 @@ pub fn program(name: &str) -> Command {
             .env_remove(variable)
             .env_remove(format!("{variable}_FILE"));
     }
+
     command
         .env_remove("FLEETBEAT_LISTEN")
         .env_remove("NOTIFY_SOCKET");
@@ -55,15 +55,15 @@ pub fn program_path(name: &str) -> PathBuf {
         })
 }
 
-/// A running program; dropping it kills it, so that a test that fails leaves nothing
-/// behind.
+/// A running program. Dropping the value kills the program, so that a failing test leaves
+/// nothing behind.
 pub struct Running(Child);
 
 impl Running {
-    /// Starts it.
+    /// Starts the program.
     ///
     /// # Panics
-    /// If it cannot be started.
+    /// If the program cannot be started.
     pub fn spawn(command: &mut Command) -> Running {
         Running(
             command
@@ -72,25 +72,25 @@ impl Running {
         )
     }
 
-    /// Its process id.
+    /// The process id.
     pub fn pid(&self) -> u32 {
         self.0.id()
     }
 
-    /// The child itself, for its pipes.
+    /// The child process itself, for its pipes.
     pub fn child(&mut self) -> &mut Child {
         &mut self.0
     }
 
-    /// Whether it has not ended.
+    /// Whether the program still runs.
     pub fn is_running(&mut self) -> bool {
         self.0.try_wait().is_ok_and(|status| status.is_none())
     }
 
-    /// Waits until it has ended by itself.
+    /// Waits until the program ends by itself.
     ///
     /// # Panics
-    /// If it does not end in time.
+    /// If the program does not end in time.
     pub fn wait(&mut self) -> ExitStatus {
         wait_for("the process to end", || self.0.try_wait().expect("a child"))
     }
@@ -98,7 +98,7 @@ impl Running {
     /// Sends a signal such as `TERM`.
     ///
     /// # Panics
-    /// If it is gone.
+    /// If the program has ended.
     pub fn signal(&self, name: &str) {
         let pid = self.pid().to_string();
         let sent = Command::new("kill")
@@ -110,16 +110,16 @@ impl Running {
         );
     }
 
-    /// Asks it to stop and waits until it has.
+    /// Asks the program to stop and waits for the end.
     ///
     /// # Panics
-    /// If it does not end in time.
+    /// If the program does not end in time.
     pub fn terminate(&mut self) -> ExitStatus {
         self.signal("TERM");
         self.wait()
     }
 
-    /// Kills it without warning.
+    /// Kills the program without warning.
     pub fn kill(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
@@ -140,7 +140,7 @@ pub fn cpu_time(pid: u32) -> Duration {
     ticks(pid, 11..=12)
 }
 
-/// The same with its children that have ended.
+/// User and system time so far, including the children that have ended.
 ///
 /// # Panics
 /// If the process is gone.
@@ -157,8 +157,7 @@ fn ticks(pid: u32, fields: RangeInclusive<usize>) -> Duration {
     TICK * ticks
 }
 
-/// The processes of a process group that have not ended; those that nobody has waited for
-/// have.
+/// The running processes of a process group. Zombies have ended and do not count.
 ///
 /// # Panics
 /// If /proc cannot be read.
@@ -175,7 +174,8 @@ pub fn of_group(group: u32) -> Vec<u32> {
 /// The fields of /proc/PID/stat from the third, the state, on.
 fn stat(pid: u32) -> Option<Vec<String>> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name in parentheses may hold spaces; the fields count from behind it.
+    // The name in parentheses may hold spaces; the fields count from the closing
+    // parenthesis.
     Some(
         stat[stat.rfind(')')? + 1..]
             .split_whitespace()
@@ -194,7 +194,7 @@ pub fn open_files(pid: u32) -> usize {
         .count()
 }
 
-/// Bytes that the process has had written to disks so far.
+/// Bytes that the process has written to disks so far.
 ///
 /// # Panics
 /// If the process is gone.
@@ -208,10 +208,10 @@ pub fn written_bytes(pid: u32) -> u64 {
     line.parse().expect("a number")
 }
 
-/// A line of /proc/PID/status that holds a number, such as `VmRSS` (in KiB) or `Threads`.
+/// A number from /proc/PID/status, such as `VmRSS` (in KiB) or `Threads`.
 ///
 /// # Panics
-/// If the process is gone or there is no such line.
+/// If the process is gone or has no such number.
 pub fn status(pid: u32, name: &str) -> u64 {
     let status =
         fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");

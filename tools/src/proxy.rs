@@ -1,4 +1,4 @@
-//! A TCP proxy between the server and a database, which can do what networks do.
+//! A TCP proxy between the server and a database, which can fail as networks do.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -11,7 +11,7 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Mode {
-    /// As if it were not there.
+    /// As if there were no proxy.
     Forward,
     /// Nobody listens, and every connection is reset.
     Refuse,
@@ -27,13 +27,14 @@ const DELAY: Duration = Duration::from_secs(2);
 /// How often a thread looks whether the mode has changed.
 const TICK: Duration = Duration::from_millis(20);
 
-/// The proxy; dropping it ends its threads.
+/// The proxy; dropping the value ends its threads.
 pub struct Proxy {
     address: SocketAddr,
     shared: Arc<Shared>,
     accepting: Option<JoinHandle<()>>,
 }
 
+/// The parts of a [`Proxy`] that its threads need, too.
 struct Shared {
     target: SocketAddr,
     mode: AtomicU8,
@@ -44,10 +45,10 @@ struct Shared {
 const STOPPED: u8 = u8::MAX;
 
 impl Proxy {
-    /// Starts one before `target`.
+    /// Starts a proxy before `target`.
     ///
     /// # Panics
-    /// If there is no port to be had.
+    /// If there is no free port.
     pub fn start(target: SocketAddr) -> Proxy {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let address = listener.local_addr().expect("a bound listener");
@@ -57,6 +58,7 @@ impl Proxy {
             round_trips: AtomicUsize::new(0),
             pumps: Mutex::default(),
         });
+
         let theirs = shared.clone();
         let accepting = Some(thread::spawn(move || theirs.accept(address, listener)));
         Proxy {
@@ -66,7 +68,7 @@ impl Proxy {
         }
     }
 
-    /// Where it listens.
+    /// The address that the proxy listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -76,7 +78,7 @@ impl Proxy {
         self.shared.round_trips.load(Ordering::Relaxed)
     }
 
-    /// Changes how it treats connections, old and new.
+    /// Changes the treatment of all connections, old and new.
     pub fn set(&self, mode: Mode) {
         self.shared.mode.store(mode as u8, Ordering::Relaxed);
     }
@@ -117,6 +119,7 @@ impl Shared {
             } else if listener.is_none() {
                 listener = TcpListener::bind(address).ok();
             }
+
             let Some(open) = &listener else {
                 thread::sleep(TICK);
                 continue;
@@ -141,10 +144,12 @@ impl Shared {
         let Ok(server) = TcpStream::connect(self.target) else {
             return;
         };
+
         for stream in [&client, &server] {
             let _ = stream.set_nodelay(true);
             let _ = stream.set_read_timeout(Some(TICK));
         }
+
         if let (Ok(client_again), Ok(server_again)) =
             (client.try_clone(), server.try_clone())
         {
@@ -164,8 +169,8 @@ impl Shared {
         pumps.push(thread::spawn(move || work(&shared)));
     }
 
-    /// Copies one direction of a connection; `asking` is whether its last bytes were a
-    /// request's.
+    /// Copies one direction of a connection; `asking` is whether the last bytes on the
+    /// connection belonged to a request.
     fn pump(
         &self,
         mut from: TcpStream,
@@ -188,9 +193,11 @@ impl Shared {
                 }
                 Err(_) => break,
             };
+
             if asking.swap(!is_reply, Ordering::Relaxed) && is_reply {
                 self.round_trips.fetch_add(1, Ordering::Relaxed);
             }
+
             while self.is(Mode::Blackhole) {
                 thread::sleep(TICK);
             }
@@ -205,6 +212,7 @@ impl Shared {
                 break;
             }
         }
+
         let _ = from.shutdown(Shutdown::Both);
         let _ = to.shutdown(Shutdown::Both);
     }

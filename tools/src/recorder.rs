@@ -24,29 +24,31 @@ pub struct Accepted {
     pub ip: String,
     /// The heartbeat's number: milliseconds since the boot.
     pub seq: u64,
-    /// Which request carried it.
+    /// The number of the request that carried the heartbeat.
     pub request: usize,
-    /// Whether it came out of a spool.
+    /// Whether the heartbeat came out of a spool.
     pub is_spooled: bool,
 }
 
-/// The proxy; dropping it ends its threads.
+/// The proxy; dropping the value ends its threads.
 pub struct Recorder {
     address: SocketAddr,
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
 }
 
+/// The parts of a [`Recorder`] that its threads need, too.
 struct Shared {
     target: SocketAddr,
     /// Whether connections end at once.
     is_cut: AtomicBool,
     is_over: AtomicBool,
-    state: Mutex<State>,
+    tally: Mutex<Tally>,
 }
 
+/// The answers of the server so far.
 #[derive(Default)]
-struct State {
+struct Tally {
     accepted: Vec<Accepted>,
     requests: usize,
     rejected: usize,
@@ -54,10 +56,10 @@ struct State {
 }
 
 impl Recorder {
-    /// Starts one before `target`.
+    /// Starts a proxy before `target`.
     ///
     /// # Panics
-    /// If there is no port to be had.
+    /// If there is no free port.
     pub fn start(target: SocketAddr) -> Recorder {
         let listener =
             Arc::new(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port"));
@@ -67,8 +69,9 @@ impl Recorder {
             target,
             is_cut,
             is_over,
-            state: Mutex::default(),
+            tally: Mutex::default(),
         });
+
         let serve = || {
             let (listener, shared) = (Arc::clone(&listener), Arc::clone(&shared));
             thread::spawn(move || {
@@ -76,11 +79,12 @@ impl Recorder {
                     if shared.is_over.load(Ordering::Relaxed) {
                         return;
                     }
-                    // Whoever breaks off here has nothing accepted.
+                    // The server has accepted nothing of a request that breaks off here.
                     let _ = shared.pass(&stream);
                 }
             })
         };
+
         let threads = (0..THREADS).map(|_| serve()).collect();
         Recorder {
             address,
@@ -89,34 +93,34 @@ impl Recorder {
         }
     }
 
-    /// Where it listens.
+    /// The address that the proxy listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Hangs up on everybody, or no longer: the port of a server that is away may be
-    /// somebody else's meanwhile.
+    /// Hangs up on every agent, or no longer. While the server is away, another process
+    /// may have got its port.
     pub fn cut(&self, is_cut: bool) {
         self.shared.is_cut.store(is_cut, Ordering::Relaxed);
     }
 
-    /// What has been accepted so far.
+    /// The heartbeats accepted so far.
     ///
     /// # Panics
     /// If the server rejected a heartbeat.
     pub fn accepted(&self) -> Vec<Accepted> {
-        let state = self.shared.state.lock().expect("no thread panics");
-        assert_eq!(state.rejected, 0, "the server rejected heartbeats");
-        state.accepted.clone()
+        let tally = self.shared.tally.lock().expect("no thread panics");
+        assert_eq!(tally.rejected, 0, "the server rejected heartbeats");
+        tally.accepted.clone()
     }
 
     /// How many requests the server has answered with 401.
     ///
     /// # Panics
-    /// If a thread of this one has panicked.
+    /// If a thread of the recorder has panicked.
     pub fn unauthorized(&self) -> usize {
         self.shared
-            .state
+            .tally
             .lock()
             .expect("no thread panics")
             .unauthorized
@@ -126,7 +130,8 @@ impl Recorder {
 impl Drop for Recorder {
     fn drop(&mut self) {
         self.shared.is_over.store(true, Ordering::Relaxed);
-        // Each ends with the connection that it gets, whichever that is.
+        // Each thread ends with its next connection, so there is a connection for each
+        // thread.
         for _ in &self.threads {
             let _ = TcpStream::connect(self.address);
         }
@@ -154,17 +159,20 @@ impl Shared {
                     .map_err(|_| io::ErrorKind::InvalidData)?;
             }
         }
+
         let mut body = vec![0; length];
         reader.read_exact(&mut body)?;
         if self.is_cut.load(Ordering::Relaxed) {
             return Ok(());
         }
+
         let answer = client::exchange(self.target, &[head.as_bytes(), &body].concat())?;
         if answer.status == 200 {
             self.note(head.starts_with("POST /heartbeats "), &body, &answer.json());
         } else if answer.status == 401 {
-            self.state.lock().expect("no thread panics").unauthorized += 1;
+            self.tally.lock().expect("no thread panics").unauthorized += 1;
         }
+
         let retry_after = answer
             .header("retry-after")
             .map(|value| format!("Retry-After: {value}\r\n"));
@@ -186,11 +194,12 @@ impl Shared {
         } else {
             vec![body]
         };
-        let mut state = self.state.lock().expect("no thread panics");
-        state.requests += 1;
-        state.rejected += answer["rejected"].as_array().map_or(0, Vec::len);
-        let request = state.requests;
-        state.accepted.extend(heartbeats.iter().map(|heartbeat| {
+
+        let mut tally = self.tally.lock().expect("no thread panics");
+        tally.requests += 1;
+        tally.rejected += answer["rejected"].as_array().map_or(0, Vec::len);
+        let request = tally.requests;
+        tally.accepted.extend(heartbeats.iter().map(|heartbeat| {
             Accepted {
                 at,
                 ip: heartbeat["ip"]

@@ -1,4 +1,4 @@
-//! A Redis of the test's own, which it may stop, freeze and empty.
+//! A test's own Redis, which the test may stop, freeze and empty.
 
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use crate::process::Running;
 use crate::wait::wait_for;
 
-/// A redis-server process; dropping it kills it.
+/// A redis-server process; dropping the value kills the process.
 pub struct RedisServer {
     port: u16,
     folder: TempDir,
@@ -16,10 +16,10 @@ pub struct RedisServer {
 }
 
 impl RedisServer {
-    /// Starts one.
+    /// Starts Redis.
     ///
     /// # Panics
-    /// If it does not come up.
+    /// If Redis does not come up.
     pub fn start() -> RedisServer {
         let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
             .and_then(|listener| listener.local_addr());
@@ -33,20 +33,20 @@ impl RedisServer {
         server
     }
 
-    /// Its URL.
+    /// The URL.
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// Its port.
+    /// The port.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Starts it again, empty.
+    /// Starts Redis again, empty.
     ///
     /// # Panics
-    /// If it does not come up.
+    /// If Redis does not come up.
     pub fn restart(&mut self) {
         let mut command = Command::new("redis-server");
         command.args([
@@ -64,37 +64,38 @@ impl RedisServer {
             .arg(self.folder.path())
             .stdout(Stdio::null())
             .stdin(Stdio::null());
+
         self.process = Some(Running::spawn(&mut command));
         wait_for("Redis", || {
             TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).ok()
         });
     }
 
-    /// Kills it.
+    /// Kills Redis.
     pub fn stop(&mut self) {
         self.process = None;
     }
 
-    /// Lets it hang, with all it holds.
+    /// Lets Redis hang without losing its content.
     ///
     /// # Panics
-    /// If it does not run.
+    /// If Redis does not run.
     pub fn freeze(&self) {
         self.process.as_ref().expect("Redis runs").signal("STOP");
     }
 
-    /// Lets it go on where it was.
+    /// Lets a frozen Redis go on.
     ///
     /// # Panics
-    /// If it does not run.
+    /// If Redis does not run.
     pub fn thaw(&self) {
         self.process.as_ref().expect("Redis runs").signal("CONT");
     }
 
-    /// A connection to it.
+    /// A connection to Redis.
     ///
     /// # Panics
-    /// If there is none.
+    /// If Redis does not answer.
     pub fn connect(&self) -> redis::Connection {
         redis::Client::open(self.url())
             .and_then(|client| client.get_connection())

@@ -1,4 +1,4 @@
-//! What measurements print.
+//! The common lines and units of the measurements.
 
 use std::fs;
 use std::thread;
@@ -22,6 +22,7 @@ pub fn measured_on() -> String {
         .trim_end_matches(" kB")
         .parse()
         .unwrap_or(0);
+
     format!(
         "Measured {} on {} x {}, {} GiB of memory, Linux {}, load generator on the same machine.",
         &Timestamp::now().to_string()[..10],

@@ -21,17 +21,19 @@ pub const SECRET_KEY: &str = "a secret key of the tests, 32 bytes or more";
 /// The password of the superadmin `admin`.
 pub const ADMIN_PASSWORD: &str = "password of the tests";
 
-/// A server process and its folder; dropping it kills the process and removes the folder.
+/// A fleetbeat-server process and its folder; dropping the value kills the process and
+/// removes the folder.
 pub struct FleetbeatServer {
     folder: TempDir,
     process: Option<Running>,
     address: SocketAddr,
     environment: BTreeMap<String, String>,
-    /// The size of the file system that the data folder is, if it is one of its own.
+    /// The size of the data folder's file system, where the folder has a file system to
+    /// itself.
     disk: Option<&'static str>,
 }
 
-/// A database in MongoDB of the test's own, removed when this is dropped.
+/// A test's own database in MongoDB; dropping the value removes the database.
 pub struct Database {
     /// Where MongoDB is.
     pub url: String,
@@ -40,10 +42,10 @@ pub struct Database {
 }
 
 impl Database {
-    /// A name that nobody else has.
+    /// A database with a name that nobody else has.
     ///
     /// # Panics
-    /// If no MongoDB is known.
+    /// If MONGODB_URL is not set.
     pub fn new() -> Database {
         let url = std::env::var("MONGODB_URL");
         let url = url.expect(
@@ -55,10 +57,10 @@ impl Database {
         }
     }
 
-    /// A connection to it.
+    /// A connection to the database.
     ///
     /// # Panics
-    /// If there is none.
+    /// If MongoDB does not answer.
     pub fn connect(&self) -> mongodb::sync::Database {
         mongodb::sync::Client::with_uri_str(&self.url)
             .expect("MongoDB answers")
@@ -79,20 +81,21 @@ impl Drop for Database {
 }
 
 impl FleetbeatServer {
-    /// Starts one with the usual settings.
+    /// Starts a server with the usual settings.
     pub fn start() -> FleetbeatServer {
         FleetbeatServer::start_with("", &[])
     }
 
-    /// Starts one with further settings and environment variables.
+    /// Starts a server with further settings and environment variables.
     ///
     /// # Panics
-    /// If it does not come up.
+    /// If the server does not come up.
     pub fn start_with(settings: &str, environment: &[(&str, &str)]) -> FleetbeatServer {
         FleetbeatServer::configured(settings, environment, None)
     }
 
-    /// Starts one that makes its keys itself, as it does without any in the environment.
+    /// Starts a server without keys in the environment, so that the server makes its keys
+    /// itself.
     pub fn start_with_keys_of_its_own() -> FleetbeatServer {
         FleetbeatServer::configured(
             "",
@@ -101,7 +104,7 @@ impl FleetbeatServer {
         )
     }
 
-    /// Starts one on MongoDB at `url`, which may be a way around, and Redis.
+    /// Starts a server on Redis and on MongoDB at `url`, which may lead through a proxy.
     pub fn start_on_mongodb(
         database: &Database,
         url: &str,
@@ -114,9 +117,9 @@ impl FleetbeatServer {
         FleetbeatServer::configured(&settings, &environment, None)
     }
 
-    /// Starts one whose data folder is a file system of `size`, half of which a file
-    /// `filler` takes up. It is in a mount namespace of the process's own and ends with
-    /// it.
+    /// Starts a server whose data folder is a file system of `size`, half of it taken up
+    /// by a file `filler`. The file system exists in the process's own mount namespace
+    /// and ends with the process.
     pub fn start_on_small_disk(size: &'static str) -> FleetbeatServer {
         FleetbeatServer::configured("", &[], Some(size))
     }
@@ -127,23 +130,15 @@ impl FleetbeatServer {
         disk: Option<&'static str>,
     ) -> FleetbeatServer {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let first_table = if settings.starts_with('[') {
-            Some(0)
-        } else {
-            settings.find("\n[")
-        };
-        let (before_tables, tables) =
-            settings.split_at(first_table.unwrap_or(settings.len()));
         let data = folder.path().join("data");
         let backend = if environment.iter().any(|(name, _)| *name == "MONGODB_URL") {
             "mongodb"
         } else {
             "embedded"
         };
-        let text = format!(
-            "listen = \"127.0.0.1:0\"\n{before_tables}\n[storage]\nbackend = {backend:?}\npath = {data:?}\n{tables}"
-        );
+        let text = configuration(settings, backend, &data);
         fs::write(folder.path().join("server.toml"), text).expect("a writable folder");
+
         let usual = [
             ("AGENT_API_KEY", AGENT_KEY),
             ("SECRET_KEY", SECRET_KEY),
@@ -153,6 +148,7 @@ impl FleetbeatServer {
         let environment = environment
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect();
+
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut server = FleetbeatServer {
             folder,
@@ -165,11 +161,11 @@ impl FleetbeatServer {
         server
     }
 
-    /// Starts the process again on the same folder and port, after [`FleetbeatServer::stop`] or
-    /// [`FleetbeatServer::kill`].
+    /// Starts the process again on the same folder and port, after
+    /// [`FleetbeatServer::stop`] or [`FleetbeatServer::kill`].
     ///
     /// # Panics
-    /// If it does not come up.
+    /// If the server does not come up.
     pub fn restart(&mut self) {
         let log = File::options()
             .create(true)
@@ -177,11 +173,13 @@ impl FleetbeatServer {
             .open(self.log_path())
             .expect("a writable folder");
         let seen = self.log().len();
+
         let mut command = match self.disk {
             None => program("fleetbeat-server"),
             Some(size) => self.on_small_disk(size),
         };
         command.arg("-c").arg(self.config()).arg("run");
+
         if self.address.port() != 0 {
             command.env("FLEETBEAT_LISTEN", self.address.to_string());
         }
@@ -194,6 +192,7 @@ impl FleetbeatServer {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log);
+
         self.process = Some(Running::spawn(&mut command));
         let address = wait_for("the server to listen", || {
             let log = self.log();
@@ -213,8 +212,8 @@ impl FleetbeatServer {
         self.environment.insert(name.to_owned(), value.to_owned());
     }
 
-    /// fleetbeat-server in a mount namespace of its own; user namespaces make that
-    /// possible for anybody.
+    /// fleetbeat-server in its own mount namespace; user namespaces make that possible
+    /// without root.
     fn on_small_disk(&self, size: &str) -> Command {
         let data = self.data();
         fs::create_dir_all(&data).expect("a writable folder");
@@ -229,20 +228,20 @@ impl FleetbeatServer {
         command
     }
 
-    /// Where it listens.
+    /// The address that the server listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Its process id.
+    /// The process id.
     ///
     /// # Panics
-    /// If it does not run.
+    /// If the server does not run.
     pub fn pid(&self) -> u32 {
         self.process.as_ref().expect("the server runs").pid()
     }
 
-    /// Its configuration file.
+    /// The configuration file.
     pub fn config(&self) -> PathBuf {
         self.folder.path().join("server.toml")
     }
@@ -252,7 +251,7 @@ impl FleetbeatServer {
         self.folder.path().join("data")
     }
 
-    /// Everything it has logged.
+    /// The whole log.
     pub fn log(&self) -> String {
         fs::read_to_string(self.log_path()).unwrap_or_default()
     }
@@ -266,26 +265,26 @@ impl FleetbeatServer {
         self.process.as_mut().is_some_and(Running::is_running)
     }
 
-    /// Asks it to stop and waits until it has.
+    /// Asks the server to stop and waits for the end.
     ///
     /// # Panics
-    /// If it does not stop in time.
+    /// If the server does not stop in time.
     pub fn stop(&mut self) -> ExitStatus {
         self.process.take().expect("the server runs").terminate()
     }
 
-    /// Waits until it has ended by itself.
+    /// Waits until the server ends by itself.
     ///
     /// # Panics
-    /// If it does not end in time.
+    /// If the server does not end in time.
     pub fn wait(&mut self) -> ExitStatus {
         self.process.take().expect("the server runs").wait()
     }
 
-    /// Kills it without warning.
+    /// Kills the server without warning.
     ///
     /// # Panics
-    /// If it does not run.
+    /// If the server does not run.
     pub fn kill(&mut self) {
         self.process.take().expect("the server runs").kill();
     }
@@ -342,7 +341,7 @@ impl FleetbeatServer {
     /// Logs a user in.
     ///
     /// # Panics
-    /// If that fails.
+    /// If the login fails.
     pub fn token(&self, username: &str, password: &str) -> String {
         let body =
             serde_json::json!({"username": username, "password": password}).to_string();
@@ -361,7 +360,7 @@ impl FleetbeatServer {
         self.token("admin", ADMIN_PASSWORD)
     }
 
-    /// A request as the user behind the token, with a JSON body or none.
+    /// A request as the user behind the token, with a JSON body or without a body.
     ///
     /// # Panics
     /// If there is no answer.
@@ -395,7 +394,7 @@ impl FleetbeatServer {
     /// on standard input.
     ///
     /// # Panics
-    /// If it cannot be run.
+    /// If the command cannot be run.
     pub fn command(&self, arguments: &[&str], input: &str) -> std::process::Output {
         let mut command = program("fleetbeat-server");
         command.envs(
@@ -406,10 +405,10 @@ impl FleetbeatServer {
         run_to_end(command.arg("-c").arg(self.config()).args(arguments), input)
     }
 
-    /// As [`FleetbeatServer::command`], where the process sees its files.
+    /// As [`FleetbeatServer::command`], in the mount namespace of the running server.
     ///
     /// # Panics
-    /// If it cannot be run.
+    /// If the command cannot be run.
     pub fn command_inside(&self, arguments: &[&str]) -> std::process::Output {
         let mut command = Command::new("nsenter");
         command.args([
@@ -431,7 +430,7 @@ impl FleetbeatServer {
     /// Adds a user by the command line.
     ///
     /// # Panics
-    /// If that fails.
+    /// If fleetbeat-server refuses the user.
     pub fn add_user(&self, username: &str, role: &str, password: &str) {
         let output = self.command(
             &["user", "add", username, "--role", role, "--password-stdin"],
@@ -441,10 +440,25 @@ impl FleetbeatServer {
     }
 }
 
+/// A server.toml with `settings`, which may begin with keys that belong to no table.
+fn configuration(settings: &str, backend: &str, data: &Path) -> String {
+    let first_table = if settings.starts_with('[') {
+        Some(0)
+    } else {
+        settings.find("\n[")
+    };
+    let (before_tables, tables) =
+        settings.split_at(first_table.unwrap_or(settings.len()));
+    format!(
+        "listen = \"127.0.0.1:0\"\n{before_tables}\n[storage]\nbackend = {backend:?}\n\
+         path = {data:?}\n{tables}"
+    )
+}
+
 /// Runs a command of fleetbeat-server on a configuration file.
 ///
 /// # Panics
-/// If it cannot be run.
+/// If the command cannot be run.
 pub fn run(config: &Path, arguments: &[&str], input: &str) -> std::process::Output {
     run_to_end(
         program("fleetbeat-server")
@@ -462,7 +476,7 @@ fn run_to_end(command: &mut Command, input: &str) -> std::process::Output {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let mut child = command.spawn().expect("fleetbeat-server starts");
-    // One that has already failed reads nothing.
+    // A command that has already failed reads nothing.
     let _ = child
         .stdin
         .take()

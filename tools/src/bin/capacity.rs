@@ -1,5 +1,5 @@
-//! `make capacity`: plays fleets of a hundred to a hundred thousand hosts and prints what
-//! they cost: the measured figures of docs/capacity.md.
+//! `make capacity`: plays fleets of a hundred to a hundred thousand hosts and prints the
+//! costs: the measured figures of docs/capacity.md.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -35,21 +35,21 @@ Options:
   --quick    small fleets for a few seconds: the same ways, where the figures mean nothing
 ";
 
-/// As agents have it by default, in seconds.
+/// The default interval of agents, in seconds.
 const INTERVAL: u32 = 120;
 /// A dashboard asks so often.
 const POLL: Duration = Duration::from_secs(5);
-/// A store that takes a new host more slowly than this cannot be measured.
+/// A store that takes a new host more slowly cannot be measured.
 const SLOWEST_ARRIVAL: Duration = Duration::from_millis(5);
-/// Admins who look at the dashboard meanwhile.
+/// Admins with an open dashboard.
 const DASHBOARDS: usize = 3;
 
 /// How long and how large.
 struct Scale {
     fleets: Vec<u32>,
-    /// How long a fleet is watched when it is whole.
+    /// How long a complete fleet is watched.
     watched: Duration,
-    /// Heartbeats whose bytes are counted.
+    /// The number of heartbeats over which bytes are counted.
     heartbeats: usize,
 }
 
@@ -91,10 +91,12 @@ fn main() -> ExitCode {
             }
         }
     }
+
     if parts.is_empty() {
         print!("{HELP}");
         return ExitCode::from(64);
     }
+
     println!("{}\n", report::measured_on());
     for part in parts {
         match part.as_str() {
@@ -112,12 +114,14 @@ fn embedded(scale: &Scale) {
         "| hosts, embedded store, {DASHBOARDS} dashboards open | heartbeats offered a second | their p99 | CPU, of a core | memory | at most | database | written to disk a day | to each dashboard |"
     );
     println!("|--:|--:|--:|--:|--:|--:|--:|--:|--:|");
+
     for hosts in &scale.fleets {
         let server = FleetbeatServer::start();
         let watched = watch(scale, *hosts, &[&server]);
         let [seen] = watched.servers.as_slice() else {
             unreachable!("one server")
         };
+
         println!(
             "| {hosts} | {} | {:.1} % | {} | {} | {} | {} | {:.1} KB/s |",
             watched.heartbeats,
@@ -137,6 +141,7 @@ fn production(scale: &Scale) {
         "| hosts, MongoDB and Redis, {DASHBOARDS} dashboards open | heartbeats offered a second | their p99 | CPU of the instance they go to | of the other | memory | of the other | data in MongoDB | memory of Redis |"
     );
     println!("|--:|--:|--:|--:|--:|--:|--:|--:|--:|");
+
     for hosts in &scale.fleets {
         let (database, redis) = (Database::new(), RedisServer::start());
         let [first, second] = [(); 2].map(|()| {
@@ -146,6 +151,7 @@ fn production(scale: &Scale) {
         let [one, other] = watched.servers.as_slice() else {
             unreachable!("two servers")
         };
+
         println!(
             "| {hosts} | {} | {:.1} % | {:.1} % | {} | {} | {} | {} |",
             watched.heartbeats,
@@ -160,7 +166,7 @@ fn production(scale: &Scale) {
     println!();
 }
 
-/// What was seen while a whole fleet beat.
+/// The measurements while a complete fleet beat.
 struct Watched {
     /// How many are offered a second, and how soon 99 of 100 are answered, as two cells
     /// of a table.
@@ -169,7 +175,7 @@ struct Watched {
     servers: Vec<Seen>,
 }
 
-/// What one server took.
+/// The costs of one server.
 struct Seen {
     cpu_percent: f64,
     memory: u64,
@@ -177,7 +183,7 @@ struct Seen {
     written_a_day: u64,
 }
 
-/// Plays a fleet against the first of these servers, and dashboards against the last.
+/// Plays a fleet against the first of the servers, and dashboards against the last.
 fn watch(scale: &Scale, hosts: u32, servers: &[&FleetbeatServer]) -> Watched {
     let (first, last) = (servers[0], servers[servers.len() - 1]);
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -185,26 +191,22 @@ fn watch(scale: &Scale, hosts: u32, servers: &[&FleetbeatServer]) -> Watched {
     let mut fleet = play(first.address(), hosts, &told);
     let token = first.admin_token();
     wait_for_host(first, &token, hosts, &mut fleet);
+
     let done = AtomicBool::new(false);
     let (mut seen, mut dashboard_bytes) = (Vec::new(), 0);
     thread::scope(|scope| {
         let dashboards: Vec<_> = (0..DASHBOARDS)
             .map(|_| scope.spawn(|| look(last.address(), &token, &done)))
             .collect();
+
         let before: Vec<_> = servers.iter().map(|server| costs(server)).collect();
         thread::sleep(scale.watched);
-        for (server, before) in servers.iter().zip(before) {
-            let after = costs(server);
-            let status = |name| process::status(server.pid(), name) * 1024;
-            seen.push(Seen {
-                cpu_percent: (after.0 - before.0).as_secs_f64()
-                    / scale.watched.as_secs_f64()
-                    * 100.0,
-                memory: status("VmRSS"),
-                most_memory: status("VmHWM"),
-                written_a_day: (after.1 - before.1) * 86_400 / scale.watched.as_secs(),
-            });
-        }
+        seen = servers
+            .iter()
+            .zip(before)
+            .map(|(server, before)| Seen::since(before, server, scale.watched))
+            .collect();
+
         done.store(true, Ordering::Relaxed);
         let bytes = dashboards
             .into_iter()
@@ -212,6 +214,7 @@ fn watch(scale: &Scale, hosts: u32, servers: &[&FleetbeatServer]) -> Watched {
         dashboard_bytes =
             bytes.sum::<u64>() / DASHBOARDS as u64 / scale.watched.as_secs();
     });
+
     let ended = fleet.terminate();
     let told = fs::read_to_string(&told).expect("fleetsim has said how it went");
     assert!(ended.success(), "heartbeats failed: {told}");
@@ -220,10 +223,30 @@ fn watch(scale: &Scale, hosts: u32, servers: &[&FleetbeatServer]) -> Watched {
         .rsplit_once("p99 ")
         .expect("how they were answered")
         .1;
+
     Watched {
         heartbeats: format!("{:.1} | {p99}", f64::from(hosts) / f64::from(INTERVAL)),
         dashboard_bytes_a_second: dashboard_bytes,
         servers: seen,
+    }
+}
+
+impl Seen {
+    /// The costs of a server since `before`, which is `watched` ago.
+    fn since(
+        before: (Duration, u64),
+        server: &FleetbeatServer,
+        watched: Duration,
+    ) -> Seen {
+        let after = costs(server);
+        let status = |name| process::status(server.pid(), name) * 1024;
+        Seen {
+            cpu_percent: (after.0 - before.0).as_secs_f64() / watched.as_secs_f64()
+                * 100.0,
+            memory: status("VmRSS"),
+            most_memory: status("VmHWM"),
+            written_a_day: (after.1 - before.1) * 86_400 / watched.as_secs(),
+        }
     }
 }
 
@@ -245,6 +268,7 @@ fn play(server: SocketAddr, hosts: u32, told: &Path) -> Running {
         "--duration",
         "0",
     ]);
+
     command
         .args(["--interval", &INTERVAL.to_string(), "--threads", "64"])
         .env("AGENT_API_KEY", AGENT_KEY);
@@ -258,6 +282,7 @@ fn play(server: SocketAddr, hosts: u32, told: &Path) -> Running {
 fn wait_for_host(server: &FleetbeatServer, token: &str, hosts: u32, fleet: &mut Running) {
     let address = IpAddr::V4(Ipv4Addr::from_bits((10 << 24) + hosts));
     let deadline = Instant::now() + DEADLINE + SLOWEST_ARRIVAL * hosts;
+
     while server
         .api(token, "GET", &format!("/server/{address}"), None)
         .status
@@ -275,22 +300,25 @@ fn wait_for_host(server: &FleetbeatServer, token: &str, hosts: u32, fleet: &mut 
     }
 }
 
-/// A dashboard: asks for what has changed; gives the bytes it got.
+/// A dashboard: asks for changes until `done`; gives the number of bytes received.
 fn look(server: SocketAddr, token: &str, done: &AtomicBool) -> u64 {
     let (bearer, mut etag, mut bytes) = (format!("Bearer {token}"), String::new(), 0);
     let mut due = Instant::now();
+
     while !done.load(Ordering::Relaxed) {
         if Instant::now() < due {
             thread::sleep(Duration::from_millis(50));
             continue;
         }
         due += POLL;
+
         let headers = [
             ("Authorization", bearer.as_str()),
             ("Accept-Encoding", "gzip"),
             ("If-None-Match", etag.as_str()),
         ];
         let request = client::encode("GET", "/servers?all_servers=true", &headers, b"");
+
         let answer = client::exchange(server, &request).expect("the list");
         assert!([200, 304].contains(&answer.status), "{}", answer.status);
         bytes += answer.body.len() as u64;
@@ -309,7 +337,7 @@ fn folder_bytes(folder: &Path) -> u64 {
         .sum()
 }
 
-/// What the documents and indexes take, uncompressed.
+/// The size of documents and indexes, uncompressed.
 fn data_bytes(database: &Database) -> f64 {
     let stats = database
         .connect()
@@ -339,13 +367,14 @@ fn redis_bytes(server: &RedisServer) -> u64 {
     fields["used_memory"].parse().expect("a number")
 }
 
-/// What the agent and the TLS stand-in send each other for a heartbeat, with TCP, IP and
-/// Ethernet around it.
+/// The bytes between the agent and the TLS stand-in for a heartbeat, with TCP, IP and
+/// Ethernet around.
 fn network(scale: &Scale) {
     let authority = Authority::new();
     let requests = Arc::new(AtomicUsize::new(0));
     let counted = requests.clone();
-    // Of itself, so that nothing goes over lo behind it. nginx's answer in its length.
+    // The stand-in answers by itself, so that nothing goes over lo behind the stand-in.
+    // The answer is as long as nginx's.
     let answer = "HTTP/1.1 200 OK\r\nServer: nginx\r\nDate: Tue, 24 Nov 2026 12:00:00 GMT\r\n\
                   Content-Type: application/json\r\nContent-Length: 15\r\nConnection: close\r\n\r\n{\"status\":\"ok\"}";
     let stand_in = StandIn::answering_with_tls(
@@ -355,41 +384,24 @@ fn network(scale: &Scale) {
             Some(answer.into())
         },
     );
+
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let (config, ca_file) = (
-        folder.path().join("agent.toml"),
-        folder.path().join("ca.pem"),
-    );
-    fs::write(&ca_file, authority.pem()).expect("a writable folder");
-    let text = format!(
-        "[server]\nurl = \"https://localhost:{}\"\nca_file = {ca_file:?}\n[spool]\npath = {:?}\n\
-         [host]\nip = \"192.0.2.1\"\ncountry_code = \"DE\"\ncountry = \"Germany\"\ncity = \"Munich\"\n\
-         [schedule]\nsample_every = \"100ms\"\nsamples_per_heartbeat = 1\n\
-         [collectors.cpu]\n[collectors.ram]\n[collectors.net]\n[collectors.services]\n\
-         units = [ {{name = \"wg\", unit = \"wg-quick@wg0\"}}, {{name = \"ov\", unit = \"openvpn-server@server\"}} ]\n",
-        stand_in.address().port(),
-        folder.path()
-    );
-    fs::write(&config, text).expect("a writable folder");
-    let mut command: Command = program("fleetbeat-agent");
-    command
-        .arg("-c")
-        .arg(&config)
-        .arg("run")
-        .env("AGENT_API_KEY", AGENT_KEY);
-    let _agent = Running::spawn(command.stdin(Stdio::null()).stderr(Stdio::null()));
+    let _agent = start_agent(&stand_in, &authority, folder.path());
+
     let reach = |count| {
         wait_for("heartbeats", || {
             (requests.load(Ordering::Relaxed) >= count).then_some(())
         })
     };
     reach(2);
+
     let (mut bytes, first) = (lo_bytes(), requests.load(Ordering::Relaxed));
     for n in 1..=scale.heartbeats {
         reach(first + n);
     }
     bytes = lo_bytes() - bytes;
     let each = bytes / (requests.load(Ordering::Relaxed) - first) as u64;
+
     println!(
         "| a heartbeat over TLS 1.3, new connection, certificate of one link | bytes on the wire, both ways |"
     );
@@ -397,6 +409,32 @@ fn network(scale: &Scale) {
     println!("| mean of {} | {each} |\n", scale.heartbeats);
 }
 
+/// An agent that beats as often as possible, with its files in `folder`.
+fn start_agent(stand_in: &StandIn, authority: &Authority, folder: &Path) -> Running {
+    let (config, ca_file) = (folder.join("agent.toml"), folder.join("ca.pem"));
+    fs::write(&ca_file, authority.pem()).expect("a writable folder");
+
+    let text = format!(
+        "[server]\nurl = \"https://localhost:{}\"\nca_file = {ca_file:?}\n[spool]\npath = {:?}\n\
+         [host]\nip = \"192.0.2.1\"\ncountry_code = \"DE\"\ncountry = \"Germany\"\ncity = \"Munich\"\n\
+         [schedule]\nsample_every = \"100ms\"\nsamples_per_heartbeat = 1\n\
+         [collectors.cpu]\n[collectors.ram]\n[collectors.net]\n[collectors.services]\n\
+         units = [ {{name = \"wg\", unit = \"wg-quick@wg0\"}}, {{name = \"ov\", unit = \"openvpn-server@server\"}} ]\n",
+        stand_in.address().port(),
+        folder
+    );
+    fs::write(&config, text).expect("a writable folder");
+
+    let mut command: Command = program("fleetbeat-agent");
+    command
+        .arg("-c")
+        .arg(&config)
+        .arg("run")
+        .env("AGENT_API_KEY", AGENT_KEY);
+    Running::spawn(command.stdin(Stdio::null()).stderr(Stdio::null()))
+}
+
+/// Bytes that lo has received so far, which are those that were sent over lo.
 fn lo_bytes() -> u64 {
     let interfaces = fs::read_to_string("/proc/net/dev").expect("/proc is mounted");
     let lo = interfaces

@@ -1,10 +1,10 @@
-//! `make fleet-outage`: a thousand real agents whose server dies for a minute; prints how
-//! it went.
+//! `make fleet-outage`: a thousand real agents whose server dies for a minute; prints the
+//! outcome.
 
 use std::process::ExitCode;
 use std::time::Duration;
 
-use fleetbeat_tools::outage::{self, Plan};
+use fleetbeat_tools::outage::{self, Plan, Report};
 use fleetbeat_tools::process::program_path;
 use lexopt::{Arg, ValueExt};
 
@@ -34,10 +34,24 @@ fn main() -> ExitCode {
             return ExitCode::from(64);
         }
     };
+
     let report = outage::play(&plan);
+    print_report(&plan, &report);
+
+    let is_complete =
+        report.twice.is_empty() && report.gaps.is_empty() && report.not_emptied == 0;
+    if is_complete && report.peak() < PEAK {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+fn print_report(plan: &Plan, report: &Report) {
     println!(
         "| seconds since the server's return | requests | heartbeats | times the mean |\n|--:|--:|--:|--:|"
     );
+
     for (n, (requests, heartbeats)) in (0..).zip(&report.buckets) {
         let from = (plan.bucket * n).as_secs_f64();
         println!(
@@ -45,6 +59,7 @@ fn main() -> ExitCode {
             *heartbeats as f64 / report.mean
         );
     }
+
     println!(
         "\n{} agents, a heartbeat every {:?}, the server away for {:?}: {} heartbeats accepted, {} of them out of \
          spools; {} more than once, {} missing, {} spools not emptied; at most {:.2} times the mean of {:.1} in {:?}",
@@ -60,13 +75,6 @@ fn main() -> ExitCode {
         report.mean,
         plan.bucket,
     );
-    let is_complete =
-        report.twice.is_empty() && report.gaps.is_empty() && report.not_emptied == 0;
-    if is_complete && report.peak() < PEAK {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
 }
 
 fn parse() -> Result<Option<Plan>, lexopt::Error> {
@@ -82,14 +90,17 @@ fn parse() -> Result<Option<Plan>, lexopt::Error> {
             _ => return Err(argument.unexpected()),
         }
     }
+
     let seconds = |name: &str, value: f64| {
         Duration::try_from_secs_f64(value)
             .map_err(|_| format!("{name} must be a number of seconds"))
     };
     let (interval, dead) = (seconds("--interval", interval)?, seconds("--dead", dead)?);
+
     if agents == 0 || interval < Duration::from_secs(1) {
         return Err("--agents and --interval must be at least 1".into());
     }
+
     let agent = agent.unwrap_or_else(|| program_path("fleetbeat-agent"));
     Ok(Some(Plan {
         agent,

@@ -30,7 +30,7 @@ Options:
   --allow-remote        send to other addresses than loopback
 ";
 
-/// What was typed.
+/// The arguments, checked.
 struct Options {
     server: SocketAddr,
     hosts: u32,
@@ -88,41 +88,50 @@ fn parse() -> Result<Option<Options>, lexopt::Error> {
             _ => return Err(argument.unexpected()),
         }
     }
+
     let seconds = |name: &str, value: f64| {
         Duration::try_from_secs_f64(value)
             .map_err(|_| format!("{name} must be a number of seconds"))
     };
     let interval = seconds("--interval", interval)?;
     let duration = seconds("--duration", duration)?;
-    let most_hosts = 1 << 23;
-    if !(1..=most_hosts).contains(&hosts)
-        || !(0.1..=1e6).contains(&rate)
-        || !(1..=1024).contains(&threads)
-    {
-        return Err(
-            "--hosts, --rate and --threads must be positive and not absurd".into(),
-        );
-    }
-    if interval < Duration::from_millis(100) {
-        return Err("--interval must be at least 0.1".into());
-    }
-    let server = resolve(&url)?;
-    if !server.ip().is_loopback() && !allow_remote {
-        return Err(format!(
-            "{server} is not loopback: give --allow-remote if that is meant"
-        )
-        .into());
-    }
-    let duration = Some(duration).filter(|duration| !duration.is_zero());
-    Ok(Some(Options {
-        server,
+    let options = Options {
+        server: resolve(&url)?,
         hosts,
         interval,
-        duration,
+        duration: Some(duration).filter(|duration| !duration.is_zero()),
         rate,
         seed,
         threads,
-    }))
+    };
+    options.check(allow_remote)?;
+    Ok(Some(options))
+}
+
+impl Options {
+    /// Whether the numbers can be played, and the server may be played against.
+    fn check(&self, allow_remote: bool) -> Result<(), String> {
+        let most_hosts = 1 << 23;
+        if !(1..=most_hosts).contains(&self.hosts)
+            || !(0.1..=1e6).contains(&self.rate)
+            || !(1..=1024).contains(&self.threads)
+        {
+            return Err(
+                "--hosts, --rate and --threads must be positive and not absurd".into(),
+            );
+        }
+        if self.interval < Duration::from_millis(100) {
+            return Err("--interval must be at least 0.1".into());
+        }
+
+        let server = self.server;
+        if !server.ip().is_loopback() && !allow_remote {
+            return Err(format!(
+                "{server} is not loopback: give --allow-remote if that is meant"
+            ));
+        }
+        Ok(())
+    }
 }
 
 fn resolve(url: &str) -> Result<SocketAddr, String> {
@@ -137,18 +146,20 @@ fn resolve(url: &str) -> Result<SocketAddr, String> {
     addresses.next().ok_or_else(wrong)
 }
 
-/// Each host beats once soon after the start, so that the fleet is there at once, and
-/// from then on every interval at a time of its own, as agents do.
+/// Each host beats once soon after the start, so that the fleet is there at once. From
+/// then on each host beats every interval at a time of its own, as agents do.
 fn play(options: &Options, key: &str) -> Report {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
         signal_hook::flag::register(signal, stop.clone())
             .expect("these signals can be caught");
     }
+
     let (to_senders, requests) = mpsc::sync_channel::<Vec<u8>>(options.threads);
     let requests = Mutex::new(requests);
     let report = Mutex::new(Report::default());
     let started = Instant::now();
+
     thread::scope(|scope| {
         for _ in 0..options.threads {
             scope.spawn(|| send_all(options.server, &requests, &report));
@@ -156,6 +167,7 @@ fn play(options: &Options, key: &str) -> Report {
         schedule(options, key, &stop, &to_senders);
         drop(to_senders);
     });
+
     let mut report = report.into_inner().expect("no thread panics");
     report.took = started.elapsed();
     report.latencies.sort_unstable();
@@ -188,11 +200,13 @@ fn schedule(
     let mut fleet = Fleet::new(options.seed, options.hosts);
     let gap = Duration::from_secs_f64(1.0 / options.rate);
     let started = Instant::now();
+
     let mut due: BinaryHeap<Reverse<(Instant, usize)>> = (0..options.hosts)
         .map(|host| Reverse((started + gap * host, host as usize)))
         .collect();
     let mut is_first = vec![true; options.hosts as usize];
     let mut free = started;
+
     while let Some(Reverse((at, host))) = due.pop() {
         let at = at.max(free);
         if options
@@ -201,16 +215,13 @@ fn schedule(
         {
             return;
         }
-        while Instant::now() < at && !stop.load(Ordering::Relaxed) {
-            thread::sleep(
-                at.saturating_duration_since(Instant::now())
-                    .min(Duration::from_millis(100)),
-            );
-        }
-        // Also where the server is too slow for it ever to have waited.
+
+        sleep_until(at, stop);
+        // Checked here, too: a schedule that is late for a slow server never sleeps.
         if stop.load(Ordering::Relaxed) {
             return;
         }
+
         if let Some(body) = fleet.next(host) {
             let headers = [("X-API-Key", key), ("Content-Type", "application/json")];
             if to_senders
@@ -221,6 +232,7 @@ fn schedule(
             }
             free = at + gap;
         }
+
         let first = is_first.get_mut(host).is_some_and(std::mem::take);
         let share = if first {
             (host + 1) as f64 / f64::from(options.hosts)
@@ -228,5 +240,15 @@ fn schedule(
             1.0
         };
         due.push(Reverse((at + options.interval.mul_f64(share), host)));
+    }
+}
+
+/// Sleeps until `at`, or until `stop` is set.
+fn sleep_until(at: Instant, stop: &AtomicBool) {
+    while Instant::now() < at && !stop.load(Ordering::Relaxed) {
+        thread::sleep(
+            at.saturating_duration_since(Instant::now())
+                .min(Duration::from_millis(100)),
+        );
     }
 }

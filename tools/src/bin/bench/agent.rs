@@ -1,4 +1,4 @@
-//! The agent's tables: what it costs by itself, and beside others of its kind.
+//! The agent's tables: its costs alone, and beside other programs of its kind.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -20,18 +20,18 @@ use tempfile::TempDir;
 
 use super::Scale;
 
-/// Side by side everything runs at this many times its usual pace, so that what costs a
-/// few milliseconds a minute can be seen on a clock of ten.
+/// The programs side by side run at so many times their usual pace, so that a clock with
+/// ticks of ten milliseconds shows a few milliseconds a minute.
 const PACE: u32 = 10;
 /// As many as operators watch on a VPN host.
 const UNITS: &str = "[collectors.services]\nunits = [ {name = \"wg\", unit = \"wg-quick@wg0\"}, \
                      {name = \"ov\", unit = \"openvpn-server@server\"}, {name = \"sq\", unit = \"squid\"}, \
                      {name = \"vr\", unit = \"v2ray\"} ]\n";
 
-/// When its server's certificate is valid.
+/// When the stand-in's certificate is valid.
 const YEARS: std::ops::Range<i32> = 2020..2100;
 
-/// A running agent, its server, and TLS between them.
+/// A running agent, its server, and TLS between the two.
 struct Agent {
     process: Running,
     server: FleetbeatServer,
@@ -45,9 +45,11 @@ impl Agent {
         let authority = Authority::new();
         let stand_in =
             StandIn::with_tls(&authority.certify("localhost", YEARS), server.address());
+
         let folder = tempfile::tempdir().expect("a temporary folder");
         let ca_file = folder.path().join("ca.pem");
         fs::write(&ca_file, authority.pem()).expect("a writable folder");
+
         let config = folder.path().join("agent.toml");
         let text = format!(
             "[server]\nurl = \"https://localhost:{}\"\nca_file = {ca_file:?}\n[spool]\npath = {:?}\n\
@@ -57,6 +59,7 @@ impl Agent {
             folder.path()
         );
         fs::write(&config, text).expect("a writable folder");
+
         let mut command = Command::new(program);
         command
             .arg("-c")
@@ -64,6 +67,7 @@ impl Agent {
             .arg("run")
             .env("AGENT_API_KEY", AGENT_KEY);
         let process = Running::spawn(command.stdin(Stdio::null()).stderr(Stdio::null()));
+
         Agent {
             process,
             server,
@@ -86,6 +90,7 @@ impl Agent {
                 .to_owned();
             (at != after).then_some(at)
         };
+
         let mut last = String::new();
         for _ in 0..heartbeats {
             last = wait_for("the agent's next heartbeat", || heard(&last));
@@ -97,14 +102,15 @@ impl Agent {
     }
 }
 
-/// What operators are promised of the static agent.
+/// The limits that operators are promised of the static agent.
 const MAX_RSS_MIB: f64 = 2.5;
 const MAX_THREADS: u64 = 2;
 const MAX_CPU: Duration = Duration::from_millis(15);
-/// So much may it seem to grow because a page more or less is in memory just then.
+/// The agent may seem to grow by so much, because a page more or less is in memory just
+/// then.
 const MAX_GROWTH_MIB: f64 = 0.25;
 
-/// Prints the tables; gives how many promises are not kept, if the agent is the static
+/// Prints the tables; gives the number of broken promises, if the agent is the static
 /// one.
 pub(super) fn measure(scale: &Scale, program: &Path, is_static: bool) -> usize {
     let broken = alone(scale, program);
@@ -163,52 +169,49 @@ fn alone(scale: &Scale, program: &Path) -> usize {
         .count()
 }
 
-/// The agent, `node_exporter` and collectd on this machine at the same time.
+/// Another program of the agent's kind, as Debian packages the program.
+struct Peer {
+    process: Running,
+    name: &'static str,
+    package: &'static str,
+    /// The address to scrape, of a peer that does nothing by itself.
+    scraped_at: Option<SocketAddr>,
+}
+
+/// The agent and its peers on this machine, as far as the peers are installed, at the
+/// same time.
 fn side_by_side(time: Duration, program: &Path) {
     let usual = Agent::start(
         program,
         "sample_every = \"3s\"\nsamples_per_heartbeat = 4",
         UNITS,
     );
-    let exporter_address = free_address();
-    let exporter = start("prometheus-node-exporter", |command| {
-        command
-            .arg(format!("--web.listen-address={exporter_address}"))
-            .arg("--log.level=error");
-    });
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let config = folder.path().join("collectd.conf");
-    fs::write(&config, collectd_config(folder.path())).expect("a writable folder");
-    let collectd = start("collectd", |command| {
-        command.arg("-f").arg("-C").arg(&config);
-    });
-    wait_for("node_exporter", || client::connect(exporter_address).ok());
+    let peers: Vec<Peer> = [start_node_exporter(), start_collectd(folder.path())]
+        .into_iter()
+        .flatten()
+        .collect();
     usual.wait_for(1);
-    scrape(exporter_address);
+    scrape_all(&peers);
 
-    let processes = [
-        (
-            "fleetbeat-agent (static)",
-            usual.process.pid(),
-            fs::metadata(program).expect("it is built").len(),
-        ),
-        (
-            "node_exporter of Debian",
-            exporter.pid(),
-            installed_bytes("prometheus-node-exporter"),
-        ),
-        (
-            "collectd of Debian",
-            collectd.pid(),
-            installed_bytes("collectd-core"),
-        ),
-    ];
-    let before = processes.map(|(_, pid, _)| process::cpu_time_with_children(pid));
+    let agent_bytes = fs::metadata(program).expect("it is built").len();
+    let mut processes =
+        vec![("fleetbeat-agent (static)", usual.process.pid(), agent_bytes)];
+    processes.extend(
+        peers
+            .iter()
+            .map(|peer| (peer.name, peer.process.pid(), installed_bytes(peer.package))),
+    );
+    let before: Vec<Duration> = processes
+        .iter()
+        .map(|(_, pid, _)| process::cpu_time_with_children(*pid))
+        .collect();
     let until = Instant::now() + time;
     while Instant::now() < until {
         thread::sleep(Duration::from_secs(30) / PACE);
-        scrape(exporter_address);
+        scrape_all(&peers);
     }
+
     println!(
         "| side by side for {} s at {PACE} times the usual pace | RSS | CPU per hour | installed |",
         time.as_secs()
@@ -227,23 +230,60 @@ fn side_by_side(time: Duration, program: &Path) {
     println!();
 }
 
-fn start(program: &str, arguments: impl FnOnce(&mut Command)) -> Running {
+/// Starts `node_exporter` and waits until scrapes work; `None` if `node_exporter` is not
+/// installed.
+fn start_node_exporter() -> Option<Peer> {
+    let address = free_address();
+    let process = start("prometheus-node-exporter", |command| {
+        command
+            .arg(format!("--web.listen-address={address}"))
+            .arg("--log.level=error");
+    })?;
+    wait_for("node_exporter", || client::connect(address).ok());
+    Some(Peer {
+        process,
+        name: "node_exporter of Debian",
+        package: "prometheus-node-exporter",
+        scraped_at: Some(address),
+    })
+}
+
+/// Starts collectd with its files in `folder`; `None` if collectd is not installed.
+fn start_collectd(folder: &Path) -> Option<Peer> {
+    let config = folder.join("collectd.conf");
+    fs::write(&config, collectd_config(folder)).expect("a writable folder");
+    let process = start("collectd", |command| {
+        command.arg("-f").arg("-C").arg(&config);
+    })?;
+    Some(Peer {
+        process,
+        name: "collectd of Debian",
+        package: "collectd-core",
+        scraped_at: None,
+    })
+}
+
+/// Starts a peer. If the peer is not installed, a line on standard error says that the
+/// comparison goes without.
+fn start(program: &str, arguments: impl FnOnce(&mut Command)) -> Option<Running> {
     let paths = ["/usr/bin", "/usr/sbin"].map(|folder| Path::new(folder).join(program));
-    let path = paths.iter().find(|path| path.is_file());
-    let path = path.unwrap_or_else(|| {
-        panic!("{program} is not installed: scripts/bench.sh does that")
-    });
+    let Some(path) = paths.iter().find(|path| path.is_file()) else {
+        eprintln!("bench: {program} is not installed: the agent is measured without it");
+        return None;
+    };
+
     let mut command = Command::new(path);
     arguments(&mut command);
-    Running::spawn(
+    let running = Running::spawn(
         command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null()),
-    )
+    );
+    Some(running)
 }
 
-/// What the agent measures, every 30 s at the usual pace, and sent to where nobody
+/// Measures as the agent does, every 30 s at the usual pace, and sends to where nobody
 /// listens.
 fn collectd_config(folder: &Path) -> String {
     let plugins = ["cpu", "memory", "interface", "df", "load", "uptime"];
@@ -259,7 +299,14 @@ fn collectd_config(folder: &Path) -> String {
     )
 }
 
-/// As Prometheus does, but in HTTP/1.0, which knows no chunks.
+/// Scrapes the peers that wait for scrapes.
+fn scrape_all(peers: &[Peer]) {
+    for address in peers.iter().filter_map(|peer| peer.scraped_at) {
+        scrape(address);
+    }
+}
+
+/// As Prometheus does, but in HTTP/1.0, which has no chunks.
 fn scrape(address: SocketAddr) {
     let mut stream = client::connect(address).expect("node_exporter listens");
     stream
@@ -272,7 +319,7 @@ fn scrape(address: SocketAddr) {
     assert!(answer.starts_with("HTTP/1.0 200 "), "{answer}");
 }
 
-/// What dpkg says that a package takes on the disk, without what it depends on.
+/// The installed size of a package according to dpkg, without its dependencies.
 fn installed_bytes(package: &str) -> u64 {
     let output = Command::new("dpkg-query")
         .args(["-W", "-f", "${Installed-Size}", package])
@@ -284,7 +331,7 @@ fn installed_bytes(package: &str) -> u64 {
     kib * 1024
 }
 
-/// At rest, which at this pace is a matter of moments.
+/// The number of threads at rest, which at this pace lasts for moments only.
 fn fewest_threads(pid: u32) -> u64 {
     let look = |_| {
         thread::sleep(Duration::from_millis(5));

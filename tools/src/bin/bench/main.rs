@@ -1,7 +1,7 @@
 //! `make bench`: measures the real binaries and prints the tables of the README.
 //!
-//! `--agent PATH` measures that agent instead of the one from the same build: the static
-//! one that is shipped. `--only PART` measures one of [`PARTS`]. `--quick` is the small
+//! `--agent PATH` measures another agent than the one from the same build, such as the
+//! shipped, static one. `--only PART` measures one of [`PARTS`]. `--quick` is the small
 //! version in `make test`: the same paths in a few seconds, where the figures mean
 //! nothing but every request must succeed.
 
@@ -28,14 +28,15 @@ use serde_json::Value;
 /// 100,000 hosts at one heartbeat in two minutes.
 const FULL_FLEET_RATE: f64 = 833.0;
 const INTERVAL_SECS: f64 = 120.0;
-/// Agents of which each waits for its answer; enough to keep a commit filled.
+/// Agents that each wait for an answer; enough to keep a commit filled.
 const CONNECTIONS: usize = 64;
 
 /// How long and how large.
 struct Scale {
     seconds: u64,
     fleets: &'static [u32],
-    /// Of the agent: so many of four samples each, and so many to see whether it grows.
+    /// Of the agent: the number of heartbeats of four samples each, and the number of
+    /// heartbeats to see whether the agent grows.
     agent_heartbeats: (u32, u32),
     /// How long agents are watched side by side.
     side_by_side: Duration,
@@ -54,7 +55,7 @@ const QUICK: Scale = Scale {
     side_by_side: Duration::ZERO,
 };
 
-/// What there is to measure, in this order.
+/// The parts to measure, in this order.
 const PARTS: [&str; 4] = ["heartbeats", "fleets", "production", "agent"];
 
 fn main() -> ExitCode {
@@ -62,6 +63,7 @@ fn main() -> ExitCode {
     let mut parts = PARTS.to_vec();
     let mut is_static = false;
     let mut arguments = std::env::args_os().skip(1);
+
     while let Some(argument) = arguments.next() {
         match argument.to_str() {
             Some("--quick") => scale = QUICK,
@@ -77,6 +79,7 @@ fn main() -> ExitCode {
             _ => panic!("{argument:?} is not known"),
         }
     }
+
     println!("{}\n", report::measured_on());
     let mut failed = 0;
     for part in parts {
@@ -87,6 +90,7 @@ fn main() -> ExitCode {
             _ => agent::measure(&scale, &agent, is_static),
         };
     }
+
     if failed > 0 {
         eprintln!("bench: {failed} requests failed, or limits are not kept");
         return ExitCode::FAILURE;
@@ -100,6 +104,7 @@ fn heartbeats(scale: &Scale) -> usize {
         "| heartbeats (a new connection and a commit before each 200) | per second | server CPU each | p50 | p99 |"
     );
     println!("|---|--:|--:|--:|--:|");
+
     let mut failed = 0;
     let most = format!("as many as {CONNECTIONS} connections can send");
     let offered = format!("{FULL_FLEET_RATE} a second offered: 100,000 hosts");
@@ -108,12 +113,14 @@ fn heartbeats(scale: &Scale) -> usize {
         let mut fleet = Fleet::new(1, 10_000);
         let until = Instant::now() + Duration::from_secs(scale.seconds);
         let mut hosts = (0..10_000).cycle();
+
         let (report, cpu) = measure(&server, || {
             load::run(server.address(), CONNECTIONS, rate, || {
                 (Instant::now() < until)
                     .then(|| heartbeat(&next_loud(&mut fleet, &mut hosts)))
             })
         });
+
         println!(
             "| {name} | {:.0} | {} | {} | {} |",
             report.rate(),
@@ -137,6 +144,7 @@ fn production(scale: &Scale) -> usize {
     .map(Proxy::start);
     let [to_mongodb, to_redis] = &ways;
     let url = format!("mongodb://{}/?directConnection=true", to_mongodb.address());
+
     let start = || {
         FleetbeatServer::start_on_mongodb(
             &database,
@@ -146,10 +154,23 @@ fn production(scale: &Scale) -> usize {
         )
     };
     let (first, second) = (start(), start());
+    heartbeats_through(scale, &first, to_mongodb, to_redis)
+        + two_instances(scale, &first, &second, to_mongodb)
+}
+
+/// Prints the table of heartbeats to a server whose databases are behind these proxies;
+/// gives the number of failed requests.
+fn heartbeats_through(
+    scale: &Scale,
+    server: &FleetbeatServer,
+    to_mongodb: &Proxy,
+    to_redis: &Proxy,
+) -> usize {
     println!(
         "| heartbeats on MongoDB and Redis | per second | server CPU each | p50 | p99 | MongoDB round trips for 1,000 | Redis round trips for 1,000 |"
     );
     println!("|---|--:|--:|--:|--:|--:|--:|");
+
     let mut failed = 0;
     let most = format!("as many as {CONNECTIONS} connections can send");
     for (name, rate) in [
@@ -160,12 +181,14 @@ fn production(scale: &Scale) -> usize {
         let mut hosts = (0..10_000).cycle();
         let until = Instant::now() + Duration::from_secs(scale.seconds);
         let before = [to_mongodb.round_trips(), to_redis.round_trips()];
-        let (report, cpu) = measure(&first, || {
-            load::run(first.address(), CONNECTIONS, rate, || {
+
+        let (report, cpu) = measure(server, || {
+            load::run(server.address(), CONNECTIONS, rate, || {
                 (Instant::now() < until)
                     .then(|| heartbeat(&next_loud(&mut fleet, &mut hosts)))
             })
         });
+
         let trips =
             |now: usize, before: usize| (now - before) * 1000 / report.ok().max(1);
         println!(
@@ -180,9 +203,11 @@ fn production(scale: &Scale) -> usize {
         failed += report.failed();
     }
     println!();
-    failed + two_instances(scale, &first, &second, to_mongodb)
+    failed
 }
 
+/// Prints the table of reading from one instance while another takes heartbeats; gives the
+/// number of failed requests.
 fn two_instances(
     scale: &Scale,
     first: &FleetbeatServer,
@@ -194,23 +219,27 @@ fn two_instances(
     let token = first.admin_token();
     let done = AtomicBool::new(false);
     let mut failed = 0;
+
     thread::scope(|scope| {
         let beating = scope.spawn(|| beat(first, &mut fleet, hosts, &done));
         wait_for("the fleet on the other instance", || {
             (second.servers(&token).len() >= hosts as usize).then_some(())
         });
+
         let bearer = format!("Bearer {token}");
         let gzip = [
             ("Authorization", bearer.as_str()),
             ("Accept-Encoding", "gzip"),
         ];
         let (report, cpu) = measure(second, || repeat(second, scale, &gzip));
+
         let stale = (0..scale.seconds)
             .map(|n| staleness(first, second, &token, n % 2 == 0))
             .max()
             .unwrap_or_default();
         done.store(true, Ordering::Relaxed);
         failed += report.failed() + beating.join().expect("no thread panics").failed();
+
         println!(
             "| GET /servers at {hosts} hosts on one of two instances, the other takes heartbeats | per second | server CPU each | p99 | server RSS | a change is seen after at most |"
         );
@@ -228,7 +257,7 @@ fn two_instances(
     failed
 }
 
-/// How long a change on one instance takes to be seen on the other.
+/// The time until a change on one instance is seen on the other.
 fn staleness(
     first: &FleetbeatServer,
     second: &FleetbeatServer,
@@ -242,6 +271,7 @@ fn staleness(
             .status,
         200
     );
+
     let changed = Instant::now();
     wait_for("the other instance to see it", || {
         let shown = second
@@ -264,17 +294,20 @@ fn blackhole(scale: &Scale, server: &FleetbeatServer, to_mongodb: &Proxy) {
             process::status(server.pid(), "VmRSS") as f64 / 1024.0,
         )
     };
+
     let before = look();
     to_mongodb.set(Mode::Blackhole);
     let mut fleet = Fleet::new(1, 1000);
     let mut hosts = (0..1000).cycle();
     let seconds = scale.seconds * 6;
     let until = Instant::now() + Duration::from_secs(seconds);
+
     let report = load::run(server.address(), 32, Some(200.0), || {
         (Instant::now() < until).then(|| heartbeat(&next_loud(&mut fleet, &mut hosts)))
     });
     let after = look();
     to_mongodb.set(Mode::Forward);
+
     println!(
         "| MongoDB blackholed for {seconds} s, 200 heartbeats a second arriving | slowest answer | threads | server RSS |"
     );
@@ -324,6 +357,7 @@ fn fleets(scale: &Scale) -> usize {
         "| GET /servers, while the fleet beats | bytes | per second | server CPU each | p99 | 304: per second | 304: server CPU each | server RSS |"
     );
     println!("|---|--:|--:|--:|--:|--:|--:|--:|");
+
     for hosts in scale.fleets {
         let server = FleetbeatServer::start();
         let mut fleet = populate(&server, *hosts);
@@ -331,20 +365,24 @@ fn fleets(scale: &Scale) -> usize {
         let done = AtomicBool::new(false);
         thread::scope(|scope| {
             let beating = scope.spawn(|| beat(&server, &mut fleet, *hosts, &done));
+
             let bearer = format!("Bearer {token}");
             let gzip = [
                 ("Authorization", bearer.as_str()),
                 ("Accept-Encoding", "gzip"),
             ];
+
             let (full, full_cpu) = measure(&server, || repeat(&server, scale, &gzip));
             // "*" is current whatever the fleet does meanwhile.
             let current = [("Authorization", bearer.as_str()), ("If-None-Match", "*")];
             let (not_modified, current_cpu) =
                 measure(&server, || repeat(&server, scale, &current));
+
             let rss = process::status(server.pid(), "VmRSS") as f64 / 1024.0;
             done.store(true, Ordering::Relaxed);
             let beats = beating.join().expect("no thread panics");
             failed += full.failed() + not_modified.failed() + beats.failed();
+
             println!(
                 "| {hosts} hosts | {} | {:.0} | {} | {} | {:.0} | {} | {rss:.1} MiB |",
                 full.body_bytes / full.ok().max(1),
@@ -360,7 +398,7 @@ fn fleets(scale: &Scale) -> usize {
     failed
 }
 
-/// A fleet of which every host has sent one heartbeat.
+/// A fleet whose hosts have sent one heartbeat each.
 fn populate(server: &FleetbeatServer, hosts: u32) -> Fleet {
     let mut fleet = Fleet::new(1, hosts);
     let bodies: Vec<Value> = (0..hosts as usize)
@@ -372,6 +410,7 @@ fn populate(server: &FleetbeatServer, hosts: u32) -> Fleet {
             body
         })
         .collect();
+
     for batch in bodies.chunks(500) {
         let answer = server
             .post_heartbeat("/heartbeats", Value::from(batch).to_string().as_bytes());
@@ -407,7 +446,7 @@ fn repeat(server: &FleetbeatServer, scale: &Scale, headers: &[(&str, &str)]) -> 
     })
 }
 
-/// What `run` gave, and the CPU time the server spent meanwhile.
+/// The report of `run`, and the CPU time of the server meanwhile.
 fn measure(server: &FleetbeatServer, run: impl FnOnce() -> Report) -> (Report, Duration) {
     let before = process::cpu_time(server.pid());
     let report = run();
