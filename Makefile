@@ -1,4 +1,4 @@
-# What takes more than a line or two is a script. `make` alone lists the targets.
+# Everything longer than a few lines is a script. `make` alone lists the targets.
 SHELL := bash
 .DEFAULT_GOAL := help
 .PHONY: help demo test check build release dashboard setup bench fleet-outage static-agents static dist repo man \
@@ -6,7 +6,7 @@ SHELL := bash
 
 HOSTS ?= 0
 ARCHS ?= amd64 arm64
-# The scripts look for what was built in this folder.
+# The scripts look for the programs in this folder.
 export CARGO_TARGET_DIR := $(CURDIR)/target
 fleetsim := $(if $(filter-out 0,$(HOSTS)),--package fleetbeat-tools)
 node_modules := dashboard/node_modules/.package-lock.json
@@ -85,8 +85,8 @@ setup: ## install what the tests need beyond Rust, Node, Go and make; SETUP=no o
 deny: ## check licences, bans and sources of the dependencies
 	PATH="$$PATH:$$(scripts/tools.sh cargo-deny)" cargo deny --all-features check licenses bans sources
 
-# Of the packages' scripts each is checked as it is installed. Not each one uses all that
-# its package says of itself.
+# The maintainer scripts are checked as packages have them: assembled. Few of them use every
+# variable and function of their package.
 shellcheck: ## check the shell scripts
 	shellcheck --external-sources scripts/*.sh .ci/run
 	@source scripts/lib.sh; set -e -o pipefail; \

@@ -11,7 +11,7 @@ hosts=${HOSTS:-0}
 hosts=$((10#$hosts))
 folder=$(mktemp -d -t fleetbeat-demo.XXXXXX)
 
-# Ends everything that was started, at whatever point this script is.
+# Ends everything that the script has started by then.
 # shellcheck disable=SC2317 # the traps call it
 stop() {
   trap '' INT TERM
@@ -29,7 +29,7 @@ stop() {
 trap stop EXIT
 trap 'exit 0' INT TERM
 
-# What the caller's environment says is for another server than the demo's.
+# The caller's environment is for another server than the demo's.
 for name in AGENT_API_KEY SECRET_KEY FLEETBEAT_ADMIN_PASSWORD MONGODB_URL REDIS_URL; do
   unset "$name" "${name}_FILE"
 done
@@ -40,7 +40,7 @@ AGENT_API_KEY=$(random 16)
 FLEETBEAT_ADMIN_PASSWORD=$(random 6)
 export AGENT_API_KEY FLEETBEAT_ADMIN_PASSWORD
 
-# A fleet that beats every ten seconds is livelier to watch than one that beats every two minutes.
+# A fleet that beats every ten seconds is livelier to watch than a beat in two minutes.
 cat >"$folder/server.toml" <<TOML
 [storage]
 path = "$folder/data"
@@ -49,7 +49,7 @@ interval = "5s"
 down_after = "30s"
 TOML
 
-# Starts the server on port $1; `url` is its address once it listens.
+# Starts the server on port $1, and sets `url` once the server listens.
 start_server() {
   FLEETBEAT_LISTEN=127.0.0.1:$1 "$bin/fleetbeat-server" -c "$folder/server.toml" run >"$folder/server.log" 2>&1 &
   for _ in $(seq 300); do
@@ -58,7 +58,7 @@ start_server() {
     [[ -n $(jobs -rp) ]] || break
     sleep 0.1
   done
-  # The wait at the end of this script would find it, if it were not waited for here.
+  # Waited for here, because the wait at the end of the script would find the server.
   # shellcheck disable=SC2046 # one process id or several
   kill -KILL $(jobs -rp) 2>/dev/null || true
   wait
@@ -116,7 +116,7 @@ cat <<TEXT
 Logs are in $folder. Ctrl-C ends everything and removes it.
 TEXT
 
-# Only one that dies ends the wait.
+# The wait ends only when a program dies.
 wait -n || true
 echo "demo: something ended by itself; the last of its log:" >&2
 tail -n 5 "$folder"/*.log >&2

@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
-# Builds the container images of server and agent from the static binaries that `make static` has built.
+# Builds the container images of server and agent from the binaries of `make static`.
 #   scripts/images.sh [ARCH…]
-# ARCH: amd64 or arm64 (default: this machine's)
-#   BUILDER=docker                or podman, or buildah (default: the first of them that works)
-#   PACKAGES=fleetbeat-agent      for this one alone
+# ARCH: amd64 or arm64 (default: the machine's own)
+#   BUILDER=docker                or podman, or buildah (default: the first that works)
+#   PACKAGES=fleetbeat-agent      only this package
 # Each image is called fleetbeat-server:VERSION-ARCH or fleetbeat-agent:VERSION-ARCH, and
-# that of this machine :latest, too.
+# the machine's own :latest, too.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/lib.sh
 
 own=$(own_arch)
 version=$(own_version)
-# Without it, an old Docker does not know whose a WORKDIR is.
+# Without BuildKit, an old Docker gives a WORKDIR to root.
 export DOCKER_BUILDKIT=1
 
 find_builder() {
@@ -24,7 +24,7 @@ find_builder() {
 }
 
 builder=${BUILDER:-$(find_builder)}
-# A health check is no part of OCI's format, which the other two would write.
+# podman and buildah would write OCI's format, which has no health checks.
 format=()
 [[ $builder == docker ]] || format=(--format docker)
 
@@ -32,7 +32,7 @@ for arch in "${@:-$own}"; do
   for package in ${PACKAGES:-fleetbeat-server fleetbeat-agent}; do
     binary=target/static/$arch/$package
     [[ -x $binary ]] || fail "$binary is missing: make static ARCHS=$arch"
-    # Whole at every moment: two of these may run at once.
+    # Complete at every moment: two builds may run at once.
     scripts/licences.sh "$package" >"$binary.THIRD-PARTY.$$"
     mv "$binary.THIRD-PARTY.$$" "$binary.THIRD-PARTY"
     tags=(--tag "$package:$version-$arch")

@@ -1,13 +1,13 @@
-# shellcheck shell=bash disable=SC2034 # the scripts that source it use the variables
-# Sourced: what the scripts share. They all run in the repository's root.
-# SETUP=no in the environment forbids every installation: what is missing is named, and
-# the script fails.
+# shellcheck shell=bash disable=SC2034 # used by the scripts that source lib.sh
+# Sourced: the common parts of the scripts, which all run in the repository's root.
+# SETUP=no in the environment forbids every installation: the script names what is missing
+# and fails.
 
-# Tools that no distribution has in the version that is needed.
+# For tools that no distribution has in the necessary version.
 tools_folder=${FLEETBEAT_TOOLS:-$HOME/.cache/fleetbeat/tools}
 # The C compiler and linker of the static binaries, and the standard library's source.
 toolchain_folder=${FLEETBEAT_TOOLCHAIN:-$HOME/.cache/fleetbeat/toolchain}
-# Who speaks: the script, or a line of the Makefile.
+# The first word of messages: the script, or make for a line of the Makefile.
 script=$(basename "$0" .sh)
 [[ $script != bash ]] || script="make"
 
@@ -17,14 +17,14 @@ fail() {
   exit "${2:-1}"
 }
 
-# Ends the script because it was called wrongly; the comment at its top has the usage.
+# Ends a script that was called wrongly; the comment at the script's top has the usage.
 usage() {
   echo "usage:" >&2
   sed -n "s|^#   \(scripts/$script\.sh\)|  \1|p" "scripts/$script.sh" >&2
   exit 64
 }
 
-# Fails unless a program is there, for what nobody but the user can install: need PROGRAM ADVICE
+# Fails unless a program is there that only the user can install: need PROGRAM ADVICE
 need() { command -v "$1" >/dev/null || fail "$1 is missing: $2"; }
 
 # Fails unless Node can build the dashboard: Vite asks for 20.19 or newer within 20, or
@@ -37,7 +37,7 @@ need_node() {
     fail "Node $version is too old: 20.19 or newer within 20, or 22.12 or newer, is needed"
 }
 
-# Runs a command and prints what it took: stage NAME COMMAND…
+# Runs a command and prints its time: stage NAME COMMAND…
 stage() {
   local name=$1 started=$SECONDS
   shift
@@ -46,14 +46,14 @@ stage() {
   echo "=== $name took $((SECONDS - started)) s"
 }
 
-# What packages and images call this machine: amd64 or arm64.
+# This machine in the words of packages and images: amd64 or arm64.
 own_arch() { uname -m | sed 's/x86_64/amd64/; s/aarch64/arm64/'; }
 
 # The version in Cargo.toml.
 own_version() { sed -n '/^version = /{s/^version = "\(.*\)"/\1/p;q}' Cargo.toml; }
 
-# A package's maintainer script, for deb and rpm alike: what the package is, and then what
-# all packages do in this step: maintainer_script PACKAGE STEP
+# A package's maintainer script, for deb and rpm alike: first the package's own words,
+# then the step that all packages have in common: maintainer_script PACKAGE STEP
 maintainer_script() {
   local package=$1 step=$2
   printf '#!/bin/sh\nset -e\n'
@@ -62,10 +62,10 @@ maintainer_script() {
 d}" "packaging/maintainer/$step.sh"
 }
 
-# The Debian mirror that this machine's apt uses; nothing where apt uses none.
+# The Debian mirror of this machine's apt; nothing on other systems.
 debian_mirror() {
   command -v apt-get >/dev/null || return 0
-  # Not head, which would break the pipe.
+  # sed reads to the end; head would break the pipe.
   # shellcheck disable=SC2016 # apt replaces the name
   apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Label: Debian' | sed -n 1p
 }
@@ -76,17 +76,17 @@ has() { PATH=$PATH:/usr/sbin:/sbin command -v "$1" >/dev/null; }
 # Runs a command as root, by sudo where the user is somebody else. sudo asks no password.
 as_root() { if ((EUID == 0)); then "$@"; else sudo -n "$@"; fi; }
 
-# Says what is about to be installed, or fails because SETUP=no forbids it:
+# Announces an installation, or fails because SETUP=no forbids installations:
 # announce WHAT WHERE
 announce() {
   [[ ${SETUP:-} != no ]] || fail "$1 is missing, and SETUP=no forbids to install it"
   echo "$script: installing $1 into $2" >&2
 }
 
-# Fills a folder by a command that is given its name, unless that has been done before:
+# Fills a folder by a command, whose last argument is the folder, unless that was done:
 # install_once FOLDER MARK WHAT COMMAND…
-# MARK is a file in the folder, named after what is in it: half an installation, or one of
-# another version, does not have it. Two scripts at once wait for each other.
+# MARK is a file in the folder, named after the content and its version, so that half an
+# installation or another version lacks the mark. Two scripts at once wait for each other.
 install_once() {
   local folder=$1 mark=$2 what=$3
   shift 3
@@ -98,14 +98,14 @@ install_once() {
   if [[ ! -e $folder/$mark ]]; then
     rm -rf "$folder"
     "$@" "$folder" >&2
-    # A program that was installed is a mark by itself.
+    # An installed program is a mark by itself.
     [[ -e $folder/$mark ]] || touch "$folder/$mark"
   fi
   exec {lock}>&-
 }
 
-# Installs Debian packages. None of their services is started, now or at the next boot:
-# the tests start an nginx and a Redis of their own, and the machine stays as it was.
+# Installs Debian packages without starting a service, now or at the next boot: the tests
+# start their own nginx and Redis, and the machine stays unchanged otherwise.
 install_packages() {
   local before
   announce "Debian's $*" "the system, with apt-get"
@@ -117,7 +117,7 @@ install_packages() {
   disable_new_units "$before"
 }
 
-# Runs a command while packages may start no service, because Debian's invoke-rc.d asks
+# Runs a command while packages may not start services: Debian's maintainer scripts ask
 # policy-rc.d first. A policy-rc.d that is already there is the machine's own, and stays.
 without_starts() (
   policy=/usr/sbin/policy-rc.d
@@ -134,7 +134,7 @@ enabled_units() {
 }
 
 # Disables the units that were not enabled before: disable_new_units UNITS_ENABLED_BEFORE
-# Where the machine's own policy-rc.d has let them start, they are stopped, too.
+# Units that the machine's own policy-rc.d has let start are stopped, too.
 disable_new_units() {
   local unit
   has systemctl || return 0

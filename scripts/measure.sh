@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Measures what has been built, and prints tables.
-#   scripts/measure.sh bench                  for the README; `make bench` builds what it needs
-#   scripts/measure.sh capacity [--quick]     for docs/capacity.md; `make capacity` builds what it needs
-# bench measures the programs in target/release and the static agent, capacity the static
-# binaries that are shipped. --quick is the small version in the tests, with the tools in
-# target/debug. Both measure on the MongoDB that MONGODB_URL names, or else start the
-# databases of the tests, and stop them in the end. capacity needs a network namespace of
-# its own, which root and most users may make.
+# Measures the programs and prints tables; `make bench` and `make capacity` build first.
+#   scripts/measure.sh bench                  for the README
+#   scripts/measure.sh capacity [--quick]     for docs/capacity.md
+# bench measures the programs in target/release and the static agent, capacity the
+# shipped, static binaries. --quick is the small version in the tests, with the tools in
+# target/debug. Both measure on the MongoDB of MONGODB_URL; without MONGODB_URL, the
+# databases of the tests are started, and stopped in the end. capacity makes a network
+# namespace, as root and most users may.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/lib.sh

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Packages the static binaries: dist/*.deb, *.rpm, *.tar.gz and SHA256SUMS. `make dist` builds what it needs before.
+# Packages the static binaries: dist/*.deb, *.rpm, *.tar.gz and SHA256SUMS. `make dist`
+# builds first.
 #   ARCHS="amd64 arm64"     for which machines
 #   DIST=dist               where to
 #   VERSION                 in place of the one in Cargo.toml
-#   SETTINGS=packaging      the folder with the agent.toml, agent.env, server.toml and
-#                           server.env to be installed: for packages with your own fleet's
-#                           settings in them, though not in a repository for everybody
+#   SETTINGS=packaging      the folder of agent.toml, agent.env, server.toml, server.env:
+#                           for packages with your own fleet's settings, though not in a
+#                           repository for everybody
 # The same binaries give the same bytes, whenever and wherever this runs: no file has
 # another time than the commit's.
 set -euo pipefail
@@ -26,7 +27,7 @@ nfpm=$(scripts/tools.sh nfpm)/nfpm
 contents=$(mktemp -d) licences=$(mktemp -d)
 trap 'rm -rf "$contents" "$licences"' EXIT
 
-# Everything that a package is made of, in one folder.
+# Gathers all parts of a package in one folder.
 fill() {
   local package=$1 arch=$2 short=${1#fleetbeat-} step page binary=target/static/$2/$1
   [[ -x $binary ]] || fail "$binary is missing: scripts/static.sh $package $arch"
@@ -42,7 +43,7 @@ fill() {
   gzip -9n <"$licences/$package" >"$contents/THIRD-PARTY.gz"
   for step in preinstall postinstall preremove postremove; do maintainer_script "$package" "$step" >"$contents/$step"; done
 
-  # What distributions call a changelog; what has changed is in CHANGELOG.md, beside it.
+  # The changelog in the format of distributions; CHANGELOG.md, beside, has the changes.
   cat >"$contents/changelog.yaml" <<YAML
 - semver: "$version-1"
   date: "$(date -u -d "@$SOURCE_DATE_EPOCH" +%Y-%m-%dT%H:%M:%SZ)"
@@ -52,7 +53,7 @@ fill() {
 YAML
 }
 
-# For machines that have neither apt nor dnf.
+# For machines with neither apt nor dnf.
 write_tarball() {
   local package=$1 arch=$2 top=$1-$version-linux-$2
   mkdir "$contents/$top"

@@ -2,10 +2,11 @@
 # Makes signed repositories of the packages in dist/, ready for any static web server:
 # target/repository/{apt,rpm}, with fleetbeat.sources, fleetbeat.repo and the public key
 # beside them.
-#   FLEETBEAT_SIGNING_KEY    a key's id in the caller's GnuPG keyring, or a file with a secret key; without it a
-#                            throw-away key is made, for tests only
+#   FLEETBEAT_SIGNING_KEY    a key's id in the caller's GnuPG keyring, or a file with a
+#                            secret key (default: a throw-away key, for tests only)
 #   FLEETBEAT_REPOSITORY_URL where it will be served
-#   VALID_DAYS=90            how long apt believes it: make it anew before then, even if nothing has changed
+#   VALID_DAYS=90            how long apt believes the repository: make a new one before
+#                            then, even if nothing has changed
 #   DIST=dist, REPOSITORY=target/repository
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -19,14 +20,14 @@ for tool in apt-ftparchive createrepo_c rpmsign gpg; do
 done
 compgen -G "$dist/*.deb" >/dev/null || fail "no packages in $dist: make dist"
 
-# Made beside the old one and put in its place when it is whole.
+# Made beside the old repository, and put in its place when complete.
 target=$(realpath -m "${REPOSITORY:-target/repository}")
 rm -rf "$target.new"
 mkdir -p "$target.new"
 work=$(mktemp -d)
 trap 'rm -rf "$work" "$target.new"; [[ -z ${own_home:-} ]] || { gpgconf --kill all; rm -rf "$own_home"; }' EXIT
 
-# A keyring of our own, but for a key that is in the caller's.
+# A keyring for the purpose, but for a key in the caller's keyring.
 key=${FLEETBEAT_SIGNING_KEY:-}
 if [[ -z $key || -f $key ]]; then
   own_home=$(mktemp -d)
@@ -65,7 +66,7 @@ make_apt() {
     dists/stable >"$work/Release"
   mv "$work/Release" dists/stable/Release
 
-  # Whoever has read the old Release finds the old indices for as long as they are kept.
+  # An apt that has read the old Release finds the old indices by their hashes.
   for file in dists/stable/main/binary-*/Packages*; do
     sum=$(sha256sum "$file" | cut -d' ' -f1)
     mkdir -p "$(dirname "$file")/by-hash/SHA256"

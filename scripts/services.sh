@@ -1,15 +1,14 @@
 #!/usr/bin/env bash
 # MongoDB and Redis for the tests, on loopback.
-#   scripts/services.sh install     installs what is missing, and starts nothing
+#   scripts/services.sh install     installs the missing parts, and starts nothing
 #   scripts/services.sh up          installs, starts both, and waits until they answer
-#   scripts/services.sh down        stops what `up` has started
-#   scripts/services.sh env         prints MONGODB_URL, REDIS_URL and REDIS_CLUSTER_URL, to be evaluated
-#   scripts/services.sh --missing   prints what `install` would install, and where to
-# There are three ways, and the first that works is taken: the servers that MONGODB_URL
-# and REDIS_URL name; Docker; and, on Debian as root, FerretDB (which speaks MongoDB's
-# protocol) on a PostgreSQL with the DocumentDB extension in a tree of its own. A Redis
-# cluster of six nodes is started besides, whichever way it is, from the machine's own
-# redis-server.
+#   scripts/services.sh down        stops the services that `up` has started
+#   scripts/services.sh env         prints the services' URLs as variables for `eval`
+#   scripts/services.sh --missing   prints the missing parts, and their future places
+# The first of three ways that works is taken: the servers of MONGODB_URL and REDIS_URL;
+# Docker; and, on Debian as root, FerretDB (which speaks MongoDB's protocol) on a
+# PostgreSQL with the DocumentDB extension, in a separate Debian tree. Besides, on every
+# way, a Redis cluster of six nodes is started from the machine's own redis-server.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/lib.sh
@@ -22,7 +21,7 @@ tree=$home/debian
 suite=forky
 images=(mongo:8 redis:7)
 
-# Which of the three ways is taken: given, docker, debian, or none of them.
+# The way that is taken: given, docker, debian, or none.
 way() {
   if [[ -n ${MONGODB_URL:-} && -n ${REDIS_URL:-} ]]; then
     echo given
@@ -48,7 +47,7 @@ wait_for() {
   fail "$name does not answer on port $port; logs are in $home"
 }
 
-# Three masters and their replicas; each keeps its view of the others in a file of its own.
+# Three masters and their replicas; each node has a file with its view of the others.
 up_cluster() {
   local port nodes=()
   for port in "${cluster_ports[@]}"; do
@@ -69,7 +68,7 @@ up_cluster() {
   fail "the Redis cluster does not join; see $home/cluster.log"
 }
 
-# Prints those of Docker's images that it has not got yet.
+# Prints the images that Docker still has to pull.
 missing_images() {
   local image
   for image in "${images[@]}"; do
@@ -84,19 +83,20 @@ up_docker() {
     docker run --detach --rm --name fleetbeat-test-redis --publish "127.0.0.1:$redis_port:6379" "${images[1]}" >/dev/null
 }
 
-# A Debian of its own, because only a later suite than most machines' has the extension.
+# A separate Debian, because the extension needs a later suite than most machines have.
 install_tree() {
   local mirror
   announce "$tree_name" "$tree"
   has debootstrap || install_packages debootstrap
-  # What an interrupted installation has left would only confuse the next one.
+  # The remains of an interrupted installation would only confuse the next.
   unmount
   rm -rf "$tree"
   mirror=$(debian_mirror)
   PATH=$PATH:/usr/sbin debootstrap --variant=minbase "$suite" "$tree" "$mirror" \
     /usr/share/debootstrap/scripts/sid >"$home/debootstrap.log" 2>&1
   mount_tree
-  # A mirror may lag behind a testing suite's expiry date; the signature is checked all the same.
+  # A mirror may lag behind a testing suite's expiry date; the signature is checked all the
+  # same.
   chroot "$tree" sh -c 'export DEBIAN_FRONTEND=noninteractive
     apt-get -o Acquire::Check-Valid-Until=false update -qq
     apt-get install -y -qq --no-install-recommends postgresql-18-documentdb' >"$home/apt.log" 2>&1
@@ -188,7 +188,7 @@ down() {
     stop_by_pid_file "$home/cluster-$port.pid"
     rm -f "$home/nodes-$port.conf"
   done
-  # Not `way`: whoever has evaluated `env` has both URLs set.
+  # Not by `way`, because after an evaluated `env` both URLs are set.
   if has_docker; then
     docker stop fleetbeat-test-mongo fleetbeat-test-redis >/dev/null 2>&1 || true
     return

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Installs what the tests need beyond Rust, Node, Go and make, after having said what that
-# is and where it goes. Safe to run again and again.
+# Installs the needs of the tests beyond Rust, Node, Go and make, after a list of all
+# parts and their places. Safe to run again and again.
 #   scripts/setup.sh
-#   SETUP=no scripts/setup.sh             installs nothing; fails, and names what is missing
-#   FLEETBEAT_SKIP_NSPAWN=1               leaves out what boots machines and runs containers
-#   CHROMIUM=PATH                         takes this Chromium
-# What cargo and npm fetch to build Fleetbeat is no matter of this script's.
+#   SETUP=no scripts/setup.sh     installs nothing: names the missing parts and fails
+#   FLEETBEAT_SKIP_NSPAWN=1       leaves out the parts for machines and containers
+#   CHROMIUM=PATH                 takes another Chromium than Debian's
+# The crates and packages that cargo and npm fetch while building are not its business.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/lib.sh
@@ -43,7 +43,7 @@ want shellcheck
 # The arm64 agent runs in the tests, too.
 want qemu-aarch64 qemu-user
 python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
-# What checks packages, and makes repositories of them.
+# For checks and repositories of packages.
 want lintian
 want rpmlint
 want rpm
@@ -58,15 +58,15 @@ trees=()
 if [[ ${FLEETBEAT_SKIP_NSPAWN:-} != 1 ]]; then
   want systemd-nspawn systemd-container
   want debootstrap
-  # They build the container images and run them.
+  # For container images.
   want buildah
   want podman
   want crun
-  # Only root can make and boot them.
+  # Only root can make and boot trees.
   ((EUID != 0)) || trees=(bare hosts)
 fi
 
-# What is missing besides, one a line.
+# The missing parts besides, one a line.
 mapfile -t others < <(
   scripts/tools.sh --missing "${tools[@]}"
   scripts/services.sh --missing

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds one package as a static binary for musl: target/static/ARCH/PACKAGE.
 #   scripts/static.sh PACKAGE [ARCH]
-# ARCH: amd64 or arm64 (default: this machine's)
+# ARCH: amd64 or arm64 (default: the machine's own)
 # zig is the C compiler and linker for every target. The standard library is built, too,
 # for size where that counts: its source comes from rustup, or else from Debian's rust-src
 # of the same version.
@@ -22,12 +22,12 @@ programs=$(scripts/tools.sh zig)
 library=$(scripts/tools.sh rust-src)
 export PATH=$programs:$PATH
 sysroot=$(rustc --print sysroot)
-# The only way to show cargo another place than the toolchain's own, which may not be ours
-# to write to.
+# The only way to show cargo another place than the toolchain's own, which may be
+# read-only.
 [[ $library == "$sysroot"/* ]] || export __CARGO_TESTS_ONLY_SRC_ROOT=$library
 
-# Where things lie on this machine is nobody's business, and would make other bytes of the
-# same source.
+# The machine's own paths are nobody's business, and would make other bytes of the same
+# source.
 cargo_home=${CARGO_HOME:-$HOME/.cargo}
 cargo fetch --quiet --locked
 remap=("$PWD=." "$sysroot/lib/rustlib/src/rust=rust" "$(dirname "$library")=rust")
@@ -35,16 +35,16 @@ for registry in "$cargo_home"/registry/src/*; do remap+=("$registry=crates"); do
 c_flags=""
 flags=(-C link-self-contained=no)
 for pair in "${remap[@]}"; do flags+=("--remap-path-prefix=$pair") c_flags+=" -ffile-prefix-map=$pair"; done
-# The server's panics unwind, so that a bug in a handler is one answer 500. Nothing unwinds
-# in an agent: without the tables for it the binary is a tenth smaller. LLVM's outliner,
-# which is usual on arm64 only, takes what is written twice out of the code.
+# The server's panics unwind, so that a bug in a handler is one answer 500. Nothing
+# unwinds in an agent: without the tables for unwinding the binary is a tenth smaller.
+# LLVM's outliner, usual on arm64 only, takes repeated instructions out of the code.
 if [[ $package == fleetbeat-agent ]]; then
   profile=small build_std=('-Zbuild-std=std,panic_abort' -Zbuild-std-features=optimize_for_size)
   flags+=(-C force-unwind-tables=no -C llvm-args=-enable-machine-outliner=always)
   c_flags+=" -fno-asynchronous-unwind-tables -fno-unwind-tables"
 else
   profile=shipped build_std=('-Zbuild-std=std,panic_unwind')
-  # What is shipped has the real dashboard in it, never the page that says it is missing.
+  # A missing dashboard is an error here, not a placeholder page as in a plain build.
   export FLEETBEAT_REQUIRE_DASHBOARD=1
 fi
 CFLAGS="${CFLAGS:-}$c_flags" RUSTC_BOOTSTRAP=1 RUSTFLAGS="${RUSTFLAGS:-} ${flags[*]}" \

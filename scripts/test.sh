@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Every test: Rust's unit tests, end-to-end tests over the real binaries, a small
 # benchmark, the dashboard's unit tests, and the dashboard in a real browser against the
-# real server. `make test` has installed what they need.
+# real server. `make test` installs their needs first.
 #   scripts/test.sh
-#   scripts/test.sh ansible-fleet [HOSTS]     only the test of the Ansible role, with so many machines at once
-# HOSTS: 100 (default), at most 250, in the example's batches. A machine needs about 50 MB
+#   scripts/test.sh ansible-fleet [HOSTS]     only the Ansible role, with many machines
+# HOSTS: 100 (default), at most 250, at once, in the example's batches. A machine needs about 50 MB
 # of memory; the time goes into Ansible (16 minutes on two cores). As root.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -17,7 +17,7 @@ everything() {
     echo "=== LEFT OUT: every test under a real systemd or in a container (FLEETBEAT_SKIP_NSPAWN=1)"
   fi
 
-  # Stopped again at the end, whatever the end is.
+  # Stopped again, however the tests end.
   trap 'scripts/services.sh down' EXIT
   stage "databases" scripts/services.sh up
   eval "$(scripts/services.sh env)"
@@ -38,9 +38,9 @@ everything() {
 ansible_fleet() {
   local hosts=$1 limit=/proc/sys/fs/inotify/max_user_instances before
   before=$(cat "$limit")
-  # Each machine's systemd, journal and bus watch files, and to the kernel all of them are
-  # one user's.
-  # shellcheck disable=SC2064 # what it is now is to be restored
+  # Each machine's systemd, journal and bus watch files, and to the kernel all machines
+  # belong to one user.
+  # shellcheck disable=SC2064 # the value of now is to be restored
   trap "echo $before >$limit" EXIT
   echo $((before + 16 * hosts)) >"$limit"
   FLEETBEAT_ANSIBLE_HOSTS=$hosts cargo test --package fleetbeat-tests --test e2e ansible::a_playbook -- --nocapture

@@ -1,28 +1,28 @@
 #!/usr/bin/env bash
-# Installs tools that no distribution has in the version that is needed, outside the work
-# tree, and prints for each the folder of its programs.
+# Installs tools that no distribution has in the necessary version, outside the work tree,
+# and prints for each tool the folder of its programs.
 #   scripts/tools.sh TOOL…
-#   scripts/tools.sh --missing TOOL…     prints what would be installed, and where to
+#   scripts/tools.sh --missing TOOL…     prints the missing tools, and their future places
 # TOOL: ansible       runs the role in packaging/ansible
 #       cargo-deny    checks the dependencies' licences, bans and sources
 #       compose       reads compose files as Docker Compose does
 #       ferretdb      speaks MongoDB's protocol on a PostgreSQL
 #       nfpm          makes deb and rpm packages
-#       rust-src      the standard library's source, for static binaries; prints its folder
+#       rust-src      the standard library's source: prints the source's folder
 #       zig           compiles C and links for every target
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/lib.sh
 
 ansible='ansible-core==2.19.14'
-# The library of Docker Compose that reads its files.
+# Docker Compose's own reader of compose files.
 compose=v2.16.2
 ferretdb=v2.7.0
 # The last version whose modules the public module proxy has all of.
 nfpm=v2.45.2
 zig=(ziglang==0.17.1 cargo-zigbuild==0.24.0)
 
-# Packages of Python's index in an environment of their own: install_python PACKAGE… FOLDER
+# An environment of packages from Python's index: install_python PACKAGE… FOLDER
 install_python() {
   local folder=${*: -1}
   python3 -m venv "$folder"
@@ -35,7 +35,7 @@ install_go() { GOBIN=$2 go install "$1"; }
 # A program, built by cargo: install_cargo CRATE FOLDER
 install_cargo() { cargo install --quiet --locked --root "$2" "$1"; }
 
-# Debian's source of the standard library, for a toolchain that has not brought its own:
+# The standard library's source from rustup, or else from Debian:
 # install_rust_src VERSION FOLDER
 install_rust_src() {
   local version=$1 folder=$2 apt mirror found suite
@@ -58,14 +58,13 @@ install_rust_src() {
   found=$(apt-cache "${options[@]}" madison rust-src |
     awk -v version="$version" -F'|' '{gsub(/ /, "", $2)} index($2, version) == 1 {print $2; exit}')
   [[ -n $found ]] || fail "rust-src $version is not in Debian: rustup component add rust-src"
-  # Not as apt's own user, who may not write here.
   (cd "$apt" && apt-get "${options[@]}" download -qq "rust-src=$found" && dpkg -x rust-src_*.deb unpacked)
   mv "$apt"/unpacked/usr/src/rustc-* "$folder"
   rm -rf "$apt"
 }
 
-# Sets for a tool: the folder it is installed into and the mark in it (see install_once),
-# the folder of its programs, what it is called, and the command that installs it.
+# Sets for a tool: its folder and mark (see install_once), the folder of its programs, its
+# name for people, and the command that installs the tool.
 describe() {
   case $1 in
     ansible)

@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
-# A Debian tree that systemd-nspawn can boot, for tests that need a real systemd; prints its path.
+# Makes a Debian tree that systemd-nspawn can boot, for tests with a real systemd, and
+# prints the tree's path.
 #   scripts/tree.sh [SUITE [KIND]]
-#   scripts/tree.sh --missing [SUITE [KIND]]     prints what would be made, and where
+#   scripts/tree.sh --missing [SUITE [KIND]]     prints a missing tree, and its place
 # SUITE: bookworm (default), or another Debian release
-# KIND:  bare (default), or hosts, with what the tests of the packages need besides: curl,
-#        nginx, OpenVPN, dnf; and what Ansible wants to find: sshd, sudo, Python
-# A tree is made once and never changed afterwards: tests boot it with --volatile=overlay,
-# or a copy of it. Its name ends in a checksum of what is in it: a longer list of packages
-# makes another tree, and the old one stays for tests that have it booted. A tree that
-# nobody has asked for in two weeks is removed.
+# KIND:  bare (default), or hosts: with curl, nginx, OpenVPN and dnf for the tests of the
+#        packages, and sshd, sudo and Python for Ansible
+# A tree is made once and never changed afterwards: tests boot with --volatile=overlay, or
+# boot a copy. The name ends in a checksum of the content: a longer list of packages makes
+# another tree, and the old tree stays for tests that run there. A tree that nobody has
+# asked for in two weeks is removed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/lib.sh
@@ -26,9 +27,9 @@ case $kind in
   *) usage ;;
 esac
 
-# What a tree must not do or have when it boots.
+# Takes away what a booted tree must not do or have.
 finish() {
-  # Machines may be on this host's network: nobody may take a port of its.
+  # Machines may be on this host's network: none of the host's ports may be taken.
   rm -f "$1/etc/nginx/sites-enabled/default" "$1"/etc/systemd/system/multi-user.target.wants/ssh.service
   # All machines would have the same.
   rm -f "$1"/etc/ssh/ssh_host_*
@@ -55,11 +56,11 @@ exec 9>"$home/.lock"
 flock 9
 if [[ ! -d $tree ]]; then
   announce "$what" "$tree"
-  # Half a tree has another name than a whole one.
+  # Half a tree has another name than a complete tree.
   new=$home/new
   rm -rf --one-file-system "$new"
   mirror=$(debian_mirror)
-  # Where apt knows none, debootstrap has its own.
+  # Without a mirror of apt's, debootstrap takes its own.
   debootstrap --variant=minbase --include="$packages" "$suite" "$new" ${mirror:+"$mirror"} >"$tree.log" 2>&1 ||
     fail "debootstrap failed; see $tree.log"
   finish "$new"

@@ -1,5 +1,5 @@
-//! The agent against a server that a test scripts: what arrives, when, and what the log
-//! says.
+//! The agent against a server with a script: which requests arrive, when, and the agent's
+//! log.
 #![allow(clippy::unwrap_used, reason = "a test may panic in its helpers, too")]
 
 use std::fs;
@@ -114,7 +114,7 @@ fn the_agent_listens_on_nothing() {
 
 #[test]
 fn the_key_is_shown_nowhere() {
-    // The last one sends back all that it got.
+    // The last server sends back the agent's own request.
     let server = ScriptedServer::start(|n| match n {
         0 => answer(401, "", ""),
         1 => answer(422, "", &format!("{{\"detail\":\"{KEY}\"}}")),
@@ -233,8 +233,8 @@ fn retry_after_keeps_the_agent_silent_though_heartbeats_are_due() {
 fn a_server_that_comes_back_is_found() {
     let is_back = Arc::new(AtomicBool::new(false));
     let back = Arc::clone(&is_back);
-    // Until then it hangs up in the middle of its answer: a port that is closed and
-    // opened again could be another test's meanwhile.
+    // Until then the server hangs up in the middle of its answer. A port that is closed
+    // and opened again could be another test's meanwhile.
     let server = ScriptedServer::start(move |_| match back.load(Ordering::Relaxed) {
         true => answer(200, "", OK),
         false => b"HTTP/1.1 200".to_vec(),
@@ -530,7 +530,7 @@ fn cpu_and_ram_agree_with_proc_under_load() {
         &format!("{schedule}[collectors.cpu]\n[collectors.ram]\n"),
     );
     // The window of a heartbeat's one sample reaches back to the sample before. A counter
-    // that jumped back and an offset that puts the first two close together are possible:
+    // may have jumped back, or an offset may put the first two heartbeats close together:
     // then the next pair will do.
     let mut before = server.next().heartbeat();
     let (begin, end) = loop {
@@ -573,7 +573,7 @@ fn cpu_and_ram_agree_with_proc_under_load() {
     );
 }
 
-/// What this test reads in /proc by itself.
+/// The test's own reading of /proc.
 #[derive(Clone)]
 struct Reading {
     at: Timestamp,
@@ -624,7 +624,7 @@ impl Reading {
     }
 }
 
-/// The last reading before that moment and the first after it.
+/// The last reading before the moment, and the first after.
 fn around(readings: &[Reading], moment: Timestamp) -> [Reading; 2] {
     let after = readings
         .iter()
@@ -676,8 +676,8 @@ pub(crate) fn write_settings(folder: &TempDir, url: &str, rest: &str) {
     .unwrap();
 }
 
-/// The agent with that folder's configuration, the key, and a systemctl that knows wg as
-/// active and ov as not.
+/// The agent with the folder's configuration, the key, and a systemctl that knows wg as
+/// active and ov as inactive.
 pub(crate) fn agent_command(settings: &TempDir) -> Command {
     let systemctl = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../collectors/fixtures/services-mixed/before");
@@ -740,13 +740,13 @@ impl Agent {
         }
     }
 
-    /// Kills it as a power cut would, and starts it again.
+    /// Kills the agent as a power cut would, and starts the agent again.
     pub(crate) fn restart(self) -> Agent {
         let settings = self.end();
         Agent::start_in(settings)
     }
 
-    /// Kills it; what is left is its folder.
+    /// Kills the agent and keeps its folder.
     pub(crate) fn end(mut self) -> TempDir {
         let settings =
             std::mem::replace(&mut self.settings, tempfile::tempdir().unwrap());
@@ -798,7 +798,7 @@ impl Drop for Agent {
     }
 }
 
-/// One request as it arrived.
+/// A request as the server got the bytes.
 pub(crate) struct Request {
     pub(crate) at: Instant,
     pub(crate) line: String,
@@ -856,8 +856,8 @@ pub(crate) fn answer(status: u16, headers: &str, body: &str) -> Vec<u8> {
         .into()
 }
 
-/// A server that answers its n-th request, from 0, as its script says; an empty answer is
-/// none at all.
+/// A server whose script answers the n-th request, from 0. An empty answer stands for no
+/// answer at all.
 pub(crate) struct ScriptedServer {
     address: SocketAddr,
     pub(crate) requests: Receiver<Request>,
@@ -914,7 +914,7 @@ impl ScriptedServer {
         self.next_within(SOON)
     }
 
-    /// The next request that repeats the one before: a heartbeat that is tried again.
+    /// The next request with the body of the one before: a heartbeat that is tried again.
     fn next_retry(&self) -> Request {
         let mut before = self.next();
         for _ in 0..20 {

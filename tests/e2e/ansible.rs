@@ -27,26 +27,25 @@ const HOSTS: &str = "FLEETBEAT_ANSIBLE_HOSTS";
 const USUAL_HOSTS: usize = 3;
 /// Machines that boot at the same time.
 const BOOTING: usize = 4;
-/// Longest time that one of Ansible's programs may take, in seconds.
+/// Longest time of a program of Ansible's, in seconds.
 const DEADLINE: &str = "1800";
-/// Not in the example's batches, which take longer: for those few hosts that the test
-/// needs.
+/// The example's batches would take longer than the few hosts of the test need.
 const AT_ONCE: [&str; 2] = ["--extra-vars", r#"{"fleetbeat_batches": ["100%"]}"#];
 /// What the server accepts, too, while the key is changed.
 const NEXT_KEY: &str = "the-next-key-of-the-tests";
 const AGENT: &str = "fleetbeat-agent.service";
 const SETTINGS: &str = "/etc/fleetbeat/agent.toml";
-/// The groups of the example, and what their hosts are to say of themselves.
+/// The groups of the example, and the places of their hosts.
 const COUNTRIES: [(&str, &str, &str); USUAL_HOSTS] = [
     ("de", "DE", "Munich"),
     ("nl", "NL", "Amsterdam"),
     ("us", "US", "New York"),
 ];
-/// Which of the hosts has rpm and dnf, and which a VPN that runs.
+/// The host with rpm and dnf, and the host with a running VPN.
 const RPM_HOST: usize = 2;
 const VPN_HOST: usize = 1;
 
-/// A machine that its operator can log in to.
+/// A machine that an operator can log in to.
 struct Host {
     machine: Machine,
     number: usize,
@@ -92,8 +91,8 @@ impl Host {
         version.trim_end_matches("-1").to_owned()
     }
 
-    /// Prepares what a host has before Ansible comes: sshd, a user who may do everything,
-    /// name and package manager.
+    /// Prepares a host as operators have hosts before Ansible comes: sshd, a user who may
+    /// do everything, name and package manager.
     fn prepare(&self, operator: &Path) {
         let machine = &self.machine;
         let key = operator.join(self.name());
@@ -133,7 +132,7 @@ impl Host {
             "ansible_host": "127.0.0.1", "ansible_port": self.port, "fleetbeat_agent_ip": self.ip(),
         });
         if self.number == RPM_HOST {
-            // What it has looks like a Debian to Ansible.
+            // The remaining files look like a Debian to Ansible.
             variables["fleetbeat_agent_package_manager"] = json!("dnf4");
         }
         variables
@@ -149,7 +148,7 @@ fn make_key(path: &Path) {
     );
 }
 
-/// Boots that many hosts; none if there shall be no machines.
+/// Boots `count` hosts; `None` if the environment leaves the tests with machines out.
 fn boot(count: usize, operator: &Path) -> Option<Vec<Host>> {
     let host = |machine, number| {
         let host = Host {
@@ -178,14 +177,14 @@ fn boot(count: usize, operator: &Path) -> Option<Vec<Host>> {
     Some(hosts)
 }
 
-/// An operator's folder: a copy of the example with what is to be changed in it, and a
-/// key that opens all hosts.
+/// An operator's folder: a copy of the example with the operator's changes, and a key
+/// that opens all hosts.
 struct Operator {
     folder: TempDir,
     programs: PathBuf,
 }
 
-/// How a play ended for each host that it came to, and all that was said.
+/// The result of a play for each of its hosts, and the whole output.
 struct Play {
     told: String,
     recap: BTreeMap<String, BTreeMap<String, u32>>,
@@ -218,8 +217,7 @@ impl Operator {
         fs::write(path, content).unwrap();
     }
 
-    /// Changes the example as README says, for these hosts, that server, and that
-    /// repository.
+    /// Changes the example as README says, for the given hosts, server and repository.
     fn configure(&self, hosts: &[Host], proxy: &TlsProxy, repository: &Repository) {
         let folder = self.folder.path();
         let mut groups = json!({});
@@ -267,7 +265,7 @@ impl Operator {
         format!("[127.0.0.1]:{} {key}", host.port)
     }
 
-    /// One of Ansible's programs, which writes to this folder only.
+    /// A program of Ansible's, which writes to the operator's folder only.
     fn ansible(&self, program: &str) -> Command {
         let folder = self.folder.path();
         let mut command = Command::new("timeout");
@@ -285,8 +283,8 @@ impl Operator {
         command
     }
 
-    /// Runs the playbook. What it says goes to a file: connections that stay open would
-    /// hold a pipe.
+    /// Runs the playbook. The output goes to a file, because connections that stay open
+    /// would hold a pipe.
     fn play(&self, what: &str, arguments: &[&[&str]]) -> Play {
         let started = Instant::now();
         let path = self.folder.path().join("log");
@@ -331,7 +329,8 @@ impl Play {
         counts[what]
     }
 
-    /// It came to an end on that host, and how much it changed there.
+    /// Asserts that the play came to its end on the host; gives how much the play changed
+    /// there.
     #[track_caller]
     fn changed(&self, host: &Host) -> u32 {
         let ill = ["failed", "unreachable"].map(|what| self.count(host, what));
@@ -373,7 +372,7 @@ impl TlsProxy {
     }
 }
 
-/// A host as the server has it, once it is as wanted.
+/// A host as the server has the host, once `is_right` says so.
 fn wait_for_host(
     server: &FleetbeatServer,
     token: &str,
@@ -388,7 +387,7 @@ fn wait_for_host(
     })
 }
 
-/// This version and an older one in one repository.
+/// This version and an older version in one repository.
 fn both_versions() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     for packages in [&*OLD_PACKAGES, &*PACKAGES] {
@@ -546,8 +545,8 @@ fn change(operator: &Operator, hosts: &[Host], server: &FleetbeatServer) {
     });
 }
 
-/// What the agent would not take never takes the place of what it has, and the play goes
-/// to no other host.
+/// A configuration that the agent would refuse never takes the place of the old one, and
+/// the play goes to no other host.
 fn refuse(operator: &Operator, hosts: &[Host]) {
     let [host, spared, ..] = hosts else {
         unreachable!()

@@ -1,4 +1,5 @@
-//! Who may do what: every route and every identity, tokens, logins and their limits.
+//! Who may do which request: every route and every identity, tokens, logins and their
+//! limits.
 
 use std::net::SocketAddr;
 use std::thread;
@@ -41,8 +42,8 @@ fn claims_of(token: &str) -> Value {
     .unwrap()
 }
 
-/// Every route with a body it takes, and its status for: nobody, an agent, readonly,
-/// admin, superadmin.
+/// Every route with a body that the route takes, and its status for: nobody, an agent,
+/// readonly, admin, superadmin.
 const ROUTES: [(&str, &str, &str, [u16; 5]); 12] = [
     ("POST", "/heartbeat", "heartbeat", [401, 200, 401, 401, 401]),
     ("POST", "/heartbeats", "[]", [401, 200, 401, 401, 401]),

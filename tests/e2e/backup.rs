@@ -35,7 +35,7 @@ fn heartbeat(ip: &str, n: u32) -> String {
     body.to_string()
 }
 
-/// Numbered heartbeats of one host, as fast as they are answered.
+/// Numbered heartbeats of one host, each sent when the last is answered.
 fn beat_until(
     is_over: &AtomicBool,
     address: SocketAddr,
@@ -59,8 +59,8 @@ fn beat_until(
     }
 }
 
-/// Runs `act` while four hosts beat, the first of them at both addresses; gives what was
-/// acknowledged before it began.
+/// Runs `act` while four hosts beat, the first of them at both addresses; gives the
+/// heartbeats that were acknowledged before `act` began.
 fn under_load(addresses: [SocketAddr; 2], act: impl FnOnce()) -> BTreeMap<String, u32> {
     let (is_over, acknowledged) = (AtomicBool::new(false), Acknowledged::default());
     let hosts: Vec<String> = (1..=4).map(|n| format!("10.0.0.{n}")).collect();
@@ -86,7 +86,7 @@ fn under_load(addresses: [SocketAddr; 2], act: impl FnOnce()) -> BTreeMap<String
     })
 }
 
-/// Whether each host says at least what was acknowledged of it.
+/// Whether each host's record is at least as new as its last acknowledged heartbeat.
 fn assert_complete(shown: &[Value], acknowledged: &BTreeMap<String, u32>) {
     assert_eq!(shown.len(), acknowledged.len());
     for host in shown {
@@ -216,7 +216,7 @@ fn a_restore_can_be_undone_with_what_it_has_replaced() {
     assert_eq!(beat(&server, "10.0.0.1").status, 200);
     succeed(&server.command(&["backup", backup.to_str().unwrap()], ""));
     assert_eq!(beat(&server, "10.0.0.2").status, 200);
-    // What a killed server has acknowledged may be in the log beside its database only.
+    // After a kill, acknowledged heartbeats may be in the log beside the database only.
     server.kill();
     assert!(
         fs::metadata(server.data().join("fleetbeat.db-wal"))
@@ -318,9 +318,9 @@ fn for_mongodb_both_commands_name_its_own_tools() {
     }
 }
 
-/// The documents of each collection: what mongodump writes of a database, in its order.
+/// The documents of each collection, as mongodump writes a database, in the same order.
 /// Indexes are left out, as with `mongorestore --noIndexRestore`: the server has to make
-/// them.
+/// the indexes.
 struct Dump(Vec<(String, Vec<Document>)>);
 
 impl Dump {
@@ -442,7 +442,7 @@ fn a_restored_mongodb_is_the_truth_though_redis_remembers_newer_flags() {
         "{indexes:?}"
     );
 
-    // The next heartbeats make new copies, which must not lose against those from before.
+    // The next heartbeats make new copies, which must win against the copies from before.
     for ip in &hosts {
         beat(&servers[0], ip);
         wait_for("a copy of what was restored", || {

@@ -1,9 +1,9 @@
-//! An upgrade reaches a fleet's programs one after the other, so each has to understand
-//! what released ones say.
+//! An upgrade reaches a fleet's programs one after the other, so each program has to
+//! understand the released ones.
 //!
-//! `protocol/golden/released/` has a folder for each release with what its programs said:
-//! the agent's bodies, the server's answers, a database. `FLEETBEAT_FREEZE=1 cargo test
-//! --test e2e compatibility::` writes the one of this version.
+//! `protocol/golden/released/` has a folder for each release: the agent's bodies, the
+//! server's answers, a database. `FLEETBEAT_FREEZE=1 cargo test --test e2e
+//! compatibility::` writes the folder of this version.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -24,10 +24,10 @@ use tempfile::TempDir;
 
 use crate::agent::{self, Agent, FAST, OK, answer};
 
-/// Set to 1, it writes the folder of this version, which must not be there.
+/// The value 1 writes the folder of this version, which must not exist.
 const FREEZE: &str = "FLEETBEAT_FREEZE";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
-/// The answers that a release is frozen with, by what they are to.
+/// The answers in a release's folder, named by their causes.
 const ANSWERS: [&str; 8] = [
     "accepted",
     "batch",
@@ -38,7 +38,7 @@ const ANSWERS: [&str; 8] = [
     "500-no-storage",
     "503-overloaded",
 ];
-/// Of an answer's headers, those that an agent acts on or that say what the body is.
+/// The headers of an answer that an agent acts on, or that name the body's format.
 const HEADERS: [&str; 3] = ["content-type", "retry-after", "www-authenticate"];
 const SERVER_FIELDS: [&str; 9] = [
     "ip",
@@ -73,7 +73,7 @@ pub(crate) fn files() -> Vec<String> {
         .collect()
 }
 
-/// A release and the folder with what its programs said.
+/// A release and its folder.
 struct Release {
     version: String,
     folder: PathBuf,
@@ -202,13 +202,13 @@ impl Said {
                     .as_u64()
                     .unwrap(),
             );
-            // The first ones have no measure that takes two readings.
+            // The first heartbeats lack the figures that take two readings.
             is_back.fetch_or(is_new && numbers.len() > 3, Ordering::Relaxed);
         }
     }
 }
 
-/// Settings with every collector on this machine, which has another name and boot there.
+/// Settings with every collector on this machine, under another name and boot.
 fn every_collector(folder: &TempDir) -> String {
     let path = |name: &str| folder.path().join(name);
     fs::create_dir_all(path("proc/sys/kernel/random")).unwrap();
@@ -380,7 +380,7 @@ fn history_len(database: &Connection) -> usize {
     count as usize
 }
 
-/// Which fields a JSON value has, and of which type. What can be measured may be null.
+/// The fields of a JSON value and their types. Figures that are measured may be null.
 fn shape(value: &Value) -> BTreeSet<(String, &'static str)> {
     fn walk(path: String, value: &Value, found: &mut BTreeSet<(String, &'static str)>) {
         let kind = match value {
@@ -501,8 +501,8 @@ fn assert_shows(server: &FleetbeatServer, token: &str, sent: &Value) {
     }
 }
 
-/// An agent whose n-th heartbeat, from 0, gets that answer if n is 0, and whose others
-/// are accepted.
+/// An agent that hears `first` as the answer to its first heartbeat, and whose other
+/// heartbeats are accepted.
 fn agent_that_hears(first: Vec<u8>) -> (agent::ScriptedServer, Agent) {
     let server = agent::ScriptedServer::start(move |n| {
         if n == 0 {

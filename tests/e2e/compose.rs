@@ -1,5 +1,5 @@
-//! The compose files as far as it goes without Docker: what they say, and the nginx of
-//! one before two instances. What is in the images, and that they run, is in `images.rs`.
+//! The compose files as far as a test goes without Docker: their content, and the nginx
+//! of one file before two instances. `images.rs` runs the images and tests their content.
 
 use std::fs;
 use std::path::Path;
@@ -106,8 +106,7 @@ fn read_compose(name: &str) -> Value {
     assert!(tool.status.success(), "{tool:?}");
     let programs = String::from_utf8(tool.stdout).unwrap();
 
-    // The paths in the file count from its folder. The secrets that the file wants are of
-    // no interest here.
+    // The paths in the file count from its folder. The file's secrets do not matter here.
     let output = Command::new(Path::new(programs.trim_end()).join("cmd"))
         .args(["--no-interpolation", "--format", "json", name])
         .current_dir(packaging())
@@ -182,7 +181,7 @@ fn the_configurations_of_containers_are_fine() {
     ] {
         let output = run(&packaging().join(file), &["check-config"], "");
         let told = String::from_utf8(output.stderr).unwrap();
-        // They only lack the secrets, which come from the environment.
+        // The files only lack the secrets, which come from the environment.
         let is_secret =
             |line: &str| line.contains("AGENT_API_KEY") || line.contains("SECRET_KEY");
         assert!(told.lines().all(is_secret), "{file}: {told}");

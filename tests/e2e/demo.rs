@@ -1,5 +1,4 @@
-//! The whole loop on one machine: the real agent, the real server, and the demo that
-//! shows both.
+//! The whole loop on one machine: the real agent, the real server, and the demo of both.
 
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -161,7 +160,8 @@ fn the_demo_leaves_nothing_running_when_it_is_ended_during_its_start() {
     end_demo(demo, temporary.path());
 }
 
-/// The demo with the programs in `bin`, its folder and its output in `temporary`.
+/// The demo with the programs in `bin`, and with its folder and its output in
+/// `temporary`.
 fn start_demo(bin: &Path, temporary: &Path) -> Running {
     let file = File::create(temporary.join("output")).unwrap();
     // Where a shell has started the tests in the background, Ctrl-C is ignored, which
@@ -182,7 +182,7 @@ fn start_demo(bin: &Path, temporary: &Path) -> Running {
         .stdin(Stdio::null())
         .stdout(file.try_clone().unwrap())
         .stderr(file);
-    // A group of its own, as a terminal gives it: Ctrl-C goes to all of it.
+    // A process group, as a terminal makes one: Ctrl-C goes to the whole group.
     Running::spawn(command.process_group(0))
 }
 

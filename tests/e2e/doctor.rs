@@ -13,10 +13,10 @@ use fleetbeat_tools::stand_in::{Authority, StandIn};
 use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 
-/// The years in which a certificate of these tests is valid, unless it is not.
+/// The years in which most certificates of the tests are valid.
 const YEARS: std::ops::Range<i32> = 2020..2100;
 
-/// A host that is well but for what a test breaks.
+/// A host that is well, but for the damage that a test does.
 struct Host {
     folder: TempDir,
     key: &'static str,
@@ -29,7 +29,7 @@ struct Report {
 }
 
 impl Host {
-    /// One whose server is at `url`; `settings` follow those in its configuration.
+    /// A host whose server is at `url`; `settings` go to the end of the configuration.
     fn new(url: &str, settings: &str) -> Host {
         let folder = tempfile::tempdir().unwrap();
         let spool = folder.path().join("spool");
@@ -44,7 +44,7 @@ impl Host {
         }
     }
 
-    /// One that knows this authority, with a server of that name.
+    /// A host that trusts the authority, with a server called `name`.
     fn trusting(authority: &Authority, name: &str, stand_in: &StandIn) -> Host {
         let host =
             Host::new(&format!("https://{name}:{}", stand_in.address().port()), "");
@@ -103,8 +103,8 @@ impl Report {
             .unwrap_or_else(|| panic!("no {name} in {}", self.text))
     }
 
-    /// That check fails, with these words about what is wrong and what to do, and makes
-    /// the others impossible.
+    /// Asserts that the check fails, says what is wrong and what to do, and leaves the
+    /// later checks impossible.
     #[track_caller]
     fn assert_fails(&self, name: &str, what: &str, advice: &str, skipped: &[&str]) {
         let (state, text) = self.check(name);
@@ -238,7 +238,8 @@ fn a_port_that_nobody_listens_on() {
 
 #[test]
 fn packets_that_vanish() {
-    // A full queue of connections that nobody accepts: the kernel drops what else comes.
+    // A full queue of connections that nobody accepts: the kernel drops further
+    // connections.
     let hole = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     hole.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())
         .unwrap();

@@ -1,5 +1,5 @@
-//! What was answered 200 is there after the process is killed. That a commit also waits
-//! for the disk is a unit test of the store: no test can pull the plug.
+//! A heartbeat with a 200 is there after the process is killed. A unit test of the store
+//! proves that a commit also waits for the disk: no test can pull the plug.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -73,7 +73,8 @@ fn every_acknowledged_heartbeat_survives_twenty_kills_under_load() {
     }
 }
 
-/// Numbers its heartbeats and notes which were acknowledged, until the server is gone.
+/// Sends numbered heartbeats and notes the acknowledged numbers, until the server is
+/// gone.
 fn send_until_refused(
     address: std::net::SocketAddr,
     minimal: &Value,
@@ -98,8 +99,8 @@ fn send_until_refused(
                 acknowledged.insert(ip.to_owned(), (n, n));
             }
             Err(_) => {
-                // This one may have been stored just before the kill: unacknowledged, but
-                // harmless.
+                // The heartbeat may have been stored just before the kill:
+                // unacknowledged, but harmless.
                 acknowledged.entry(ip.to_owned()).or_default().1 = n;
                 return;
             }

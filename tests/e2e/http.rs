@@ -187,8 +187,8 @@ fn peers_that_promise_a_body_hold_up_nobody() {
     let large = format!("{HEARTBEAT}{}", " ".repeat(2000));
     let address = server.address();
     let stop = Arc::new(AtomicBool::new(false));
-    // tiny_http may leave a connection lying until another one ends; in a fleet there
-    // always is another one.
+    // tiny_http may leave a connection lying until another connection ends; in a fleet
+    // there always is another.
     let traffic = thread::spawn({
         let stop = stop.clone();
         move || {
@@ -200,7 +200,7 @@ fn peers_that_promise_a_body_hold_up_nobody() {
     let stalled: Vec<TcpStream> = (0..64)
         .map(|_| {
             let stream = send(&server, head("Content-Length: 60000\r\n").as_bytes());
-            // One after the other, so that each is waited for before the next comes.
+            // Each request is waited for before the next comes.
             assert_eq!(
                 server.post_heartbeat("/heartbeat", large.as_bytes()).status,
                 200
@@ -329,7 +329,7 @@ fn a_stop_answers_what_is_in_flight() {
         started.elapsed()
     );
     drop(stalled);
-    // None of them has seen anything but 200, 503, or an end.
+    // No client has seen anything but 200, 503, or an end.
     beating
         .into_iter()
         .for_each(|client| client.join().unwrap());

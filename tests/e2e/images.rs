@@ -1,4 +1,4 @@
-//! The container images: what is in them, and what they do as an operator runs them.
+//! The container images: their content, and their work as an operator runs them.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -126,7 +126,7 @@ fn assert_holds_its_files_alone(name: &str, arch: &str, root: &Path) {
     }
 }
 
-/// All that is in a folder, by its path from there.
+/// All files in a folder, by path.
 fn tree(top: &Path) -> BTreeMap<String, fs::Metadata> {
     let mut found = BTreeMap::new();
     let mut folders = vec![top.to_owned()];
@@ -209,7 +209,7 @@ impl ServerContainer<'_> {
     }
 }
 
-/// That a container's first process may do nothing, and write to nothing but its volume.
+/// A container's first process may do nothing, and write to nothing but its volume.
 #[track_caller]
 fn assert_powerless(engine: &Engine, name: &str, volume: &str) {
     let pid = engine.pid(name);
@@ -250,7 +250,7 @@ fn assert_powerless(engine: &Engine, name: &str, volume: &str) {
     );
 }
 
-/// That a container ends in time when it is asked to.
+/// A container ends in time after a request to stop.
 #[track_caller]
 fn assert_stops(engine: &Engine, name: &str) {
     let asked = Instant::now();
@@ -419,8 +419,8 @@ fn the_agent_tells_the_host_from_inside_of_a_container() {
         is_healthy && told.starts_with("fleetbeat-agent is healthy"),
         "{told}"
     );
-    // A loop that hangs leaves its spool as it is; here it gets old faster than by
-    // itself.
+    // A loop that hangs leaves its spool unchanged; the test makes the spool old faster
+    // than time does.
     let pid = engine.pid("agent");
     signal(pid, "STOP");
     let spool = engine.volume("agent").join("spool");

@@ -1,5 +1,5 @@
-//! The production backend: two databases, several instances, and everything that can come
-//! between them.
+//! The production backend: two databases, several instances, and all failures between
+//! them.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -185,7 +185,7 @@ fn no_flag_is_lost_or_resurrected_whatever_happens_meanwhile() {
                 (patches.load(Ordering::Relaxed) >= at).then_some(())
             });
         };
-        // Redis away, and back with what it had.
+        // Redis goes away, and comes back with its old content.
         reached(20);
         redis.freeze();
         reached(35);
@@ -644,7 +644,7 @@ fn of_two_instances_one_sweeps_and_the_other_takes_over() {
         second.log()
     );
 
-    // Whoever of them swept is killed.
+    // The instance that swept is killed.
     let (mut holder, other) = if swept(&first) > 0 {
         (first, second)
     } else {

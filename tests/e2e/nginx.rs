@@ -17,7 +17,7 @@ use serde_json::json;
 
 const HEARTBEAT: &str = include_str!("../../protocol/golden/heartbeat-minimal.json");
 
-/// A server behind nginx with the site that it asks for.
+/// A server behind nginx with the site that `proxy-config` prints.
 struct Site {
     server: FleetbeatServer,
     address: SocketAddr,
@@ -207,8 +207,8 @@ fn slow_and_idle_peers_cost_the_server_nothing() {
         started.elapsed()
     );
     assert!(process::status(site.server.pid(), "Threads") <= before + 8);
-    // nginx lets go of them by itself: the slow after its ten seconds, the idle after
-    // fifteen.
+    // nginx ends the connections by itself: the slow after its ten seconds, the idle
+    // after fifteen.
     let deadline = Instant::now() + Duration::from_secs(30);
     for mut stream in slow {
         stream

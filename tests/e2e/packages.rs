@@ -1,5 +1,5 @@
-//! The packages, from what is in them to what they do to a host, with the repositories
-//! that they come from.
+//! The packages, from their content to their effects on a host, and the repositories of
+//! packages.
 
 use std::fs;
 use std::path::PathBuf;
@@ -258,7 +258,8 @@ fn apt_refuses_a_repository_with_a_strangers_signature() {
             .status
             .success()
     );
-    // The right one, and then one in which somebody has exchanged a package.
+    // The right repository, and then a repository in which somebody has exchanged a
+    // package.
     repository.add_to(&machine);
     let pool = repository.folder.path().join("web/apt/pool");
     for deb in files(&pool, ".deb") {
@@ -368,7 +369,7 @@ impl Fleet {
     }
 }
 
-/// The site that the server asks for, in Debian's nginx as Debian runs it.
+/// The site that `proxy-config` prints, in Debian's nginx as Debian runs nginx.
 fn put_nginx_before(machine: &Machine, authority: &Authority, port: u16) {
     let certificate = authority.certify(DOMAIN, 2020..2100);
     machine.write("/etc/nginx/fleet.pem", &certificate.pem, 0o644);
@@ -398,8 +399,8 @@ fn put_nginx_before(machine: &Machine, authority: &Authority, port: u16) {
     machine.ask("systemctl", &["restart", "nginx"]);
 }
 
-/// Installs the agent for that fleet as README says, with the address by which the fleet
-/// is to know it.
+/// Installs the agent for a fleet as README says, with the address by which the fleet is
+/// to know the host.
 fn install_agent(machine: &Machine, fleet: &Fleet, ip: &str) {
     let told = apt(machine, &["install", "fleetbeat-agent"]);
     assert!(
@@ -447,7 +448,7 @@ fn install_agent(machine: &Machine, fleet: &Fleet, ip: &str) {
     machine.ask("systemctl", &["enable", "--now", AGENT]);
 }
 
-/// Whether the agent says that the `OpenVPN` of its host runs.
+/// Whether the agent reports the host's `OpenVPN` as running.
 fn vpn_is_active(host: &Value) -> bool {
     let services = host["services"].as_array().unwrap();
     services
@@ -505,7 +506,7 @@ fn from_the_repository_to_a_fleet_that_is_watched_and_upgraded() {
     });
 }
 
-/// Upgrades all there is, under a service that runs, and to a file that somebody has
+/// Upgrades all packages, under a running service, and beside a file that somebody has
 /// edited.
 fn upgrade(machine: &Machine, unit: &str, settings: &str) {
     let edited = machine.ask("cat", &[settings]);
@@ -518,7 +519,7 @@ fn upgrade(machine: &Machine, unit: &str, settings: &str) {
     );
     assert!(!told.contains("is installed, and not started"), "{told}");
     assert_eq!(machine.ask("cat", &[settings]), edited);
-    // What the new version would have installed lies beside it.
+    // The new version's own file lies beside the edited one.
     assert!(
         !machine
             .ask("cat", &[&format!("{settings}.dpkg-dist")])
@@ -573,7 +574,7 @@ fn removing_stops_and_purging_leaves_nothing() {
             .status
             .success()
     );
-    // What is there again is as it was, and says how to go on.
+    // The host is as before, and the package says how to go on.
     assert!(
         apt(machine, &["install", "fleetbeat-agent"])
             .contains("is installed, and not started")
@@ -584,7 +585,7 @@ fn removing_stops_and_purging_leaves_nothing() {
             .contains("192.0.2.2")
     );
 
-    // What is not the packages' would stay, and their folder with it.
+    // Files of others would stay, and the folder with them.
     machine.ask(
         "rm",
         &["/etc/fleetbeat/ca.pem", "/etc/nginx/conf.d/fleetbeat.conf"],
@@ -620,7 +621,7 @@ fn removing_stops_and_purging_leaves_nothing() {
     );
 }
 
-/// A server that has lost all but its keys gets its database back: as docs/operating.md
+/// A server that has lost all but its keys gets its database back, as docs/operating.md
 /// says, by root.
 fn restore_as_root(machine: &Machine) {
     machine.ask("fleetbeat-server", &["backup", "/var/backups/fleet.db"]);
@@ -657,7 +658,7 @@ fn is_outside_the_package(path: &str) -> bool {
         .any(|folder| path.starts_with(folder))
 }
 
-/// What dnf says when it has done something, which has to succeed.
+/// The output of dnf, which has to succeed.
 fn dnf(machine: &Machine, arguments: &[&str]) -> String {
     machine.ask("dnf", &[&["--assumeyes", "--refresh"], arguments].concat())
 }
@@ -751,8 +752,7 @@ fn dnf_installs_upgrades_and_removes_what_its_repository_has_signed() {
     dnf_refuses_what_is_not_signed(&machine, &repository);
 }
 
-/// Packages that somebody has exchanged, and the index with them: neither has its
-/// signature then.
+/// Somebody has exchanged the packages and the index: neither has its signature then.
 fn dnf_refuses_what_is_not_signed(machine: &Machine, repository: &Repository) {
     let served = repository.folder.path().join("web/rpm");
     for path in files(PACKAGES.path(), ".rpm") {

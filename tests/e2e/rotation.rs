@@ -1,5 +1,5 @@
-//! The agents' key is exchanged for another one under a fleet that goes on beating:
-//! docs/operating.md has the steps.
+//! The agents' key is exchanged under a fleet that goes on beating: docs/operating.md has
+//! the steps.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -17,15 +17,16 @@ use crate::agent::{FAST, agent_command, write_settings};
 
 const AGENTS: usize = 5;
 const NEW_KEY: &str = "the-key-that-replaces-it";
-/// Numbers are milliseconds, a heartbeat comes every 400 ms: after this, one is missing.
+/// Numbers are milliseconds, and a heartbeat comes every 400 ms: a longer gap means a
+/// missing heartbeat.
 const MAX_GAP: u64 = 799;
 
 /// A real agent whose key stands in a file.
 struct Agent {
     ip: String,
     folder: TempDir,
-    /// Whether it reads that file by itself, and so again when it reloads. `agent.env` is
-    /// its environment's, as under systemd.
+    /// Whether the agent reads a key file by itself, and so again at a reload.
+    /// `agent.env` belongs to the agent's environment, as under systemd.
     reloads: bool,
     process: Running,
 }
@@ -138,8 +139,8 @@ fn status_with(server: &FleetbeatServer, key: &str) -> u16 {
     .status
 }
 
-/// Plays it: `set_keys` is how that server's keys are written down, before each of its
-/// two restarts.
+/// Plays the exchange: `set_keys` writes down the server's keys before each of its two
+/// restarts.
 fn rotate(
     mut server: FleetbeatServer,
     old: &str,
@@ -151,7 +152,7 @@ fn rotate(
         .collect();
     let restart_with = |server: &mut FleetbeatServer, keys: &str| {
         set_keys(server, keys);
-        // Its port may be another test's while it is away.
+        // While the server is away, its port may be another test's.
         recorder.cut(true);
         assert!(server.stop().success());
         server.restart();
@@ -161,8 +162,8 @@ fn rotate(
     restart_with(&mut server, &format!("{NEW_KEY},{old}"));
     wait_for_everybody(&recorder, &agents);
     for agent in &mut agents {
-        // Just after a heartbeat: one that is cut off in the middle would be sent again,
-        // which changes nothing.
+        // Just after a heartbeat: a heartbeat that is cut off in the middle would be sent
+        // again, which changes nothing.
         let before = accepted(&recorder, &agent.ip);
         wait_for("a heartbeat that the agent knows to be accepted", || {
             (accepted(&recorder, &agent.ip) > before && agent.has_empty_spool())

@@ -285,7 +285,8 @@ fn a_silent_host_goes_down_after_a_grace_and_comes_back() {
         (status(&server) == "active").then_some(())
     });
 
-    // While the server was away nobody could reach it: that is not the hosts' silence.
+    // While the server was away nobody could reach the server: the silence is not the
+    // hosts'.
     server.stop();
     std::thread::sleep(Duration::from_secs(4));
     server.restart();

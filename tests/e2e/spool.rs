@@ -25,8 +25,7 @@ const BATCH_OK: &str = r#"{"status":"ok","accepted":1,"rejected":[]}"#;
 const MAGIC: &[u8] = b"\xFFfb1";
 const HEADER_BYTES: usize = 21;
 
-/// The bodies that wait in the spool in that folder, read as its description in
-/// `agent/src/spool/record.rs` says.
+/// The bodies in a folder's spool, read as described in `agent/src/spool/record.rs`.
 fn spooled(folder: &Path) -> Vec<Value> {
     let file = fs::read(folder.join("spool")).unwrap_or_default();
     let starts = (0..file.len()).filter(|at| file[*at..].starts_with(MAGIC));
@@ -72,8 +71,8 @@ fn url(server: &FleetbeatServer) -> String {
     format!("http://{}", server.address())
 }
 
-/// Waits until that many heartbeats wait, and gives their numbers but for the newest,
-/// which may still be tried.
+/// Waits until `count` heartbeats wait, and gives their numbers but for the newest, which
+/// may still be tried.
 fn wait_for_spooled(agent: &Agent, count: usize) -> BTreeSet<u64> {
     wait_for("heartbeats in the spool", || {
         let spooled = spooled(agent.settings.path());

@@ -370,7 +370,7 @@ fn a_backup_of_a_running_server_can_be_started_from() {
     );
 }
 
-/// `health` on a configuration; its exit code and all that it printed.
+/// `health` on a configuration; its exit code and its whole output.
 fn health(config: &Path, environment: &[(&str, &str)]) -> (Option<i32>, String) {
     let mut command = program("fleetbeat-server");
     command
@@ -409,7 +409,7 @@ fn health_asks_the_running_server_where_its_configuration_says_and_needs_no_secr
         wait_for("the server to be healthy", || {
             (health(&config, &[]).0 == Some(0)).then_some(())
         });
-        // What is wrong by now with the rest is not its matter.
+        // `health` does not mind the mistakes in the rest of the file.
         fs::write(&config, text + "[sweep]\ninterval = \"never\"\n").unwrap();
         let (code, printed) = health(
             &config,
@@ -473,7 +473,7 @@ fn a_unix_socket_lets_owner_and_group_in_and_is_taken_over_from_the_dead() {
         0o660
     );
     let mut stream = UnixStream::connect(&socket).unwrap();
-    // A Unix socket's peer is trusted: it may say who is behind it.
+    // A Unix socket's peer is trusted, and may name the client behind.
     let body = String::from(include_str!("../../protocol/golden/heartbeat-minimal.json"))
         .replace("\"ip\": \"1.2.3.4\", ", "");
     let key = fs::read_to_string(folder.path().join("data/agent_api_key")).unwrap();

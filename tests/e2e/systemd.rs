@@ -24,7 +24,7 @@ fn unit() -> String {
     fs::read_to_string(packaging().join(UNIT)).unwrap()
 }
 
-/// A machine in which the agent is installed for that server, and not started yet.
+/// A machine with the agent installed for a server, and not started yet.
 fn machine_with_agent(server: &FleetbeatServer) -> Option<Machine> {
     let machine = Machine::boot(Kind::Bare)?;
     machine.write(
@@ -52,8 +52,8 @@ fn machine_with_agent(server: &FleetbeatServer) -> Option<Machine> {
     Some(machine)
 }
 
-/// What `once` prints, without what differs from one time to the next; measures only say
-/// that they are there.
+/// The output of `once`, without the values that differ from run to run; of measured
+/// values only their presence is shown.
 fn stable(printed: &str) -> Value {
     let mut heartbeat: Value = serde_json::from_str(printed)
         .unwrap_or_else(|error| panic!("{error}: {printed}"));
