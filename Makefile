@@ -85,8 +85,8 @@ setup: ## install what the tests need beyond Rust, Node, Go and make; SETUP=no o
 deny: ## check licences, bans and sources of the dependencies
 	PATH="$$PATH:$$(scripts/tools.sh cargo-deny)" cargo deny --all-features check licenses bans sources
 
-# The maintainer scripts are checked as packages have them: assembled. Few of them use every
-# variable and function of their package.
+# The maintainer scripts are checked as packages have them: assembled. Few of them use
+# every variable and function of their package.
 shellcheck: ## check the shell scripts
 	shellcheck --external-sources scripts/*.sh .ci/run
 	@source scripts/lib.sh; set -e -o pipefail; \

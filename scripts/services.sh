@@ -95,8 +95,8 @@ install_tree() {
   PATH=$PATH:/usr/sbin debootstrap --variant=minbase "$suite" "$tree" "$mirror" \
     /usr/share/debootstrap/scripts/sid >"$home/debootstrap.log" 2>&1
   mount_tree
-  # A mirror may lag behind a testing suite's expiry date; the signature is checked all the
-  # same.
+  # A mirror may lag behind a testing suite's expiry date; the signature is checked all
+  # the same.
   chroot "$tree" sh -c 'export DEBIAN_FRONTEND=noninteractive
     apt-get -o Acquire::Check-Valid-Until=false update -qq
     apt-get install -y -qq --no-install-recommends postgresql-18-documentdb' >"$home/apt.log" 2>&1

@@ -4,8 +4,8 @@
 # real server. `make test` installs their needs first.
 #   scripts/test.sh
 #   scripts/test.sh ansible-fleet [HOSTS]     only the Ansible role, with many machines
-# HOSTS: 100 (default), at most 250, at once, in the example's batches. A machine needs about 50 MB
-# of memory; the time goes into Ansible (16 minutes on two cores). As root.
+# HOSTS: 100 (default), at most 250, at once, in the example's batches. A machine needs
+# about 50 MB of memory; the time goes into Ansible (16 minutes on two cores). As root.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/lib.sh

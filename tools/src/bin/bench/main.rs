@@ -206,8 +206,8 @@ fn heartbeats_through(
     failed
 }
 
-/// Prints the table of reading from one instance while another takes heartbeats; gives the
-/// number of failed requests.
+/// Prints the table of reading from one instance while another takes heartbeats; gives
+/// the number of failed requests.
 fn two_instances(
     scale: &Scale,
     first: &FleetbeatServer,
