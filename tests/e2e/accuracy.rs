@@ -26,6 +26,7 @@ fn once(collector: &str) -> Value {
         format!("[server]\nurl = \"http://127.0.0.1:9\"\n{collector}\n"),
     )
     .unwrap();
+
     let output = program("fleetbeat-agent")
         .arg("-c")
         .arg(config)
@@ -124,6 +125,7 @@ fn cpu_agrees_with_the_idle_time_of_proc_uptime() {
         stop.store(true, Ordering::Relaxed);
         result
     });
+
     let end_ms = end_of_window_ms(&heartbeat);
     let (begin, end) = (at(&readings, end_ms - WINDOW_MS), at(&readings, end_ms));
     let idle = (end.1 - begin.1) * 1000.0 / ((end.0 - begin.0) * cpus);
@@ -156,6 +158,7 @@ fn memory_agrees_with_free() {
             .collect();
         [numbers[0], numbers[5]]
     };
+
     let [total, available] = total_and_available();
     // So much that it shows: with less, agent and test could agree by chance.
     #[allow(
@@ -164,6 +167,7 @@ fn memory_agrees_with_free() {
         reason = "a number of bytes"
     )]
     let taken = vec![1_u8; (available / 10.0) as usize];
+
     let (heartbeat, readings) = watch(total_and_available, || once("[collectors.ram]"));
     let told = heartbeat["load"]["ram"].as_f64().unwrap();
     let [_, available] = at(&readings, end_of_window_ms(&heartbeat)).1;
@@ -188,6 +192,7 @@ impl Cable {
             name: format!("fleet{pid}"),
             namespace: format!("fleetbeat-{pid}"),
         };
+
         let Cable { name, namespace } = &cable;
         ip(&format!("netns add {namespace}"));
         ip(&format!(

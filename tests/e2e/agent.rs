@@ -91,6 +91,7 @@ fn the_agent_listens_on_nothing() {
             .get_envs()
             .filter_map(|(name, value)| Some((name, value?))),
     );
+
     let agent = Running::spawn(command.stderr(fs::File::create(&log).unwrap()));
     wait_for("a call that fails", || {
         fs::read_to_string(&log)
@@ -98,6 +99,7 @@ fn the_agent_listens_on_nothing() {
             .contains("no answer from")
             .then_some(())
     });
+
     // Finding the way to the server takes an unconnected socket for a moment.
     wait_for("no socket to listen", || {
         let tables = ["tcp", "tcp6", "udp", "udp6", "raw", "raw6"];
@@ -122,6 +124,7 @@ fn the_key_is_shown_nowhere() {
         3 => format!("HTTP/1.1 {KEY}").into(),
         _ => answer(200, "", OK),
     });
+
     let settings = settings(&server.url(), FAST);
     let log = settings.path().join("log");
     let mut command = agent_command(&settings);
@@ -129,6 +132,7 @@ fn the_key_is_shown_nowhere() {
         .env("RUST_LOG", "trace")
         .stderr(fs::File::create(&log).unwrap());
     let agent = Running::spawn(&mut command);
+
     let arguments = fs::read_to_string(format!("/proc/{}/cmdline", agent.pid())).unwrap();
     let log = || fs::read_to_string(&log).unwrap();
     wait_for("all answers", || {
@@ -161,6 +165,7 @@ fn a_wrong_key_is_an_error_and_tried_on() {
         true => answer(200, "", OK),
         false => answer(401, "", ""),
     });
+
     let agent = Agent::start(&server.url(), FAST);
     server.next_retry();
     is_key_known.store(true, Ordering::Relaxed);
@@ -183,6 +188,7 @@ fn a_refused_heartbeat_is_dropped_and_counted() {
             answer(200, "", OK)
         }
     });
+
     let agent = Agent::start(&server.url(), FAST);
     let numbers: Vec<_> = (0..3)
         .map(|_| server.next().heartbeat().seq.unwrap())
@@ -239,6 +245,7 @@ fn a_server_that_comes_back_is_found() {
         true => answer(200, "", OK),
         false => b"HTTP/1.1 200".to_vec(),
     });
+
     let agent = Agent::start(&server.url(), FAST);
     agent.wait_for_log("heartbeat not accepted: no answer from");
     agent.wait_for_log("a heartbeat stays in the spool: ");
@@ -255,6 +262,7 @@ fn samples_go_on_while_a_call_waits_for_its_answer() {
             answer(200, "", OK)
         }
     });
+
     let agent = Agent::start(
         &server.url(),
         &format!("{FAST}[spool]\npath = \"/nowhere\"\n"),
@@ -316,6 +324,7 @@ fn a_server_that_never_answers_is_given_up() {
             answer(200, "", OK)
         }
     });
+
     let agent = Agent::start(&server.url(), FAST);
     let first = server.next();
     let second = server.next_within(Duration::from_secs(25));
@@ -398,6 +407,7 @@ fn services_are_seen_though_the_parent_ignores_its_children() {
             .get_envs()
             .filter_map(|(name, value)| Some((name, value?))),
     );
+
     let output = command.output().unwrap();
     let printed = String::from_utf8(output.stdout).unwrap();
     assert!(
@@ -481,6 +491,7 @@ fn only_the_journal_gets_lines_without_a_time() {
         assert!(command.status().unwrap().success());
         fs::read_to_string(&path).unwrap()
     };
+
     let of_journal = log(&|file| format!("{}:{}", file.dev(), file.ino()));
     assert!(of_journal.starts_with("<4>collector net: "), "{of_journal}");
     let inherited = log(&|file| format!("{}:{}", file.dev(), file.ino() + 1));
@@ -608,6 +619,7 @@ impl Reading {
                 .parse::<f64>()
                 .unwrap()
         };
+
         let total_ticks: f64 = ticks.iter().sum();
         Reading {
             at: Timestamp::from_millisecond(since.as_millis().try_into().unwrap())
@@ -817,6 +829,7 @@ impl Request {
                 .filter(|count| *count > 0)?;
             Some(line.trim_end().to_owned())
         };
+
         let line = next_line()?;
         let mut headers = Vec::new();
         loop {
@@ -826,12 +839,14 @@ impl Request {
             };
             headers.push((name.to_ascii_lowercase(), value.to_owned()));
         }
+
         let mut request = Request {
             at: Instant::now(),
             line,
             headers,
             body: String::new(),
         };
+
         let length = request.header("Content-Length")?.parse().ok()?;
         reader.take(length).read_to_string(&mut request.body).ok()?;
         Some(request)

@@ -102,6 +102,7 @@ impl Host {
             fs::read(&key).unwrap(),
             0o600,
         );
+
         let sshd = format!("Port {}\nListenAddress 127.0.0.1\n", self.port);
         machine.write("/etc/ssh/sshd_config.d/tests.conf", sshd, 0o644);
         machine.ask("useradd", &["--create-home", "deploy"]);
@@ -159,6 +160,7 @@ fn boot(count: usize, operator: &Path) -> Option<Vec<Host>> {
         host.prepare(operator);
         host
     };
+
     let mut hosts = vec![host(Machine::boot(Kind::Host)?, 0)];
     for first in (1..count).step_by(BOOTING) {
         let another = &hosts[0].machine;
@@ -228,6 +230,7 @@ impl Operator {
             "inventory.yml",
             json!({"vpn": {"children": groups}}).to_string(),
         );
+
         let known: Vec<String> = hosts.iter().map(|host| self.known_host(host)).collect();
         fs::write(folder.join("known_hosts"), known.concat()).unwrap();
         let key = fs::read(repository.folder.path().join("web/fleetbeat.asc")).unwrap();
@@ -245,12 +248,14 @@ impl Operator {
             "fleetbeat_agent_url": proxy.url,
             "fleetbeat_agent_ca": "{{ lookup('file', 'ca.pem') }}",
         });
+
         // Read after fleetbeat.yml beside it.
         self.write("group_vars/all/site.yml", common.to_string());
         self.write(
             "group_vars/all/vault.yml",
             format!("vault_fleetbeat_agent_key: {AGENT_KEY}\n"),
         );
+
         let vault = folder.join("ansible/group_vars/all/vault.yml");
         succeed(
             self.ansible("ansible-vault")
@@ -299,6 +304,7 @@ impl Operator {
             .status()
             .unwrap();
         let told = fs::read_to_string(path).unwrap();
+
         let recap = told
             .split_once("PLAY RECAP")
             .unwrap_or_else(|| panic!("{told}"))
@@ -435,6 +441,7 @@ fn install(operator: &Operator, hosts: &[Host], server: &FleetbeatServer) {
     } else {
         &AT_ONCE[..]
     };
+
     let check = operator.play("check", &[batches, &["--check", "--diff"]]);
     for host in hosts {
         assert!(
@@ -443,6 +450,7 @@ fn install(operator: &Operator, hosts: &[Host], server: &FleetbeatServer) {
             check.told
         );
     }
+
     let old = [
         "--extra-vars",
         &format!("fleetbeat_agent_version={OLD_VERSION}"),
@@ -475,6 +483,7 @@ fn install(operator: &Operator, hosts: &[Host], server: &FleetbeatServer) {
             b"enabled\n"
         );
     }
+
     let pids: Vec<String> = hosts.iter().map(Host::pid).collect();
     let again = operator.play("the same again", &[batches, &old]);
     for (host, pid) in hosts.iter().zip(pids) {
@@ -500,6 +509,7 @@ fn change(operator: &Operator, hosts: &[Host], server: &FleetbeatServer) {
         &format!("host_vars/{}.yml", upgraded.name()),
         "fleetbeat_agent_version: latest\n",
     );
+
     let key = format!("fleetbeat_agent_key: {NEXT_KEY}\n");
     operator.write(&format!("host_vars/{}.yml", rotated.name()), key);
     let these = [moved, upgraded, rotated];
@@ -515,6 +525,7 @@ fn change(operator: &Operator, hosts: &[Host], server: &FleetbeatServer) {
         check.told.contains("+city = \"Köln \\\"am Rhein\\\"\"")
             && moved.settings() == before
     );
+
     let play = operator.play("three changes", &[&AT_ONCE, &limit]);
     assert_eq!(
         [
@@ -532,6 +543,7 @@ fn change(operator: &Operator, hosts: &[Host], server: &FleetbeatServer) {
         [moved.version(), upgraded.version()],
         [OLD_VERSION, VERSION]
     );
+
     let journal = moved
         .machine
         .ask("journalctl", &["--unit", AGENT, "--output=cat"]);
@@ -560,6 +572,7 @@ fn refuse(operator: &Operator, hosts: &[Host]) {
         "[schedule]\nsample_evry = \"1s\"\n",
         0o644,
     );
+
     let limit = [host.name(), spared.name()].join(",");
     let play = operator.play("two mistakes", &[&["--limit", &limit]]);
     assert_eq!(play.count(host, "failed"), 1, "{}", play.told);

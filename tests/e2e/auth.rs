@@ -204,6 +204,7 @@ fn the_openapi_document_names_exactly_the_routes() {
             described.push(format!("{} {path}", method.to_uppercase()));
         }
     }
+
     let assets = ["/", "/licenses.md"];
     let mut routes: Vec<String> = ROUTES
         .iter()
@@ -226,6 +227,7 @@ fn a_login_takes_a_form_or_json_and_nothing_else() {
             body.as_bytes(),
         )
     };
+
     let form = "application/x-www-form-urlencoded";
     let good = post(
         form,
@@ -273,6 +275,7 @@ fn logins_are_limited_by_user_and_source() {
             body.as_bytes(),
         )
     };
+
     for n in 0..5 {
         assert_eq!(log_in("admin", &format!("10.0.0.{n}")).status, 401);
     }
@@ -285,6 +288,7 @@ fn logins_are_limited_by_user_and_source() {
         401,
         "another user may"
     );
+
     for n in 0..9 {
         assert_eq!(
             log_in(&format!("user{n}"), "10.0.0.9").status,
@@ -308,6 +312,7 @@ fn an_unknown_user_takes_as_long_as_a_wrong_password() {
         );
         started.elapsed()
     };
+
     let known = (0..4).map(|_| time("admin")).min().unwrap();
     let unknown = (0..4).map(|n| time(&format!("nobody{n}"))).min().unwrap();
     let ratio = known.as_secs_f64() / unknown.as_secs_f64();

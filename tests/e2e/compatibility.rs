@@ -124,6 +124,7 @@ fn freeze(folder: &Path) {
             folder.display()
         )
     });
+
     let write = |name: &str, text: &str| {
         fs::write(folder.join(name), text.trim_end().to_owned() + "\n").unwrap()
     };
@@ -144,6 +145,7 @@ fn freeze(folder: &Path) {
         &format!("/server/{}/config", ip(&SAID.heartbeat)),
         Some(&patch),
     );
+
     let shown = wait_for("the flags", || {
         let shown = server.servers(&token);
         (shown[0]["paid"] == true).then_some(shown)
@@ -183,6 +185,7 @@ impl Said {
                 }
             }
         });
+
         let folder = tempfile::tempdir().unwrap();
         agent::write_settings(&folder, &server.url(), &every_collector(&folder));
         let _agent = Agent::start_in(folder);
@@ -217,6 +220,7 @@ fn every_collector(folder: &TempDir) -> String {
         "5f0c1d9e-6f37-4a7e-9a53-0d8a6f0f1c22\n",
     )
     .unwrap();
+
     for name in [
         "stat", "meminfo", "uptime", "loadavg", "net", "self", "mounts",
     ] {
@@ -341,6 +345,7 @@ fn dump(database: &Connection) -> String {
             .map(Result::unwrap)
             .collect()
     };
+
     let version: i64 = database
         .query_row("PRAGMA user_version", [], |row| row.get(0))
         .unwrap();
@@ -402,6 +407,7 @@ fn shape(value: &Value) -> BTreeSet<(String, &'static str)> {
         };
         found.insert((path, kind));
     }
+
     let mut found = BTreeSet::new();
     walk(String::new(), value, &mut found);
     found

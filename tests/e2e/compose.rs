@@ -160,12 +160,14 @@ fn compose_understands_its_files_and_finds_what_they_name() {
         }
         assert!(servers > 0, "{name}");
     }
+
     let nginx = &read_compose("compose.yaml")["services"]["nginx"];
     let site = fs::read_to_string(packaging().join("compose/nginx.conf")).unwrap();
     assert!(
         site.contains(&format!("listen {};", nginx["ports"][0]["target"])),
         "{site}"
     );
+
     for server in ["server-1", "server-2"] {
         assert!(site.contains(&format!("server {server}:8080;")), "{site}");
         assert_eq!(nginx["depends_on"][server]["condition"], "service_healthy");

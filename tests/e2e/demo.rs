@@ -201,6 +201,7 @@ fn end_demo(mut demo: Running, temporary: &Path) {
         "{}",
         fs::read_to_string(temporary.join("output")).unwrap()
     );
+
     let left = process::of_group(demo.pid());
     assert!(left.is_empty(), "still running: {left:?}");
     let left: Vec<_> = fs::read_dir(temporary)
@@ -286,6 +287,7 @@ fn fleetsim_stops_when_it_is_asked_to_however_far_behind_it_is() {
         .args(["--hosts", "100000", "--rate", "1000000"])
         .env("AGENT_API_KEY", AGENT_KEY);
     let mut fleetsim = Running::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()));
+
     let token = server.admin_token();
     wait_for("heartbeats", || {
         (server.servers(&token).len() > 10).then_some(())

@@ -83,6 +83,7 @@ impl Report {
             "{:?}",
             started.elapsed()
         );
+
         let text = String::from_utf8(output.stdout).unwrap();
         assert!(!text.contains(AGENT_KEY));
         Report {
@@ -300,6 +301,7 @@ fn certificates_that_are_no_good() {
             .examine()
             .assert_fails("tls", what, advice, &rest);
     }
+
     let stand_in = StandIn::with_tls(&ours.certify("localhost", YEARS), server.address());
     let host = Host::new(
         &format!("https://localhost:{}", stand_in.address().port()),
@@ -320,6 +322,7 @@ fn a_port_without_tls() {
         let _ =
             std::io::Write::write_all(&mut stream, b"HTTP/1.1 400 Bad Request\r\n\r\n");
     });
+
     let host = Host::trusting(&authority, "localhost", &stand_in);
     host.examine().assert_fails(
         "tls",
@@ -327,6 +330,7 @@ fn a_port_without_tls() {
         "is the port in server.url right",
         &["key", "clock"],
     );
+
     let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let host = Host::new(&format!("https://{}", silent.local_addr().unwrap()), "");
     host.examine().assert_fails(
@@ -358,6 +362,7 @@ fn servers_that_are_another_or_not_well() {
             body.len()
         )
     };
+
     for (answer, what, advice) in [
         (
             answer(200, "", "<html>hello</html>"),
@@ -385,6 +390,7 @@ fn servers_that_are_another_or_not_well() {
             .examine()
             .assert_fails("key", what, advice, &[]);
     }
+
     let broken = StandIn::answering("nonsense\r\n\r\n".to_owned());
     Host::new(&url(broken.address()), "")
         .examine()
@@ -400,6 +406,7 @@ fn a_clock_that_is_minutes_off() {
             body.len()
         ))
     };
+
     for (minutes, what) in [(-5_i64, "4 minutes ahead of"), (5, "4 minutes behind")] {
         // A few seconds less than a whole minute more, as the test takes some.
         let date = jiff::Timestamp::now()
@@ -412,6 +419,7 @@ fn a_clock_that_is_minutes_off() {
             .examine()
             .assert_fails("clock", what, "timedatectl", &[]);
     }
+
     let stand_in = served("");
     Host::new(&url(stand_in.address()), "")
         .examine()
@@ -439,6 +447,7 @@ fn a_proxy_is_where_the_way_begins() {
         "server.proxy",
         &["tls", "key", "clock"],
     );
+
     let proxy = StandIn::answering("HTTP/1.1 403 Forbidden\r\n\r\n".to_owned());
     let report = Host::new(
         "https://no-such-host.invalid",

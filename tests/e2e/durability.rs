@@ -52,6 +52,7 @@ fn every_acknowledged_heartbeat_survives_twenty_kills_under_load() {
         });
         server.restart();
     }
+
     let stored: BTreeMap<String, f64> = server
         .servers(&token)
         .iter()

@@ -37,6 +37,7 @@ fn both_golden_bodies_are_stored_and_shown() {
             (200, json!({"status": "ok"}))
         );
     }
+
     let servers = server.servers(&token);
     assert_eq!(
         servers
@@ -45,6 +46,7 @@ fn both_golden_bodies_are_stored_and_shown() {
             .collect::<Vec<_>>(),
         ["1.2.3.4", "2001:db8::7"]
     );
+
     let full: Value =
         serde_json::from_str(include_str!("../../protocol/golden/heartbeat-full.json"))
             .unwrap();
@@ -183,6 +185,7 @@ fn limits_are_inclusive() {
         200,
         "64 KiB"
     );
+
     let mut body = minimal();
     body["services"] = (0..64)
         .map(|n| json!({"name": format!("{n:0>64}"), "active": true}))
@@ -235,6 +238,7 @@ fn a_mapped_address_is_the_ipv4_address_and_a_missing_one_is_the_peers() {
             .status,
         200
     );
+
     let ips: Vec<_> = server
         .servers(&token)
         .into_iter()
@@ -273,6 +277,7 @@ fn a_batch_counts_by_its_own_times() {
         body["collected_at"] = at.into();
         body
     };
+
     let batch = json!([
         element("10.0.0.1", 2, "2026-01-01T00:02:00Z"),
         element("10.0.0.1", 4, "2026-01-01T01:04:00+01:00"),
@@ -324,6 +329,7 @@ fn a_batch_counts_by_its_own_times() {
             .status,
         200
     );
+
     let live = fleetbeat_tools::wait::wait_for("the snapshot", || {
         let first = server.servers(&token)[0].clone();
         (first["load"]["cpu"] == 9.0).then_some(first)
@@ -344,6 +350,7 @@ fn a_batch_has_at_most_500_elements_and_1_mib() {
             .to_string()
             .into_bytes()
     };
+
     let answer = server.post_heartbeat("/heartbeats", &batch(500));
     assert_eq!(
         (answer.status, &answer.json()["accepted"]),
@@ -353,6 +360,7 @@ fn a_batch_has_at_most_500_elements_and_1_mib() {
         server.post_heartbeat("/heartbeats", &batch(501)).status,
         413
     );
+
     let mut body = batch(1);
     body.resize(1024 * 1024, b' ');
     assert_eq!(server.post_heartbeat("/heartbeats", &body).status, 200);

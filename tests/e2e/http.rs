@@ -148,6 +148,7 @@ fn chunked_bodies_are_read_up_to_the_limit() {
         chunked(&format!("{HEARTBEAT}{}", " ".repeat(64 * 1024))),
         413
     );
+
     let broken = head("Transfer-Encoding: chunked\r\n") + "zz\r\nnonsense";
     assert_eq!(
         read_answer(&mut send(&server, broken.as_bytes()))
@@ -197,6 +198,7 @@ fn peers_that_promise_a_body_hold_up_nobody() {
             }
         }
     });
+
     let stalled: Vec<TcpStream> = (0..64)
         .map(|_| {
             let stream = send(&server, head("Content-Length: 60000\r\n").as_bytes());
@@ -370,6 +372,7 @@ fn peers_that_do_not_read_hold_up_nobody_for_long() {
         .unwrap();
     // The server stops reading when nobody takes its answers.
     let _ = unread.write_all(pipelined.as_bytes());
+
     let started = Instant::now();
     assert_alive(&mut server);
     assert!(

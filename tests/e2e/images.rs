@@ -76,6 +76,7 @@ fn assert_configured(name: &str, about: &Value) {
     } else {
         Value::Null
     };
+
     for (key, value) in [
         ("User", json!(format!("{USER}:{USER}"))),
         ("Entrypoint", json!([program])),
@@ -91,6 +92,7 @@ fn assert_configured(name: &str, about: &Value) {
         about["Healthcheck"]["Test"],
         json!(["CMD", program, "health"])
     );
+
     let label =
         |name: &str| config["Labels"][format!("org.opencontainers.image.{name}")].clone();
     assert_eq!(label("version"), env!("CARGO_PKG_VERSION"));
@@ -221,6 +223,7 @@ fn assert_powerless(engine: &Engine, name: &str, volume: &str) {
             .unwrap()
             .trim()
     };
+
     let user = USER.to_string();
     assert_eq!(
         value("Uid:").split_whitespace().collect::<Vec<_>>(),
@@ -230,6 +233,7 @@ fn assert_powerless(engine: &Engine, name: &str, volume: &str) {
         value("Gid:").split_whitespace().collect::<Vec<_>>(),
         [&user; 4]
     );
+
     for set in ["CapInh:", "CapPrm:", "CapEff:", "CapBnd:", "CapAmb:"] {
         assert_eq!(value(set), "0000000000000000", "{set}");
     }

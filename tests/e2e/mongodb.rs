@@ -383,6 +383,7 @@ fn mongodb_may_go_away_in_every_way_and_come_back() {
             (after.0 <= before.0 + 4 && after.1 <= before.1 + 8).then_some(())
         });
     }
+
     for ip in acknowledged.into_inner().unwrap() {
         document(&database, &ip);
     }
@@ -400,6 +401,7 @@ fn a_blackholed_mongodb_neither_piles_up_threads_nor_memory() {
             process::status(server.pid(), "VmRSS"),
         )
     };
+
     let flood = |seconds: u64| {
         let until = Instant::now() + Duration::from_secs(seconds);
         let body = heartbeat("10.0.0.1").to_string();
@@ -511,6 +513,7 @@ fn redis_may_go_away_in_every_way_and_nobody_notices() {
             "{mode:?}"
         );
     }
+
     let mut connection = redis.connect();
     wait_for("every copy to be there", || {
         let copies: usize = (1..=expected)
@@ -523,6 +526,7 @@ fn redis_may_go_away_in_every_way_and_nobody_notices() {
             .sum();
         (copies == expected).then_some(())
     });
+
     let away = server.log().matches("Redis is away").count();
     assert!(
         (1..=8).contains(&away),
@@ -577,6 +581,7 @@ fn acknowledged_heartbeats_survive_the_killing_of_an_instance() {
         });
         server.restart();
     }
+
     for (ip, n) in acknowledged.into_inner().unwrap() {
         let stored = document(&database, &ip)
             .get_document("metrics")
@@ -756,6 +761,7 @@ fn settings_that_can_never_work_are_named_without_their_passwords() {
         "listen = \"127.0.0.1:0\"\n[storage]\nbackend = \"mongodb\"\n",
     )
     .unwrap();
+
     let keys = [
         ("AGENT_API_KEY", "key"),
         ("SECRET_KEY", "a secret key of at least 32 bytes!"),
@@ -771,6 +777,7 @@ fn settings_that_can_never_work_are_named_without_their_passwords() {
             String::from_utf8(output.stderr).unwrap(),
         )
     };
+
     let redis_with_password = RedisServer::start();
     redis::cmd("CONFIG")
         .arg(&["SET", "requirepass", "hunter2"])
@@ -799,6 +806,7 @@ fn settings_that_can_never_work_are_named_without_their_passwords() {
             "{told}"
         );
     }
+
     let (code, told) = refuse(&[("MONGODB_URL", &database.url)]);
     assert_eq!(code, Some(78));
     assert!(

@@ -114,6 +114,7 @@ fn everything_is_reached_and_addresses_are_the_clients_own() {
             .status,
         200
     );
+
     let answer = site.request(
         "GET",
         "/server/127.0.0.1",
@@ -126,11 +127,13 @@ fn everything_is_reached_and_addresses_are_the_clients_own() {
             .status,
         404
     );
+
     let page = site.request("GET", "/", &[], "");
     assert!(
         page.status == 200 && String::from_utf8_lossy(&page.body).contains("<html"),
         "{page:?}"
     );
+
     let batch = format!("[{}]", vec![HEARTBEAT; 500].join(","));
     let answer = site.request("POST", "/heartbeats", &[("X-API-Key", AGENT_KEY)], &batch);
     assert_eq!(answer.status, 200, "{answer:?}");
@@ -170,6 +173,7 @@ fn absurd_and_contradictory_framing_never_reaches_the_server() {
         assert!(statuses.contains(&status), "{headers}: {status}");
         site.assert_alive();
     }
+
     // A chunked body reaches the server whole, and what is inside is no request.
     let smuggled = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
     let chunk = format!("{:x}\r\n{smuggled}\r\n0\r\n\r\n", smuggled.len());
@@ -351,6 +355,7 @@ fn with_tls_plain_requests_are_sent_away() {
         answer.ends_with(&json!({"status": "ok"}).to_string()),
         "{answer}"
     );
+
     let output = Command::new("curl")
         .args([
             "-s",

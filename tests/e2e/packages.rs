@@ -258,6 +258,7 @@ fn apt_refuses_a_repository_with_a_strangers_signature() {
             .status
             .success()
     );
+
     // The right repository, and then a repository in which somebody has exchanged a
     // package.
     repository.add_to(&machine);
@@ -267,6 +268,7 @@ fn apt_refuses_a_repository_with_a_strangers_signature() {
         *bytes.last_mut().unwrap() ^= 1;
         fs::write(&deb, bytes).unwrap();
     }
+
     let install = machine.run("apt-get", &["--yes", "install", "fleetbeat-agent"]);
     let told = String::from_utf8_lossy(&install.stderr);
     assert!(
@@ -643,6 +645,7 @@ fn restore_as_root(machine: &Machine) {
             "rm /var/lib/fleetbeat/lock /var/lib/fleetbeat/fleetbeat.db*",
         ],
     );
+
     let told = machine.ask("fleetbeat-server", &["restore", "/var/backups/fleet.db"]);
     assert!(told.starts_with("restored: 1 servers, 1 users"), "{told}");
     let files = ["/var/lib/fleetbeat/fleetbeat.db", "/var/lib/fleetbeat/lock"];
@@ -768,11 +771,13 @@ fn dnf_refuses_what_is_not_signed(machine: &Machine, repository: &Repository) {
         assert!(!output.status.success(), "{output:?}");
         String::from_utf8_lossy(&output.stderr).into_owned()
     };
+
     let told = refused(&[]);
     assert!(
         told.contains("repomd.xml GPG signature verification error"),
         "{told}"
     );
+
     let told = refused(&["--setopt=fleetbeat.repo_gpgcheck=0"]);
     assert!(told.contains("is not signed"), "{told}");
 }

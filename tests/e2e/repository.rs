@@ -108,6 +108,7 @@ impl Repository {
                 .args(["--directory", "--mode=700"])
                 .arg(&home),
         );
+
         let gpg = || {
             let mut command = Command::new("gpg");
             command
@@ -122,6 +123,7 @@ impl Repository {
             "sign",
             "7d",
         ]));
+
         let key = succeed(gpg().args(["--armor", "--export-secret-keys"]));
         fs::write(folder.path().join("key.asc"), key).unwrap();
         // Its agent would outlive the test.
@@ -212,6 +214,7 @@ pub(crate) fn pretend_to_be_of_the_rpm_family(machine: &Machine) {
             "/var/tmp/stand-in/systemd.spec",
         ],
     );
+
     let package = "/var/tmp/stand-in/RPMS/noarch/systemd-1-1.noarch.rpm";
     machine.ask("rpm", &["--force-debian", "--install", package]);
 }

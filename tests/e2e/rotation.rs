@@ -95,6 +95,7 @@ fn spawn(folder: &TempDir, reloads: bool) -> Running {
             text.trim_end().trim_start_matches("AGENT_API_KEY="),
         );
     }
+
     let log = File::options()
         .create(true)
         .append(true)

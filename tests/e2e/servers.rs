@@ -55,6 +55,7 @@ fn lists_are_filtered_sorted_and_limited() {
         ips(&get("/servers?service=ov")).is_empty(),
         "ov is there but not active"
     );
+
     let wrong = get("/servers?limit=many&colour=red");
     assert_eq!(wrong.status, 422);
     assert_eq!(wrong.json()["errors"].as_array().unwrap().len(), 2);
@@ -172,6 +173,7 @@ fn one_host_is_found_by_any_spelling_of_its_address() {
             "{target}"
         );
     }
+
     for target in [
         "/server/1.2.3.5",
         "/server/nonsense",
@@ -314,6 +316,7 @@ fn the_snapshot_is_made_once_a_second_however_many_ask() {
         tags.insert(answer.header("etag").unwrap().to_owned());
         asked += 1;
     }
+
     let seconds = usize::try_from(started.elapsed().as_secs()).unwrap();
     assert!(
         (2..=seconds + 2).contains(&tags.len()),

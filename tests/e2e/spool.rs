@@ -103,6 +103,7 @@ fn after_an_outage_every_heartbeat_is_in_the_history_once() {
         delivered.is_superset(&kept),
         "{kept:?} were kept, {delivered:?} are there"
     );
+
     let sent: Vec<_> = delivered.iter().collect();
     assert!(
         sent.windows(2).all(|pair| pair[1] - pair[0] < 800),
@@ -121,6 +122,7 @@ fn the_newest_heartbeat_goes_first_and_the_spool_follows_in_order() {
             true => accept(request),
         }
     });
+
     let agent = Agent::start(&server.url(), FAST);
     let kept = wait_for_spooled(&agent, 4);
     is_back.store(true, Ordering::Relaxed);
@@ -131,6 +133,7 @@ fn the_newest_heartbeat_goes_first_and_the_spool_follows_in_order() {
             break request;
         }
     };
+
     let batch: Vec<Value> = serde_json::from_str(&batch.body).unwrap();
     let sent: Vec<u64> = batch
         .iter()
@@ -253,6 +256,7 @@ fn a_batch_that_is_too_large_or_rejected_in_part_holds_up_nothing() {
             (true, false) => answer(200, "", OK),
         }
     });
+
     let agent = Agent::start(&server.url(), FAST);
     wait_for_spooled(&agent, 4);
     is_back.store(true, Ordering::Relaxed);
@@ -274,6 +278,7 @@ fn batches_are_a_second_apart() {
             true => accept(request),
         }
     });
+
     let agent = Agent::start(&server.url(), FAST);
     wait_for_spooled(&agent, 3);
     is_back.store(true, Ordering::Relaxed);
@@ -284,6 +289,7 @@ fn batches_are_a_second_apart() {
             batches.push(request.at);
         }
     }
+
     let gaps: Vec<Duration> = batches.windows(2).map(|pair| pair[1] - pair[0]).collect();
     assert!(
         gaps.iter().all(|gap| *gap >= Duration::from_millis(950)),
@@ -428,6 +434,7 @@ fn a_fleet_whose_server_dies_comes_back_spread_and_complete() {
         dead: Duration::from_secs(3),
         bucket: Duration::from_secs(2),
     };
+
     let report = outage::play(&plan);
     assert_eq!(
         (
@@ -443,6 +450,7 @@ fn a_fleet_whose_server_dies_comes_back_spread_and_complete() {
         report.peak(),
         report.buckets
     );
+
     // So few heartbeats would be no fleet at all.
     assert!(report.accepted > 4 * 150, "{}", report.accepted);
 }

@@ -208,6 +208,7 @@ fn watch(folder: &Path) -> OwnedFd {
             .map(|entry| entry.unwrap().path());
         folders.extend(entries.filter(|path| path.is_dir()));
     }
+
     // The output so far came from this function itself.
     drain(&watch);
     watch
