@@ -1,20 +1,23 @@
 #!/usr/bin/env bash
-# Runs the whole loop on this machine: a server on the embedded store in a temporary folder, the real agent,
-# and with HOSTS=N a simulated fleet. Ctrl-C ends all of it.
+# Runs the whole loop on this machine: a server on the embedded store in a temporary
+# folder, the real agent, and with HOSTS=N a simulated fleet. Ctrl-C ends all of it.
 #   scripts/demo.sh FOLDER_OF_THE_BINARIES        PORT=N for another port than 8080
 set -euo pipefail
 
+(($# == 1)) || { echo "usage: scripts/demo.sh FOLDER_OF_THE_BINARIES" >&2; exit 64; }
 bin=$(cd "$1" && pwd)
 hosts=${HOSTS:-0}
 [[ $hosts =~ ^[0-9]+$ ]] || { echo "demo: HOSTS must be a number, not $hosts" >&2; exit 64; }
 hosts=$((10#$hosts))
 folder=$(mktemp -d -t fleetbeat-demo.XXXXXX)
 
-# Ends everything that was started, at whatever point this script is.
+# Ends everything that the script has started by then.
+# shellcheck disable=SC2317 # the traps call it
 stop() {
   trap '' INT TERM
   local signal
   for signal in TERM KILL; do
+    # shellcheck disable=SC2046 # one process id or several
     kill -"$signal" $(jobs -rp) 2>/dev/null || true
     for _ in $(seq 60); do
       [[ -n $(jobs -rp) ]] || break 2
@@ -26,17 +29,18 @@ stop() {
 trap stop EXIT
 trap 'exit 0' INT TERM
 
-# What the caller's environment says is for another server than this one.
+# The caller's environment is for another server than the demo's.
 for name in AGENT_API_KEY SECRET_KEY FLEETBEAT_ADMIN_PASSWORD MONGODB_URL REDIS_URL; do
   unset "$name" "${name}_FILE"
 done
 unset FLEETBEAT_LISTEN NOTIFY_SOCKET
+
 random() { od -An -N"$1" -tx1 /dev/urandom | tr -d ' \n'; }
 AGENT_API_KEY=$(random 16)
 FLEETBEAT_ADMIN_PASSWORD=$(random 6)
 export AGENT_API_KEY FLEETBEAT_ADMIN_PASSWORD
 
-# A fleet that beats every ten seconds is livelier to watch than one that beats every two minutes.
+# A fleet that beats every ten seconds is livelier to watch than a beat in two minutes.
 cat >"$folder/server.toml" <<TOML
 [storage]
 path = "$folder/data"
@@ -45,7 +49,7 @@ interval = "5s"
 down_after = "30s"
 TOML
 
-# Starts the server on port $1; `url` is its address once it listens.
+# Starts the server on port $1, and sets `url` once the server listens.
 start_server() {
   FLEETBEAT_LISTEN=127.0.0.1:$1 "$bin/fleetbeat-server" -c "$folder/server.toml" run >"$folder/server.log" 2>&1 &
   for _ in $(seq 300); do
@@ -54,13 +58,15 @@ start_server() {
     [[ -n $(jobs -rp) ]] || break
     sleep 0.1
   done
-  # Waited for, it is not what the wait at the end of this script finds.
+  # Waited for here, because the wait at the end of the script would find the server.
+  # shellcheck disable=SC2046 # one process id or several
   kill -KILL $(jobs -rp) 2>/dev/null || true
   wait
   return 1
 }
+
 if ! start_server "${PORT:-8080}"; then
-  # Somebody else has the usual port: any other will do, unless this one was asked for.
+  # Somebody else has the usual port: any other will do, unless PORT has asked for one.
   if [[ -n ${PORT:-} ]] || ! start_server 0; then
     cat "$folder/server.log" >&2
     exit 1
@@ -110,7 +116,7 @@ cat <<TEXT
 Logs are in $folder. Ctrl-C ends everything and removes it.
 TEXT
 
-# Ends early only if one of them dies.
+# The wait ends only when a program dies.
 wait -n || true
 echo "demo: something ended by itself; the last of its log:" >&2
 tail -n 5 "$folder"/*.log >&2

@@ -1,17 +1,18 @@
 #!/usr/bin/env bash
-# Builds the container images of server and agent from the static binaries that `make static` has built.
-#   scripts/images.sh [ARCH…]     ARCH: amd64 or arm64 (default: this machine's)
-#   BUILDER=docker                or podman, or buildah (default: the first of them that works)
-#   PACKAGES=fleetbeat-agent      for this one alone
-# Each image is called fleetbeat-server:VERSION-ARCH or fleetbeat-agent:VERSION-ARCH, that of this machine :latest, too.
+# Builds the container images of server and agent from the binaries of `make static`.
+#   scripts/images.sh [ARCH…]
+# ARCH: amd64 or arm64 (default: the machine's own)
+#   BUILDER=docker                or podman, or buildah (default: the first that works)
+#   PACKAGES=fleetbeat-agent      only this package
+# Each image is called fleetbeat-server:VERSION-ARCH or fleetbeat-agent:VERSION-ARCH, and
+# the machine's own :latest, too.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+source scripts/lib.sh
 
-xtask() { cargo run --quiet --locked --package fleetbeat-xtask -- "$@"; }
-
-own=$(scripts/arch.sh)
-version=$(xtask version)
-# Without it, an old Docker does not know whose a WORKDIR is.
+own=$(own_arch)
+version=$(own_version)
+# Without BuildKit, an old Docker gives a WORKDIR to root.
 export DOCKER_BUILDKIT=1
 
 find_builder() {
@@ -19,25 +20,24 @@ find_builder() {
   for builder in docker podman buildah; do
     "$builder" info >/dev/null 2>&1 && { echo "$builder"; return; }
   done
-  echo "images: none of docker, podman and buildah works here" >&2
-  return 1
+  fail "none of docker, podman and buildah works here"
 }
 
 builder=${BUILDER:-$(find_builder)}
-# A health check is no part of OCI's format, which the other two would write.
+# podman and buildah would write OCI's format, which has no health checks.
 format=()
 [[ $builder == docker ]] || format=(--format docker)
 
 for arch in "${@:-$own}"; do
   for package in ${PACKAGES:-fleetbeat-server fleetbeat-agent}; do
     binary=target/static/$arch/$package
-    [[ -x $binary ]] || { echo "images: $binary is missing: make static ARCHS=$arch" >&2; exit 1; }
-    # Whole at every moment: two of these may run at once.
+    [[ -x $binary ]] || fail "$binary is missing: make static ARCHS=$arch"
+    # Complete at every moment: two builds may run at once.
     xtask licences "$package" >"$binary.THIRD-PARTY.$$"
     mv "$binary.THIRD-PARTY.$$" "$binary.THIRD-PARTY"
     tags=(--tag "$package:$version-$arch")
     [[ $arch != "$own" ]] || tags+=(--tag "$package:latest")
-    "$builder" build "${format[@]}" --platform "linux/$arch" --build-arg "TARGETARCH=$arch" --build-arg "VERSION=$version" \
-      --file "packaging/${package#fleetbeat-}.Dockerfile" "${tags[@]}" .
+    "$builder" build "${format[@]}" --platform "linux/$arch" \
+      --build-arg "TARGETARCH=$arch" --build-arg "VERSION=$version" --file "packaging/${package#fleetbeat-}.Dockerfile" "${tags[@]}" .
   done
 done

@@ -1,30 +1,33 @@
 #!/usr/bin/env bash
-# Makes signed repositories of the packages in dist/, ready for any static web server: target/repository/{apt,rpm}, with
-# fleetbeat.sources, fleetbeat.repo and the public key beside them.
-#   FLEETBEAT_SIGNING_KEY    a key's id in the caller's GnuPG keyring, or a file with a secret key; without it a
-#                            throw-away key is made, for tests only
+# Makes signed repositories of the packages in dist/, ready for any static web server:
+# target/repository/{apt,rpm}, with fleetbeat.sources, fleetbeat.repo and the public key
+# beside them.
+#   FLEETBEAT_SIGNING_KEY    a key's id in the caller's GnuPG keyring, or a file with a
+#                            secret key (default: a throw-away key, for tests only)
 #   FLEETBEAT_REPOSITORY_URL where it will be served
-#   VALID_DAYS=90            how long apt believes it: make it anew before then, even if nothing has changed
+#   VALID_DAYS=90            how long apt believes the repository: make a new one before
+#                            then, even if nothing has changed
 #   DIST=dist, REPOSITORY=target/repository
 set -euo pipefail
 cd "$(dirname "$0")/.."
+source scripts/lib.sh
 
 dist=$(realpath "${DIST:-dist}")
 url=${FLEETBEAT_REPOSITORY_URL:-https://packages.fleetbeat.example}
 valid_days=${VALID_DAYS:-90}
 for tool in apt-ftparchive createrepo_c rpmsign gpg; do
-  command -v "$tool" >/dev/null || { echo "repository: $tool is missing: make setup" >&2; exit 1; }
+  need "$tool" "make setup"
 done
-compgen -G "$dist/*.deb" >/dev/null || { echo "repository: no packages in $dist: make dist" >&2; exit 1; }
+compgen -G "$dist/*.deb" >/dev/null || fail "no packages in $dist: make dist"
 
-# Made beside the old one and put in its place when it is whole.
+# Made beside the old repository, and put in its place when complete.
 target=$(realpath -m "${REPOSITORY:-target/repository}")
 rm -rf "$target.new"
 mkdir -p "$target.new"
 work=$(mktemp -d)
 trap 'rm -rf "$work" "$target.new"; [[ -z ${own_home:-} ]] || { gpgconf --kill all; rm -rf "$own_home"; }' EXIT
 
-# A keyring of our own, but for a key that is in the caller's.
+# A keyring for the purpose, but for a key in the caller's keyring.
 key=${FLEETBEAT_SIGNING_KEY:-}
 if [[ -z $key || -f $key ]]; then
   own_home=$(mktemp -d)
@@ -36,12 +39,13 @@ if [[ -z $key || -f $key ]]; then
   else
     gpg --batch --quiet --import "$key"
   fi
-  key=$(gpg --batch --quiet --trust-model always --with-colons --list-secret-keys | awk -F: '$1 == "fpr" {print $10; exit}')
+  key=$(gpg --batch --quiet --trust-model always --with-colons --list-secret-keys |
+    awk -F: '$1 == "fpr" {print $10; exit}')
 fi
 sign() { gpg --batch --yes --quiet --trust-model always --local-user "$key" "$@"; }
 
 gpg --batch --armor --export "$key" >"$target.new/fleetbeat.asc"
-[[ -s $target.new/fleetbeat.asc ]] || { echo "repository: no key $key" >&2; exit 1; }
+[[ -s $target.new/fleetbeat.asc ]] || fail "no key $key"
 
 make_apt() {
   local index sum file
@@ -61,14 +65,17 @@ make_apt() {
     -o "APT::FTPArchive::Release::ValidTime=$((valid_days * 24 * 60 * 60))" \
     dists/stable >"$work/Release"
   mv "$work/Release" dists/stable/Release
-  # Whoever has read the old Release finds the old indices for as long as they are kept.
+
+  # An apt that has read the old Release finds the old indices by their hashes.
   for file in dists/stable/main/binary-*/Packages*; do
     sum=$(sha256sum "$file" | cut -d' ' -f1)
     mkdir -p "$(dirname "$file")/by-hash/SHA256"
     cp "$file" "$(dirname "$file")/by-hash/SHA256/$sum"
   done
+
   sign --clearsign --output dists/stable/InRelease dists/stable/Release
   sign --armor --detach-sign --output dists/stable/Release.gpg dists/stable/Release
+
   cd - >/dev/null
   cat >"$target.new/fleetbeat.sources" <<SOURCES
 Types: deb

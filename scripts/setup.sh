@@ -1,57 +1,91 @@
 #!/usr/bin/env bash
-# Installs what the tests need beyond Rust, Node, Go and make: a Chromium, nginx, shells and small tools, what checks
-# packages and makes repositories of them, what boots a Debian tree and runs containers, and Ansible. Safe to run again
-# and again.
+# Installs the needs of the tests beyond Rust, Node, Go and make, after a list of all
+# parts and their places. Safe to run again and again.
+#   scripts/setup.sh
+#   SETUP=no scripts/setup.sh     installs nothing: names the missing parts and fails
+#   FLEETBEAT_SKIP_NSPAWN=1       leaves out the parts for machines and containers
+#   CHROMIUM=PATH                 takes another Chromium than Debian's
+# The crates and packages that cargo and npm fetch while building are not its business.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+source scripts/lib.sh
 
-need() { command -v "$1" >/dev/null || { echo "setup: $1 is missing: $2" >&2; exit 1; }; }
 need cargo "install Rust with rustup"
-scripts/check-node.sh
+need_node
 need npm "it comes with Node"
 need go "it builds nfpm, which makes the packages"
 need prlimit "it comes with util-linux"
 
 packages=()
-if [[ -n ${CHROMIUM:-} ]]; then
-  [[ -x $CHROMIUM ]] || { echo "setup: CHROMIUM=$CHROMIUM is no program" >&2; exit 1; }
-elif ! command -v chromium >/dev/null; then
-  packages+=(chromium fonts-dejavu-core)
+# Wants Debian's packages unless a program is there: want PROGRAM [PACKAGE…]
+want() {
+  local program=$1
+  shift
+  has "$program" || packages+=("${@:-$program}")
+}
+
+if [[ -z ${CHROMIUM:-} ]]; then
+  want chromium chromium fonts-dejavu-core
+elif [[ ! -x $CHROMIUM ]]; then
+  fail "CHROMIUM=$CHROMIUM is not a program"
 fi
-for tool in curl openssl; do
-  command -v "$tool" >/dev/null || packages+=("$tool")
-done
-# /usr/sbin is not in everybody's PATH.
-PATH=$PATH:/usr/sbin command -v nginx >/dev/null || packages+=(nginx-light)
-PATH=$PATH:/usr/sbin command -v ip >/dev/null || packages+=(iproute2)
-command -v free >/dev/null || packages+=(procps)
-command -v man >/dev/null || packages+=(man-db)
-for shell in zsh fish; do command -v "$shell" >/dev/null || packages+=("$shell"); done
-command -v readelf >/dev/null || packages+=(binutils)
+want curl
+want openssl
+want nginx nginx-light
+want redis-server
+want ip iproute2
+want free procps
+want man man-db
+want zsh
+want fish
+want readelf binutils
+want shellcheck
 # The arm64 agent runs in the tests, too.
-command -v qemu-aarch64 >/dev/null || packages+=(qemu-user)
+want qemu-aarch64 qemu-user
 python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
-for tool in lintian rpmlint rpm; do command -v "$tool" >/dev/null || packages+=("$tool"); done
-command -v apt-ftparchive >/dev/null || packages+=(apt-utils)
-command -v createrepo_c >/dev/null || packages+=(createrepo-c)
-command -v gpg >/dev/null || packages+=(gnupg)
-command -v ssh-keygen >/dev/null || packages+=(openssh-client)
-command -v systemd-analyze >/dev/null || packages+=(systemd)
+# For checks and repositories of packages.
+want lintian
+want rpmlint
+want rpm
+want apt-ftparchive apt-utils
+want createrepo_c createrepo-c
+want gpg gnupg
+want ssh-keygen openssh-client
+want systemd-analyze systemd
+
+tools=(compose nfpm ansible zig rust-src)
+trees=()
 if [[ ${FLEETBEAT_SKIP_NSPAWN:-} != 1 ]]; then
-  command -v systemd-nspawn >/dev/null || packages+=(systemd-container)
-  PATH=$PATH:/usr/sbin command -v debootstrap >/dev/null || packages+=(debootstrap)
-  # They build the container images and run them.
-  for tool in buildah podman crun; do command -v "$tool" >/dev/null || packages+=("$tool"); done
+  want systemd-nspawn systemd-container
+  want debootstrap
+  # For container images.
+  want buildah
+  want podman
+  want crun
+  # Only root can make and boot trees.
+  ((EUID != 0)) || trees=(bare hosts)
 fi
 
-if ((${#packages[@]} > 0)); then
-  as_root=()
-  ((EUID == 0)) || as_root=(sudo -n)
-  install=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends)
-  if ! { "${as_root[@]}" apt-get update -qq && "${install[@]}" "${packages[@]}" >/dev/null; }; then
-    echo "setup: install ${packages[*]} (or name a Chromium in CHROMIUM)" >&2
-    exit 1
+# The missing parts besides, one a line.
+mapfile -t others < <(
+  scripts/tools.sh --missing "${tools[@]}"
+  scripts/services.sh --missing
+  for tree in "${trees[@]}"; do scripts/tree.sh --missing bookworm "$tree"; done
+)
+
+((${#packages[@]} + ${#others[@]} > 0)) || exit 0
+verb="installs what is missing"
+[[ ${SETUP:-} != no ]] || verb="installs nothing, as SETUP=no says, but this is missing"
+{
+  echo "setup: $verb:"
+  if ((${#packages[@]} > 0)); then
+    echo "  Debian packages, with apt-get; no service of theirs is started: ${packages[*]}"
   fi
-fi
-scripts/compose.sh
-scripts/ansible.sh >/dev/null
+  if ((${#others[@]} > 0)); then printf '  %s\n' "${others[@]}"; fi
+} >&2
+[[ ${SETUP:-} != no ]] || exit 1
+
+if ((${#packages[@]} > 0)); then install_packages "${packages[@]}"; fi
+scripts/tools.sh "${tools[@]}" >/dev/null
+scripts/services.sh install
+for tree in "${trees[@]}"; do scripts/tree.sh bookworm "$tree" >/dev/null; done

@@ -1,29 +1,35 @@
 #!/usr/bin/env bash
-# A Debian tree that systemd-nspawn can boot, for tests that need a real systemd; prints its path.
-#   scripts/tree.sh [SUITE [KIND]]        SUITE: bookworm (default), or another Debian release
-# KIND: bare (default), or hosts, with what the tests of the packages need besides: curl, nginx, OpenVPN, dnf; and what
-# Ansible wants to find: sshd, sudo, Python.
-# It is made once and never changed afterwards: whoever boots it does so with --volatile=overlay or a copy. Its name
-# ends in a checksum of what is in it: a longer list makes another tree, and the old one stays for whoever has it
-# booted. What nobody has asked for in two weeks is removed.
+# Makes a Debian tree that systemd-nspawn can boot, for tests with a real systemd, and
+# prints the tree's path.
+#   scripts/tree.sh [SUITE [KIND]]
+#   scripts/tree.sh --missing [SUITE [KIND]]     prints a missing tree, and its place
+# SUITE: bookworm (default), or another Debian release
+# KIND:  bare (default), or hosts: with curl, nginx, OpenVPN and dnf for the tests of the
+#        packages, and sshd, sudo and Python for Ansible
+# A tree is made once and never changed afterwards: tests boot with --volatile=overlay, or
+# boot a copy. The name ends in a checksum of the content: a longer list of packages makes
+# another tree, and the old tree stays for tests that run there. A tree that nobody has
+# asked for in two weeks is removed.
 set -euo pipefail
+cd "$(dirname "$0")/.."
+source scripts/lib.sh
 
+is_missing_wanted=no
+if [[ ${1:-} == --missing ]]; then
+  is_missing_wanted=yes
+  shift
+fi
 suite=${1:-bookworm} kind=${2:-bare}
 packages=systemd,systemd-sysv,dbus
 case $kind in
   bare) ;;
   hosts) packages+=,ca-certificates,curl,nginx-light,openvpn,dnf,rpm,openssh-server,sudo,python3,python3-apt ;;
-  *) echo "tree: $kind is neither bare nor hosts" >&2; exit 1 ;;
+  *) usage ;;
 esac
-# debootstrap and chroot are not in everybody's PATH.
-export PATH=$PATH:/usr/sbin:/sbin
 
-((EUID == 0)) || { echo "tree: only root can make a Debian tree" >&2; exit 1; }
-command -v debootstrap >/dev/null || { echo "tree: install debootstrap" >&2; exit 1; }
-
-# What a tree must not do or have when it boots.
+# Takes away what a booted tree must not do or have.
 finish() {
-  # Machines may be on this host's network: nobody may take a port of its.
+  # Machines may be on this host's network: none of the host's ports may be taken.
   rm -f "$1/etc/nginx/sites-enabled/default" "$1"/etc/systemd/system/multi-user.target.wants/ssh.service
   # All machines would have the same.
   rm -f "$1"/etc/ssh/ssh_host_*
@@ -33,21 +39,30 @@ finish() {
 home=${FLEETBEAT_TREES:-$HOME/.cache/fleetbeat/trees}
 checksum=$(sha256sum <<<"$packages $(declare -f finish)" | head -c 8)
 tree=$home/$suite-$kind-$checksum
+what="a Debian $suite to boot in tests ($kind)"
+if [[ $is_missing_wanted == yes ]]; then
+  [[ -d $tree ]] || echo "$what, into $tree"
+  exit
+fi
+
+((EUID == 0)) || fail "only root can make a Debian tree"
+has debootstrap || fail "install debootstrap"
+# debootstrap and chroot are not in everybody's PATH.
+export PATH=$PATH:/usr/sbin:/sbin
 
 # Two at once would ruin each other's; the second finds the first one's tree.
 mkdir -p "$home"
 exec 9>"$home/.lock"
 flock 9
 if [[ ! -d $tree ]]; then
-  # Half a tree has another name than a whole one.
+  announce "$what" "$tree"
+  # Half a tree has another name than a complete tree.
   new=$home/new
   rm -rf --one-file-system "$new"
-  mirror=$("$(dirname "$0")/mirror.sh")
-  # Where apt knows none, debootstrap has its own.
-  if ! debootstrap --variant=minbase --include="$packages" "$suite" "$new" ${mirror:+"$mirror"} >"$tree.log" 2>&1; then
-    echo "tree: debootstrap failed; see $tree.log" >&2
-    exit 1
-  fi
+  mirror=$(debian_mirror)
+  # Without a mirror of apt's, debootstrap takes its own.
+  debootstrap --variant=minbase --include="$packages" "$suite" "$new" ${mirror:+"$mirror"} >"$tree.log" 2>&1 ||
+    fail "debootstrap failed; see $tree.log"
   finish "$new"
   mv "$new" "$tree"
 fi

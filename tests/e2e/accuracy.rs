@@ -1,7 +1,7 @@
-//! What the agent measures under a known load, against a calculation by another way.
+//! The agent's figures under a known load, against a calculation by another way.
 //!
-//! The network's test makes a network namespace, which only root may: it fails for
-//! others, and says so.
+//! The network's test makes a network namespace. Only root may do so: for other users the
+//! test fails, and says so.
 
 use std::fs;
 use std::net::UdpSocket;
@@ -11,13 +11,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use fleetbeat_tests::program::program;
+use fleetbeat_tools::process::program;
 use serde_json::Value;
 
 /// The window of `once`.
 const WINDOW_MS: f64 = 1000.0;
 
-/// The heartbeat that the agent would send of that collector.
+/// The heartbeat that the agent would send, with the figures of a single collector.
 fn once(collector: &str) -> Value {
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("agent.toml");
@@ -26,6 +26,7 @@ fn once(collector: &str) -> Value {
         format!("[server]\nurl = \"http://127.0.0.1:9\"\n{collector}\n"),
     )
     .unwrap();
+
     let output = program("fleetbeat-agent")
         .arg("-c")
         .arg(config)
@@ -35,8 +36,8 @@ fn once(collector: &str) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"))
 }
 
-/// What `run` gives, and the readings taken meanwhile by another thread, each with its
-/// time in milliseconds.
+/// The result of `run`, and the readings that another thread takes meanwhile, each with
+/// its time in milliseconds.
 fn watch<T, R: Send>(
     read: impl Fn() -> R + Sync,
     run: impl FnOnce() -> T,
@@ -50,7 +51,7 @@ fn watch<T, R: Send>(
                 thread::sleep(Duration::from_millis(2));
             }
         });
-        // One reading before the window, and one more after it.
+        // One reading before the window, and another after the window.
         let wait_for_reading = || {
             let taken = readings.lock().unwrap().len();
             while readings.lock().unwrap().len() == taken {
@@ -74,7 +75,7 @@ fn now_ms() -> f64 {
         * 1000.0
 }
 
-/// The reading that was current at that moment.
+/// The reading that was current at a moment.
 fn at<R>(readings: &[(f64, R)], moment_ms: f64) -> &(f64, R) {
     readings
         .iter()
@@ -104,14 +105,14 @@ fn cpu_agrees_with_the_idle_time_of_proc_uptime() {
     let cpus = thread::available_parallelism().unwrap().get() as f64;
     let stop = AtomicBool::new(false);
     let (heartbeat, readings) = thread::scope(|scope| {
-        // One busy thread, so that there is idle time to be measured, too, unless others
-        // are busy.
+        // One busy thread, so that there is idle time to measure, too, unless other
+        // programs are busy.
         scope.spawn(|| {
             while !stop.load(Ordering::Relaxed) {
                 std::hint::spin_loop();
             }
         });
-        // The idle time of all CPUs. Unlike /proc/stat, this file sums it up itself.
+        // The idle time of all CPUs. Unlike /proc/stat, /proc/uptime has the sum.
         let read_idle_seconds = || {
             let text = fs::read_to_string("/proc/uptime").unwrap();
             text.split_whitespace()
@@ -124,6 +125,7 @@ fn cpu_agrees_with_the_idle_time_of_proc_uptime() {
         stop.store(true, Ordering::Relaxed);
         result
     });
+
     let end_ms = end_of_window_ms(&heartbeat);
     let (begin, end) = (at(&readings, end_ms - WINDOW_MS), at(&readings, end_ms));
     let idle = (end.1 - begin.1) * 1000.0 / ((end.0 - begin.0) * cpus);
@@ -156,14 +158,16 @@ fn memory_agrees_with_free() {
             .collect();
         [numbers[0], numbers[5]]
     };
+
     let [total, available] = total_and_available();
-    // So much that it shows: without it, the two could agree on too little.
+    // So much that it shows: with less, agent and test could agree by chance.
     #[allow(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         reason = "a number of bytes"
     )]
     let taken = vec![1_u8; (available / 10.0) as usize];
+
     let (heartbeat, readings) = watch(total_and_available, || once("[collectors.ram]"));
     let told = heartbeat["load"]["ram"].as_f64().unwrap();
     let [_, available] = at(&readings, end_of_window_ms(&heartbeat)).1;
@@ -174,7 +178,8 @@ fn memory_agrees_with_free() {
     );
 }
 
-/// A virtual cable whose other end is in a network namespace; both go when it is dropped.
+/// A virtual cable whose other end is in a network namespace; dropping the value removes
+/// both.
 struct Cable {
     name: String,
     namespace: String,
@@ -187,6 +192,7 @@ impl Cable {
             name: format!("fleet{pid}"),
             namespace: format!("fleetbeat-{pid}"),
         };
+
         let Cable { name, namespace } = &cable;
         ip(&format!("netns add {namespace}"));
         ip(&format!(
@@ -195,8 +201,7 @@ impl Cable {
         ip(&format!("-n {namespace} link set eth0 up"));
         ip(&format!("address add 198.18.77.1/30 dev {name}"));
         ip(&format!("link set {name} up"));
-        // Nobody has this address: the other end drops what is sent to it and answers
-        // nothing.
+        // Nobody has this address: the other end drops the packets and answers nothing.
         ip(&format!(
             "neighbour add 198.18.77.2 lladdr 02:00:00:00:00:02 dev {name}"
         ));

@@ -1,5 +1,5 @@
-//! The agent against a server that a test scripts: what arrives, when, and what the log
-//! says.
+//! The agent against a server with a script: which requests arrive, when, and the agent's
+//! log.
 #![allow(clippy::unwrap_used, reason = "a test may panic in its helpers, too")]
 
 use std::fs;
@@ -15,12 +15,12 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use fleetbeat_protocol::{Heartbeat, Timestamp};
-use fleetbeat_tests::process;
-use fleetbeat_tests::program::{Running, program};
-use fleetbeat_tests::wait::wait_for;
+use fleetbeat_tools::process;
+use fleetbeat_tools::process::{Running, program};
+use fleetbeat_tools::wait::wait_for;
 use tempfile::TempDir;
 
-const KEY: &str = fleetbeat_tests::server::AGENT_KEY;
+const KEY: &str = fleetbeat_tools::server::AGENT_KEY;
 pub(crate) const OK: &str = r#"{"status":"ok"}"#;
 /// Longest wait for anything that should happen soon.
 const SOON: Duration = Duration::from_secs(10);
@@ -30,7 +30,7 @@ pub(crate) const FAST: &str =
 
 #[test]
 fn the_first_heartbeat_arrives_within_three_seconds() {
-    let server = Server::start(|_| answer(200, "", OK));
+    let server = ScriptedServer::start(|_| answer(200, "", OK));
     let started = Instant::now();
     let agent = Agent::start(
         &server.url(),
@@ -91,6 +91,7 @@ fn the_agent_listens_on_nothing() {
             .get_envs()
             .filter_map(|(name, value)| Some((name, value?))),
     );
+
     let agent = Running::spawn(command.stderr(fs::File::create(&log).unwrap()));
     wait_for("a call that fails", || {
         fs::read_to_string(&log)
@@ -98,6 +99,7 @@ fn the_agent_listens_on_nothing() {
             .contains("no answer from")
             .then_some(())
     });
+
     // Finding the way to the server takes an unconnected socket for a moment.
     wait_for("no socket to listen", || {
         let tables = ["tcp", "tcp6", "udp", "udp6", "raw", "raw6"];
@@ -114,14 +116,15 @@ fn the_agent_listens_on_nothing() {
 
 #[test]
 fn the_key_is_shown_nowhere() {
-    // The last one sends back all that it got.
-    let server = Server::start(|n| match n {
+    // The last server sends back the agent's own request.
+    let server = ScriptedServer::start(|n| match n {
         0 => answer(401, "", ""),
         1 => answer(422, "", &format!("{{\"detail\":\"{KEY}\"}}")),
         2 => answer(500, &format!("X-API-Key: {KEY}\r\n"), KEY),
         3 => format!("HTTP/1.1 {KEY}").into(),
         _ => answer(200, "", OK),
     });
+
     let settings = settings(&server.url(), FAST);
     let log = settings.path().join("log");
     let mut command = agent_command(&settings);
@@ -129,6 +132,7 @@ fn the_key_is_shown_nowhere() {
         .env("RUST_LOG", "trace")
         .stderr(fs::File::create(&log).unwrap());
     let agent = Running::spawn(&mut command);
+
     let arguments = fs::read_to_string(format!("/proc/{}/cmdline", agent.pid())).unwrap();
     let log = || fs::read_to_string(&log).unwrap();
     wait_for("all answers", || {
@@ -144,7 +148,7 @@ fn the_key_is_shown_nowhere() {
 
 #[test]
 fn heartbeats_follow_each_other_with_growing_numbers() {
-    let server = Server::start(|_| answer(200, "", OK));
+    let server = ScriptedServer::start(|_| answer(200, "", OK));
     let _agent = Agent::start(&server.url(), FAST);
     let heartbeats: Vec<_> = (0..4).map(|_| server.next().heartbeat()).collect();
     for pair in heartbeats.windows(2) {
@@ -157,10 +161,11 @@ fn heartbeats_follow_each_other_with_growing_numbers() {
 fn a_wrong_key_is_an_error_and_tried_on() {
     let is_key_known = Arc::new(AtomicBool::new(false));
     let known = Arc::clone(&is_key_known);
-    let server = Server::start(move |_| match known.load(Ordering::Relaxed) {
+    let server = ScriptedServer::start(move |_| match known.load(Ordering::Relaxed) {
         true => answer(200, "", OK),
         false => answer(401, "", ""),
     });
+
     let agent = Agent::start(&server.url(), FAST);
     server.next_retry();
     is_key_known.store(true, Ordering::Relaxed);
@@ -176,13 +181,14 @@ fn a_wrong_key_is_an_error_and_tried_on() {
 fn a_refused_heartbeat_is_dropped_and_counted() {
     let problem = r#"{"status":422,"title":"Unprocessable Content","detail":"1 rule is broken",
         "request_id":"r","errors":[{"field":"load.cpu","message":"must be from 0 to 100"}]}"#;
-    let server = Server::start(move |n| {
+    let server = ScriptedServer::start(move |n| {
         if n < 2 {
             answer(422, "", problem)
         } else {
             answer(200, "", OK)
         }
     });
+
     let agent = Agent::start(&server.url(), FAST);
     let numbers: Vec<_> = (0..3)
         .map(|_| server.next().heartbeat().seq.unwrap())
@@ -206,7 +212,7 @@ fn retry_after_keeps_the_agent_silent_though_heartbeats_are_due() {
     ] {
         // Too long a body takes nothing of what the headers say.
         let unavailable = answer(status, pause, &"x".repeat(100 << 10));
-        let server = Server::start(move |n| {
+        let server = ScriptedServer::start(move |n| {
             if n == 0 {
                 unavailable.clone()
             } else {
@@ -233,12 +239,13 @@ fn retry_after_keeps_the_agent_silent_though_heartbeats_are_due() {
 fn a_server_that_comes_back_is_found() {
     let is_back = Arc::new(AtomicBool::new(false));
     let back = Arc::clone(&is_back);
-    // Until then it hangs up in the middle of its answer: a port that is closed and
-    // opened again could be another test's meanwhile.
-    let server = Server::start(move |_| match back.load(Ordering::Relaxed) {
+    // Until then the server hangs up in the middle of its answer. A port that is closed
+    // and opened again could be another test's meanwhile.
+    let server = ScriptedServer::start(move |_| match back.load(Ordering::Relaxed) {
         true => answer(200, "", OK),
         false => b"HTTP/1.1 200".to_vec(),
     });
+
     let agent = Agent::start(&server.url(), FAST);
     agent.wait_for_log("heartbeat not accepted: no answer from");
     agent.wait_for_log("a heartbeat stays in the spool: ");
@@ -248,13 +255,14 @@ fn a_server_that_comes_back_is_found() {
 
 #[test]
 fn samples_go_on_while_a_call_waits_for_its_answer() {
-    let server = Server::start(|n| {
+    let server = ScriptedServer::start(|n| {
         if n == 0 {
             Vec::new()
         } else {
             answer(200, "", OK)
         }
     });
+
     let agent = Agent::start(
         &server.url(),
         &format!("{FAST}[spool]\npath = \"/nowhere\"\n"),
@@ -267,10 +275,11 @@ fn samples_go_on_while_a_call_waits_for_its_answer() {
 
 #[test]
 fn a_redirect_is_not_followed() {
-    let elsewhere = Server::start(|_| answer(200, "", OK));
+    let elsewhere = ScriptedServer::start(|_| answer(200, "", OK));
     let location = format!("Location: {}/heartbeat\r\n", elsewhere.url());
     let codes = [301, 302, 303, 307, 308];
-    let server = Server::start(move |n| answer(codes[n % codes.len()], &location, ""));
+    let server =
+        ScriptedServer::start(move |n| answer(codes[n % codes.len()], &location, ""));
     let agent = Agent::start(&server.url(), FAST);
     for _ in codes {
         assert_eq!(server.next().line, "POST /heartbeat HTTP/1.1");
@@ -299,7 +308,7 @@ fn an_answer_without_end_is_cut_off() {
         ),
     ];
     for (no_answer, told) in no_answers {
-        let server = Server::start(move |_| no_answer.clone());
+        let server = ScriptedServer::start(move |_| no_answer.clone());
         let agent = Agent::start(&server.url(), FAST);
         server.next_retry();
         agent.wait_for_log(told);
@@ -308,13 +317,14 @@ fn an_answer_without_end_is_cut_off() {
 
 #[test]
 fn a_server_that_never_answers_is_given_up() {
-    let server = Server::start(|n| {
+    let server = ScriptedServer::start(|n| {
         if n == 0 {
             Vec::new()
         } else {
             answer(200, "", OK)
         }
     });
+
     let agent = Agent::start(&server.url(), FAST);
     let first = server.next();
     let second = server.next_within(Duration::from_secs(25));
@@ -325,8 +335,8 @@ fn a_server_that_never_answers_is_given_up() {
 
 #[test]
 fn sigterm_ends_the_agent_within_a_second_even_during_a_call() {
-    let quick = Server::start(|_| answer(200, "", OK));
-    let silent = Server::start(|_| Vec::new());
+    let quick = ScriptedServer::start(|_| answer(200, "", OK));
+    let silent = ScriptedServer::start(|_| Vec::new());
     for server in [&quick, &silent] {
         let mut agent = Agent::start(&server.url(), FAST);
         server.next();
@@ -344,7 +354,7 @@ fn sigterm_ends_the_agent_within_a_second_even_during_a_call() {
 
 #[test]
 fn once_prints_exactly_what_it_sends() {
-    let server = Server::start(|n| {
+    let server = ScriptedServer::start(|n| {
         if n == 0 {
             answer(200, "", OK)
         } else {
@@ -397,6 +407,7 @@ fn services_are_seen_though_the_parent_ignores_its_children() {
             .get_envs()
             .filter_map(|(name, value)| Some((name, value?))),
     );
+
     let output = command.output().unwrap();
     let printed = String::from_utf8(output.stdout).unwrap();
     assert!(
@@ -422,7 +433,7 @@ fn a_collector_that_hangs_holds_up_nothing_and_is_named_once() {
     fs::write(proc.path().join("uptime"), "10.00 1.00\n").unwrap();
     fs::write(proc.path().join("loadavg"), "0.20 0.18 0.12 1/80 11206\n").unwrap();
     let paths = format!("[paths]\nproc = \"{}\"\n", proc.path().display());
-    let server = Server::start(|_| answer(200, "", OK));
+    let server = ScriptedServer::start(|_| answer(200, "", OK));
     let started = Instant::now();
     let agent = Agent::start(
         &server.url(),
@@ -480,6 +491,7 @@ fn only_the_journal_gets_lines_without_a_time() {
         assert!(command.status().unwrap().success());
         fs::read_to_string(&path).unwrap()
     };
+
     let of_journal = log(&|file| format!("{}:{}", file.dev(), file.ino()));
     assert!(of_journal.starts_with("<4>collector net: "), "{of_journal}");
     let inherited = log(&|file| format!("{}:{}", file.dev(), file.ino() + 1));
@@ -512,7 +524,7 @@ fn a_bad_configuration_starts_nothing() {
 
 #[test]
 fn cpu_and_ram_agree_with_proc_under_load() {
-    let server = Server::start(|_| answer(200, "", OK));
+    let server = ScriptedServer::start(|_| answer(200, "", OK));
     let stop = Arc::new(AtomicBool::new(false));
     let memory = vec![1_u8; 256 << 20];
     let spinner = spawn_until(&stop, std::hint::spin_loop);
@@ -529,7 +541,7 @@ fn cpu_and_ram_agree_with_proc_under_load() {
         &format!("{schedule}[collectors.cpu]\n[collectors.ram]\n"),
     );
     // The window of a heartbeat's one sample reaches back to the sample before. A counter
-    // that jumped back and an offset that puts the first two close together are possible:
+    // may have jumped back, or an offset may put the first two heartbeats close together:
     // then the next pair will do.
     let mut before = server.next().heartbeat();
     let (begin, end) = loop {
@@ -572,7 +584,7 @@ fn cpu_and_ram_agree_with_proc_under_load() {
     );
 }
 
-/// What this test reads in /proc by itself.
+/// The test's own reading of /proc.
 #[derive(Clone)]
 struct Reading {
     at: Timestamp,
@@ -607,6 +619,7 @@ impl Reading {
                 .parse::<f64>()
                 .unwrap()
         };
+
         let total_ticks: f64 = ticks.iter().sum();
         Reading {
             at: Timestamp::from_millisecond(since.as_millis().try_into().unwrap())
@@ -623,7 +636,7 @@ impl Reading {
     }
 }
 
-/// The last reading before that moment and the first after it.
+/// The last reading before the moment, and the first after.
 fn around(readings: &[Reading], moment: Timestamp) -> [Reading; 2] {
     let after = readings
         .iter()
@@ -675,8 +688,8 @@ pub(crate) fn write_settings(folder: &TempDir, url: &str, rest: &str) {
     .unwrap();
 }
 
-/// The agent with that folder's configuration, the key, and a systemctl that knows wg as
-/// active and ov as not.
+/// The agent with the folder's configuration, the key, and a systemctl that knows wg as
+/// active and ov as inactive.
 pub(crate) fn agent_command(settings: &TempDir) -> Command {
     let systemctl = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../collectors/fixtures/services-mixed/before");
@@ -739,13 +752,13 @@ impl Agent {
         }
     }
 
-    /// Kills it as a power cut would, and starts it again.
+    /// Kills the agent as a power cut would, and starts the agent again.
     pub(crate) fn restart(self) -> Agent {
         let settings = self.end();
         Agent::start_in(settings)
     }
 
-    /// Kills it; what is left is its folder.
+    /// Kills the agent and keeps its folder.
     pub(crate) fn end(mut self) -> TempDir {
         let settings =
             std::mem::replace(&mut self.settings, tempfile::tempdir().unwrap());
@@ -797,7 +810,7 @@ impl Drop for Agent {
     }
 }
 
-/// One request as it arrived.
+/// A request as the server got the bytes.
 pub(crate) struct Request {
     pub(crate) at: Instant,
     pub(crate) line: String,
@@ -816,6 +829,7 @@ impl Request {
                 .filter(|count| *count > 0)?;
             Some(line.trim_end().to_owned())
         };
+
         let line = next_line()?;
         let mut headers = Vec::new();
         loop {
@@ -825,12 +839,14 @@ impl Request {
             };
             headers.push((name.to_ascii_lowercase(), value.to_owned()));
         }
+
         let mut request = Request {
             at: Instant::now(),
             line,
             headers,
             body: String::new(),
         };
+
         let length = request.header("Content-Length")?.parse().ok()?;
         reader.take(length).read_to_string(&mut request.body).ok()?;
         Some(request)
@@ -855,24 +871,26 @@ pub(crate) fn answer(status: u16, headers: &str, body: &str) -> Vec<u8> {
         .into()
 }
 
-/// A server that answers its n-th request, from 0, as its script says; an empty answer is
-/// none at all.
-pub(crate) struct Server {
+/// A server whose script answers the n-th request, from 0. An empty answer stands for no
+/// answer at all.
+pub(crate) struct ScriptedServer {
     address: SocketAddr,
     pub(crate) requests: Receiver<Request>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Server {
-    pub(crate) fn start(script: impl Fn(usize) -> Vec<u8> + Send + 'static) -> Server {
-        Server::start_seeing(move |n, _| script(n))
+impl ScriptedServer {
+    pub(crate) fn start(
+        script: impl Fn(usize) -> Vec<u8> + Send + 'static,
+    ) -> ScriptedServer {
+        ScriptedServer::start_seeing(move |n, _| script(n))
     }
 
-    /// As [`Server::start`] with a script that looks at the request.
+    /// As [`ScriptedServer::start`] with a script that looks at the request.
     pub(crate) fn start_seeing(
         script: impl Fn(usize, &Request) -> Vec<u8> + Send + 'static,
-    ) -> Server {
+    ) -> ScriptedServer {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let stop = Arc::new(AtomicBool::new(false));
@@ -895,7 +913,7 @@ impl Server {
                 let _ = arrived.send(request);
             }
         });
-        Server {
+        ScriptedServer {
             address,
             requests,
             stop,
@@ -911,7 +929,7 @@ impl Server {
         self.next_within(SOON)
     }
 
-    /// The next request that repeats the one before: a heartbeat that is tried again.
+    /// The next request with the body of the one before: a heartbeat that is tried again.
     fn next_retry(&self) -> Request {
         let mut before = self.next();
         for _ in 0..20 {
@@ -929,7 +947,7 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+impl Drop for ScriptedServer {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         let _ = TcpStream::connect(self.address);

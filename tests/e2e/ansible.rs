@@ -8,11 +8,11 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Instant;
 
-use fleetbeat_tests::front::Authority;
-use fleetbeat_tests::machine::{Kind, Machine};
-use fleetbeat_tests::nginx::{Nginx, free_address};
-use fleetbeat_tests::server::{AGENT_KEY, Server};
-use fleetbeat_tests::wait::wait_for;
+use fleetbeat_tests::nspawn::{Kind, Machine};
+use fleetbeat_tools::nginx::{Nginx, free_address};
+use fleetbeat_tools::server::{AGENT_KEY, FleetbeatServer};
+use fleetbeat_tools::stand_in::Authority;
+use fleetbeat_tools::wait::wait_for;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -27,26 +27,25 @@ const HOSTS: &str = "FLEETBEAT_ANSIBLE_HOSTS";
 const USUAL_HOSTS: usize = 3;
 /// Machines that boot at the same time.
 const BOOTING: usize = 4;
-/// Longest time that one of Ansible's programs may take, in seconds.
+/// Longest time of a program of Ansible's, in seconds.
 const DEADLINE: &str = "1800";
-/// Not in the example's batches, which take longer: for those few hosts that the test
-/// needs.
+/// The example's batches would take longer than the few hosts of the test need.
 const AT_ONCE: [&str; 2] = ["--extra-vars", r#"{"fleetbeat_batches": ["100%"]}"#];
 /// What the server accepts, too, while the key is changed.
 const NEXT_KEY: &str = "the-next-key-of-the-tests";
 const AGENT: &str = "fleetbeat-agent.service";
 const SETTINGS: &str = "/etc/fleetbeat/agent.toml";
-/// The groups of the example, and what their hosts are to say of themselves.
+/// The groups of the example, and the places of their hosts.
 const COUNTRIES: [(&str, &str, &str); USUAL_HOSTS] = [
     ("de", "DE", "Munich"),
     ("nl", "NL", "Amsterdam"),
     ("us", "US", "New York"),
 ];
-/// Which of the hosts has rpm and dnf, and which a VPN that runs.
+/// The host with rpm and dnf, and the host with a running VPN.
 const RPM_HOST: usize = 2;
 const VPN_HOST: usize = 1;
 
-/// A machine that its operator can log in to.
+/// A machine that an operator can log in to.
 struct Host {
     machine: Machine,
     number: usize,
@@ -92,8 +91,8 @@ impl Host {
         version.trim_end_matches("-1").to_owned()
     }
 
-    /// Prepares what a host has before Ansible comes: sshd, a user who may do everything,
-    /// name and package manager.
+    /// Prepares a host as operators have hosts before Ansible comes: sshd, a user who may
+    /// do everything, name and package manager.
     fn prepare(&self, operator: &Path) {
         let machine = &self.machine;
         let key = operator.join(self.name());
@@ -103,6 +102,7 @@ impl Host {
             fs::read(&key).unwrap(),
             0o600,
         );
+
         let sshd = format!("Port {}\nListenAddress 127.0.0.1\n", self.port);
         machine.write("/etc/ssh/sshd_config.d/tests.conf", sshd, 0o644);
         machine.ask("useradd", &["--create-home", "deploy"]);
@@ -133,7 +133,7 @@ impl Host {
             "ansible_host": "127.0.0.1", "ansible_port": self.port, "fleetbeat_agent_ip": self.ip(),
         });
         if self.number == RPM_HOST {
-            // What it has looks like a Debian to Ansible.
+            // The remaining files look like a Debian to Ansible.
             variables["fleetbeat_agent_package_manager"] = json!("dnf4");
         }
         variables
@@ -149,7 +149,7 @@ fn make_key(path: &Path) {
     );
 }
 
-/// Boots that many hosts; none if there shall be no machines.
+/// Boots `count` hosts; `None` if the environment leaves the tests with machines out.
 fn boot(count: usize, operator: &Path) -> Option<Vec<Host>> {
     let host = |machine, number| {
         let host = Host {
@@ -160,6 +160,7 @@ fn boot(count: usize, operator: &Path) -> Option<Vec<Host>> {
         host.prepare(operator);
         host
     };
+
     let mut hosts = vec![host(Machine::boot(Kind::Host)?, 0)];
     for first in (1..count).step_by(BOOTING) {
         let another = &hosts[0].machine;
@@ -178,14 +179,14 @@ fn boot(count: usize, operator: &Path) -> Option<Vec<Host>> {
     Some(hosts)
 }
 
-/// An operator's folder: a copy of the example with what is to be changed in it, and a
-/// key that opens all hosts.
+/// An operator's folder: a copy of the example with the operator's changes, and a key
+/// that opens all hosts.
 struct Operator {
     folder: TempDir,
     programs: PathBuf,
 }
 
-/// How a play ended for each host that it came to, and all that was said.
+/// The result of a play for each of its hosts, and the whole output.
 struct Play {
     told: String,
     recap: BTreeMap<String, BTreeMap<String, u32>>,
@@ -193,7 +194,8 @@ struct Play {
 
 impl Operator {
     fn new() -> Operator {
-        let programs = succeed(&mut Command::new(root().join("scripts/ansible.sh")));
+        let script = root().join("scripts/tools.sh");
+        let programs = succeed(Command::new(script).arg("ansible"));
         let folder = tempfile::tempdir().unwrap();
         let example = root().join("packaging/ansible");
         succeed(
@@ -217,9 +219,8 @@ impl Operator {
         fs::write(path, content).unwrap();
     }
 
-    /// Changes the example as README says, for these hosts, that server, and that
-    /// repository.
-    fn configure(&self, hosts: &[Host], front: &Front, repository: &Repository) {
+    /// Changes the example as README says, for the given hosts, server and repository.
+    fn configure(&self, hosts: &[Host], proxy: &TlsProxy, repository: &Repository) {
         let folder = self.folder.path();
         let mut groups = json!({});
         for host in hosts {
@@ -229,11 +230,12 @@ impl Operator {
             "inventory.yml",
             json!({"vpn": {"children": groups}}).to_string(),
         );
+
         let known: Vec<String> = hosts.iter().map(|host| self.known_host(host)).collect();
         fs::write(folder.join("known_hosts"), known.concat()).unwrap();
         let key = fs::read(repository.folder.path().join("web/fleetbeat.asc")).unwrap();
         self.write("fleetbeat.asc", key);
-        self.write("ca.pem", &front.authority);
+        self.write("ca.pem", &proxy.authority);
         let ssh = format!(
             "-F none -o StrictHostKeyChecking=yes -o UserKnownHostsFile={}/known_hosts",
             folder.display()
@@ -243,15 +245,17 @@ impl Operator {
             "ansible_ssh_private_key_file": folder.join("login"),
             "ansible_ssh_common_args": ssh,
             "fleetbeat_agent_repository_url": repository.url,
-            "fleetbeat_agent_url": front.url,
+            "fleetbeat_agent_url": proxy.url,
             "fleetbeat_agent_ca": "{{ lookup('file', 'ca.pem') }}",
         });
+
         // Read after fleetbeat.yml beside it.
         self.write("group_vars/all/site.yml", common.to_string());
         self.write(
             "group_vars/all/vault.yml",
             format!("vault_fleetbeat_agent_key: {AGENT_KEY}\n"),
         );
+
         let vault = folder.join("ansible/group_vars/all/vault.yml");
         succeed(
             self.ansible("ansible-vault")
@@ -266,7 +270,7 @@ impl Operator {
         format!("[127.0.0.1]:{} {key}", host.port)
     }
 
-    /// One of Ansible's programs, which writes to this folder only.
+    /// A program of Ansible's, which writes to the operator's folder only.
     fn ansible(&self, program: &str) -> Command {
         let folder = self.folder.path();
         let mut command = Command::new("timeout");
@@ -284,8 +288,8 @@ impl Operator {
         command
     }
 
-    /// Runs the playbook. What it says goes to a file: connections that stay open would
-    /// hold a pipe.
+    /// Runs the playbook. The output goes to a file, because connections that stay open
+    /// would hold a pipe.
     fn play(&self, what: &str, arguments: &[&[&str]]) -> Play {
         let started = Instant::now();
         let path = self.folder.path().join("log");
@@ -300,6 +304,7 @@ impl Operator {
             .status()
             .unwrap();
         let told = fs::read_to_string(path).unwrap();
+
         let recap = told
             .split_once("PLAY RECAP")
             .unwrap_or_else(|| panic!("{told}"))
@@ -330,7 +335,8 @@ impl Play {
         counts[what]
     }
 
-    /// It came to an end on that host, and how much it changed there.
+    /// Asserts that the play came to its end on the host; gives how much the play changed
+    /// there.
     #[track_caller]
     fn changed(&self, host: &Host) -> u32 {
         let ill = ["failed", "unreachable"].map(|what| self.count(host, what));
@@ -340,15 +346,15 @@ impl Play {
 }
 
 /// TLS before a server, with a certificate from an authority that nobody knows.
-struct Front {
+struct TlsProxy {
     url: String,
     authority: String,
     _folder: TempDir,
     _nginx: Nginx,
 }
 
-impl Front {
-    fn start(server: &Server) -> Front {
+impl TlsProxy {
+    fn start(server: &FleetbeatServer) -> TlsProxy {
         let authority = Authority::new();
         let certificate = authority.certify("127.0.0.1", 2020..2100);
         let folder = tempfile::tempdir().unwrap();
@@ -363,7 +369,7 @@ impl Front {
             server.address()
         );
         let nginx = Nginx::start(&site, address);
-        Front {
+        TlsProxy {
             url: format!("https://{address}"),
             authority: authority.pem(),
             _folder: folder,
@@ -372,9 +378,9 @@ impl Front {
     }
 }
 
-/// A host as the server has it, once it is as wanted.
+/// A host as the server has the host, once `is_right` says so.
 fn wait_for_host(
-    server: &Server,
+    server: &FleetbeatServer,
     token: &str,
     host: &Host,
     is_right: impl Fn(&Value) -> bool,
@@ -387,7 +393,7 @@ fn wait_for_host(
     })
 }
 
-/// This version and an older one in one repository.
+/// This version and an older version in one repository.
 fn both_versions() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     for packages in [&*OLD_PACKAGES, &*PACKAGES] {
@@ -419,9 +425,9 @@ fn a_playbook_brings_up_a_fleet_and_changes_on_it_only_what_is_to_change() {
     let repository = Repository::start();
     repository.publish(both_versions().path(), true);
     let keys = format!("{AGENT_KEY},{NEXT_KEY}");
-    let server = Server::start_with("", &[("AGENT_API_KEY", &keys)]);
-    let front = Front::start(&server);
-    operator.configure(&hosts, &front, &repository);
+    let server = FleetbeatServer::start_with("", &[("AGENT_API_KEY", &keys)]);
+    let proxy = TlsProxy::start(&server);
+    operator.configure(&hosts, &proxy, &repository);
 
     install(&operator, &hosts, &server);
     change(&operator, &hosts, &server);
@@ -429,12 +435,13 @@ fn a_playbook_brings_up_a_fleet_and_changes_on_it_only_what_is_to_change() {
 }
 
 /// From nothing to a fleet that beats, and then the same again.
-fn install(operator: &Operator, hosts: &[Host], server: &Server) {
+fn install(operator: &Operator, hosts: &[Host], server: &FleetbeatServer) {
     let batches = if hosts.len() > USUAL_HOSTS {
         &[]
     } else {
         &AT_ONCE[..]
     };
+
     let check = operator.play("check", &[batches, &["--check", "--diff"]]);
     for host in hosts {
         assert!(
@@ -443,6 +450,7 @@ fn install(operator: &Operator, hosts: &[Host], server: &Server) {
             check.told
         );
     }
+
     let old = [
         "--extra-vars",
         &format!("fleetbeat_agent_version={OLD_VERSION}"),
@@ -475,6 +483,7 @@ fn install(operator: &Operator, hosts: &[Host], server: &Server) {
             b"enabled\n"
         );
     }
+
     let pids: Vec<String> = hosts.iter().map(Host::pid).collect();
     let again = operator.play("the same again", &[batches, &old]);
     for (host, pid) in hosts.iter().zip(pids) {
@@ -488,7 +497,7 @@ fn install(operator: &Operator, hosts: &[Host], server: &Server) {
 }
 
 /// A city on one host, a newer version on the next, a key on the third.
-fn change(operator: &Operator, hosts: &[Host], server: &Server) {
+fn change(operator: &Operator, hosts: &[Host], server: &FleetbeatServer) {
     let [moved, upgraded, rotated, ..] = hosts else {
         unreachable!()
     };
@@ -500,6 +509,7 @@ fn change(operator: &Operator, hosts: &[Host], server: &Server) {
         &format!("host_vars/{}.yml", upgraded.name()),
         "fleetbeat_agent_version: latest\n",
     );
+
     let key = format!("fleetbeat_agent_key: {NEXT_KEY}\n");
     operator.write(&format!("host_vars/{}.yml", rotated.name()), key);
     let these = [moved, upgraded, rotated];
@@ -515,6 +525,7 @@ fn change(operator: &Operator, hosts: &[Host], server: &Server) {
         check.told.contains("+city = \"Köln \\\"am Rhein\\\"\"")
             && moved.settings() == before
     );
+
     let play = operator.play("three changes", &[&AT_ONCE, &limit]);
     assert_eq!(
         [
@@ -532,6 +543,7 @@ fn change(operator: &Operator, hosts: &[Host], server: &Server) {
         [moved.version(), upgraded.version()],
         [OLD_VERSION, VERSION]
     );
+
     let journal = moved
         .machine
         .ask("journalctl", &["--unit", AGENT, "--output=cat"]);
@@ -545,8 +557,8 @@ fn change(operator: &Operator, hosts: &[Host], server: &Server) {
     });
 }
 
-/// What the agent would not take never takes the place of what it has, and the play goes
-/// to no other host.
+/// A configuration that the agent would refuse never takes the place of the old one, and
+/// the play goes to no other host.
 fn refuse(operator: &Operator, hosts: &[Host]) {
     let [host, spared, ..] = hosts else {
         unreachable!()
@@ -560,6 +572,7 @@ fn refuse(operator: &Operator, hosts: &[Host]) {
         "[schedule]\nsample_evry = \"1s\"\n",
         0o644,
     );
+
     let limit = [host.name(), spared.name()].join(",");
     let play = operator.play("two mistakes", &[&["--limit", &limit]]);
     assert_eq!(play.count(host, "failed"), 1, "{}", play.told);

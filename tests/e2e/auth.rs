@@ -1,4 +1,5 @@
-//! Who may do what: every route and every identity, tokens, logins and their limits.
+//! Who may do which request: every route and every identity, tokens, logins and their
+//! limits.
 
 use std::net::SocketAddr;
 use std::thread;
@@ -7,9 +8,9 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use fleetbeat_protocol::Timestamp;
-use fleetbeat_tests::client;
-use fleetbeat_tests::server::{ADMIN_PASSWORD, AGENT_KEY, SECRET_KEY, Server};
-use fleetbeat_tests::wait::wait_for;
+use fleetbeat_tools::client;
+use fleetbeat_tools::server::{ADMIN_PASSWORD, AGENT_KEY, FleetbeatServer, SECRET_KEY};
+use fleetbeat_tools::wait::wait_for;
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
 use sha2::Sha256;
@@ -41,8 +42,8 @@ fn claims_of(token: &str) -> Value {
     .unwrap()
 }
 
-/// Every route with a body it takes, and its status for: nobody, an agent, readonly,
-/// admin, superadmin.
+/// Every route with a body that the route takes, and its status for: nobody, an agent,
+/// readonly, admin, superadmin.
 const ROUTES: [(&str, &str, &str, [u16; 5]); 12] = [
     ("POST", "/heartbeat", "heartbeat", [401, 200, 401, 401, 401]),
     ("POST", "/heartbeats", "[]", [401, 200, 401, 401, 401]),
@@ -66,7 +67,7 @@ const ROUTES: [(&str, &str, &str, [u16; 5]); 12] = [
 const HEARTBEAT: &str = include_str!("../../protocol/golden/heartbeat-minimal.json");
 
 fn call(
-    server: &Server,
+    server: &FleetbeatServer,
     route: &(&str, &str, &str, [u16; 5]),
     headers: &[(&str, &str)],
 ) -> u16 {
@@ -88,7 +89,7 @@ fn call(
 
 #[test]
 fn every_route_admits_exactly_its_identities() {
-    let server = Server::start();
+    let server = FleetbeatServer::start();
     server.add_user("reader", "readonly", "password of reader");
     server.add_user("setter", "admin", "password of setter");
     server.post_heartbeat("/heartbeat", HEARTBEAT.as_bytes());
@@ -189,7 +190,7 @@ fn every_route_admits_exactly_its_identities() {
 
 #[test]
 fn the_openapi_document_names_exactly_the_routes() {
-    let server = Server::start();
+    let server = FleetbeatServer::start();
     let document = server.request("GET", "/openapi.json", &[], b"").json();
     assert_eq!(document["openapi"], "3.1.0");
     let mut described: Vec<String> = Vec::new();
@@ -203,6 +204,7 @@ fn the_openapi_document_names_exactly_the_routes() {
             described.push(format!("{} {path}", method.to_uppercase()));
         }
     }
+
     let assets = ["/", "/licenses.md"];
     let mut routes: Vec<String> = ROUTES
         .iter()
@@ -216,7 +218,7 @@ fn the_openapi_document_names_exactly_the_routes() {
 
 #[test]
 fn a_login_takes_a_form_or_json_and_nothing_else() {
-    let server = Server::start();
+    let server = FleetbeatServer::start();
     let post = |content_type: &str, body: &str| {
         server.request(
             "POST",
@@ -225,6 +227,7 @@ fn a_login_takes_a_form_or_json_and_nothing_else() {
             body.as_bytes(),
         )
     };
+
     let form = "application/x-www-form-urlencoded";
     let good = post(
         form,
@@ -262,7 +265,7 @@ fn a_login_takes_a_form_or_json_and_nothing_else() {
 
 #[test]
 fn logins_are_limited_by_user_and_source() {
-    let server = Server::start_with("trusted_proxies = [\"127.0.0.1\"]", &[]);
+    let server = FleetbeatServer::start_with("trusted_proxies = [\"127.0.0.1\"]", &[]);
     let log_in = |user: &str, source: &str| {
         let body = format!("username={user}&password=wrong+password");
         server.request(
@@ -272,6 +275,7 @@ fn logins_are_limited_by_user_and_source() {
             body.as_bytes(),
         )
     };
+
     for n in 0..5 {
         assert_eq!(log_in("admin", &format!("10.0.0.{n}")).status, 401);
     }
@@ -284,6 +288,7 @@ fn logins_are_limited_by_user_and_source() {
         401,
         "another user may"
     );
+
     for n in 0..9 {
         assert_eq!(
             log_in(&format!("user{n}"), "10.0.0.9").status,
@@ -295,7 +300,7 @@ fn logins_are_limited_by_user_and_source() {
 
 #[test]
 fn an_unknown_user_takes_as_long_as_a_wrong_password() {
-    let server = Server::start();
+    let server = FleetbeatServer::start();
     let time = |user: &str| {
         let started = Instant::now();
         let body = format!("username={user}&password=wrong+password");
@@ -307,6 +312,7 @@ fn an_unknown_user_takes_as_long_as_a_wrong_password() {
         );
         started.elapsed()
     };
+
     let known = (0..4).map(|_| time("admin")).min().unwrap();
     let unknown = (0..4).map(|n| time(&format!("nobody{n}"))).min().unwrap();
     let ratio = known.as_secs_f64() / unknown.as_secs_f64();
@@ -315,7 +321,7 @@ fn an_unknown_user_takes_as_long_as_a_wrong_password() {
 
 #[test]
 fn a_login_flood_does_not_delay_heartbeats() {
-    let server = Server::start_with("trusted_proxies = [\"127.0.0.1\"]", &[]);
+    let server = FleetbeatServer::start_with("trusted_proxies = [\"127.0.0.1\"]", &[]);
     let address: SocketAddr = server.address();
     thread::scope(|scope| {
         let flood: Vec<_> = (0..60)
@@ -368,7 +374,7 @@ fn a_login_flood_does_not_delay_heartbeats() {
 
 #[test]
 fn tokens_end_with_a_changed_password_or_a_removed_user() {
-    let server = Server::start();
+    let server = FleetbeatServer::start();
     server.add_user("ann", "admin", "first password");
     let status = |token: &str| server.api(token, "GET", "/me", None).status;
     let first = server.token("ann", "first password");

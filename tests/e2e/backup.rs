@@ -11,11 +11,11 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use fleetbeat_tests::client;
-use fleetbeat_tests::program::program;
-use fleetbeat_tests::redis_server::RedisServer;
-use fleetbeat_tests::server::{AGENT_KEY, Database, Server};
-use fleetbeat_tests::wait::wait_for;
+use fleetbeat_tools::client;
+use fleetbeat_tools::process::program;
+use fleetbeat_tools::redis_server::RedisServer;
+use fleetbeat_tools::server::{AGENT_KEY, Database, FleetbeatServer};
+use fleetbeat_tools::wait::wait_for;
 use mongodb::bson::{Document, doc};
 use rusqlite::Connection;
 use serde_json::{Value, json};
@@ -35,7 +35,7 @@ fn heartbeat(ip: &str, n: u32) -> String {
     body.to_string()
 }
 
-/// Numbered heartbeats of one host, as fast as they are answered.
+/// Numbered heartbeats of one host, each sent when the last is answered.
 fn beat_until(
     is_over: &AtomicBool,
     address: SocketAddr,
@@ -59,8 +59,8 @@ fn beat_until(
     }
 }
 
-/// Runs `act` while four hosts beat, the first of them at both addresses; gives what was
-/// acknowledged before it began.
+/// Runs `act` while four hosts beat, the first of them at both addresses; gives the
+/// heartbeats that were acknowledged before `act` began.
 fn under_load(addresses: [SocketAddr; 2], act: impl FnOnce()) -> BTreeMap<String, u32> {
     let (is_over, acknowledged) = (AtomicBool::new(false), Acknowledged::default());
     let hosts: Vec<String> = (1..=4).map(|n| format!("10.0.0.{n}")).collect();
@@ -86,7 +86,7 @@ fn under_load(addresses: [SocketAddr; 2], act: impl FnOnce()) -> BTreeMap<String
     })
 }
 
-/// Whether each host says at least what was acknowledged of it.
+/// Whether each host's record is at least as new as its last acknowledged heartbeat.
 fn assert_complete(shown: &[Value], acknowledged: &BTreeMap<String, u32>) {
     assert_eq!(shown.len(), acknowledged.len());
     for host in shown {
@@ -111,7 +111,7 @@ fn told(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-fn set_flags(server: &Server, token: &str, ip: &str, flags: &Value) {
+fn set_flags(server: &FleetbeatServer, token: &str, ip: &str, flags: &Value) {
     assert_eq!(
         server
             .api(token, "PATCH", &format!("/server/{ip}/config"), Some(flags))
@@ -121,7 +121,7 @@ fn set_flags(server: &Server, token: &str, ip: &str, flags: &Value) {
 }
 
 /// What a restore has left beside the database, logs aside.
-fn left_behind(server: &Server) -> Vec<String> {
+fn left_behind(server: &FleetbeatServer) -> Vec<String> {
     let names = fs::read_dir(server.data())
         .unwrap()
         .map(|entry| entry.unwrap().file_name());
@@ -135,7 +135,7 @@ fn left_behind(server: &Server) -> Vec<String> {
 
 #[test]
 fn an_embedded_server_that_has_lost_its_database_is_restored_as_it_was_at_the_backup() {
-    let mut server = Server::start();
+    let mut server = FleetbeatServer::start();
     let token = server.admin_token();
     server.add_user("ann", "readonly", "password of ann");
     server.heartbeat(&serde_json::from_str(&heartbeat("10.0.0.1", 0)).unwrap());
@@ -207,16 +207,16 @@ fn an_embedded_server_that_has_lost_its_database_is_restored_as_it_was_at_the_ba
 
 #[test]
 fn a_restore_can_be_undone_with_what_it_has_replaced() {
-    let mut server = Server::start();
+    let mut server = FleetbeatServer::start();
     let token = server.admin_token();
     let backup = server.data().join("backup.db");
-    let beat = |server: &Server, ip| {
+    let beat = |server: &FleetbeatServer, ip| {
         server.heartbeat(&serde_json::from_str(&heartbeat(ip, 1)).unwrap())
     };
     assert_eq!(beat(&server, "10.0.0.1").status, 200);
     succeed(&server.command(&["backup", backup.to_str().unwrap()], ""));
     assert_eq!(beat(&server, "10.0.0.2").status, 200);
-    // What a killed server has acknowledged may be in the log beside its database only.
+    // After a kill, acknowledged heartbeats may be in the log beside the database only.
     server.kill();
     assert!(
         fs::metadata(server.data().join("fleetbeat.db-wal"))
@@ -237,7 +237,7 @@ fn a_restore_can_be_undone_with_what_it_has_replaced() {
 
 #[test]
 fn what_is_no_backup_is_named_and_changes_nothing() {
-    let mut server = Server::start();
+    let mut server = FleetbeatServer::start();
     server.heartbeat(&serde_json::from_str(&heartbeat("10.0.0.1", 1)).unwrap());
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
@@ -318,9 +318,9 @@ fn for_mongodb_both_commands_name_its_own_tools() {
     }
 }
 
-/// The documents of each collection: what mongodump writes of a database, in its order.
+/// The documents of each collection, as mongodump writes a database, in the same order.
 /// Indexes are left out, as with `mongorestore --noIndexRestore`: the server has to make
-/// them.
+/// the indexes.
 struct Dump(Vec<(String, Vec<Document>)>);
 
 impl Dump {
@@ -375,12 +375,13 @@ fn copied_flag(redis: &RedisServer, ip: &str, flag: &str) -> Option<bool> {
 #[test]
 fn a_restored_mongodb_is_the_truth_though_redis_remembers_newer_flags() {
     let (database, redis) = (Database::new(), RedisServer::start());
-    let start = || Server::start_on_mongodb(&database, &database.url, &redis.url(), "");
+    let start =
+        || FleetbeatServer::start_on_mongodb(&database, &database.url, &redis.url(), "");
     let mut servers = [start(), start()];
     let token = servers[0].admin_token();
     servers[0].add_user("ann", "readonly", "password of ann");
     let hosts: Vec<String> = (1..=4).map(|n| format!("10.0.0.{n}")).collect();
-    let beat = |server: &Server, ip: &str| {
+    let beat = |server: &FleetbeatServer, ip: &str| {
         assert_eq!(
             server
                 .heartbeat(&serde_json::from_str(&heartbeat(ip, 0)).unwrap())
@@ -441,7 +442,7 @@ fn a_restored_mongodb_is_the_truth_though_redis_remembers_newer_flags() {
         "{indexes:?}"
     );
 
-    // The next heartbeats make new copies, which must not lose against those from before.
+    // The next heartbeats make new copies, which must win against the copies from before.
     for ip in &hosts {
         beat(&servers[0], ip);
         wait_for("a copy of what was restored", || {
@@ -458,7 +459,7 @@ fn a_restored_mongodb_is_the_truth_though_redis_remembers_newer_flags() {
     assert_shows_paid(&servers, &token, &hosts);
 }
 
-fn assert_shows_paid(servers: &[Server; 2], token: &str, hosts: &[String]) {
+fn assert_shows_paid(servers: &[FleetbeatServer; 2], token: &str, hosts: &[String]) {
     for server in servers {
         for ip in hosts {
             let host = server

@@ -1,15 +1,17 @@
-//! The compose files as far as it goes without Docker: what they say, and the nginx of
-//! one before two instances. What is in the images, and that they run, is in `images.rs`.
+//! The compose files as far as a test goes without Docker: their content, and the nginx
+//! of one file before two instances. `images.rs` runs the images and tests their content.
 
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use fleetbeat_tests::client;
-use fleetbeat_tests::nginx::{Nginx, free_address};
-use fleetbeat_tests::redis_server::RedisServer;
-use fleetbeat_tests::server::{ADMIN_PASSWORD, AGENT_KEY, Database, Server, run};
-use fleetbeat_tests::wait::wait_for;
+use fleetbeat_tools::client;
+use fleetbeat_tools::nginx::{Nginx, free_address};
+use fleetbeat_tools::redis_server::RedisServer;
+use fleetbeat_tools::server::{
+    ADMIN_PASSWORD, AGENT_KEY, Database, FleetbeatServer, run,
+};
+use fleetbeat_tools::wait::wait_for;
 use serde_json::{Value, json};
 
 const HEARTBEAT: &str = include_str!("../../protocol/golden/heartbeat-minimal.json");
@@ -22,8 +24,14 @@ fn packaging() -> std::path::PathBuf {
 fn two_instances_behind_its_nginx_serve_as_one_and_go_on_when_one_is_killed() {
     let (database, redis) = (Database::new(), RedisServer::start());
     let settings = "trusted_proxies = [\"127.0.0.1\"]\n";
-    let start =
-        || Server::start_on_mongodb(&database, &database.url, &redis.url(), settings);
+    let start = || {
+        FleetbeatServer::start_on_mongodb(
+            &database,
+            &database.url,
+            &redis.url(),
+            settings,
+        )
+    };
     let (mut first, second) = (start(), start());
 
     let free = free_address();
@@ -93,9 +101,15 @@ fn two_instances_behind_its_nginx_serve_as_one_and_go_on_when_one_is_killed() {
 
 /// A compose file as Docker Compose reads it.
 fn read_compose(name: &str) -> Value {
-    let script = packaging().join("../scripts/compose.sh");
-    let output = Command::new(script)
-        .arg(packaging().join(name))
+    let script = packaging().join("../scripts/tools.sh");
+    let tool = Command::new(script).arg("compose").output().unwrap();
+    assert!(tool.status.success(), "{tool:?}");
+    let programs = String::from_utf8(tool.stdout).unwrap();
+
+    // The paths in the file count from its folder. The file's secrets do not matter here.
+    let output = Command::new(Path::new(programs.trim_end()).join("cmd"))
+        .args(["--no-interpolation", "--format", "json", name])
+        .current_dir(packaging())
         .output()
         .unwrap();
     assert!(
@@ -146,12 +160,14 @@ fn compose_understands_its_files_and_finds_what_they_name() {
         }
         assert!(servers > 0, "{name}");
     }
+
     let nginx = &read_compose("compose.yaml")["services"]["nginx"];
     let site = fs::read_to_string(packaging().join("compose/nginx.conf")).unwrap();
     assert!(
         site.contains(&format!("listen {};", nginx["ports"][0]["target"])),
         "{site}"
     );
+
     for server in ["server-1", "server-2"] {
         assert!(site.contains(&format!("server {server}:8080;")), "{site}");
         assert_eq!(nginx["depends_on"][server]["condition"], "service_healthy");
@@ -167,7 +183,7 @@ fn the_configurations_of_containers_are_fine() {
     ] {
         let output = run(&packaging().join(file), &["check-config"], "");
         let told = String::from_utf8(output.stderr).unwrap();
-        // They only lack the secrets, which come from the environment.
+        // The files only lack the secrets, which come from the environment.
         let is_secret =
             |line: &str| line.contains("AGENT_API_KEY") || line.contains("SECRET_KEY");
         assert!(told.lines().all(is_secret), "{file}: {told}");

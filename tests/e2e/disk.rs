@@ -5,20 +5,20 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use fleetbeat_tests::server::Server;
+use fleetbeat_tools::server::FleetbeatServer;
 use serde_json::Value;
 
 #[test]
 fn a_full_disk_refuses_heartbeats_and_loses_none() {
     // The data folder is a file system of one mebibyte, in a mount namespace that ends
     // with the process.
-    let mut server = Server::start_on_small_disk("1m");
+    let mut server = FleetbeatServer::start_on_small_disk("1m");
     let token = server.admin_token();
     let minimal: Value = serde_json::from_str(include_str!(
         "../../protocol/golden/heartbeat-minimal.json"
     ))
     .unwrap();
-    let beat = |server: &Server, n: usize| {
+    let beat = |server: &FleetbeatServer, n: usize| {
         let mut body = minimal.clone();
         body["ip"] = format!("10.0.{}.{}", n / 250, n % 250 + 1).into();
         body["metrics"] = (0..60)

@@ -7,16 +7,16 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use fleetbeat_tests::front::{Authority, Front};
-use fleetbeat_tests::program::program;
-use fleetbeat_tests::server::{AGENT_KEY, Server};
+use fleetbeat_tools::process::program;
+use fleetbeat_tools::server::{AGENT_KEY, FleetbeatServer};
+use fleetbeat_tools::stand_in::{Authority, StandIn};
 use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 
-/// The years in which a certificate of these tests is valid, unless it is not.
+/// The years in which most certificates of the tests are valid.
 const YEARS: std::ops::Range<i32> = 2020..2100;
 
-/// A host that is well but for what a test breaks.
+/// A host that is well, but for the damage that a test does.
 struct Host {
     folder: TempDir,
     key: &'static str,
@@ -29,7 +29,7 @@ struct Report {
 }
 
 impl Host {
-    /// One whose server is at `url`; `settings` follow those in its configuration.
+    /// A host whose server is at `url`; `settings` go to the end of the configuration.
     fn new(url: &str, settings: &str) -> Host {
         let folder = tempfile::tempdir().unwrap();
         let spool = folder.path().join("spool");
@@ -44,9 +44,10 @@ impl Host {
         }
     }
 
-    /// One that knows this authority, with a server of that name.
-    fn trusting(authority: &Authority, name: &str, front: &Front) -> Host {
-        let host = Host::new(&format!("https://{name}:{}", front.address().port()), "");
+    /// A host that trusts the authority, with a server called `name`.
+    fn trusting(authority: &Authority, name: &str, stand_in: &StandIn) -> Host {
+        let host =
+            Host::new(&format!("https://{name}:{}", stand_in.address().port()), "");
         let ca = host.folder.path().join("ca.pem");
         fs::write(&ca, authority.pem()).unwrap();
         host.append(&format!("ca_file = {ca:?}\n"));
@@ -82,6 +83,7 @@ impl Report {
             "{:?}",
             started.elapsed()
         );
+
         let text = String::from_utf8(output.stdout).unwrap();
         assert!(!text.contains(AGENT_KEY));
         Report {
@@ -102,8 +104,8 @@ impl Report {
             .unwrap_or_else(|| panic!("no {name} in {}", self.text))
     }
 
-    /// That check fails, with these words about what is wrong and what to do, and makes
-    /// the others impossible.
+    /// Asserts that the check fails, says what is wrong and what to do, and leaves the
+    /// later checks impossible.
     #[track_caller]
     fn assert_fails(&self, name: &str, what: &str, advice: &str, skipped: &[&str]) {
         let (state, text) = self.check(name);
@@ -144,10 +146,11 @@ fn url(address: SocketAddr) -> String {
 
 #[test]
 fn a_host_that_is_well_is_told_so_and_the_server_does_not_know_it_afterwards() {
-    let server = Server::start();
+    let server = FleetbeatServer::start();
     let authority = Authority::new();
-    let front = Front::with_tls(&authority.certify("localhost", YEARS), server.address());
-    let host = Host::trusting(&authority, "localhost", &front);
+    let stand_in =
+        StandIn::with_tls(&authority.certify("localhost", YEARS), server.address());
+    let host = Host::trusting(&authority, "localhost", &stand_in);
     let report = host.examine();
     let states: Vec<_> = report
         .text
@@ -175,7 +178,7 @@ fn a_host_that_is_well_is_told_so_and_the_server_does_not_know_it_afterwards() {
         report
             .check("tcp")
             .1
-            .contains(&format!("{} (IPv4) answers in", front.address())),
+            .contains(&format!("{} (IPv4) answers in", stand_in.address())),
         "{}",
         report.text
     );
@@ -236,7 +239,8 @@ fn a_port_that_nobody_listens_on() {
 
 #[test]
 fn packets_that_vanish() {
-    // A full queue of connections that nobody accepts: the kernel drops what else comes.
+    // A full queue of connections that nobody accepts: the kernel drops further
+    // connections.
     let hole = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     hole.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())
         .unwrap();
@@ -249,7 +253,7 @@ fn packets_that_vanish() {
 
 #[test]
 fn of_two_addresses_the_one_that_answers_is_named() {
-    let server = Server::start();
+    let server = FleetbeatServer::start();
     let report =
         Host::new(&format!("http://localhost:{}", server.address().port()), "").examine();
     let (state, text) = report.check("tcp");
@@ -267,7 +271,7 @@ fn of_two_addresses_the_one_that_answers_is_named() {
 
 #[test]
 fn certificates_that_are_no_good() {
-    let server = Server::start();
+    let server = FleetbeatServer::start();
     let (ours, another) = (Authority::new(), Authority::new());
     let rest = ["key", "clock"];
     for (certificate, what, advice) in [
@@ -292,13 +296,17 @@ fn certificates_that_are_no_good() {
             "this host's clock",
         ),
     ] {
-        let front = Front::with_tls(&certificate, server.address());
-        Host::trusting(&ours, "localhost", &front)
+        let stand_in = StandIn::with_tls(&certificate, server.address());
+        Host::trusting(&ours, "localhost", &stand_in)
             .examine()
             .assert_fails("tls", what, advice, &rest);
     }
-    let front = Front::with_tls(&ours.certify("localhost", YEARS), server.address());
-    let host = Host::new(&format!("https://localhost:{}", front.address().port()), "");
+
+    let stand_in = StandIn::with_tls(&ours.certify("localhost", YEARS), server.address());
+    let host = Host::new(
+        &format!("https://localhost:{}", stand_in.address().port()),
+        "",
+    );
     host.examine().assert_fails(
         "tls",
         "does not know",
@@ -310,17 +318,19 @@ fn certificates_that_are_no_good() {
 #[test]
 fn a_port_without_tls() {
     let authority = Authority::new();
-    let front = Front::start(|mut stream| {
+    let stand_in = StandIn::start(|mut stream| {
         let _ =
             std::io::Write::write_all(&mut stream, b"HTTP/1.1 400 Bad Request\r\n\r\n");
     });
-    let host = Host::trusting(&authority, "localhost", &front);
+
+    let host = Host::trusting(&authority, "localhost", &stand_in);
     host.examine().assert_fails(
         "tls",
         "does not speak TLS",
         "is the port in server.url right",
         &["key", "clock"],
     );
+
     let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let host = Host::new(&format!("https://{}", silent.local_addr().unwrap()), "");
     host.examine().assert_fails(
@@ -333,7 +343,7 @@ fn a_port_without_tls() {
 
 #[test]
 fn a_wrong_key_and_a_missing_one() {
-    let server = Server::start();
+    let server = FleetbeatServer::start();
     let mut host = Host::new(&url(server.address()), "");
     host.key = "another";
     let report = host.examine();
@@ -352,6 +362,7 @@ fn servers_that_are_another_or_not_well() {
             body.len()
         )
     };
+
     for (answer, what, advice) in [
         (
             answer(200, "", "<html>hello</html>"),
@@ -374,15 +385,13 @@ fn servers_that_are_another_or_not_well() {
             "/readyz",
         ),
     ] {
-        let front = Front::answering(answer);
-        Host::new(&url(front.address()), "").examine().assert_fails(
-            "key",
-            what,
-            advice,
-            &[],
-        );
+        let stand_in = StandIn::answering(answer);
+        Host::new(&url(stand_in.address()), "")
+            .examine()
+            .assert_fails("key", what, advice, &[]);
     }
-    let broken = Front::answering("nonsense\r\n\r\n".to_owned());
+
+    let broken = StandIn::answering("nonsense\r\n\r\n".to_owned());
     Host::new(&url(broken.address()), "")
         .examine()
         .assert_fails("key", "broke off", "speaks HTTP", &["clock"]);
@@ -392,33 +401,29 @@ fn servers_that_are_another_or_not_well() {
 fn a_clock_that_is_minutes_off() {
     let served = |date: &str| {
         let body = r#"{"status":"ok","accepted":0,"rejected":[]}"#;
-        Front::answering(format!(
+        StandIn::answering(format!(
             "HTTP/1.1 200 OK\r\n{date}Content-Length: {}\r\n\r\n{body}",
             body.len()
         ))
     };
+
     for (minutes, what) in [(-5_i64, "4 minutes ahead of"), (5, "4 minutes behind")] {
         // A few seconds less than a whole minute more, as the test takes some.
         let date = jiff::Timestamp::now()
             + jiff::SignedDuration::from_secs(minutes * 60 - minutes.signum() * 15);
-        let front = served(&format!(
+        let stand_in = served(&format!(
             "Date: {}\r\n",
             date.strftime("%a, %d %b %Y %H:%M:%S GMT")
         ));
-        Host::new(&url(front.address()), "").examine().assert_fails(
-            "clock",
-            what,
-            "timedatectl",
-            &[],
-        );
+        Host::new(&url(stand_in.address()), "")
+            .examine()
+            .assert_fails("clock", what, "timedatectl", &[]);
     }
-    let front = served("");
-    Host::new(&url(front.address()), "").examine().assert_fails(
-        "clock",
-        "no date",
-        "Date header",
-        &[],
-    );
+
+    let stand_in = served("");
+    Host::new(&url(stand_in.address()), "")
+        .examine()
+        .assert_fails("clock", "no date", "Date header", &[]);
 }
 
 #[test]
@@ -442,7 +447,8 @@ fn a_proxy_is_where_the_way_begins() {
         "server.proxy",
         &["tls", "key", "clock"],
     );
-    let proxy = Front::answering("HTTP/1.1 403 Forbidden\r\n\r\n".to_owned());
+
+    let proxy = StandIn::answering("HTTP/1.1 403 Forbidden\r\n\r\n".to_owned());
     let report = Host::new(
         "https://no-such-host.invalid",
         &format!("proxy = \"http://{}\"", proxy.address()),
@@ -458,7 +464,7 @@ fn a_proxy_is_where_the_way_begins() {
 
 #[test]
 fn a_collector_that_fails_hides_no_other() {
-    let server = Server::start();
+    let server = FleetbeatServer::start();
     let host = Host::new(
         &url(server.address()),
         "[collectors.net]\ninterface = \"nowhere0\"\n",
@@ -474,7 +480,7 @@ fn a_collector_that_fails_hides_no_other() {
 
 #[test]
 fn a_spool_folder_that_cannot_be_used() {
-    let server = Server::start();
+    let server = FleetbeatServer::start();
     let host = Host::new(&url(server.address()), "");
     let spool = host.folder.path().join("spool");
     let mode =
@@ -512,7 +518,7 @@ fn a_spool_folder_that_cannot_be_used() {
 
 #[test]
 fn a_full_disk_is_seen_before_it_is_needed() {
-    let server = Server::start();
+    let server = FleetbeatServer::start();
     let host = Host::new(&url(server.address()), "");
     let spool = host.folder.path().join("spool");
     let agent = host.command();

@@ -1,14 +1,14 @@
-//! What was answered 200 is there after the process is killed. That a commit also waits
-//! for the disk is a unit test of the store: no test can pull the plug.
+//! A heartbeat with a 200 is there after the process is killed. A unit test of the store
+//! proves that a commit also waits for the disk: no test can pull the plug.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
-use fleetbeat_tests::client;
-use fleetbeat_tests::server::{AGENT_KEY, Server};
-use fleetbeat_tests::wait::wait_for;
+use fleetbeat_tools::client;
+use fleetbeat_tools::server::{AGENT_KEY, FleetbeatServer};
+use fleetbeat_tools::wait::wait_for;
 use serde_json::Value;
 
 const KILLS: usize = 20;
@@ -16,7 +16,7 @@ const SENDERS: usize = 8;
 
 #[test]
 fn every_acknowledged_heartbeat_survives_twenty_kills_under_load() {
-    let mut server = Server::start();
+    let mut server = FleetbeatServer::start();
     let token = server.admin_token();
     let minimal: Value = serde_json::from_str(include_str!(
         "../../protocol/golden/heartbeat-minimal.json"
@@ -52,6 +52,7 @@ fn every_acknowledged_heartbeat_survives_twenty_kills_under_load() {
         });
         server.restart();
     }
+
     let stored: BTreeMap<String, f64> = server
         .servers(&token)
         .iter()
@@ -73,7 +74,8 @@ fn every_acknowledged_heartbeat_survives_twenty_kills_under_load() {
     }
 }
 
-/// Numbers its heartbeats and notes which were acknowledged, until the server is gone.
+/// Sends numbered heartbeats and notes the acknowledged numbers, until the server is
+/// gone.
 fn send_until_refused(
     address: std::net::SocketAddr,
     minimal: &Value,
@@ -98,8 +100,8 @@ fn send_until_refused(
                 acknowledged.insert(ip.to_owned(), (n, n));
             }
             Err(_) => {
-                // This one may have been stored just before the kill: unacknowledged, but
-                // harmless.
+                // The heartbeat may have been stored just before the kill:
+                // unacknowledged, but harmless.
                 acknowledged.entry(ip.to_owned()).or_default().1 = n;
                 return;
             }

@@ -2,8 +2,8 @@
 //! real socket.
 
 use fleetbeat_protocol::Timestamp;
-use fleetbeat_tests::client;
-use fleetbeat_tests::server::{AGENT_KEY, Server};
+use fleetbeat_tools::client;
+use fleetbeat_tools::server::{AGENT_KEY, FleetbeatServer};
 use serde_json::{Value, json};
 
 fn minimal() -> Value {
@@ -25,7 +25,7 @@ fn fields(answer: &client::Answer) -> Vec<String> {
 
 #[test]
 fn both_golden_bodies_are_stored_and_shown() {
-    let server = Server::start();
+    let server = FleetbeatServer::start();
     let token = server.admin_token();
     for body in [
         include_str!("../../protocol/golden/heartbeat-full.json"),
@@ -37,6 +37,7 @@ fn both_golden_bodies_are_stored_and_shown() {
             (200, json!({"status": "ok"}))
         );
     }
+
     let servers = server.servers(&token);
     assert_eq!(
         servers
@@ -45,6 +46,7 @@ fn both_golden_bodies_are_stored_and_shown() {
             .collect::<Vec<_>>(),
         ["1.2.3.4", "2001:db8::7"]
     );
+
     let full: Value =
         serde_json::from_str(include_str!("../../protocol/golden/heartbeat-full.json"))
             .unwrap();
@@ -75,7 +77,7 @@ fn both_golden_bodies_are_stored_and_shown() {
 
 #[test]
 fn what_breaks_a_rule_gets_its_status_and_stores_nothing() {
-    let server = Server::start();
+    let server = FleetbeatServer::start();
     let token = server.admin_token();
     let deep = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
     let with = |field: &str, value: &str| {
@@ -175,7 +177,7 @@ fn what_breaks_a_rule_gets_its_status_and_stores_nothing() {
 
 #[test]
 fn limits_are_inclusive() {
-    let server = Server::start();
+    let server = FleetbeatServer::start();
     let mut at_the_limit = minimal().to_string().into_bytes();
     at_the_limit.resize(64 * 1024, b' ');
     assert_eq!(
@@ -183,6 +185,7 @@ fn limits_are_inclusive() {
         200,
         "64 KiB"
     );
+
     let mut body = minimal();
     body["services"] = (0..64)
         .map(|n| json!({"name": format!("{n:0>64}"), "active": true}))
@@ -203,7 +206,7 @@ fn limits_are_inclusive() {
 
 #[test]
 fn the_key_is_looked_at_before_the_body() {
-    let server = Server::start();
+    let server = FleetbeatServer::start();
     for headers in [
         &[][..],
         &[("X-API-Key", "wrong")],
@@ -219,7 +222,7 @@ fn the_key_is_looked_at_before_the_body() {
 
 #[test]
 fn a_mapped_address_is_the_ipv4_address_and_a_missing_one_is_the_peers() {
-    let server = Server::start_with("trusted_proxies = [\"127.0.0.0/8\"]", &[]);
+    let server = FleetbeatServer::start_with("trusted_proxies = [\"127.0.0.0/8\"]", &[]);
     let token = server.admin_token();
     let mut body = minimal();
     body["ip"] = "::ffff:1.2.3.4".into();
@@ -235,6 +238,7 @@ fn a_mapped_address_is_the_ipv4_address_and_a_missing_one_is_the_peers() {
             .status,
         200
     );
+
     let ips: Vec<_> = server
         .servers(&token)
         .into_iter()
@@ -249,7 +253,7 @@ fn a_mapped_address_is_the_ipv4_address_and_a_missing_one_is_the_peers() {
 
 #[test]
 fn a_forwarded_address_is_believed_from_trusted_proxies_only() {
-    let server = Server::start();
+    let server = FleetbeatServer::start();
     let mut body = minimal();
     body.as_object_mut().unwrap().remove("ip");
     let headers = [("X-API-Key", AGENT_KEY), ("X-Forwarded-For", "9.9.9.9")];
@@ -264,7 +268,7 @@ fn a_forwarded_address_is_believed_from_trusted_proxies_only() {
 
 #[test]
 fn a_batch_counts_by_its_own_times() {
-    let server = Server::start();
+    let server = FleetbeatServer::start();
     let token = server.admin_token();
     let element = |ip: &str, cpu: i32, at: &str| {
         let mut body = minimal();
@@ -273,6 +277,7 @@ fn a_batch_counts_by_its_own_times() {
         body["collected_at"] = at.into();
         body
     };
+
     let batch = json!([
         element("10.0.0.1", 2, "2026-01-01T00:02:00Z"),
         element("10.0.0.1", 4, "2026-01-01T01:04:00+01:00"),
@@ -324,7 +329,8 @@ fn a_batch_counts_by_its_own_times() {
             .status,
         200
     );
-    let live = fleetbeat_tests::wait::wait_for("the snapshot", || {
+
+    let live = fleetbeat_tools::wait::wait_for("the snapshot", || {
         let first = server.servers(&token)[0].clone();
         (first["load"]["cpu"] == 9.0).then_some(first)
     });
@@ -336,7 +342,7 @@ fn a_batch_counts_by_its_own_times() {
 
 #[test]
 fn a_batch_has_at_most_500_elements_and_1_mib() {
-    let server = Server::start();
+    let server = FleetbeatServer::start();
     let mut element = minimal();
     element["collected_at"] = "2026-01-01T00:00:00Z".into();
     let batch = |count: usize| {
@@ -344,6 +350,7 @@ fn a_batch_has_at_most_500_elements_and_1_mib() {
             .to_string()
             .into_bytes()
     };
+
     let answer = server.post_heartbeat("/heartbeats", &batch(500));
     assert_eq!(
         (answer.status, &answer.json()["accepted"]),
@@ -353,6 +360,7 @@ fn a_batch_has_at_most_500_elements_and_1_mib() {
         server.post_heartbeat("/heartbeats", &batch(501)).status,
         413
     );
+
     let mut body = batch(1);
     body.resize(1024 * 1024, b' ');
     assert_eq!(server.post_heartbeat("/heartbeats", &body).status, 200);

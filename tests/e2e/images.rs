@@ -1,4 +1,4 @@
-//! The container images: what is in them, and what they do as an operator runs them.
+//! The container images: their content, and their work as an operator runs them.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
 
-use fleetbeat_tests::client::{self, Answer};
 use fleetbeat_tests::container::Engine;
-use fleetbeat_tests::nginx::free_address;
-use fleetbeat_tests::server::{ADMIN_PASSWORD, AGENT_KEY};
-use fleetbeat_tests::wait::wait_for;
+use fleetbeat_tools::client::{self, Answer};
+use fleetbeat_tools::nginx::free_address;
+use fleetbeat_tools::server::{ADMIN_PASSWORD, AGENT_KEY};
+use fleetbeat_tools::wait::wait_for;
 use serde_json::{Value, json};
 
 const HEARTBEAT: &[u8] = include_bytes!("../../protocol/golden/heartbeat-minimal.json");
@@ -76,6 +76,7 @@ fn assert_configured(name: &str, about: &Value) {
     } else {
         Value::Null
     };
+
     for (key, value) in [
         ("User", json!(format!("{USER}:{USER}"))),
         ("Entrypoint", json!([program])),
@@ -91,6 +92,7 @@ fn assert_configured(name: &str, about: &Value) {
         about["Healthcheck"]["Test"],
         json!(["CMD", program, "health"])
     );
+
     let label =
         |name: &str| config["Labels"][format!("org.opencontainers.image.{name}")].clone();
     assert_eq!(label("version"), env!("CARGO_PKG_VERSION"));
@@ -126,7 +128,7 @@ fn assert_holds_its_files_alone(name: &str, arch: &str, root: &Path) {
     }
 }
 
-/// All that is in a folder, by its path from there.
+/// All files in a folder, by path.
 fn tree(top: &Path) -> BTreeMap<String, fs::Metadata> {
     let mut found = BTreeMap::new();
     let mut folders = vec![top.to_owned()];
@@ -150,13 +152,13 @@ fn tree(top: &Path) -> BTreeMap<String, fs::Metadata> {
 }
 
 /// A server in a container, on its embedded store in the volume `data`.
-struct Server<'a> {
+struct ServerContainer<'a> {
     engine: &'a Engine,
     address: SocketAddr,
 }
 
-impl Server<'_> {
-    fn start<'a>(engine: &'a Engine) -> Server<'a> {
+impl ServerContainer<'_> {
+    fn start<'a>(engine: &'a Engine) -> ServerContainer<'a> {
         let address = free_address();
         let listen = format!("FLEETBEAT_LISTEN={address}");
         let password = format!("FLEETBEAT_ADMIN_PASSWORD={ADMIN_PASSWORD}");
@@ -176,7 +178,7 @@ impl Server<'_> {
             engine.health("server"),
             (true, format!("http://{address} is healthy"))
         );
-        Server { engine, address }
+        ServerContainer { engine, address }
     }
 
     fn request(
@@ -209,7 +211,7 @@ impl Server<'_> {
     }
 }
 
-/// That a container's first process may do nothing, and write to nothing but its volume.
+/// A container's first process may do nothing, and write to nothing but its volume.
 #[track_caller]
 fn assert_powerless(engine: &Engine, name: &str, volume: &str) {
     let pid = engine.pid(name);
@@ -221,6 +223,7 @@ fn assert_powerless(engine: &Engine, name: &str, volume: &str) {
             .unwrap()
             .trim()
     };
+
     let user = USER.to_string();
     assert_eq!(
         value("Uid:").split_whitespace().collect::<Vec<_>>(),
@@ -230,6 +233,7 @@ fn assert_powerless(engine: &Engine, name: &str, volume: &str) {
         value("Gid:").split_whitespace().collect::<Vec<_>>(),
         [&user; 4]
     );
+
     for set in ["CapInh:", "CapPrm:", "CapEff:", "CapBnd:", "CapAmb:"] {
         assert_eq!(value(set), "0000000000000000", "{set}");
     }
@@ -250,7 +254,7 @@ fn assert_powerless(engine: &Engine, name: &str, volume: &str) {
     );
 }
 
-/// That a container ends in time when it is asked to.
+/// A container ends in time after a request to stop.
 #[track_caller]
 fn assert_stops(engine: &Engine, name: &str) {
     let asked = Instant::now();
@@ -278,7 +282,7 @@ fn signal(pid: u32, name: &str) {
 fn the_server_needs_nothing_but_its_volume_where_its_data_outlive_the_container() {
     let Some(engine) = Engine::new() else { return };
     engine.build_image("fleetbeat-server", own_arch());
-    let server = Server::start(&engine);
+    let server = ServerContainer::start(&engine);
     assert_powerless(&engine, "server", "/var/lib/fleetbeat");
     let heartbeat =
         server.request("POST", "/heartbeat", &[("X-API-Key", AGENT_KEY)], HEARTBEAT);
@@ -339,7 +343,7 @@ fn the_server_needs_nothing_but_its_volume_where_its_data_outlive_the_container(
     );
 
     engine.podman(&["rm", "server"]);
-    let server = Server::start(&engine);
+    let server = ServerContainer::start(&engine);
     let ips: Vec<Value> = server
         .servers()
         .iter()
@@ -354,7 +358,7 @@ fn the_agent_tells_the_host_from_inside_of_a_container() {
     for name in ["fleetbeat-server", "fleetbeat-agent"] {
         engine.build_image(name, own_arch());
     }
-    let server = Server::start(&engine);
+    let server = ServerContainer::start(&engine);
     let settings = tempfile::tempdir().unwrap();
     let text = format!(
         "[server]\nurl = \"http://{}\"\n[schedule]\nsample_every = \"500ms\"\nsamples_per_heartbeat = 2\n\
@@ -419,8 +423,8 @@ fn the_agent_tells_the_host_from_inside_of_a_container() {
         is_healthy && told.starts_with("fleetbeat-agent is healthy"),
         "{told}"
     );
-    // A loop that hangs leaves its spool as it is; here it gets old faster than by
-    // itself.
+    // A loop that hangs leaves its spool unchanged; the test makes the spool old faster
+    // than time does.
     let pid = engine.pid("agent");
     signal(pid, "STOP");
     let spool = engine.volume("agent").join("spool");

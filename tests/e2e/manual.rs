@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use fleetbeat_tests::program::program;
+use fleetbeat_tools::process::program;
 use tempfile::TempDir;
 
 /// A folder with all of them.

@@ -1,5 +1,5 @@
-//! The production backend: two databases, several instances, and everything that can come
-//! between them.
+//! The production backend: two databases, several instances, and all failures between
+//! them.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use fleetbeat_tests::proxy::{Mode, Proxy};
-use fleetbeat_tests::redis_server::RedisServer;
-use fleetbeat_tests::server::{AGENT_KEY, Database, Server};
-use fleetbeat_tests::wait::wait_for;
-use fleetbeat_tests::{client, process};
+use fleetbeat_tools::proxy::{Mode, Proxy};
+use fleetbeat_tools::redis_server::RedisServer;
+use fleetbeat_tools::server::{AGENT_KEY, Database, FleetbeatServer};
+use fleetbeat_tools::wait::wait_for;
+use fleetbeat_tools::{client, process};
 use mongodb::bson::{Document, doc};
 use serde_json::{Value, json};
 
@@ -54,7 +54,8 @@ fn address(url: &str) -> SocketAddr {
 #[test]
 fn records_are_kept_as_the_contract_says() {
     let (database, redis) = (Database::new(), RedisServer::start());
-    let server = Server::start_on_mongodb(&database, &database.url, &redis.url(), "");
+    let server =
+        FleetbeatServer::start_on_mongodb(&database, &database.url, &redis.url(), "");
     let token = server.admin_token();
     assert_eq!(server.heartbeat(&heartbeat("2001:db8::1")).status, 200);
     server.api(
@@ -121,7 +122,8 @@ fn no_flag_is_lost_or_resurrected_whatever_happens_meanwhile() {
     const HEARTBEATS: usize = 7_500;
     let hosts: Vec<String> = (1..=4).map(|n| format!("10.0.0.{n}")).collect();
     let (database, mut redis) = (Database::new(), RedisServer::start());
-    let start = || Server::start_on_mongodb(&database, &database.url, &redis.url(), "");
+    let start =
+        || FleetbeatServer::start_on_mongodb(&database, &database.url, &redis.url(), "");
     let (first, mut second) = (start(), start());
     let addresses = [first.address(), second.address()];
     let token = first.admin_token();
@@ -183,7 +185,7 @@ fn no_flag_is_lost_or_resurrected_whatever_happens_meanwhile() {
                 (patches.load(Ordering::Relaxed) >= at).then_some(())
             });
         };
-        // Redis away, and back with what it had.
+        // Redis goes away, and comes back with its old content.
         reached(20);
         redis.freeze();
         reached(35);
@@ -295,11 +297,11 @@ fn mongodb_may_go_away_in_every_way_and_come_back() {
     let (database, redis) = (Database::new(), RedisServer::start());
     let proxy = Proxy::start(address(&database.url));
     let url = format!("mongodb://{}/?directConnection=true", proxy.address());
-    let server = Server::start_on_mongodb(&database, &url, &redis.url(), "");
+    let server = FleetbeatServer::start_on_mongodb(&database, &url, &redis.url(), "");
     let token = server.admin_token();
     let next = AtomicUsize::new(0);
     let acknowledged = Mutex::new(Vec::new());
-    let beat = |server: &Server| {
+    let beat = |server: &FleetbeatServer| {
         let n = next.fetch_add(1, Ordering::Relaxed);
         let ip = format!("10.{}.{}.1", n / 250, n % 250);
         let started = Instant::now();
@@ -381,6 +383,7 @@ fn mongodb_may_go_away_in_every_way_and_come_back() {
             (after.0 <= before.0 + 4 && after.1 <= before.1 + 8).then_some(())
         });
     }
+
     for ip in acknowledged.into_inner().unwrap() {
         document(&database, &ip);
     }
@@ -391,13 +394,14 @@ fn a_blackholed_mongodb_neither_piles_up_threads_nor_memory() {
     let (database, redis) = (Database::new(), RedisServer::start());
     let proxy = Proxy::start(address(&database.url));
     let url = format!("mongodb://{}/?directConnection=true", proxy.address());
-    let server = Server::start_on_mongodb(&database, &url, &redis.url(), "");
+    let server = FleetbeatServer::start_on_mongodb(&database, &url, &redis.url(), "");
     let measure = || {
         (
             process::status(server.pid(), "Threads"),
             process::status(server.pid(), "VmRSS"),
         )
     };
+
     let flood = |seconds: u64| {
         let until = Instant::now() + Duration::from_secs(seconds);
         let body = heartbeat("10.0.0.1").to_string();
@@ -407,7 +411,7 @@ fn a_blackholed_mongodb_neither_piles_up_threads_nor_memory() {
             &[("X-API-Key", AGENT_KEY)],
             body.as_bytes(),
         );
-        fleetbeat_tests::load::run(server.address(), 32, Some(200.0), || {
+        fleetbeat_tools::load::run(server.address(), 32, Some(200.0), || {
             (Instant::now() < until).then(|| request.clone())
         })
     };
@@ -447,7 +451,7 @@ fn a_blackholed_mongodb_neither_piles_up_threads_nor_memory() {
 fn redis_may_go_away_in_every_way_and_nobody_notices() {
     let (database, redis) = (Database::new(), RedisServer::start());
     let proxy = Proxy::start(SocketAddr::from(([127, 0, 0, 1], redis.port())));
-    let server = Server::start_on_mongodb(
+    let server = FleetbeatServer::start_on_mongodb(
         &database,
         &database.url,
         &format!("redis://{}", proxy.address()),
@@ -509,6 +513,7 @@ fn redis_may_go_away_in_every_way_and_nobody_notices() {
             "{mode:?}"
         );
     }
+
     let mut connection = redis.connect();
     wait_for("every copy to be there", || {
         let copies: usize = (1..=expected)
@@ -521,6 +526,7 @@ fn redis_may_go_away_in_every_way_and_nobody_notices() {
             .sum();
         (copies == expected).then_some(())
     });
+
     let away = server.log().matches("Redis is away").count();
     assert!(
         (1..=8).contains(&away),
@@ -532,7 +538,8 @@ fn redis_may_go_away_in_every_way_and_nobody_notices() {
 #[test]
 fn acknowledged_heartbeats_survive_the_killing_of_an_instance() {
     let (database, redis) = (Database::new(), RedisServer::start());
-    let mut server = Server::start_on_mongodb(&database, &database.url, &redis.url(), "");
+    let mut server =
+        FleetbeatServer::start_on_mongodb(&database, &database.url, &redis.url(), "");
     let acknowledged: Mutex<BTreeMap<String, f64>> = Mutex::default();
     for round in 0..5 {
         let address = server.address();
@@ -574,6 +581,7 @@ fn acknowledged_heartbeats_survive_the_killing_of_an_instance() {
         });
         server.restart();
     }
+
     for (ip, n) in acknowledged.into_inner().unwrap() {
         let stored = document(&database, &ip)
             .get_document("metrics")
@@ -591,11 +599,17 @@ fn acknowledged_heartbeats_survive_the_killing_of_an_instance() {
 fn of_two_instances_one_sweeps_and_the_other_takes_over() {
     let (database, redis) = (Database::new(), RedisServer::start());
     let settings = "[sweep]\ninterval = \"1s\"\ndown_after = \"3s\"\n";
-    let start =
-        || Server::start_on_mongodb(&database, &database.url, &redis.url(), settings);
+    let start = || {
+        FleetbeatServer::start_on_mongodb(
+            &database,
+            &database.url,
+            &redis.url(),
+            settings,
+        )
+    };
     let (first, second) = (start(), start());
     let token = second.admin_token();
-    let swept = |server: &Server| -> usize {
+    let swept = |server: &FleetbeatServer| -> usize {
         let log = server.log();
         let counts = log.lines().filter_map(|line| {
             line.split_once("sweep: ")?
@@ -607,7 +621,7 @@ fn of_two_instances_one_sweeps_and_the_other_takes_over() {
         });
         counts.sum()
     };
-    let all = |server: &Server, status: &str| {
+    let all = |server: &FleetbeatServer, status: &str| {
         wait_for(status, || {
             let shown = server.servers(&token);
             (shown
@@ -635,7 +649,7 @@ fn of_two_instances_one_sweeps_and_the_other_takes_over() {
         second.log()
     );
 
-    // Whoever of them swept is killed.
+    // The instance that swept is killed.
     let (mut holder, other) = if swept(&first) > 0 {
         (first, second)
     } else {
@@ -656,7 +670,8 @@ fn of_two_instances_one_sweeps_and_the_other_takes_over() {
 #[test]
 fn a_change_on_one_instance_is_seen_on_the_other_within_two_seconds() {
     let (database, redis) = (Database::new(), RedisServer::start());
-    let start = || Server::start_on_mongodb(&database, &database.url, &redis.url(), "");
+    let start =
+        || FleetbeatServer::start_on_mongodb(&database, &database.url, &redis.url(), "");
     let (first, second) = (start(), start());
     let token = first.admin_token();
     first.heartbeat(&heartbeat("10.0.0.1"));
@@ -701,7 +716,8 @@ fn damaged_records_are_shown_as_far_as_they_can_be_read() {
     ];
     // As another program might write them, before any index is there.
     collection.insert_many(damaged).run().unwrap();
-    let server = Server::start_on_mongodb(&database, &database.url, &redis.url(), "");
+    let server =
+        FleetbeatServer::start_on_mongodb(&database, &database.url, &redis.url(), "");
     let token = server.admin_token();
     server.heartbeat(&heartbeat("10.0.0.3"));
     let shown = wait_for("the list", || {
@@ -745,12 +761,13 @@ fn settings_that_can_never_work_are_named_without_their_passwords() {
         "listen = \"127.0.0.1:0\"\n[storage]\nbackend = \"mongodb\"\n",
     )
     .unwrap();
+
     let keys = [
         ("AGENT_API_KEY", "key"),
         ("SECRET_KEY", "a secret key of at least 32 bytes!"),
     ];
     let refuse = |environment: &[(&str, &str)]| {
-        let mut command = fleetbeat_tests::program::program("fleetbeat-server");
+        let mut command = process::program("fleetbeat-server");
         command
             .args(["-c".as_ref(), config.as_os_str()])
             .envs(environment.iter().copied());
@@ -760,6 +777,7 @@ fn settings_that_can_never_work_are_named_without_their_passwords() {
             String::from_utf8(output.stderr).unwrap(),
         )
     };
+
     let redis_with_password = RedisServer::start();
     redis::cmd("CONFIG")
         .arg(&["SET", "requirepass", "hunter2"])
@@ -788,6 +806,7 @@ fn settings_that_can_never_work_are_named_without_their_passwords() {
             "{told}"
         );
     }
+
     let (code, told) = refuse(&[("MONGODB_URL", &database.url)]);
     assert_eq!(code, Some(78));
     assert!(

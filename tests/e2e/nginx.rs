@@ -7,24 +7,24 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use fleetbeat_tests::client::{self, Answer, encode, read_answer};
-use fleetbeat_tests::nginx::{Nginx, free_address};
-use fleetbeat_tests::process;
-use fleetbeat_tests::program::program;
-use fleetbeat_tests::server::{AGENT_KEY, Server, run};
-use fleetbeat_tests::wait::wait_for;
+use fleetbeat_tools::client::{self, Answer, encode, read_answer};
+use fleetbeat_tools::nginx::{Nginx, free_address};
+use fleetbeat_tools::process;
+use fleetbeat_tools::process::program;
+use fleetbeat_tools::server::{AGENT_KEY, FleetbeatServer, run};
+use fleetbeat_tools::wait::wait_for;
 use serde_json::json;
 
 const HEARTBEAT: &str = include_str!("../../protocol/golden/heartbeat-minimal.json");
 
-/// A server behind nginx with the site that it asks for.
+/// A server behind nginx with the site that `proxy-config` prints.
 struct Site {
-    server: Server,
+    server: FleetbeatServer,
     address: SocketAddr,
     nginx: Nginx,
 }
 
-fn site_of(server: &Server, arguments: &[&str]) -> String {
+fn site_of(server: &FleetbeatServer, arguments: &[&str]) -> String {
     let mut command = program("fleetbeat-server");
     command.arg("-c").arg(server.config()).args([
         "proxy-config",
@@ -42,7 +42,8 @@ fn site_of(server: &Server, arguments: &[&str]) -> String {
 
 impl Site {
     fn start() -> Site {
-        let server = Server::start_with("trusted_proxies = [\"127.0.0.1\"]\n", &[]);
+        let server =
+            FleetbeatServer::start_with("trusted_proxies = [\"127.0.0.1\"]\n", &[]);
         let address = free_address();
         let site = site_of(&server, &["--plain", "--listen", &address.to_string()]);
         Site {
@@ -113,6 +114,7 @@ fn everything_is_reached_and_addresses_are_the_clients_own() {
             .status,
         200
     );
+
     let answer = site.request(
         "GET",
         "/server/127.0.0.1",
@@ -125,11 +127,13 @@ fn everything_is_reached_and_addresses_are_the_clients_own() {
             .status,
         404
     );
+
     let page = site.request("GET", "/", &[], "");
     assert!(
         page.status == 200 && String::from_utf8_lossy(&page.body).contains("<html"),
         "{page:?}"
     );
+
     let batch = format!("[{}]", vec![HEARTBEAT; 500].join(","));
     let answer = site.request("POST", "/heartbeats", &[("X-API-Key", AGENT_KEY)], &batch);
     assert_eq!(answer.status, 200, "{answer:?}");
@@ -169,6 +173,7 @@ fn absurd_and_contradictory_framing_never_reaches_the_server() {
         assert!(statuses.contains(&status), "{headers}: {status}");
         site.assert_alive();
     }
+
     // A chunked body reaches the server whole, and what is inside is no request.
     let smuggled = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
     let chunk = format!("{:x}\r\n{smuggled}\r\n0\r\n\r\n", smuggled.len());
@@ -206,8 +211,8 @@ fn slow_and_idle_peers_cost_the_server_nothing() {
         started.elapsed()
     );
     assert!(process::status(site.server.pid(), "Threads") <= before + 8);
-    // nginx lets go of them by itself: the slow after its ten seconds, the idle after
-    // fifteen.
+    // nginx ends the connections by itself: the slow after its ten seconds, the idle
+    // after fifteen.
     let deadline = Instant::now() + Duration::from_secs(30);
     for mut stream in slow {
         stream
@@ -287,7 +292,7 @@ fn one_address_has_so_many_connections_and_others_have_theirs() {
 
 #[test]
 fn with_tls_plain_requests_are_sent_away() {
-    let server = Server::start_with("trusted_proxies = [\"127.0.0.1\"]\n", &[]);
+    let server = FleetbeatServer::start_with("trusted_proxies = [\"127.0.0.1\"]\n", &[]);
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str| folder.path().join(name).display().to_string();
     let (certificate, key) = (file("certificate.pem"), file("key.pem"));
@@ -350,6 +355,7 @@ fn with_tls_plain_requests_are_sent_away() {
         answer.ends_with(&json!({"status": "ok"}).to_string()),
         "{answer}"
     );
+
     let output = Command::new("curl")
         .args([
             "-s",

@@ -1,15 +1,15 @@
-//! The packages, from what is in them to what they do to a host, with the repositories
-//! that they come from.
+//! The packages, from their content to their effects on a host, and the repositories of
+//! packages.
 
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use fleetbeat_tests::front::Authority;
-use fleetbeat_tests::machine::{Kind, Machine};
-use fleetbeat_tests::nginx::free_address;
-use fleetbeat_tests::server::{AGENT_KEY, Server};
-use fleetbeat_tests::wait::wait_for;
+use fleetbeat_tests::nspawn::{Kind, Machine};
+use fleetbeat_tools::nginx::free_address;
+use fleetbeat_tools::server::{AGENT_KEY, FleetbeatServer};
+use fleetbeat_tools::stand_in::Authority;
+use fleetbeat_tools::wait::wait_for;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -258,7 +258,9 @@ fn apt_refuses_a_repository_with_a_strangers_signature() {
             .status
             .success()
     );
-    // The right one, and then one in which somebody has exchanged a package.
+
+    // The right repository, and then a repository in which somebody has exchanged a
+    // package.
     repository.add_to(&machine);
     let pool = repository.folder.path().join("web/apt/pool");
     for deb in files(&pool, ".deb") {
@@ -266,6 +268,7 @@ fn apt_refuses_a_repository_with_a_strangers_signature() {
         *bytes.last_mut().unwrap() ^= 1;
         fs::write(&deb, bytes).unwrap();
     }
+
     let install = machine.run("apt-get", &["--yes", "install", "fleetbeat-agent"]);
     let told = String::from_utf8_lossy(&install.stderr);
     assert!(
@@ -368,7 +371,7 @@ impl Fleet {
     }
 }
 
-/// The site that the server asks for, in Debian's nginx as Debian runs it.
+/// The site that `proxy-config` prints, in Debian's nginx as Debian runs nginx.
 fn put_nginx_before(machine: &Machine, authority: &Authority, port: u16) {
     let certificate = authority.certify(DOMAIN, 2020..2100);
     machine.write("/etc/nginx/fleet.pem", &certificate.pem, 0o644);
@@ -398,8 +401,8 @@ fn put_nginx_before(machine: &Machine, authority: &Authority, port: u16) {
     machine.ask("systemctl", &["restart", "nginx"]);
 }
 
-/// Installs the agent for that fleet as README says, with the address by which the fleet
-/// is to know it.
+/// Installs the agent for a fleet as README says, with the address by which the fleet is
+/// to know the host.
 fn install_agent(machine: &Machine, fleet: &Fleet, ip: &str) {
     let told = apt(machine, &["install", "fleetbeat-agent"]);
     assert!(
@@ -447,7 +450,7 @@ fn install_agent(machine: &Machine, fleet: &Fleet, ip: &str) {
     machine.ask("systemctl", &["enable", "--now", AGENT]);
 }
 
-/// Whether the agent says that the `OpenVPN` of its host runs.
+/// Whether the agent reports the host's `OpenVPN` as running.
 fn vpn_is_active(host: &Value) -> bool {
     let services = host["services"].as_array().unwrap();
     services
@@ -505,7 +508,7 @@ fn from_the_repository_to_a_fleet_that_is_watched_and_upgraded() {
     });
 }
 
-/// Upgrades all there is, under a service that runs, and to a file that somebody has
+/// Upgrades all packages, under a running service, and beside a file that somebody has
 /// edited.
 fn upgrade(machine: &Machine, unit: &str, settings: &str) {
     let edited = machine.ask("cat", &[settings]);
@@ -518,7 +521,7 @@ fn upgrade(machine: &Machine, unit: &str, settings: &str) {
     );
     assert!(!told.contains("is installed, and not started"), "{told}");
     assert_eq!(machine.ask("cat", &[settings]), edited);
-    // What the new version would have installed lies beside it.
+    // The new version's own file lies beside the edited one.
     assert!(
         !machine
             .ask("cat", &[&format!("{settings}.dpkg-dist")])
@@ -573,7 +576,7 @@ fn removing_stops_and_purging_leaves_nothing() {
             .status
             .success()
     );
-    // What is there again is as it was, and says how to go on.
+    // The host is as before, and the package says how to go on.
     assert!(
         apt(machine, &["install", "fleetbeat-agent"])
             .contains("is installed, and not started")
@@ -584,7 +587,7 @@ fn removing_stops_and_purging_leaves_nothing() {
             .contains("192.0.2.2")
     );
 
-    // What is not the packages' would stay, and their folder with it.
+    // Files of others would stay, and the folder with them.
     machine.ask(
         "rm",
         &["/etc/fleetbeat/ca.pem", "/etc/nginx/conf.d/fleetbeat.conf"],
@@ -620,7 +623,7 @@ fn removing_stops_and_purging_leaves_nothing() {
     );
 }
 
-/// A server that has lost all but its keys gets its database back: as docs/operating.md
+/// A server that has lost all but its keys gets its database back, as docs/operating.md
 /// says, by root.
 fn restore_as_root(machine: &Machine) {
     machine.ask("fleetbeat-server", &["backup", "/var/backups/fleet.db"]);
@@ -642,6 +645,7 @@ fn restore_as_root(machine: &Machine) {
             "rm /var/lib/fleetbeat/lock /var/lib/fleetbeat/fleetbeat.db*",
         ],
     );
+
     let told = machine.ask("fleetbeat-server", &["restore", "/var/backups/fleet.db"]);
     assert!(told.starts_with("restored: 1 servers, 1 users"), "{told}");
     let files = ["/var/lib/fleetbeat/fleetbeat.db", "/var/lib/fleetbeat/lock"];
@@ -657,7 +661,7 @@ fn is_outside_the_package(path: &str) -> bool {
         .any(|folder| path.starts_with(folder))
 }
 
-/// What dnf says when it has done something, which has to succeed.
+/// The output of dnf, which has to succeed.
 fn dnf(machine: &Machine, arguments: &[&str]) -> String {
     machine.ask("dnf", &[&["--assumeyes", "--refresh"], arguments].concat())
 }
@@ -667,7 +671,7 @@ fn dnf_installs_upgrades_and_removes_what_its_repository_has_signed() {
     let Some(machine) = Machine::boot(Kind::Host) else {
         return;
     };
-    let server = Server::start();
+    let server = FleetbeatServer::start();
     let repository = Repository::start();
     repository.publish(OLD_PACKAGES.path(), true);
     pretend_to_be_of_the_rpm_family(&machine);
@@ -751,8 +755,7 @@ fn dnf_installs_upgrades_and_removes_what_its_repository_has_signed() {
     dnf_refuses_what_is_not_signed(&machine, &repository);
 }
 
-/// Packages that somebody has exchanged, and the index with them: neither has its
-/// signature then.
+/// Somebody has exchanged the packages and the index: neither has its signature then.
 fn dnf_refuses_what_is_not_signed(machine: &Machine, repository: &Repository) {
     let served = repository.folder.path().join("web/rpm");
     for path in files(PACKAGES.path(), ".rpm") {
@@ -768,11 +771,13 @@ fn dnf_refuses_what_is_not_signed(machine: &Machine, repository: &Repository) {
         assert!(!output.status.success(), "{output:?}");
         String::from_utf8_lossy(&output.stderr).into_owned()
     };
+
     let told = refused(&[]);
     assert!(
         told.contains("repomd.xml GPG signature verification error"),
         "{told}"
     );
+
     let told = refused(&["--setopt=fleetbeat.repo_gpgcheck=0"]);
     assert!(told.contains("is not signed"), "{told}");
 }

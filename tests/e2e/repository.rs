@@ -1,14 +1,14 @@
-//! The packages under test, the signed repositories that they come from, and hosts that
-//! are prepared for them.
+//! The packages under test, the signed repositories of packages, and hosts prepared for
+//! both.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::LazyLock;
 
-use fleetbeat_tests::front::Authority;
-use fleetbeat_tests::machine::Machine;
-use fleetbeat_tests::nginx::{Nginx, free_address};
+use fleetbeat_tests::nspawn::Machine;
+use fleetbeat_tools::nginx::{Nginx, free_address};
+use fleetbeat_tools::stand_in::Authority;
 use tempfile::TempDir;
 
 pub(crate) const NAMES: [&str; 2] = ["fleetbeat-agent", "fleetbeat-server"];
@@ -18,7 +18,7 @@ pub(crate) const ARCHS: [&str; 2] = ["amd64", "arm64"];
 pub(crate) const OLD_VERSION: &str = "0.0.1";
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// The packages of this version, and those of an older one.
+/// The packages of this version, and the packages of an older version.
 pub(crate) static PACKAGES: LazyLock<TempDir> =
     LazyLock::new(|| package(VERSION, &root().join("packaging")));
 pub(crate) static OLD_PACKAGES: LazyLock<TempDir> =
@@ -28,7 +28,7 @@ pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// What an older version may have installed as its settings: not the same text as today.
+/// The settings that an older version may have installed: not the same text as today.
 fn old_settings() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     for name in ["agent.toml", "agent.env", "server.toml", "server.env"] {
@@ -42,8 +42,7 @@ fn old_settings() -> TempDir {
     folder
 }
 
-/// Packages the static binaries, which `make test-packages` builds, under that version
-/// with those settings, as `make dist` does.
+/// Packages the static binaries, which `make test-packages` builds, as `make dist` does.
 pub(crate) fn package(version: &str, settings: &Path) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let script = root().join("scripts/package.sh");
@@ -57,7 +56,7 @@ pub(crate) fn package(version: &str, settings: &Path) -> TempDir {
     folder
 }
 
-/// What a command prints, which has to succeed.
+/// The output of a command, which has to succeed.
 #[track_caller]
 pub(crate) fn succeed(command: &mut Command) -> String {
     let (printed, output) = printed(command);
@@ -65,7 +64,7 @@ pub(crate) fn succeed(command: &mut Command) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// All that a command prints, on both streams, and how it ended.
+/// The output of a command on both streams, and its end.
 #[track_caller]
 pub(crate) fn printed(command: &mut Command) -> (String, Output) {
     let output = command.output();
@@ -77,7 +76,7 @@ pub(crate) fn printed(command: &mut Command) -> (String, Output) {
     (all, output)
 }
 
-/// The packages in a folder whose names end like that.
+/// The packages in a folder, by the end of their names.
 pub(crate) fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
     let paths = fs::read_dir(folder)
         .unwrap()
@@ -97,7 +96,7 @@ pub(crate) struct Repository {
 }
 
 impl Repository {
-    /// One with nothing in it yet, and with a key to sign with.
+    /// An empty repository with a key to sign with.
     pub(crate) fn start() -> Repository {
         let folder = tempfile::tempdir().unwrap();
         let address = free_address();
@@ -109,6 +108,7 @@ impl Repository {
                 .args(["--directory", "--mode=700"])
                 .arg(&home),
         );
+
         let gpg = || {
             let mut command = Command::new("gpg");
             command
@@ -123,6 +123,7 @@ impl Repository {
             "sign",
             "7d",
         ]));
+
         let key = succeed(gpg().args(["--armor", "--export-secret-keys"]));
         fs::write(folder.path().join("key.asc"), key).unwrap();
         // Its agent would outlive the test.
@@ -138,8 +139,9 @@ impl Repository {
         }
     }
 
-    /// Puts these packages into it, in place of those that are there. What is not signed
-    /// with its own key is signed with a throw-away one, and has another place.
+    /// Puts packages into the repository, in place of the old ones. Packages that the
+    /// repository's own key does not sign are signed with a throw-away key, and lie in
+    /// another place.
     pub(crate) fn publish(&self, packages: &Path, is_own_key: bool) {
         let mut command = Command::new(root().join("scripts/repository.sh"));
         let place = if is_own_key { "web" } else { "web/stranger" };
@@ -168,8 +170,8 @@ impl Repository {
     }
 }
 
-/// Installs, upgrades, removes or purges with apt, which may ask nothing: of a file that
-/// somebody has edited, it takes what it proposes when it asks.
+/// Installs, upgrades, removes or purges with apt, which may ask nothing: for a file that
+/// somebody has edited, apt takes its own default answer.
 pub(crate) fn apt(machine: &Machine, arguments: &[&str]) -> String {
     let environment = [
         "DEBIAN_FRONTEND=noninteractive",
@@ -196,8 +198,7 @@ pub(crate) fn start_openvpn(machine: &Machine) {
     machine.ask("systemctl", &["start", "openvpn-server@server"]);
 }
 
-/// Lets a Debian's rpm believe that it is one of the family that uses it: with systemd,
-/// and a shell.
+/// Lets a Debian's rpm believe in a machine of its own family, with systemd and a shell.
 pub(crate) fn pretend_to_be_of_the_rpm_family(machine: &Machine) {
     let spec = "Name: systemd\nVersion: 1\nRelease: 1\nSummary: What is there\nLicense: MIT\nBuildArch: noarch\n\
                 Provides: /bin/sh\n%description\nWhat is there.\n%files\n";
@@ -213,6 +214,7 @@ pub(crate) fn pretend_to_be_of_the_rpm_family(machine: &Machine) {
             "/var/tmp/stand-in/systemd.spec",
         ],
     );
+
     let package = "/var/tmp/stand-in/RPMS/noarch/systemd-1-1.noarch.rpm";
     machine.ask("rpm", &["--force-debian", "--install", package]);
 }

@@ -1,31 +1,32 @@
-//! The agents' key is exchanged for another one under a fleet that goes on beating:
-//! docs/operating.md has the steps.
+//! The agents' key is exchanged under a fleet that goes on beating: docs/operating.md has
+//! the steps.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
-use fleetbeat_tests::client;
-use fleetbeat_tests::program::Running;
-use fleetbeat_tests::recorder::Recorder;
-use fleetbeat_tests::server::{AGENT_KEY, Server};
-use fleetbeat_tests::wait::wait_for;
+use fleetbeat_tools::client;
+use fleetbeat_tools::process::Running;
+use fleetbeat_tools::recorder::Recorder;
+use fleetbeat_tools::server::{AGENT_KEY, FleetbeatServer};
+use fleetbeat_tools::wait::wait_for;
 use tempfile::TempDir;
 
 use crate::agent::{FAST, agent_command, write_settings};
 
 const AGENTS: usize = 5;
 const NEW_KEY: &str = "the-key-that-replaces-it";
-/// Numbers are milliseconds, a heartbeat comes every 400 ms: after this, one is missing.
+/// Numbers are milliseconds, and a heartbeat comes every 400 ms: a longer gap means a
+/// missing heartbeat.
 const MAX_GAP: u64 = 799;
 
 /// A real agent whose key stands in a file.
 struct Agent {
     ip: String,
     folder: TempDir,
-    /// Whether it reads that file by itself, and so again when it reloads. `agent.env` is
-    /// its environment's, as under systemd.
+    /// Whether the agent reads a key file by itself, and so again at a reload.
+    /// `agent.env` belongs to the agent's environment, as under systemd.
     reloads: bool,
     process: Running,
 }
@@ -94,6 +95,7 @@ fn spawn(folder: &TempDir, reloads: bool) -> Running {
             text.trim_end().trim_start_matches("AGENT_API_KEY="),
         );
     }
+
     let log = File::options()
         .create(true)
         .append(true)
@@ -125,7 +127,7 @@ fn wait_for_everybody(recorder: &Recorder, agents: &[Agent]) {
     }
 }
 
-fn status_with(server: &Server, key: &str) -> u16 {
+fn status_with(server: &FleetbeatServer, key: &str) -> u16 {
     let body = include_bytes!("../../protocol/golden/heartbeat-minimal.json");
     client::request(
         server.address(),
@@ -138,16 +140,20 @@ fn status_with(server: &Server, key: &str) -> u16 {
     .status
 }
 
-/// Plays it: `set_keys` is how that server's keys are written down, before each of its
-/// two restarts.
-fn rotate(mut server: Server, old: &str, set_keys: impl Fn(&mut Server, &str)) {
+/// Plays the exchange: `set_keys` writes down the server's keys before each of its two
+/// restarts.
+fn rotate(
+    mut server: FleetbeatServer,
+    old: &str,
+    set_keys: impl Fn(&mut FleetbeatServer, &str),
+) {
     let recorder = Recorder::start(server.address());
     let mut agents: Vec<Agent> = (0..AGENTS)
         .map(|n| Agent::start(n, &recorder, old))
         .collect();
-    let restart_with = |server: &mut Server, keys: &str| {
+    let restart_with = |server: &mut FleetbeatServer, keys: &str| {
         set_keys(server, keys);
-        // Its port may be another test's while it is away.
+        // While the server is away, its port may be another test's.
         recorder.cut(true);
         assert!(server.stop().success());
         server.restart();
@@ -157,8 +163,8 @@ fn rotate(mut server: Server, old: &str, set_keys: impl Fn(&mut Server, &str)) {
     restart_with(&mut server, &format!("{NEW_KEY},{old}"));
     wait_for_everybody(&recorder, &agents);
     for agent in &mut agents {
-        // Just after a heartbeat: one that is cut off in the middle would be sent again,
-        // which changes nothing.
+        // Just after a heartbeat: a heartbeat that is cut off in the middle would be sent
+        // again, which changes nothing.
         let before = accepted(&recorder, &agent.ip);
         wait_for("a heartbeat that the agent knows to be accepted", || {
             (accepted(&recorder, &agent.ip) > before && agent.has_empty_spool())
@@ -208,14 +214,14 @@ fn assert_each_arrived_once(recorder: &Recorder, agents: &[Agent]) {
 
 #[test]
 fn a_key_in_the_environment_is_rotated_while_every_heartbeat_arrives_once() {
-    rotate(Server::start(), AGENT_KEY, |server, keys| {
+    rotate(FleetbeatServer::start(), AGENT_KEY, |server, keys| {
         server.set_environment("AGENT_API_KEY", keys)
     });
 }
 
 #[test]
 fn the_key_that_the_server_has_made_is_rotated_in_its_file() {
-    let server = Server::start_with_keys_of_its_own();
+    let server = FleetbeatServer::start_with_keys_of_its_own();
     let file = server.data().join("agent_api_key");
     let old = fs::read_to_string(&file).unwrap().trim().to_owned();
     rotate(server, &old, |_, keys| {

@@ -3,8 +3,8 @@
 use std::io::Read;
 use std::time::{Duration, Instant};
 
-use fleetbeat_tests::server::Server;
-use fleetbeat_tests::wait::wait_for;
+use fleetbeat_tools::server::FleetbeatServer;
+use fleetbeat_tools::wait::wait_for;
 use serde_json::{Value, json};
 
 fn heartbeat(ip: &str) -> Value {
@@ -16,7 +16,7 @@ fn heartbeat(ip: &str) -> Value {
     body
 }
 
-fn ips(answer: &fleetbeat_tests::client::Answer) -> Vec<String> {
+fn ips(answer: &fleetbeat_tools::client::Answer) -> Vec<String> {
     answer
         .json()
         .as_array()
@@ -28,7 +28,7 @@ fn ips(answer: &fleetbeat_tests::client::Answer) -> Vec<String> {
 
 #[test]
 fn lists_are_filtered_sorted_and_limited() {
-    let server = Server::start();
+    let server = FleetbeatServer::start();
     let token = server.admin_token();
     for ip in ["10.0.0.10", "10.0.0.9", "2001:db8::1"] {
         assert_eq!(server.heartbeat(&heartbeat(ip)).status, 200);
@@ -55,6 +55,7 @@ fn lists_are_filtered_sorted_and_limited() {
         ips(&get("/servers?service=ov")).is_empty(),
         "ov is there but not active"
     );
+
     let wrong = get("/servers?limit=many&colour=red");
     assert_eq!(wrong.status, 422);
     assert_eq!(wrong.json()["errors"].as_array().unwrap().len(), 2);
@@ -62,7 +63,7 @@ fn lists_are_filtered_sorted_and_limited() {
 
 #[test]
 fn the_list_has_an_entity_tag_and_is_compressed_for_those_who_take_it() {
-    let server = Server::start();
+    let server = FleetbeatServer::start();
     let token = format!("Bearer {}", server.admin_token());
     for n in 0..50 {
         server.heartbeat(&heartbeat(&format!("10.0.0.{n}")));
@@ -119,7 +120,7 @@ fn the_list_has_an_entity_tag_and_is_compressed_for_those_who_take_it() {
 
 #[test]
 fn head_answers_as_get_does_but_for_the_body() {
-    let server = Server::start();
+    let server = FleetbeatServer::start();
     let token = server.admin_token();
     server.heartbeat(&heartbeat("10.0.0.1"));
     for target in [
@@ -132,12 +133,12 @@ fn head_answers_as_get_does_but_for_the_body() {
         "/openapi.json",
     ] {
         let get = server.api(&token, "GET", target, None);
-        let mut stream = fleetbeat_tests::client::connect(server.address()).unwrap();
+        let mut stream = fleetbeat_tools::client::connect(server.address()).unwrap();
         let headers = [("Authorization", format!("Bearer {token}"))];
         let headers = headers
             .each_ref()
             .map(|(name, value)| (*name, value.as_str()));
-        let request = fleetbeat_tests::client::encode("HEAD", target, &headers, b"");
+        let request = fleetbeat_tools::client::encode("HEAD", target, &headers, b"");
         std::io::Write::write_all(&mut stream, &request).unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
@@ -155,7 +156,7 @@ fn head_answers_as_get_does_but_for_the_body() {
 
 #[test]
 fn one_host_is_found_by_any_spelling_of_its_address() {
-    let server = Server::start();
+    let server = FleetbeatServer::start();
     let token = server.admin_token();
     server.heartbeat(&heartbeat("2001:db8::1"));
     server.heartbeat(&heartbeat("1.2.3.4"));
@@ -172,6 +173,7 @@ fn one_host_is_found_by_any_spelling_of_its_address() {
             "{target}"
         );
     }
+
     for target in [
         "/server/1.2.3.5",
         "/server/nonsense",
@@ -189,7 +191,7 @@ fn one_host_is_found_by_any_spelling_of_its_address() {
 
 #[test]
 fn a_patch_is_seen_by_every_reader_and_survives_heartbeats_and_restarts() {
-    let mut server = Server::start();
+    let mut server = FleetbeatServer::start();
     let token = server.admin_token();
     server.heartbeat(&heartbeat("2001:db8::1"));
     let target = "/server/2001%3Adb8%3A%3A1/config";
@@ -259,10 +261,10 @@ fn a_patch_is_seen_by_every_reader_and_survives_heartbeats_and_restarts() {
 #[test]
 fn a_silent_host_goes_down_after_a_grace_and_comes_back() {
     let settings = "[sweep]\ninterval = \"1s\"\ndown_after = \"3s\"\n";
-    let mut server = Server::start_with(settings, &[]);
+    let mut server = FleetbeatServer::start_with(settings, &[]);
     let token = server.admin_token();
     server.heartbeat(&heartbeat("10.0.0.1"));
-    let status = |server: &Server| {
+    let status = |server: &FleetbeatServer| {
         server.servers(&token)[0]["status"]
             .as_str()
             .unwrap()
@@ -285,7 +287,8 @@ fn a_silent_host_goes_down_after_a_grace_and_comes_back() {
         (status(&server) == "active").then_some(())
     });
 
-    // While the server was away nobody could reach it: that is not the hosts' silence.
+    // While the server was away nobody could reach the server: the silence is not the
+    // hosts'.
     server.stop();
     std::thread::sleep(Duration::from_secs(4));
     server.restart();
@@ -302,7 +305,7 @@ fn a_silent_host_goes_down_after_a_grace_and_comes_back() {
 
 #[test]
 fn the_snapshot_is_made_once_a_second_however_many_ask() {
-    let server = Server::start();
+    let server = FleetbeatServer::start();
     let token = server.admin_token();
     let started = Instant::now();
     let (mut tags, mut asked) = (std::collections::BTreeSet::new(), 0);
@@ -313,6 +316,7 @@ fn the_snapshot_is_made_once_a_second_however_many_ask() {
         tags.insert(answer.header("etag").unwrap().to_owned());
         asked += 1;
     }
+
     let seconds = usize::try_from(started.elapsed().as_secs()).unwrap();
     assert!(
         (2..=seconds + 2).contains(&tags.len()),
@@ -323,7 +327,7 @@ fn the_snapshot_is_made_once_a_second_however_many_ask() {
 
 #[test]
 fn unknown_paths_and_methods_are_told_apart() {
-    let server = Server::start();
+    let server = FleetbeatServer::start();
     for (method, target, status, allow) in [
         ("GET", "/nothing", 404, None),
         ("POST", "/servers/1", 404, None),

@@ -9,14 +9,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use fleetbeat_protocol::Heartbeat;
-use fleetbeat_tests::outage::{self, Plan};
-use fleetbeat_tests::program::program_path;
-use fleetbeat_tests::server::Server as RealServer;
-use fleetbeat_tests::wait::wait_for;
+use fleetbeat_tools::outage::{self, Plan};
+use fleetbeat_tools::process::program_path;
+use fleetbeat_tools::server::FleetbeatServer;
+use fleetbeat_tools::wait::wait_for;
 use serde_json::Value;
 
 use crate::agent::{
-    Agent, FAST, OK, Request, Server, agent_command, answer, settings, write_settings,
+    Agent, FAST, OK, Request, ScriptedServer, agent_command, answer, settings,
+    write_settings,
 };
 
 /// The answer to a batch of which nothing is rejected.
@@ -24,8 +25,7 @@ const BATCH_OK: &str = r#"{"status":"ok","accepted":1,"rejected":[]}"#;
 const MAGIC: &[u8] = b"\xFFfb1";
 const HEADER_BYTES: usize = 21;
 
-/// The bodies that wait in the spool in that folder, read as its description in
-/// `agent/src/delivery/spool/record.rs` says.
+/// The bodies in a folder's spool, read as described in `agent/src/delivery/spool/record.rs`.
 fn spooled(folder: &Path) -> Vec<Value> {
     let file = fs::read(folder.join("spool")).unwrap_or_default();
     let starts = (0..file.len()).filter(|at| file[*at..].starts_with(MAGIC));
@@ -56,7 +56,7 @@ fn numbers(heartbeats: &[Value]) -> BTreeSet<u64> {
 }
 
 /// What the server has of spooled heartbeats.
-fn history(server: &RealServer) -> Vec<Value> {
+fn history(server: &FleetbeatServer) -> Vec<Value> {
     let database =
         rusqlite::Connection::open(server.data().join("fleetbeat.db")).unwrap();
     let mut select = database
@@ -67,12 +67,12 @@ fn history(server: &RealServer) -> Vec<Value> {
         .collect()
 }
 
-fn url(server: &RealServer) -> String {
+fn url(server: &FleetbeatServer) -> String {
     format!("http://{}", server.address())
 }
 
-/// Waits until that many heartbeats wait, and gives their numbers but for the newest,
-/// which may still be tried.
+/// Waits until `count` heartbeats wait, and gives their numbers but for the newest, which
+/// may still be tried.
 fn wait_for_spooled(agent: &Agent, count: usize) -> BTreeSet<u64> {
     wait_for("heartbeats in the spool", || {
         let spooled = spooled(agent.settings.path());
@@ -88,7 +88,7 @@ fn wait_for_empty_spool(folder: &Path) {
 
 #[test]
 fn after_an_outage_every_heartbeat_is_in_the_history_once() {
-    let mut server = RealServer::start();
+    let mut server = FleetbeatServer::start();
     let token = server.admin_token();
     let agent =
         Agent::start(&url(&server), &format!("{FAST}[host]\nip = \"10.1.1.1\"\n"));
@@ -103,6 +103,7 @@ fn after_an_outage_every_heartbeat_is_in_the_history_once() {
         delivered.is_superset(&kept),
         "{kept:?} were kept, {delivered:?} are there"
     );
+
     let sent: Vec<_> = delivered.iter().collect();
     assert!(
         sent.windows(2).all(|pair| pair[1] - pair[0] < 800),
@@ -115,11 +116,13 @@ fn after_an_outage_every_heartbeat_is_in_the_history_once() {
 fn the_newest_heartbeat_goes_first_and_the_spool_follows_in_order() {
     let is_back = Arc::new(AtomicBool::new(false));
     let back = Arc::clone(&is_back);
-    let server =
-        Server::start_seeing(move |_, request| match back.load(Ordering::Relaxed) {
+    let server = ScriptedServer::start_seeing(move |_, request| {
+        match back.load(Ordering::Relaxed) {
             false => answer(500, "", ""),
             true => accept(request),
-        });
+        }
+    });
+
     let agent = Agent::start(&server.url(), FAST);
     let kept = wait_for_spooled(&agent, 4);
     is_back.store(true, Ordering::Relaxed);
@@ -130,6 +133,7 @@ fn the_newest_heartbeat_goes_first_and_the_spool_follows_in_order() {
             break request;
         }
     };
+
     let batch: Vec<Value> = serde_json::from_str(&batch.body).unwrap();
     let sent: Vec<u64> = batch
         .iter()
@@ -154,7 +158,7 @@ fn accept(request: &Request) -> Vec<u8> {
 
 #[test]
 fn an_agent_that_is_killed_during_the_outage_loses_nothing() {
-    let mut server = RealServer::start();
+    let mut server = FleetbeatServer::start();
     let agent =
         Agent::start(&url(&server), &format!("{FAST}[host]\nip = \"10.1.1.2\"\n"));
     agent.wait_for_log("the server accepts heartbeats");
@@ -177,7 +181,7 @@ fn an_agent_that_is_killed_during_the_outage_loses_nothing() {
 
 #[test]
 fn an_agent_that_is_stopped_keeps_what_it_has_measured() {
-    let server = Server::start(|_| answer(200, "", OK));
+    let server = ScriptedServer::start(|_| answer(200, "", OK));
     let schedule = "[schedule]\nsample_every = \"100ms\"\nsamples_per_heartbeat = 1000\n[collectors.ram]\n";
     let mut agent = Agent::start(&server.url(), schedule);
     server.next();
@@ -198,7 +202,7 @@ fn an_agent_that_is_stopped_keeps_what_it_has_measured() {
 
 #[test]
 fn a_clock_that_was_wrong_and_a_damaged_spool_lose_no_heartbeat() {
-    let server = RealServer::start();
+    let server = FleetbeatServer::start();
     let token = server.admin_token();
     let settings = settings(&url(&server), &format!("{FAST}[host]\nip = \"10.1.1.3\"\n"));
     let element = |seq: u64, at: &str| {
@@ -242,7 +246,7 @@ fn a_batch_that_is_too_large_or_rejected_in_part_holds_up_nothing() {
     let back = Arc::clone(&is_back);
     let rejected = r#"{"status":"ok","accepted":0,"rejected":[{"index":0,"errors":[
         {"field":"load.cpu","message":"must be from 0 to 100"}]}]}"#;
-    let server = Server::start_seeing(move |_, request| {
+    let server = ScriptedServer::start_seeing(move |_, request| {
         let is_batch = request.line.starts_with("POST /heartbeats ");
         let count = request.body.matches("collected_at").count();
         match (back.load(Ordering::Relaxed), is_batch) {
@@ -252,6 +256,7 @@ fn a_batch_that_is_too_large_or_rejected_in_part_holds_up_nothing() {
             (true, false) => answer(200, "", OK),
         }
     });
+
     let agent = Agent::start(&server.url(), FAST);
     wait_for_spooled(&agent, 4);
     is_back.store(true, Ordering::Relaxed);
@@ -264,14 +269,16 @@ fn a_batch_that_is_too_large_or_rejected_in_part_holds_up_nothing() {
 fn batches_are_a_second_apart() {
     let is_back = Arc::new(AtomicBool::new(false));
     let back = Arc::clone(&is_back);
-    let server =
-        Server::start_seeing(move |_, request| match back.load(Ordering::Relaxed) {
+    let server = ScriptedServer::start_seeing(move |_, request| {
+        match back.load(Ordering::Relaxed) {
             false => answer(503, "", ""),
             true if request.body.matches("collected_at").count() > 1 => {
                 answer(400, "", "")
             }
             true => accept(request),
-        });
+        }
+    });
+
     let agent = Agent::start(&server.url(), FAST);
     wait_for_spooled(&agent, 3);
     is_back.store(true, Ordering::Relaxed);
@@ -282,6 +289,7 @@ fn batches_are_a_second_apart() {
             batches.push(request.at);
         }
     }
+
     let gaps: Vec<Duration> = batches.windows(2).map(|pair| pair[1] - pair[0]).collect();
     assert!(
         gaps.iter().all(|gap| *gap >= Duration::from_millis(950)),
@@ -291,7 +299,7 @@ fn batches_are_a_second_apart() {
 
 #[test]
 fn a_second_agent_on_the_same_spool_says_so_and_ends() {
-    let server = Server::start(|_| answer(200, "", OK));
+    let server = ScriptedServer::start(|_| answer(200, "", OK));
     let agent = Agent::start(&server.url(), FAST);
     server.next();
     let second = agent_command(&agent.settings).output().unwrap();
@@ -310,7 +318,7 @@ fn a_second_agent_on_the_same_spool_says_so_and_ends() {
 
 #[test]
 fn without_a_folder_for_the_spool_the_agent_sends_and_says_so_once() {
-    let server = Server::start(|_| answer(200, "", OK));
+    let server = ScriptedServer::start(|_| answer(200, "", OK));
     let rest = format!("{FAST}[spool]\npath = \"/nowhere\"\n");
     let agent = Agent::start(&server.url(), &rest);
     for _ in 0..4 {
@@ -330,7 +338,7 @@ fn without_a_folder_for_the_spool_the_agent_sends_and_says_so_once() {
 #[test]
 fn sighup_makes_a_new_configuration_take_effect_and_loses_no_heartbeat() {
     let [first, second] =
-        [(); 2].map(|()| Server::start_seeing(|_, request| accept(request)));
+        [(); 2].map(|()| ScriptedServer::start_seeing(|_, request| accept(request)));
     let agent = Agent::start(&first.url(), &format!("{FAST}[host]\ncity = \"Munich\"\n"));
     let before = first.next().heartbeat();
     assert_eq!(before.city, "Munich");
@@ -381,7 +389,7 @@ fn assert_follow_each_other(heartbeats: &[Heartbeat]) {
 
 #[test]
 fn a_bad_configuration_on_sighup_changes_nothing_and_is_told_in_full() {
-    let server = Server::start_seeing(|_, request| accept(request));
+    let server = ScriptedServer::start_seeing(|_, request| accept(request));
     let agent =
         Agent::start(&server.url(), &format!("{FAST}[host]\ncity = \"Munich\"\n"));
     server.next();
@@ -426,6 +434,7 @@ fn a_fleet_whose_server_dies_comes_back_spread_and_complete() {
         dead: Duration::from_secs(3),
         bucket: Duration::from_secs(2),
     };
+
     let report = outage::play(&plan);
     assert_eq!(
         (
@@ -441,6 +450,7 @@ fn a_fleet_whose_server_dies_comes_back_spread_and_complete() {
         report.peak(),
         report.buckets
     );
+
     // So few heartbeats would be no fleet at all.
     assert!(report.accepted > 4 * 150, "{}", report.accepted);
 }

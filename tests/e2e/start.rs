@@ -7,11 +7,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Output;
 
-use fleetbeat_tests::client;
-use fleetbeat_tests::nginx::free_address;
-use fleetbeat_tests::program::{Running, program};
-use fleetbeat_tests::server::{Server, run};
-use fleetbeat_tests::wait::wait_for;
+use fleetbeat_tools::client;
+use fleetbeat_tools::nginx::free_address;
+use fleetbeat_tools::process::{Running, program};
+use fleetbeat_tools::server::{FleetbeatServer, run};
+use fleetbeat_tools::wait::wait_for;
 
 /// Runs the server on `config` until it ends by itself.
 pub(crate) fn refuse(config: &Path, environment: &[(&str, &str)]) -> Output {
@@ -22,6 +22,7 @@ pub(crate) fn refuse(config: &Path, environment: &[(&str, &str)]) -> Output {
         .stdout(std::process::Stdio::piped())
         .stderr(std::process::Stdio::piped());
     let mut refused = Running::spawn(&mut command);
+
     let status = refused.wait();
     let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
     refused
@@ -125,6 +126,7 @@ fn the_packaged_configuration_is_fine_and_says_what_is_the_default() {
             .filter(|rest| rest.contains(" = "))
             .map(str::to_owned)
     };
+
     let uncommented: String = text
         .lines()
         .map(|line| offers(line).unwrap_or_else(|| line.to_owned()) + "\n")
@@ -145,6 +147,7 @@ fn a_missing_or_unreadable_configuration_is_named() {
         "{}",
         error(&output)
     );
+
     let usage = program("fleetbeat-server")
         .arg("--frobnicate")
         .output()
@@ -160,7 +163,7 @@ fn a_port_in_use_an_unusable_folder_and_a_second_server_get_one_sentence() {
     let config = configure(folder.path(), "");
     let address = taken.local_addr().unwrap().to_string();
     let in_use = refuse(&config, &[("FLEETBEAT_LISTEN", &address)]);
-    let running = Server::start();
+    let running = FleetbeatServer::start();
     let second = refuse(&running.config(), &[]);
     let file = folder.path().join("file");
     fs::write(&file, "in the way").unwrap();
@@ -170,6 +173,7 @@ fn a_port_in_use_an_unusable_folder_and_a_second_server_get_one_sentence() {
         format!("[storage]\npath = \"{}/data\"\n", file.display()),
     )
     .unwrap();
+
     for (output, named) in [
         (in_use, address.as_str()),
         (second, "in use by another fleetbeat-server"),
@@ -194,7 +198,7 @@ fn a_port_in_use_an_unusable_folder_and_a_second_server_get_one_sentence() {
 
 #[test]
 fn a_damaged_database_is_refused_and_left_alone() {
-    let mut server = Server::start();
+    let mut server = FleetbeatServer::start();
     server.post_heartbeat(
         "/heartbeat",
         include_bytes!("../../protocol/golden/heartbeat-minimal.json"),
@@ -285,7 +289,7 @@ fn the_first_start_makes_keys_and_an_admin_and_says_the_password_once() {
 
 #[test]
 fn user_commands_work_while_the_server_runs() {
-    let server = Server::start();
+    let server = FleetbeatServer::start();
     server.add_user("bob", "readonly", "password of bob");
     assert_eq!(
         server
@@ -298,11 +302,13 @@ fn user_commands_work_while_the_server_runs() {
             .status,
         200
     );
+
     let listed = server.command(&["user", "list"], "");
     assert_eq!(
         String::from_utf8(listed.stdout).unwrap(),
         "admin\tsuperadmin\nbob\treadonly\n"
     );
+
     for (arguments, input, named) in [
         (
             &["user", "add", "bob", "--role", "admin", "--password-stdin"][..],
@@ -345,11 +351,12 @@ fn user_commands_work_while_the_server_runs() {
 
 #[test]
 fn a_backup_of_a_running_server_can_be_started_from() {
-    let mut server = Server::start();
+    let mut server = FleetbeatServer::start();
     server.post_heartbeat(
         "/heartbeat",
         include_bytes!("../../protocol/golden/heartbeat-minimal.json"),
     );
+
     let copy = server.data().join("copy.db");
     let output = server.command(&["backup", copy.to_str().unwrap()], "");
     assert!(output.status.success(), "{}", error(&output));
@@ -370,7 +377,7 @@ fn a_backup_of_a_running_server_can_be_started_from() {
     );
 }
 
-/// `health` on a configuration; its exit code and all that it printed.
+/// `health` on a configuration; its exit code and its whole output.
 fn health(config: &Path, environment: &[(&str, &str)]) -> (Option<i32>, String) {
     let mut command = program("fleetbeat-server");
     command
@@ -409,7 +416,7 @@ fn health_asks_the_running_server_where_its_configuration_says_and_needs_no_secr
         wait_for("the server to be healthy", || {
             (health(&config, &[]).0 == Some(0)).then_some(())
         });
-        // What is wrong by now with the rest is not its matter.
+        // `health` does not mind the mistakes in the rest of the file.
         fs::write(&config, text + "[sweep]\ninterval = \"never\"\n").unwrap();
         let (code, printed) = health(
             &config,
@@ -467,16 +474,19 @@ fn a_unix_socket_lets_owner_and_group_in_and_is_taken_over_from_the_dead() {
         wait_for("the socket", || UnixStream::connect(&socket).ok());
         child
     };
+
     let mut child = start();
     assert_eq!(
         fs::metadata(&socket).unwrap().permissions().mode() & 0o777,
         0o660
     );
+
     let mut stream = UnixStream::connect(&socket).unwrap();
-    // A Unix socket's peer is trusted: it may say who is behind it.
+    // A Unix socket's peer is trusted, and may name the client behind.
     let body = String::from(include_str!("../../protocol/golden/heartbeat-minimal.json"))
         .replace("\"ip\": \"1.2.3.4\", ", "");
     let key = fs::read_to_string(folder.path().join("data/agent_api_key")).unwrap();
+
     let headers = [("X-API-Key", key.trim()), ("X-Forwarded-For", "8.8.4.4")];
     stream
         .write_all(&client::encode(
@@ -487,6 +497,7 @@ fn a_unix_socket_lets_owner_and_group_in_and_is_taken_over_from_the_dead() {
         ))
         .unwrap();
     assert_eq!(client::read_answer(&mut stream).unwrap().status, 200);
+
     let second = refuse(&config, &[("FLEETBEAT_LISTEN", &listen)]);
     assert!(!second.status.success());
     child.kill();

@@ -1,5 +1,5 @@
-//! The agent as it is shipped, for both architectures: static, small, and the same in
-//! every figure as the build that the other tests run.
+//! The shipped agent, for both architectures: static, small, and with the same figures as
+//! the build of the other tests.
 
 use std::fs;
 use std::mem::MaybeUninit;
@@ -9,13 +9,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 
-use fleetbeat_tests::program::program_path;
+use fleetbeat_tools::process::program_path;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify;
 use serde_json::Value;
 
-/// Architecture, the emulator for it elsewhere, and the most bytes that its agent may
-/// have.
+/// Architecture, the emulator where the architecture is foreign, and the most bytes of
+/// the agent.
 const ARCHITECTURES: [(&str, &str, &str, u64); 2] = [
     ("amd64", "x86_64", "qemu-x86_64", 1_600_000),
     ("arm64", "aarch64", "qemu-aarch64", 1_500_000),
@@ -113,7 +113,7 @@ fn compare(case: &Path) {
     for (arch, machine, emulator, _) in ARCHITECTURES {
         let told = once(case, command(arch, machine, emulator));
         let (mut expected, mut told) = (expected.clone(), told);
-        // A rate has the time in it that really passed.
+        // A rate depends on the time that really passed.
         let net = |heartbeat: &mut Value| heartbeat["load"]["net"].take().as_f64();
         match (net(&mut expected), net(&mut told)) {
             (Some(a), Some(b)) => {
@@ -128,7 +128,7 @@ fn compare(case: &Path) {
     }
 }
 
-/// What `once` prints while the host goes from the case's `before` to its `after`.
+/// The output of `once` while the host goes from the case's `before` to its `after`.
 fn once(case: &Path, mut command: Command) -> Value {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("root");
@@ -209,7 +209,8 @@ fn watch(folder: &Path) -> OwnedFd {
             .map(|entry| entry.unwrap().path());
         folders.extend(entries.filter(|path| path.is_dir()));
     }
-    // What has been told so far was this function's own doing.
+
+    // The output so far came from this function itself.
     drain(&watch);
     watch
 }

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use fleetbeat_tests::machine::{Kind, Machine};
-use fleetbeat_tests::program::program_path;
-use fleetbeat_tests::server::{AGENT_KEY, Server};
-use fleetbeat_tests::wait::wait_for;
+use fleetbeat_tests::nspawn::{Kind, Machine};
+use fleetbeat_tools::process::program_path;
+use fleetbeat_tools::server::{AGENT_KEY, FleetbeatServer};
+use fleetbeat_tools::wait::wait_for;
 use serde_json::Value;
 
 const UNIT: &str = "fleetbeat-agent.service";
@@ -24,8 +24,8 @@ fn unit() -> String {
     fs::read_to_string(packaging().join(UNIT)).unwrap()
 }
 
-/// A machine in which the agent is installed for that server, and not started yet.
-fn machine_with_agent(server: &Server) -> Option<Machine> {
+/// A machine with the agent installed for a server, and not started yet.
+fn machine_with_agent(server: &FleetbeatServer) -> Option<Machine> {
     let machine = Machine::boot(Kind::Bare)?;
     machine.write(
         "/usr/bin/fleetbeat-agent",
@@ -52,8 +52,8 @@ fn machine_with_agent(server: &Server) -> Option<Machine> {
     Some(machine)
 }
 
-/// What `once` prints, without what differs from one time to the next; measures only say
-/// that they are there.
+/// The output of `once`, without the values that differ from run to run; of measured
+/// values only their presence is shown.
 fn stable(printed: &str) -> Value {
     let mut heartbeat: Value = serde_json::from_str(printed)
         .unwrap_or_else(|error| panic!("{error}: {printed}"));
@@ -95,7 +95,7 @@ fn the_units_leave_agent_and_server_powerless() {
 
 #[test]
 fn the_agent_runs_as_its_user_and_says_so_and_stops_at_once() {
-    let server = Server::start();
+    let server = FleetbeatServer::start();
     let Some(machine) = machine_with_agent(&server) else {
         return;
     };
@@ -150,7 +150,7 @@ fn the_agent_runs_as_its_user_and_says_so_and_stops_at_once() {
 
 #[test]
 fn a_reload_takes_over_a_good_configuration_and_leaves_a_bad_one() {
-    let server = Server::start();
+    let server = FleetbeatServer::start();
     let Some(machine) = machine_with_agent(&server) else {
         return;
     };
@@ -185,7 +185,7 @@ fn a_reload_takes_over_a_good_configuration_and_leaves_a_bad_one() {
 
 #[test]
 fn the_doctor_finds_the_service_well_when_called_as_its_user() {
-    let server = Server::start();
+    let server = FleetbeatServer::start();
     let Some(machine) = machine_with_agent(&server) else {
         return;
     };
@@ -217,7 +217,7 @@ fn the_doctor_finds_the_service_well_when_called_as_its_user() {
 
 #[test]
 fn the_unit_takes_nothing_from_what_is_measured() {
-    let server = Server::start();
+    let server = FleetbeatServer::start();
     let Some(machine) = machine_with_agent(&server) else {
         return;
     };
@@ -243,7 +243,7 @@ fn the_unit_takes_nothing_from_what_is_measured() {
 
 #[test]
 fn an_agent_that_hangs_is_killed_and_started_again() {
-    let server = Server::start();
+    let server = FleetbeatServer::start();
     let Some(machine) = machine_with_agent(&server) else {
         return;
     };
@@ -296,7 +296,7 @@ fn an_agent_that_hangs_is_killed_and_started_again() {
 
 #[test]
 fn the_key_can_be_a_credential() {
-    let server = Server::start();
+    let server = FleetbeatServer::start();
     let Some(machine) = machine_with_agent(&server) else {
         return;
     };
@@ -317,7 +317,7 @@ fn the_key_can_be_a_credential() {
 
 #[test]
 fn a_wrong_configuration_is_not_tried_again() {
-    let server = Server::start();
+    let server = FleetbeatServer::start();
     let Some(machine) = machine_with_agent(&server) else {
         return;
     };

@@ -6,7 +6,7 @@ use std::fs;
 
 #[test]
 fn every_release_is_frozen_and_this_version_is_one() {
-    let folder = crate::release::folder();
+    let folder = crate::compatibility::folder();
     let releases: BTreeSet<String> = fs::read_dir(&folder)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -19,7 +19,7 @@ fn every_release_is_frozen_and_this_version_is_one() {
         folder.display()
     );
 
-    let expected: BTreeSet<String> = crate::release::files().into_iter().collect();
+    let expected: BTreeSet<String> = crate::compatibility::files().into_iter().collect();
     for release in releases {
         let files = fs::read_dir(folder.join(&release)).unwrap();
         let files: BTreeSet<String> = files

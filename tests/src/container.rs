@@ -8,11 +8,11 @@ use std::process::{Command, Output, Stdio};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::machine::{SKIP, is_left_out};
+use crate::nspawn::{SKIP, is_left_out};
 
-/// What podman and buildah are told in place of this host's settings. Nothing of it
-/// touches what else runs here, and it works where the first process is no systemd and
-/// nobody may raise limits.
+/// The settings of podman and buildah in place of this host's. With these settings
+/// containers touch nothing else on the host, and work where the first process is not
+/// systemd and where nobody may raise limits.
 const CONTAINERS_CONF: &str = r#"
 [containers]
 cgroups = "disabled"
@@ -32,19 +32,20 @@ driver = "vfs"
 graphroot = "FOLDER/storage"
 runroot = "FOLDER/run"
 "#;
-/// crun refuses to run beside control groups of both versions at once, so it is shown
-/// those of one only.
+/// crun refuses to run beside control groups of both versions at once, so crun is shown
+/// only the groups of version 2.
 const ONE_VERSION: &str = r#"[ ! -d /sys/fs/cgroup/unified ] || mount --bind /sys/fs/cgroup/unified /sys/fs/cgroup && exec "$@""#;
 
-/// What a shell says of a program that is not there.
+/// A shell's exit code for a missing program.
 const NOT_FOUND: i32 = 127;
 
-/// A container engine; dropping it ends its containers and removes all that it has
+/// A container engine; dropping the value ends the containers and removes everything
 /// stored.
 pub struct Engine(TempDir);
 
 impl Engine {
-    /// One without images; `None` if the environment says that there shall be none.
+    /// An engine without images; `None` if the environment leaves the container tests
+    /// out.
     ///
     /// # Panics
     /// If there is no temporary folder.
@@ -67,7 +68,7 @@ impl Engine {
     /// Builds a package's image for a machine as an operator does.
     ///
     /// # Panics
-    /// If that fails.
+    /// If the build fails.
     pub fn build_image(&self, package: &str, arch: &str) {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/images.sh");
         let mut command = self.command(script.to_str().expect("UTF-8"));
@@ -78,19 +79,19 @@ impl Engine {
         succeed(&mut command);
     }
 
-    /// What podman prints, which has to succeed.
+    /// The output of podman, which has to succeed.
     ///
     /// # Panics
-    /// If it does not.
+    /// If podman fails.
     pub fn podman(&self, arguments: &[&str]) -> String {
         let printed = succeed(self.command("podman").args(arguments));
         printed.trim_end().to_owned()
     }
 
-    /// What podman does, which may fail.
+    /// Runs podman, which may fail.
     ///
     /// # Panics
-    /// If there is no podman.
+    /// If podman is not installed.
     pub fn try_podman(&self, arguments: &[&str]) -> Output {
         output(self.command("podman").args(arguments))
     }
@@ -98,35 +99,35 @@ impl Engine {
     /// Everything about an image or a container.
     ///
     /// # Panics
-    /// If there is none of that name.
+    /// If there is no image or container of that name.
     pub fn inspect(&self, kind: &str, name: &str) -> Value {
         let printed = self.podman(&[kind, "inspect", name]);
         let mut list: Value = serde_json::from_str(&printed).expect("JSON");
         list[0].take()
     }
 
-    /// The folder that is an image's root.
+    /// The root folder of an image.
     ///
     /// # Panics
-    /// If there is none of that name.
+    /// If there is no image of that name.
     pub fn root_of(&self, image: &str) -> PathBuf {
         self.podman(&["image", "mount", image]).into()
     }
 
-    /// The folder that is a volume.
+    /// The folder of a volume.
     ///
     /// # Panics
-    /// If there is none of that name.
+    /// If there is no volume of that name.
     pub fn volume(&self, name: &str) -> PathBuf {
         self.podman(&["volume", "inspect", "--format", "{{.Mountpoint}}", name])
             .into()
     }
 
-    /// Starts a container as the documentation says: without privileges and with nothing
-    /// to write but its volume.
+    /// Starts a container as the documentation says: without privileges, and with a
+    /// volume as the only writable place.
     ///
     /// # Panics
-    /// If it does not start.
+    /// If the container does not start.
     pub fn start(&self, name: &str, options: &[&str], image: &str) {
         let usual = [
             "run",
@@ -151,7 +152,7 @@ impl Engine {
     /// The process id of a container's first process, as seen from outside.
     ///
     /// # Panics
-    /// If it does not run.
+    /// If the container does not run.
     pub fn pid(&self, name: &str) -> u32 {
         let pid = self.inspect("container", name)["State"]["Pid"]
             .as_u64()
@@ -160,7 +161,7 @@ impl Engine {
             .unwrap_or_else(|| panic!("{name} does not run: {}", self.log(name)))
     }
 
-    /// What a container has said.
+    /// The log of a container.
     pub fn log(&self, name: &str) -> String {
         let output = self.try_podman(&["logs", name]);
         [output.stdout, output.stderr]
@@ -168,10 +169,10 @@ impl Engine {
             .concat()
     }
 
-    /// Whether a container's health check succeeds, and what it says.
+    /// Whether a container's health check succeeds, and its output.
     ///
     /// # Panics
-    /// If it has none.
+    /// If the container has no health check.
     pub fn health(&self, name: &str) -> (bool, String) {
         let is_healthy = self
             .try_podman(&["healthcheck", "run", name])
@@ -200,6 +201,7 @@ impl Engine {
             "sh",
             program,
         ]);
+
         command.env("CONTAINERS_CONF", self.0.path().join("containers.conf"));
         command.env(
             "CONTAINERS_STORAGE_CONF",

@@ -14,7 +14,7 @@ use fleetbeat_xtask::source::package::{Package, read_packages};
 use fleetbeat_xtask::source::tree::Crate;
 
 /// Which package may use which other ones of the workspace.
-const ARROWS: [(&str, &[&str]); 8] = [
+const ARROWS: [(&str, &[&str]); 9] = [
     ("protocol", &[]),
     ("settings", &[]),
     ("daemon", &[]),
@@ -22,7 +22,8 @@ const ARROWS: [(&str, &[&str]); 8] = [
     ("agent", &["collectors", "daemon", "protocol", "settings"]),
     ("server", &["daemon", "protocol", "settings"]),
     ("xtask", &[]),
-    ("tests", &["protocol"]),
+    ("tools", &["protocol"]),
+    ("tests", &["protocol", "tools"]),
 ];
 
 /// Crates that the server hides, and where each may be named: the beginnings of paths

@@ -1,0 +1,27 @@
+//! The parts of `fleetsim`, of the measurements and of the end-to-end tests.
+//!
+//! Without the feature `harness` only the modules of `fleetsim` are built.
+
+pub mod client;
+pub mod fleet;
+pub mod load;
+#[cfg(feature = "harness")]
+pub mod nginx;
+#[cfg(feature = "harness")]
+pub mod outage;
+#[cfg(feature = "harness")]
+pub mod process;
+#[cfg(feature = "harness")]
+pub mod proxy;
+#[cfg(feature = "harness")]
+pub mod recorder;
+#[cfg(feature = "harness")]
+pub mod redis_server;
+#[cfg(feature = "harness")]
+pub mod report;
+#[cfg(feature = "harness")]
+pub mod server;
+#[cfg(feature = "harness")]
+pub mod stand_in;
+#[cfg(feature = "harness")]
+pub mod wait;
