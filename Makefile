@@ -2,7 +2,7 @@
 SHELL := bash
 .DEFAULT_GOAL := help
 .PHONY: help demo test check build release dashboard setup bench fleet-outage static-agents static dist repo man \
-  images deny shellcheck clean test-packages test-ansible-fleet capacity
+  measure-code images deny shellcheck clean test-packages test-ansible-fleet capacity
 
 HOSTS ?= 0
 ARCHS ?= amd64 arm64
@@ -77,7 +77,10 @@ repo: ## make signed apt and yum repositories of dist/ in target/repository
 	scripts/repository.sh
 
 man: ## write manual pages and shell completions to target/man and target/completions
-	cargo run --quiet --package fleetbeat-manual -- target
+	cargo run --quiet --package fleetbeat-xtask -- manual target
+
+measure-code: ## print measurements of the code; CODE="--rev REV" or CODE=FOLDER for another revision
+	cargo run --quiet --package fleetbeat-xtask -- measure-code $(CODE)
 
 setup: ## install what the tests need beyond Rust, Node, Go and make; SETUP=no only says what is missing
 	scripts/setup.sh

@@ -1,13 +1,13 @@
 import { defineConfig } from '@playwright/test'
 
-// Chromium's sandbox does not work for root, which is what containers and CI run as.
+// Chromium's sandbox does not work for root, and containers and CI run tests as root.
 const sandboxArgs = process.getuid?.() === 0 ? ['--no-sandbox'] : []
 
 export default defineConfig({
   testDir: 'e2e',
   outputDir: 'test-results',
   forbidOnly: Boolean(process.env.CI),
-  // The first login of a debug build takes seconds: bcrypt is slow by design.
+  // The first login takes a debug build seconds, because bcrypt is slow by design.
   timeout: 60_000,
   expect: { timeout: 15_000 },
   reporter: 'list',

@@ -5,10 +5,10 @@ export default defineConfig({
   plugins: [vue()],
   define: { __VUE_OPTIONS_API__: 'false' },
   build: {
-    // Everything is a file of its own: nothing for the Content-Security-Policy to object to.
+    // Each asset is a file, because the Content-Security-Policy forbids inline ones.
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
-    // The bundle carries Vue's code, so it carries Vue's licence.
+    // The bundle carries Vue's code, and so Vue's licence.
     license: { fileName: 'licenses.md' },
   },
   server: {

@@ -1,7 +1,8 @@
-# fleetbeat-agent, alone in its image: scripts/images.sh builds it from what `make static` has left in target/static.
-# It measures the host, which it has to be shown: docs/containers.md says how.
+# fleetbeat-agent, alone in its image. scripts/images.sh builds the image from the static
+# binary that `make static` has left in target/static. The container has to be shown the
+# host that the agent measures: docs/containers.md says how.
 FROM scratch
-# What BuildKit calls the machine that the image is for: amd64 or arm64.
+# BuildKit's name of the machine that the image is for: amd64 or arm64.
 ARG TARGETARCH
 ARG VERSION
 LABEL org.opencontainers.image.title="fleetbeat-agent" \
@@ -12,11 +13,12 @@ LABEL org.opencontainers.image.title="fleetbeat-agent" \
 COPY --chmod=755 target/static/${TARGETARCH}/fleetbeat-agent /usr/bin/fleetbeat-agent
 COPY --chmod=644 target/static/${TARGETARCH}/fleetbeat-agent.THIRD-PARTY /usr/share/doc/fleetbeat-agent/THIRD-PARTY
 COPY --chmod=644 packaging/container/agent.toml /etc/fleetbeat/agent.toml
-# Nobody's: what it may write is what the folder made after this line belongs to.
+# A user without a name. WORKDIR makes the folder after this line, so the folder belongs
+# to the user, who can write to nothing else.
 USER 65532:65532
 WORKDIR /var/lib/fleetbeat-agent
 VOLUME /var/lib/fleetbeat-agent
 STOPSIGNAL SIGTERM
-# It allows for two intervals itself, so one failure is enough.
+# The command allows for two intervals, so one failure is enough.
 HEALTHCHECK --interval=60s --timeout=5s --start-period=15s --retries=1 CMD ["/usr/bin/fleetbeat-agent", "health"]
 ENTRYPOINT ["/usr/bin/fleetbeat-agent"]

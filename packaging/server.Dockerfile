@@ -1,7 +1,8 @@
-# fleetbeat-server, alone in its image: scripts/images.sh builds it from what `make static` has left in target/static.
-# Nothing else is needed: the roots that TLS trusts are in the binary, and it knows neither users nor time zones.
+# fleetbeat-server, alone in its image. scripts/images.sh builds the image from the static
+# binary that `make static` has left in target/static. The binary needs no other file: the
+# certificate roots are in it, and it uses neither the system's users nor its time zones.
 FROM scratch
-# What BuildKit calls the machine that the image is for: amd64 or arm64.
+# BuildKit's name of the machine that the image is for: amd64 or arm64.
 ARG TARGETARCH
 ARG VERSION
 LABEL org.opencontainers.image.title="fleetbeat-server" \
@@ -12,7 +13,8 @@ LABEL org.opencontainers.image.title="fleetbeat-server" \
 COPY --chmod=755 target/static/${TARGETARCH}/fleetbeat-server /usr/bin/fleetbeat-server
 COPY --chmod=644 target/static/${TARGETARCH}/fleetbeat-server.THIRD-PARTY /usr/share/doc/fleetbeat-server/THIRD-PARTY
 COPY --chmod=644 packaging/container/server.toml /etc/fleetbeat/server.toml
-# Nobody's: what it may write is what the folder made after this line belongs to.
+# A user without a name. WORKDIR makes the folder after this line, so the folder belongs
+# to the user, who can write to nothing else.
 USER 65532:65532
 WORKDIR /var/lib/fleetbeat
 VOLUME /var/lib/fleetbeat

@@ -33,7 +33,7 @@ for arch in "${@:-$own}"; do
     binary=target/static/$arch/$package
     [[ -x $binary ]] || fail "$binary is missing: make static ARCHS=$arch"
     # Complete at every moment: two builds may run at once.
-    scripts/licences.sh "$package" >"$binary.THIRD-PARTY.$$"
+    xtask licences "$package" >"$binary.THIRD-PARTY.$$"
     mv "$binary.THIRD-PARTY.$$" "$binary.THIRD-PARTY"
     tags=(--tag "$package:$version-$arch")
     [[ $arch != "$own" ]] || tags+=(--tag "$package:latest")

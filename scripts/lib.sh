@@ -52,6 +52,9 @@ own_arch() { uname -m | sed 's/x86_64/amd64/; s/aarch64/arm64/'; }
 # The version in Cargo.toml.
 own_version() { sed -n '/^version = /{s/^version = "\(.*\)"/\1/p;q}' Cargo.toml; }
 
+# Runs a command of xtask: xtask COMMAND…
+xtask() { cargo run --quiet --locked --package fleetbeat-xtask -- "$@"; }
+
 # A package's maintainer script, for deb and rpm alike: first the package's own words,
 # then the step that all packages have in common: maintainer_script PACKAGE STEP
 maintainer_script() {

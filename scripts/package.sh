@@ -69,7 +69,7 @@ done
 mkdir -p "$dist"
 dist=$(realpath "$dist")
 rm -f "$dist"/*.{deb,rpm,tar.gz} "$dist/SHA256SUMS"
-for package in fleetbeat-agent fleetbeat-server; do scripts/licences.sh "$package" >"$licences/$package"; done
+for package in fleetbeat-agent fleetbeat-server; do xtask licences "$package" >"$licences/$package"; done
 for arch in $archs; do
   for package in fleetbeat-agent fleetbeat-server; do
     fill "$package" "$arch"

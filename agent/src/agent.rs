@@ -1,37 +1,41 @@
 //! The agent's loop: waits for what is due next, and does it.
+//!
+//! One thread owns all of the agent's state. Calls to the server and collectors run in
+//! separate threads, so that neither a slow server nor a hanging collector holds up the
+//! loop. The end of a call is an [`Event`].
 
+use std::mem;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-use std::thread::{self, Scope};
+use std::thread::{Builder, Scope};
 use std::time::{Duration, Instant};
 
+use fleetbeat_daemon::clock;
+use fleetbeat_daemon::service_manager::{self, ServiceManager};
 use fleetbeat_protocol::Heartbeat;
 use fleetbeat_settings::{Problems, show_duration};
 
 use crate::config::Config;
-use crate::delivery::{Delivery, Kind, Request};
-use crate::host::{self, Host};
-use crate::notify::Manager;
-use crate::random;
-use crate::sampler::Sampler;
-use crate::schedule::{Schedule, Step};
-use crate::sender::{Outcome, Sender};
-use crate::spool::Spool;
+use crate::delivery::spool::Spool;
+use crate::delivery::{Delivery, Destination, Outcome, Request, Sender};
+use crate::host::Host;
+use crate::jitter;
+use crate::sampling::Sampler;
+use crate::sampling::schedule::{Schedule, Task};
 
-/// What wakes the agent before something is due.
+/// A reason to wake the loop before anything is due.
 pub(crate) enum Event {
-    /// It is to end.
+    /// The agent is to end.
     Stop,
-    /// Its configuration may have changed.
+    /// The configuration may have changed.
     Reload,
-    /// A call has ended.
-    Called(Outcome),
+    /// The call under way has ended.
+    CallEnded(Outcome),
 }
 
-/// Samples and sends until told to stop; `load` reads the configuration again. A call has
-/// a thread of its own while it lasts, so that a slow server takes no sample's time; it
-/// tells its outcome by `post`.
+/// Samples and sends until told to stop. `load` reads the configuration again. Calls post
+/// their outcomes to `post`, the other end of `events`.
 pub(crate) fn run(
     config: Config,
     load: impl Fn() -> Result<Config, Problems>,
@@ -40,72 +44,74 @@ pub(crate) fn run(
     events: &Receiver<Event>,
 ) {
     let mut agent = Agent::new(config, spool);
-    let mut manager = Manager::ready(Instant::now());
-    thread::scope(|scope| {
+    let mut manager = ServiceManager::ready(Instant::now());
+    std::thread::scope(|scope| {
         loop {
-            let wake_at = manager
-                .due()
-                .into_iter()
-                .fold(agent.wake_at(), Instant::min);
+            let wake_at = earliest(agent.wake_at(), manager.due());
             match events.recv_timeout(wake_at.saturating_duration_since(Instant::now())) {
-                Ok(Event::Called(outcome)) => {
-                    agent
-                        .delivery
-                        .settle(outcome, Instant::now(), random::fraction());
+                Ok(Event::CallEnded(outcome)) => {
+                    let chance = jitter::fraction();
+                    agent.delivery.settle(outcome, Instant::now(), chance);
                 }
                 Ok(Event::Reload) => manager.reloading(|| agent.reload(load())),
                 Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => {
-                    manager.stopping();
+                    service_manager::stopping();
                     return agent.keep_samples();
                 }
                 Err(RecvTimeoutError::Timeout) => {}
             }
+
             let now = Instant::now();
             manager.alive(now);
-            agent.change(now);
+            agent.apply_configuration(now);
             if let Some(request) = agent.delivery.begin(now) {
-                call(scope, Arc::clone(&agent.sender), request, post);
+                start_call(scope, Arc::clone(&agent.sender), request, post);
             }
-            agent.step(now);
+            agent.do_task(now);
         }
     });
 }
 
-/// Everything that runs by the configuration.
+fn earliest(at: Instant, other: Option<Instant>) -> Instant {
+    other.map_or(at, |other| other.min(at))
+}
+
+/// The loop's state.
 struct Agent {
-    settings: Settings,
+    settings: ActiveSettings,
     sender: Arc<Sender>,
     host: Host,
     sampler: Sampler,
     delivery: Delivery,
     schedule: Schedule,
+    /// The place of the heartbeats in the interval, as a fraction from 0 to just under 1.
     /// Differs from host to host.
     offset: f64,
-    /// A configuration that waits for the end of a sample's window.
-    changed: Option<Config>,
+    /// A configuration waiting for the end of a sample's window.
+    pending_config: Option<Config>,
 }
 
-/// What of the configuration is compared with a new one.
-struct Settings {
+/// The settings in force, as far as a new configuration is compared with them.
+struct ActiveSettings {
     url: String,
-    every: Duration,
+    sample_every: Duration,
     samples: u32,
 }
 
-impl Settings {
-    fn of(config: &Config) -> Settings {
-        let url = config.server.url.base.clone();
-        Settings {
-            url,
-            every: config.sample_every,
+impl ActiveSettings {
+    fn of(config: &Config) -> ActiveSettings {
+        ActiveSettings {
+            url: config.server.url.base.clone(),
+            sample_every: config.sample_every,
             samples: config.samples_per_heartbeat,
         }
     }
 
     fn interval(&self) -> Duration {
-        self.every * self.samples
+        self.sample_every * self.samples
     }
 
+    /// Logs the settings behind the words `event`.
     fn log(&self, event: &str) {
         log::info!(
             "{event}a heartbeat to {} every {}",
@@ -117,43 +123,40 @@ impl Settings {
 
 impl Agent {
     fn new(config: Config, spool: Spool) -> Agent {
-        let settings = Settings::of(&config);
+        let settings = ActiveSettings::of(&config);
         settings.log("");
-        let offset = random::fraction();
+        let offset = jitter::fraction();
+        let (sample_every, samples) = (settings.sample_every, settings.samples);
+
         Agent {
             sender: Arc::new(Sender::new(&config.server)),
             host: Host::new(config.host, config.roots, config.server.target()),
             sampler: Sampler::new(config.collectors),
             delivery: Delivery::new(settings.interval(), spool),
-            schedule: Schedule::new(
-                Instant::now(),
-                settings.every,
-                settings.samples,
-                offset,
-            ),
+            schedule: Schedule::new(Instant::now(), sample_every, samples, offset),
             settings,
             offset,
-            changed: None,
+            pending_config: None,
         }
     }
 
+    /// When a call or a task is due.
     fn wake_at(&self) -> Instant {
-        let (step_at, _) = self.schedule.next();
-        self.delivery
-            .due()
-            .map_or(step_at, |send_at| send_at.min(step_at))
+        let (task_at, _) = self.schedule.next();
+        earliest(task_at, self.delivery.due())
     }
 
-    /// Does what is due of sampling.
-    fn step(&mut self, now: Instant) {
-        let (at, step) = self.schedule.next();
+    /// Does the schedule's next task, if due.
+    fn do_task(&mut self, now: Instant) {
+        let (at, task) = self.schedule.next();
         if at > now {
             return;
         }
-        match step {
-            Step::Open => self.sampler.open(now, self.schedule.is_last_window(now)),
-            Step::Close => self.sampler.close(now, host::now()),
-            Step::Beat => {
+
+        match task {
+            Task::Open => self.sampler.open(now, self.schedule.window_at(now)),
+            Task::Close => self.sampler.close(now, clock::now()),
+            Task::Beat => {
                 if let Some(body) = self.take_samples() {
                     self.delivery.offer(body, now);
                 }
@@ -162,100 +165,113 @@ impl Agent {
         self.schedule.done(now);
     }
 
-    /// The body of the heartbeat that the samples so far make.
+    /// The heartbeat's body made of the samples so far; `None` without samples.
     fn take_samples(&mut self) -> Option<Vec<u8>> {
         let readings = self.sampler.take()?;
         Some(body(&self.host.heartbeat(readings)))
     }
 
-    /// The agent ends: what it has measured is sent when it runs again.
+    /// The agent ends: the spool keeps the samples so far, as a heartbeat for the agent's
+    /// next start.
     fn keep_samples(&mut self) {
         if let Some(body) = self.take_samples() {
             self.delivery.keep(&body);
         }
     }
 
-    /// A configuration was read; a bad one changes nothing.
+    /// The configuration was read again. A wrong configuration changes nothing.
     fn reload(&mut self, loaded: Result<Config, Problems>) {
         match loaded {
-            Ok(config) => self.changed = Some(config),
+            Ok(config) => self.pending_config = Some(config),
             Err(problems) => {
                 log::error!("the configuration is wrong, so the one before stays:");
-                problems
-                    .to_string()
-                    .lines()
-                    .for_each(|problem| log::error!("{problem}"));
+                for problem in problems.to_string().lines() {
+                    log::error!("{problem}");
+                }
             }
         }
     }
 
-    /// Takes over the configuration that was read, between two windows; what is under way
-    /// stays so.
-    fn change(&mut self, now: Instant) {
-        if matches!(self.schedule.next(), (_, Step::Close)) {
+    /// Puts the pending configuration into force, unless a window is open. A call under
+    /// way goes on with the old settings.
+    fn apply_configuration(&mut self, now: Instant) {
+        if matches!(self.schedule.next(), (_, Task::Close)) {
             return;
         }
-        let Some(config) = self.changed.take() else {
+        let Some(config) = self.pending_config.take() else {
             return;
         };
+
         if !self.delivery.spool().set_folder(&config.spool) {
             log::warn!(
-                "spool.path takes effect when the agent starts again; the one before stays until then"
+                "spool.path takes effect when the agent starts again; \
+                 the spool stays in its old folder until then"
             );
         }
-        let new = Settings::of(&config);
+        let new = ActiveSettings::of(&config);
         new.log("configuration reloaded: ");
-        let old = std::mem::replace(&mut self.settings, new);
-        let (every, samples) = (self.settings.every, self.settings.samples);
-        if (every, samples) != (old.every, old.samples) {
-            self.schedule = Schedule::after_change(now, every, samples, self.offset);
-        }
-        self.delivery
-            .change(self.settings.interval(), self.settings.url != old.url);
+        let old = mem::replace(&mut self.settings, new);
+        self.apply_settings(&old, now);
+
         self.sender = Arc::new(Sender::new(&config.server));
         self.host
             .describe(config.host, config.roots, config.server.target());
         self.sampler.replace(config.collectors);
     }
+
+    /// Follows the new settings where the old ones differ.
+    fn apply_settings(&mut self, old: &ActiveSettings, now: Instant) {
+        let new = &self.settings;
+        if (new.sample_every, new.samples) != (old.sample_every, old.samples) {
+            self.schedule =
+                Schedule::after_change(now, new.sample_every, new.samples, self.offset);
+        }
+        let destination = if new.url == old.url {
+            Destination::Same
+        } else {
+            Destination::Other
+        };
+        self.delivery.reconfigure(new.interval(), destination);
+    }
 }
 
-/// Sends `request` in a thread.
-fn call<'scope>(
+/// Sends `request` in a thread, which posts the outcome in any case: without an outcome,
+/// the delivery would wait for ever and send no further heartbeat.
+fn start_call<'scope>(
     scope: &'scope Scope<'scope, '_>,
     sender: Arc<Sender>,
     request: Request,
     post: &mpsc::Sender<Event>,
 ) {
     let tell = post.clone();
-    let send = move || {
-        // Without an outcome, no further heartbeat would be sent.
-        let outcome = panic::catch_unwind(AssertUnwindSafe(|| match request.kind {
-            Kind::Newest => sender.send(&request.body),
-            Kind::Batch => sender.send_batch(&request.body),
-        }));
-        let outcome = outcome.unwrap_or_else(|_| Outcome::failed("the call panicked"));
+    let call = move || {
+        let send = || sender.send(request.kind, &request.body);
+        let outcome = panic::catch_unwind(AssertUnwindSafe(send))
+            .unwrap_or_else(|_| Outcome::failed("the call panicked"));
         let is_over = matches!(outcome, Outcome::Accepted | Outcome::Refused { .. });
-        let _ = tell.send(Event::Called(outcome));
-        // A disk may take its time: here nobody waits for it.
-        if let (false, Some(file)) = (is_over, request.unsynced)
-            && let Err(error) = file.sync_data()
+        let _ = tell.send(Event::CallEnded(outcome));
+
+        // A disk may take its time. In this thread nothing else waits for the disk.
+        if let (false, Some(unsynced)) = (is_over, request.unsynced)
+            && let Err(error) = unsynced.sync()
         {
             log::warn!(
-                "the spool cannot be synced, so a power cut may take what is in it: {error}"
+                "the spool cannot be synced, so a power cut may take the heartbeats in \
+                 it: {error}"
             );
         }
     };
-    if let Err(error) = thread::Builder::new()
+
+    let started = Builder::new()
         .name("call".to_owned())
-        .spawn_scoped(scope, send)
-    {
-        let _ = post.send(Event::Called(Outcome::failed(format!(
-            "cannot start a thread: {error}"
-        ))));
+        .spawn_scoped(scope, call);
+    if let Err(error) = started {
+        let outcome = Outcome::failed(format!("cannot start a thread: {error}"));
+        let _ = post.send(Event::CallEnded(outcome));
     }
 }
 
-/// What goes over the wire.
+/// The heartbeat as sent over the wire.
 pub(crate) fn body(heartbeat: &Heartbeat) -> Vec<u8> {
     serde_json::to_vec(heartbeat).expect("a heartbeat has text keys only")
 }

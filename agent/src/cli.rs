@@ -4,18 +4,19 @@ use std::path::PathBuf;
 
 use lexopt::prelude::*;
 
-use crate::failure::Failure;
+use crate::service::exit::AgentError;
 
-/// What --help prints, and what the manual page and the completions are made from.
+/// The text of --help. Manual page and completions are made from the same text.
 const HELP: &str = include_str!("help.txt");
 
-/// What to do, and with which configuration.
+/// The command, and the path of the configuration.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Arguments {
     pub(crate) config: PathBuf,
     pub(crate) command: Command,
 }
 
+/// A command as in the help text.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Command {
     Run,
@@ -25,24 +26,25 @@ pub(crate) enum Command {
     Once {
         send: bool,
     },
-    /// Print this and nothing else.
+    /// Print this text and do nothing else.
     Print(String),
 }
 
-/// This process's command line.
-pub(crate) fn parse() -> Result<Arguments, Failure> {
+/// Parses the command line of this process.
+pub(crate) fn parse() -> Result<Arguments, AgentError> {
     parse_from(lexopt::Parser::from_env())
-        .map_err(|error| Failure::Usage(error.to_string()))
+        .map_err(|error| AgentError::Usage(error.to_string()))
 }
 
 fn parse_from(mut parser: lexopt::Parser) -> Result<Arguments, lexopt::Error> {
     let mut config = PathBuf::from("/etc/fleetbeat/agent.toml");
     let mut command = None;
+
     while let Some(argument) = parser.next()? {
         match (argument, &mut command) {
             (Short('c') | Long("config"), _) => config = parser.value()?.into(),
             (Short('h') | Long("help"), _) => {
-                command = Some(Command::Print(HELP.to_owned()))
+                command = Some(Command::Print(HELP.to_owned()));
             }
             (Short('V') | Long("version"), _) => {
                 let version =
@@ -54,6 +56,7 @@ fn parse_from(mut parser: lexopt::Parser) -> Result<Arguments, lexopt::Error> {
             (argument, _) => return Err(argument.unexpected()),
         }
     }
+
     Ok(Arguments {
         config,
         command: command.unwrap_or(Command::Run),
@@ -67,7 +70,7 @@ fn named_command(name: &str) -> Result<Command, String> {
         "doctor" => Ok(Command::Doctor),
         "health" => Ok(Command::Health),
         "once" => Ok(Command::Once { send: false }),
-        _ => Err(format!("{name:?} is no command")),
+        _ => Err(format!("unknown command {name:?}")),
     }
 }
 

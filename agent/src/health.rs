@@ -1,8 +1,8 @@
-//! `health`: whether the agent that runs with this configuration still makes heartbeats.
+//! `health`: whether the running agent still makes heartbeats.
 //!
-//! The agent listens on nothing, so nobody can ask it. But its loop puts each heartbeat
-//! into the spool before it is sent, whatever the server does, and so the file's time
-//! tells when it last did.
+//! The agent listens on nothing, so nobody can ask it. But the agent's loop puts each
+//! heartbeat into the spool first, also while the server is away. So the time of the last
+//! write to the spool's file is the agent's last sign of life.
 
 use std::fs;
 use std::path::Path;
@@ -10,43 +10,44 @@ use std::time::{Duration, SystemTime};
 
 use fleetbeat_settings::show_duration;
 
-use crate::config::Config;
-use crate::failure::Failure;
-use crate::spool;
+use crate::config::{Config, KeyNeed};
+use crate::delivery::spool;
+use crate::service::exit::AgentError;
 
-/// How many intervals may pass: a change of the configuration can make one of two.
-const INTERVALS: u32 = 2;
-/// What a hanging collector, a silent name server and a slow disk may add.
+/// How many intervals may pass: after a change of the configuration, two intervals can go
+/// by between two heartbeats.
+const MAX_INTERVALS: u32 = 2;
+/// How much a hanging collector, a silent name server and a slow disk may add.
 const SLACK: Duration = Duration::from_secs(10);
 
-/// What the spool of the configuration at `path` tells, for a person.
+/// The last sign of life of the agent with the configuration at `path`, for people.
 ///
 /// # Errors
-/// The agent is dead, hangs, or has no spool to tell by.
-pub(crate) fn check(path: &Path) -> Result<String, Failure> {
-    let config = Config::load(path, false)
-        .map_err(|problems| Failure::NotHealthy(problems.to_string()))?;
+/// The agent is dead or hangs, or there is no spool to judge by.
+pub(crate) fn report(path: &Path) -> Result<String, AgentError> {
+    let config = Config::load(path, KeyNeed::Optional)
+        .map_err(|problems| AgentError::NotHealthy(problems.to_string()))?;
     let spool = spool::file_path(&config.spool);
-    let written_at = fs::metadata(&spool).and_then(|metadata| metadata.modified());
-    let written_at = written_at.map_err(|error| {
+    let modified = fs::metadata(&spool).and_then(|metadata| metadata.modified());
+    let written_at = modified.map_err(|error| {
         let shown = spool.display();
-        Failure::NotHealthy(format!(
+        AgentError::NotHealthy(format!(
             "{shown}: {error}: without its spool, nothing shows whether it lives"
         ))
     })?;
-    let (age, limit) = (
-        age_at(SystemTime::now(), written_at),
-        INTERVALS * config.interval() + SLACK,
-    );
+
+    let age = age_at(SystemTime::now(), written_at);
+    let limit = MAX_INTERVALS * config.interval() + SLACK;
     let told = format!("its last sign of life is {} old", show_duration(age));
     if age > limit {
         let limit = show_duration(limit);
-        return Err(Failure::NotHealthy(format!("{told}, more than {limit}")));
+        return Err(AgentError::NotHealthy(format!("{told}, more than {limit}")));
     }
     Ok(format!("fleetbeat-agent is healthy: {told}"))
 }
 
-/// In whole seconds. A clock that was set back makes it none, until the next heartbeat.
+/// The time from `written_at` to `now` in whole seconds. Zero after the clock was set
+/// back, until the next heartbeat.
 fn age_at(now: SystemTime, written_at: SystemTime) -> Duration {
     Duration::from_secs(now.duration_since(written_at).unwrap_or_default().as_secs())
 }

@@ -1,46 +1,33 @@
 //! fleetbeat-agent: measures its host and sends a heartbeat to fleetbeat-server every two
 //! minutes.
 //!
-//! It only ever pushes: it listens on nothing, and nothing that the server says can make
-//! it run anything.
+//! The agent only ever pushes: the agent listens on nothing, and no answer of a server
+//! can make the agent run anything.
 
-mod address;
 mod agent;
 mod cli;
-mod command;
+mod commands;
 mod config;
 mod delivery;
 mod doctor;
-mod failure;
 mod health;
 mod host;
-mod key;
-mod logging;
-mod notify;
-mod random;
-mod runner;
-mod sampler;
-mod schedule;
-mod sender;
-mod signal;
-mod spool;
-mod tls;
+mod http;
+mod jitter;
+mod sampling;
+mod service;
 
 use std::process::ExitCode;
 
-/// The C library that zig links into the static agent has an allocator with a heap for
-/// each processor: what one thread takes and another one gives back is not found again,
-/// and the agent would grow with each of its short-lived threads.
+/// The static agent's allocator.
+///
+/// The C library that zig links has an allocator with a heap for each processor. Memory
+/// taken by one thread and given back by another thread is not used again there, so the
+/// agent would grow with each short-lived thread.
 #[cfg(target_env = "musl")]
 #[global_allocator]
 static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 
 fn main() -> ExitCode {
-    match cli::parse().and_then(command::run) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            eprintln!("{}", failure::explain(&failure));
-            failure.exit_code()
-        }
-    }
+    fleetbeat_daemon::exit::end(cli::parse().and_then(commands::run))
 }

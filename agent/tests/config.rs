@@ -1,8 +1,8 @@
 //! The configuration as the real binary reads it.
 //!
 //! Each rule has a file in `fixtures/config/` that breaks it, and beside it, in the .txt
-//! file of the same name, what must be said about it. A new rule is a new pair of files,
-//! nothing here.
+//! file of the same name, what must be said about the mistake. `EVERY_COLLECTOR` stands
+//! for the names of all collectors. A new rule is a new pair of files, nothing here.
 #![allow(clippy::unwrap_used, reason = "a test may panic in its helpers, too")]
 
 use std::fs;
@@ -10,6 +10,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use fleetbeat_collectors::{COLLECTORS, Definition};
 use tempfile::TempDir;
 
 /// Exit code and all that was printed of `check-config` on `config`, with these variables
@@ -39,6 +40,12 @@ fn run(words: &[&str], config: &Path, variables: &[(&str, &str)]) -> (i32, Strin
     )
 }
 
+/// The names as check-config lists them.
+fn names_of<'a>(definitions: impl IntoIterator<Item = &'a Definition>) -> String {
+    let names = definitions.into_iter().map(|definition| definition.name);
+    names.collect::<Vec<_>>().join(", ")
+}
+
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures")
 }
@@ -51,7 +58,9 @@ fn every_rule_is_told_with_file_line_and_key() {
         if path.extension().is_none_or(|extension| extension != "toml") {
             continue;
         }
-        let expected = fs::read_to_string(path.with_extension("txt")).unwrap();
+        let expected = fs::read_to_string(path.with_extension("txt"))
+            .unwrap()
+            .replace("EVERY_COLLECTOR", &names_of(COLLECTORS));
         assert_eq!(
             check_config(&path, &[]),
             (78, expected),
@@ -70,7 +79,8 @@ fn problems_of_the_environment_join_those_of_the_file() {
         ("AGENT_API_KEY", "first"),
         ("AGENT_API_KEY_FILE", "/nowhere"),
     ];
-    let expected = "environment: AGENT_API_KEY: is set, and so is AGENT_API_KEY_FILE: one of them must go\n\
+    let expected = "environment: AGENT_API_KEY: is set, and so is AGENT_API_KEY_FILE: \
+        one of them must go\n\
         url-missing.toml: server.url: is missing\n";
     assert_eq!(check_config(&path, &variables), (78, expected.to_owned()));
     let (_, told) = check_config(&path, &[("AGENT_API_KEY", "top secret")]);
@@ -85,8 +95,8 @@ fn problems_of_the_environment_join_those_of_the_file() {
 fn a_missing_key_is_told_with_the_rest_by_what_sends() {
     let path = fixtures().join("config/url-wrong.toml");
     let url = fs::read_to_string(path.with_extension("txt")).unwrap();
-    let key = "url-wrong.toml:1: server.api_key_file: is missing, and so are AGENT_API_KEY in the environment, \
-        agent.env beside agent.toml, and the systemd credential agent_api_key\n";
+    let key = "url-wrong.toml:1: server.api_key_file: is missing, and so are \
+        AGENT_API_KEY in the environment, agent.env beside agent.toml, and the systemd credential agent_api_key\n";
     for words in [["run"].as_slice(), &["once", "--send"]] {
         assert_eq!(
             run(words, &path, &[]),
@@ -161,9 +171,8 @@ fn a_key_that_everybody_can_read_is_refused_wherever_it_is() {
 fn a_file_that_is_not_there_is_named() {
     let expected =
         "nowhere.toml: cannot be read: No such file or directory (os error 2)\n";
-    let (code, told) = check_config(&fixtures().join("nowhere.toml"), &[]);
-    assert_eq!(code, 78);
-    assert!(told.starts_with(expected), "{told}");
+    let told = check_config(&fixtures().join("nowhere.toml"), &[]);
+    assert_eq!(told, (78, expected.to_owned()));
 }
 
 /// The packaged configuration after `change`, checked beside a key and a certificate.
@@ -186,13 +195,23 @@ fn check_packaged(change: impl Fn(&str) -> String) -> (i32, String) {
 
 #[test]
 fn the_packaged_configuration_is_valid() {
-    let expected = "agent.toml is valid\n\
+    let packaged = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/agent.toml");
+    let packaged = fs::read_to_string(packaged).unwrap();
+    let is_on = |definition: &&Definition| {
+        let table = format!("[collectors.{}]", definition.name);
+        packaged.lines().any(|line| line == table)
+    };
+    let names = names_of(COLLECTORS.iter().filter(is_on));
+    assert!(names.starts_with("cpu, ram, net"), "{names}");
+    let expected = format!(
+        "agent.toml is valid\n\
         server:     https://fleet.example.com\n\
         heartbeat:  every 2m, of 4 samples\n\
-         collectors: cpu, ram, net, uptime, disk\n\
+         collectors: {names}\n\
          spool:      /var/lib/fleetbeat-agent\n\
-         key:        none that this user can read; the service needs one\n";
-    assert_eq!(check_packaged(str::to_owned), (0, expected.to_owned()));
+         key:        none that this user can read; the service needs one\n"
+    );
+    assert_eq!(check_packaged(str::to_owned), (0, expected));
 }
 
 #[test]
@@ -200,7 +219,8 @@ fn an_interval_above_what_the_server_expects_is_pointed_out() {
     let (code, told) = check_packaged(|text| {
         text.replace("# samples_per_heartbeat = 4", "samples_per_heartbeat = 5")
     });
-    let expected = "heartbeat:  every 150s, of 5 samples (over 2m: raise the server's sweep.down_after";
+    let expected = "heartbeat:  every 150s, of 5 samples (over 2m: raise the server's \
+        sweep.down_after";
     assert!(code == 0 && told.contains(expected), "{told}");
 }
 
@@ -221,10 +241,9 @@ fn the_packaged_configuration_is_valid_with_every_comment_taken_up() {
         text.lines().map(uncomment).collect()
     });
     assert_eq!(code, 0, "{told}");
-    assert!(
-        told.contains(
-            "\ncollectors: cpu, ram, net, services, uptime, disk, textfile, exec\nspool:      /var/lib/fleetbeat-agent\nkey:        found\n"
-        ),
-        "{told}"
+    let collectors = format!(
+        "\ncollectors: {}\nspool:      /var/lib/fleetbeat-agent\nkey:        found\n",
+        names_of(COLLECTORS)
     );
+    assert!(told.contains(&collectors), "{told}");
 }

@@ -6,8 +6,9 @@ use std::time::Instant;
 
 use fleetbeat_settings::Table;
 
+use crate::collector::{Collector, Roots, Sample};
+use crate::error::Error;
 use crate::read::read_text;
-use crate::{Collector, Error, Roots, Sample};
 
 pub(crate) fn build(
     _options: &mut Table<'_>,
@@ -19,8 +20,10 @@ pub(crate) fn build(
     }))
 }
 
+/// Compares /proc/stat with what the file said at the end of the window before.
 struct Cpu {
     path: PathBuf,
+    /// `None` before the first window, and after a failure.
     last: Option<Times>,
 }
 
@@ -33,8 +36,8 @@ const IDLE: usize = 3;
 const IOWAIT: usize = 4;
 
 impl Collector for Cpu {
-    /// The first sample has only its own window; each later one reaches back to the one
-    /// before.
+    /// The first sample covers only its own window. Each later sample reaches back to the
+    /// sample before, so that no CPU time between two windows goes unseen.
     fn open(&mut self, _now: Instant) -> Result<(), Error> {
         if self.last.is_none() {
             self.last = Some(self.read()?);
@@ -43,8 +46,8 @@ impl Collector for Cpu {
     }
 
     fn collect(&mut self, _now: Instant) -> Result<Option<Sample>, Error> {
-        // Taken first: after a failure the next window starts afresh instead of spanning
-        // the gap.
+        // Taken before reading, which may fail: after a failure the next window starts
+        // afresh instead of spanning the gap.
         let last = self.last.take();
         let times = self.read()?;
         self.last = Some(times);
@@ -64,12 +67,14 @@ impl Cpu {
     }
 }
 
-/// The times in the text of /proc/stat. Old kernels have fewer of them, four at least.
+/// The times in the text of /proc/stat. Old kernels have fewer than eight times, four at
+/// least.
 fn parse_times(text: &str) -> Option<Times> {
     let mut fields = text
         .lines()
         .find_map(|line| line.strip_prefix("cpu "))?
         .split_ascii_whitespace();
+
     let mut times = [0; 8];
     for (index, time) in times.iter_mut().enumerate() {
         match fields.next() {
@@ -87,6 +92,7 @@ fn busy_percent(Times(before): Times, Times(after): Times) -> Option<f64> {
     for (index, passed) in passed.iter_mut().enumerate() {
         *passed = after[index].checked_sub(before[index])? as f64;
     }
+
     let idle = passed[IDLE] + passed[IOWAIT];
     let busy: f64 = (0..8)
         .filter(|index| ![IDLE, IOWAIT].contains(index))

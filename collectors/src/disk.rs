@@ -1,10 +1,11 @@
 //! `disk`: how full each mounted file system is, by its space and by its inodes.
 //!
-//! Without a wish of the configuration, those count that have a block device, by the
-//! kernel's own word: a type that /proc/filesystems calls `nodev` is a pseudo file
-//! system, one in memory, or one across the network or a user's program, which could
-//! hang. The exceptions are zfs, which manages its devices itself, and what is mounted at
-//! `/`. Read-only images, which are always full, do not count.
+//! Unless the configuration lists mounts, a file system counts if its type has a block
+//! device, as the kernel says: a type that /proc/filesystems calls `nodev` is a pseudo
+//! file system, a file system in memory, or one behind a network or a user's program,
+//! which could hang. There are two exceptions: zfs, which manages its devices itself, and
+//! whatever is mounted at `/`. Read-only images do not count, because they are always
+//! full.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -15,19 +16,21 @@ use fleetbeat_settings::Table;
 use rustix::fs::{StatVfs, statvfs};
 use wildmatch::WildMatch;
 
-use crate::exposition::show_label;
+use crate::collector::{Collector, PartError, Roots, Sample};
+use crate::error::Error;
+use crate::prometheus_text::show_label;
 use crate::read::read_lossy;
-use crate::{Collector, Error, Failure, Roots, Sample};
 
+/// The types of read-only images.
 const IMAGE_TYPES: [&str; 4] = ["squashfs", "erofs", "iso9660", "udf"];
 
 pub(crate) fn build(
     options: &mut Table<'_>,
     roots: &Roots,
 ) -> Option<Box<dyn Collector>> {
-    let wanted = options.parsed_list("mounts", check_path);
+    let wanted = options.parsed_list("mounts", parse_path);
     let exclude = options
-        .parsed_list("exclude", check_path)
+        .parsed_list("exclude", parse_path)
         .unwrap_or_default();
     if wanted.as_ref().is_some_and(Vec::is_empty) {
         options.problem(
@@ -35,42 +38,47 @@ pub(crate) fn build(
             "must have an element; left out, all disks are measured",
         );
     }
+
     let exclude: Vec<_> = exclude
         .iter()
         .map(|pattern| WildMatch::new(pattern))
         .collect();
-    let is_excluded =
-        |point: &String| exclude.iter().any(|pattern| pattern.matches(point));
     let wanted = wanted.map(|points| {
         points
             .into_iter()
-            .filter(|point| !is_excluded(point))
+            .filter(|point| !is_excluded(point, &exclude))
             .collect()
     });
+
     Some(Box::new(Disk {
         proc: roots.proc.clone(),
         wanted,
         exclude,
         read_usage,
-        failures: Vec::new(),
+        part_errors: Vec::new(),
     }))
 }
 
-fn check_path(text: &str) -> Result<String, String> {
+fn is_excluded(point: &str, exclude: &[WildMatch]) -> bool {
+    exclude.iter().any(|pattern| pattern.matches(point))
+}
+
+fn parse_path(text: &str) -> Result<String, String> {
     let is_path = text.starts_with('/') && !text.contains('\0');
     is_path
         .then(|| text.to_owned())
         .ok_or_else(|| "must be an absolute path such as \"/srv\"".to_owned())
 }
 
+/// Reads /proc/self/mounts and asks the system about each mount that counts.
 struct Disk {
     proc: PathBuf,
-    /// Where to measure; `None` for all that have a disk.
+    /// The mounts to measure; `None` for all that have a disk.
     wanted: Option<Vec<String>>,
     exclude: Vec<WildMatch>,
-    /// What asks the system; the tests have their own.
+    /// Asks the system about a mount; the tests have a function of their own.
     read_usage: fn(&Path) -> io::Result<Usage>,
-    failures: Vec<Failure>,
+    part_errors: Vec<PartError>,
 }
 
 /// A mounted file system.
@@ -81,7 +89,8 @@ struct Mount {
     kind: String,
 }
 
-/// What is used of a file system, in percent; `None` where it has no such limit.
+/// What is used of a file system, in percent; `None` where the file system has no such
+/// limit.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Usage {
     space: Option<f64>,
@@ -90,63 +99,68 @@ struct Usage {
 
 impl Collector for Disk {
     fn collect(&mut self, _now: Instant) -> Result<Option<Sample>, Error> {
-        let mounts = parse_mounts(&read_lossy(&self.proc.join("self/mounts"))?);
-        let mounts = match &self.wanted {
-            Some(wanted) => mounts
-                .into_iter()
-                .filter(|mount| wanted.contains(&mount.point))
-                .collect(),
-            None => {
-                let kinds = read_lossy(&self.proc.join("filesystems"))?;
-                select(mounts, &parse_kinds_without_device(&kinds), &self.exclude)
-            }
-        };
+        let mounts = self.read_mounts()?;
+
         let mut metrics = BTreeMap::new();
         for Mount { point, .. } in &mounts {
             match (self.read_usage)(Path::new(point)) {
-                Ok(usage) => {
-                    let percents = [
-                        ("disk_used_percent", usage.space),
-                        ("disk_inodes_percent", usage.inodes),
-                    ];
-                    for (name, percent) in percents {
-                        let name = format!("{name}{{{}}}", show_label("mount", point));
-                        metrics.extend(percent.map(|percent| (name, percent)));
-                    }
-                }
-                Err(source) => self.fail(
-                    point,
-                    Error::Read {
-                        path: point.into(),
-                        source,
-                    },
-                ),
+                Ok(usage) => metrics.extend(name_usage(point, usage)),
+                Err(source) => self.fail(point, Error::read(point, source)),
             }
         }
+
         for point in self.wanted.clone().unwrap_or_default() {
             if mounts.iter().all(|mount| mount.point != point) {
                 self.fail(&point, Error::Unknown("is not mounted".to_owned()));
             }
         }
+
         Ok(Some(Sample::Metrics(metrics)))
     }
 
-    fn failures(&mut self) -> Vec<Failure> {
-        std::mem::take(&mut self.failures)
+    fn part_errors(&mut self) -> Vec<PartError> {
+        std::mem::take(&mut self.part_errors)
     }
 }
 
 impl Disk {
+    /// The mounts to measure.
+    fn read_mounts(&self) -> Result<Vec<Mount>, Error> {
+        let mounts = parse_mounts(&read_lossy(&self.proc.join("self/mounts"))?);
+
+        let Some(wanted) = &self.wanted else {
+            let kinds = read_lossy(&self.proc.join("filesystems"))?;
+            let without_device = parse_kinds_without_device(&kinds);
+            return Ok(select(mounts, &without_device, &self.exclude));
+        };
+        Ok(mounts
+            .into_iter()
+            .filter(|mount| wanted.contains(&mount.point))
+            .collect())
+    }
+
     fn fail(&mut self, point: &str, error: Error) {
-        self.failures.push(Failure {
+        self.part_errors.push(PartError {
             part: point.to_owned(),
             error,
         });
     }
 }
 
-/// The mounted file systems in the text of /proc/self/mounts. What is mounted over
-/// another hides it.
+/// The usage as metrics.
+fn name_usage(point: &str, usage: Usage) -> impl Iterator<Item = (String, f64)> {
+    let label = show_label("mount", point);
+    let percents = [
+        ("disk_used_percent", usage.space),
+        ("disk_inodes_percent", usage.inodes),
+    ];
+    percents.into_iter().filter_map(move |(name, percent)| {
+        percent.map(|percent| (format!("{name}{{{label}}}"), percent))
+    })
+}
+
+/// The mounted file systems in the text of /proc/self/mounts. Of two that are mounted at
+/// the same point, the later one hides the other.
 fn parse_mounts(text: &str) -> Vec<Mount> {
     let mut mounts: Vec<Mount> = Vec::new();
     for line in text.lines() {
@@ -156,6 +170,7 @@ fn parse_mounts(text: &str) -> Vec<Mount> {
         else {
             continue;
         };
+
         mounts.retain(|mount| mount.point != point);
         mounts.push(Mount {
             device,
@@ -166,10 +181,12 @@ fn parse_mounts(text: &str) -> Vec<Mount> {
     mounts
 }
 
-/// The kernel writes white space, `#` and `\` as a backslash and three octal digits.
+/// The text behind the kernel's escapes: /proc/self/mounts has white space, `#` and `\`
+/// as a backslash and three octal digits.
 fn unescape(field: &str) -> String {
     let mut parts = field.split('\\');
     let mut text = parts.next().unwrap_or_default().to_owned();
+
     for part in parts {
         let digits = part
             .get(..3)
@@ -192,7 +209,8 @@ fn parse_kinds_without_device(text: &str) -> Vec<&str> {
         .collect()
 }
 
-/// Those that count, each device once: where its path is the shortest.
+/// The mounts that count. A device that is mounted several times counts once, at the
+/// shortest path.
 fn select(
     mounts: Vec<Mount>,
     without_device: &[&str],
@@ -201,16 +219,15 @@ fn select(
     let counts = |Mount { kind, point, .. }: &Mount| {
         let is_disk =
             !without_device.contains(&kind.as_str()) || kind == "zfs" || point == "/";
-        is_disk
-            && !IMAGE_TYPES.contains(&kind.as_str())
-            && !exclude.iter().any(|pattern| pattern.matches(point))
+        is_disk && !IMAGE_TYPES.contains(&kind.as_str()) && !is_excluded(point, exclude)
     };
+
     let mut selected: Vec<Mount> = Vec::new();
     for mount in mounts.into_iter().filter(counts) {
-        match selected
+        let known = selected
             .iter_mut()
-            .find(|other| other.device == mount.device)
-        {
+            .find(|other| other.device == mount.device);
+        match known {
             Some(other) if mount.point.len() < other.point.len() => *other = mount,
             Some(_) => {}
             None => selected.push(mount),
@@ -223,8 +240,8 @@ fn read_usage(point: &Path) -> io::Result<Usage> {
     Ok(usage(&statvfs(point)?))
 }
 
-/// As df shows it: of the space that only root may use, what is free counts neither as
-/// used nor as available.
+/// As df shows the usage: of the space that only root may use, the free part counts
+/// neither as used nor as available.
 fn usage(stat: &StatVfs) -> Usage {
     let used = stat.f_blocks.saturating_sub(stat.f_bfree);
     Usage {
@@ -233,7 +250,7 @@ fn usage(stat: &StatVfs) -> Usage {
     }
 }
 
-/// In hundredths; `None` of nothing.
+/// The share in percent, rounded to hundredths; `None` of a whole that is nothing.
 fn percent(part: u64, whole: u64) -> Option<f64> {
     (whole > 0).then(|| (10_000.0 * part as f64 / whole as f64).round() / 100.0)
 }
@@ -329,7 +346,8 @@ mod tests {
         assert_eq!(percent(0, 0), None);
     }
 
-    /// The collector over that host, where some paths have their own fate.
+    /// The metrics and the part errors of a collector over [`MOUNTS`], where some mounts
+    /// fail or have no inodes.
     fn collect(options: &str) -> (Vec<String>, Vec<String>) {
         let proc = tempfile::tempdir().unwrap();
         std::fs::create_dir(proc.path().join("self")).unwrap();
@@ -357,7 +375,7 @@ mod tests {
             wanted,
             exclude,
             read_usage,
-            failures: Vec::new(),
+            part_errors: Vec::new(),
         };
         let Some(Sample::Metrics(metrics)) = disk.collect(Instant::now()).unwrap() else {
             panic!()
@@ -367,9 +385,9 @@ mod tests {
             .map(|(name, value)| format!("{name} {value}"))
             .collect();
         let failed = disk
-            .failures()
+            .part_errors()
             .into_iter()
-            .map(|failure| format!("{}: {}", failure.part, failure.error));
+            .map(|failed| format!("{}: {}", failed.part, failed.error));
         (told, failed.collect())
     }
 

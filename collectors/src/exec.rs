@@ -1,9 +1,9 @@
-//! `exec`: numbers that commands of the host's own print.
+//! `exec`: numbers that commands of the operator's own print.
 //!
 //! A command runs as the agent's user, without a shell, and sees nothing of the agent's
-//! environment. It prints lines of a name and a number (Prometheus's text format), or one
-//! JSON object of numbers. Its metrics' names begin with its own, so that no two commands
-//! meet.
+//! environment. A command prints lines of a name and a number (Prometheus's text format),
+//! or one JSON object of numbers. The metrics' names begin with the command's name, so
+//! that the metrics of two commands never have the same name.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -12,19 +12,24 @@ use std::time::{Duration, Instant};
 
 use fleetbeat_settings::Table;
 
-use crate::call::Call;
-use crate::{Collector, Error, Failure, Roots, Sample, exposition};
+use crate::collector::{Collector, PartError, Roots, Sample};
+use crate::error::Error;
+use crate::prometheus_text;
+use crate::subprocess::{Invocation, Subprocess};
 
-/// How long a command may take, from the beginning of the window: the first heartbeat has
-/// three seconds. What takes longer had better leave its numbers to textfile.
+/// How long a command may take at least and at most, from the beginning of the window.
+/// The limit is below the three seconds within which the first heartbeat has to be sent.
+/// A command that takes longer should write its numbers into a file for textfile.
 const TIMEOUT: (Duration, Duration) =
     (Duration::from_millis(100), Duration::from_secs(2));
-/// Most that a command may print, in bytes: a heartbeat has place for 64 metrics.
+/// Most that a command may print, in bytes. That is plenty, because a heartbeat has place
+/// for 64 metrics.
 const MAX_OUTPUT: usize = 16 * 1024;
-/// Most commands: they run at the same time.
+/// Most commands. All of them run at the same time.
 const MAX_COMMANDS: usize = 16;
-/// Longest name of a command, half of what the metric's may have.
+/// Longest name of a command: half of what the name of a metric may have.
 const MAX_NAME_BYTES: usize = 32;
+/// The `PATH` of commands.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 pub(crate) fn build(
@@ -33,18 +38,26 @@ pub(crate) fn build(
 ) -> Option<Box<dyn Collector>> {
     options.require("commands");
     let commands = options
-        .tables("commands", read_command)?
+        .tables("commands", parse_command)?
         .into_iter()
         .collect::<Option<Vec<Command>>>()?;
+
     if commands.is_empty() || commands.len() > MAX_COMMANDS {
-        options.problem(
-            "commands",
-            format!(
-                "must have 1 to {MAX_COMMANDS} elements, not {}",
-                commands.len()
-            ),
-        );
+        let count = commands.len();
+        let message = format!("must have 1 to {MAX_COMMANDS} elements, not {count}");
+        options.problem("commands", message);
     }
+    refuse_names_that_meet(&commands, options);
+
+    Some(Box::new(Exec {
+        commands,
+        running: Vec::new(),
+        part_errors: Vec::new(),
+    }))
+}
+
+/// Two commands whose metrics could have the same name are a problem.
+fn refuse_names_that_meet(commands: &[Command], options: &mut Table<'_>) {
     let mut names = BTreeSet::new();
     for name in commands.iter().map(|command| command.name.as_str()) {
         let meets = |other: &&str| begins_with(name, other) || begins_with(other, name);
@@ -56,78 +69,87 @@ pub(crate) fn build(
         }
         names.insert(name);
     }
-    Some(Box::new(Exec {
-        commands,
-        calls: Vec::new(),
-        failures: Vec::new(),
-    }))
 }
 
-/// Whether metrics of the one command could have the name of the other one's.
+/// Whether a metric of the command `name` could be called the same as one of the command
+/// `other`: the metric `b` of `a` is `a_b`, and so might be that of a command `a_b`.
 fn begins_with(name: &str, other: &str) -> bool {
     name.strip_prefix(other)
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
 }
 
-fn read_command(table: &mut Table<'_>) -> Option<Command> {
+fn parse_command(table: &mut Table<'_>) -> Option<Command> {
     table.require("name");
     table.require("run");
-    let name = table.parsed("name", |name| {
-        let is_name = exposition::is_name(name) && !name.contains(':') && name.len() <= MAX_NAME_BYTES;
-        let wrong =
-            || format!("must be a word of letters, digits and _, at most {MAX_NAME_BYTES} characters");
-        is_name.then(|| name.to_owned()).ok_or_else(wrong)
-    });
-    let run = table.parsed_list("run", |word| {
-        if word.contains('\0') {
-            Err("must not contain a NUL character".to_owned())
-        } else {
-            Ok(word.to_owned())
-        }
-    });
+    let name = table.parsed("name", parse_name);
+    let run = table.parsed_list("run", parse_word);
+
     let program = run
         .as_ref()
         .map(|run| PathBuf::from(run.first().map_or("", String::as_str)));
-    if program
-        .as_ref()
-        .is_some_and(|program| !program.is_absolute())
-    {
+    if program.as_ref().is_some_and(|path| !path.is_absolute()) {
         table.problem(
             "run",
             "must begin with a program's absolute path such as \"/usr/local/bin/queue\"",
         );
     }
+
     let timeout = table
         .duration("timeout", TIMEOUT.0..=TIMEOUT.1)
         .unwrap_or(TIMEOUT.1);
-    let words = run?.into_iter().skip(1).collect();
+    let arguments = run?.into_iter().skip(1).collect();
     Some(Command {
         name: name?,
         program: program?,
-        words,
+        arguments,
         timeout,
     })
 }
 
-struct Exec {
-    commands: Vec<Command>,
-    /// One for each command, from the beginning of the window.
-    calls: Vec<Result<Call, Error>>,
-    failures: Vec<Failure>,
+fn parse_name(name: &str) -> Result<String, String> {
+    let is_name = prometheus_text::is_name(name)
+        && !name.contains(':')
+        && name.len() <= MAX_NAME_BYTES;
+    is_name.then(|| name.to_owned()).ok_or_else(|| {
+        format!(
+            "must be a word of letters, digits and _, at most {MAX_NAME_BYTES} characters"
+        )
+    })
 }
 
+/// A program or an argument: the kernel takes no NUL in either.
+fn parse_word(word: &str) -> Result<String, String> {
+    if word.contains('\0') {
+        Err("must not contain a NUL character".to_owned())
+    } else {
+        Ok(word.to_owned())
+    }
+}
+
+/// Starts all commands at the beginning of the window and takes what they have printed at
+/// the end.
+struct Exec {
+    commands: Vec<Command>,
+    /// One for each command, from the beginning of the window until the end.
+    running: Vec<Result<Subprocess, Error>>,
+    part_errors: Vec<PartError>,
+}
+
+/// A command of the configuration.
 struct Command {
+    /// What the names of the command's metrics begin with.
     name: String,
     program: PathBuf,
-    words: Vec<String>,
+    arguments: Vec<String>,
     timeout: Duration,
 }
 
 impl Collector for Exec {
-    /// Starts all of them; what they print is read at the end of the window.
     fn open(&mut self, now: Instant) -> Result<(), Error> {
-        self.calls = Vec::new();
-        self.calls = self
+        // A window that was never closed may have left commands, which end before others
+        // begin.
+        self.running.clear();
+        self.running = self
             .commands
             .iter()
             .map(|command| command.start(now))
@@ -137,47 +159,53 @@ impl Collector for Exec {
 
     fn collect(&mut self, _now: Instant) -> Result<Option<Sample>, Error> {
         let mut metrics = BTreeMap::new();
-        self.failures.clear();
-        for (command, call) in self.commands.iter().zip(std::mem::take(&mut self.calls)) {
-            match call.and_then(|call| command.finish(call)) {
+        self.part_errors.clear();
+
+        let running = std::mem::take(&mut self.running);
+        for (command, subprocess) in self.commands.iter().zip(running) {
+            match subprocess.and_then(|subprocess| command.finish(subprocess)) {
                 Ok(found) => metrics.extend(found.into_iter().map(|(series, value)| {
                     (format!("{}_{series}", command.name), value)
                 })),
-                Err(error) => self.failures.push(Failure {
+                Err(error) => self.part_errors.push(PartError {
                     part: command.name.clone(),
                     error,
                 }),
             }
         }
+
         Ok(Some(Sample::Metrics(metrics)))
     }
 
-    fn failures(&mut self) -> Vec<Failure> {
-        std::mem::take(&mut self.failures)
+    fn part_errors(&mut self) -> Vec<PartError> {
+        std::mem::take(&mut self.part_errors)
     }
 }
 
 impl Command {
-    fn start(&self, now: Instant) -> Result<Call, Error> {
-        let words: Vec<&str> = self.words.iter().map(String::as_str).collect();
-        Call::start(
-            &self.program,
-            &words,
-            Some(OsStr::new(PATH)),
-            (now, self.timeout),
-            MAX_OUTPUT,
-        )
+    fn start(&self, now: Instant) -> Result<Subprocess, Error> {
+        let arguments: Vec<&str> = self.arguments.iter().map(String::as_str).collect();
+        let invocation = Invocation {
+            program: &self.program,
+            arguments: &arguments,
+            path: Some(OsStr::new(PATH)),
+            timeout: self.timeout,
+            max_bytes: MAX_OUTPUT,
+        };
+        Subprocess::start(&invocation, now)
     }
 
-    fn finish(&self, call: Call) -> Result<BTreeMap<String, f64>, Error> {
-        let answer = call.answer()?;
+    /// The metrics that the command has printed. A command that fails has none, whatever
+    /// it printed before.
+    fn finish(&self, subprocess: Subprocess) -> Result<BTreeMap<String, f64>, Error> {
+        let output = subprocess.wait()?;
         let wrong =
             |why: String| Error::Unknown(format!("{} {why}", self.program.display()));
-        match answer.status {
+        match output.status {
             Some(status) if !status.success() => {
                 Err(wrong(format!("ended with {status}")))
             }
-            _ => parse_metrics(&answer.text)
+            _ => parse_metrics(&output.text)
                 .map_err(|why| wrong(format!("prints no metrics: {why}"))),
         }
     }
@@ -186,8 +214,9 @@ impl Command {
 /// What a command printed, in one of the two forms.
 fn parse_metrics(text: &str) -> Result<BTreeMap<String, f64>, String> {
     if !text.trim_start().starts_with('{') {
-        return exposition::parse(text);
+        return prometheus_text::parse(text);
     }
+
     let numbers: BTreeMap<String, f64> = serde_json::from_str(text).map_err(|error| {
         format!(
             "line {} column {}: is no JSON object of numbers",
@@ -195,9 +224,10 @@ fn parse_metrics(text: &str) -> Result<BTreeMap<String, f64>, String> {
             error.column()
         )
     })?;
+
     let mut metrics = BTreeMap::new();
     for (name, value) in numbers {
-        let series = exposition::parse_whole_series(&name);
+        let series = prometheus_text::parse_whole_series(&name);
         let series =
             series.map_err(|why| format!("a member of the JSON object {why}"))?;
         if metrics.insert(series, value).is_some() {

@@ -1,187 +1,140 @@
 //! What an agent measures on its host.
 //!
-//! One collector, one file, one line in [`COLLECTORS`]. A collector reads the host
+//! One collector, one file, one entry in [`COLLECTORS`]. A collector reads the host
 //! through [`Roots`] only, so that the tests can point it at a fixture tree; reading and
-//! parsing are separate functions. One that fails says so in its result and never hides
-//! another.
+//! parsing are separate functions. A collector that fails says so in its result and never
+//! hides another.
+//!
+//! # To add a collector
+//! In this crate; `cargo test -p fleetbeat-collectors` names what is forgotten:
+//! 1. `src/NAME.rs`: a type that implements [`Collector`], a `build` that makes one from
+//!    the options in its table, and a test of the parser. `src/uptime.rs` is a short
+//!    example of metrics, `src/cpu.rs` of a rate. `src/read.rs` reads files,
+//!    `src/subprocess.rs` runs programs, `src/prometheus_text.rs` names metrics.
+//! 2. Above: `mod NAME`, and an entry in [`COLLECTORS`], where the order is explained.
+//! 3. `fixtures/CASE/`: at least one case; `fixtures/README.md` explains the form.
+//! 4. `tests/fuzz.rs`: a property of the parser, and an entry in `PROPERTIES` there.
+//!
+//! Elsewhere; `cargo test -p fleetbeat-agent` names what is forgotten:
+//! 5. `packaging/agent.toml`: a table with each option, as a comment unless the collector
+//!    is of use to everybody, and a comment above that says what is measured. The manual
+//!    page agent.toml(5) is made of that file.
+//! 6. `packaging/container/agent.toml` and `vars/main.yml` of the Ansible role: the table,
+//!    or a comment that says why there is none.
+//! 7. `README.md`: a row of the table of collectors, with the line of the entry.
+//! 8. `tests/e2e/`, the function `every_collector`: the table, with options that work on
+//!    any machine. What an agent says with these settings is frozen with each release.
+//!
+//! `make check` runs all of these tests. An option needs, besides, a pair of files in
+//! `agent/fixtures/config/` for each mistake that its reader can find. A new kind of
+//! [`Sample`] is more than a collector: protocol, agent, server and dashboard have to
+//! know the field that the kind fills.
 
-mod call;
+mod collector;
 mod cpu;
 mod disk;
+mod error;
 mod exec;
-mod exposition;
 mod net;
+mod prometheus_text;
 mod ram;
 mod read;
 mod services;
+mod subprocess;
 mod textfile;
 mod uptime;
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::time::Instant;
-
-use fleetbeat_protocol::Service;
 use fleetbeat_settings::Table;
 
-pub use read::Error;
+pub use collector::{Collector, Pace, PartError, Roots, Sample};
+pub use error::Error;
 
-/// Every collector there is, in the order in which they run.
-pub static COLLECTORS: [Definition; 8] = [
+/// Every collector there is. The order means something:
+/// - Metrics of earlier collectors are kept where a heartbeat has no place for all (64 of
+///   them): a collector of few, known metrics belongs before one that may have hundreds.
+/// - `check-config` and `doctor` list the collectors in this order, and so does the
+///   message about an unknown table.
+/// - In each window, the earlier collectors are started first.
+pub static COLLECTORS: &[Definition] = &[
     Definition {
         name: "cpu",
+        measures: "Share of CPU time that is neither idle nor waiting for I/O",
         pace: Pace::EachSample,
         build: cpu::build,
     },
     Definition {
         name: "ram",
+        measures: "Share of memory that is not available to new programs",
         pace: Pace::EachSample,
         build: ram::build,
     },
     Definition {
         name: "net",
+        measures: "Traffic in both directions as a share of the interface's speed",
         pace: Pace::EachSample,
         build: net::build,
     },
     Definition {
         name: "services",
+        measures: "Whether systemd calls each unit active",
         pace: Pace::LastSample,
         build: services::build,
     },
     Definition {
         name: "uptime",
+        measures: "Time of the boot, time since then, load averages",
         pace: Pace::LastSample,
         build: uptime::build,
     },
     Definition {
         name: "disk",
+        measures: "How full each file system is, by space and by inodes",
         pace: Pace::LastSample,
         build: disk::build,
     },
     Definition {
         name: "textfile",
+        measures: "The metrics in a folder's `*.prom` files",
         pace: Pace::LastSample,
         build: textfile::build,
     },
     Definition {
         name: "exec",
+        measures: "Numbers that commands of your own print",
         pace: Pace::LastSample,
         build: exec::build,
     },
 ];
 
-/// A collector's name, when it runs, and how to make one.
+/// An entry of [`COLLECTORS`]: what there is to know of a collector before there is one.
 pub struct Definition {
-    /// Its name in the log, and its table's under `[collectors]`.
+    /// The collector's name in the log, and the name of the collector's table under
+    /// `[collectors]`.
     pub name: &'static str,
-    /// In which of a heartbeat's windows it runs.
+    /// What the collector measures, in a line for operators. README.md has the same line.
+    pub measures: &'static str,
+    /// In which of a heartbeat's windows the collector runs.
     pub pace: Pace,
-    /// Makes one from the options in its table; `None` if they are wrong, which is then
-    /// among the problems.
+    /// Makes a collector from the options in its table. `None` if an option is wrong,
+    /// which is then among the problems.
     build: fn(&mut Table<'_>, &Roots) -> Option<Box<dyn Collector>>,
 }
 
-/// In which windows a collector runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pace {
-    /// In each: the heartbeat carries the mean.
-    EachSample,
-    /// In the last before a heartbeat, which carries no more than the last state.
-    LastSample,
-}
-
-/// Measures one thing, once per sample.
-///
-/// A sample has a short window: `open` begins it, `collect` ends it. That is where rates
-/// over a second and answers that take a moment come from. The agent calls both in a
-/// thread of its own, which it does not wait for longer than the window and a moment: a
-/// collector may hang, but only itself.
-pub trait Collector: Send {
-    /// Called at the beginning of the window, for what `collect` needs then.
-    ///
-    /// # Errors
-    /// What failed; there is no `collect` for this window then.
-    fn open(&mut self, _now: Instant) -> Result<(), Error> {
-        Ok(())
-    }
-
-    /// Called at the end of the window. `None` where there is nothing to compare with
-    /// yet, which is no failure.
-    ///
-    /// # Errors
-    /// What failed. The text stays the same while the cause does: a change is worth a
-    /// line in the log.
-    fn collect(&mut self, now: Instant) -> Result<Option<Sample>, Error>;
-
-    /// What stands in for the sample of a window that failed.
-    fn fallback(&self) -> Option<Sample> {
-        None
-    }
-
-    /// What failed of the window's sample though there is one.
-    fn failures(&mut self) -> Vec<Failure> {
-        Vec::new()
-    }
-}
-
-/// A part of a collector that fails, such as one of its files, while others do not.
-#[derive(Debug)]
-pub struct Failure {
-    /// Its name in the log.
-    pub part: String,
-    /// Why.
-    pub error: Error,
-}
-
-/// One collector's result.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Sample {
-    /// `load.cpu`, in percent.
-    Cpu(f64),
-    /// `load.ram`, in percent.
-    Ram(f64),
-    /// `load.net`, in percent.
-    Net(f64),
-    /// The services, in the order of the configuration.
-    Services(Vec<Service>),
-    /// Finite numbers by their names, which are those of Prometheus:
-    /// `disk_used_percent{mount="/"}`.
-    Metrics(BTreeMap<String, f64>),
-}
-
-/// Where a collector looks at the host.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Roots {
-    /// The proc file system.
-    pub proc: PathBuf,
-    /// The sys file system.
-    pub sys: PathBuf,
-    /// The program that knows the services' states; a bare name is looked up in `PATH`.
-    pub systemctl: PathBuf,
-}
-
-impl Default for Roots {
-    fn default() -> Self {
-        Roots {
-            proc: "/proc".into(),
-            sys: "/sys".into(),
-            systemctl: "systemctl".into(),
-        }
-    }
-}
-
-/// The collectors that have a table in `collectors`, unless it says `enabled = false`.
+/// The collectors that have a table in `collectors`, unless the table says
+/// `enabled = false`; the options of a table that says so are checked, too.
 pub fn build(
     collectors: &mut Table<'_>,
     roots: &Roots,
 ) -> Vec<(&'static Definition, Box<dyn Collector>)> {
     let mut built = Vec::new();
-    for definition in &COLLECTORS {
+
+    for definition in COLLECTORS {
         let collector = collectors.table(definition.name, |options| {
             let enabled = options.boolean("enabled").unwrap_or(true);
             (definition.build)(options, roots).filter(|_| enabled)
         });
         built.extend(collector.flatten().map(|collector| (definition, collector)));
     }
+
     built
 }

@@ -6,8 +6,9 @@ use std::time::Instant;
 
 use fleetbeat_settings::Table;
 
+use crate::collector::{Collector, Roots, Sample};
+use crate::error::Error;
 use crate::read::{read_number, read_text};
-use crate::{Collector, Error, Roots, Sample};
 
 /// Longest name of a network interface, in bytes (the kernel's IFNAMSIZ without its NUL).
 const MAX_INTERFACE_BYTES: usize = 15;
@@ -19,7 +20,7 @@ pub(crate) fn build(
     roots: &Roots,
 ) -> Option<Box<dyn Collector>> {
     let interface = options
-        .parsed("interface", check_interface)
+        .parsed("interface", parse_interface)
         .unwrap_or_default();
     let speed_mbps = options.integer("speed_mbps", 1..=MAX_SPEED_MBPS);
     Some(Box::new(Net {
@@ -30,8 +31,9 @@ pub(crate) fn build(
     }))
 }
 
-/// `None` for `auto`.
-fn check_interface(name: &str) -> Result<Option<String>, String> {
+/// The interface's name, `None` for `auto`. A name becomes part of a path in /sys, so
+/// that a slash must not be in it.
+fn parse_interface(name: &str) -> Result<Option<String>, String> {
     let is_name = (1..=MAX_INTERFACE_BYTES).contains(&name.len())
         && !name.contains(|c: char| c == '/' || c.is_whitespace() || c.is_control())
         && !matches!(name, "." | "..");
@@ -42,15 +44,19 @@ fn check_interface(name: &str) -> Result<Option<String>, String> {
     }
 }
 
+/// Reads an interface's counters at the beginning and at the end of the window.
 struct Net {
     roots: Roots,
-    /// `None`: the default route's, looked up for each window because routes change.
+    /// `None`: the interface of the default route, looked up for each window because
+    /// routes change.
     interface: Option<String>,
+    /// `None`: the speed that the interface tells.
     speed_mbps: Option<u64>,
+    /// `None` between two windows, and where the window's beginning failed.
     start: Option<Start>,
 }
 
-/// The interface at the beginning of the window.
+/// The interface and its counters at the beginning of the window.
 struct Start {
     interface: String,
     /// Received and sent.
@@ -80,12 +86,15 @@ impl Collector for Net {
         let speed_mbps = self.read_speed_mbps(&start.interface)?;
         let bytes = self.read_bytes(&start.interface)?;
         let took_s = now.duration_since(start.at).as_secs_f64();
-        // Each counter for itself: one that jumped back must not hide behind the other.
+
+        // Each counter is compared by itself, because in the sum of both a counter that
+        // jumped back could hide behind the other.
         let [received, sent] =
             [0, 1].map(|which| bytes[which].checked_sub(start.bytes[which]));
         let (Some(received), Some(sent), true) = (received, sent, took_s > 0.0) else {
             return Ok(None);
         };
+
         let mbps = (received as f64 + sent as f64) * 8.0 / took_s / 1e6;
         Ok(Some(Sample::Net(
             (100.0 * mbps / speed_mbps as f64).min(100.0),
@@ -94,12 +103,14 @@ impl Collector for Net {
 }
 
 impl Net {
+    /// The interface of the default route; IPv4's counts first.
     fn read_default_interface(&self) -> Result<String, Error> {
         let routes = read_text(&self.roots.proc.join("net/route"))?;
         if let Some(interface) = parse_default_route(&routes) {
             return Ok(interface.to_owned());
         }
-        // The file is not there where IPv6 is off.
+
+        // Where IPv6 is off, the file does not exist.
         let routes =
             read_text(&self.roots.proc.join("net/ipv6_route")).unwrap_or_default();
         let unknown = "there is no default route: name the interface in [collectors.net]";
@@ -108,6 +119,7 @@ impl Net {
             .ok_or_else(|| Error::Unknown(unknown.to_owned()))
     }
 
+    /// The counters of received and sent bytes.
     fn read_bytes(&self, interface: &str) -> Result<[u64; 2], Error> {
         let statistics = self.path_of(interface).join("statistics");
         Ok([
@@ -116,13 +128,20 @@ impl Net {
         ])
     }
 
-    /// What the configuration says, or else the interface's own word. Virtual ones say -1
-    /// or refuse to answer.
+    /// The speed that the configuration says, or else the speed that the interface tells.
+    /// Virtual interfaces tell -1, or the read fails.
     fn read_speed_mbps(&self, interface: &str) -> Result<u64, Error> {
         let told = || read_number(&self.path_of(interface).join("speed")).ok();
-        self.speed_mbps.or_else(told).filter(|mbps| (1..=MAX_SPEED_MBPS).contains(mbps)).ok_or_else(|| {
-            Error::Unknown(format!("the speed of {interface} is unknown: set speed_mbps in [collectors.net]"))
-        })
+        let unknown = || {
+            Error::Unknown(format!(
+                "the speed of {interface} is unknown: set speed_mbps in [collectors.net]"
+            ))
+        };
+
+        self.speed_mbps
+            .or_else(told)
+            .filter(|mbps| (1..=MAX_SPEED_MBPS).contains(mbps))
+            .ok_or_else(unknown)
     }
 
     fn path_of(&self, interface: &str) -> PathBuf {
@@ -130,8 +149,9 @@ impl Net {
     }
 }
 
-/// Route flags of the kernel: the route is usable; the route refuses.
+/// The kernel's flag of a route that is usable.
 const RTF_UP: u64 = 0x1;
+/// The kernel's flag of a route that refuses whatever is sent.
 const RTF_REJECT: u64 = 0x200;
 
 /// The interface of the preferred default route in the text of /proc/net/route.
@@ -156,7 +176,7 @@ fn parse_default_route(text: &str) -> Option<&str> {
     }))
 }
 
-/// The same for the text of `/proc/net/ipv6_route`.
+/// The interface of the preferred default route in the text of `/proc/net/ipv6_route`.
 fn parse_default_ipv6_route(text: &str) -> Option<&str> {
     preferred(text.lines().filter_map(|line| {
         let fields: Vec<&str> = line.split_ascii_whitespace().collect();
@@ -243,7 +263,7 @@ mod tests {
 
     #[test]
     fn an_interface_is_no_path() {
-        assert_eq!(check_interface("auto"), Ok(None));
+        assert_eq!(parse_interface("auto"), Ok(None));
         for name in [
             "eth0",
             "wg-quick0",
@@ -251,10 +271,10 @@ mod tests {
             "enp0s31f6",
             "fifteen-bytes-x",
         ] {
-            assert_eq!(check_interface(name), Ok(Some(name.to_owned())));
+            assert_eq!(parse_interface(name), Ok(Some(name.to_owned())));
         }
         for bad in ["", ".", "..", "../x", "eth 0", "eth0\n", "sixteen-bytes-xx"] {
-            assert!(check_interface(bad).is_err(), "{bad:?}");
+            assert!(parse_interface(bad).is_err(), "{bad:?}");
         }
     }
 }

@@ -5,8 +5,9 @@ use std::time::Instant;
 
 use fleetbeat_settings::Table;
 
+use crate::collector::{Collector, Roots, Sample};
+use crate::error::Error;
 use crate::read::read_text;
-use crate::{Collector, Error, Roots, Sample};
 
 pub(crate) fn build(
     _options: &mut Table<'_>,
@@ -17,6 +18,7 @@ pub(crate) fn build(
     }))
 }
 
+/// Reads /proc/meminfo.
 struct Ram {
     path: PathBuf,
 }
@@ -33,14 +35,15 @@ impl Collector for Ram {
     }
 }
 
-/// The share that the text of /proc/meminfo tells.
+/// The used share, in percent, by the text of /proc/meminfo.
 fn parse_used_percent(text: &str) -> Option<f64> {
     let total_kb = parse_kb(text, "MemTotal:")?;
-    // Containers can be shown more available memory than they have.
+    // A container may be shown more available memory than the container has.
     let available_kb = parse_kb(text, "MemAvailable:")?.min(total_kb);
     (total_kb > 0).then(|| 100.0 * (total_kb - available_kb) as f64 / total_kb as f64)
 }
 
+/// The number of kilobytes in the line that begins with `key`.
 fn parse_kb(text: &str, key: &str) -> Option<u64> {
     let rest = text.lines().find_map(|line| line.strip_prefix(key))?;
     rest.strip_suffix("kB")?.trim().parse().ok()

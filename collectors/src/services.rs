@@ -1,9 +1,10 @@
 //! `services`: whether systemd calls each unit active.
 //!
-//! A unit may be a pattern (`wg-quick@*`), which stands for the units that systemd knows
-//! by such names. It forgets one that is stopped and that nothing refers to, as an
-//! instance that is not enabled: what has been seen since the agent's start is remembered
-//! here, and inactive then.
+//! A unit may be a pattern (`wg-quick@*`), which stands for all units of such names that
+//! systemd knows. systemd forgets a unit that is stopped and that nothing refers to, for
+//! example an instance that is not enabled. A tunnel that was stopped must not vanish
+//! from the dashboard, so this collector remembers each unit that it has seen since the
+//! agent's start, and calls those that systemd has forgotten inactive.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -13,20 +14,36 @@ use fleetbeat_protocol::{MAX_NAME_CHARS, MAX_SERVICES, Service};
 use fleetbeat_settings::Table;
 use wildmatch::WildMatch;
 
-use crate::call::Call;
-use crate::{Collector, Error, Roots, Sample};
+use crate::collector::{Collector, Roots, Sample};
+use crate::error::Error;
+use crate::subprocess::{Invocation, Subprocess};
 
-/// How long systemctl may take, from the beginning of the window: the first heartbeat has
-/// three seconds.
-const DEADLINE: Duration = Duration::from_secs(2);
-/// Most that it may print, in bytes: enough for a thousand units.
+/// How long systemctl may take, from the beginning of the window. The limit is below the
+/// three seconds within which the first heartbeat has to be sent.
+const TIMEOUT: Duration = Duration::from_secs(2);
+/// Most that systemctl may print, in bytes: enough for a thousand units.
 const MAX_OUTPUT: usize = 256 * 1024;
 /// Longest name of a unit that systemd takes, in bytes.
 const MAX_UNIT_BYTES: usize = 255;
 
-/// systemd's types of units; a pattern that ends in none of them means services.
+/// Asks for a state each of the units that follow.
+const IS_ACTIVE: [&str; 2] = ["is-active", "--"];
+/// Asks which units there are that match the patterns that follow.
+const LIST_UNITS: [&str; 7] = [
+    "list-units",
+    "--all",
+    "--full",
+    "--plain",
+    "--no-legend",
+    "--no-pager",
+    "--",
+];
+
+/// What the names of services end in; a pattern without a type means services.
 const SERVICE: &str = ".service";
+/// The characters that make a pattern of a name.
 const WILDCARDS: [char; 2] = ['*', '?'];
+/// systemd's types of units.
 const UNIT_TYPES: [&str; 11] = [
     "automount",
     "device",
@@ -47,17 +64,14 @@ pub(crate) fn build(
 ) -> Option<Box<dyn Collector>> {
     options.require("units");
     let entries = options
-        .tables("units", read_entry)?
+        .tables("units", parse_entry)?
         .into_iter()
         .collect::<Option<Vec<Entry>>>()?;
+
     if entries.is_empty() || entries.len() > MAX_SERVICES {
-        options.problem(
-            "units",
-            format!(
-                "must have 1 to {MAX_SERVICES} elements, not {}",
-                entries.len()
-            ),
-        );
+        let count = entries.len();
+        let message = format!("must have 1 to {MAX_SERVICES} elements, not {count}");
+        options.problem("units", message);
     }
     let mut names = BTreeSet::new();
     for entry in &entries {
@@ -65,6 +79,7 @@ pub(crate) fn build(
             options.problem("units", format!("has the name {:?} twice", entry.name));
         }
     }
+
     Some(Box::new(Services {
         systemctl: roots.systemctl.clone(),
         entries,
@@ -73,63 +88,62 @@ pub(crate) fn build(
     }))
 }
 
-fn read_entry(table: &mut Table<'_>) -> Option<Entry> {
+fn parse_entry(table: &mut Table<'_>) -> Option<Entry> {
     table.require("name");
     table.require("unit");
-    let name = table.parsed("name", |name| {
-        let fits =
-            (1..=MAX_NAME_CHARS).contains(&name.chars().count()) && !name.contains('\0');
-        fits.then(|| name.to_owned())
-            .ok_or_else(|| format!("must have 1 to {MAX_NAME_CHARS} characters"))
-    });
-    let unit = table.parsed("unit", |unit| {
-        // systemd's own alphabet: no path, and nothing that systemctl would take for an
-        // option.
-        let is_unit = (1..=MAX_UNIT_BYTES).contains(&unit.len())
-            && unit.chars().all(|c| c.is_ascii_alphanumeric() || ":-_.\\@*?".contains(c))
-            && !unit.starts_with('-');
-        is_unit.then(|| Unit::new(unit)).ok_or_else(|| {
-            "must be a unit such as \"wg-quick@wg0\" or a pattern such as \"wg-quick@*\"".to_owned()
-        })
-    });
+    let name = table.parsed("name", parse_name);
+    let unit = table.parsed("unit", Unit::parse);
     Some(Entry {
         name: name?,
         unit: unit?,
     })
 }
 
+fn parse_name(name: &str) -> Result<String, String> {
+    let fits =
+        (1..=MAX_NAME_CHARS).contains(&name.chars().count()) && !name.contains('\0');
+    fits.then(|| name.to_owned())
+        .ok_or_else(|| format!("must have 1 to {MAX_NAME_CHARS} characters"))
+}
+
+/// Asks systemctl at the beginning of the window and takes the answers at the end.
 struct Services {
     systemctl: PathBuf,
     entries: Vec<Entry>,
-    /// Asks for the states of the units that have a name.
-    states: Option<Call>,
-    /// Asks which units there are of those that match a pattern, and for their states.
-    units: Option<Call>,
+    /// Is asked for the states of the units that have a name; `None` between two windows,
+    /// and if there are no such units.
+    states: Option<Subprocess>,
+    /// Is asked which units match the patterns, and for their states; `None` likewise.
+    units: Option<Subprocess>,
 }
 
+/// An element of `units` in the configuration.
 struct Entry {
-    /// What the heartbeat calls it; of a pattern, how the names of its units begin.
+    /// What the heartbeat calls the service. The services of a pattern have names that
+    /// begin so.
     name: String,
     unit: Unit,
 }
 
-/// What systemd calls it.
+/// What systemd calls the unit, or the units.
 enum Unit {
     Name(String),
     Pattern(Pattern),
 }
 
+/// A pattern and the units that have matched so far.
 struct Pattern {
     text: String,
     matcher: WildMatch,
-    /// Each unit that has been seen, and whether it is active.
+    /// Each unit that has been seen, and whether the unit is active.
     seen: BTreeMap<String, bool>,
 }
 
 impl Collector for Services {
-    /// Asks; the answer is read at the end of the window.
     fn open(&mut self, now: Instant) -> Result<(), Error> {
+        // Before anything new is asked, what is left of a window that was never closed.
         (self.states, self.units) = (None, None);
+
         let (mut names, mut patterns) = (Vec::new(), Vec::new());
         for entry in &self.entries {
             match &entry.unit {
@@ -137,45 +151,15 @@ impl Collector for Services {
                 Unit::Pattern(pattern) => patterns.push(pattern.text.as_str()),
             }
         }
-        let list = [
-            "list-units",
-            "--all",
-            "--full",
-            "--plain",
-            "--no-legend",
-            "--no-pager",
-            "--",
-        ];
-        self.states = self.ask(&["is-active", "--"], &names, now)?;
-        self.units = self.ask(&list, &patterns, now)?;
+
+        self.states = self.ask(&IS_ACTIVE, &names, now)?;
+        self.units = self.ask(&LIST_UNITS, &patterns, now)?;
         Ok(())
     }
 
     fn collect(&mut self, _now: Instant) -> Result<Option<Sample>, Error> {
-        let is_missing = |what| {
-            Error::Unknown(format!("{} did not tell {what}", self.systemctl.display()))
-        };
-        let count = self
-            .entries
-            .iter()
-            .filter(|entry| matches!(entry.unit, Unit::Name(_)))
-            .count();
-        let mut states = Vec::new();
-        if let Some(call) = self.states.take() {
-            // The exit code only repeats that some unit is not active.
-            states = parse_states(&call.answer()?.text, count)
-                .ok_or_else(|| is_missing("each unit's state"))?;
-        }
-        let mut listed = BTreeMap::new();
-        if let Some(call) = self.units.take() {
-            let answer = call.answer()?;
-            // No unit is a possible answer, but not where it failed.
-            let is_told = answer
-                .status
-                .map_or(!answer.text.is_empty(), |status| status.success());
-            let units = parse_units(&answer.text).filter(|_| is_told);
-            listed = units.ok_or_else(|| is_missing("which units there are"))?;
-        }
+        let states = self.take_states()?;
+        let listed = self.take_units()?;
         self.remember(&listed);
         Ok(Some(self.sample(Some(&states))))
     }
@@ -186,58 +170,90 @@ impl Collector for Services {
 }
 
 impl Services {
-    /// `None` if there is nothing to ask for.
+    /// Starts systemctl; `None` if there are no units to ask about.
     fn ask(
         &self,
-        words: &[&str],
+        question: &[&str],
         units: &[&str],
         now: Instant,
-    ) -> Result<Option<Call>, Error> {
+    ) -> Result<Option<Subprocess>, Error> {
         if units.is_empty() {
             return Ok(None);
         }
-        let words = [words, units].concat();
+
         let path = std::env::var_os("PATH");
-        Call::start(
-            &self.systemctl,
-            &words,
-            path.as_deref(),
-            (now, DEADLINE),
-            MAX_OUTPUT,
-        )
-        .map(Some)
+        let invocation = Invocation {
+            program: &self.systemctl,
+            arguments: &[question, units].concat(),
+            path: path.as_deref(),
+            timeout: TIMEOUT,
+            max_bytes: MAX_OUTPUT,
+        };
+        Subprocess::start(&invocation, now).map(Some)
     }
 
-    /// Takes up what systemd knows of the patterns' units.
+    /// Whether each of the units that have a name is active, in the entries' order.
+    fn take_states(&mut self) -> Result<Vec<bool>, Error> {
+        let Some(subprocess) = self.states.take() else {
+            return Ok(Vec::new());
+        };
+        let has_name = |entry: &&Entry| matches!(entry.unit, Unit::Name(_));
+        let count = self.entries.iter().filter(has_name).count();
+
+        // The exit code says only that some unit is not active, as the states do.
+        parse_states(&subprocess.wait()?.text, count)
+            .ok_or_else(|| self.is_silent_about("each unit's state"))
+    }
+
+    /// The units that match the patterns, and whether each is active.
+    fn take_units(&mut self) -> Result<BTreeMap<String, bool>, Error> {
+        let Some(subprocess) = self.units.take() else {
+            return Ok(BTreeMap::new());
+        };
+        let output = subprocess.wait()?;
+
+        // No unit is a possible answer, but not from a systemctl that failed.
+        let is_told = output
+            .status
+            .map_or(!output.text.is_empty(), |status| status.success());
+        parse_units(&output.text)
+            .filter(|_| is_told)
+            .ok_or_else(|| self.is_silent_about("which units there are"))
+    }
+
+    fn is_silent_about(&self, what: &str) -> Error {
+        Error::Unknown(format!("{} did not tell {what}", self.systemctl.display()))
+    }
+
+    /// Takes up what systemd says of the patterns' units.
     fn remember(&mut self, listed: &BTreeMap<String, bool>) {
-        let patterns =
-            self.entries
-                .iter_mut()
-                .filter_map(|entry| match &mut entry.unit {
-                    Unit::Name(_) => None,
-                    Unit::Pattern(pattern) => Some(pattern),
-                });
-        let mut patterns: Vec<_> = patterns.collect();
-        patterns
-            .iter_mut()
-            .for_each(|pattern| pattern.remember(listed));
-        // Where there is no place for all, what systemd has forgotten gives way.
-        if patterns
-            .iter()
-            .map(|pattern| pattern.seen.len())
-            .sum::<usize>()
-            > MAX_SERVICES
-        {
-            patterns.iter_mut().for_each(|pattern| {
-                pattern.seen.retain(|unit, _| listed.contains_key(unit))
-            });
+        let entries = self.entries.iter_mut();
+        let mut patterns: Vec<&mut Pattern> = entries
+            .filter_map(|entry| match &mut entry.unit {
+                Unit::Name(_) => None,
+                Unit::Pattern(pattern) => Some(pattern),
+            })
+            .collect();
+
+        for pattern in &mut patterns {
+            pattern.remember(listed);
+        }
+
+        // A heartbeat may not have place for all: units that systemd has forgotten go.
+        let count: usize = patterns.iter().map(|pattern| pattern.seen.len()).sum();
+        if count > MAX_SERVICES {
+            for pattern in patterns {
+                pattern.seen.retain(|unit, _| listed.contains_key(unit));
+            }
         }
     }
 
-    /// `states` are those of the units that have a name; without them, nothing is active.
+    /// The services of the heartbeat. `states` are the states of the units that have a
+    /// name; without them, nothing is active.
     fn sample(&self, states: Option<&[bool]>) -> Sample {
         let mut services = Vec::new();
         let mut of_names = states.unwrap_or_default().iter();
+
         for Entry { name, unit } in &self.entries {
             match unit {
                 Unit::Name(_) => {
@@ -251,22 +267,37 @@ impl Services {
                     services.extend(pattern.seen.iter().map(|(unit, active)| Service {
                         name: pattern.entry_name(name, unit),
                         active: *active && states.is_some(),
-                    }))
+                    }));
                 }
             }
         }
+
         Sample::Services(services)
     }
 }
 
 impl Unit {
+    /// A unit or a pattern in systemd's own alphabet: so it is not a path, and systemctl
+    /// does not take it for an option.
+    fn parse(text: &str) -> Result<Unit, String> {
+        let is_allowed = |c: char| c.is_ascii_alphanumeric() || ":-_.\\@*?".contains(c);
+        let is_unit = (1..=MAX_UNIT_BYTES).contains(&text.len())
+            && text.chars().all(is_allowed)
+            && !text.starts_with('-');
+        is_unit.then(|| Unit::new(text)).ok_or_else(|| {
+            "must be a unit such as \"wg-quick@wg0\" or a pattern such as \"wg-quick@*\""
+                .to_owned()
+        })
+    }
+
     fn new(text: &str) -> Unit {
         if !text.contains(WILDCARDS) {
             return Unit::Name(text.to_owned());
         }
+
         let kind = text.rsplit_once('.').map(|(_, kind)| kind);
-        let is_whole = kind.is_some_and(|kind| UNIT_TYPES.contains(&kind));
-        let text = text.to_owned() + if is_whole { "" } else { SERVICE };
+        let has_type = kind.is_some_and(|kind| UNIT_TYPES.contains(&kind));
+        let text = text.to_owned() + if has_type { "" } else { SERVICE };
         Unit::Pattern(Pattern {
             matcher: WildMatch::new(&text),
             text,
@@ -276,6 +307,8 @@ impl Unit {
 }
 
 impl Pattern {
+    /// Takes up the units that match. A unit that was seen before and is not listed any
+    /// more is inactive.
     fn remember(&mut self, listed: &BTreeMap<String, bool>) {
         self.seen.values_mut().for_each(|active| *active = false);
         let matching = listed.iter().filter(|(unit, _)| self.matcher.matches(unit));
@@ -283,8 +316,8 @@ impl Pattern {
             .extend(matching.map(|(unit, active)| (unit.clone(), *active)));
     }
 
-    /// What the heartbeat calls that unit: of `wg-quick@wg0`, the pattern's name and
-    /// `:wg0`.
+    /// What the heartbeat calls a unit of this pattern, whose entry is called `name`: with
+    /// the pattern `wg-quick@*` and the name `wg`, `wg-quick@wg0.service` is `wg:wg0`.
     fn entry_name(&self, name: &str, unit: &str) -> String {
         let fixed = self.text.find(WILDCARDS).unwrap_or_default();
         let short = unit
@@ -300,23 +333,30 @@ impl Pattern {
     }
 }
 
+/// Whether a service in that state does its work; a service that reloads does.
 fn is_active(state: &str) -> bool {
     matches!(state, "active" | "reloading" | "refreshing")
 }
 
-/// What `systemctl is-active` printed for each of `count` units.
+/// Whether each of `count` units is active, by what `systemctl is-active` printed: a state
+/// in each line. `None` if there are not as many lines.
 fn parse_states(text: &str, count: usize) -> Option<Vec<bool>> {
     let states: Vec<bool> = text.lines().map(is_active).collect();
     (states.len() == count).then_some(states)
 }
 
-/// What `systemctl list-units` printed: name, whether it is loaded, state, and more.
-/// Units that are only spoken of by others are none.
+/// The units and whether each is active, by what `systemctl list-units` printed: in each
+/// line the name, whether the unit is loaded, the state, and more. A unit that does not
+/// exist, and is listed because another unit names it, does not count. `None` if a line
+/// is not of that form, or has a NUL, which the server would refuse.
 fn parse_units(text: &str) -> Option<BTreeMap<String, bool>> {
     let mut units = BTreeMap::new();
     for line in text.lines() {
         let mut words = line.split_ascii_whitespace();
         let (unit, load, state) = (words.next()?, words.next()?, words.next()?);
+        if unit.contains('\0') {
+            return None;
+        }
         if load != "not-found" || is_active(state) {
             units.insert(unit.to_owned(), is_active(state));
         }
@@ -360,6 +400,7 @@ mod tests {
         assert_eq!(units, expected);
         assert_eq!(parse_units(""), Some(BTreeMap::new()));
         assert_eq!(parse_units("System has not\nbooted"), None);
+        assert_eq!(parse_units("b\0.service loaded active running B\n"), None);
     }
 
     fn pattern(text: &str) -> Pattern {

@@ -1,6 +1,7 @@
 //! `textfile`: the metrics in the `*.prom` files of a folder, as `node_exporter`'s
-//! collector of that name reads them. Whatever else runs on the host may leave its
-//! numbers there.
+//! collector of that name reads them. Any program on the host may leave its numbers
+//! there, so a file may be anything: huge, a pipe, half written. Each file that is not in
+//! order is a [`PartError`], and the others count.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -11,11 +12,13 @@ use std::time::{Instant, SystemTime};
 use fleetbeat_settings::Table;
 use rustix::fs::{Mode, OFlags, open};
 
-use crate::{Collector, Error, Failure, Roots, Sample, exposition};
+use crate::collector::{Collector, PartError, Roots, Sample};
+use crate::error::Error;
+use crate::prometheus_text;
 
-/// Largest file, in bytes: a heartbeat has place for 64 metrics.
+/// Largest file, in bytes. That is plenty, because a heartbeat has place for 64 metrics.
 const MAX_FILE_BYTES: u64 = 64 * 1024;
-/// Most files; each has a metric of its own.
+/// Most files. Each has a metric of its own, the time when the file was written.
 const MAX_FILES: usize = 64;
 
 pub(crate) fn build(
@@ -33,24 +36,23 @@ pub(crate) fn build(
     });
     Some(Box::new(Textfile {
         folder: folder?,
-        failures: Vec::new(),
+        part_errors: Vec::new(),
     }))
 }
 
+/// Reads all files anew for each sample.
 struct Textfile {
     folder: PathBuf,
-    failures: Vec<Failure>,
+    part_errors: Vec<PartError>,
 }
 
 impl Collector for Textfile {
     fn collect(&mut self, _now: Instant) -> Result<Option<Sample>, Error> {
-        let failed = |source| Error::Read {
-            path: self.folder.clone(),
-            source,
-        };
-        let names = find_files(&self.folder).map_err(failed)?;
+        let names = find_files(&self.folder)
+            .map_err(|source| Error::read(&self.folder, source))?;
+
         let mut metrics = BTreeMap::new();
-        self.failures.clear();
+        self.part_errors.clear();
         for (index, name) in names.into_iter().enumerate() {
             let result = if index < MAX_FILES {
                 read_file(&self.folder.join(&name), &name)
@@ -60,21 +62,24 @@ impl Collector for Textfile {
                     "is one of more than {MAX_FILES} files"
                 )))
             };
-            self.failures
-                .extend(result.err().map(|error| Failure { part: name, error }));
+            self.part_errors
+                .extend(result.err().map(|error| PartError { part: name, error }));
+            // The first file too many is named, the rest would say the same.
             if index == MAX_FILES {
                 break;
             }
         }
+
         Ok(Some(Sample::Metrics(metrics)))
     }
 
-    fn failures(&mut self) -> Vec<Failure> {
-        std::mem::take(&mut self.failures)
+    fn part_errors(&mut self) -> Vec<PartError> {
+        std::mem::take(&mut self.part_errors)
     }
 }
 
-/// The names of the files that are meant, in their order.
+/// The names of the folder's `*.prom` files, sorted. Hidden files do not count, because
+/// programs write there before they rename.
 fn find_files(folder: &Path) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(folder)? {
@@ -87,38 +92,32 @@ fn find_files(folder: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-/// The metrics in the file, and when it was written.
+/// The metrics in the file, and one more: when the file was written.
 fn read_file(path: &Path, name: &str) -> Result<BTreeMap<String, f64>, Error> {
-    let failed = |source| Error::Read {
-        path: path.to_owned(),
-        source,
-    };
-    let (text, modified) = read_regular_file(path).map_err(failed)?;
-    let mut metrics = exposition::parse(&text).map_err(Error::Unknown)?;
+    let (text, modified) =
+        read_regular_file(path).map_err(|source| Error::read(path, source))?;
+    let mut metrics = prometheus_text::parse(&text).map_err(Error::Unknown)?;
+
     let since = modified
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default();
     let series = format!(
         "textfile_mtime_seconds{{{}}}",
-        exposition::show_label("file", name)
+        prometheus_text::show_label("file", name)
     );
     metrics.insert(series, since.as_secs() as f64);
     Ok(metrics)
 }
 
-/// Waits for no other process: a pipe in that place is refused.
+/// The file's text and the time when it was written. Never waits for another process: a
+/// pipe in the file's place is refused.
 fn read_regular_file(path: &Path) -> io::Result<(String, SystemTime)> {
     let refused = |why: String| Err(io::Error::new(ErrorKind::InvalidData, why));
-    // Looked at before it is opened, since opening some devices does something, and again
-    // after: it may have been replaced meanwhile.
+    // The type is looked at before the file is opened, because opening some devices does
+    // something, and once more after, because the file may have been replaced meanwhile.
     let is_regular = fs::metadata(path)?.is_file();
-    let file = is_regular.then(|| {
-        open(
-            path,
-            OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC,
-            Mode::empty(),
-        )
-    });
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = is_regular.then(|| open(path, flags, Mode::empty()));
     let Some(file) = file.transpose()?.map(File::from) else {
         return refused("is no regular file".to_owned());
     };
@@ -126,6 +125,7 @@ fn read_regular_file(path: &Path) -> io::Result<(String, SystemTime)> {
     if !metadata.is_file() {
         return refused("is no regular file".to_owned());
     }
+
     let mut bytes = Vec::new();
     file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
@@ -137,7 +137,7 @@ fn read_regular_file(path: &Path) -> io::Result<(String, SystemTime)> {
     }
 }
 
-/// Adds what a file holds, unless an earlier one has some of it.
+/// Adds a file's metrics, or none of them if an earlier file has one of the same name.
 fn merge(
     metrics: &mut BTreeMap<String, f64>,
     found: BTreeMap<String, f64>,

@@ -5,8 +5,9 @@ use std::time::Instant;
 
 use fleetbeat_settings::Table;
 
+use crate::collector::{Collector, Roots, Sample};
+use crate::error::Error;
 use crate::read::read_text;
-use crate::{Collector, Error, Roots, Sample};
 
 pub(crate) fn build(
     _options: &mut Table<'_>,
@@ -17,6 +18,7 @@ pub(crate) fn build(
     }))
 }
 
+/// Reads /proc/stat, /proc/uptime and /proc/loadavg.
 struct Uptime {
     proc: PathBuf,
 }
@@ -35,6 +37,7 @@ impl Collector for Uptime {
         )?;
         let [load1, load5, load15] =
             self.read("loadavg", parse_loads, "does not begin with three loads")?;
+
         let metrics = [
             ("boot_time_seconds", boot_time),
             ("uptime_seconds", uptime),
@@ -49,6 +52,7 @@ impl Collector for Uptime {
 }
 
 impl Uptime {
+    /// What `parse` makes of the text of a file in /proc, or an error with `message`.
     fn read<T>(
         &self,
         file: &str,
@@ -60,12 +64,12 @@ impl Uptime {
     }
 }
 
-/// Seconds since 1970, out of the text of /proc/stat.
+/// When the host booted, in seconds since 1970, out of the text of /proc/stat.
 fn parse_boot_time(text: &str) -> Option<f64> {
     parse_number(text.lines().find_map(|line| line.strip_prefix("btime "))?)
 }
 
-/// The first number in the text of /proc/uptime.
+/// Seconds since the boot: the first number in the text of /proc/uptime.
 fn parse_uptime(text: &str) -> Option<f64> {
     parse_number(text.split_ascii_whitespace().next()?)
 }
@@ -76,6 +80,7 @@ fn parse_loads(text: &str) -> Option<[f64; 3]> {
     Some([fields.next()??, fields.next()??, fields.next()??])
 }
 
+/// A number that is neither negative nor infinite.
 fn parse_number(text: &str) -> Option<f64> {
     text.trim()
         .parse()

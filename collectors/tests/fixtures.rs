@@ -1,43 +1,64 @@
 //! Every collector over every fixture case.
 //!
-//! A case is a folder in `fixtures/`: `before/` is the host at the beginning of the
-//! window and `after/` at its end one second later (left out: the same), `options.toml`
-//! the table `[collectors]`, where `ROOT` is the tree's folder, and `expected.txt` each
-//! collector's result. A new case is a new folder, nothing here.
+//! A case is a folder in `fixtures/`; the README.md there explains the form. A new case is
+//! a new folder, nothing here. With `FLEETBEAT_WRITE=1` in the environment, the test
+//! writes each `expected.txt` that differs, and fails.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic in its helpers, too")]
 
+use std::collections::BTreeSet;
 use std::error::Error as _;
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use fleetbeat_collectors::{COLLECTORS, Collector, Error, Roots, Sample, build};
+use fleetbeat_collectors::{
+    COLLECTORS, Collector, Definition, Error, Roots, Sample, build,
+};
 use fleetbeat_settings::{Document, Problems};
 
 #[test]
 fn every_case_gives_what_it_expects() {
-    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
-    let mut seen = Vec::new();
-    for case in fs::read_dir(&fixtures).unwrap() {
-        let case = case.unwrap().path();
+    let cases = cases();
+    let is_writing = std::env::var_os("FLEETBEAT_WRITE").is_some();
+    let (mut seen, mut written) = (BTreeSet::new(), Vec::new());
+
+    for case in cases {
         let told = run_case(&case);
-        let expected = fs::read_to_string(case.join("expected.txt")).unwrap();
-        assert_eq!(told, expected, "{}", case.display());
-        seen.extend(
-            told.lines()
-                .filter_map(|line| line.split(':').next())
-                .map(str::to_owned),
-        );
+        let names = told.lines().filter_map(|line| line.split(':').next());
+        seen.extend(names.map(str::to_owned));
+
+        let file = case.join("expected.txt");
+        let expected = fs::read_to_string(&file).unwrap_or_default();
+        if is_writing && told != expected {
+            fs::write(&file, told).unwrap();
+            written.push(case);
+        } else {
+            let name = case.display();
+            assert_eq!(
+                told, expected,
+                "{name} (FLEETBEAT_WRITE=1 writes expected.txt)"
+            );
+        }
     }
-    for definition in &COLLECTORS {
+
+    assert!(written.is_empty(), "written: read the diff of {written:#?}");
+    for Definition { name, .. } in COLLECTORS {
         assert!(
-            seen.iter().any(|name| name == definition.name),
-            "{} has no fixture",
-            definition.name
+            seen.contains(*name),
+            "{name} has no case in collectors/fixtures, see README.md there"
         );
     }
+}
+
+/// The folders of all cases.
+fn cases() -> Vec<PathBuf> {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
+    let paths = fs::read_dir(fixtures)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    paths.filter(|path| path.is_dir()).collect()
 }
 
 /// A line for each collector of the case, with the tree's folder as `ROOT`.
@@ -90,10 +111,10 @@ fn run_case(case: &Path) -> String {
 fn show(result: Result<Option<Sample>, Error>, collector: &mut dyn Collector) -> String {
     match result {
         Ok(sample) => {
-            let failures = collector.failures().into_iter().map(|failure| {
-                format!("; {}: {}", failure.part, show_error(&failure.error))
+            let part_errors = collector.part_errors().into_iter().map(|failed| {
+                format!("; {}: {}", failed.part, show_error(&failed.error))
             });
-            show_sample(sample) + &failures.collect::<String>()
+            show_sample(sample) + &part_errors.collect::<String>()
         }
         Err(error) => {
             let mut text = show_error(&error);
@@ -169,7 +190,7 @@ fn only_collectors_with_an_enabled_table_run() {
 
 #[test]
 fn every_collector_refuses_options_it_does_not_know() {
-    for definition in &COLLECTORS {
+    for definition in COLLECTORS {
         let name = definition.name;
         let told = problems(&format!("[{name}]\nenabled = 'yes'\ncolour = 'red'"));
         assert!(

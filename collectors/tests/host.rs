@@ -33,19 +33,19 @@ fn metrics(collector: &mut dyn Collector) -> (BTreeMap<String, f64>, Vec<String>
     let Some(Sample::Metrics(metrics)) = sample else {
         panic!("{sample:?}")
     };
-    let show = |failure: fleetbeat_collectors::Failure| {
+    let show = |failed: fleetbeat_collectors::PartError| {
         let source =
-            std::error::Error::source(&failure.error).map(|source| format!(": {source}"));
+            std::error::Error::source(&failed.error).map(|source| format!(": {source}"));
         format!(
             "{}: {}{}",
-            failure.part,
-            failure.error,
+            failed.part,
+            failed.error,
             source.unwrap_or_default()
         )
     };
     (
         metrics,
-        collector.failures().into_iter().map(show).collect(),
+        collector.part_errors().into_iter().map(show).collect(),
     )
 }
 
@@ -208,9 +208,9 @@ fn nothing_is_left_of_a_command() {
         };
         exec.collect(Instant::now()).unwrap();
         let told = exec
-            .failures()
+            .part_errors()
             .first()
-            .map(|failure| failure.error.to_string());
+            .map(|failed| failed.error.to_string());
         assert_eq!(failure.is_some(), told.is_some(), "{then}: {told:?}");
         assert!(
             told.unwrap_or_default()

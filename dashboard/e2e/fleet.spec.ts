@@ -19,7 +19,16 @@ function row(page: Page, hostname: string) {
 test('the table shows each host with its place, services and load', async ({ page }) => {
   await fleetbeat.open(page, ADMIN)
   const host = row(page, 'vpn-de-01')
-  for (const text of ['active', '1.2.3.4', 'Munich, Germany', 'DE', '23.5 %', '45.2 %', '12.8 %', /just now|\d+ s ago/]) {
+  for (const text of [
+    'active',
+    '1.2.3.4',
+    'Munich, Germany',
+    'DE',
+    '23.5 %',
+    '45.2 %',
+    '12.8 %',
+    /just now|\d+ s ago/,
+  ]) {
     await expect(host).toContainText(text)
   }
   await expect(host.getByTitle('wg: active')).toBeVisible()
@@ -46,7 +55,9 @@ for (const [kind, hostname, ip] of [
   ['IPv4', 'vpn-de-01', '1.2.3.4'],
   ['IPv6', 'vpn-de-06', '2001:db8::7'],
 ] as const) {
-  test(`a flag of an ${kind} host is set for everyone, and outlives a reload and a heartbeat`, async ({ page }) => {
+  test(`a flag of an ${kind} host is set for everyone, and outlives a reload and a heartbeat`, async ({
+    page,
+  }) => {
     await fleetbeat.open(page, ADMIN)
     const gaming = page.getByRole('switch', { name: `Gaming: ${hostname}` })
     await expect(gaming).not.toBeChecked()
@@ -70,7 +81,10 @@ test('the keyboard stays on a switch whose row moves', async ({ page }) => {
   await page.getByRole('button', { name: 'Static' }).click()
   await expect(hosts).toContainText(['vpn-de-01', 'vpn-de-06'])
   const second = page.getByRole('switch', { name: 'Static: vpn-de-06' })
-  for (const order of [['vpn-de-06', 'vpn-de-01'], ['vpn-de-01', 'vpn-de-06']]) {
+  for (const order of [
+    ['vpn-de-06', 'vpn-de-01'],
+    ['vpn-de-01', 'vpn-de-06'],
+  ]) {
     await second.focus()
     await page.keyboard.press('Space')
     await expect(hosts).toContainText(order)
@@ -83,17 +97,20 @@ test('a switch does not flip back over the refreshes after a click', async ({ pa
   await fleetbeat.open(page, ADMIN)
   const paid = page.getByRole('switch', { name: 'Paid: vpn-de-01' })
   await expect(paid).not.toBeChecked()
-  // Every state the switch is ever in, not only those a poll would catch.
+  // Records every state of the switch, because a poll could miss a short one.
   await paid.evaluate((element) => {
     const states: (string | null)[] = []
     Object.assign(window, { states })
     const record = () => states.push(element.getAttribute('aria-checked'))
-    new MutationObserver(record).observe(element, { attributes: true, attributeFilter: ['aria-checked'] })
+    new MutationObserver(record).observe(element, {
+      attributes: true,
+      attributeFilter: ['aria-checked'],
+    })
   })
   await paid.click()
   for (let refresh = 0; refresh < 2; refresh++) await page.waitForResponse('**/servers?*')
   await expect(paid).toBeChecked()
-  expect(await page.evaluate(() => Reflect.get(window, 'states'))).toEqual(['true'])
+  expect(await page.evaluate((): unknown => Reflect.get(window, 'states'))).toEqual(['true'])
 })
 
 test('a flag that cannot be saved is rolled back with a message', async ({ page }) => {
@@ -123,7 +140,10 @@ test('the filter and the headers find and order hosts', async ({ page }) => {
   await expect(hosts).toContainText(['vpn-de-01', 'vpn-de-06'])
   await page.getByRole('button', { name: 'Host' }).click()
   await expect(hosts).toContainText(['vpn-de-06', 'vpn-de-01'])
-  await expect(page.getByRole('columnheader', { name: 'Host' })).toHaveAttribute('aria-sort', 'descending')
+  await expect(page.getByRole('columnheader', { name: 'Host' })).toHaveAttribute(
+    'aria-sort',
+    'descending',
+  )
   await page.getByLabel('Filter').fill('2001:db8 munich')
   await expect(hosts).toContainText(['vpn-de-06'])
   await expect(hosts).toHaveCount(1)

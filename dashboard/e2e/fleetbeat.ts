@@ -1,4 +1,7 @@
-/** The real `fleetbeat-server` for a test file: embedded store, a folder and a port of its own. */
+/**
+ * The real `fleetbeat-server` for a test file, with the embedded store, a folder and a
+ * port.
+ */
 
 import { spawn } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
@@ -21,11 +24,13 @@ const AGENT_API_KEY = randomBytes(24).toString('hex')
 
 export const ADMIN = { username: 'admin', password: 'correct horse battery' }
 export const READONLY = { username: 'rita', password: 'looks but never touches' }
+/** A user name and the user's password. */
 type Credentials = typeof ADMIN
 
 /** A body of the wire contract, from protocol/golden. */
 export function golden(name: string): Record<string, unknown> {
-  return JSON.parse(readFileSync(new URL(`../../protocol/golden/${name}`, import.meta.url), 'utf8'))
+  const file = new URL(`../../protocol/golden/${name}`, import.meta.url)
+  return JSON.parse(readFileSync(file, 'utf8')) as Record<string, unknown>
 }
 
 /** Runs the server for all tests of the calling file. */
@@ -39,6 +44,7 @@ export function useFleetbeat(): Fleetbeat {
   return fleetbeat
 }
 
+/** A server that a test file can start, stop and talk to as an agent or a user. */
 export class Fleetbeat {
   private folder = ''
   private port = 0
@@ -50,7 +56,8 @@ export class Fleetbeat {
   }
 
   async create() {
-    if (!existsSync(BINARY)) throw new Error(`${BINARY} is missing: build it, or set FLEETBEAT_BIN_DIR`)
+    if (!existsSync(BINARY))
+      throw new Error(`${BINARY} is missing: build it, or set FLEETBEAT_BIN_DIR`)
     this.folder = await mkdtemp(join(tmpdir(), 'fleetbeat-e2e-'))
   }
 
@@ -63,7 +70,10 @@ export class Fleetbeat {
       `path = ${JSON.stringify(join(this.folder, 'data'))}`,
     ]
     await writeFile(this.configFile, config.join('\n'))
-    const child = spawn(BINARY, ['-c', this.configFile, 'run'], { env: this.env, stdio: ['ignore', 'ignore', 'pipe'] })
+    const child = spawn(BINARY, ['-c', this.configFile, 'run'], {
+      env: this.env,
+      stdio: ['ignore', 'ignore', 'pipe'],
+    })
     this.process = child
     this.port = await listeningPort(child)
   }
@@ -71,13 +81,13 @@ export class Fleetbeat {
   async stop() {
     const child = this.process
     this.process = null
-    if (child === null || child.exitCode !== null || child.signalCode !== null) return
+    if (child?.exitCode !== null || child.signalCode !== null) return
     const gone = new Promise((resolve) => child.once('exit', resolve))
     child.kill('SIGTERM')
     try {
       await within(STOP_DEADLINE_MS, gone, () => 'the server did not stop after SIGTERM')
     } finally {
-      // Does nothing to a process that has ended.
+      // The signal does nothing to a process that has ended.
       child.kill('SIGKILL')
     }
   }
@@ -96,11 +106,17 @@ export class Fleetbeat {
     await this.postAsAgent('/heartbeats', bodies)
   }
 
-  /** Logins are limited to a few a minute: each user gets one, for all tests of the file. */
+  /**
+   * One token for all tests of the file, because a user may log in a few times a minute
+   * only.
+   */
   async token({ username, password }: Credentials): Promise<string> {
     const known = this.tokens.get(username)
     if (known !== undefined) return known
-    const response = await fetch(`${this.url}/token`, { method: 'POST', body: new URLSearchParams({ username, password }) })
+    const response = await fetch(`${this.url}/token`, {
+      method: 'POST',
+      body: new URLSearchParams({ username, password }),
+    })
     expect(response.status).toBe(200)
     const { access_token: token } = (await response.json()) as { access_token: string }
     this.tokens.set(username, token)
@@ -156,9 +172,12 @@ export class Fleetbeat {
   }
 
   private async command(args: string[], stdin: string) {
-    const child = spawn(BINARY, ['-c', this.configFile, ...args], { env: this.env, stdio: ['pipe', 'ignore', 'pipe'] })
+    const child = spawn(BINARY, ['-c', this.configFile, ...args], {
+      env: this.env,
+      stdio: ['pipe', 'ignore', 'pipe'],
+    })
     let stderr = ''
-    child.stderr.on('data', (chunk) => (stderr += chunk))
+    child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()))
     child.stdin.end(`${stdin}\n`)
     const code = await new Promise((resolve) => child.once('close', resolve))
     expect(code, stderr).toBe(0)
@@ -169,18 +188,24 @@ export class Fleetbeat {
 async function listeningPort(child: ChildProcess): Promise<number> {
   let log = ''
   const port = new Promise<number>((resolve, reject) => {
-    child.stderr?.on('data', (chunk) => {
-      log += chunk
+    child.stderr?.on('data', (chunk: Buffer) => {
+      log += chunk.toString()
       const match = /listening on http:\/\/127\.0\.0\.1:(\d+)/.exec(log)
       if (match !== null) resolve(Number(match[1]))
     })
     child.once('error', reject)
-    child.once('exit', (code) => reject(new Error(`the server ended with ${code}:\n${log}`)))
+    child.once('exit', (code) =>
+      reject(new Error(`the server ended with ${String(code)}:\n${log}`)),
+    )
   })
   return within(START_DEADLINE_MS, port, () => `the server does not listen:\n${log}`)
 }
 
-async function within<T>(deadlineMs: number, promise: Promise<T>, message: () => string): Promise<T> {
+async function within<T>(
+  deadlineMs: number,
+  promise: Promise<T>,
+  message: () => string,
+): Promise<T> {
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<never>((_, reject) => {
     timer = setTimeout(() => reject(new Error(message())), deadlineMs)

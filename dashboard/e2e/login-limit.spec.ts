@@ -1,7 +1,8 @@
 import { expect, test } from '@playwright/test'
 import { useFleetbeat } from './fleetbeat'
 
-// A server of its own: it counts the logins of all tests of a file together, by source address.
+// In a file of its own, because the server counts the logins of all tests of a file
+// together.
 const fleetbeat = useFleetbeat()
 
 test('too many wrong passwords are answered with how long to wait', async ({ page }) => {
@@ -10,7 +11,7 @@ test('too many wrong passwords are answered with how long to wait', async ({ pag
   const submit = page.getByRole('button', { name: 'Log in' })
   const alert = page.getByRole('alert')
   const limited = alert.filter({ hasText: /^Too many attempts\. Try again in \d+ s\.$/ })
-  // The limit is five a minute; more attempts than that would only make the wait longer.
+  // The limit is five a minute. Each attempt above the limit would make the wait longer.
   for (let attempt = 0; attempt < 6 && (await limited.count()) === 0; attempt++) {
     await page.getByLabel('Password').fill(`guess number ${attempt}`)
     const answer = page.waitForResponse('**/token')

@@ -3,7 +3,9 @@ import { ADMIN, golden, useFleetbeat } from './fleetbeat'
 
 const fleetbeat = useFleetbeat()
 
-test('a wrong password is refused, the right one opens the fleet until logging out', async ({ page }) => {
+test('a wrong password is refused, the right one opens the fleet until logging out', async ({
+  page,
+}) => {
   await fleetbeat.heartbeat(golden('heartbeat-minimal.json'))
   await page.goto(fleetbeat.url)
   await page.getByLabel('User name').fill(ADMIN.username)

@@ -3,7 +3,9 @@ import { ADMIN, golden, useFleetbeat } from './fleetbeat'
 
 const fleetbeat = useFleetbeat()
 
-test('while the server is away the last table stays under a banner, which goes when it is back', async ({ page }) => {
+test('while the server is away the last table stays under a banner, which goes when it is back', async ({
+  page,
+}) => {
   await fleetbeat.heartbeat(golden('heartbeat-minimal.json'))
   await fleetbeat.open(page, ADMIN)
   const host = page.getByRole('row', { name: 'vpn-de-01' })
@@ -20,11 +22,20 @@ test('while the server is away the last table stays under a banner, which goes w
 })
 
 test('an answer of 500 is shown with its request id', async ({ page }) => {
-  const problem = { status: 500, title: 'Internal Server Error', detail: 'The storage is away.', request_id: '4f2a90c1' }
+  const problem = {
+    status: 500,
+    title: 'Internal Server Error',
+    detail: 'The storage is away.',
+    request_id: '4f2a90c1',
+  }
   await fleetbeat.open(page, ADMIN)
   await expect(page.getByRole('table')).toBeVisible()
   await page.route('**/servers?*', (route) =>
-    route.fulfill({ status: 500, contentType: 'application/problem+json', body: JSON.stringify(problem) }),
+    route.fulfill({
+      status: 500,
+      contentType: 'application/problem+json',
+      body: JSON.stringify(problem),
+    }),
   )
   await expect(page.getByRole('alert')).toHaveText(
     'Fleetbeat has a problem: The storage is away (request 4f2a90c1).',

@@ -5,7 +5,7 @@ import { ADMIN, golden, useFleetbeat } from './fleetbeat'
 const fleetbeat = useFleetbeat()
 const minimal = golden('heartbeat-minimal.json')
 
-/** What the browser complains about; violations of the Content-Security-Policy are among it. */
+/** The browser's complaints, violations of the Content-Security-Policy included. */
 function complaintsOf(page: Page): string[] {
   const complaints: string[] = []
   page.on('console', (message) => {
@@ -16,7 +16,9 @@ function complaintsOf(page: Page): string[] {
 }
 
 function overflow(page: Page) {
-  return page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth)
+  return page.evaluate(
+    () => document.documentElement.scrollWidth - document.documentElement.clientWidth,
+  )
 }
 
 test('a normal run gives the browser nothing to complain about', async ({ page }) => {
@@ -54,7 +56,12 @@ test('the policy is in force: what is written into the page does not run', async
 
 test('names with markup are shown as text', async ({ page }) => {
   const hostname = '<img src=x onerror="window.injected = true">'
-  await fleetbeat.heartbeat({ ...minimal, ip: '1.2.3.9', hostname, services: [{ name: '<b>wg</b>', active: true }] })
+  await fleetbeat.heartbeat({
+    ...minimal,
+    ip: '1.2.3.9',
+    hostname,
+    services: [{ name: '<b>wg</b>', active: true }],
+  })
   await fleetbeat.open(page, ADMIN)
   await expect(page.getByText(hostname)).toBeVisible()
   await expect(page.getByText('<b>wg</b>')).toBeVisible()
@@ -73,7 +80,10 @@ for (const width of [360, 768, 1240, 1920]) {
       ip: '2001:db8:1111:2222:3333:4444:5555:6666',
       hostname: 'h'.repeat(253),
       city: 'Llanfairpwllgwyngyllgogerychwyrndrobwllllantysiliogogogoch',
-      services: Array.from({ length: 64 }, (_, index) => ({ name: `service-${index}`.padEnd(64, '-'), active: index % 2 === 0 })),
+      services: Array.from({ length: 64 }, (_, index) => ({
+        name: `service-${index}`.padEnd(64, '-'),
+        active: index % 2 === 0,
+      })),
       load: { cpu: 100, ram: 100, net: 100 },
     })
     await fleetbeat.open(page, ADMIN)
@@ -88,7 +98,9 @@ for (const width of [360, 768, 1240, 1920]) {
   })
 }
 
-test('a thousand hosts cost a screenful of rows, and the last one can be reached', async ({ page }) => {
+test('a thousand hosts cost a screenful of rows, and the last one can be reached', async ({
+  page,
+}) => {
   const hosts = Array.from({ length: 1000 }, (_, index) => ({
     ...minimal,
     ip: `10.0.${index >> 8}.${index & 255}`,

@@ -1,9 +1,9 @@
 import { vi } from 'vitest'
 import goldenServer from '../../protocol/golden/server.json'
-import { ApiError } from '../src/api'
-import type { Api } from '../src/api'
-import { SERVER, matches } from '../src/wire'
-import type { Account, Server } from '../src/wire'
+import { ApiError } from '../src/api/client'
+import type { Api } from '../src/api/client'
+import { SERVER, matches } from '../src/api/wire'
+import type { Account, Server } from '../src/api/wire'
 
 /** The golden record, with some fields changed. */
 export function aServer(changes: Partial<Server> = {}): Server {
@@ -40,6 +40,9 @@ export function anApi(servers: Server[] = [aServer()]) {
     setFlags: vi.fn<Api['setFlags']>(),
   }
 }
+
+/** An API whose calls a test can look at and answer. */
+export type ApiForTest = ReturnType<typeof anApi>
 
 /** Hides or shows the tab, as the browser would. */
 export function setHidden(hidden: boolean) {

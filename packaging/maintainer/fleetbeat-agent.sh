@@ -2,7 +2,7 @@ name=fleetbeat-agent
 user=fleetbeat-agent
 state=/var/lib/fleetbeat-agent
 
-# What is left to do before it can be enabled.
+# Says what is left to do before the service can be enabled.
 hint() {
   cat <<'HINT'
 fleetbeat-agent is installed, and not started: it needs a server and a key.
@@ -13,7 +13,7 @@ fleetbeat-agent is installed, and not started: it needs a server and a key.
 HINT
 }
 
-# What an operator may have put beside the package's own files.
+# Removes files that an operator may have put beside the package's own.
 remove_settings() {
   rm -rf /etc/fleetbeat/agent.d /etc/fleetbeat/agent.key
 }

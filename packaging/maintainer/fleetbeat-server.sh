@@ -2,7 +2,7 @@ name=fleetbeat-server
 user=fleetbeat
 state=/var/lib/fleetbeat
 
-# What is left to do.
+# Says what is left to do.
 hint() {
   cat <<'HINT'
 fleetbeat-server is installed, and not started. Look into /etc/fleetbeat/server.toml if you like, then:
@@ -13,5 +13,5 @@ fleetbeat-server is installed, and not started. Look into /etc/fleetbeat/server.
 HINT
 }
 
-# What an operator may have put beside the package's own files.
+# Removes files that an operator may have put beside the package's own.
 remove_settings() { :; }

@@ -1,11 +1,11 @@
 
-# dpkg: configure; rpm: how many there are.
+# The first argument: configure from dpkg; from rpm, how many versions are installed.
 case $1 in
   configure | [1-9]*)
     systemd-tmpfiles --create "/usr/lib/tmpfiles.d/$name.conf" || true
     if [ -d /run/systemd/system ]; then
       systemctl daemon-reload
-      # An upgrade: what ran before runs the new one, what did not is left alone.
+      # On an upgrade, a service that runs is restarted, and a stopped one stays stopped.
       systemctl try-restart "$name.service" ||
         echo "$name does not start again; see: journalctl -u $name" >&2
     fi

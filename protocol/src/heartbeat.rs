@@ -1,27 +1,17 @@
-//! The heartbeat: what an agent says about its host every two minutes.
+//! The heartbeat: what an agent says about its host, every two minutes unless its
+//! configuration says otherwise.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::check::{self, Errors, Object};
-use crate::{FieldError, Json, Timestamp, parse_ip};
-
-/// Most services a heartbeat may carry.
-pub const MAX_SERVICES: usize = 64;
-/// Most metrics a heartbeat may carry.
-pub const MAX_METRICS: usize = 64;
-/// Longest name of a service or metric, in characters.
-pub const MAX_NAME_CHARS: usize = 64;
-/// Longest other text, in characters.
-pub const MAX_TEXT_CHARS: usize = 253;
-/// Largest body of `POST /heartbeat`.
-pub const MAX_HEARTBEAT_BYTES: usize = 64 * 1024;
-/// Most heartbeats in one `POST /heartbeats`.
-pub const MAX_BATCH: usize = 500;
-/// Largest body of `POST /heartbeats`.
-pub const MAX_BATCH_BYTES: usize = 1024 * 1024;
+use crate::field::{self, Errors, Object};
+use crate::ip::parse_ip;
+use crate::json::Json;
+use crate::limits::{MAX_METRICS, MAX_NAME_CHARS, MAX_SERVICES, MAX_TEXT_CHARS};
+use crate::problem::FieldError;
+use crate::timestamp::Timestamp;
 
 /// The largest integer that JSON readers in every language hold exactly, 2^53 - 1.
 const MAX_SAFE_INTEGER: f64 = 9_007_199_254_740_991.0;
@@ -30,7 +20,8 @@ const MAX_SAFE_INTEGER: f64 = 9_007_199_254_740_991.0;
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Heartbeat {
-    /// The host's address, its identity; left out, the server takes the address it sees.
+    /// The host's address, by which the server knows the host. Left out, the server takes
+    /// the address from which the heartbeat comes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ip: Option<IpAddr>,
     /// ISO 3166 alpha-2, or empty.
@@ -48,7 +39,8 @@ pub struct Heartbeat {
     pub services: Vec<Service>,
     /// The load over the interval.
     pub load: Load,
-    /// Further measures by name.
+    /// Further measures by their names, which are those of Prometheus:
+    /// `disk_used_percent{mount="/"}`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub metrics: BTreeMap<String, f64>,
     /// When the last sample was taken, by the host's clock.
@@ -57,7 +49,8 @@ pub struct Heartbeat {
     /// Differs after each boot of the host.
     #[serde(rename = "boot_id", skip_serializing_if = "Option::is_none")]
     pub boot_id: Option<String>,
-    /// Grows with every heartbeat since the boot.
+    /// Grows with every heartbeat since the boot: of two heartbeats of one boot, the
+    /// greater number is the newer heartbeat.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seq: Option<u64>,
     /// The agent's version.
@@ -65,8 +58,8 @@ pub struct Heartbeat {
     pub agent_version: Option<String>,
 }
 
-/// Means over the heartbeat's samples, each a percentage from 0 to 100; `None` (`null`)
-/// where it could not be measured.
+/// Means over the heartbeat's samples, each a percentage from 0 to 100. A load that could
+/// not be measured is `None`, which is `null` in JSON.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Load {
     /// Share of CPU time that was not idle or waiting for I/O, over all CPUs.
@@ -77,7 +70,7 @@ pub struct Load {
     pub net: Option<f64>,
 }
 
-/// A service on the host and whether it runs.
+/// A service on the host, and whether the service runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Service {
     /// The short name from the agent's configuration: `wg`.
@@ -91,38 +84,40 @@ impl Heartbeat {
     ///
     /// # Errors
     /// Every broken rule, each with its field's path.
-    pub fn check(json: &Json<'_>) -> Result<Heartbeat, Vec<FieldError>> {
+    pub fn from_json(json: &Json<'_>) -> Result<Heartbeat, Vec<FieldError>> {
         let mut errors = Errors::default();
         let Some(body) = Object::new("", json, &mut errors) else {
             return Err(errors.into_vec());
         };
+
         let heartbeat = Heartbeat {
             ip: body
                 .optional("ip")
-                .and_then(|json| check_ip(json, &mut errors)),
+                .and_then(|json| parse_host_ip(json, &mut errors)),
             country_code: required_text(&body, "countryCode", &mut errors),
             country: required_text(&body, "country", &mut errors),
             region: optional_text(&body, "region", &mut errors),
             city: required_text(&body, "city", &mut errors),
             hostname: required_text(&body, "hostname", &mut errors),
-            services: check_services(&body, &mut errors),
-            load: check_load(&body, &mut errors),
-            metrics: check_metrics(&body, &mut errors),
+            services: parse_services(&body, &mut errors),
+            load: parse_load(&body, &mut errors),
+            metrics: parse_metrics(&body, &mut errors),
             collected_at: body
                 .optional("collected_at")
-                .and_then(|json| check::timestamp("collected_at", json, &mut errors)),
+                .and_then(|json| field::timestamp("collected_at", json, &mut errors)),
             boot_id: optional_text(&body, "boot_id", &mut errors),
             seq: body
                 .optional("seq")
-                .and_then(|json| check_seq(json, &mut errors)),
+                .and_then(|json| parse_seq(json, &mut errors)),
             agent_version: optional_text(&body, "agent_version", &mut errors),
         };
-        errors.none(heartbeat)
+
+        errors.into_result(heartbeat)
     }
 }
 
-fn check_ip(json: &Json<'_>, errors: &mut Errors) -> Option<IpAddr> {
-    let text = check::text("ip", json, MAX_TEXT_CHARS, errors)?;
+fn parse_host_ip(json: &Json<'_>, errors: &mut Errors) -> Option<IpAddr> {
+    let text = field::text("ip", json, MAX_TEXT_CHARS, errors)?;
     let ip = parse_ip(text);
     if ip.is_none() {
         errors.add("ip", "must be an IPv4 or IPv6 address without a zone");
@@ -130,8 +125,8 @@ fn check_ip(json: &Json<'_>, errors: &mut Errors) -> Option<IpAddr> {
     ip
 }
 
-fn check_seq(json: &Json<'_>, errors: &mut Errors) -> Option<u64> {
-    let value = check::number("seq", json, errors)?;
+fn parse_seq(json: &Json<'_>, errors: &mut Errors) -> Option<u64> {
+    let value = field::number("seq", json, errors)?;
     if value.fract() != 0.0 || !(0.0..=MAX_SAFE_INTEGER).contains(&value) {
         errors.add("seq", "must be a whole number from 0 to 2^53 - 1");
         return None;
@@ -144,7 +139,7 @@ fn check_seq(json: &Json<'_>, errors: &mut Errors) -> Option<u64> {
     Some(value as u64)
 }
 
-fn check_services(body: &Object<'_>, errors: &mut Errors) -> Vec<Service> {
+fn parse_services(body: &Object<'_>, errors: &mut Errors) -> Vec<Service> {
     let Some(json) = body.required("services", errors) else {
         return Vec::new();
     };
@@ -153,35 +148,35 @@ fn check_services(body: &Object<'_>, errors: &mut Errors) -> Vec<Service> {
         return Vec::new();
     };
     if items.len() > MAX_SERVICES {
-        errors.add(
-            "services",
-            format!("has {} elements, more than {MAX_SERVICES}", items.len()),
-        );
+        let message = format!("has {} elements, more than {MAX_SERVICES}", items.len());
+        errors.add("services", message);
         return Vec::new();
     }
-    let mut services = Vec::with_capacity(items.len());
-    for (index, item) in items.iter().enumerate() {
-        let Some(object) = Object::new(&format!("services[{index}]"), item, errors)
-        else {
-            continue;
-        };
-        let name = object.required("name", errors).and_then(|json| {
-            check::text(&object.field("name"), json, MAX_NAME_CHARS, errors)
-        });
-        let active = object
-            .required("active", errors)
-            .and_then(|json| check::boolean(&object.field("active"), json, errors));
-        if let (Some(name), Some(active)) = (name, active) {
-            services.push(Service {
-                name: name.to_owned(),
-                active,
-            });
-        }
-    }
+
+    let services = items.iter().enumerate();
     services
+        .filter_map(|(index, item)| parse_service(index, item, errors))
+        .collect()
 }
 
-fn check_load(body: &Object<'_>, errors: &mut Errors) -> Load {
+fn parse_service(index: usize, json: &Json<'_>, errors: &mut Errors) -> Option<Service> {
+    let object = Object::new(&format!("services[{index}]"), json, errors)?;
+
+    // Both are read before either may end this: each broken rule is an error.
+    let name = object.required("name", errors).and_then(|json| {
+        field::text(&object.field("name"), json, MAX_NAME_CHARS, errors)
+    });
+    let active = object
+        .required("active", errors)
+        .and_then(|json| field::boolean(&object.field("active"), json, errors));
+
+    Some(Service {
+        name: name?.to_owned(),
+        active: active?,
+    })
+}
+
+fn parse_load(body: &Object<'_>, errors: &mut Errors) -> Load {
     let Some(load) = body
         .required("load", errors)
         .and_then(|json| Object::new("load", json, errors))
@@ -190,7 +185,7 @@ fn check_load(body: &Object<'_>, errors: &mut Errors) -> Load {
     };
     let mut percentage = |name: &str| {
         let json = load.required(name, errors)?;
-        check::percentage(&load.field(name), json, errors)
+        field::percentage(&load.field(name), json, errors)
     };
     Load {
         cpu: percentage("cpu"),
@@ -199,7 +194,7 @@ fn check_load(body: &Object<'_>, errors: &mut Errors) -> Load {
     }
 }
 
-fn check_metrics(body: &Object<'_>, errors: &mut Errors) -> BTreeMap<String, f64> {
+fn parse_metrics(body: &Object<'_>, errors: &mut Errors) -> BTreeMap<String, f64> {
     let Some(object) = body
         .optional("metrics")
         .and_then(|json| Object::new("metrics", json, errors))
@@ -208,34 +203,33 @@ fn check_metrics(body: &Object<'_>, errors: &mut Errors) -> BTreeMap<String, f64
     };
     let count = object.members().count();
     if count > MAX_METRICS {
-        errors.add(
-            "metrics",
-            format!("has {count} members, more than {MAX_METRICS}"),
-        );
+        let message = format!("has {count} members, more than {MAX_METRICS}");
+        errors.add("metrics", message);
         return BTreeMap::new();
     }
+
     let mut metrics = BTreeMap::new();
     for (name, json) in object.members() {
         let field = object.field(name);
-        let known = check::text(&field, &Json::Text(name.into()), MAX_NAME_CHARS, errors)
-            .is_some();
-        if let (true, Some(value)) = (known, check::number(&field, json, errors)) {
-            metrics.insert(name.to_owned(), value);
-        }
+        // A name has the rules of any text.
+        let name = field::text(&field, &Json::Text(name.into()), MAX_NAME_CHARS, errors)
+            .map(str::to_owned);
+        let value = field::number(&field, json, errors);
+        metrics.extend(name.zip(value));
     }
     metrics
 }
 
 fn required_text(body: &Object<'_>, name: &str, errors: &mut Errors) -> String {
     let json = body.required(name, errors);
-    json.and_then(|json| check::text(name, json, MAX_TEXT_CHARS, errors))
+    json.and_then(|json| field::text(name, json, MAX_TEXT_CHARS, errors))
         .unwrap_or_default()
         .to_owned()
 }
 
 fn optional_text(body: &Object<'_>, name: &str, errors: &mut Errors) -> Option<String> {
     let json = body.optional(name)?;
-    check::text(name, json, MAX_TEXT_CHARS, errors).map(str::to_owned)
+    field::text(name, json, MAX_TEXT_CHARS, errors).map(str::to_owned)
 }
 
 /// The answer of `POST /heartbeat`: the heartbeat is stored.
@@ -250,17 +244,17 @@ pub struct HeartbeatAnswer {
 pub struct BatchAnswer {
     /// Always `ok`.
     pub status: String,
-    /// How many elements are stored, whether as the host's state or as its history.
+    /// How many elements are stored, be it as the host's state or as the host's history.
     pub accepted: usize,
-    /// The elements that broke a rule; sending them again would not help.
+    /// The elements that broke a rule. Sending such an element again would not help.
     pub rejected: Vec<RejectedHeartbeat>,
 }
 
-/// An element of `POST /heartbeats` that broke a rule.
+/// An element of `POST /heartbeats` that broke a rule, in the answer to the request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RejectedHeartbeat {
-    /// Its place in the array, from 0.
+    /// The element's place in the array that was sent, from 0.
     pub index: usize,
-    /// The rules it broke; fields are counted within the element.
+    /// The broken rules. Paths of fields begin at the element: `load.cpu`.
     pub errors: Vec<FieldError>,
 }

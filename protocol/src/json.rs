@@ -1,15 +1,16 @@
 //! A JSON value as it was sent, before any rule is applied.
 //!
-//! Unlike a map, an object here keeps every member it was sent, so that a field given
-//! twice is refused instead of silently decided. And unlike a derived struct, it takes no
-//! array where an object is meant.
+//! serde's usual ways are too lenient for what comes from outside. A map keeps only the
+//! last of two members of the same name: an object here keeps both, so that a field given
+//! twice is refused. And a derived struct takes an array where an object is meant: `Json`
+//! tells the two apart.
 
 use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
-/// Any JSON value; text borrows from the body it was parsed from where it can.
+/// Any JSON value. A text without escapes borrows from the body that was parsed.
 #[derive(Debug, Clone, PartialEq)]
 #[allow(missing_docs, reason = "the variants are JSON's own")]
 pub enum Json<'de> {
@@ -22,7 +23,7 @@ pub enum Json<'de> {
 }
 
 impl Json<'_> {
-    /// What the value is, for error messages: "a number", "null", …
+    /// The value's kind, for error messages: "a number", "null", …
     pub fn kind(&self) -> &'static str {
         match self {
             Json::Null => "null",
@@ -41,6 +42,7 @@ impl<'de> Deserialize<'de> for Json<'de> {
     }
 }
 
+/// Makes a [`Json`] of whatever serde finds in the body.
 struct JsonVisitor;
 
 impl<'de> Visitor<'de> for JsonVisitor {
@@ -95,7 +97,8 @@ impl<'de> Visitor<'de> for JsonVisitor {
     }
 }
 
-/// serde's own `Cow` always copies; this one borrows a key that has no escapes.
+/// A member's name. serde's own reader of a `Cow` always copies; `Key` borrows a name
+/// that has no escapes.
 struct Key<'de>(Cow<'de, str>);
 
 impl<'de> Deserialize<'de> for Key<'de> {

@@ -1,27 +1,34 @@
 //! What crosses the wire between agent, server and dashboard, and the rules it must keep.
 //!
 //! Types and rules only: nothing in here does I/O or reads a clock. `golden/` holds one
-//! JSON body for each type; the tests here and the dashboard's read the same files, so
-//! neither side can drift alone. Types only ever gain fields.
+//! JSON body for each type. The tests here and the dashboard's tests read the same files,
+//! so neither side can drift alone. Types only ever gain fields.
+//!
+//! What comes from outside is read in two steps: serde parses the body into a [`Json`],
+//! which keeps everything that was sent, and then [`Heartbeat::from_json`] or
+//! [`FlagsPatch::from_json`] applies the rules and reports each broken one with its
+//! field. A derived `Deserialize` would stop at the first.
 
 mod account;
-mod check;
+mod field;
 mod heartbeat;
+mod ip;
 mod json;
+mod limits;
 mod problem;
-mod record;
+mod server;
+mod timestamp;
 
 pub use account::{Account, Role, Token};
 pub use heartbeat::{
     BatchAnswer, Heartbeat, HeartbeatAnswer, Load, RejectedHeartbeat, Service,
 };
-pub use heartbeat::{
+pub use ip::parse_ip;
+pub use json::Json;
+pub use limits::{
     MAX_BATCH, MAX_BATCH_BYTES, MAX_HEARTBEAT_BYTES, MAX_METRICS, MAX_NAME_CHARS,
     MAX_SERVICES, MAX_TEXT_CHARS,
 };
-pub use json::Json;
 pub use problem::{FieldError, Problem};
-pub use record::{Flags, FlagsPatch, Server, Status, parse_ip};
-
-/// An instant in UTC; RFC 3339 with `Z` in JSON.
-pub type Timestamp = jiff::Timestamp;
+pub use server::{Flags, FlagsPatch, Server, Status};
+pub use timestamp::Timestamp;

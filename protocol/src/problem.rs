@@ -9,9 +9,10 @@ pub struct Problem {
     pub status: u16,
     /// The status code's usual phrase.
     pub title: String,
-    /// What went wrong, for a person; never a cause that belongs in the server's log.
+    /// What went wrong, for a person. A cause that concerns the operator alone is in the
+    /// server's log instead.
     pub detail: String,
-    /// The same id stands in the server's log.
+    /// The request's id, which the server's log has, too.
     pub request_id: String,
     /// For 422: each rule that was broken.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -24,7 +25,7 @@ pub struct FieldError {
     /// The field's path as in JavaScript: `load.cpu`, `services[3].name`; empty for the
     /// whole body.
     pub field: String,
-    /// What is wrong with it and what would be right.
+    /// What is wrong with the field, and what would be right.
     pub message: String,
 }
 

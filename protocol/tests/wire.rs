@@ -11,7 +11,7 @@ fn golden(name: &str) -> String {
 }
 
 fn check(body: &str) -> Result<Heartbeat, Vec<FieldError>> {
-    Heartbeat::check(&serde_json::from_str(body).expect("the body is JSON"))
+    Heartbeat::from_json(&serde_json::from_str(body).expect("the body is JSON"))
 }
 
 /// The minimal heartbeat after `change`, checked: the fields that broke a rule.
@@ -318,7 +318,7 @@ fn names_come_back_as_sent_but_for_nul() {
 #[test]
 fn a_flags_patch_holds_booleans_only() {
     let check = |body: Value| {
-        FlagsPatch::check(&serde_json::from_str(&body.to_string()).unwrap())
+        FlagsPatch::from_json(&serde_json::from_str(&body.to_string()).unwrap())
     };
     let patch = check(json!({"gaming": true, "enabled": false})).unwrap();
     let flags = patch.apply(Flags {

@@ -1,68 +1,30 @@
-//! A settings file as a tree in which each value knows its file and line.
+//! Settings files as a tree in which each value knows its file and line.
+//!
+//! The parser goes on after a mistake. A line that is not TOML is a problem and its value
+//! is [`Kind::Broken`], but everything else in the file is read as usual, so that one
+//! look finds all mistakes.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
 use toml::de::{DeTable, DeValue};
 
-use crate::{Problem, Problems, Table};
+use crate::problem::{Problem, Problems};
+use crate::table::Table;
+use crate::value::{Absent, Entries, Kind, Place, Value};
 
 /// A settings file, or several merged into one.
 #[derive(Debug, Clone)]
 pub struct Document {
     place: Place,
     entries: Entries,
-}
-
-/// A value and where it stands.
-#[derive(Debug, Clone)]
-pub(crate) struct Value {
-    pub(crate) place: Place,
-    pub(crate) kind: Kind,
-}
-
-/// A file and, unless the whole file is meant, a line of it.
-#[derive(Debug, Clone)]
-pub(crate) struct Place {
-    pub(crate) file: Arc<str>,
-    pub(crate) line: Option<usize>,
-}
-
-pub(crate) type Entries = BTreeMap<String, Value>;
-
-#[derive(Debug, Clone)]
-pub(crate) enum Kind {
-    Text(String),
-    Integer(i128),
-    Boolean(bool),
-    Array(Vec<Value>),
-    Table(Entries),
-    /// A type that no setting has; the text says which.
-    Other(&'static str),
-    /// Its line is no TOML, and that has been said.
-    Broken,
-}
-
-impl Kind {
-    /// What the value is, for messages.
-    pub(crate) fn name(&self) -> &'static str {
-        match self {
-            Kind::Text(_) => "a string",
-            Kind::Integer(_) => "a number",
-            Kind::Boolean(_) => "a boolean",
-            Kind::Array(_) => "an array",
-            Kind::Table(_) => "a table",
-            Kind::Other(name) => name,
-            Kind::Broken => "broken",
-        }
-    }
+    absent: Absent,
 }
 
 impl Document {
-    /// The settings in `text`; `file` is its name in problems. What is no TOML is a
-    /// problem, the rest is read.
+    /// The settings in `text`; `file` is the name that problems give the text. A line that
+    /// is not TOML is a problem, the rest is read.
     pub fn parse(file: &str, text: &str, problems: &mut Problems) -> Document {
         let (table, errors) = DeTable::parse_recoverable(text);
         let mut parsing = Parsing {
@@ -70,9 +32,11 @@ impl Document {
             text,
             broken_lines: Vec::new(),
         };
+
         for error in errors {
             let line = parsing.line(error.span().unwrap_or_default().start);
-            // One mistake can upset the parser several times; the first says it best.
+            // One mistake can upset the parser several times; the first message says it
+            // best.
             if parsing.broken_lines.contains(&line) {
                 continue;
             }
@@ -85,6 +49,7 @@ impl Document {
                 message,
             });
         }
+
         let place = Place {
             file: parsing.file.clone(),
             line: None,
@@ -92,38 +57,51 @@ impl Document {
         Document {
             place,
             entries: parsing.entries(table.get_ref()),
+            absent: Absent::Unset,
         }
     }
 
-    /// The settings in the file at `path`; one that cannot be read is a problem and
-    /// counts as empty.
+    /// The settings in the file at `path`. A file that cannot be read is one problem and
+    /// counts as empty, but no key is then said to be missing.
     pub fn open(path: &Path, problems: &mut Problems) -> Document {
         let file = path.display().to_string();
-        let text = std::fs::read_to_string(path).unwrap_or_else(|error| {
-            let message = format!("cannot be read: {error}");
-            problems.add(Problem {
-                file: file.clone(),
-                line: None,
-                key: String::new(),
-                message,
-            });
-            String::new()
-        });
-        Document::parse(&file, &text, problems)
+        match std::fs::read_to_string(path) {
+            Ok(text) => Document::parse(&file, &text, problems),
+            Err(error) => {
+                problems.add(Problem {
+                    file: file.clone(),
+                    line: None,
+                    key: String::new(),
+                    message: format!("cannot be read: {error}"),
+                });
+                Document {
+                    place: Place {
+                        file: file.into(),
+                        line: None,
+                    },
+                    entries: Entries::new(),
+                    absent: Absent::Unknown,
+                }
+            }
+        }
     }
 
     /// Takes over what `later` sets: tables are merged, anything else is replaced.
     pub fn merge(&mut self, later: Document) {
+        if later.absent == Absent::Unknown {
+            self.absent = Absent::Unknown;
+        }
         merge(&mut self.entries, later.entries);
     }
 
-    /// What `read` makes of the root table. Keys it did not ask for are problems.
+    /// What `read` makes of the root table. Keys that `read` did not ask for are problems.
     pub fn read<T>(
         &self,
         problems: &mut Problems,
         read: impl FnOnce(&mut Table<'_>) -> T,
     ) -> T {
-        Table::read(String::new(), &self.place, &self.entries, problems, read)
+        let path = String::new();
+        Table::new(path, &self.place, &self.entries, self.absent, problems).read(read)
     }
 }
 
@@ -147,10 +125,11 @@ fn merge(earlier: &mut Entries, later: Entries) {
     }
 }
 
-/// The text that byte offsets become lines of.
+/// A file's text while the parser's result becomes values: turns byte offsets into lines.
 struct Parsing<'a> {
     file: Arc<str>,
     text: &'a str,
+    /// Lines that are not TOML.
     broken_lines: Vec<usize>,
 }
 
@@ -163,8 +142,8 @@ impl Parsing<'_> {
     fn entries(&self, table: &DeTable<'_>) -> Entries {
         let mut entries = Entries::new();
         for (key, value) in table {
-            // A table's own span can be that of a header far away: its key is where one
-            // looks for it.
+            // The place of a table is that of its key, because the table's own span may
+            // be that of a header far away.
             entries.insert(key.get_ref().to_string(), self.value(&key.span(), value));
         }
         entries
@@ -173,13 +152,14 @@ impl Parsing<'_> {
     fn value(&self, place: &Range<usize>, value: &toml::Spanned<DeValue<'_>>) -> Value {
         let line = self.line(place.start);
         let mut lines = line..=self.line(value.span().end);
+
         let kind = match value.get_ref() {
             DeValue::Table(table) => Kind::Table(self.entries(table)),
             _ if lines.any(|line| self.broken_lines.contains(&line)) => Kind::Broken,
             DeValue::String(text) => Kind::Text(text.to_string()),
             DeValue::Boolean(value) => Kind::Boolean(*value),
             DeValue::Integer(number) => {
-                // What does not fit here fits no setting's range either.
+                // A number too large for an i128 is outside of every setting's range.
                 let parsed = i128::from_str_radix(number.as_str(), number.radix());
                 Kind::Integer(parsed.unwrap_or(i128::MAX))
             }
@@ -192,6 +172,7 @@ impl Parsing<'_> {
             DeValue::Float(_) => Kind::Other("a float"),
             DeValue::Datetime(_) => Kind::Other("a date"),
         };
+
         Value {
             place: Place {
                 file: self.file.clone(),

@@ -21,7 +21,8 @@ pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
     ))
 }
 
-/// The duration in the largest unit that leaves no rest.
+/// The duration in the largest unit that leaves no rest: 90 seconds are `90s`, 120 are
+/// `2m`.
 pub fn show_duration(duration: Duration) -> String {
     let total_ms = duration.as_millis();
     for (name, unit_ms) in UNITS {

@@ -1,23 +1,29 @@
 //! Strict reading of TOML settings, shared by agent and server.
 //!
-//! A wrong setting on a machine far away must be found in one go: nothing here stops at
-//! the first problem. [`Document`] is the parsed file (or several, merged), [`Table`]
-//! hands out its values typed and within their limits, [`Problems`] collects whatever was
-//! wrong on the way, each with file, line and key. Keys that nobody asked for are
-//! problems, too.
+//! Whoever corrects the settings of a machine far away wants to be told all mistakes in
+//! one go: nothing here stops at the first problem. [`Document`] is the parsed file (or
+//! several, merged), [`Table`] hands out the values, typed and within their limits, and
+//! [`Problems`] collects whatever was wrong on the way, each with file, line and key. A
+//! key that nobody asked for is a problem, too.
 //!
 //! ```
 //! use fleetbeat_settings::{Document, Problems};
 //!
 //! let mut problems = Problems::default();
-//! let document = Document::parse("server.toml", "[sweep]\ninterval = \"60s\"\nworkers = 0", &mut problems);
+//! let text = "[sweep]\ninterval = \"60s\"\nworkers = 0";
+//! let document = Document::parse("server.toml", text, &mut problems);
+//!
+//! let [second, day] = [1, 86_400].map(std::time::Duration::from_secs);
 //! let interval = document.read(&mut problems, |root| {
-//!     let day = std::time::Duration::from_secs(86_400);
-//!     root.section("sweep", |sweep| sweep.duration("interval", std::time::Duration::from_secs(1)..=day))
+//!     root.section("sweep", |sweep| sweep.duration("interval", second..=day))
 //! });
+//!
 //! assert_eq!(interval.unwrap().as_secs(), 60);
 //! let told = problems.into_result().unwrap_err().to_string();
-//! assert_eq!(told, "server.toml:3: sweep.workers: is not a known key; known here: interval");
+//! assert_eq!(
+//!     told,
+//!     "server.toml:3: sweep.workers: is not a known key; known here: interval"
+//! );
 //! ```
 
 mod document;
@@ -25,6 +31,7 @@ mod duration;
 mod problem;
 mod secret;
 mod table;
+mod value;
 
 pub use document::Document;
 pub use duration::show_duration;

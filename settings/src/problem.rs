@@ -1,19 +1,19 @@
-//! What is wrong with the settings: all of it, not the first of it.
+//! What is wrong with the settings: every problem, not only the first.
 
 use std::fmt;
 
-/// One thing that is wrong and where it stands.
+/// One mistake in the settings, and the place of the mistake.
 ///
 /// Displayed as `agent.toml:12: schedule.sample_every: must be a duration such as "30s"`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// The file as its reader named it, or `environment`.
+    /// The file's name as the program was given it, or `environment`.
     pub file: String,
     /// The line, from 1; `None` where the whole file is meant.
     pub line: Option<usize>,
-    /// The full dotted key, or the variable's name; empty where the text is no TOML.
+    /// The full dotted key, or the variable's name; empty where the text is not TOML.
     pub key: String,
-    /// What is wrong and what would be right; never a secret's value.
+    /// What is wrong, and what would be right. Never a secret's value.
     pub message: String,
 }
 
@@ -54,7 +54,7 @@ impl Problems {
     /// `Ok` if there are no problems.
     ///
     /// # Errors
-    /// All of them, by file and line.
+    /// All problems, by file and line.
     pub fn into_result(mut self) -> Result<(), Problems> {
         self.0
             .sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
@@ -62,7 +62,7 @@ impl Problems {
     }
 }
 
-/// One line each.
+/// One line for each problem.
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, problem) in self.0.iter().enumerate() {

@@ -5,20 +5,20 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
-use crate::Problems;
+use crate::problem::Problems;
 
-/// A key or password; its `Debug` does not show it.
+/// A key or password. `Debug` shows `Secret(…)`, never the value, so that no log can.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
-    /// The secret in the environment variable `name`, or in the file whose path `name` +
-    /// `_FILE` holds; `None` if neither is set. Both set, an unreadable or an empty one
-    /// are problems, too.
+    /// The secret in the environment variable `name`, or in the file whose path is in the
+    /// variable `name` + `_FILE`; `None` if neither variable is set. Problems, and `None`,
+    /// too: both variables are set, the file cannot be read, the secret is empty.
     ///
     /// `variable` looks up an environment variable: `|name| std::env::var_os(name)`.
-    /// `read` reads a file: `std::fs::read_to_string`, or a stricter one that looks at
-    /// the file's mode first.
+    /// `read` reads a file: `std::fs::read_to_string`, for example, or a stricter function
+    /// that looks at the file's mode first.
     pub fn find(
         name: &str,
         variable: impl Fn(&str) -> Option<OsString>,
@@ -26,6 +26,7 @@ impl Secret {
         problems: &mut Problems,
     ) -> Option<Secret> {
         let file_name = format!("{name}_FILE");
+
         let (used, found) = match (variable(name), variable(&file_name)) {
             (None, None) => return None,
             (Some(_), Some(_)) => (
@@ -39,18 +40,19 @@ impl Secret {
                 value
                     .into_string()
                     .map_err(|_| "is not UTF-8".to_owned())
-                    .and_then(Secret::check),
+                    .and_then(Secret::from_text),
             ),
             (None, Some(path)) => {
                 (file_name.as_str(), Secret::read(Path::new(&path), read))
             }
         };
+
         found
             .map_err(|message| problems.add_variable(used, message))
             .ok()
     }
 
-    /// The secret in the file at `path`, without the line ends after it.
+    /// The secret in the file at `path`, without the line ends at the file's end.
     ///
     /// # Errors
     /// A sentence that names the path, for a file that `read` cannot read or that is
@@ -61,15 +63,16 @@ impl Secret {
     ) -> Result<Secret, String> {
         let text = read(path).map_err(|error| format!("{}: {error}", path.display()))?;
         let secret = text.trim_end_matches(['\r', '\n']).to_owned();
-        Secret::check(secret).map_err(|message| format!("{}: {message}", path.display()))
+        Secret::from_text(secret)
+            .map_err(|message| format!("{}: {message}", path.display()))
     }
 
-    /// The secret itself, to be used and never shown.
+    /// The value, to be used and never shown.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    fn check(text: String) -> Result<Secret, String> {
+    fn from_text(text: String) -> Result<Secret, String> {
         if text.is_empty() {
             Err("is empty".to_owned())
         } else {

@@ -4,50 +4,60 @@ use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use crate::document::{Entries, Kind, Place, Value};
 use crate::duration::{parse_duration, show_duration};
-use crate::{Problem, Problems};
+use crate::problem::{Problem, Problems};
+use crate::value::{Absent, Entries, Kind, Place, Value};
 
 /// A table being read.
 ///
 /// Each reader returns `None` for a key that is absent, and for one that is wrong; the
-/// latter is then among the problems. Whoever reads a table gets it for the length of a
-/// closure, after which every key that was not asked for is a problem: nobody can forget
+/// latter is then among the problems. A table is handed out for the length of a closure,
+/// after which every key that the closure did not ask for is a problem: nobody can forget
 /// that check.
 pub struct Table<'a> {
+    /// The table's own dotted key, such as `collectors.net`; empty for the root.
     path: String,
     place: &'a Place,
     entries: &'a Entries,
+    absent: Absent,
+    /// The keys that have been asked for.
     known: Vec<&'static str>,
     problems: &'a mut Problems,
 }
 
-impl Table<'_> {
-    pub(crate) fn read<T>(
+impl<'a> Table<'a> {
+    pub(crate) fn new(
         path: String,
-        place: &Place,
-        entries: &Entries,
-        problems: &mut Problems,
-        read: impl FnOnce(&mut Table<'_>) -> T,
-    ) -> T {
-        let mut table = Table {
+        place: &'a Place,
+        entries: &'a Entries,
+        absent: Absent,
+        problems: &'a mut Problems,
+    ) -> Table<'a> {
+        Table {
             path,
             place,
             entries,
+            absent,
             known: Vec::new(),
             problems,
-        };
-        let result = read(&mut table);
-        table.report_unknown_keys();
-        result
+        }
     }
 
+    /// What `read` makes of the table. Keys that `read` did not ask for are problems.
+    pub(crate) fn read<T>(mut self, read: impl FnOnce(&mut Table<'_>) -> T) -> T {
+        let value = read(&mut self);
+        self.report_unknown_keys();
+        value
+    }
+}
+
+impl Table<'_> {
     /// A string.
     pub fn string(&mut self, key: &'static str) -> Option<String> {
         self.parsed(key, |text| Ok(text.to_owned()))
     }
 
-    /// What `parse` makes of a string; its error is the problem's message.
+    /// What `parse` makes of a string; the error of `parse` is the problem's message.
     pub fn parsed<T>(
         &mut self,
         key: &'static str,
@@ -89,6 +99,7 @@ impl Table<'_> {
         self.value(key, |value| {
             let wrong = "must be a duration such as \"30s\"";
             let duration = text(value).ok().and_then(parse_duration).ok_or(wrong)?;
+
             if range.contains(&duration) {
                 return Ok(duration);
             }
@@ -103,7 +114,7 @@ impl Table<'_> {
         self.parsed_list(key, |text| Ok(text.to_owned()))
     }
 
-    /// A string, or an array of strings.
+    /// A string, or an array of strings; one string reads as an array of that string.
     pub fn one_or_more(&mut self, key: &'static str) -> Option<Vec<String>> {
         match &self.get(key)?.kind {
             Kind::Array(_) => self.strings(key),
@@ -111,8 +122,8 @@ impl Table<'_> {
         }
     }
 
-    /// What `parse` makes of each string of an array; its error is the message of a
-    /// problem with that element. `None` if one of them is wrong.
+    /// What `parse` makes of each string of an array; the error of `parse` is the message
+    /// of a problem with that element. `None` if any element is wrong.
     pub fn parsed_list<T>(
         &mut self,
         key: &'static str,
@@ -120,6 +131,7 @@ impl Table<'_> {
     ) -> Option<Vec<T>> {
         let items = self.array(key, "strings")?;
         let mut parsed = Vec::with_capacity(items.len());
+
         for (index, item) in items.iter().enumerate() {
             match text(item).and_then(&parse) {
                 Ok(value) => parsed.push(value),
@@ -130,6 +142,7 @@ impl Table<'_> {
                 ),
             }
         }
+
         (parsed.len() == items.len()).then_some(parsed)
     }
 
@@ -142,13 +155,9 @@ impl Table<'_> {
         let path = self.path_of(key);
         let value = self.get(key)?;
         let entries = self.entries_of(&path, value)?;
-        Some(Table::read(
-            path,
-            &value.place,
-            entries,
-            self.problems,
-            read,
-        ))
+
+        let table = Table::new(path, &value.place, entries, self.absent, self.problems);
+        Some(table.read(read))
     }
 
     /// As [`Table::table`], but an absent table reads as an empty one. For tables whose
@@ -165,10 +174,11 @@ impl Table<'_> {
         let entries = value
             .and_then(|value| self.entries_of(&path, value))
             .unwrap_or(&EMPTY);
-        Table::read(path, place, entries, self.problems, read)
+
+        Table::new(path, place, entries, self.absent, self.problems).read(read)
     }
 
-    /// What `read` makes of each table of an array; elements that are no tables are
+    /// What `read` makes of each table of an array; elements that are not tables are
     /// problems and left out.
     pub fn tables<T>(
         &mut self,
@@ -177,41 +187,47 @@ impl Table<'_> {
     ) -> Option<Vec<T>> {
         let items = self.array(key, "tables")?;
         let mut tables = Vec::with_capacity(items.len());
+
         for (index, item) in items.iter().enumerate() {
             let path = format!("{}[{index}]", self.path_of(key));
             if let Some(entries) = self.entries_of(&path, item) {
-                tables.push(Table::read(
-                    path,
-                    &item.place,
-                    entries,
-                    self.problems,
-                    &mut read,
-                ));
+                // Arrays are replaced, not merged: no other file has more of the element.
+                let absent = Absent::Unset;
+                let table = Table::new(path, &item.place, entries, absent, self.problems);
+                tables.push(table.read(&mut read));
             }
         }
+
         Some(tables)
     }
 
-    /// Whether the key is there, right or wrong.
+    /// Whether the key is there, be its value right or wrong.
     pub fn has(&mut self, key: &'static str) -> bool {
         self.get(key).is_some()
     }
 
-    /// An absent key is a problem.
+    /// An absent key is a problem, as [`Table::problem`] has it.
     pub fn require(&mut self, key: &'static str) {
         if !self.has(key) {
             self.problem(key, "is missing");
         }
     }
 
-    /// Adds a problem with `key`: at its line, or at the table's when it is absent.
+    /// Adds a problem with `key`: at the key's line, or at the table's where the key is
+    /// absent. Nothing is added for an absent key while a file could not be read, because
+    /// the key may be in that file.
     pub fn problem(&mut self, key: &'static str, message: impl Into<String>) {
-        let place = self.get(key).map_or(self.place, |value| &value.place);
+        let place = match self.get(key) {
+            Some(value) => &value.place,
+            None if self.absent == Absent::Unknown => return,
+            None => self.place,
+        };
         self.add(place, self.path_of(key), message.into());
     }
 }
 
 impl<'a> Table<'a> {
+    /// The value of `key`, which counts as known from now on.
     fn get(&mut self, key: &'static str) -> Option<&'a Value> {
         if !self.known.contains(&key) {
             self.known.push(key);
@@ -236,6 +252,7 @@ impl<'a> Table<'a> {
         });
     }
 
+    /// What `convert` makes of the value; the error of `convert` is the problem's message.
     fn value<T>(
         &mut self,
         key: &'static str,

@@ -257,6 +257,52 @@ fn a_file_that_cannot_be_read_is_a_problem() {
     assert!(shown(problems).starts_with("/nowhere/a.toml: cannot be read: "));
 }
 
+/// Reads a `document` in which everything needs an `a`.
+fn require_everywhere(document: &Document, problems: &mut Problems) {
+    document.read(problems, |root| {
+        root.require("a");
+        root.section("t", |table| {
+            table.require("a");
+            table.string("b");
+        });
+        root.tables("units", |unit| unit.require("a"));
+    });
+}
+
+#[test]
+fn where_a_file_cannot_be_read_no_key_is_missing() {
+    let mut problems = Problems::default();
+    let document = Document::open(Path::new("/nowhere/a.toml"), &mut problems);
+    require_everywhere(&document, &mut problems);
+    let told = shown(problems);
+    assert_eq!(told.lines().count(), 1, "{told}");
+
+    // What a second file says is checked all the same; but what it lacks may be in the
+    // first, except within an array, which no other file adds to.
+    let second = "[t]\nb = 1\n[[units]]\n";
+    for first_is_unread in [true, false] {
+        let mut problems = Problems::default();
+        let mut documents = [
+            Document::open(Path::new("/nowhere/a.toml"), &mut problems),
+            Document::parse("b.toml", second, &mut problems),
+        ];
+        if !first_is_unread {
+            documents.reverse();
+        }
+        let [mut document, later] = documents;
+        document.merge(later);
+        require_everywhere(&document, &mut problems);
+        let told = shown(problems);
+        let (first, rest) = told.split_once('\n').unwrap();
+        assert!(first.starts_with("/nowhere/a.toml: "), "{told}");
+        let expected = [
+            "b.toml:2: t.b: must be a string, not a number",
+            "b.toml:3: units[0].a: is missing",
+        ];
+        assert_eq!(rest, expected.join("\n"));
+    }
+}
+
 /// The secret KEY under `environment`, where the file `/key` holds a secret and `/empty`
 /// does not.
 fn secret(environment: &[(&str, &str)]) -> (Option<Secret>, String) {

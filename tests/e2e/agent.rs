@@ -365,7 +365,7 @@ fn once_prints_exactly_what_it_sends() {
 
     let printed = once(&settings, &[]);
     assert!(printed.status.success());
-    Heartbeat::check(&serde_json::from_slice(&printed.stdout).unwrap()).unwrap();
+    Heartbeat::from_json(&serde_json::from_slice(&printed.stdout).unwrap()).unwrap();
     assert!(
         server.requests.try_recv().is_err(),
         "nothing is sent without --send"
@@ -861,7 +861,7 @@ impl Request {
     }
 
     pub(crate) fn heartbeat(&self) -> Heartbeat {
-        Heartbeat::check(&serde_json::from_str(&self.body).unwrap()).unwrap()
+        Heartbeat::from_json(&serde_json::from_str(&self.body).unwrap()).unwrap()
     }
 }
 

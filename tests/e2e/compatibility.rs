@@ -228,6 +228,7 @@ fn every_collector(folder: &TempDir) -> String {
     }
     fs::create_dir(path("metrics")).unwrap();
     fs::write(path("metrics/backup.prom"), "backup_age_seconds 3600\n").unwrap();
+    // [collectors.ram] is in FAST; agent/tests/collectors.rs looks for every collector.
     format!(
         "{FAST}[collectors.cpu]\n[collectors.net]\ninterface = \"lo\"\nspeed_mbps = 1000\n\
          [collectors.services]\nunits = [ {{name = \"wg\", unit = \"wg-quick@wg0\"}}, \

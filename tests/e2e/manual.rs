@@ -13,7 +13,8 @@ use tempfile::TempDir;
 fn manual() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     assert!(
-        program("fleetbeat-manual")
+        program("fleetbeat-xtask")
+            .arg("manual")
             .arg(folder.path())
             .status()
             .unwrap()

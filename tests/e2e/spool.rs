@@ -25,7 +25,7 @@ const BATCH_OK: &str = r#"{"status":"ok","accepted":1,"rejected":[]}"#;
 const MAGIC: &[u8] = b"\xFFfb1";
 const HEADER_BYTES: usize = 21;
 
-/// The bodies in a folder's spool, read as described in `agent/src/spool/record.rs`.
+/// The bodies in a folder's spool, read as described in `agent/src/delivery/spool/record.rs`.
 fn spooled(folder: &Path) -> Vec<Value> {
     let file = fs::read(folder.join("spool")).unwrap_or_default();
     let starts = (0..file.len()).filter(|at| file[*at..].starts_with(MAGIC));

@@ -93,6 +93,7 @@ fn it_says_the_same_as_the_usual_build_over_every_fixture() {
     let mut cases: Vec<PathBuf> = fs::read_dir(fixtures)
         .unwrap()
         .map(|case| case.unwrap().path())
+        .filter(|path| path.is_dir())
         .collect();
     cases.sort();
     assert!(cases.len() > 20, "{cases:?}");

@@ -194,7 +194,8 @@ mod tests {
                     }));
                 was_silent = body.is_none();
                 if let Some(body) = body {
-                    Heartbeat::check(&serde_json::from_slice(&body).unwrap()).unwrap();
+                    Heartbeat::from_json(&serde_json::from_slice(&body).unwrap())
+                        .unwrap();
                 }
             }
         }

@@ -1,32 +1,33 @@
-//! This host's clock beside the server's.
+//! The host's clock beside the server's.
 
 use std::time::{Duration, SystemTime};
 
-use super::way::Answer;
-use super::{Finding, Trouble};
+use super::finding::{Finding, Obstacle, Trouble};
+use super::found::Found;
 
-/// What does no harm: the server counts with its own clock, and spooled heartbeats with
-/// this host's.
+/// Largest harmless difference. The server times a fresh heartbeat by the server's clock,
+/// but a heartbeat from the spool by the host's clock.
 const TOLERANCE: Duration = Duration::from_secs(30);
 
-/// Compares the answer's date with this host's clock in the middle of the call.
-pub(super) fn compare(answer: &Answer) -> Finding {
-    let Some(date) = answer.date else {
-        return Err(Trouble::new(
+/// The step "clock": compares the reply's date with the host's clock in the middle of the
+/// call.
+pub(super) fn compare(found: &mut Found) -> Finding {
+    let reply = found.reply.as_ref().ok_or(Obstacle::Missing)?;
+    let date = reply.date.ok_or_else(|| {
+        Trouble::new(
             "the answer has no date to compare with",
             "let the proxy before fleetbeat-server pass its Date header on",
-        ));
-    };
-    // A date has whole seconds: on average, half of one is missing.
-    let (ours, theirs) = (
-        answer.asked_at + answer.took / 2,
-        date + Duration::from_millis(500),
-    );
-    tell(ours, theirs)
+        )
+    })?;
+
+    let of_host = reply.asked_at + reply.took / 2;
+    // A date has whole seconds: on average, half of a second is missing.
+    let of_server = date + Duration::from_millis(500);
+    Ok(judge(of_host, of_server)?)
 }
 
-fn tell(ours: SystemTime, theirs: SystemTime) -> Finding {
-    let (offset, side) = match ours.duration_since(theirs) {
+fn judge(of_host: SystemTime, of_server: SystemTime) -> Result<String, Trouble> {
+    let (offset, side) = match of_host.duration_since(of_server) {
         Ok(ahead) => (ahead, "ahead of"),
         Err(behind) => (behind.duration(), "behind"),
     };
@@ -34,14 +35,14 @@ fn tell(ours: SystemTime, theirs: SystemTime) -> Finding {
         return Ok(format!("within {} s of the server's", offset.as_secs() + 1));
     }
     Err(Trouble::new(
-        format!("this host's is {} {side} the server's", show(offset)),
-        "set the wrong one of the two, and let it be kept right (timedatectl set-ntp true, or chrony): what waits \
-         in the spool counts with this host's time",
+        format!("this host's is {} {side} the server's", show_offset(offset)),
+        "set the wrong one of the two, and let it be kept right (timedatectl set-ntp \
+         true, or chrony): what waits in the spool counts with this host's time",
     ))
 }
 
-/// A duration in the unit that says most.
-fn show(duration: Duration) -> String {
+/// A duration as a whole number, in a suitable unit.
+fn show_offset(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let (unit, name) = match seconds {
         0..120 => (1, "seconds"),
@@ -85,7 +86,7 @@ mod tests {
             } else {
                 now - offset
             };
-            let told = tell(ours, now).map_err(|trouble| trouble.what);
+            let told = judge(ours, now).map_err(|trouble| trouble.what);
             assert_eq!(told.as_deref().map_err(String::as_str), expected);
         }
     }

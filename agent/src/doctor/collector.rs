@@ -1,53 +1,52 @@
-//! Each collector in one window.
+//! Whether each collector has a sample to give after a window.
 
+use std::mem;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use fleetbeat_collectors::{Collector, Definition, Error, Failure, Sample};
+use fleetbeat_collectors::{Collector, Error, PartError, Sample};
 
-use super::{Finding, Report, Trouble};
-use crate::failure::explain;
+use super::finding::{Finding, Obstacle, Trouble};
+use super::found::Found;
+use crate::sampling::schedule;
+use fleetbeat_daemon::exit::explain;
+use fleetbeat_daemon::thread::spawn;
 
-/// How long a collector may take after its window; in a heartbeat, it has less.
+/// Longest wait for a collector after the window. A heartbeat waits for less time.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Runs the collectors side by side; one that hangs keeps none of the others from its
-/// line.
-pub(super) fn check(
-    collectors: Vec<(&'static Definition, Box<dyn Collector>)>,
-    window: Duration,
-    report: &mut Report,
-) {
-    if collectors.is_empty() {
+/// The collectors' names and findings. Taking the next item waits for the collector.
+pub(super) type CollectorFindings = Box<dyn Iterator<Item = (&'static str, Finding)>>;
+
+/// The step "collectors": runs all collectors at the same time, so that a hanging
+/// collector does not hold up the others.
+pub(super) fn run_each(found: &mut Found) -> Result<CollectorFindings, Obstacle> {
+    let config = found.config.as_mut().ok_or(Obstacle::Missing)?;
+    if config.collectors.is_empty() {
+        let what = "there are none: heartbeats would say nothing";
         let advice =
             "give each that is to run its table in agent.toml, such as [collectors.cpu]";
-        report.add(
-            "collectors",
-            Err(Trouble::new(
-                "there are none: heartbeats would say nothing",
-                advice,
-            )),
-        );
+        return Err(Trouble::new(what, advice).into());
     }
+
+    let window = schedule::window_length(config.sample_every);
     let deadline = Instant::now() + window + PATIENCE;
-    let started: Vec<_> = collectors
+    let started: Vec<_> = mem::take(&mut config.collectors)
         .into_iter()
         .map(|(definition, collector)| (definition.name, start(collector, window)))
         .collect();
-    for (name, taken) in started {
+
+    Ok(Box::new(started.into_iter().map(move |(name, taken)| {
         let left = deadline.saturating_duration_since(Instant::now());
-        report.add(
-            &format!("collector {name}"),
-            judge(name, taken.recv_timeout(left).ok()),
-        );
-    }
+        (name, judge(name, taken.recv_timeout(left).ok()))
+    })))
 }
 
-/// A sample, and what of it failed.
-type Taken = (Result<Option<Sample>, Error>, Vec<Failure>);
+/// A collector's result: the sample, and the parts that failed.
+type Taken = (Result<Option<Sample>, Error>, Vec<PartError>);
 
-/// Runs one in a thread, which may hang in the kernel and then ends with the process.
+/// Runs a collector in a thread. A thread that hangs in the kernel ends with the process.
 fn start(mut collector: Box<dyn Collector>, window: Duration) -> mpsc::Receiver<Taken> {
     let (tell, taken) = mpsc::channel();
     let take = move || {
@@ -55,44 +54,42 @@ fn start(mut collector: Box<dyn Collector>, window: Duration) -> mpsc::Receiver<
             thread::sleep(window);
             collector.collect(Instant::now())
         });
-        let _ = tell.send((result, collector.failures()));
+        let _ = tell.send((result, collector.part_errors()));
     };
-    let _ = thread::Builder::new()
-        .name("collector".to_owned())
-        .spawn(take);
+    let _ = spawn("collector", take);
     taken
 }
 
-/// What came of it; nothing if it hangs, or has panicked.
+/// Judges the result of the collector `name`; `None` after a hang or a panic.
 fn judge(name: &str, taken: Option<Taken>) -> Finding {
-    let advice = || {
-        format!(
-            "see collectors.{name} in agent.toml, and whether this user may read what it names"
-        )
-    };
-    match taken {
-        Some((Ok(_), failures)) if !failures.is_empty() => {
-            let say = |failure: &Failure| {
-                format!("{}: {}", failure.part, explain(&failure.error))
-            };
-            Err(Trouble::new(
-                failures.iter().map(say).collect::<Vec<_>>().join("; "),
-                advice(),
-            ))
+    let what = match taken {
+        Some((Ok(_), part_errors)) if !part_errors.is_empty() => {
+            let shown = part_errors
+                .iter()
+                .map(|failure| format!("{}: {}", failure.part, explain(&failure.error)));
+            shown.collect::<Vec<_>>().join("; ")
         }
-        Some((Ok(Some(sample)), _)) => Ok(show(&sample)),
-        Some((Ok(None), _)) => Ok("works, and has nothing to tell yet".to_owned()),
-        Some((Err(error), _)) => Err(Trouble::new(explain(&error), advice())),
-        None => Err(Trouble::new(
-            format!("has not ended in {PATIENCE:?}"),
-            format!(
-                "what does collectors.{name} in agent.toml wait for? A file system across the network that is away?"
-            ),
-        )),
-    }
+        Some((Ok(Some(sample)), _)) => return Ok(show_sample(&sample)),
+        Some((Ok(None), _)) => return Ok("works, and has nothing to tell yet".to_owned()),
+        Some((Err(error), _)) => explain(&error),
+        None => {
+            let what = format!("has not ended in {PATIENCE:?}");
+            let advice = format!(
+                "what does collectors.{name} in agent.toml wait for? A file system \
+                 across the network that is away?"
+            );
+            return Err(Trouble { what, advice }.into());
+        }
+    };
+
+    let advice = format!(
+        "see collectors.{name} in agent.toml, and whether this user may read what it \
+         names"
+    );
+    Err(Trouble { what, advice }.into())
 }
 
-fn show(sample: &Sample) -> String {
+fn show_sample(sample: &Sample) -> String {
     match sample {
         Sample::Cpu(percent) | Sample::Ram(percent) | Sample::Net(percent) => {
             format!("{percent:.1} %")

@@ -1,113 +1,142 @@
-//! `doctor`: everything between this host and its heartbeats, checked in the order in
-//! which one needs the other.
+//! `doctor`: checks everything between this host and its heartbeats, step by step.
 //!
-//! Each check is a line: ok with what was found, failed with what is wrong and what to
-//! do, or skipped because of a failure before it. Nothing is changed anywhere: the server
-//! is asked in a way that makes no host of this one.
+//! Each step of [`STEPS`] prints a line: "ok" with a finding, "failed" with a fault and
+//! advice, or "skipped" because an earlier step failed. Nothing is changed anywhere: the
+//! call to the server carries no heartbeat, so the server does not get to know the host.
 
 mod clock;
 mod collector;
+mod configuration;
+mod connection;
+mod finding;
+mod found;
+mod probe;
+mod report;
 mod spool;
-mod tls;
-mod way;
+mod tls_error;
 
-use std::io::{self, Write};
 use std::path::Path;
 
-use crate::config::Config;
-use crate::failure::Failure;
-use crate::schedule;
+use crate::service::exit::AgentError;
+use collector::CollectorFindings;
+use finding::{Finding, Obstacle};
+use found::Found;
+use report::Report;
 
-/// What is wrong, and what to do.
-pub(super) struct Trouble {
-    what: String,
-    advice: String,
+/// A step of the walk.
+struct Step {
+    /// The name, as printed.
+    name: &'static str,
+    /// The earlier step whose result this step uses.
+    needs: Option<&'static str>,
+    examine: Examine,
 }
 
-impl Trouble {
-    fn new(what: impl Into<String>, advice: impl Into<String>) -> Trouble {
-        Trouble {
-            what: what.into(),
-            advice: advice.into(),
+/// The function of a step, which reads the results of earlier steps in [`Found`] and adds
+/// results.
+enum Examine {
+    /// The step prints a line.
+    Whole(fn(&mut Found) -> Finding),
+    /// The step prints a line for each collector.
+    EachCollector(fn(&mut Found) -> Result<CollectorFindings, Obstacle>),
+}
+
+/// All steps, in order. A step needs earlier steps only.
+const STEPS: [Step; 8] = [
+    Step::whole("configuration", None, configuration::load),
+    Step::whole("dns", Some("configuration"), connection::resolve),
+    Step::whole("tcp", Some("dns"), connection::connect),
+    Step::whole("tls", Some("tcp"), connection::shake_hands),
+    Step::whole("key", Some("tls"), connection::show_key),
+    Step::whole("clock", Some("key"), clock::compare),
+    Step {
+        name: "collectors",
+        needs: Some("configuration"),
+        examine: Examine::EachCollector(collector::run_each),
+    },
+    Step::whole("spool", Some("configuration"), spool::examine),
+];
+
+impl Step {
+    const fn whole(
+        name: &'static str,
+        needs: Option<&'static str>,
+        examine: fn(&mut Found) -> Finding,
+    ) -> Step {
+        Step {
+            name,
+            needs,
+            examine: Examine::Whole(examine),
         }
     }
 }
 
-/// What a check has found.
-type Finding = Result<String, Trouble>;
-
-/// Runs every check on the configuration at `path` and prints what it finds.
+/// Takes every step for the configuration at `path` and prints the findings.
 ///
 /// # Errors
-/// If something is wrong.
-pub(crate) fn run(path: &Path) -> Result<(), Failure> {
-    let mut report = Report::default();
-    // A missing key is the key's check to tell: all before it goes without.
-    match Config::load(path, false) {
-        Err(problems) => {
-            let advice = "correct this; man agent.toml shows every setting";
-            report.add(
-                "configuration",
-                Err(Trouble::new(problems.to_string(), advice)),
-            );
-            for name in [way::CHECKS.as_slice(), &["collectors", "spool"]].concat() {
-                report.skip(name, "configuration");
-            }
-        }
-        Ok(config) => {
-            report.add("configuration", Ok(format!("{} is valid", path.display())));
-            way::check(&config.server, &mut report);
-            collector::check(
-                config.collectors,
-                schedule::window(config.sample_every),
-                &mut report,
-            );
-            report.add("spool", spool::check(&config.spool));
+/// At least one step failed.
+pub(crate) fn run(path: &Path) -> Result<(), AgentError> {
+    let mut found = Found {
+        path: path.to_owned(),
+        ..Found::default()
+    };
+    let mut walk = Walk::default();
+
+    for step in &STEPS {
+        match step.examine {
+            Examine::Whole(examine) => walk.tell(step, step.name, examine(&mut found)),
+            Examine::EachCollector(examine) => match examine(&mut found) {
+                Ok(findings) => {
+                    for (collector, finding) in findings {
+                        walk.tell(step, &format!("collector {collector}"), finding);
+                    }
+                }
+                Err(obstacle) => walk.tell(step, step.name, Err(obstacle)),
+            },
         }
     }
-    report.end()
+    walk.report.end()
 }
 
-/// Prints the lines and counts what failed.
+/// The walk through the steps so far.
 #[derive(Default)]
-pub(super) struct Report {
-    failed: usize,
+struct Walk {
+    report: Report,
+    /// The skipped steps, each with the failed step that was the reason.
+    skipped: Vec<(&'static str, &'static str)>,
 }
 
-impl Report {
-    /// The outcome of the check `name`; whether all is well with it.
-    fn add(&mut self, name: &str, finding: Finding) -> bool {
+impl Walk {
+    /// Prints a finding of `step` under `name`: the step's own name, or a collector's.
+    fn tell(&mut self, step: &Step, name: &str, finding: Finding) {
         match finding {
-            Ok(found) => {
-                print("ok", name, &found);
-                true
+            Ok(found) => self.report.ok(name, &found),
+            Err(Obstacle::Trouble(trouble)) => self.report.failed(name, &trouble),
+            Err(Obstacle::Missing) => {
+                let needed = step.needs.unwrap_or_default();
+                let mut skipped = self.skipped.iter().filter(|(name, _)| *name == needed);
+                let failed = skipped.next().map_or(needed, |(_, failed)| failed);
+                self.skipped.push((step.name, failed));
+                self.report.skipped(name, failed);
             }
-            Err(Trouble { what, advice }) => {
-                self.failed += 1;
-                print("failed", name, &what);
-                print("", "", &format!("-> {advice}"));
-                false
-            }
-        }
-    }
-
-    /// The check `name` cannot be made because of the one that it needs.
-    fn skip(&mut self, name: &str, needed: &str) {
-        print("skipped", name, &format!("needs {needed}"));
-    }
-
-    fn end(self) -> Result<(), Failure> {
-        if self.failed == 0 {
-            Ok(())
-        } else {
-            Err(Failure::Unwell(self.failed))
         }
     }
 }
 
-/// A line as soon as there is something to say, for a reader who may be gone; further
-/// lines of the text stand below.
-fn print(state: &str, name: &str, text: &str) {
-    let text = text.replace('\n', &format!("\n{:31}", ""));
-    let _ = writeln!(io::stdout(), "{state:<8} {name:<21} {text}");
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_needs_only_steps_before_it() {
+        let mut before = Vec::new();
+        for step in &STEPS {
+            assert!(
+                step.needs.is_none_or(|needed| before.contains(&needed)),
+                "{}",
+                step.name
+            );
+            before.push(step.name);
+        }
+    }
 }

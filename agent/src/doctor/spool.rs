@@ -1,4 +1,4 @@
-//! The folder in which heartbeats wait for a server that is away.
+//! The folder in which heartbeats wait while the server does not answer.
 
 use std::fs;
 use std::io;
@@ -7,29 +7,30 @@ use std::path::Path;
 use rustix::fs::{Access, access, statvfs};
 use rustix::process::geteuid;
 
-use super::{Finding, Trouble};
+use super::finding::{Finding, Obstacle, Trouble};
+use super::found::Found;
 
-/// What the spool takes at most.
+/// Most space taken by the spool.
 const NEEDED_BYTES: u64 = 4 << 20;
 
-/// Whether this user can keep a spool in `folder`. It leaves nothing there.
-pub(super) fn check(folder: &Path) -> Finding {
+/// The step "spool": whether the user can keep a spool in the folder. The step leaves
+/// nothing there.
+pub(super) fn examine(found: &mut Found) -> Finding {
+    let config = found.config.as_ref().ok_or(Obstacle::Missing)?;
+    Ok(examine_folder(&config.spool)?)
+}
+
+fn examine_folder(folder: &Path) -> Result<String, Trouble> {
     let shown = folder.display();
-    let advice = format!(
-        "systemd makes the folder for the service (StateDirectory=); by hand: \
-         install -d -o fleetbeat-agent -m 700 {shown}"
-    );
-    let usable = fs::metadata(folder).and_then(|metadata| {
-        let no_folder = || Err(io::ErrorKind::NotADirectory.into());
-        if metadata.is_dir() {
-            Ok(access(folder, Access::WRITE_OK | Access::EXEC_OK)?)
-        } else {
-            no_folder()
-        }
-    });
     let user = format!("user {}", geteuid().as_raw());
-    usable.map_err(|error| {
-        Trouble::new(format!("{shown} cannot be used by {user}: {error}"), advice)
+    check_access(folder).map_err(|error| {
+        Trouble::new(
+            format!("{shown} cannot be used by {user}: {error}"),
+            format!(
+                "systemd makes the folder for the service (StateDirectory=); by hand: \
+                 install -d -o fleetbeat-agent -m 700 {shown}"
+            ),
+        )
     })?;
 
     let disk = statvfs(folder).map_err(|error| {
@@ -42,12 +43,19 @@ pub(super) fn check(folder: &Path) -> Finding {
         let what = format!(
             "the disk of {shown} has {free_mib} MiB left, and {needed_mib} may be needed"
         );
-        return Err(Trouble::new(
-            what,
-            "make room, or name a folder on another disk in spool.path",
-        ));
+        let advice = "make room, or name a folder on another disk in spool.path";
+        return Err(Trouble::new(what, advice));
     }
+
     Ok(format!(
         "{shown} can be written by {user}, {free_mib} MiB free"
     ))
+}
+
+/// An error unless `folder` is a folder and the user may make files there.
+fn check_access(folder: &Path) -> io::Result<()> {
+    if !fs::metadata(folder)?.is_dir() {
+        return Err(io::ErrorKind::NotADirectory.into());
+    }
+    Ok(access(folder, Access::WRITE_OK | Access::EXEC_OK)?)
 }

@@ -31,7 +31,8 @@ static OK: LazyLock<Response> = LazyLock::new(|| {
 /// One heartbeat, which counts from now.
 pub(super) fn one(app: &App, _: &Agent, call: &mut Call) -> Answer {
     let body = call.body(MAX_HEARTBEAT_BYTES)?;
-    let heartbeat = Heartbeat::check(&body::parse(&body)?).map_err(Failure::invalid)?;
+    let heartbeat =
+        Heartbeat::from_json(&body::parse(&body)?).map_err(Failure::invalid)?;
     let ip = heartbeat
         .ip
         .or(call.peer().ip)
@@ -104,7 +105,7 @@ fn spooled(
     now: Timestamp,
 ) -> Result<Beat, Vec<FieldError>> {
     let json = body::parse(element.as_bytes()).map_err(Failure::into_errors)?;
-    let heartbeat = Heartbeat::check(&json)?;
+    let heartbeat = Heartbeat::from_json(&json)?;
     let ip = heartbeat.ip.or(call.peer().ip);
     let (Some(collected_at), Some(ip)) = (heartbeat.collected_at, ip) else {
         let missing = FieldError::new("collected_at", "is missing");

@@ -22,7 +22,7 @@ pub(super) fn show(app: &App, _: &Reader, call: &Call) -> Answer {
 pub(super) fn set_flags(app: &App, _: &Admin, call: &mut Call) -> Answer {
     let ip = ip(call)?;
     let body = call.body(MAX_BODY_BYTES)?;
-    let patch = FlagsPatch::check(&body::parse(&body)?).map_err(Failure::invalid)?;
+    let patch = FlagsPatch::from_json(&body::parse(&body)?).map_err(Failure::invalid)?;
     let server = app.store.set_flags(ip, patch)?.ok_or_else(unknown)?;
     Ok(Reply::Now(Response::json(200, &server)))
 }

@@ -1,0 +1,100 @@
+//! The commands: one function for each.
+
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Instant;
+
+use fleetbeat_daemon::{clock, logging};
+use log::LevelFilter;
+
+use crate::agent::{self, Event};
+use crate::cli::{Arguments, Command};
+use crate::config::api_key::hide_memory;
+use crate::config::{Config, KeyNeed};
+use crate::delivery::spool::Spool;
+use crate::delivery::{Outcome, RequestKind, Sender};
+use crate::doctor;
+use crate::health;
+use crate::host::Host;
+use crate::sampling::Sampler;
+use crate::sampling::schedule::{self, Window};
+use crate::service::exit::AgentError;
+use crate::service::signals;
+
+/// Runs the command.
+pub(crate) fn run(arguments: Arguments) -> Result<(), AgentError> {
+    // The log takes nothing from the libraries: their messages could show the key.
+    logging::start(LevelFilter::Off);
+    hide_memory();
+
+    let path = arguments.config;
+    let load = |need| Config::load(&path, need).map_err(AgentError::Config);
+    match arguments.command {
+        Command::Print(text) => print(text.trim_end()),
+        Command::CheckConfig => print(load(KeyNeed::Optional)?.summary(&path)),
+        Command::Doctor => doctor::run(&path),
+        Command::Health => print(health::report(&path)?),
+        Command::Once { send: false } => once(load(KeyNeed::Optional)?, None),
+        Command::Once { send: true } => {
+            let config = load(KeyNeed::Required)?;
+            let sender = Sender::new(&config.server);
+            once(config, Some(&sender))
+        }
+        Command::Run => run_service(load(KeyNeed::Required)?, path),
+    }
+}
+
+/// Sends heartbeats until a signal ends the agent. The file at `path` is read again when
+/// a signal says so.
+fn run_service(config: Config, path: PathBuf) -> Result<(), AgentError> {
+    let spool = Spool::open(&config.spool)?;
+    let (post, events) = mpsc::channel();
+    let (stopping, reloading) = (post.clone(), post.clone());
+    let stop = move || drop(stopping.send(Event::Stop));
+    let reload = move || drop(reloading.send(Event::Reload));
+
+    let work = move || {
+        let load = || Config::load(&path, KeyNeed::Required);
+        agent::run(config, load, spool, &post, &events);
+    };
+    signals::run_until_stopped(work, stop, reload)
+}
+
+/// Takes one sample, prints the heartbeat made of it, and sends the heartbeat if there is
+/// a sender.
+fn once(config: Config, sender: Option<&Sender>) -> Result<(), AgentError> {
+    let mut sampler = Sampler::new(config.collectors);
+    let mut host = Host::new(config.host, config.roots, config.server.target());
+
+    sampler.open(Instant::now(), Window::Last);
+    thread::sleep(schedule::window_length(config.sample_every));
+    sampler.close(Instant::now(), clock::now());
+
+    let readings = sampler.take().expect("a sample was taken");
+    let body = agent::body(&host.heartbeat(readings));
+    print(String::from_utf8_lossy(&body))?;
+
+    match sender.map(|sender| sender.send(RequestKind::Newest, &body)) {
+        None => Ok(()),
+        Some(Outcome::Accepted) => {
+            eprintln!("the server accepted it");
+            Ok(())
+        }
+        Some(
+            Outcome::Refused { reason }
+            | Outcome::PartlyAccepted { reason, .. }
+            | Outcome::Unauthorized { reason }
+            | Outcome::Failed { reason, .. },
+        ) => Err(AgentError::NotAccepted(reason)),
+    }
+}
+
+/// Prints to standard output, whose reader may be gone.
+fn print(text: impl Display) -> Result<(), AgentError> {
+    let doing = "cannot write to standard output";
+    writeln!(io::stdout(), "{text}")
+        .map_err(|source| AgentError::System { doing, source })
+}

@@ -1,0 +1,284 @@
+//! The configuration: agent.toml, then agent.d/*.toml, checked as a whole.
+
+pub(crate) mod api_key;
+mod server;
+
+use std::fs;
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use fleetbeat_collectors::{Collector, Definition, Roots};
+use fleetbeat_protocol::{MAX_TEXT_CHARS, parse_ip};
+use fleetbeat_settings::{Document, Problem, Problems, Table, show_duration};
+
+pub(crate) use api_key::KeyNeed;
+pub(crate) use server::ServerSettings;
+
+use api_key::FoundKey;
+
+/// Shortest time between samples. A window is a second long, or half of the time between
+/// samples if a second is longer. Only tests need such short windows.
+const MIN_SAMPLE_EVERY: Duration = Duration::from_millis(100);
+/// Longest time between samples.
+const MAX_SAMPLE_EVERY: Duration = Duration::from_secs(3600);
+const DEFAULT_SAMPLE_EVERY: Duration = Duration::from_secs(30);
+/// Most samples in a heartbeat.
+const MAX_SAMPLES: u32 = 1000;
+const DEFAULT_SAMPLES: u32 = 4;
+/// Longest time between heartbeats.
+const MAX_INTERVAL: Duration = Duration::from_secs(3600);
+/// Longest time between heartbeats at which a single late heartbeat does not make the
+/// host down, given the server's default limit of four minutes.
+const USUAL_INTERVAL: Duration = Duration::from_secs(120);
+/// The folder made by systemd for the service (`StateDirectory=`).
+const SPOOL_FOLDER: &str = "/var/lib/fleetbeat-agent";
+
+/// A configuration without problems.
+pub(crate) struct Config {
+    pub(crate) server: ServerSettings,
+    pub(crate) host: HostSettings,
+    pub(crate) sample_every: Duration,
+    pub(crate) samples_per_heartbeat: u32,
+    /// The enabled collectors.
+    pub(crate) collectors: Vec<(&'static Definition, Box<dyn Collector>)>,
+    pub(crate) roots: Roots,
+    /// The folder for heartbeats not yet accepted by the server.
+    pub(crate) spool: PathBuf,
+}
+
+/// The host as configured; `None` where the agent is to find a value out, or to leave the
+/// value out.
+#[derive(Debug, Default)]
+pub(crate) struct HostSettings {
+    pub(crate) ip: Option<IpAddr>,
+    pub(crate) hostname: Option<String>,
+    pub(crate) country_code: String,
+    pub(crate) country: String,
+    pub(crate) region: Option<String>,
+    pub(crate) city: String,
+}
+
+impl Config {
+    /// The configuration in the file at `path` (agent.toml), overridden by the *.toml
+    /// files in the folder beside the file (agent.d).
+    ///
+    /// # Errors
+    /// All problems of the configuration.
+    pub(crate) fn load(path: &Path, need: KeyNeed) -> Result<Config, Problems> {
+        let mut problems = Problems::default();
+        let mut document = Document::open(path, &mut problems);
+        for path in find_drop_ins(&path.with_extension("d"), &mut problems) {
+            document.merge(Document::open(&path, &mut problems));
+        }
+
+        let key = api_key::find(path, &mut problems);
+        let config = document.read(&mut problems, |root| read_root(root, key, need));
+        problems.into_result()?;
+        Ok(config.expect("where nothing is wrong, nothing is missing"))
+    }
+
+    /// The time between two heartbeats.
+    pub(crate) fn interval(&self) -> Duration {
+        self.sample_every * self.samples_per_heartbeat
+    }
+
+    /// The meaning of the configuration, for people.
+    pub(crate) fn summary(&self, path: &Path) -> String {
+        let names: Vec<_> = self
+            .collectors
+            .iter()
+            .map(|(definition, _)| definition.name)
+            .collect();
+        let collectors = if names.is_empty() {
+            "none".to_owned()
+        } else {
+            names.join(", ")
+        };
+        let key = match self.server.key {
+            Some(_) => "found",
+            None => "none that this user can read; the service needs one",
+        };
+        let interval = self.interval();
+        let warning = if interval > USUAL_INTERVAL {
+            " (over 2m: raise the server's sweep.down_after above its default)"
+        } else {
+            ""
+        };
+
+        format!(
+            "{} is valid\n\
+             server:     {}\n\
+             heartbeat:  every {}, of {} samples{warning}\n\
+             collectors: {collectors}\n\
+             spool:      {}\n\
+             key:        {key}",
+            path.display(),
+            self.server.url.base,
+            show_duration(interval),
+            self.samples_per_heartbeat,
+            self.spool.display(),
+        )
+    }
+}
+
+/// The *.toml files in `folder` in the order of their names, without hidden files,
+/// because editors leave such files. An absent folder is like an empty folder.
+fn find_drop_ins(folder: &Path, problems: &mut Problems) -> Vec<PathBuf> {
+    match list_drop_ins(folder) {
+        Ok(paths) => return paths,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => problems.add(Problem {
+            file: folder.display().to_string(),
+            line: None,
+            key: String::new(),
+            message: format!("cannot be read: {error}"),
+        }),
+    }
+    Vec::new()
+}
+
+fn list_drop_ins(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut paths = fs::read_dir(folder)?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<io::Result<Vec<_>>>()?;
+    paths.retain(|path| {
+        let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+        name.ends_with(b".toml") && !name.starts_with(b".")
+    });
+    paths.sort();
+    Ok(paths)
+}
+
+/// `None` if the server's URL is missing or wrong: the reason is among the problems.
+fn read_root(root: &mut Table<'_>, key: FoundKey, need: KeyNeed) -> Option<Config> {
+    let server = root.section("server", |table| server::read_server(table, key, need));
+    let host = root.section("host", read_host);
+    let (sample_every, samples_per_heartbeat) = root.section("schedule", read_schedule);
+    let roots = root.section("paths", read_paths);
+    let collectors = root.section("collectors", |table| {
+        fleetbeat_collectors::build(table, &roots)
+    });
+    let spool = root.section("spool", read_spool);
+
+    Some(Config {
+        server: server?,
+        host,
+        sample_every,
+        samples_per_heartbeat,
+        collectors,
+        roots,
+        spool,
+    })
+}
+
+fn read_host(table: &mut Table<'_>) -> HostSettings {
+    let ip = table.parsed("ip", |text| match text {
+        "auto" => Ok(None),
+        _ => parse_host_ip(text).map(Some),
+    });
+    let hostname = table.parsed("hostname", |text| match text {
+        "" => Err("must be \"auto\" or a name".to_owned()),
+        "auto" => Ok(None),
+        _ => parse_text(text).map(Some),
+    });
+
+    HostSettings {
+        ip: ip.flatten(),
+        hostname: hostname.flatten(),
+        country_code: table
+            .parsed("country_code", parse_country_code)
+            .unwrap_or_default(),
+        country: table.parsed("country", parse_text).unwrap_or_default(),
+        region: table.parsed("region", parse_text),
+        city: table.parsed("city", parse_text).unwrap_or_default(),
+    }
+}
+
+/// The time between samples, and the number of samples in a heartbeat.
+fn read_schedule(table: &mut Table<'_>) -> (Duration, u32) {
+    let every = table
+        .duration("sample_every", MIN_SAMPLE_EVERY..=MAX_SAMPLE_EVERY)
+        .unwrap_or(DEFAULT_SAMPLE_EVERY);
+    let samples = table
+        .integer("samples_per_heartbeat", 1..=MAX_SAMPLES)
+        .unwrap_or(DEFAULT_SAMPLES);
+
+    if every * samples > MAX_INTERVAL {
+        let [interval, limit] = [every * samples, MAX_INTERVAL].map(show_duration);
+        let message = format!(
+            "times sample_every is {interval} between heartbeats, more than {limit}"
+        );
+        table.problem("samples_per_heartbeat", message);
+    }
+    (every, samples)
+}
+
+fn read_paths(table: &mut Table<'_>) -> Roots {
+    let mut folder = |key| {
+        table.parsed(key, |text| {
+            let path = PathBuf::from(text);
+            if path.is_dir() {
+                Ok(path)
+            } else {
+                Err(format!("{text:?} is no folder"))
+            }
+        })
+    };
+
+    let (proc, sys, usual) = (folder("proc"), folder("sys"), Roots::default());
+    Roots {
+        proc: proc.unwrap_or(usual.proc),
+        sys: sys.unwrap_or(usual.sys),
+        ..usual
+    }
+}
+
+/// The folder may be absent: the agent works without a spool as well.
+fn read_spool(table: &mut Table<'_>) -> PathBuf {
+    let path = table.parsed("path", |text| {
+        let path = PathBuf::from(text);
+        if path.is_absolute() {
+            Ok(path)
+        } else {
+            Err("must be an absolute path of a folder".to_owned())
+        }
+    });
+    path.unwrap_or_else(|| PathBuf::from(SPOOL_FOLDER))
+}
+
+fn parse_country_code(text: &str) -> Result<String, String> {
+    if text.len() == 2 && text.chars().all(|c| c.is_ascii_uppercase()) {
+        return Ok(text.to_owned());
+    }
+    Err("must be two capital letters such as \"DE\"".to_owned())
+}
+
+/// Checks the server's rules for texts.
+fn parse_text(text: &str) -> Result<String, String> {
+    if text.contains('\0') {
+        return Err("must not contain a NUL character".to_owned());
+    }
+    if text.chars().count() > MAX_TEXT_CHARS {
+        return Err(format!("is longer than {MAX_TEXT_CHARS} characters"));
+    }
+    Ok(text.to_owned())
+}
+
+/// An address fit to be a host's identity. Loopback addresses are for tests.
+fn parse_host_ip(text: &str) -> Result<IpAddr, String> {
+    let ip = parse_ip(text).ok_or("must be \"auto\" or an IPv4 or IPv6 address")?;
+    let is_link_local = match ip {
+        IpAddr::V4(ip) => ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    };
+    if ip.is_unspecified() || ip.is_multicast() || is_link_local {
+        return Err(
+            "must be the host's own address, not an unspecified, multicast or \
+                    link-local one"
+                .into(),
+        );
+    }
+    Ok(ip)
+}

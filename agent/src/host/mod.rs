@@ -1,0 +1,161 @@
+//! The host's address, name, place and boot.
+
+mod own_address;
+
+use std::fs;
+use std::path::Path;
+
+use fleetbeat_collectors::Roots;
+use fleetbeat_protocol::Heartbeat;
+
+use crate::config::HostSettings;
+use crate::sampling::Readings;
+use own_address::OwnAddress;
+
+/// The host as described by heartbeats.
+pub(crate) struct Host {
+    settings: HostSettings,
+    roots: Roots,
+    address: OwnAddress,
+    boot_id: Option<String>,
+    seq: u64,
+}
+
+impl Host {
+    /// The host as `settings` describe it. Packets to the server go to `target`, a name
+    /// and a port.
+    pub(crate) fn new(
+        settings: HostSettings,
+        roots: Roots,
+        target: (String, u16),
+    ) -> Host {
+        let boot_id = read_line(&roots.proc.join("sys/kernel/random/boot_id"));
+
+        Host {
+            settings,
+            roots,
+            address: OwnAddress::new(target),
+            boot_id,
+            seq: 0,
+        }
+    }
+
+    /// Describes the host by a new configuration. The heartbeats' numbers go on, and an
+    /// address that was found stays.
+    pub(crate) fn describe(
+        &mut self,
+        settings: HostSettings,
+        roots: Roots,
+        target: (String, u16),
+    ) {
+        self.address.set_target(target);
+        (self.settings, self.roots) = (settings, roots);
+    }
+
+    /// The next heartbeat, with `readings`.
+    pub(crate) fn heartbeat(&mut self, readings: Readings) -> Heartbeat {
+        self.seq = (self.seq + 1).max(self.read_uptime_ms().unwrap_or(0));
+
+        Heartbeat {
+            // Without an address, the server takes the address of the connection.
+            ip: self.settings.ip.or_else(|| self.address.find()),
+            country_code: self.settings.country_code.clone(),
+            country: self.settings.country.clone(),
+            region: self.settings.region.clone(),
+            city: self.settings.city.clone(),
+            hostname: self.hostname(),
+            services: readings.services,
+            load: readings.load,
+            metrics: readings.metrics,
+            collected_at: Some(readings.collected_at),
+            boot_id: self.boot_id.clone(),
+            seq: Some(self.seq),
+            agent_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+        }
+    }
+
+    /// The least number for the next heartbeat. Numbers must grow over a boot, even
+    /// across restarts of the agent. The time since the boot grows, too, and needs no
+    /// file, unlike a counter.
+    fn read_uptime_ms(&self) -> Option<u64> {
+        parse_uptime_ms(&read_line(&self.roots.proc.join("uptime"))?)
+    }
+
+    fn hostname(&self) -> String {
+        let found = || {
+            read_line(&self.roots.proc.join("sys/kernel/hostname")).unwrap_or_default()
+        };
+        self.settings.hostname.clone().unwrap_or_else(found)
+    }
+}
+
+/// Parses the first number of /proc/uptime, in seconds with hundredths.
+fn parse_uptime_ms(text: &str) -> Option<u64> {
+    let hundredths: u64 = text
+        .split_whitespace()
+        .next()?
+        .replacen('.', "", 1)
+        .parse()
+        .ok()?;
+    hundredths.checked_mul(10)
+}
+
+/// The trimmed text of a file; `None` if nothing is left.
+fn read_line(path: &Path) -> Option<String> {
+    let text = fs::read_to_string(path).ok()?;
+    Some(text.trim().to_owned()).filter(|line| !line.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use fleetbeat_protocol::Timestamp;
+
+    use super::*;
+
+    #[test]
+    fn the_uptime_is_in_hundredths_of_a_second() {
+        assert_eq!(parse_uptime_ms("350735.47 234388.90"), Some(350_735_470));
+        for bad in ["", "soon", "99999999999999999999.00 0"] {
+            assert_eq!(parse_uptime_ms(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn numbers_grow_over_a_boot_though_the_agent_restarts() {
+        let proc = tempfile::tempdir().unwrap();
+        let start = || {
+            let roots = Roots {
+                proc: proc.path().to_owned(),
+                ..Roots::default()
+            };
+            let settings = HostSettings {
+                ip: Some([192, 0, 2, 1].into()),
+                ..HostSettings::default()
+            };
+            Host::new(settings, roots, ("192.0.2.2".to_owned(), 9))
+        };
+        let readings = || Readings {
+            load: Default::default(),
+            services: Vec::new(),
+            metrics: Default::default(),
+            collected_at: Timestamp::MIN,
+        };
+        let mut host = start();
+        let mut numbers = Vec::new();
+        for (uptime, restarts) in [
+            ("7.00", false),
+            ("7.10", false),
+            ("7.20", false),
+            ("7.30", true),
+            ("7.30", false),
+            ("7.40", true),
+        ] {
+            fs::write(proc.path().join("uptime"), format!("{uptime} 1.00\n")).unwrap();
+            if restarts {
+                host = start();
+            }
+            numbers.push(host.heartbeat(readings()).seq.unwrap());
+        }
+        assert_eq!(numbers, [7000, 7100, 7200, 7300, 7301, 7400]);
+    }
+}

@@ -1,0 +1,4 @@
+//! The agent as a service: signals and exit codes.
+
+pub(crate) mod exit;
+pub(crate) mod signals;

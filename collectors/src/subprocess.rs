@@ -1,0 +1,197 @@
+//! Runs a program with a deadline and takes what the program prints.
+//!
+//! The program is started at the beginning of a sample's window and waited for at the
+//! end, so that the window's second is not lost. Programs that hang, print without end or
+//! leave children behind are the usual case in the life of a fleet: each has a deadline
+//! and a limit of bytes, and is killed together with its process group when the
+//! [`Subprocess`] is dropped.
+
+use std::ffi::OsStr;
+use std::io::{ErrorKind, Read};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::fs::{OFlags, fcntl_setfl};
+use rustix::process::{
+    Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus, kill_process_group, waitid,
+};
+
+use crate::error::Error;
+
+/// How often a program that outlasts the window is looked at.
+const POLL: Duration = Duration::from_millis(10);
+
+/// What to run, and how much of time and output is granted.
+pub(crate) struct Invocation<'a> {
+    /// The program; a bare name is looked up in `path`.
+    pub(crate) program: &'a Path,
+    pub(crate) arguments: &'a [&'a str],
+    /// The program's `PATH`. The program sees none of the agent's own environment,
+    /// because the server's key may be there.
+    pub(crate) path: Option<&'a OsStr>,
+    /// How long the program may take, from its start.
+    pub(crate) timeout: Duration,
+    /// Most that the program may print.
+    pub(crate) max_bytes: usize,
+}
+
+/// A running program in a process group of its own. The group is killed when the
+/// `Subprocess` is dropped, so that whatever the program has started ends, too; only what
+/// moved to a group of its own (`setsid`) stays.
+pub(crate) struct Subprocess {
+    program: PathBuf,
+    child: Child,
+    /// The number of the child, and of the child's group.
+    pid: Pid,
+    stdout: ChildStdout,
+    printed: Vec<u8>,
+    started: Instant,
+    timeout: Duration,
+    max_bytes: usize,
+    /// Whether the group has been killed.
+    is_over: bool,
+}
+
+/// What a program that has ended leaves.
+pub(crate) struct Output {
+    /// What the program printed on its standard output.
+    pub(crate) text: String,
+    /// `None` where the agent's parent made the agent ignore the ends of its children:
+    /// the system reaps them then.
+    pub(crate) status: Option<ExitStatus>,
+}
+
+impl Subprocess {
+    /// Starts a program at `now`.
+    pub(crate) fn start(
+        invocation: &Invocation<'_>,
+        now: Instant,
+    ) -> Result<Subprocess, Error> {
+        let program = invocation.program.to_owned();
+        let failed = |source| Error::Start {
+            program: program.clone(),
+            source,
+        };
+
+        let mut child = command(invocation).spawn().map_err(failed)?;
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        let (Some(pid), Some(stdout)) = (pid, child.stdout.take()) else {
+            return Err(failed(ErrorKind::BrokenPipe.into()));
+        };
+
+        // Reading must not wait for the end of the pipe: a process that the child leaves
+        // behind could hold the pipe open for ever. The end of the child is what counts.
+        let non_blocking = fcntl_setfl(&stdout, OFlags::NONBLOCK);
+        let subprocess = Subprocess {
+            program: program.clone(),
+            child,
+            pid,
+            stdout,
+            printed: Vec::new(),
+            started: now,
+            timeout: invocation.timeout,
+            max_bytes: invocation.max_bytes,
+            is_over: false,
+        };
+        match non_blocking {
+            Ok(()) => Ok(subprocess),
+            Err(errno) => Err(failed(errno.into())),
+        }
+    }
+
+    /// What the program printed, once it has ended.
+    ///
+    /// # Errors
+    /// The program takes longer than its timeout, or prints more than its limit.
+    pub(crate) fn wait(mut self) -> Result<Output, Error> {
+        // In each round the end is looked for before reading: whatever was printed before
+        // the end is then in the pipe already.
+        while !self.has_ended() {
+            self.read()?;
+            if self.started.elapsed() >= self.timeout {
+                let (program, timeout) = (self.program.display(), self.timeout);
+                return Err(Error::Unknown(format!(
+                    "{program} did not answer within {timeout:?}"
+                )));
+            }
+            thread::sleep(POLL);
+        }
+
+        self.read()?;
+        let status = self.end();
+        Ok(Output {
+            text: String::from_utf8_lossy(&self.printed).into_owned(),
+            status,
+        })
+    }
+
+    /// Takes what is in the pipe.
+    fn read(&mut self) -> Result<(), Error> {
+        let room = (self.max_bytes + 1).saturating_sub(self.printed.len());
+        let mut pipe = self.stdout.by_ref().take(room as u64);
+        match pipe.read_to_end(&mut self.printed) {
+            Err(error) if error.kind() != ErrorKind::WouldBlock => {
+                return Err(Error::read(&self.program, error));
+            }
+            _ => {}
+        }
+
+        if self.printed.len() > self.max_bytes {
+            let (program, max_bytes) = (self.program.display(), self.max_bytes);
+            return Err(Error::Unknown(format!(
+                "{program} prints more than {max_bytes} bytes"
+            )));
+        }
+        Ok(())
+    }
+
+    fn has_ended(&self) -> bool {
+        !matches!(self.peek(), Ok(None))
+    }
+
+    /// Looks whether the child has ended, without reaping the child.
+    fn peek(&self) -> rustix::io::Result<Option<WaitIdStatus>> {
+        let options =
+            WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        waitid(WaitId::Pid(self.pid), options)
+    }
+
+    /// Kills whatever of the group still runs, and reaps the child. A process that hangs
+    /// in the kernel can take for ever to end. The collector hangs then, too, and starts
+    /// no other program.
+    fn end(&mut self) -> Option<ExitStatus> {
+        if !std::mem::replace(&mut self.is_over, true) {
+            // Once the child is reaped, the number may be that of another process.
+            if self.peek().is_ok() {
+                let _ = kill_process_group(self.pid, Signal::KILL);
+            }
+        }
+        self.child.wait().ok()
+    }
+}
+
+impl Drop for Subprocess {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// The command with nothing of the agent's own: environment, folder, process group and
+/// input.
+fn command(invocation: &Invocation<'_>) -> Command {
+    let mut command = Command::new(invocation.program);
+    command
+        .args(invocation.arguments)
+        .current_dir("/")
+        .process_group(0)
+        .env_clear()
+        .env("LC_ALL", "C")
+        .envs(invocation.path.map(|path| ("PATH", path)))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
+    command
+}

@@ -1,0 +1,197 @@
+/**
+ * The bodies of Fleetbeat's API, as `protocol/` defines the bodies.
+ *
+ * Beside each type stands a shape: a check for each field of the type. The client checks
+ * an answer against the shape before the page trusts the type. The compiler holds each
+ * shape to its type, field by field and kind by kind. Tests hold the shapes to the Rust
+ * side: to the schemas in openapi.json, and to the golden bodies in `protocol/golden/`.
+ */
+
+const ROLES = ['readonly', 'admin', 'superadmin'] as const
+/** What a user may do. */
+export type Role = (typeof ROLES)[number]
+
+/** Who is logged in: the answer to `GET /me`. */
+export interface Account {
+  username: string
+  role: Role
+}
+
+/** The answer to a login. */
+export interface Token {
+  access_token: string
+  token_type: string
+}
+
+/** What admins set on a server, in the order of the columns. */
+export const FLAGS = ['gaming', 'streaming', 'paid', 'enabled', 'static'] as const
+/** The name of a flag. */
+export type Flag = (typeof FLAGS)[number]
+/** All flags of a server. */
+export type Flags = Record<Flag, boolean>
+
+/** A service of a host, and whether the host runs the service. */
+export interface Service {
+  name: string
+  active: boolean
+}
+
+/** Percentages, from 0 to 100; null where the host could not measure. */
+export interface Load {
+  cpu: number | null
+  ram: number | null
+  net: number | null
+}
+
+const STATUSES = ['active', 'down'] as const
+/** Whether a host's heartbeats come. */
+export type Status = (typeof STATUSES)[number]
+
+/** A VPN host: an element of the answer to `GET /servers`. */
+export interface Server extends Flags {
+  server_id: string
+  ip: string
+  hostname: string
+  countryCode: string
+  country: string
+  region: string | null
+  city: string
+  status: Status
+  /** RFC 3339, as `first_heartbeat`. */
+  last_heartbeat: string
+  first_heartbeat: string
+  load: Load
+  services: Service[]
+  metrics: Record<string, number>
+}
+
+/** A rule that a field of a request's body breaks. */
+export interface FieldError {
+  field: string
+  message: string
+}
+
+/** RFC 9457 problem details, the body of every error. */
+export interface Problem {
+  status: number
+  title: string
+  detail: string
+  request_id: string
+  errors?: FieldError[]
+}
+
+/** A check that a value is a `T`. */
+export type Check<T> = (value: unknown) => value is T
+
+/** A check of each field. A field added to `T` without a check here does not compile. */
+export type Shape<T> = { [K in keyof T]-?: Check<T[K]> }
+
+/**
+ * Whether the value has all fields of the shape. Further fields are fine: the API may
+ * gain some.
+ */
+export function matches<T>(shape: Shape<T>, value: unknown): value is T {
+  if (!isObject(value)) return false
+
+  for (const field in shape) {
+    if (!shape[field](value[field])) return false
+  }
+  return true
+}
+
+/** Whether the value is an array whose elements all have the shape. */
+export function isListOf<T>(shape: Shape<T>, value: unknown): value is T[] {
+  return Array.isArray(value) && value.every((item) => matches(shape, item))
+}
+
+/** `matches` for this shape. */
+export function shaped<T>(shape: Shape<T>): Check<T> {
+  return (value): value is T => matches(shape, value)
+}
+
+/** `isListOf` for this shape. */
+export function listOf<T>(shape: Shape<T>): Check<T[]> {
+  return (value): value is T[] => isListOf(shape, value)
+}
+
+function isText(value: unknown): value is string {
+  return typeof value === 'string'
+}
+
+function isNumber(value: unknown): value is number {
+  return typeof value === 'number'
+}
+
+function isBoolean(value: unknown): value is boolean {
+  return typeof value === 'boolean'
+}
+
+function isTime(value: unknown): value is string {
+  return typeof value === 'string' && !Number.isNaN(Date.parse(value))
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+function isRecordOfNumbers(value: unknown): value is Record<string, number> {
+  return isObject(value) && Object.values(value).every(isNumber)
+}
+
+function orNull<T>(check: Check<T>): Check<T | null> {
+  return (value): value is T | null => value === null || check(value)
+}
+
+function orAbsent<T>(check: Check<T>): Check<T | undefined> {
+  return (value): value is T | undefined => value === undefined || check(value)
+}
+
+function oneOf<T extends string>(names: readonly T[]): Check<T> {
+  return (value): value is T => (names as readonly unknown[]).includes(value)
+}
+
+export const ACCOUNT: Shape<Account> = {
+  username: isText,
+  role: oneOf(ROLES),
+}
+
+export const TOKEN: Shape<Token> = { access_token: isText, token_type: isText }
+
+export const LOAD: Shape<Load> = {
+  cpu: orNull(isNumber),
+  ram: orNull(isNumber),
+  net: orNull(isNumber),
+}
+
+export const SERVICE: Shape<Service> = { name: isText, active: isBoolean }
+
+export const SERVER: Shape<Server> = {
+  server_id: isText,
+  ip: isText,
+  hostname: isText,
+  countryCode: isText,
+  country: isText,
+  region: orNull(isText),
+  city: isText,
+  status: oneOf(STATUSES),
+  last_heartbeat: isTime,
+  first_heartbeat: isTime,
+  load: shaped(LOAD),
+  services: listOf(SERVICE),
+  metrics: isRecordOfNumbers,
+  gaming: isBoolean,
+  streaming: isBoolean,
+  paid: isBoolean,
+  enabled: isBoolean,
+  static: isBoolean,
+}
+
+export const FIELD_ERROR: Shape<FieldError> = { field: isText, message: isText }
+
+export const PROBLEM: Shape<Problem> = {
+  status: isNumber,
+  title: isText,
+  detail: isText,
+  request_id: isText,
+  errors: orAbsent(listOf(FIELD_ERROR)),
+}

@@ -1,0 +1,19 @@
+import { mount } from '@vue/test-utils'
+import { describe, expect, test } from 'vitest'
+import LoadBar from '../../src/components/LoadBar.vue'
+
+describe('LoadBar', () => {
+  test('shows a number and a bar of that width', () => {
+    const bar = mount(LoadBar, { props: { percent: 23.45 } })
+    expect(bar.text()).toBe('23.4 %')
+    expect(bar.get<HTMLElement>('.load-bar > span').element.style.width).toBe('23.45%')
+  })
+
+  test('says that nothing was measured, which is not zero', () => {
+    const bar = mount(LoadBar, { props: { percent: null } })
+    expect(bar.text()).toContain('–')
+    expect(bar.get('[title]').attributes('title')).toBe('Not measured')
+    expect(bar.find('.load-bar').exists()).toBe(false)
+    expect(mount(LoadBar, { props: { percent: 0 } }).text()).toBe('0.0 %')
+  })
+})

@@ -1,0 +1,183 @@
+//! Readers of fields: each takes one value of a [`Json`] body and returns it typed. A
+//! value that breaks a rule is an entry in [`Errors`] and `None`; the caller goes on with
+//! the next field, so that one answer tells the sender every broken rule.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+
+use crate::json::Json;
+use crate::limits::MAX_TEXT_CHARS;
+use crate::problem::FieldError;
+use crate::timestamp::{Timestamp, parse_rfc3339};
+
+/// The broken rules found so far.
+#[derive(Default)]
+pub(crate) struct Errors(Vec<FieldError>);
+
+impl Errors {
+    pub(crate) fn add(&mut self, field: impl Into<String>, message: impl Into<String>) {
+        self.0.push(FieldError::new(field, message));
+    }
+
+    pub(crate) fn into_vec(self) -> Vec<FieldError> {
+        self.0
+    }
+
+    /// `value`, if no rule was broken.
+    pub(crate) fn into_result<T>(self, value: T) -> Result<T, Vec<FieldError>> {
+        if self.0.is_empty() {
+            Ok(value)
+        } else {
+            Err(self.0)
+        }
+    }
+}
+
+/// A JSON object whose fields are being read.
+pub(crate) struct Object<'a> {
+    /// The object's own place in the body, such as `services[3]`; empty for the body.
+    path: String,
+    members: &'a [(Cow<'a, str>, Json<'a>)],
+}
+
+impl<'a> Object<'a> {
+    /// `json` as an object; anything else, and any member given twice, is an error.
+    pub(crate) fn new(
+        path: &str,
+        json: &'a Json<'a>,
+        errors: &mut Errors,
+    ) -> Option<Self> {
+        let Json::Object(members) = json else {
+            errors.add(path, format!("must be an object, not {}", json.kind()));
+            return None;
+        };
+        let object = Object {
+            path: path.to_owned(),
+            members,
+        };
+
+        let mut seen = HashSet::with_capacity(members.len());
+        let repeated = members.iter().find(|(name, _)| !seen.insert(name.as_ref()));
+        if let Some((name, _)) = repeated {
+            errors.add(object.field(name), "is given twice");
+            return None;
+        }
+        Some(object)
+    }
+
+    pub(crate) fn members(&self) -> impl Iterator<Item = (&'a str, &'a Json<'a>)> {
+        self.members
+            .iter()
+            .map(|(name, value)| (name.as_ref(), value))
+    }
+
+    /// The path of the field `name` of this object.
+    pub(crate) fn field(&self, name: &str) -> String {
+        if self.path.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{}.{name}", self.path)
+        }
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<&'a Json<'a>> {
+        self.members()
+            .find(|(member, _)| *member == name)
+            .map(|(_, value)| value)
+    }
+
+    /// The field, which must be there.
+    pub(crate) fn required(
+        &self,
+        name: &str,
+        errors: &mut Errors,
+    ) -> Option<&'a Json<'a>> {
+        let value = self.get(name);
+        if value.is_none() {
+            errors.add(self.field(name), "is missing");
+        }
+        value
+    }
+
+    /// The field; `null` counts as left out.
+    pub(crate) fn optional(&self, name: &str) -> Option<&'a Json<'a>> {
+        self.get(name).filter(|value| **value != Json::Null)
+    }
+}
+
+/// A string of at most `max_chars` characters without NUL, because some of the databases
+/// that the server uses cannot store a NUL.
+pub(crate) fn text<'a>(
+    field: &str,
+    json: &'a Json<'_>,
+    max_chars: usize,
+    errors: &mut Errors,
+) -> Option<&'a str> {
+    let Json::Text(text) = json else {
+        errors.add(field, format!("must be a string, not {}", json.kind()));
+        return None;
+    };
+    if text.contains('\0') {
+        errors.add(field, "must not contain a NUL character");
+        return None;
+    }
+
+    // A text has at most as many characters as bytes: only a long text needs counting.
+    if text.len() > max_chars && text.chars().count() > max_chars {
+        errors.add(field, format!("is longer than {max_chars} characters"));
+        return None;
+    }
+    Some(text)
+}
+
+/// `true` or `false`.
+pub(crate) fn boolean(field: &str, json: &Json<'_>, errors: &mut Errors) -> Option<bool> {
+    let Json::Bool(value) = json else {
+        errors.add(field, format!("must be true or false, not {}", json.kind()));
+        return None;
+    };
+    Some(*value)
+}
+
+/// Any number that JSON can hold.
+pub(crate) fn number(field: &str, json: &Json<'_>, errors: &mut Errors) -> Option<f64> {
+    let Json::Number(value) = json else {
+        errors.add(field, format!("must be a number, not {}", json.kind()));
+        return None;
+    };
+    Some(*value)
+}
+
+/// A percentage, or `null` for "could not be measured".
+pub(crate) fn percentage(
+    field: &str,
+    json: &Json<'_>,
+    errors: &mut Errors,
+) -> Option<f64> {
+    if *json == Json::Null {
+        return None;
+    }
+    let value = number(field, json, errors)?;
+    if !(0.0..=100.0).contains(&value) {
+        errors.add(field, format!("must be from 0 to 100, not {value}"));
+        return None;
+    }
+    Some(value)
+}
+
+/// An instant, as an RFC 3339 string.
+pub(crate) fn timestamp(
+    field: &str,
+    json: &Json<'_>,
+    errors: &mut Errors,
+) -> Option<Timestamp> {
+    let text = text(field, json, MAX_TEXT_CHARS, errors)?;
+    let timestamp = parse_rfc3339(text);
+    if timestamp.is_none() {
+        errors.add(
+            field,
+            "must be an RFC 3339 time such as 2026-01-31T12:00:00Z",
+        );
+    }
+    timestamp
+}

@@ -1,0 +1,17 @@
+//! How much a heartbeat may carry. Agent and server hold to the same numbers: what is
+//! over a limit, the agent leaves out and the server refuses.
+
+/// Most services a heartbeat may carry.
+pub const MAX_SERVICES: usize = 64;
+/// Most metrics a heartbeat may carry.
+pub const MAX_METRICS: usize = 64;
+/// Longest name of a service or metric, in characters.
+pub const MAX_NAME_CHARS: usize = 64;
+/// Longest other text, in characters.
+pub const MAX_TEXT_CHARS: usize = 253;
+/// Largest body of `POST /heartbeat`, in bytes.
+pub const MAX_HEARTBEAT_BYTES: usize = 64 * 1024;
+/// Most heartbeats in one `POST /heartbeats`.
+pub const MAX_BATCH: usize = 500;
+/// Largest body of `POST /heartbeats`, in bytes.
+pub const MAX_BATCH_BYTES: usize = 1024 * 1024;

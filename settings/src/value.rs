@@ -1,0 +1,61 @@
+//! The tree that a settings file becomes: each value with its place.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A value and where it stands.
+#[derive(Debug, Clone)]
+pub(crate) struct Value {
+    pub(crate) place: Place,
+    pub(crate) kind: Kind,
+}
+
+/// A file and where in it.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    pub(crate) file: Arc<str>,
+    pub(crate) line: Option<usize>,
+}
+
+/// What it means that a key is absent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Absent {
+    /// Nobody has set the key.
+    Unset,
+    /// A file could not be read, and the key may be in there. The file is among the
+    /// problems already: to call the key missing would tell the same problem twice.
+    Unknown,
+}
+
+/// The values of a table, by their keys.
+pub(crate) type Entries = BTreeMap<String, Value>;
+
+/// A value's type, and the value.
+#[derive(Debug, Clone)]
+pub(crate) enum Kind {
+    Text(String),
+    Integer(i128),
+    Boolean(bool),
+    Array(Vec<Value>),
+    Table(Entries),
+    /// A type that no setting has; the text says which.
+    Other(&'static str),
+    /// The value's line is not TOML, and is among the problems already: no reader says
+    /// anything more about the value.
+    Broken,
+}
+
+impl Kind {
+    /// The type's name, for messages.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Kind::Text(_) => "a string",
+            Kind::Integer(_) => "a number",
+            Kind::Boolean(_) => "a boolean",
+            Kind::Array(_) => "an array",
+            Kind::Table(_) => "a table",
+            Kind::Other(name) => name,
+            Kind::Broken => "broken",
+        }
+    }
+}
