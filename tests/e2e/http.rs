@@ -307,7 +307,7 @@ fn a_stop_answers_what_is_in_flight() {
                     ));
                     match sent.and_then(|()| read_answer(&mut stream)) {
                         Ok(answer) if answer.status == 200 => {
-                            drop(answered.fetch_add(1, Ordering::Relaxed))
+                            answered.fetch_add(1, Ordering::Relaxed);
                         }
                         Ok(answer) if answer.status == 503 => return,
                         Ok(answer) => panic!("{answer:?}"),
