@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use fleetbeat_protocol::Role;
 use lexopt::{Arg, Parser, ValueExt};
 
-use crate::proxy::{Site, check_domain, check_listen, check_path};
+use crate::commands::proxy_config::{Site, check_domain, check_listen, check_path};
 
 /// What --help prints, and what the manual page and the completions are made from.
 pub(crate) const HELP: &str = include_str!("help.txt");

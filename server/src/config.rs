@@ -316,11 +316,11 @@ fn read_environment(
     if config
         .admin_password
         .as_ref()
-        .is_some_and(|password| !crate::auth::password::is_usable(password.expose()))
+        .is_some_and(|password| !crate::auth::passwords::is_usable(password.expose()))
     {
         problems.add_variable(
             "FLEETBEAT_ADMIN_PASSWORD",
-            crate::auth::password::Unusable.to_string(),
+            crate::auth::passwords::Unusable.to_string(),
         );
     }
 }

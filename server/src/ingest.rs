@@ -12,7 +12,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::error::Failure;
+use crate::http::Failure;
 use crate::http::{Exchange, Response};
 use crate::store::{Beat, Store};
 use crate::sync::locked;

@@ -1,29 +1,24 @@
 //! fleetbeat-server: takes heartbeats, keeps the fleet's state, serves the API and the
 //! dashboard.
 
-mod account;
 mod api;
-mod app;
 mod auth;
 mod cli;
+mod commands;
 mod config;
-mod error;
+mod fleet;
+mod generated_key;
 mod http;
 mod ingest;
-mod keys;
-mod negotiate;
-mod proxy;
-mod query;
-mod snapshot;
+mod serve;
 mod store;
-mod sweep;
 mod sync;
-mod watch;
+mod watchdog;
 
 use std::error::Error;
 use std::process::ExitCode;
 
-use app::RunError;
+use serve::RunError;
 use cli::{Cli, Command};
 use config::{Config, Storage};
 use fleetbeat_protocol::Timestamp;
@@ -79,7 +74,7 @@ fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
             let listen = config::find_listen(cli.config.as_deref(), |name| {
                 std::env::var_os(name)
             })?;
-            watch::ask_once(&listen)
+            watchdog::ask_once(&listen)
                 .map_err(|error| format!("{listen} is not healthy: {error}"))?;
             println!("{listen} is healthy");
         }
@@ -99,18 +94,18 @@ fn run_configured(command: Command, config: Config) -> Result<(), Box<dyn Error>
     match command {
         Command::Run => {
             start_log();
-            app::run(config)?;
+            serve::run(config)?;
         }
         Command::CheckConfig => println!("the configuration is fine"),
         Command::UserAdd {
             username,
             role,
             password,
-        } => account::add(&*store()?, &username, role, password)?,
+        } => commands::user::add(&*store()?, &username, role, password)?,
         Command::UserPasswd { username, password } => {
-            account::set_password(&*store()?, &username, password)?
+            commands::user::set_password(&*store()?, &username, password)?
         }
-        Command::UserList => account::list(&*store()?, &mut std::io::stdout())?,
+        Command::UserList => commands::user::list(&*store()?, &mut std::io::stdout())?,
         Command::UserRemove { username } => store()?.remove_user(&username)?,
         Command::Backup { file } => match &config.storage {
             Storage::Embedded { path } => {
@@ -128,7 +123,7 @@ fn run_configured(command: Command, config: Config) -> Result<(), Box<dyn Error>
                 return Err("use mongorestore for a database in MongoDB".into());
             }
         },
-        Command::ProxyConfig(site) => print!("{}", proxy::nginx(&site, &config.listen)),
+        Command::ProxyConfig(site) => print!("{}", commands::proxy_config::nginx(&site, &config.listen)),
         Command::Health | Command::Help | Command::Version => {}
     }
     Ok(())

@@ -1,9 +1,9 @@
 //! The dashboard, embedded in the binary by `build.rs`.
 
 use super::Answer;
-use crate::error::Failure;
+use crate::http::Failure;
 use crate::http::{Body, Call, Reply, Response};
-use crate::negotiate;
+use crate::http::negotiation;
 
 /// The page loads nothing from elsewhere, runs nothing inline and is framed by nobody.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; style-src 'self'; script-src 'self'; connect-src 'self'; \
@@ -61,13 +61,13 @@ pub(super) fn serve(call: &Call) -> Answer {
         headers,
         body: Body::Static(asset.bytes),
     };
-    if negotiate::has_current(call, asset.etag) {
+    if negotiation::has_current(call, asset.etag) {
         return Ok(Reply::Now(Response {
             status: 304,
             ..identity
         }));
     }
-    if negotiate::takes_gzip(call) && asset.gzip.len() < asset.bytes.len() {
+    if negotiation::takes_gzip(call) && asset.gzip.len() < asset.bytes.len() {
         let compressed = Response {
             body: Body::Static(asset.gzip),
             ..identity

@@ -2,7 +2,7 @@
 
 use fleetbeat_protocol::{FieldError, Json};
 
-use crate::error::Failure;
+use crate::http::Failure;
 
 /// The body as JSON.
 ///

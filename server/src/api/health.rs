@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::Answer;
-use crate::app::App;
+use crate::serve::App;
 use crate::http::{Reply, Response};
 
 #[derive(Serialize)]

@@ -9,9 +9,9 @@ use fleetbeat_protocol::{
 use serde_json::value::RawValue;
 
 use super::{Answer, body};
-use crate::app::App;
+use crate::serve::App;
 use crate::auth::Agent;
-use crate::error::Failure;
+use crate::http::Failure;
 use crate::http::{Call, Reply, Response};
 use crate::store::{Beat, Counts};
 

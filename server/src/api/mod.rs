@@ -10,8 +10,8 @@ mod server;
 mod servers;
 mod token;
 
-use crate::app::App;
-use crate::error::Failure;
+use crate::serve::App;
+use crate::http::Failure;
 use crate::http::{Call, Reply};
 
 /// What a handler gives back.

@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use fleetbeat_protocol::{FlagsPatch, parse_ip};
 
 use super::{Answer, body};
-use crate::app::App;
+use crate::serve::App;
 use crate::auth::{Admin, Reader};
-use crate::error::Failure;
+use crate::http::Failure;
 use crate::http::{Call, Reply, Response};
 
 const MAX_BODY_BYTES: usize = 16 * 1024;

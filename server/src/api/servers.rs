@@ -1,12 +1,12 @@
 //! `GET /servers`: the fleet.
 
 use super::Answer;
-use crate::app::App;
+use crate::serve::App;
 use crate::auth::Reader;
-use crate::error::Failure;
+use crate::http::Failure;
 use crate::http::{Body, Call, Reply, Response};
-use crate::negotiate;
-use crate::query::Query;
+use crate::http::negotiation;
+use crate::fleet::query::Query;
 
 /// A view of the newest snapshot: 304 if the client has it already, else compressed if it
 /// may be.
@@ -29,14 +29,14 @@ pub(super) fn list(app: &App, _: &Reader, call: &Call) -> Answer {
         ));
     }
     let gzip = Body::Shared(view.gzip.clone());
-    if negotiate::has_current(call, &view.etag) {
+    if negotiation::has_current(call, &view.etag) {
         return Ok(Reply::Now(Response {
             status: 304,
             headers,
             body: gzip,
         }));
     }
-    let response = if negotiate::takes_gzip(call) {
+    let response = if negotiation::takes_gzip(call) {
         Response {
             status: 200,
             headers,

@@ -5,8 +5,8 @@ use std::time::Instant;
 use fleetbeat_protocol::{FieldError, Json, Token};
 
 use super::{Answer, body};
-use crate::app::App;
-use crate::error::Failure;
+use crate::serve::App;
+use crate::http::Failure;
 use crate::http::{Call, Reply, Response};
 
 const MAX_BODY_BYTES: usize = 1024;

@@ -227,7 +227,7 @@ mod tests {
     use super::*;
 
     fn server(ip: &str, change: impl FnOnce(&mut Server)) -> Arc<Server> {
-        let golden = include_str!("../../protocol/golden/server.json");
+        let golden = include_str!("../../../protocol/golden/server.json");
         let mut server: Server = serde_json::from_str(golden).unwrap();
         server.ip = ip.parse().unwrap();
         change(&mut server);

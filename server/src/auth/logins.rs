@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::error::Failure;
+use crate::http::Failure;
 use crate::http::Exchange;
 use crate::sync::locked;
 

@@ -16,7 +16,10 @@
 //! - A peer that does not read its answer loses its connection after [`UNREAD_TIMEOUT`].
 //! - A handler's panic is a 500 and the worker lives.
 //! - tiny_http's accept thread ends in silence when it runs out of file descriptors;
-//!   [`crate::watch`] sees that from outside.
+//!   [`crate::watchdog`] sees that from outside.
+
+mod failure;
+pub(crate) mod negotiation;
 
 use std::collections::VecDeque;
 use std::fmt::{self, Write as _};
@@ -32,7 +35,7 @@ use std::time::{Duration, Instant, SystemTime};
 use ipnet::IpNet;
 use rustix::fs::Mode;
 
-use crate::error::Failure;
+pub(crate) use self::failure::Failure;
 use crate::sync::locked;
 
 /// tiny_http reads bodies up to this length before it hands the request out.

@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 
 use fleetbeat_protocol::Role;
 
-use crate::auth::password;
+use crate::auth::passwords;
 use crate::cli::PasswordFrom;
 use crate::store::{Store, StoreError, User};
 
@@ -17,7 +17,7 @@ pub(crate) enum AccountError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
-    Password(#[from] password::Unusable),
+    Password(#[from] passwords::Unusable),
     #[error(
         "a username has 1 to {MAX_USERNAME_CHARS} characters: letters, digits and . _ - @ +"
     )]
@@ -45,8 +45,8 @@ pub(crate) fn add(
     if store.user(username)?.is_some() {
         return Err(StoreError::UserExists(username.to_owned()).into());
     }
-    let hashed_password = password::hash(&read_password(from)?)?;
-    let token_version = password::new_token_version()?;
+    let hashed_password = passwords::hash(&read_password(from)?)?;
+    let token_version = passwords::new_token_version()?;
     Ok(store.add_user(&User {
         username: username.to_owned(),
         role,
@@ -63,12 +63,12 @@ pub(crate) fn set_password(
     if store.user(username)?.is_none() {
         return Err(StoreError::NoSuchUser(username.to_owned()).into());
     }
-    let hashed_password = password::hash(&read_password(from)?)?;
+    let hashed_password = passwords::hash(&read_password(from)?)?;
     Ok(
         store.set_password(
             username,
             &hashed_password,
-            &password::new_token_version()?,
+            &passwords::new_token_version()?,
         )?,
     )
 }

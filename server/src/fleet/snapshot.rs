@@ -16,7 +16,7 @@ use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use fleetbeat_protocol::Server;
 
-use crate::query::Query;
+use crate::fleet::query::Query;
 use crate::store::{Fleet, Store, StoreError};
 use crate::sync::locked;
 

@@ -9,16 +9,16 @@ use fleetbeat_settings::Secret;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::auth::login::Logins;
-use crate::auth::{AgentKeys, Auth, password};
+use crate::auth::logins::Logins;
+use crate::auth::{AgentKeys, Auth, passwords};
 use crate::config::{self, Config, Storage};
 use crate::http::{Call, Front, Handler};
 use crate::ingest::Ingest;
-use crate::snapshot::Snapshots;
+use crate::fleet::snapshot::Snapshots;
 use crate::store::{Embedded, MongoDb, Store, StoreError, User};
-use crate::sweep::Sweep;
-use crate::watch::Watch;
-use crate::{api, keys};
+use crate::fleet::sweep::Sweep;
+use crate::watchdog::Watch;
+use crate::{api, generated_key};
 
 /// A stop that takes longer than this is cut short.
 const MAX_STOP: Duration = Duration::from_millis(4500);
@@ -156,7 +156,7 @@ fn find_keys(config: &Config) -> Result<(AgentKeys, Secret), RunError> {
         (Some(key), _) => Ok((key.clone(), name.to_owned())),
         (None, Storage::Embedded { path }) => {
             let file = path.join(name);
-            keys::load_or_create(&file).map(|key| (key, file.display().to_string()))
+            generated_key::load_or_create(&file).map(|key| (key, file.display().to_string()))
         }
         (None, Storage::MongoDb(_)) => Err(format!("{name} must be set")),
     };
@@ -196,11 +196,11 @@ fn create_first_user(store: &dyn Store, config: &Config) -> Result<(), RunError>
     }
     let (password, made_up) = match &config.admin_password {
         Some(password) => (password.expose().to_owned(), false),
-        None => (password::random()?, true),
+        None => (passwords::random()?, true),
     };
     let hashed_password =
-        password::hash(&password).map_err(|error| RunError::Key(error.to_string()))?;
-    let token_version = password::new_token_version()?;
+        passwords::hash(&password).map_err(|error| RunError::Key(error.to_string()))?;
+    let token_version = passwords::new_token_version()?;
     let user = User {
         username: "admin".to_owned(),
         role: Role::Superadmin,
