@@ -6,8 +6,8 @@ use std::time::Duration;
 use fleetbeat_protocol::Timestamp;
 use mongodb::bson::doc;
 
+use super::connection::{Link, is_duplicate_key};
 use super::document::date;
-use super::link::{Link, is_duplicate_key};
 use crate::store::StoreError;
 
 pub(super) struct Lease {

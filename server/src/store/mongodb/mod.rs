@@ -7,11 +7,11 @@
 //! (Redis away, an instance killed in between) costs readers time, never the truth: see
 //! ARCHITECTURE.md.
 
-mod cache;
+mod connection;
 mod document;
-mod known;
+mod fleet;
 mod lease;
-mod link;
+mod redis;
 mod refresh;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,12 +25,12 @@ use mongodb::IndexModel;
 use mongodb::bson::{Bson, Document, doc};
 use mongodb::options::{FindOneAndUpdateOptions, IndexOptions, ReturnDocument};
 
-use self::cache::Cache;
+use self::connection::Link;
+pub(super) use self::connection::is_connection_error;
 use self::document::{Upsert, Versioned, date, flags_update, user_from_document};
-use self::known::Known;
+use self::fleet::Known;
 use self::lease::Lease;
-use self::link::Link;
-pub(super) use self::link::is_connection_error;
+use self::redis::Cache;
 use self::refresh::Refresh;
 use super::{Beat, Counts, Fleet, Store, StoreError, Swept, User};
 use crate::sync::locked;
@@ -89,9 +89,9 @@ impl MongoDb {
             [] => None,
             urls => Some(Cache::new(urls)?),
         };
-        let link = link::retry_until_there(patience, || Link::connect(settings))?;
+        let link = connection::retry_until_there(patience, || Link::connect(settings))?;
         let shared = Arc::new(Shared { link, cache });
-        link::retry_until_there(patience, || shared.make_indexes())?;
+        connection::retry_until_there(patience, || shared.make_indexes())?;
         let refresh = shared
             .cache
             .is_some()
@@ -285,7 +285,7 @@ impl Store for MongoDb {
             .link
             .run(async { users.insert_one(document).await })
         {
-            Err(StoreError::MongoDb(error)) if link::is_duplicate_key(&error) => {
+            Err(StoreError::MongoDb(error)) if connection::is_duplicate_key(&error) => {
                 Err(StoreError::UserExists(user.username.clone()))
             }
             result => result.map(|_| ()),
@@ -419,7 +419,9 @@ impl MongoDb {
             .link
             .run(async { history.insert_many(documents).ordered(false).await })
         {
-            Err(StoreError::MongoDb(error)) if link::is_duplicate_key(&error) => Ok(()),
+            Err(StoreError::MongoDb(error)) if connection::is_duplicate_key(&error) => {
+                Ok(())
+            }
             result => result.map(|_| ()),
         }
     }

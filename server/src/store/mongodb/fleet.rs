@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use fleetbeat_protocol::Server;
 use mongodb::bson::doc;
 
-use super::cache::{Cache, Changes, Place};
 use super::document::{Version, Versioned};
+use super::redis::{Cache, Changes, Place};
 use super::{MAX_ASKED, Shared};
 use crate::store::{Fleet, StoreError};
 
