@@ -18,7 +18,7 @@ use subtle::ConstantTimeEq;
 
 use crate::error::Failure;
 use crate::http::Call;
-use crate::store::{Store, StoreError, User};
+use crate::store::{StoreError, User, UserStore};
 use crate::sync::locked;
 
 /// A user is read from the store again after this: a removed one is out within two
@@ -86,7 +86,7 @@ impl AgentKeys {
 pub(crate) struct Auth {
     agent_keys: AgentKeys,
     tokens: jwt::Tokens,
-    store: Arc<dyn Store>,
+    store: Arc<dyn UserStore>,
     seen: Mutex<HashMap<String, Seen>>,
 }
 
@@ -102,7 +102,7 @@ impl Auth {
         agent_keys: AgentKeys,
         secret_key: &[u8],
         token_life: Duration,
-        store: Arc<dyn Store>,
+        store: Arc<dyn UserStore>,
     ) -> Auth {
         Auth {
             agent_keys,
