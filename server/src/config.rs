@@ -10,7 +10,6 @@ use ipnet::IpNet;
 
 use crate::auth::AgentKeys;
 use crate::http::{Listen, TrustedProxies};
-use crate::store::MongoDbSettings;
 
 /// Read when no other is named, if it is there.
 const DEFAULT_FILE: &str = "/etc/fleetbeat/server.toml";
@@ -52,6 +51,22 @@ pub(crate) enum Storage {
     Embedded { path: PathBuf },
     /// MongoDB, with Redis for the readers.
     MongoDb(MongoDbSettings),
+}
+
+/// How to reach MongoDB and Redis.
+#[derive(Debug, Clone)]
+pub(crate) struct MongoDbSettings {
+    /// MongoDB's URL; a password may be in it.
+    pub(crate) url: String,
+    /// The name of the database.
+    pub(crate) database: String,
+    /// The URL of one Redis server, or of several nodes of a Redis cluster. Without any,
+    /// all reads go to MongoDB.
+    pub(crate) redis: Vec<String>,
+    /// The most operations on MongoDB at once.
+    pub(crate) connections: u32,
+    /// The time between two sweeps of the one instance that sweeps.
+    pub(crate) sweep_interval: Duration,
 }
 
 impl Storage {

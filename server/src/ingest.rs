@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use crate::http::Failure;
 use crate::http::{Exchange, Response};
-use crate::store::{Beat, Store};
+use crate::store::{Beat, ServerStore};
 use crate::sync::locked;
 
 /// A commit takes no more heartbeats than this, but for a spooled batch, which stays
@@ -63,7 +63,10 @@ struct Job {
 impl Ingest {
     /// `gather` is how long the first heartbeat of a commit waits for others: a commit
     /// costs the same for one as for many.
-    pub(crate) fn start(store: Arc<dyn Store>, gather: Duration) -> io::Result<Ingest> {
+    pub(crate) fn start(
+        store: Arc<dyn ServerStore>,
+        gather: Duration,
+    ) -> io::Result<Ingest> {
         let queue = Arc::new(Queue {
             state: Mutex::default(),
             changed: Condvar::new(),
@@ -173,7 +176,7 @@ impl Queue {
         Some(jobs)
     }
 
-    fn commit(&self, store: &dyn Store, jobs: Vec<Job>) {
+    fn commit(&self, store: &dyn ServerStore, jobs: Vec<Job>) {
         // Who has waited this long would not be answered in time any more.
         let (mut jobs, late): (Vec<Job>, Vec<Job>) = jobs
             .into_iter()

@@ -18,12 +18,12 @@ mod watchdog;
 use std::error::Error;
 use std::process::ExitCode;
 
-use serve::RunError;
 use cli::{Cli, Command};
-use config::{Config, Storage};
+use config::Config;
 use fleetbeat_protocol::Timestamp;
 use fleetbeat_settings::Problems;
-use store::{Embedded, MongoDb, Store, StoreError};
+use serve::RunError;
+use store::StoreError;
 
 /// The one of the C library that zig links grows with each thread that ends, and one ends
 /// after each burst of connections.
@@ -63,7 +63,7 @@ fn is_configuration(error: &(dyn Error + 'static)) -> bool {
         Some(RunError::Store(error)) => Some(error),
         _ => error.downcast_ref(),
     };
-    error.is::<Problems>() || matches!(store, Some(StoreError::Setting { .. }))
+    error.is::<Problems>() || store.is_some_and(StoreError::is_configuration)
 }
 
 fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
@@ -90,7 +90,7 @@ fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
 }
 
 fn run_configured(command: Command, config: Config) -> Result<(), Box<dyn Error>> {
-    let store = || open_beside_server(&config.storage);
+    let store = || store::open_beside_server(&config.storage);
     match command {
         Command::Run => {
             start_log();
@@ -107,33 +107,19 @@ fn run_configured(command: Command, config: Config) -> Result<(), Box<dyn Error>
         }
         Command::UserList => commands::user::list(&*store()?, &mut std::io::stdout())?,
         Command::UserRemove { username } => store()?.remove_user(&username)?,
-        Command::Backup { file } => match &config.storage {
-            Storage::Embedded { path } => {
-                Embedded::open_beside_server(path)?.backup(&file)?
-            }
-            Storage::MongoDb(_) => {
-                return Err("use mongodump for a database in MongoDB".into());
-            }
-        },
-        Command::Restore { file } => match &config.storage {
-            Storage::Embedded { path } => {
-                print!("{}", Embedded::restore(path, &file, Timestamp::now())?)
-            }
-            Storage::MongoDb(_) => {
-                return Err("use mongorestore for a database in MongoDB".into());
-            }
-        },
-        Command::ProxyConfig(site) => print!("{}", commands::proxy_config::nginx(&site, &config.listen)),
+        Command::Backup { file } => store::backup(&config.storage, &file)?,
+        Command::Restore { file } => {
+            print!(
+                "{}",
+                store::restore(&config.storage, &file, Timestamp::now())?
+            )
+        }
+        Command::ProxyConfig(site) => {
+            print!("{}", commands::proxy_config::nginx(&site, &config.listen))
+        }
         Command::Health | Command::Help | Command::Version => {}
     }
     Ok(())
-}
-
-fn open_beside_server(storage: &Storage) -> Result<Box<dyn Store>, StoreError> {
-    Ok(match storage {
-        Storage::Embedded { path } => Box::new(Embedded::open_beside_server(path)?),
-        Storage::MongoDb(settings) => Box::new(MongoDb::open(settings, false)?),
-    })
 }
 
 /// Logs to standard error; under systemd with the journal's priorities in place of times.

@@ -12,11 +12,11 @@ use signal_hook::iterator::Signals;
 use crate::auth::logins::Logins;
 use crate::auth::{AgentKeys, Auth, passwords};
 use crate::config::{self, Config, Storage};
+use crate::fleet::snapshot::Snapshots;
+use crate::fleet::sweep::Sweep;
 use crate::http::{Call, Front, Handler};
 use crate::ingest::Ingest;
-use crate::fleet::snapshot::Snapshots;
-use crate::store::{Embedded, MongoDb, Store, StoreError, User};
-use crate::fleet::sweep::Sweep;
+use crate::store::{self, Conflict, Store, StoreError, User, UserStore};
 use crate::watchdog::Watch;
 use crate::{api, generated_key};
 
@@ -69,7 +69,7 @@ enum End {
 
 /// Runs the server until a signal ends it.
 pub(crate) fn run(config: Config) -> Result<(), RunError> {
-    let store = open(&config.storage)?;
+    let store = store::open(&config.storage)?;
     let (agent_keys, secret_key) = find_keys(&config)?;
     create_first_user(&*store, &config)?;
 
@@ -142,13 +142,6 @@ pub(crate) fn run(config: Config) -> Result<(), RunError> {
     }
 }
 
-fn open(storage: &Storage) -> Result<Arc<dyn Store>, StoreError> {
-    Ok(match storage {
-        Storage::Embedded { path } => Arc::new(Embedded::open(path)?),
-        Storage::MongoDb(settings) => Arc::new(MongoDb::open(settings, true)?),
-    })
-}
-
 /// The agents' keys and the key that signs tokens: as given, or as the embedded store
 /// keeps them.
 fn find_keys(config: &Config) -> Result<(AgentKeys, Secret), RunError> {
@@ -156,7 +149,8 @@ fn find_keys(config: &Config) -> Result<(AgentKeys, Secret), RunError> {
         (Some(key), _) => Ok((key.clone(), name.to_owned())),
         (None, Storage::Embedded { path }) => {
             let file = path.join(name);
-            generated_key::load_or_create(&file).map(|key| (key, file.display().to_string()))
+            generated_key::load_or_create(&file)
+                .map(|key| (key, file.display().to_string()))
         }
         (None, Storage::MongoDb(_)) => Err(format!("{name} must be set")),
     };
@@ -190,7 +184,7 @@ fn listen(app: &Arc<App>) -> Result<Front, RunError> {
 
 /// Makes the superadmin `admin` if nobody could log in otherwise. A password that was
 /// made up is printed once, on standard output, and kept nowhere.
-fn create_first_user(store: &dyn Store, config: &Config) -> Result<(), RunError> {
+fn create_first_user(store: &dyn UserStore, config: &Config) -> Result<(), RunError> {
     if !store.users()?.is_empty() {
         return Ok(());
     }
@@ -216,7 +210,7 @@ fn create_first_user(store: &dyn Store, config: &Config) -> Result<(), RunError>
     }
     match store.add_user(&user) {
         // Another instance was faster.
-        Err(StoreError::UserExists(_)) => Ok(()),
+        Err(StoreError::Conflict(Conflict::UserExists(_))) => Ok(()),
         result => Ok(result?),
     }
 }

@@ -98,21 +98,24 @@ fn each_hidden_engine_is_known_to_one_place() {
     for (of, word, place) in [
         ("server", "tiny_http::", "http.rs"),
         ("server", "rusqlite::", "store/"),
-        ("server", "tokio::", "store/mongodb/link.rs"),
+        ("server", "tokio::", "store/mongodb/connection.rs"),
         ("server", "async ", "store/mongodb/"),
-        ("server", "redis::", "store/mongodb/cache.rs"),
+        ("server", "redis::", "store/mongodb/redis.rs"),
         ("server", "jsonwebtoken", "auth/jwt.rs"),
         ("server", "bcrypt::", "auth/password.rs"),
     ] {
         let mut found = false;
         for (path, text) in sources(of)
             .into_iter()
-            .filter(|(path, _)| !path.ends_with("conformance.rs"))
+            .filter(|(path, _)| !path.to_str().unwrap().contains("/conformance/"))
         {
-            if text
-                .lines()
-                .any(|line| line.contains(word) && !line.trim_start().starts_with("//"))
-            {
+            // A module of ours may be called after the engine that it hides.
+            let own_module = format!("::{word}");
+            if text.lines().any(|line| {
+                line.contains(word)
+                    && !line.contains(&own_module)
+                    && !line.trim_start().starts_with("//")
+            }) {
                 found = true;
                 assert!(
                     path.to_str().unwrap().contains(place),

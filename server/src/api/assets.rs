@@ -2,8 +2,8 @@
 
 use super::Answer;
 use crate::http::Failure;
-use crate::http::{Body, Call, Reply, Response};
 use crate::http::negotiation;
+use crate::http::{Body, Call, Reply, Response};
 
 /// The page loads nothing from elsewhere, runs nothing inline and is framed by nobody.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; style-src 'self'; script-src 'self'; connect-src 'self'; \

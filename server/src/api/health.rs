@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use super::Answer;
-use crate::serve::App;
 use crate::http::{Reply, Response};
+use crate::serve::App;
 
 #[derive(Serialize)]
 struct Alive {

@@ -9,11 +9,11 @@ use fleetbeat_protocol::{
 use serde_json::value::RawValue;
 
 use super::{Answer, body};
-use crate::serve::App;
 use crate::auth::Agent;
 use crate::http::Failure;
 use crate::http::{Call, Reply, Response};
-use crate::store::{Beat, Counts};
+use crate::serve::App;
+use crate::store::{Beat, Supersedes};
 
 /// Errors told for each rejected element, so that the answer stays small whatever was
 /// sent.
@@ -41,7 +41,7 @@ pub(super) fn one(app: &App, _: &Agent, call: &mut Call) -> Answer {
         heartbeat,
         at: app.now(),
         status: Status::Active,
-        counts: Counts::Now,
+        supersedes: Supersedes::Always,
     };
     let (ingest, bytes) = (app.ingest.clone(), body.len());
     Ok(Reply::Later(Box::new(move |exchange| {
@@ -115,10 +115,10 @@ fn spooled(
         });
     };
     // A host whose clock is ahead must not be alive in the future.
-    let (at, counts) = if collected_at > now {
-        (now, Counts::IfUnknown)
+    let (at, supersedes) = if collected_at > now {
+        (now, Supersedes::IfUnknown)
     } else {
-        (collected_at, Counts::IfNewer)
+        (collected_at, Supersedes::IfNewer)
     };
     let silent_for = now.duration_since(at).unsigned_abs();
     let status = if silent_for > app.config.sweep.down_after {
@@ -131,7 +131,7 @@ fn spooled(
         heartbeat,
         at,
         status,
-        counts,
+        supersedes,
     })
 }
 

@@ -10,9 +10,9 @@ mod server;
 mod servers;
 mod token;
 
-use crate::serve::App;
 use crate::http::Failure;
 use crate::http::{Call, Reply};
+use crate::serve::App;
 
 /// What a handler gives back.
 type Answer = Result<Reply, Failure>;

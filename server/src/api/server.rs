@@ -5,10 +5,10 @@ use std::net::IpAddr;
 use fleetbeat_protocol::{FlagsPatch, parse_ip};
 
 use super::{Answer, body};
-use crate::serve::App;
 use crate::auth::{Admin, Reader};
 use crate::http::Failure;
 use crate::http::{Call, Reply, Response};
+use crate::serve::App;
 
 const MAX_BODY_BYTES: usize = 16 * 1024;
 

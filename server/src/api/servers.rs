@@ -1,12 +1,12 @@
 //! `GET /servers`: the fleet.
 
 use super::Answer;
-use crate::serve::App;
 use crate::auth::Reader;
-use crate::http::Failure;
-use crate::http::{Body, Call, Reply, Response};
-use crate::http::negotiation;
 use crate::fleet::query::Query;
+use crate::http::Failure;
+use crate::http::negotiation;
+use crate::http::{Body, Call, Reply, Response};
+use crate::serve::App;
 
 /// A view of the newest snapshot: 304 if the client has it already, else compressed if it
 /// may be.

@@ -5,9 +5,9 @@ use std::time::Instant;
 use fleetbeat_protocol::{FieldError, Json, Token};
 
 use super::{Answer, body};
-use crate::serve::App;
 use crate::http::Failure;
 use crate::http::{Call, Reply, Response};
+use crate::serve::App;
 
 const MAX_BODY_BYTES: usize = 1024;
 

@@ -14,9 +14,9 @@ use subtle::ConstantTimeEq;
 
 use super::passwords;
 use super::tokens::Tokens;
-use crate::http::Failure;
 use crate::http::Call;
-use crate::store::{Store, StoreError, User};
+use crate::http::Failure;
+use crate::store::{StoreError, User, UserStore};
 use crate::sync::locked;
 
 /// A user is read from the store again after this: a removed one is out within two
@@ -84,7 +84,7 @@ impl AgentKeys {
 pub(crate) struct Auth {
     agent_keys: AgentKeys,
     tokens: Tokens,
-    store: Arc<dyn Store>,
+    store: Arc<dyn UserStore>,
     seen: Mutex<HashMap<String, Seen>>,
 }
 
@@ -100,7 +100,7 @@ impl Auth {
         agent_keys: AgentKeys,
         secret_key: &[u8],
         token_life: Duration,
-        store: Arc<dyn Store>,
+        store: Arc<dyn UserStore>,
     ) -> Auth {
         Auth {
             agent_keys,

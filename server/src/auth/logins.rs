@@ -14,8 +14,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::http::Failure;
 use crate::http::Exchange;
+use crate::http::Failure;
 use crate::sync::locked;
 
 /// Logins that may wait for a slot.

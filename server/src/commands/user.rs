@@ -6,7 +6,7 @@ use fleetbeat_protocol::Role;
 
 use crate::auth::passwords;
 use crate::cli::PasswordFrom;
-use crate::store::{Store, StoreError, User};
+use crate::store::{Conflict, StoreError, User, UserStore};
 
 /// Longest username, in characters.
 const MAX_USERNAME_CHARS: usize = 64;
@@ -31,7 +31,7 @@ pub(crate) enum AccountError {
 }
 
 pub(crate) fn add(
-    store: &dyn Store,
+    store: &dyn UserStore,
     username: &str,
     role: Role,
     from: PasswordFrom,
@@ -43,7 +43,7 @@ pub(crate) fn add(
     }
     // Before a password is asked for in vain.
     if store.user(username)?.is_some() {
-        return Err(StoreError::UserExists(username.to_owned()).into());
+        return Err(StoreError::from(Conflict::UserExists(username.to_owned())).into());
     }
     let hashed_password = passwords::hash(&read_password(from)?)?;
     let token_version = passwords::new_token_version()?;
@@ -56,25 +56,23 @@ pub(crate) fn add(
 }
 
 pub(crate) fn set_password(
-    store: &dyn Store,
+    store: &dyn UserStore,
     username: &str,
     from: PasswordFrom,
 ) -> Result<(), AccountError> {
     if store.user(username)?.is_none() {
-        return Err(StoreError::NoSuchUser(username.to_owned()).into());
+        return Err(StoreError::from(Conflict::NoSuchUser(username.to_owned())).into());
     }
     let hashed_password = passwords::hash(&read_password(from)?)?;
-    Ok(
-        store.set_password(
-            username,
-            &hashed_password,
-            &passwords::new_token_version()?,
-        )?,
-    )
+    Ok(store.set_password(
+        username,
+        &hashed_password,
+        &passwords::new_token_version()?,
+    )?)
 }
 
 pub(crate) fn list(
-    store: &dyn Store,
+    store: &dyn UserStore,
     output: &mut dyn Write,
 ) -> Result<(), AccountError> {
     for user in store.users()? {

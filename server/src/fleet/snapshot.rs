@@ -17,7 +17,7 @@ use flate2::write::GzEncoder;
 use fleetbeat_protocol::Server;
 
 use crate::fleet::query::Query;
-use crate::store::{Fleet, Store, StoreError};
+use crate::store::{Fleet, ServerStore, StoreError, Unavailable};
 use crate::sync::locked;
 
 /// A snapshot is not read again before it is this old…
@@ -48,7 +48,7 @@ struct Shared {
 struct State {
     newest: Option<Arc<Snapshot>>,
     /// Why the last attempt gave none.
-    failure: Option<Arc<StoreError>>,
+    failure: Option<StoreError>,
     attempts: u64,
     wanted: bool,
     stopping: bool,
@@ -77,7 +77,7 @@ pub(crate) struct View {
 }
 
 impl Snapshots {
-    pub(crate) fn start(store: Arc<dyn Store>) -> io::Result<Snapshots> {
+    pub(crate) fn start(store: Arc<dyn ServerStore>) -> io::Result<Snapshots> {
         let shared = Arc::new(Shared {
             state: Mutex::default(),
             changed: Condvar::new(),
@@ -127,15 +127,15 @@ impl Shared {
         let state = waited.unwrap_or_else(PoisonError::into_inner).0;
         match (&state.failure, &state.newest) {
             (None, Some(newest)) if state.attempts > attempts => Ok(newest.clone()),
-            (Some(failure), _) => Err(StoreError::Shared(failure.clone())),
+            (Some(failure), _) => Err(failure.clone()),
             // A large fleet is still being read: what there was is better than nothing.
             (None, Some(newest)) => Ok(newest.clone()),
-            _ => Err(StoreError::Slow(MAX_WAIT)),
+            _ => Err(Unavailable::Slow(MAX_WAIT).into()),
         }
     }
 
     /// Makes a snapshot whenever one is wanted, until the server stops.
-    fn make_all(&self, store: &dyn Store) {
+    fn make_all(&self, store: &dyn ServerStore) {
         loop {
             let state = locked(&self.state);
             let idle = |state: &mut State| !state.wanted && !state.stopping;
@@ -152,7 +152,7 @@ impl Shared {
             let mut state = locked(&self.state);
             match made {
                 Ok(snapshot) => (state.newest, state.failure) = (Some(snapshot), None),
-                Err(error) => state.failure = Some(Arc::new(error)),
+                Err(error) => state.failure = Some(error),
             }
             state.attempts += 1;
             state.wanted = false;
@@ -175,7 +175,7 @@ impl State {
 
 /// The fleet as it is; `newest` if nothing has changed since.
 fn make(
-    store: &dyn Store,
+    store: &dyn ServerStore,
     newest: Option<Arc<Snapshot>>,
 ) -> Result<Arc<Snapshot>, StoreError> {
     let started = Instant::now();

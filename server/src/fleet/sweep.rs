@@ -136,7 +136,7 @@ mod tests {
     use jiff::SignedDuration;
 
     use super::*;
-    use crate::store::Embedded;
+    use crate::config::Storage;
     use crate::store::conformance::{beat, servers};
 
     const LIMITS: config::Sweep = config::Sweep {
@@ -148,7 +148,7 @@ mod tests {
     /// A sweep over one host that has been silent for an hour, with clocks that stand
     /// where a test puts them.
     struct Silent {
-        store: Embedded,
+        store: Arc<dyn Store>,
         state: State,
         now: Timestamp,
         instant: Instant,
@@ -158,7 +158,8 @@ mod tests {
     impl Silent {
         fn start() -> Silent {
             let folder = tempfile::tempdir().unwrap();
-            let store = Embedded::open(folder.path()).unwrap();
+            let path = folder.path().to_owned();
+            let store = crate::store::open(&Storage::Embedded { path }).unwrap();
             let (now, instant) = (Timestamp::now(), Instant::now());
             store
                 .record(&[beat("10.0.0.1", now - SignedDuration::from_hours(1))])
@@ -178,12 +179,12 @@ mod tests {
             let now = self.now + SignedDuration::from_secs(secs.cast_signed() + ahead);
             let failure = failed_at.map(|secs| self.instant + Duration::from_secs(secs));
             self.state.sweep(
-                &self.store,
+                &*self.store,
                 now,
                 self.instant + Duration::from_secs(secs),
                 failure,
             );
-            servers(&self.store)[0].status
+            servers(&*self.store)[0].status
         }
     }
 

@@ -3,7 +3,7 @@
 use fleetbeat_protocol::{FieldError, Problem};
 
 use crate::http::{Body, Response, reason};
-use crate::store::StoreError;
+use crate::store::{Conflict, StoreError};
 
 /// A request that fails. The client sees status, detail and the broken rules; the cause
 /// goes to the log.
@@ -58,6 +58,11 @@ impl Failure {
         let allowed = allowed.join(", ");
         Failure::new(405, format!("this path answers {allowed}"))
             .with_header("Allow", allowed)
+    }
+
+    /// 409: what is there already does not allow it.
+    pub(crate) fn conflict(detail: impl Into<String>) -> Failure {
+        Failure::new(409, detail)
     }
 
     /// 413.
@@ -152,9 +157,15 @@ impl Failure {
 
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Failure {
-        Failure {
-            cause: Some(error.to_string()),
-            ..Failure::storage_away()
+        match error {
+            StoreError::Conflict(conflict @ Conflict::NoSuchUser(_)) => {
+                Failure::not_found(conflict.to_string())
+            }
+            StoreError::Conflict(conflict) => Failure::conflict(conflict.to_string()),
+            error => Failure {
+                cause: Some(error.to_string()),
+                ..Failure::storage_away()
+            },
         }
     }
 }

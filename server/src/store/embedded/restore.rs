@@ -14,10 +14,12 @@ use std::path::{Path, PathBuf};
 use fleetbeat_protocol::Timestamp;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
+use super::error::{no_backup, unusable};
 use super::{
-    Check, Embedded, FILE, StoreError, create_private_folder, give_to_owner_of_folder,
-    migrate, prepare_writer, take_lock, unusable,
+    Check, Embedded, FILE, create_private_folder, give_to_owner_of_folder, migrate,
+    prepare_writer, take_lock,
 };
+use crate::store::error::StoreError;
 
 /// The backup in the folder, until it is known to be good.
 const UNCHECKED: &str = "restoring.db";
@@ -222,18 +224,11 @@ fn with_ending(file: &Path, ending: &str) -> PathBuf {
     name.into()
 }
 
-fn no_backup(backup: &Path, reason: String) -> StoreError {
-    StoreError::NoBackup {
-        path: backup.display().to_string(),
-        reason,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Store;
     use crate::store::conformance::{beat, servers};
+    use crate::store::server::ServerStore;
 
     #[test]
     fn what_is_replaced_is_whole_without_its_log() {

@@ -12,7 +12,8 @@ use fleetbeat_protocol::{
 use mongodb::bson::{Bson, DateTime, Document, doc};
 use serde::{Deserialize, Serialize};
 
-use crate::store::{Beat, Counts, User, new_server_id};
+use crate::store::server::{Beat, Supersedes, new_server_id};
+use crate::store::user::User;
 
 /// A record's age in writes: which of two copies is newer. A host that was deleted and
 /// came back starts a new epoch, its first heartbeat.
@@ -153,17 +154,19 @@ pub(super) fn upsert(beat: &Beat, how: Upsert) -> Document {
         heartbeat,
         at,
         status,
-        counts,
+        supersedes,
     } = beat;
     let mut query = doc! {"ip": ip.to_string()};
     // By what it is not, so that no planner looks for the host among all whose state is
     // older.
-    match counts {
-        Counts::Now => {}
-        Counts::IfNewer => {
+    match supersedes {
+        Supersedes::Always => {}
+        Supersedes::IfNewer => {
             drop(query.insert("$nor", [doc! {"last_heartbeat": {"$gte": date(*at)}}]))
         }
-        Counts::IfUnknown => drop(query.insert("$nor", [doc! {"ip": ip.to_string()}])),
+        Supersedes::IfUnknown => {
+            drop(query.insert("$nor", [doc! {"ip": ip.to_string()}]))
+        }
     }
     let services: Vec<Bson> = heartbeat
         .services

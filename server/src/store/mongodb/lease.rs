@@ -6,8 +6,8 @@ use std::time::Duration;
 use fleetbeat_protocol::Timestamp;
 use mongodb::bson::doc;
 
+use super::connection::{Link, is_duplicate_key};
 use super::document::date;
-use super::link::{Link, is_duplicate_key};
 use crate::store::StoreError;
 
 pub(super) struct Lease {
@@ -30,7 +30,7 @@ impl Lease {
     }
 
     /// Takes or renews the lease; false while another instance has it.
-    pub(super) fn acquire(&self, link: &Link) -> Result<bool, StoreError> {
+    pub(super) fn acquire(&self, link: &Link) -> Result<bool, MongoDbError> {
         let now = Timestamp::now();
         let free_or_ours = doc! {"_id": "sweep", "$or": [{"until": {"$lt": date(now)}}, {"holder": &self.holder}]};
         let take = doc! {"$set": {"holder": &self.holder, "until": date(now.saturating_add(self.life).unwrap_or(now))}};
@@ -39,7 +39,7 @@ impl Lease {
         match link.run(async { leases.update_one(free_or_ours, take).upsert(true).await })
         {
             Ok(_) => Ok(true),
-            Err(StoreError::MongoDb(error)) if is_duplicate_key(&error) => Ok(false),
+            Err(error) if error.is_duplicate_key() => Ok(false),
             Err(error) => Err(error),
         }
     }

@@ -7,11 +7,12 @@
 //! (Redis away, an instance killed in between) costs readers time, never the truth: see
 //! ARCHITECTURE.md.
 
-mod cache;
+mod connection;
 mod document;
-mod known;
+mod error;
+mod fleet;
 mod lease;
-mod link;
+mod redis;
 mod refresh;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,18 +26,21 @@ use mongodb::IndexModel;
 use mongodb::bson::{Bson, Document, doc};
 use mongodb::options::{FindOneAndUpdateOptions, IndexOptions, ReturnDocument};
 
-use self::cache::Cache;
+use self::connection::Link;
+pub(super) use self::connection::Patience;
 use self::document::{Upsert, Versioned, date, flags_update, user_from_document};
-use self::known::Known;
+use self::error::{DUPLICATE_KEY, MongoDbError};
+use self::fleet::Known;
 use self::lease::Lease;
-use self::link::Link;
-pub(super) use self::link::is_connection_error;
+use self::redis::Cache;
 use self::refresh::Refresh;
-use super::{Beat, Counts, Fleet, Store, StoreError, Swept, User};
+use super::backend::Store;
+use super::error::{Conflict, Setup, StoreError};
+use super::server::{Beat, Fleet, ServerStore, Supersedes, Swept};
+use super::user::{User, UserStore};
+use crate::config::MongoDbSettings;
 use crate::sync::locked;
 
-/// A key that is there already.
-const DUPLICATE_KEY: i32 = 11000;
 /// A first heartbeat may meet another instance's, or an id that is taken: so often in a
 /// row it does not.
 const UPSERT_ROUNDS: usize = 5;
@@ -46,19 +50,6 @@ const MAX_ROUNDS: Duration = Duration::from_millis(400);
 const MAX_DELETED: i64 = 2000;
 /// Records asked for by address at once.
 const MAX_ASKED: usize = 500;
-
-/// How to reach both databases.
-#[derive(Debug, Clone)]
-pub(crate) struct Settings {
-    pub(crate) url: String,
-    pub(crate) database: String,
-    /// One Redis server, or several nodes of a cluster; none makes every read MongoDB's.
-    pub(crate) redis: Vec<String>,
-    /// The most operations at once.
-    pub(crate) connections: u32,
-    /// Time between two sweeps of the one instance that sweeps.
-    pub(crate) sweep_interval: Duration,
-}
 
 /// The store on MongoDB and Redis.
 pub(crate) struct MongoDb {
@@ -82,22 +73,22 @@ impl MongoDb {
     /// # Errors
     /// A URL that can never work, a refused login, a TLS failure.
     pub(crate) fn open(
-        settings: &Settings,
-        patience: bool,
+        settings: &MongoDbSettings,
+        patience: Patience,
     ) -> Result<MongoDb, StoreError> {
         let cache = match settings.redis.as_slice() {
             [] => None,
             urls => Some(Cache::new(urls)?),
         };
-        let link = link::retry_until_there(patience, || Link::connect(settings))?;
+        let link = connection::retry_until_there(patience, || Link::connect(settings))?;
         let shared = Arc::new(Shared { link, cache });
-        link::retry_until_there(patience, || shared.make_indexes())?;
+        connection::retry_until_there(patience, || shared.make_indexes())?;
         let refresh = shared
             .cache
             .is_some()
             .then(|| Refresh::start(shared.clone()))
             .transpose();
-        let refresh = refresh.map_err(|error| StoreError::Start(error.to_string()))?;
+        let refresh = refresh.map_err(|error| Setup::Start(error.to_string()))?;
         let lease = Lease::new(settings.sweep_interval);
         Ok(MongoDb {
             shared,
@@ -117,7 +108,7 @@ impl MongoDb {
 }
 
 impl Shared {
-    fn make_indexes(&self) -> Result<(), StoreError> {
+    fn make_indexes(&self) -> Result<(), MongoDbError> {
         let index = |keys: Document| IndexModel::builder().keys(keys).build();
         // A record without the field, which another program has left there, must not keep
         // us from starting.
@@ -157,7 +148,7 @@ impl Shared {
     fn read(
         &self,
         ips: &[IpAddr],
-    ) -> Result<BTreeMap<IpAddr, Option<Versioned>>, StoreError> {
+    ) -> Result<BTreeMap<IpAddr, Option<Versioned>>, MongoDbError> {
         let mut records: BTreeMap<IpAddr, Option<Versioned>> =
             ips.iter().map(|ip| (*ip, None)).collect();
         for chunk in ips.chunks(MAX_ASKED) {
@@ -172,7 +163,7 @@ impl Shared {
     }
 }
 
-impl Store for MongoDb {
+impl ServerStore for MongoDb {
     fn record(&self, beats: &[Beat]) -> Result<BTreeSet<IpAddr>, StoreError> {
         let result = self.upsert(beats);
         // Whatever came of it, MongoDB may have changed them.
@@ -191,7 +182,7 @@ impl Store for MongoDb {
             }
             Err(error) => match locked(&self.known).server(ip) {
                 Some(server) => Ok(Some(server)),
-                None => Err(error),
+                None => Err(error.into()),
             },
         }
     }
@@ -254,7 +245,9 @@ impl Store for MongoDb {
         }
         Ok(Swept { down, deleted })
     }
+}
 
+impl UserStore for MongoDb {
     fn users(&self) -> Result<Vec<User>, StoreError> {
         let collection = self.shared.link.users();
         let mut users: Vec<User> = self
@@ -285,10 +278,10 @@ impl Store for MongoDb {
             .link
             .run(async { users.insert_one(document).await })
         {
-            Err(StoreError::MongoDb(error)) if link::is_duplicate_key(&error) => {
-                Err(StoreError::UserExists(user.username.clone()))
+            Err(error) if error.is_duplicate_key() => {
+                Err(Conflict::UserExists(user.username.clone()).into())
             }
-            result => result.map(|_| ()),
+            result => Ok(result.map(|_| ())?),
         }
     }
 
@@ -305,7 +298,7 @@ impl Store for MongoDb {
             .link
             .run(async { users.update_one(doc! {"username": username}, update).await })?;
         if result.matched_count == 0 {
-            Err(StoreError::NoSuchUser(username.to_owned()))
+            Err(Conflict::NoSuchUser(username.to_owned()).into())
         } else {
             Ok(())
         }
@@ -322,23 +315,24 @@ impl Store for MongoDb {
             .user(username)?
             .is_some_and(|user| user.role == Role::Superadmin);
         if is_superadmin && count()? == 1 {
-            return Err(StoreError::LastSuperadmin(username.to_owned()));
+            return Err(Conflict::LastSuperadmin(username.to_owned()).into());
         }
         let removed = self.shared.link.run(async {
             users.find_one_and_delete(doc! {"username": username}).await
         })?;
-        let removed =
-            removed.ok_or_else(|| StoreError::NoSuchUser(username.to_owned()))?;
+        let removed = removed.ok_or_else(|| Conflict::NoSuchUser(username.to_owned()))?;
         if is_superadmin && count()? == 0 {
             // Two instances have each removed one of the last two at the same moment.
             self.shared
                 .link
                 .run(async { users.insert_one(removed).await })?;
-            return Err(StoreError::LastSuperadmin(username.to_owned()));
+            return Err(Conflict::LastSuperadmin(username.to_owned()).into());
         }
         Ok(())
     }
+}
 
+impl Store for MongoDb {
     fn close(&self) {
         if self.is_closed.swap(true, Ordering::Relaxed) {
             return;
@@ -352,7 +346,7 @@ impl Store for MongoDb {
     }
 
     fn ping(&self) -> Result<(), StoreError> {
-        self.shared.link.ping()
+        Ok(self.shared.link.ping()?)
     }
 
     fn cache_is_up(&self) -> Option<bool> {
@@ -382,11 +376,13 @@ impl MongoDb {
             for (index, code, message) in refused {
                 let (beat, mut how) = *open
                     .get(index)
-                    .ok_or_else(|| StoreError::Refused(message.clone()))?;
+                    .ok_or_else(|| MongoDbError::refused(&*message))?;
                 if code != DUPLICATE_KEY {
                     log::warn!("MongoDB refuses the record of {}: {message}", beat.ip);
                     how.mend = true;
-                } else if beat.counts != Counts::Now && !message.contains("server_id") {
+                } else if beat.supersedes != Supersedes::Always
+                    && !message.contains("server_id")
+                {
                     // The host has something newer, which a spooled heartbeat meets when
                     // it is inserted.
                     how.insert = false;
@@ -419,8 +415,8 @@ impl MongoDb {
             .link
             .run(async { history.insert_many(documents).ordered(false).await })
         {
-            Err(StoreError::MongoDb(error)) if link::is_duplicate_key(&error) => Ok(()),
-            result => result.map(|_| ()),
+            Err(error) if error.is_duplicate_key() => Ok(()),
+            result => Ok(result.map(|_| ())?),
         }
     }
 
@@ -444,7 +440,7 @@ impl MongoDb {
     fn sweep_each(
         &self,
         condition: &Document,
-        change: impl Fn(Document) -> Result<u64, StoreError>,
+        change: impl Fn(Document) -> Result<u64, MongoDbError>,
     ) -> Result<usize, StoreError> {
         let link = &self.shared.link;
         let servers = link.servers();
@@ -472,7 +468,7 @@ fn newest_of_each_host(beats: &[Beat]) -> Vec<&Beat> {
     let mut newest: BTreeMap<IpAddr, &Beat> = BTreeMap::new();
     for beat in beats {
         let entry = newest.entry(beat.ip).or_insert(beat);
-        let is_live = |beat: &Beat| beat.counts == Counts::Now;
+        let is_live = |beat: &Beat| beat.supersedes == Supersedes::Always;
         if is_live(beat) || (!is_live(entry) && beat.at > entry.at) {
             *entry = beat;
         }
@@ -490,7 +486,7 @@ impl Drop for MongoDb {
 impl MongoDb {
     /// Removes everything.
     pub(super) fn drop_database(&self) -> Result<(), StoreError> {
-        self.shared.link.drop_database()
+        Ok(self.shared.link.drop_database()?)
     }
 
     /// Reads everything again whenever it can.

@@ -13,7 +13,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::Shared;
-use crate::store::StoreError;
+use crate::store::error::StoreError;
 use crate::sync::locked;
 
 /// How long changes gather: a reader elsewhere sees them that much later, and the
@@ -97,7 +97,7 @@ impl Queue {
                 Err(_) if stopping => return,
                 Err(error) => {
                     // Refused ones would be refused again, and hold up the others.
-                    if error.is_away() {
+                    if matches!(error, StoreError::Unavailable(_)) {
                         locked(&self.state).waiting.extend(waiting);
                     }
                     self.pause(RETRY);

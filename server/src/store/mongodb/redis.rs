@@ -16,7 +16,7 @@ use redis::cluster::{ClusterClient, ClusterConnection, cluster_pipe};
 use redis::{Cmd, ErrorKind, RedisError, RedisResult, Value};
 
 use super::document::Versioned;
-use crate::store::StoreError;
+use crate::store::error::{Setup, StoreError, Unavailable};
 use crate::sync::locked;
 
 /// A copy outlives five missed heartbeats.
@@ -88,7 +88,7 @@ impl Cache {
     /// Prepares the connection, and makes one to see whether the login is good. A Redis
     /// that is away is no error.
     pub(super) fn new(urls: &[String]) -> Result<Cache, StoreError> {
-        let wrong = |error: RedisError| StoreError::Setting {
+        let wrong = |error: RedisError| Setup::Setting {
             key: "redis.url",
             reason: describe(&error),
         };
@@ -117,9 +117,9 @@ impl Cache {
                     ErrorKind::AuthenticationFailed | ErrorKind::InvalidClientConfig
                 ) =>
             {
-                Err(wrong(error))
+                Err(wrong(error).into())
             }
-            Err(error) if is_login_refused(&error) => Err(wrong(error)),
+            Err(error) if is_login_refused(&error) => Err(wrong(error).into()),
             Err(error) => {
                 cache.went_away(&error);
                 Ok(cache)
@@ -181,7 +181,7 @@ impl Cache {
         let reply = self.run(vec![append(&[])])?.pop().unwrap_or(Value::Nil);
         redis::from_redis_value(reply)
             .map(Place)
-            .map_err(|error| StoreError::Redis(error.to_string()))
+            .map_err(|error| refused(error.to_string()))
     }
 
     /// What has changed since `place`.
@@ -229,7 +229,7 @@ impl Cache {
             // One may try; whoever comes meanwhile fails at once.
             let mut retry_at = locked(&self.retry_at);
             if Instant::now() < *retry_at {
-                return Err(StoreError::Away);
+                return Err(Unavailable::Away.into());
             }
             *retry_at = Instant::now() + MAX_ATTEMPT;
         }
@@ -252,9 +252,9 @@ impl Cache {
                     self.went_away(&error);
                 }
                 Err(if answers {
-                    StoreError::Redis(describe(&error))
+                    refused(describe(&error))
                 } else {
-                    StoreError::Away
+                    Unavailable::Away.into()
                 })
             }
         }
@@ -381,6 +381,11 @@ fn append(ips: &[String]) -> Cmd {
         .arg("ips")
         .arg(ips.join(" "));
     command
+}
+
+fn refused(reason: String) -> StoreError {
+    let database = "Redis";
+    StoreError::Refused { database, reason }
 }
 
 /// What is wrong. The library's errors hold no URL.

@@ -10,10 +10,11 @@ use std::time::{Duration, Instant};
 use fleetbeat_protocol::Server;
 use mongodb::bson::doc;
 
-use super::cache::{Cache, Changes, Place};
 use super::document::{Version, Versioned};
+use super::redis::{Cache, Changes, Place};
 use super::{MAX_ASKED, Shared};
-use crate::store::{Fleet, StoreError};
+use crate::store::error::{Setup, StoreError, Unavailable};
+use crate::store::server::Fleet;
 
 /// The whole fleet is read from MongoDB again after this. It finds what never reached
 /// Redis: the change of an instance that was killed in between, a record that another
@@ -260,7 +261,7 @@ impl Known {
                 let difference = reload
                     .thread
                     .join()
-                    .unwrap_or_else(|_| Err(StoreError::Away))?;
+                    .unwrap_or_else(|_| Err(Unavailable::Away.into()))?;
                 self.settle(difference, &reload.followed);
                 Ok(true)
             }
@@ -268,8 +269,7 @@ impl Known {
                 let (shared, servers) = (shared.clone(), self.servers.clone());
                 let thread = thread::Builder::new().name("reload".to_owned());
                 let thread = thread.spawn(move || compare(&shared, &servers));
-                let thread =
-                    thread.map_err(|error| StoreError::Start(error.to_string()))?;
+                let thread = thread.map_err(|error| Setup::Start(error.to_string()))?;
                 self.reload = Some(Reload {
                     thread,
                     followed: BTreeSet::new(),

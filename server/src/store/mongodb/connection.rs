@@ -15,7 +15,7 @@ use std::time::Duration;
 use fleetbeat_protocol::Timestamp;
 use jiff::SignedDuration;
 use mongodb::bson::{Document, doc};
-use mongodb::error::{Error, ErrorKind, WriteFailure};
+use mongodb::error::Error;
 use mongodb::options::{
     Acknowledgment, ClientOptions, ReadConcern, ReadPreference, SelectionCriteria,
     WriteConcern,
@@ -24,8 +24,9 @@ use mongodb::{Client, Collection, Database};
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
-use super::Settings;
-use crate::store::StoreError;
+use super::error::MongoDbError;
+use crate::config::MongoDbSettings;
+use crate::store::error::{Setup, StoreError, Unavailable};
 use crate::sync::locked;
 
 /// An agent gets its answer within 3 s, whatever happens.
@@ -45,9 +46,6 @@ const MAX_RETRY_WAIT: Duration = Duration::from_secs(30);
 /// host is silent.
 const MAX_CLOCK_OFFSET: SignedDuration = SignedDuration::from_secs(30);
 
-const AUTHENTICATION_FAILED: i32 = 18;
-const UNAUTHORIZED: i32 = 13;
-
 pub(super) struct Link {
     runtime: Arc<Runtime>,
     database: Database,
@@ -57,25 +55,16 @@ pub(super) struct Link {
 
 impl Link {
     /// Prepares the connection; nothing is sent yet.
-    pub(super) fn connect(settings: &Settings) -> Result<Link, StoreError> {
-        let start = |error: std::io::Error| StoreError::Start(error.to_string());
+    pub(super) fn connect(settings: &MongoDbSettings) -> Result<Link, MongoDbError> {
+        let start =
+            |error: std::io::Error| StoreError::from(Setup::Start(error.to_string()));
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("mongodb")
             .enable_all()
             .build()
             .map_err(start)?;
-        let wrong = |error: Error| {
-            if is_connection_error(&error) {
-                // The DNS, where the URL names a cluster to be looked up, may answer
-                // later.
-                return StoreError::MongoDb(error);
-            }
-            StoreError::Setting {
-                key: "mongodb.url",
-                reason: without_url(&error, &settings.url),
-            }
-        };
+        let wrong = |error| MongoDbError::of_url(error, &settings.url);
         let mut options = runtime
             .block_on(async { ClientOptions::parse(&settings.url).await })
             .map_err(wrong)?;
@@ -135,17 +124,17 @@ impl Link {
     pub(super) fn run<T>(
         &self,
         operation: impl Future<Output = Result<T, Error>>,
-    ) -> Result<T, StoreError> {
+    ) -> Result<T, MongoDbError> {
         self.run_steps(in_time(operation))
     }
 
     /// Runs an operation that keeps its deadlines itself.
     fn run_steps<T>(
         &self,
-        steps: impl Future<Output = Result<T, StoreError>>,
-    ) -> Result<T, StoreError> {
+        steps: impl Future<Output = Result<T, MongoDbError>>,
+    ) -> Result<T, MongoDbError> {
         if !self.is_up() {
-            return Err(StoreError::Away);
+            return Err(StoreError::from(Unavailable::Away).into());
         }
         let result = self.runtime.block_on(steps);
         if let Err(error) = result.as_ref()
@@ -163,7 +152,7 @@ impl Link {
         &self,
         find: mongodb::action::Find<'_, Document>,
         mut read: impl FnMut(&Document) -> Option<T>,
-    ) -> Result<Vec<T>, StoreError> {
+    ) -> Result<Vec<T>, MongoDbError> {
         self.run_steps(async {
             let mut cursor = in_time(async { find.batch_size(BATCH).await }).await?;
             let mut values = Vec::new();
@@ -179,7 +168,7 @@ impl Link {
     pub(super) fn update(
         &self,
         updates: Vec<Document>,
-    ) -> Result<Vec<(usize, i32, String)>, StoreError> {
+    ) -> Result<Vec<(usize, i32, String)>, MongoDbError> {
         let command = doc! {
             "update": "servers",
             "updates": updates,
@@ -188,11 +177,10 @@ impl Link {
         };
         let reply = self.run(async { self.database.run_command(command).await })?;
         if let Ok(error) = reply.get_document("writeConcernError") {
-            return Err(StoreError::Refused(
+            return Err(MongoDbError::refused(
                 error
                     .get_str("errmsg")
-                    .unwrap_or("the write concern failed")
-                    .to_owned(),
+                    .unwrap_or("the write concern failed"),
             ));
         }
         let errors = reply
@@ -217,14 +205,14 @@ impl Link {
             .collect())
     }
 
-    pub(super) fn ping(&self) -> Result<(), StoreError> {
+    pub(super) fn ping(&self) -> Result<(), MongoDbError> {
         self.run(async { self.database.run_command(doc! {"ping": 1}).await })
             .map(|_| ())
     }
 
     /// Removes everything.
     #[cfg(test)]
-    pub(super) fn drop_database(&self) -> Result<(), StoreError> {
+    pub(super) fn drop_database(&self) -> Result<(), MongoDbError> {
         self.run(async { self.database.drop().await })
     }
 
@@ -241,10 +229,10 @@ impl Link {
 /// it.
 async fn in_time<T>(
     operation: impl Future<Output = Result<T, Error>>,
-) -> Result<T, StoreError> {
+) -> Result<T, MongoDbError> {
     match timeout(DEADLINE, operation).await {
         Ok(result) => Ok(result?),
-        Err(_) => Err(StoreError::Slow(DEADLINE)),
+        Err(_) => Err(StoreError::from(Unavailable::Slow(DEADLINE)).into()),
     }
 }
 
@@ -254,27 +242,31 @@ impl Drop for Link {
     }
 }
 
-/// Runs `attempt`; with `patience` again and again, ever more slowly, until MongoDB is
+/// Whether opening the store waits for a MongoDB that is away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::store) enum Patience {
+    /// Not at all: a command says so and ends.
+    None,
+    /// As long as it takes: a server is of no use without it.
+    UntilThere,
+}
+
+/// Runs `attempt`; with patience again and again, ever more slowly, until MongoDB is
 /// there.
 pub(super) fn retry_until_there<T>(
-    patience: bool,
-    attempt: impl Fn() -> Result<T, StoreError>,
+    patience: Patience,
+    attempt: impl Fn() -> Result<T, MongoDbError>,
 ) -> Result<T, StoreError> {
     let mut wait = Duration::from_millis(500);
     loop {
         match attempt() {
-            Err(StoreError::MongoDb(error)) if is_hopeless(&error) => {
-                return Err(StoreError::Setting {
-                    key: "mongodb.url",
-                    reason: error.kind.to_string(),
-                });
-            }
-            Err(error) if patience && error.is_away() => {
+            Err(error) if error.is_hopeless() => return Err(error.into_setting()),
+            Err(error) if patience == Patience::UntilThere && error.is_away() => {
                 log::warn!("waiting for MongoDB: {error}");
                 thread::sleep(wait);
                 wait = (wait * 2).min(MAX_RETRY_WAIT);
             }
-            result => return result,
+            result => return Ok(result?),
         }
     }
 }
@@ -327,53 +319,6 @@ fn clock_offset(reply: &Document, now: Timestamp) -> Option<SignedDuration> {
     )
     .ok()?;
     Some(now.duration_since(theirs))
-}
-
-/// Whether the operation failed because there is no MongoDB to talk to.
-pub(in crate::store) fn is_connection_error(error: &Error) -> bool {
-    matches!(
-        *error.kind,
-        ErrorKind::Io(_)
-            | ErrorKind::ConnectionPoolCleared { .. }
-            | ErrorKind::ServerSelection { .. }
-            | ErrorKind::DnsResolve { .. }
-    )
-}
-
-/// Whether waiting cannot help: MongoDB knows us and wants us not, or we do not trust it.
-fn is_hopeless(error: &Error) -> bool {
-    match &*error.kind {
-        ErrorKind::Authentication { .. }
-        | ErrorKind::InvalidTlsConfig { .. }
-        | ErrorKind::InvalidArgument { .. } => true,
-        ErrorKind::Command(error) => {
-            [AUTHENTICATION_FAILED, UNAUTHORIZED].contains(&error.code)
-        }
-        _ => error.to_string().contains("certificate"),
-    }
-}
-
-/// Whether some of the documents were there already, and nothing else went wrong.
-pub(super) fn is_duplicate_key(error: &Error) -> bool {
-    match &*error.kind {
-        ErrorKind::Write(WriteFailure::WriteError(error)) => {
-            error.code == super::DUPLICATE_KEY
-        }
-        ErrorKind::InsertMany(error) => {
-            error.write_concern_error.is_none()
-                && error
-                    .write_errors
-                    .iter()
-                    .flatten()
-                    .all(|error| error.code == super::DUPLICATE_KEY)
-        }
-        _ => false,
-    }
-}
-
-/// What is wrong with a URL, without the password that may be in it.
-fn without_url(error: &Error, url: &str) -> String {
-    error.kind.to_string().replace(url, "the URL")
 }
 
 #[cfg(test)]

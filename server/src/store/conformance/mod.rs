@@ -14,9 +14,13 @@ use jiff::SignedDuration;
 
 use crate::sync::locked;
 
+use super::embedded::Embedded;
+use super::mongodb::{MongoDb, Patience};
+use super::server::Swept;
 use super::{
-    Beat, Counts, Embedded, MongoDb, MongoDbSettings, Store, StoreError, Swept, User,
+    Beat, Conflict, ServerStore, Store, StoreError, Supersedes, User, UserStore,
 };
+use crate::config::MongoDbSettings;
 
 /// One line for each backend: its name, and an expression that opens an empty store in a
 /// temporary folder.
@@ -97,7 +101,7 @@ impl FreshMongoDb {
             sweep_interval: Duration::from_secs(60),
         };
         FreshMongoDb {
-            store: MongoDb::open(&settings, false).unwrap(),
+            store: MongoDb::open(&settings, Patience::None).unwrap(),
             settings,
             _turn: turn,
         }
@@ -166,14 +170,14 @@ pub(crate) fn beat(host: &str, at: Timestamp) -> Beat {
         heartbeat,
         at,
         status: Status::Active,
-        counts: Counts::Now,
+        supersedes: Supersedes::Always,
     }
 }
 
 /// A heartbeat of `host` that was spooled at `at`.
 pub(crate) fn spooled(host: &str, at: Timestamp, cpu: f64) -> Beat {
     let mut beat = Beat {
-        counts: Counts::IfNewer,
+        supersedes: Supersedes::IfNewer,
         ..beat(host, at)
     };
     beat.heartbeat.load.cpu = Some(cpu);
@@ -296,7 +300,7 @@ fn a_host_whose_clock_is_ahead_changes_no_newer_state(store: &dyn Store) {
     let at = now();
     let ahead = |host: &str, minute: i64, cpu: f64| {
         let mut beat = Beat {
-            counts: Counts::IfUnknown,
+            supersedes: Supersedes::IfUnknown,
             ..spooled(host, at, cpu)
         };
         beat.heartbeat.collected_at = Some(at + minutes(minute));
@@ -532,7 +536,7 @@ fn users_are_kept(store: &dyn Store) {
     store.add_user(&ann).unwrap();
     assert_eq!(store.users().unwrap(), [ann.clone(), bob.clone()]);
     assert!(
-        matches!(store.add_user(&user("ann", Role::Admin)), Err(StoreError::UserExists(name)) if name == "ann")
+        matches!(store.add_user(&user("ann", Role::Admin)), Err(StoreError::Conflict(Conflict::UserExists(name))) if name == "ann")
     );
     assert_eq!(store.user("ann").unwrap(), Some(ann), "the first one stays");
     store.set_password("bob", "another hash", "2").unwrap();
@@ -544,7 +548,7 @@ fn users_are_kept(store: &dyn Store) {
     assert_eq!(store.user("bob").unwrap(), Some(changed));
     assert!(matches!(
         store.set_password("eve", "", ""),
-        Err(StoreError::NoSuchUser(_))
+        Err(StoreError::Conflict(Conflict::NoSuchUser(_)))
     ));
     assert_eq!(store.user("eve").unwrap(), None);
 }
@@ -560,12 +564,12 @@ fn the_last_superadmin_stays(store: &dyn Store) {
     store.remove_user("ann").unwrap();
     assert!(matches!(
         store.remove_user("bob"),
-        Err(StoreError::LastSuperadmin(_))
+        Err(StoreError::Conflict(Conflict::LastSuperadmin(_)))
     ));
     store.remove_user("eve").unwrap();
     assert!(matches!(
         store.remove_user("eve"),
-        Err(StoreError::NoSuchUser(_))
+        Err(StoreError::Conflict(Conflict::NoSuchUser(_)))
     ));
     assert_eq!(store.users().unwrap().len(), 1);
 }

@@ -4,6 +4,7 @@
 //! for it. A commit is on the disk before it returns (`synchronous=FULL`). The server
 //! holds a lock on the folder; the user and backup commands do not, and work beside it.
 
+mod error;
 mod restore;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,11 +21,14 @@ use std::time::{Duration, Instant};
 use fleetbeat_protocol::{Flags, FlagsPatch, Load, Role, Server, Status, Timestamp};
 use rusqlite::config::DbConfig;
 use rusqlite::{
-    Connection, ErrorCode, OpenFlags, OptionalExtension, Row, Transaction, named_params,
-    params,
+    Connection, OpenFlags, OptionalExtension, Row, Transaction, named_params, params,
 };
 
-use super::{Beat, Counts, Fleet, Store, StoreError, Swept, User, new_server_id};
+use self::error::{explain_open_error, is_busy, is_taken_server_id, unusable};
+use super::backend::Store;
+use super::error::{Conflict, Setup, StoreError};
+use super::server::{Beat, Fleet, ServerStore, Supersedes, Swept, new_server_id};
+use super::user::{User, UserStore};
 use crate::sync::locked;
 
 /// How long a statement waits for another process, such as the user command. Below the 3
@@ -201,7 +205,7 @@ impl Embedded {
     }
 }
 
-impl Store for Embedded {
+impl ServerStore for Embedded {
     fn record(&self, beats: &[Beat]) -> Result<BTreeSet<IpAddr>, StoreError> {
         self.write_servers(|transaction| {
             beats
@@ -297,7 +301,9 @@ impl Store for Embedded {
         {}
         Ok(swept)
     }
+}
 
+impl UserStore for Embedded {
     fn users(&self) -> Result<Vec<User>, StoreError> {
         self.read(|connection| {
             let mut statement = connection.prepare_cached(
@@ -323,7 +329,7 @@ impl Store for Embedded {
                  ON CONFLICT DO NOTHING",
                 params![user.username, user.role.as_str(), user.hashed_password, user.token_version],
             )?;
-            if added == 0 { Err(StoreError::UserExists(user.username.clone())) } else { Ok(()) }
+            if added == 0 { Err(Conflict::UserExists(user.username.clone()).into()) } else { Ok(()) }
         })
     }
 
@@ -338,7 +344,7 @@ impl Store for Embedded {
                 "UPDATE users SET hashed_password = ?2, token_version = ?3 WHERE username = ?1",
                 [username, hashed_password, token_version],
             )?;
-            if changed == 0 { Err(StoreError::NoSuchUser(username.to_owned())) } else { Ok(()) }
+            if changed == 0 { Err(Conflict::NoSuchUser(username.to_owned()).into()) } else { Ok(()) }
         })
     }
 
@@ -357,9 +363,9 @@ impl Store for Embedded {
                 |row| row.get(0),
             )?;
             match role.as_deref() {
-                None => return Err(StoreError::NoSuchUser(username.to_owned())),
+                None => return Err(Conflict::NoSuchUser(username.to_owned()).into()),
                 Some("superadmin") if superadmins == 1 => {
-                    return Err(StoreError::LastSuperadmin(username.to_owned()));
+                    return Err(Conflict::LastSuperadmin(username.to_owned()).into());
                 }
                 Some(_) => transaction
                     .execute("DELETE FROM users WHERE username = ?1", [username])?,
@@ -367,7 +373,9 @@ impl Store for Embedded {
             Ok(())
         })
     }
+}
 
+impl Store for Embedded {
     fn close(&self) {
         // The write-ahead log into the database: then the one file is everything.
         if let Err(error) =
@@ -407,7 +415,7 @@ fn record_one(transaction: &Transaction<'_>, beat: &Beat) -> Result<(), StoreErr
             result => return Ok(result?),
         }
     }
-    Err(StoreError::Sqlite(rusqlite::Error::StatementChangedRows(0)))
+    Err(rusqlite::Error::StatementChangedRows(0).into())
 }
 
 /// One statement decides between insert and update; a spooled heartbeat updates only what
@@ -418,7 +426,7 @@ fn upsert_server(transaction: &Transaction<'_>, beat: &Beat) -> rusqlite::Result
         heartbeat,
         at,
         status,
-        counts,
+        supersedes,
     } = beat;
     let json = |value: serde_json::Result<String>| {
         value.expect("services and metrics are plain JSON")
@@ -433,7 +441,7 @@ fn upsert_server(transaction: &Transaction<'_>, beat: &Beat) -> rusqlite::Result
             country = excluded.country, region = excluded.region, city = excluded.city, status = excluded.status, \
             last_heartbeat = excluded.last_heartbeat, cpu = excluded.cpu, ram = excluded.ram, net = excluded.net, \
             services = excluded.services, metrics = excluded.metrics \
-         WHERE :counts_now OR (:counts_if_newer AND excluded.last_heartbeat > servers.last_heartbeat)",
+         WHERE :always OR (:if_newer AND excluded.last_heartbeat > servers.last_heartbeat)",
     )?;
     upsert.execute(named_params! {
         ":ip": ip.to_string(),
@@ -455,15 +463,10 @@ fn upsert_server(transaction: &Transaction<'_>, beat: &Beat) -> rusqlite::Result
         ":paid": flags.paid,
         ":enabled": flags.enabled,
         ":static": flags.is_static,
-        ":counts_now": *counts == Counts::Now,
-        ":counts_if_newer": *counts == Counts::IfNewer,
+        ":always": *supersedes == Supersedes::Always,
+        ":if_newer": *supersedes == Supersedes::IfNewer,
     })?;
     Ok(())
-}
-
-fn is_taken_server_id(error: &rusqlite::Error) -> bool {
-    matches!(error, rusqlite::Error::SqliteFailure(failure, Some(message))
-        if failure.code == ErrorCode::ConstraintViolation && message.contains("servers.server_id"))
 }
 
 fn server_by_ip(connection: &Connection, ip: IpAddr) -> rusqlite::Result<Option<Server>> {
@@ -595,17 +598,11 @@ fn take_lock(folder: &Path) -> Result<File, StoreError> {
     let lock = lock.map_err(|error| unusable(&path, &error))?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
-        Err(fs::TryLockError::WouldBlock) => Err(StoreError::Locked {
+        Err(fs::TryLockError::WouldBlock) => Err(Setup::Locked {
             path: folder.display().to_string(),
-        }),
+        }
+        .into()),
         Err(fs::TryLockError::Error(error)) => Err(unusable(&path, &error)),
-    }
-}
-
-fn unusable(path: &Path, error: &io::Error) -> StoreError {
-    StoreError::Unusable {
-        path: path.display().to_string(),
-        reason: error.to_string(),
     }
 }
 
@@ -645,13 +642,7 @@ fn retry_while_busy(
     let deadline = Instant::now() + BUSY_TIMEOUT;
     loop {
         match attempt() {
-            Err(error)
-                if Instant::now() < deadline
-                    && matches!(
-                        error.sqlite_error_code(),
-                        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
-                    ) =>
-            {
+            Err(error) if Instant::now() < deadline && is_busy(&error) => {
                 thread::sleep(Duration::from_millis(20));
             }
             result => return result,
@@ -680,11 +671,12 @@ fn migrate(connection: &mut Connection, file: &Path) -> Result<(), StoreError> {
     let found: i64 =
         transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     if found > known {
-        return Err(StoreError::Newer {
+        return Err(Setup::Newer {
             path: file.display().to_string(),
             found,
             known,
-        });
+        }
+        .into());
     }
     let done = usize::try_from(found).unwrap_or_default();
     for step in &MIGRATIONS[done..] {
@@ -693,25 +685,6 @@ fn migrate(connection: &mut Connection, file: &Path) -> Result<(), StoreError> {
     transaction.pragma_update(None, "user_version", known)?;
     transaction.commit()?;
     Ok(())
-}
-
-fn explain_open_error(file: &Path, error: rusqlite::Error) -> StoreError {
-    let path = file.display().to_string();
-    match error.sqlite_error_code() {
-        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
-            StoreError::Damaged {
-                path,
-                reason: error.to_string(),
-            }
-        }
-        Some(
-            ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied,
-        ) => StoreError::Unusable {
-            path,
-            reason: error.to_string(),
-        },
-        _ => StoreError::Sqlite(error),
-    }
 }
 
 #[cfg(test)]
@@ -725,7 +698,7 @@ mod tests {
         let first = Embedded::open(folder.path()).unwrap();
         assert!(matches!(
             Embedded::open(folder.path()),
-            Err(StoreError::Locked { .. })
+            Err(StoreError::Setup(Setup::Locked { .. }))
         ));
         assert!(
             Embedded::open_beside_server(folder.path())
@@ -746,7 +719,7 @@ mod tests {
         std::os::unix::fs::symlink(&target, folder.path().join("lock")).unwrap();
         assert!(matches!(
             Embedded::open(folder.path()),
-            Err(StoreError::Unusable { .. })
+            Err(StoreError::Setup(Setup::Unusable { .. }))
         ));
         assert!(!target.exists());
     }
@@ -781,7 +754,7 @@ mod tests {
         fs::write(&file, &bytes).unwrap();
         assert!(matches!(
             Embedded::open(folder.path()),
-            Err(StoreError::Damaged { .. })
+            Err(StoreError::Setup(Setup::Damaged { .. }))
         ));
         assert_eq!(fs::read(&file).unwrap(), bytes);
     }
@@ -813,7 +786,7 @@ mod tests {
         });
         assert!(matches!(
             Embedded::open(killed.path()),
-            Err(StoreError::Damaged { .. })
+            Err(StoreError::Setup(Setup::Damaged { .. }))
         ));
         assert_eq!(
             names.map(|name| fs::read(killed.path().join(name)).unwrap()),
@@ -877,11 +850,11 @@ mod tests {
             .unwrap();
         assert!(matches!(
             Embedded::open(folder.path()),
-            Err(StoreError::Newer {
+            Err(StoreError::Setup(Setup::Newer {
                 found: 99,
                 known: 1,
                 ..
-            })
+            }))
         ));
     }
 
