@@ -1,4 +1,5 @@
-//! The keys that the embedded store keeps for itself when none are given.
+//! The keys that the server makes for itself, beside the embedded database, when none are
+//! configured.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -7,8 +8,8 @@ use std::path::Path;
 
 use fleetbeat_settings::Secret;
 
-/// The key in `file`; made and kept there, readable by its owner alone, if there is none
-/// yet.
+/// The key in `file`. If there is no such file yet, a key is made and kept there, readable
+/// by its owner alone.
 ///
 /// # Errors
 /// A sentence that names the file.
@@ -19,11 +20,13 @@ pub(crate) fn load_or_create(file: &Path) -> Result<Secret, String> {
     Secret::read(file, |path| fs::read_to_string(path))
 }
 
-/// Written aside and renamed: a crash leaves no half key behind.
+/// Makes a key. The file is written under another name and renamed, so that a crash leaves
+/// no half key behind.
 fn create(file: &Path) -> io::Result<()> {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes)?;
     let key: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+
     let unfinished = file.with_extension("new");
     let mut output = File::options()
         .create(true)
@@ -33,6 +36,7 @@ fn create(file: &Path) -> io::Result<()> {
         .open(&unfinished)?;
     writeln!(output, "{key}")?;
     output.sync_all()?;
+
     fs::rename(&unfinished, file)
 }
 

@@ -1,90 +1,77 @@
-//! Who is asking, and what they may do.
+//! Identities: who is asking, as a proof of the check.
 //!
-//! A handler that needs a right takes the identity that carries it as an argument. The
-//! identities' fields are private to this module, so the only way to one is through the
-//! checks here.
+//! A handler that needs a right takes the identity that carries the right as an argument.
+//! The identities' fields are private to this file, so the only way to an identity is
+//! through the checks of [`Auth`].
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use fleetbeat_daemon::lock::lock;
 use fleetbeat_protocol::{Account, Role, Timestamp};
-use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
 
+use super::agent_keys::{AgentKeys, KeyId};
 use super::passwords;
 use super::tokens::Tokens;
-use crate::http::Call;
-use crate::http::Failure;
+use crate::http::{Failure, Request};
 use crate::store::{StoreError, User, UserStore};
-use crate::sync::locked;
 
-/// A user is read from the store again after this: a removed one is out within two
+/// A user is read from the store again after this: a removed user is out within two
 /// seconds.
 const USER_FRESH_FOR: Duration = Duration::from_secs(1);
 /// With the store away, a user seen this recently may still read.
 const USER_REMEMBERED_FOR: Duration = Duration::from_secs(10 * 60);
 
 /// An agent: its request bore a valid key.
-pub(crate) struct Agent(());
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Agent {
+    key: KeyId,
+    host: Option<IpAddr>,
+}
 
 /// A user of any role.
+#[derive(Debug)]
 pub(crate) struct Reader(Account);
 
 /// A user who may set flags.
-pub(crate) struct Admin(());
+#[derive(Debug)]
+pub(crate) struct Admin(Account);
+
+impl Agent {
+    /// Which key the agent has used.
+    pub(crate) fn key(&self) -> KeyId {
+        self.key
+    }
+
+    /// The host that the key is bound to; `None` for a key that hosts share. A bound key
+    /// speaks for its own host alone, whatever the heartbeat says.
+    pub(crate) fn host(&self) -> Option<IpAddr> {
+        self.host
+    }
+}
 
 impl Reader {
+    /// The user's name and role.
     pub(crate) fn account(&self) -> &Account {
         &self.0
     }
 }
 
-/// The keys agents may use; two while one replaces the other.
-pub(crate) struct AgentKeys(Vec<[u8; 32]>);
-
-impl AgentKeys {
-    /// `keys` as configured: one, or two with a comma between.
-    ///
-    /// # Errors
-    /// None, more than two, or an empty one.
-    pub(crate) fn parse(keys: &str) -> Result<AgentKeys, String> {
-        let keys: Vec<&str> = keys.split(',').map(str::trim).collect();
-        if keys.len() > 2 || keys.iter().any(|key| key.is_empty()) {
-            return Err(
-                "must be one key, or two with a comma between while one replaces the other".to_owned()
-            );
-        }
-        if keys
-            .iter()
-            .any(|key| !key.bytes().all(|byte| byte.is_ascii_graphic()))
-        {
-            return Err(
-                "must be visible ASCII characters: they travel in an HTTP header"
-                    .to_owned(),
-            );
-        }
-        Ok(AgentKeys(
-            keys.into_iter()
-                .map(|key| Sha256::digest(key).into())
-                .collect(),
-        ))
-    }
-
-    /// Hashes have one length, so the comparison's time tells nothing about the key.
-    fn contains(&self, key: &str) -> bool {
-        let hashed: [u8; 32] = Sha256::digest(key).into();
-        self.0.iter().fold(false, |found, known| {
-            found | bool::from(known.ct_eq(&hashed))
-        })
+impl Admin {
+    /// The user's name and role.
+    pub(crate) fn account(&self) -> &Account {
+        &self.0
     }
 }
 
-/// What authentication needs: keys, tokens, and the users behind them.
+/// Authentication with all that it needs: keys, tokens, and users.
 pub(crate) struct Auth {
     agent_keys: AgentKeys,
     tokens: Tokens,
     store: Arc<dyn UserStore>,
+    /// The users of the last minutes, by name.
     seen: Mutex<HashMap<String, Seen>>,
 }
 
@@ -92,10 +79,21 @@ pub(crate) struct Auth {
 #[derive(Clone)]
 struct Seen {
     at: Instant,
+    /// `None` if the store had no such user.
     user: Option<User>,
 }
 
+/// How a user is found while the store is away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum WhileAway {
+    /// Take the user as seen in the last minutes.
+    Remember,
+    /// Fail.
+    Fail,
+}
+
 impl Auth {
+    /// Nobody has been seen yet.
     pub(crate) fn new(
         agent_keys: AgentKeys,
         secret_key: &[u8],
@@ -111,29 +109,37 @@ impl Auth {
     }
 
     /// The agent behind the request's `X-API-Key`.
-    pub(crate) fn agent(&self, call: &Call) -> Result<Agent, Failure> {
-        match call.header("X-API-Key") {
-            Some(key) if self.agent_keys.contains(key) => Ok(Agent(())),
-            _ => Err(Failure::unknown_agent()),
-        }
+    ///
+    /// # Errors
+    /// 401 if the key is missing or unknown.
+    pub(crate) fn agent(&self, request: &Request) -> Result<Agent, Failure> {
+        let key = request
+            .header("X-API-Key")
+            .and_then(|key| self.agent_keys.find(key))
+            .ok_or_else(Failure::unknown_agent)?;
+
+        // The configured keys are shared by all hosts.
+        Ok(Agent { key, host: None })
     }
 
     /// The user behind the request's bearer token.
-    pub(crate) fn reader(&self, call: &Call) -> Result<Reader, Failure> {
-        let token = call
-            .header("Authorization")
-            .and_then(|value| value.split_once(' '))
-            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-            .map(|(_, token)| token.trim())
-            .ok_or_else(|| {
-                Failure::no_valid_token("a bearer token is needed: log in by POST /token")
-            })?;
+    ///
+    /// # Errors
+    /// 401 without a valid token; 500 if the store cannot be read.
+    pub(crate) fn reader(&self, request: &Request) -> Result<Reader, Failure> {
+        let token = bearer_token(request).ok_or_else(|| {
+            Failure::no_valid_token("a bearer token is needed: log in by POST /token")
+        })?;
         let claims = self
             .tokens
             .verify(token)
             .ok_or_else(|| Failure::no_valid_token("the token is invalid or expired"))?;
-        let may_remember = matches!(call.method(), "GET" | "HEAD");
-        match self.user(&claims.sub, may_remember)? {
+
+        let while_away = match request.method() {
+            "GET" | "HEAD" => WhileAway::Remember,
+            _ => WhileAway::Fail,
+        };
+        match self.user(&claims.sub, while_away)? {
             Some(user) if user.token_version == claims.ver => Ok(Reader(Account {
                 username: user.username,
                 role: user.role,
@@ -143,18 +149,24 @@ impl Auth {
     }
 
     /// The user behind the token, who must be an admin at least.
-    pub(crate) fn admin(&self, call: &Call) -> Result<Admin, Failure> {
-        let Reader(account) = self.reader(call)?;
+    ///
+    /// # Errors
+    /// As [`Auth::reader`]; 403 for a user with another role.
+    pub(crate) fn admin(&self, request: &Request) -> Result<Admin, Failure> {
+        let Reader(account) = self.reader(request)?;
         if account.role < Role::Admin {
             return Err(Failure::forbidden(format!(
                 "a {} user may not do this, an admin may",
                 account.role
             )));
         }
-        Ok(Admin(()))
+        Ok(Admin(account))
     }
 
     /// A new token for a user's name and password. Slow on purpose: see [`super::logins`].
+    ///
+    /// # Errors
+    /// 401 if the user is unknown or the password wrong; 500 if the store does not answer.
     pub(crate) fn log_in(
         &self,
         username: &str,
@@ -163,6 +175,7 @@ impl Auth {
     ) -> Result<String, Failure> {
         let user = self.store.user(username)?;
         let matches = passwords::verify(user.as_ref(), password);
+
         match user.filter(|_| matches) {
             Some(user) => Ok(self.tokens.issue(&user.username, &user.token_version, now)),
             None => Err(Failure::no_valid_token(
@@ -171,56 +184,50 @@ impl Auth {
         }
     }
 
-    /// The user from the store, or from memory if read within the last second; with the
-    /// store away, from memory of the last minutes if `may_remember`.
+    /// The user from the store, or from memory if the store was read within the last
+    /// second.
     fn user(
         &self,
         username: &str,
-        may_remember: bool,
+        while_away: WhileAway,
     ) -> Result<Option<User>, StoreError> {
         let now = Instant::now();
-        let remembered = locked(&self.seen).get(username).cloned();
-        let younger = |limit| {
-            remembered
-                .as_ref()
-                .is_some_and(|seen| now.duration_since(seen.at) < limit)
+        let remembered = lock(&self.seen).get(username).cloned();
+        let seen_within = |time| {
+            let seen = remembered.as_ref();
+            seen.is_some_and(|seen| now.duration_since(seen.at) < time)
         };
-        if younger(USER_FRESH_FOR) {
+        if seen_within(USER_FRESH_FOR) {
             return Ok(remembered.and_then(|seen| seen.user));
         }
+
         match self.store.user(username) {
             Ok(user) => {
-                let mut seen = locked(&self.seen);
-                seen.retain(|_, seen| now.duration_since(seen.at) < USER_REMEMBERED_FOR);
-                seen.insert(
-                    username.to_owned(),
-                    Seen {
-                        at: now,
-                        user: user.clone(),
-                    },
-                );
+                self.remember(username, user.clone(), now);
                 Ok(user)
             }
-            Err(error) if may_remember && younger(USER_REMEMBERED_FOR) => {
-                log::warn!("user {username:?} reads from memory: {error}");
+            Err(error)
+                if while_away == WhileAway::Remember
+                    && seen_within(USER_REMEMBERED_FOR) =>
+            {
+                log::warn!("user {username:?} is taken from memory: {error}");
                 Ok(remembered.and_then(|seen| seen.user))
             }
             Err(error) => Err(error),
         }
     }
+
+    /// Keeps the store's word, and forgets users that are too old to be of use.
+    fn remember(&self, username: &str, user: Option<User>, now: Instant) {
+        let mut seen = lock(&self.seen);
+        seen.retain(|_, seen| now.duration_since(seen.at) < USER_REMEMBERED_FOR);
+        seen.insert(username.to_owned(), Seen { at: now, user });
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn two_keys_are_valid_while_one_replaces_the_other() {
-        let keys = AgentKeys::parse("old, new").unwrap();
-        assert!(keys.contains("old") && keys.contains("new"));
-        assert!(!keys.contains("old, new") && !keys.contains("") && !keys.contains("ne"));
-        for bad in ["", ",", "a,", "a,b,c", "schlüssel", "a b"] {
-            assert!(AgentKeys::parse(bad).is_err(), "{bad:?}");
-        }
-    }
+/// The token in the `Authorization` header.
+fn bearer_token(request: &Request) -> Option<&str> {
+    let (scheme, token) = request.header("Authorization")?.split_once(' ')?;
+    let is_bearer = scheme.eq_ignore_ascii_case("bearer");
+    is_bearer.then(|| token.trim())
 }

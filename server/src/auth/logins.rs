@@ -1,84 +1,94 @@
 //! Logins: slow on purpose, so they have threads, a queue and limits of their own.
 //!
 //! A password check holds a core for a quarter of a second. Half the cores do nothing
-//! else, a short queue waits for them, and what does not fit is told to come back:
+//! else, a short queue waits for them, and a login that does not fit is told to come back:
 //! heartbeats never wait behind a login.
 
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex};
-use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::http::Exchange;
-use crate::http::Failure;
-use crate::sync::locked;
+use fleetbeat_daemon::lock::lock;
+
+use crate::http::{Exchange, Failure};
+use crate::jobs::{Jobs, Pulse};
 
 /// Logins that may wait for a slot.
-const QUEUE: usize = 16;
+const MAX_WAITING: usize = 16;
+/// Logins of one user within [`WINDOW`].
 const PER_USER: usize = 5;
+/// Logins of one source within [`WINDOW`].
 const PER_SOURCE: usize = 10;
+/// The time over which logins are counted.
 const WINDOW: Duration = Duration::from_secs(60);
 /// Users and sources remembered at once; a flood of more finds every door shut for up to
 /// a minute.
 const MAX_REMEMBERED: usize = 20_000;
 
-/// A login that waits for its slot: the request, and what answers it.
-type Job = (Exchange, Box<dyn FnOnce(Exchange) + Send>);
+/// A login that waits for its slot.
+struct WaitingLogin {
+    exchange: Exchange,
+    /// Checks the password and answers.
+    work: Box<dyn FnOnce(Exchange) + Send>,
+}
 
-/// The slots.
+/// The slots: so many threads that check passwords, and the queue before them.
+#[derive(Clone)]
 pub(crate) struct Logins {
+    queue: Arc<Queue>,
+    limits: Arc<Mutex<Limits>>,
+}
+
+/// The queue before the slots.
+struct Queue {
     /// `None` once the server stops.
-    queue: Mutex<Option<SyncSender<Job>>>,
-    stopping: Arc<AtomicBool>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
-    limits: Mutex<Limits>,
+    entrance: Mutex<Option<SyncSender<WaitingLogin>>>,
+    exit: Mutex<Receiver<WaitingLogin>>,
 }
 
 impl Logins {
-    /// Starts `slots` threads.
-    pub(crate) fn start(slots: usize) -> io::Result<Logins> {
-        let (queue, jobs) = mpsc::sync_channel(QUEUE);
-        let jobs = Arc::new(Mutex::new(jobs));
-        let stopping = Arc::new(AtomicBool::new(false));
-        let threads = (0..slots)
-            .map(|n| {
-                let (jobs, stopping) = (jobs.clone(), stopping.clone());
-                thread::Builder::new()
-                    .name(format!("login-{n}"))
-                    .spawn(move || run(&jobs, &stopping))
-            })
-            .collect::<io::Result<_>>()?;
+    /// Starts so many slots. When they stop, a login that is in a slot is answered, and a
+    /// login that waits for a slot is told to come back.
+    ///
+    /// # Errors
+    /// The system gives no further thread.
+    pub(crate) fn start(jobs: &mut Jobs, slots: usize) -> io::Result<Logins> {
+        let (entrance, exit) = mpsc::sync_channel(MAX_WAITING);
+        let queue = Arc::new(Queue {
+            entrance: Mutex::new(Some(entrance)),
+            exit: Mutex::new(exit),
+        });
+
+        for n in 0..slots {
+            let (closed, served) = (queue.clone(), queue.clone());
+            jobs.start_at_queue(
+                format!("login-{n}"),
+                move || closed.close(),
+                move |pulse| served.serve(pulse),
+            )?;
+        }
+
         Ok(Logins {
-            queue: Mutex::new(Some(queue)),
-            stopping,
-            threads: Mutex::new(threads),
-            limits: Mutex::default(),
+            queue,
+            limits: Arc::default(),
         })
     }
 
-    /// Ends the threads: what is in a slot is answered, what waits for one is told to
-    /// come back.
-    pub(crate) fn stop(&self) {
-        self.stopping.store(true, Ordering::Relaxed);
-        locked(&self.queue).take();
-        for thread in locked(&self.threads).drain(..) {
-            let _ = thread.join();
-        }
-    }
-
-    /// Counts a login; too many of one user or one source are refused.
+    /// Counts a login.
+    ///
+    /// # Errors
+    /// 429 for too many logins of one user or one source.
     pub(crate) fn admit(
         &self,
         username: &str,
         source: Option<IpAddr>,
         now: Instant,
     ) -> Result<(), Failure> {
-        let mut limits = locked(&self.limits);
+        let mut limits = lock(&self.limits);
         limits.admit(username, source, now).map_err(|wait| {
             Failure::too_many(
                 "too many logins: wait before the next one",
@@ -87,48 +97,72 @@ impl Logins {
         })
     }
 
-    /// Runs `work` in a slot; refuses if the queue is full.
+    /// Runs `work` in a slot, or answers 429 if too many logins wait for one.
     pub(crate) fn queue(
         &self,
         exchange: Exchange,
         work: impl FnOnce(Exchange) + Send + 'static,
     ) {
-        let queue = locked(&self.queue).clone();
-        let job: Job = (exchange, Box::new(work));
-        let refused = match queue {
-            Some(queue) => queue.try_send(job).err().map(|error| match error {
-                TrySendError::Full(job) | TrySendError::Disconnected(job) => job,
-            }),
-            None => Some(job),
-        };
-        if let Some((exchange, _)) = refused {
-            exchange.finish(Err(Failure::too_many("too many logins at once", 2)));
+        let work = Box::new(work);
+        let refused = self.queue.push(WaitingLogin { exchange, work });
+        if let Err(login) = refused {
+            let failure = Failure::too_many("too many logins at once", 2);
+            login.exchange.finish(Err(failure));
         }
     }
 }
 
-fn run(jobs: &Mutex<Receiver<Job>>, stopping: &AtomicBool) {
-    loop {
-        let next = locked(jobs).recv();
-        let Ok((exchange, work)) = next else { return };
-        if stopping.load(Ordering::Relaxed) {
-            exchange.finish(Err(Failure::overloaded("the server stops")));
-            continue;
+impl Queue {
+    /// Gives the login back if the queue is full or closed.
+    fn push(&self, login: WaitingLogin) -> Result<(), Box<WaitingLogin>> {
+        let Some(entrance) = lock(&self.entrance).clone() else {
+            return Err(Box::new(login));
+        };
+        entrance.try_send(login).map_err(|error| match error {
+            TrySendError::Full(login) | TrySendError::Disconnected(login) => {
+                Box::new(login)
+            }
+        })
+    }
+
+    fn close(&self) {
+        lock(&self.entrance).take();
+    }
+
+    fn is_closed(&self) -> bool {
+        lock(&self.entrance).is_none()
+    }
+
+    /// A slot's work: one login after the other, until the queue is closed and empty.
+    fn serve(&self, pulse: &Pulse) {
+        while let Ok(login) = self.next() {
+            if self.is_closed() {
+                let failure = Failure::overloaded("the server stops");
+                login.exchange.finish(Err(failure));
+                continue;
+            }
+
+            // A bug must not take the slot with it: the exchange answers 500 when it is
+            // dropped.
+            let work = || (login.work)(login.exchange);
+            let _ = pulse.round(|| catch_unwind(AssertUnwindSafe(work)));
         }
-        // A bug must not take the slot with it: the exchange answers 500 when it is
-        // dropped.
-        let _ = catch_unwind(AssertUnwindSafe(|| work(exchange)));
+    }
+
+    fn next(&self) -> Result<WaitingLogin, mpsc::RecvError> {
+        lock(&self.exit).recv()
     }
 }
 
 /// The logins of the last minute.
 #[derive(Default)]
 struct Limits {
-    recent: HashMap<Key, Vec<Instant>>,
+    recent: HashMap<Subject, Vec<Instant>>,
 }
 
+/// Whose logins are counted.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Key {
+enum Subject {
     User(String),
     Source(IpAddr),
 }
@@ -143,24 +177,35 @@ impl Limits {
         now: Instant,
     ) -> Result<(), Duration> {
         if self.recent.len() >= MAX_REMEMBERED {
-            self.recent.retain(|_, times| {
-                times
-                    .last()
-                    .is_some_and(|time| now.duration_since(*time) < WINDOW)
-            });
+            self.forget_old(now);
             if self.recent.len() >= MAX_REMEMBERED {
                 return Err(WINDOW);
             }
         }
+
         if let Some(source) = source {
-            self.count(Key::Source(network(source)), PER_SOURCE, now)?;
+            self.count(Subject::Source(network(source)), PER_SOURCE, now)?;
         }
-        self.count(Key::User(username.to_owned()), PER_USER, now)
+        self.count(Subject::User(username.to_owned()), PER_USER, now)
     }
 
-    fn count(&mut self, key: Key, limit: usize, now: Instant) -> Result<(), Duration> {
-        let times = self.recent.entry(key).or_default();
+    fn forget_old(&mut self, now: Instant) {
+        self.recent.retain(|_, times| {
+            times
+                .last()
+                .is_some_and(|time| now.duration_since(*time) < WINDOW)
+        });
+    }
+
+    fn count(
+        &mut self,
+        subject: Subject,
+        limit: usize,
+        now: Instant,
+    ) -> Result<(), Duration> {
+        let times = self.recent.entry(subject).or_default();
         times.retain(|time| now.duration_since(*time) < WINDOW);
+
         match times.first() {
             Some(oldest) if times.len() >= limit => {
                 Err(WINDOW - now.duration_since(*oldest))

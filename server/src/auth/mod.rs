@@ -1,8 +1,10 @@
-//! Who is asking, and what they may do.
+//! Authentication: the identity behind a request, and the rights of that identity.
 
+mod agent_keys;
 mod identities;
 pub(crate) mod logins;
 pub(crate) mod passwords;
 mod tokens;
 
-pub(crate) use identities::{Admin, Agent, AgentKeys, Auth, Reader};
+pub(crate) use self::agent_keys::AgentKeys;
+pub(crate) use self::identities::{Admin, Agent, Auth, Reader};

@@ -1,12 +1,9 @@
 //! Passwords: bcrypt at cost 12.
 
+use crate::secret_rules::{UnusablePassword, check_password};
 use crate::store::User;
 
-/// Shortest password, in bytes.
-pub(crate) const MIN_BYTES: usize = 8;
-/// Longest password, in bytes: bcrypt ignores everything behind its 72nd.
-pub(crate) const MAX_BYTES: usize = 71;
-
+/// What a new hash costs: a quarter of a second of a core.
 const COST: u32 = 12;
 /// Each step doubles the time; a hash above this would hold a login slot for seconds.
 const MAX_STORED_COST: u32 = 14;
@@ -14,20 +11,13 @@ const MAX_STORED_COST: u32 = 14;
 /// compared with, so that the answer takes as long as for a known one.
 const NOBODY: &str = "$2b$12$LJ3m4ys3Lk0TSwHvG0kEseWqRrKxWm1gR6vC9HhQmXc1bV8pJ4e5K";
 
-/// A password that may not be used.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a password has {MIN_BYTES} to {MAX_BYTES} bytes and no NUL; this one does not")]
-pub(crate) struct Unusable;
-
 /// The hash to store.
 ///
 /// # Errors
 /// The password is too short, too long, or holds a NUL byte.
-pub(crate) fn hash(password: &str) -> Result<String, Unusable> {
-    if !is_usable(password) {
-        return Err(Unusable);
-    }
-    bcrypt::hash(password, COST).map_err(|_| Unusable)
+pub(crate) fn hash(password: &str) -> Result<String, UnusablePassword> {
+    check_password(password)?;
+    bcrypt::hash(password, COST).map_err(|_| UnusablePassword)
 }
 
 /// Whether `password` is that of `user`. It takes the same time whether or not there is a
@@ -37,15 +27,11 @@ pub(crate) fn verify(user: Option<&User>, password: &str) -> bool {
         .map(|user| user.hashed_password.as_str())
         .filter(|hash| cost(hash) <= MAX_STORED_COST);
     let matches = bcrypt::verify(password, stored.unwrap_or(NOBODY)).unwrap_or(false);
-    matches && stored.is_some() && is_usable(password)
+
+    matches && stored.is_some() && check_password(password).is_ok()
 }
 
-/// Whether it has the right length and no NUL.
-pub(crate) fn is_usable(password: &str) -> bool {
-    (MIN_BYTES..=MAX_BYTES).contains(&password.len()) && !password.contains('\0')
-}
-
-/// The cost in a hash such as `$2b$12$…`; beyond all limits if it has none.
+/// The cost in a hash such as `$2b$12$…`; beyond all limits if the hash has none.
 fn cost(hash: &str) -> u32 {
     hash.split('$')
         .nth(2)
@@ -58,10 +44,9 @@ pub(crate) fn random() -> Result<String, getrandom::Error> {
     const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
     let mut bytes = [0; 14];
     getrandom::fill(&mut bytes)?;
-    Ok(bytes
-        .iter()
-        .map(|byte| char::from(ALPHABET[usize::from(byte % 32)]))
-        .collect())
+
+    let letters = bytes.iter().map(|byte| ALPHABET[usize::from(byte % 32)]);
+    Ok(letters.map(char::from).collect())
 }
 
 /// A token version that was never used before.

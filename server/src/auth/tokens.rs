@@ -1,8 +1,8 @@
 //! Bearer tokens: JWTs signed with HS256 and nothing else.
 //!
-//! `jsonwebtoken` leaves the cryptography to a provider. Its own brings RSA and elliptic
-//! curves along; this one knows HMAC-SHA-256 only, so no other algorithm can even be
-//! named by a forged header.
+//! `jsonwebtoken` leaves the cryptography to a provider. The provider that comes with
+//! `jsonwebtoken` brings RSA and elliptic curves along. Ours knows HMAC-SHA-256 only, so a
+//! forged header cannot even name another algorithm.
 
 use std::sync::Once;
 use std::time::Duration;
@@ -28,7 +28,8 @@ pub(super) struct Claims {
     iat: i64,
     /// When it ends, seconds since 1970.
     exp: i64,
-    /// The user's token version; another one ends the token early.
+    /// The user's token version. When the user has got another one, the token has ended
+    /// early.
     pub(super) ver: String,
 }
 
@@ -41,6 +42,7 @@ pub(super) struct Tokens {
 }
 
 impl Tokens {
+    /// Tokens under `secret_key` that are valid for `life`.
     pub(super) fn new(secret_key: &[u8], life: Duration) -> Tokens {
         static INSTALL: Once = Once::new();
         INSTALL.call_once(|| {
@@ -48,9 +50,11 @@ impl Tokens {
                 .install_default()
                 .expect("nothing else installs a provider")
         });
+
         let mut validation = Validation::new(Algorithm::HS256);
         validation.leeway = LEEWAY_SECS;
         validation.set_required_spec_claims(&["exp", "sub"]);
+
         Tokens {
             encoding: EncodingKey::from_secret(secret_key),
             decoding: DecodingKey::from_secret(secret_key),
@@ -74,6 +78,7 @@ impl Tokens {
             exp,
             ver: token_version.to_owned(),
         };
+
         jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.encoding)
             .expect("claims are plain JSON and the key is symmetric")
     }
@@ -86,6 +91,7 @@ impl Tokens {
     }
 }
 
+/// The cryptography that `jsonwebtoken` is given.
 static PROVIDER: CryptoProvider = CryptoProvider {
     signer_factory: |algorithm, key| {
         Ok(Box::new(HmacSha256::new(*algorithm, key.as_bytes())?))
@@ -99,6 +105,7 @@ static PROVIDER: CryptoProvider = CryptoProvider {
     key_utils: KeyUtils::new_unimplemented(),
 };
 
+/// HMAC-SHA-256 under one key, which signs and verifies.
 struct HmacSha256(Hmac<Sha256>);
 
 impl HmacSha256 {

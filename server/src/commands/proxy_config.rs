@@ -2,38 +2,43 @@
 
 use std::fmt::Write;
 
-use crate::http::Listen;
+use crate::listen::Listen;
 
 /// What the site is to look like.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Site {
     /// The name that agents and browsers use.
     pub(crate) domain: String,
-    /// Without TLS, for a network that is trusted, or behind something else that speaks
-    /// it.
+    /// Without TLS: for a network that is trusted, or behind another proxy that speaks TLS.
     pub(crate) plain: bool,
     /// A port, or an address and a port, in place of all addresses and the usual port.
     pub(crate) listen: Option<String>,
     /// The certificate with its chain, in place of where certbot puts it.
     pub(crate) certificate: Option<String>,
-    /// Its key.
+    /// The certificate's key, in place of where certbot puts it.
     pub(crate) key: Option<String>,
 }
 
-/// Whether `name` is a DNS name or an address, and nothing that nginx could take for more
+/// Refuses what is not a DNS name or an address, so that nginx cannot take `name` for more
 /// than that.
+///
+/// # Errors
+/// The sentence for the command line's user.
 pub(crate) fn check_domain(name: &str) -> Result<(), String> {
     let is_name = (1..=253).contains(&name.len())
         && !name.starts_with(['-', '.'])
         && name
             .chars()
             .all(|c| c.is_ascii_alphanumeric() || "-.".contains(c));
-    is_name
-        .then_some(())
-        .ok_or_else(|| format!("--domain: {name:?} is no name such as fleet.example.com"))
+    is_name.then_some(()).ok_or_else(|| {
+        format!("--domain: {name:?} is not a name such as fleet.example.com")
+    })
 }
 
-/// Whether `text` is a port, or an address and a port.
+/// Refuses what is neither a port nor an address and a port.
+///
+/// # Errors
+/// The sentence for the command line's user.
 pub(crate) fn check_listen(text: &str) -> Result<(), String> {
     let is_port = text.parse::<u16>().is_ok_and(|port| port != 0);
     let is_address = text
@@ -44,59 +49,70 @@ pub(crate) fn check_listen(text: &str) -> Result<(), String> {
     })
 }
 
-/// Whether nginx takes `path` for one path.
+/// Refuses what nginx would not take for one path.
+///
+/// # Errors
+/// The sentence for the command line's user.
 pub(crate) fn check_path(option: &str, path: &str) -> Result<(), String> {
     let is_path = path.starts_with('/')
         && !path
             .chars()
             .any(|c| c.is_control() || " \"'\\;{}$#".contains(c));
     is_path.then_some(()).ok_or_else(|| {
-        format!("{option}: {path:?} is no absolute path without blanks and quotes")
+        format!("{option}: {path:?} is not an absolute path without blanks and quotes")
     })
 }
 
 /// The site for nginx 1.18 and later, before a server that listens on `upstream`.
-pub(crate) fn nginx(site: &Site, upstream: &Listen) -> String {
+pub(super) fn nginx(site: &Site, upstream: &Listen) -> String {
     let (upstream, preparation) = match upstream {
         Listen::Tcp(address) => (address.to_string(), FOR_TCP),
         Listen::Unix(path) => (format!("unix:{}", path.display()), FOR_UNIX),
     };
+
     let mut text = INTRODUCTION.replace("DOMAIN", &site.domain) + preparation;
     text += &LIMITS.replace("UPSTREAM", &upstream);
     if !site.plain && site.listen.is_none() {
         text += &REDIRECT.replace("DOMAIN", &site.domain);
     }
+
     text += "server {\n";
-    let (port, ssl) = if site.plain {
-        ("80", "")
-    } else {
-        ("443", " ssl")
-    };
-    let listens = match &site.listen {
-        None => vec![port.to_owned(), format!("[::]:{port}")],
-        Some(listen) if listen.contains(':') => vec![listen.clone()],
-        Some(port) => vec![port.clone(), format!("[::]:{port}")],
-    };
-    for listen in listens {
+    let ssl = if site.plain { "" } else { " ssl" };
+    for listen in listens(site) {
         let _ = writeln!(text, "    listen {listen}{ssl};");
     }
     let _ = writeln!(text, "    server_name {};", site.domain);
     if !site.plain {
-        let live = format!("/etc/letsencrypt/live/{}", site.domain);
-        let certificate = site
-            .certificate
-            .clone()
-            .unwrap_or_else(|| format!("{live}/fullchain.pem"));
-        let key = site
-            .key
-            .clone()
-            .unwrap_or_else(|| format!("{live}/privkey.pem"));
-        text += &TLS
-            .replace("CERTIFICATE", &certificate)
-            .replace("KEY", &key);
+        text += &tls(site);
     }
+
     text += SITE;
     text
+}
+
+/// Where nginx listens.
+fn listens(site: &Site) -> Vec<String> {
+    let every_address = |port: &str| vec![port.to_owned(), format!("[::]:{port}")];
+
+    match &site.listen {
+        None if site.plain => every_address("80"),
+        None => every_address("443"),
+        Some(listen) if listen.contains(':') => vec![listen.clone()],
+        Some(port) => every_address(port),
+    }
+}
+
+/// The site's TLS, with the certificate that was named, or else certbot's.
+fn tls(site: &Site) -> String {
+    let certbots = |file| format!("/etc/letsencrypt/live/{}/{file}", site.domain);
+    let certificate = site.certificate.clone();
+    let key = site.key.clone();
+
+    TLS.replace(
+        "CERTIFICATE",
+        &certificate.unwrap_or_else(|| certbots("fullchain.pem")),
+    )
+    .replace("KEY", &key.unwrap_or_else(|| certbots("privkey.pem")))
 }
 
 const INTRODUCTION: &str = "\
@@ -106,7 +122,7 @@ const INTRODUCTION: &str = "\
 ";
 
 const FOR_UNIX: &str = "\
-# nginx has to be allowed to open the socket; its user is www-data on Debian and Ubuntu, nginx on RHEL and its kin:
+# nginx must be allowed to open the socket. Its user is www-data on Debian and Ubuntu, and nginx on RHEL and its kin:
 #   usermod --append --groups fleetbeat www-data
 
 ";
@@ -117,7 +133,7 @@ const FOR_TCP: &str = "\
 ";
 
 const LIMITS: &str = "\
-# Each source address: so many logins a minute, so many connections at once.
+# For each source address: so many logins a minute, and so many connections at once.
 limit_req_zone $binary_remote_addr zone=fleetbeat_login:1m rate=30r/m;
 limit_conn_zone $binary_remote_addr zone=fleetbeat_connections:10m;
 
@@ -132,7 +148,7 @@ server {
     listen 80;
     listen [::]:80;
     server_name DOMAIN;
-    # Agents do not follow it: a key that was sent without TLS shall not seem to work.
+    # For browsers. Agents do not follow a redirect: a key that was sent without TLS must not seem to work.
     return 301 https://$host$request_uri;
 }
 
@@ -155,7 +171,7 @@ const SITE: &str = "
     client_max_body_size 1m;
     client_body_buffer_size 128k;
     large_client_header_buffers 4 8k;
-    # Whoever is slower than this is not an agent of ours, or not there any more.
+    # A client that is slower than this is not an agent of ours, or is gone.
     client_header_timeout 10s;
     client_body_timeout 10s;
     send_timeout 10s;
@@ -167,12 +183,12 @@ const SITE: &str = "
 
     location / {
         proxy_pass http://fleetbeat;
-        # The server wants whole requests, and a new connection for each.
+        # The server wants whole requests, and a new connection for each of them.
         proxy_request_buffering on;
         proxy_http_version 1.0;
         proxy_set_header Connection close;
         proxy_set_header Host $host;
-        # Replaced, not extended: what a client claims to be is not believed.
+        # The header is replaced and not extended, because a client could claim any address in it.
         proxy_set_header X-Forwarded-For $remote_addr;
         proxy_set_header X-Forwarded-Proto $scheme;
         proxy_connect_timeout 2s;
@@ -186,7 +202,7 @@ const SITE: &str = "
             limit_req zone=fleetbeat_login burst=10 nodelay;
             limit_req_status 429;
         }
-        # A large fleet would fill the log with these.
+        # A large fleet's heartbeats would fill the log.
         location ~ ^/heartbeats?$ {
             proxy_pass http://fleetbeat;
             access_log off;

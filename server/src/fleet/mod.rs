@@ -1,4 +1,4 @@
-//! The fleet, read and judged: what `GET /servers` answers, and which hosts are silent.
+//! The fleet, read and judged: snapshots for `GET /servers`, and the sweep of silent hosts.
 
 pub(crate) mod query;
 pub(crate) mod snapshot;

@@ -11,11 +11,11 @@ const MAX_LIMIT: usize = 1_000_000;
 /// Which servers, in which order, how many.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Query {
-    /// Also those that are down or not enabled.
+    /// Whether servers that are down or not enabled are wanted, too.
     all_servers: bool,
     /// A country's code or name, in lower case.
     country: Option<String>,
-    status: Option<Wanted>,
+    status: Option<StatusWord>,
     /// A service that must be active.
     service: Option<String>,
     gaming: Option<bool>,
@@ -25,15 +25,17 @@ pub(crate) struct Query {
     limit: Option<usize>,
 }
 
-/// [`Status`], hashable.
-type Wanted = &'static str;
+/// The word for a [`Status`], which is hashable.
+type StatusWord = &'static str;
 
+/// In which order.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 struct Sort {
     key: Key,
     descending: bool,
 }
 
+/// What servers are sorted by.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 enum Key {
     #[default]
@@ -48,6 +50,7 @@ enum Key {
     Net,
 }
 
+/// The keys as they are written in a query.
 const KEYS: [(&str, Key); 9] = [
     ("ip", Key::Ip),
     ("hostname", Key::Hostname),
@@ -64,12 +67,13 @@ impl Query {
     /// The query behind the `?`.
     ///
     /// # Errors
-    /// Every parameter that is unknown, given twice, or makes no sense: a filter that is
+    /// Every parameter that is unknown, given twice, or makes no sense. A filter that is
     /// silently ignored would send an app to the wrong server.
     pub(crate) fn parse(query: &str) -> Result<Query, Vec<FieldError>> {
         let mut parsed = Query::default();
         let mut errors = Vec::new();
         let mut seen: Vec<String> = Vec::new();
+
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             let result = if seen.iter().any(|earlier| *earlier == name) {
                 Err("is given twice".to_owned())
@@ -81,6 +85,7 @@ impl Query {
             }
             seen.push(name.into_owned());
         }
+
         if errors.is_empty() {
             Ok(parsed)
         } else {
@@ -90,35 +95,19 @@ impl Query {
 
     fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
         match name {
-            "all_servers" => self.all_servers = boolean(value)?,
-            "country" => self.country = Some(text(value)?.to_lowercase()),
-            "status" => {
-                let status = [Status::Active, Status::Down]
-                    .into_iter()
-                    .find(|status| status.as_str() == value);
-                self.status = Some(status.ok_or("must be active or down")?.as_str());
-            }
-            "service" => self.service = Some(text(value)?.to_owned()),
-            "gaming" => self.gaming = Some(boolean(value)?),
-            "streaming" => self.streaming = Some(boolean(value)?),
-            "paid" => self.paid = Some(boolean(value)?),
-            "sort" => self.sort = sort(value)?,
-            "limit" => {
-                let limit = value
-                    .parse()
-                    .ok()
-                    .filter(|limit| (1..=MAX_LIMIT).contains(limit));
-                self.limit =
-                    Some(limit.ok_or_else(|| {
-                        format!("must be a number from 1 to {MAX_LIMIT}")
-                    })?);
-            }
+            "all_servers" => self.all_servers = parse_bool(value)?,
+            "country" => self.country = Some(parse_text(value)?.to_lowercase()),
+            "status" => self.status = Some(parse_status(value)?),
+            "service" => self.service = Some(parse_text(value)?.to_owned()),
+            "gaming" => self.gaming = Some(parse_bool(value)?),
+            "streaming" => self.streaming = Some(parse_bool(value)?),
+            "paid" => self.paid = Some(parse_bool(value)?),
+            "sort" => self.sort = parse_sort(value)?,
+            "limit" => self.limit = Some(parse_limit(value)?),
             _ => {
-                return Err(
-                    "is no parameter: use all_servers, country, status, service, gaming, streaming, paid, \
-                            sort or limit"
-                        .to_owned(),
-                );
+                let message = "is not a parameter: use all_servers, country, status, \
+                               service, gaming, streaming, paid, sort or limit";
+                return Err(message.to_owned());
             }
         }
         Ok(())
@@ -131,6 +120,7 @@ impl Query {
             .map(Arc::as_ref)
             .filter(|server| self.wants(server))
             .collect();
+
         if self.sort != Sort::default() {
             // Stable: servers that are equal stay sorted by address.
             selected.sort_by(|a, b| {
@@ -142,6 +132,7 @@ impl Query {
                 }
             });
         }
+
         selected.truncate(self.limit.unwrap_or(usize::MAX));
         selected
     }
@@ -159,6 +150,7 @@ impl Query {
             server.country_code.to_lowercase() == *country
                 || server.country.to_lowercase() == *country
         };
+
         (self.all_servers || (server.status == Status::Active && server.flags.enabled))
             && self.country.as_ref().is_none_or(is_in)
             && self
@@ -173,12 +165,13 @@ impl Query {
 
 impl Key {
     fn compare(self, a: &Server, b: &Server) -> Ordering {
-        // What was not measured counts as more than anything that was: the least loaded
-        // come first.
+        // A load that was not measured counts as more than any that was: the least loaded
+        // servers come first.
         let load = |a: Option<f64>, b: Option<f64>| {
             a.unwrap_or(f64::INFINITY)
                 .total_cmp(&b.unwrap_or(f64::INFINITY))
         };
+
         match self {
             Key::Ip => a.ip.cmp(&b.ip),
             Key::Hostname => a.hostname.cmp(&b.hostname),
@@ -193,13 +186,28 @@ impl Key {
     }
 }
 
-fn boolean(value: &str) -> Result<bool, String> {
+fn parse_status(value: &str) -> Result<StatusWord, String> {
+    [Status::Active, Status::Down]
+        .map(Status::as_str)
+        .into_iter()
+        .find(|status| *status == value)
+        .ok_or_else(|| "must be active or down".to_owned())
+}
+
+fn parse_limit(value: &str) -> Result<usize, String> {
+    let limit = value.parse().ok();
+    limit
+        .filter(|limit| (1..=MAX_LIMIT).contains(limit))
+        .ok_or_else(|| format!("must be a number from 1 to {MAX_LIMIT}"))
+}
+
+fn parse_bool(value: &str) -> Result<bool, String> {
     value
         .parse()
         .map_err(|_| "must be true or false".to_owned())
 }
 
-fn text(value: &str) -> Result<&str, String> {
+fn parse_text(value: &str) -> Result<&str, String> {
     if value.is_empty() {
         Err("must not be empty".to_owned())
     } else {
@@ -207,10 +215,11 @@ fn text(value: &str) -> Result<&str, String> {
     }
 }
 
-fn sort(value: &str) -> Result<Sort, String> {
+fn parse_sort(value: &str) -> Result<Sort, String> {
     let (name, descending) = value
         .strip_prefix('-')
         .map_or((value, false), |name| (name, true));
+
     let known = KEYS.iter().find(|(known, _)| *known == name);
     let key = known.map(|(_, key)| *key).ok_or_else(|| {
         let names: Vec<&str> = KEYS.iter().map(|(known, _)| *known).collect();
@@ -219,6 +228,7 @@ fn sort(value: &str) -> Result<Sort, String> {
             names.join(", ")
         )
     })?;
+
     Ok(Sort { key, descending })
 }
 

@@ -1,24 +1,24 @@
-//! What `GET /servers` answers from: the fleet as it was about a second ago.
+//! Snapshots: `GET /servers` answers from the fleet as it was about a second ago.
 //!
-//! However many ask, the store is read at most once a second and each view of the fleet
-//! is filtered, serialized and compressed once. Only the compressed form is kept; a
-//! client that takes none gets it unpacked.
+//! However many clients ask, the store is read at most once a second, and each view of
+//! the fleet is filtered, serialized and compressed once. Only the compressed form is
+//! kept; a client that does not take gzip gets it unpacked.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hasher};
 use std::io::{self, Read, Write};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
-use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
+use fleetbeat_daemon::lock::lock;
 use fleetbeat_protocol::Server;
 
-use crate::fleet::query::Query;
+use super::query::Query;
+use crate::jobs::{Jobs, Pulse};
 use crate::store::{Fleet, ServerStore, StoreError, Unavailable};
-use crate::sync::locked;
 
 /// A snapshot is not read again before it is this old…
 const MIN_AGE: Duration = Duration::from_secs(1);
@@ -28,162 +28,185 @@ const AGE_PER_COST: u32 = 4;
 /// Views kept with a snapshot; there are as many as clients invent, and most ask for the
 /// same few.
 const MAX_VIEWS: usize = 16;
-
-/// Nobody waits longer for one.
+/// A request waits no longer than this for a snapshot.
 const MAX_WAIT: Duration = Duration::from_secs(3);
 
-/// The newest snapshot and the thread that makes the next. One thread, because the memory
-/// of a large fleet is then given back to where the next one takes it from.
+/// The newest snapshot, and the thread that makes the next. One thread, and not any
+/// worker, because the memory of a large fleet is then given back to where
+/// the next snapshot takes it from.
+#[derive(Clone)]
 pub(crate) struct Snapshots {
     shared: Arc<Shared>,
-    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
+/// The state that handlers and the snapshot thread share.
+#[derive(Default)]
 struct Shared {
-    state: Mutex<State>,
+    latest: Mutex<Latest>,
     changed: Condvar,
 }
 
+/// The latest snapshot, and whether the next is wanted.
 #[derive(Default)]
-struct State {
-    newest: Option<Arc<Snapshot>>,
-    /// Why the last attempt gave none.
-    failure: Option<StoreError>,
+struct Latest {
+    snapshot: Option<Arc<Snapshot>>,
+    /// Why the last attempt has made no snapshot.
+    error: Option<StoreError>,
+    /// Attempts so far.
     attempts: u64,
-    wanted: bool,
-    stopping: bool,
+    is_next_wanted: bool,
+    is_closed: bool,
 }
 
 /// The fleet at one moment.
 struct Snapshot {
     fleet: Arc<Fleet>,
-    /// When it was last known to be the truth, and how long after that it may be used
-    /// unasked.
+    /// When the fleet was last known to be so.
     checked: Mutex<Instant>,
+    /// How long after that the snapshot may be used without asking the store.
     fresh_for: Duration,
-    /// Each is made once, by whoever asks first; the others wait for that view alone.
+    /// Each view is made once, by the first request for the view; other requests for the
+    /// same view wait.
     views: Mutex<HashMap<Query, Arc<OnceLock<Arc<View>>>>>,
 }
 
 /// A list of servers as it goes over the wire.
 pub(crate) struct View {
-    /// A weak entity tag: the same list has the same one, on every instance and in every
+    /// A weak entity tag: the same list has the same tag, on every instance and in every
     /// encoding.
     pub(crate) etag: String,
     /// The JSON, compressed.
     pub(crate) gzip: Arc<Vec<u8>>,
-    /// It is what was known before the database went away.
+    /// Whether the database is away, so that the list is as old as the last contact.
     pub(crate) stale: bool,
 }
 
 impl Snapshots {
-    pub(crate) fn start(store: Arc<dyn ServerStore>) -> io::Result<Snapshots> {
-        let shared = Arc::new(Shared {
-            state: Mutex::default(),
-            changed: Condvar::new(),
-        });
-        let theirs = shared.clone();
-        let thread = thread::Builder::new()
-            .name("snapshot".to_owned())
-            .spawn(move || theirs.make_all(&*store))?;
-        Ok(Snapshots {
-            shared,
-            thread: Mutex::new(Some(thread)),
-        })
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// The system gives no further thread.
+    pub(crate) fn start(
+        jobs: &mut Jobs,
+        store: Arc<dyn ServerStore>,
+    ) -> io::Result<Snapshots> {
+        let shared = Arc::new(Shared::default());
+        let (closed, served) = (shared.clone(), shared.clone());
+
+        jobs.start_at_queue(
+            "snapshot",
+            move || closed.close(),
+            move |pulse| served.make_all(&*store, pulse),
+        )?;
+
+        Ok(Snapshots { shared })
     }
 
     /// The servers that `query` asks for.
+    ///
+    /// # Errors
+    /// The store cannot be read, or takes too long.
     pub(crate) fn view(&self, query: &Query) -> Result<Arc<View>, StoreError> {
         Ok(self.shared.current()?.view(query))
-    }
-
-    pub(crate) fn stop(&self) {
-        locked(&self.shared.state).stopping = true;
-        self.shared.changed.notify_all();
-        if let Some(thread) = locked(&self.thread).take() {
-            let _ = thread.join();
-        }
     }
 }
 
 impl Shared {
-    /// A snapshot that is fresh. While the next is made, the one before serves for half a
-    /// period more; whoever comes later waits.
+    /// A fresh snapshot. While the next is made, the old snapshot serves for half a
+    /// period more; later requests wait.
     fn current(&self) -> Result<Arc<Snapshot>, StoreError> {
-        let mut state = locked(&self.state);
-        if let Some(snapshot) = state.younger_than(2) {
+        let mut latest = lock(&self.latest);
+        if let Some(snapshot) = latest.younger_than(2) {
             return Ok(snapshot);
         }
-        if !state.wanted {
-            state.wanted = true;
+
+        if !latest.is_next_wanted {
+            latest.is_next_wanted = true;
             self.changed.notify_all();
         }
-        if let Some(snapshot) = state.younger_than(3) {
+        if let Some(snapshot) = latest.younger_than(3) {
             return Ok(snapshot);
         }
-        let attempts = state.attempts;
-        let waiting = |state: &mut State| state.attempts == attempts && !state.stopping;
-        let waited = self.changed.wait_timeout_while(state, MAX_WAIT, waiting);
-        let state = waited.unwrap_or_else(PoisonError::into_inner).0;
-        match (&state.failure, &state.newest) {
-            (None, Some(newest)) if state.attempts > attempts => Ok(newest.clone()),
-            (Some(failure), _) => Err(failure.clone()),
-            // A large fleet is still being read: what there was is better than nothing.
-            (None, Some(newest)) => Ok(newest.clone()),
-            _ => Err(Unavailable::Slow(MAX_WAIT).into()),
+
+        let before = latest.attempts;
+        let is_pending =
+            |latest: &mut Latest| latest.attempts == before && !latest.is_closed;
+        let waited = self
+            .changed
+            .wait_timeout_while(latest, MAX_WAIT, is_pending);
+        let latest = waited.unwrap_or_else(PoisonError::into_inner).0;
+
+        match (&latest.error, &latest.snapshot) {
+            (Some(error), _) => Err(error.clone()),
+            // Made just now; or a large fleet is still being read, and an old snapshot is
+            // better than nothing.
+            (None, Some(snapshot)) => Ok(snapshot.clone()),
+            (None, None) => Err(Unavailable::Slow(MAX_WAIT).into()),
         }
     }
 
-    /// Makes a snapshot whenever one is wanted, until the server stops.
-    fn make_all(&self, store: &dyn ServerStore) {
-        loop {
-            let state = locked(&self.state);
-            let idle = |state: &mut State| !state.wanted && !state.stopping;
-            let state = self
-                .changed
-                .wait_while(state, idle)
-                .unwrap_or_else(PoisonError::into_inner);
-            if state.stopping {
-                return;
-            }
-            let newest = state.newest.clone();
-            drop(state);
-            let made = make(store, newest);
-            let mut state = locked(&self.state);
+    /// Makes snapshots on demand until the server stops.
+    fn make_all(&self, store: &dyn ServerStore, pulse: &Pulse) {
+        while let Some(before) = self.next_wanted() {
+            let made = pulse.round(|| make(store, before));
+
+            let mut latest = lock(&self.latest);
             match made {
-                Ok(snapshot) => (state.newest, state.failure) = (Some(snapshot), None),
-                Err(error) => state.failure = Some(error),
+                Ok(snapshot) => (latest.snapshot, latest.error) = (Some(snapshot), None),
+                Err(error) => latest.error = Some(error),
             }
-            state.attempts += 1;
-            state.wanted = false;
-            drop(state);
+            latest.attempts += 1;
+            latest.is_next_wanted = false;
+            drop(latest);
             self.changed.notify_all();
         }
     }
-}
 
-impl State {
-    fn younger_than(&self, half_periods: u32) -> Option<Arc<Snapshot>> {
-        let newest = self.newest.as_ref();
-        newest
-            .filter(|newest| {
-                locked(&newest.checked).elapsed() < newest.fresh_for * half_periods / 2
-            })
-            .cloned()
+    /// Waits until a snapshot is wanted, and gives the snapshot before; `None`
+    /// when the server stops.
+    fn next_wanted(&self) -> Option<Before> {
+        let is_idle = |latest: &mut Latest| !latest.is_next_wanted && !latest.is_closed;
+        let latest = self
+            .changed
+            .wait_while(lock(&self.latest), is_idle)
+            .unwrap_or_else(PoisonError::into_inner);
+
+        (!latest.is_closed).then(|| Before(latest.snapshot.clone()))
+    }
+
+    fn close(&self) {
+        lock(&self.latest).is_closed = true;
+        self.changed.notify_all();
     }
 }
 
-/// The fleet as it is; `newest` if nothing has changed since.
+impl Latest {
+    /// The snapshot, if younger than so many halves of its `fresh_for`.
+    fn younger_than(&self, half_periods: u32) -> Option<Arc<Snapshot>> {
+        let limit = |snapshot: &Snapshot| snapshot.fresh_for * half_periods / 2;
+        let is_younger = |snapshot: &&Arc<Snapshot>| {
+            lock(&snapshot.checked).elapsed() < limit(snapshot)
+        };
+        self.snapshot.as_ref().filter(is_younger).cloned()
+    }
+}
+
+/// The snapshot before the next; none at the start.
+struct Before(Option<Arc<Snapshot>>);
+
+/// The fleet as it is now; the snapshot before if nothing has changed since.
 fn make(
     store: &dyn ServerStore,
-    newest: Option<Arc<Snapshot>>,
+    Before(before): Before,
 ) -> Result<Arc<Snapshot>, StoreError> {
     let started = Instant::now();
-    let fleet = store.fleet(newest.as_ref().map(|newest| &newest.fleet))?;
-    if let Some(newest) = newest.filter(|newest| Arc::ptr_eq(&newest.fleet, &fleet)) {
-        *locked(&newest.checked) = started;
-        return Ok(newest);
+    let fleet = store.fleet(before.as_ref().map(|before| &before.fleet))?;
+
+    if let Some(before) = before.filter(|before| Arc::ptr_eq(&before.fleet, &fleet)) {
+        *lock(&before.checked) = started;
+        return Ok(before);
     }
+
     let fresh_for = MIN_AGE.max(started.elapsed() * AGE_PER_COST);
     Ok(Arc::new(Snapshot {
         fleet,
@@ -194,13 +217,15 @@ fn make(
 }
 
 impl Snapshot {
+    /// The servers that `query` asks for, made at the first call.
     fn view(&self, query: &Query) -> Arc<View> {
-        let mut views = locked(&self.views);
+        let mut views = lock(&self.views);
         if views.len() >= MAX_VIEWS && !views.contains_key(query) {
             views.clear();
         }
         let view = views.entry(query.clone()).or_default().clone();
         drop(views);
+
         view.get_or_init(|| {
             Arc::new(View::new(
                 &query.select(&self.fleet.servers),
@@ -219,6 +244,7 @@ impl View {
         };
         serde_json::to_writer(io::BufWriter::new(&mut output), servers)
             .expect("servers are plain JSON, memory takes all");
+
         let mut gzip = output.gzip.finish().expect("memory takes all");
         gzip.shrink_to_fit();
         View {
@@ -238,7 +264,7 @@ impl View {
     }
 }
 
-/// Compresses what is written and hashes it on the way.
+/// Compresses and hashes all bytes that are written.
 struct HashedGzip {
     hasher: DefaultHasher,
     gzip: GzEncoder<Vec<u8>>,

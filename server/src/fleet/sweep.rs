@@ -1,112 +1,89 @@
-//! The sweep: silent hosts become down, hosts silent for very long are deleted.
+//! The sweep: silent hosts become down, and hosts silent for very long are deleted.
+//!
+//! While the server was away, heartbeats could not arrive, and that must not paint the
+//! fleet red. So after a start, while the store is unreachable, and after a jump of the
+//! clock (a laptop that slept, a corrected time) one `down_after` passes before any host
+//! is marked.
 
+use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
-use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use fleetbeat_daemon::clock;
 use fleetbeat_protocol::Timestamp;
+use jiff::SignedDuration;
 
-use crate::config;
+use crate::config::SweepSettings;
+use crate::jobs::Jobs;
 use crate::store::Store;
 
 /// Wall clock and monotonic clock may drift apart this far between two sweeps; more is a
 /// jump.
 const MAX_CLOCK_DRIFT: Duration = Duration::from_secs(30);
 
-/// The sweeping thread.
-pub(crate) struct Sweep {
-    stop: Sender<()>,
-    thread: JoinHandle<()>,
-}
-
-impl Sweep {
-    /// `last_failure` tells when heartbeats could not be stored last.
-    pub(crate) fn start(
-        store: Arc<dyn Store>,
-        limits: config::Sweep,
-        last_failure: impl Fn() -> Option<Instant> + Send + 'static,
-    ) -> std::io::Result<Sweep> {
-        let (stop, stopped) = mpsc::channel();
-        let thread =
-            thread::Builder::new()
-                .name("sweep".to_owned())
-                .spawn(move || {
-                    let mut state = State::new(limits, Timestamp::now(), Instant::now());
-                    while let Err(RecvTimeoutError::Timeout) =
-                        stopped.recv_timeout(limits.interval)
-                    {
-                        state.sweep(
-                            &*store,
-                            Timestamp::now(),
-                            Instant::now(),
-                            last_failure(),
-                        );
-                    }
-                })?;
-        Ok(Sweep { stop, thread })
-    }
-
-    pub(crate) fn stop(self) {
-        drop(self.stop);
-        let _ = self.thread.join();
-    }
-}
-
-/// When the next sweep may happen.
+/// Starts sweeping. `last_failed_commit` tells when heartbeats could not be stored last.
 ///
-/// While we were away, heartbeats could not arrive; that must not paint the fleet red. So
-/// after a start, an unreachable store, or a jump of the clock (a laptop that slept, a
-/// corrected time) one `down_after` passes before anything is marked.
-struct State {
-    limits: config::Sweep,
+/// # Errors
+/// The system gives no further thread.
+pub(crate) fn start(
+    jobs: &mut Jobs,
+    store: Arc<dyn Store>,
+    settings: SweepSettings,
+    last_failed_commit: impl Fn() -> Option<Instant> + Send + 'static,
+) -> io::Result<()> {
+    jobs.start("sweep", move |stop, pulse| {
+        let mut sweeper = Sweeper::new(settings, clock::now(), Instant::now());
+        while stop.wait(settings.interval) {
+            let failed = last_failed_commit();
+            pulse.round(|| sweeper.sweep(&*store, clock::now(), Instant::now(), failed));
+        }
+    })
+}
+
+/// Decides at each sweep whether hosts may be called silent.
+struct Sweeper {
+    settings: SweepSettings,
+    /// Until then no host is called silent.
     grace_until: Instant,
+    /// Both clocks at the last sweep.
     last: (Timestamp, Instant),
 }
 
-impl State {
-    fn new(limits: config::Sweep, now: Timestamp, instant: Instant) -> State {
-        State {
-            limits,
-            grace_until: instant + limits.down_after,
+impl Sweeper {
+    fn new(settings: SweepSettings, now: Timestamp, instant: Instant) -> Sweeper {
+        Sweeper {
+            settings,
+            grace_until: instant + settings.down_after,
             last: (now, instant),
         }
     }
 
+    /// Sweeps at `now`, which is `instant` by the monotonic clock.
     fn sweep(
         &mut self,
         store: &dyn Store,
         now: Timestamp,
         instant: Instant,
-        last_failure: Option<Instant>,
+        last_failed_commit: Option<Instant>,
     ) {
-        let (last_now, last_instant) = std::mem::replace(&mut self.last, (now, instant));
-        let jumped = jump(
-            now.duration_since(last_now),
-            instant.duration_since(last_instant),
-        );
-        if jumped > MAX_CLOCK_DRIFT {
-            log::warn!(
-                "the clock jumped by {} s: no host is marked down for a while",
-                jumped.as_secs()
-            );
-            self.grace_until = instant + self.limits.down_after;
+        self.look_at_clocks(now, instant);
+        if let Some(failed) = last_failed_commit {
+            let until = failed + self.settings.down_after;
+            self.grace_until = self.grace_until.max(until);
         }
-        if let Some(failure) = last_failure {
-            self.grace_until = self.grace_until.max(failure + self.limits.down_after);
-        }
+
         if instant < self.grace_until {
             // A store that is away now must not meet a sweep the moment it is back.
             if store.ping().is_err() {
-                self.grace_until = instant + self.limits.down_after;
+                self.grace_until = instant + self.settings.down_after;
             }
             return;
         }
+
         let before = |age: Duration| now.checked_sub(age).unwrap_or(Timestamp::MIN);
-        match store.sweep(
-            before(self.limits.down_after),
-            before(self.limits.delete_after),
-        ) {
+        let down_before = before(self.settings.down_after);
+        let delete_before = before(self.settings.delete_after);
+        match store.sweep(down_before, delete_before) {
             Ok(swept) if swept.down + swept.deleted > 0 => {
                 log::info!(
                     "sweep: {} hosts are down now, {} were deleted",
@@ -117,29 +94,44 @@ impl State {
             Ok(_) => {}
             Err(error) => {
                 log::error!("sweep: {error}");
-                self.grace_until = instant + self.limits.down_after;
+                self.grace_until = instant + self.settings.down_after;
             }
+        }
+    }
+
+    /// Begins a time of grace if the wall clock has jumped since the last sweep.
+    fn look_at_clocks(&mut self, now: Timestamp, instant: Instant) {
+        let (last_now, last_instant) = std::mem::replace(&mut self.last, (now, instant));
+        let jumped = jump(
+            now.duration_since(last_now),
+            instant.duration_since(last_instant),
+        );
+
+        if jumped > MAX_CLOCK_DRIFT {
+            log::warn!(
+                "the clock jumped by {} s: no host is marked down for a while",
+                jumped.as_secs()
+            );
+            self.grace_until = instant + self.settings.down_after;
         }
     }
 }
 
 /// How far the wall clock moved more, or less, than time passed.
-fn jump(wall: jiff::SignedDuration, passed: Duration) -> Duration {
-    let passed =
-        jiff::SignedDuration::try_from(passed).unwrap_or(jiff::SignedDuration::MAX);
+fn jump(wall: SignedDuration, passed: Duration) -> Duration {
+    let passed = SignedDuration::try_from(passed).unwrap_or(SignedDuration::MAX);
     wall.saturating_sub(passed).unsigned_abs()
 }
 
 #[cfg(test)]
 mod tests {
     use fleetbeat_protocol::Status;
-    use jiff::SignedDuration;
 
     use super::*;
     use crate::config::Storage;
     use crate::store::conformance::{beat, servers};
 
-    const LIMITS: config::Sweep = config::Sweep {
+    const SETTINGS: SweepSettings = SweepSettings {
         interval: Duration::from_secs(60),
         down_after: Duration::from_secs(240),
         delete_after: Duration::from_secs(30 * 86_400),
@@ -149,7 +141,7 @@ mod tests {
     /// where a test puts them.
     struct Silent {
         store: Arc<dyn Store>,
-        state: State,
+        sweeper: Sweeper,
         now: Timestamp,
         instant: Instant,
         _folder: tempfile::TempDir,
@@ -166,7 +158,7 @@ mod tests {
                 .unwrap();
             Silent {
                 store,
-                state: State::new(LIMITS, now, instant),
+                sweeper: Sweeper::new(SETTINGS, now, instant),
                 now,
                 instant,
                 _folder: folder,
@@ -178,7 +170,7 @@ mod tests {
         fn sweep(&mut self, secs: u64, ahead: i64, failed_at: Option<u64>) -> Status {
             let now = self.now + SignedDuration::from_secs(secs.cast_signed() + ahead);
             let failure = failed_at.map(|secs| self.instant + Duration::from_secs(secs));
-            self.state.sweep(
+            self.sweeper.sweep(
                 &*self.store,
                 now,
                 self.instant + Duration::from_secs(secs),

@@ -1,12 +1,14 @@
 //! Why a request fails: what the client is told, and what the log is told.
+//!
+//! A failure knows nothing of what can go wrong in the store or elsewhere. Who turns
+//! another error into a failure chooses the status and hands the cause over as text.
 
 use fleetbeat_protocol::{FieldError, Problem};
 
-use crate::http::{Body, Response, reason};
-use crate::store::{Conflict, StoreError};
+use super::response::{Body, Response, reason};
 
 /// A request that fails. The client sees status, detail and the broken rules; the cause
-/// goes to the log.
+/// goes to the log, once, when the failure becomes a response.
 #[derive(Debug)]
 pub(crate) struct Failure {
     status: u16,
@@ -32,13 +34,13 @@ impl Failure {
         Failure::new(400, detail)
     }
 
-    /// 401: no agent key that is known.
+    /// 401: the agent's key is missing or unknown.
     pub(crate) fn unknown_agent() -> Failure {
         Failure::new(401, "the X-API-Key header is missing or wrong")
             .with_header("WWW-Authenticate", "X-API-Key")
     }
 
-    /// 401: no valid token.
+    /// 401: the token is missing or not valid, or the password is wrong.
     pub(crate) fn no_valid_token(detail: &'static str) -> Failure {
         Failure::new(401, detail).with_header("WWW-Authenticate", "Bearer")
     }
@@ -48,7 +50,7 @@ impl Failure {
         Failure::new(403, detail)
     }
 
-    /// 404.
+    /// 404: there is nothing of this name.
     pub(crate) fn not_found(detail: impl Into<String>) -> Failure {
         Failure::new(404, detail)
     }
@@ -60,22 +62,22 @@ impl Failure {
             .with_header("Allow", allowed)
     }
 
-    /// 409: what is there already does not allow it.
+    /// 409: what is there already forbids the change.
     pub(crate) fn conflict(detail: impl Into<String>) -> Failure {
         Failure::new(409, detail)
     }
 
-    /// 413.
+    /// 413: the body is longer than that.
     pub(crate) fn too_large(limit: usize) -> Failure {
         Failure::new(413, format!("the body is longer than {limit} bytes"))
     }
 
-    /// 413, by the number of elements.
+    /// 413: the array has more elements than that.
     pub(crate) fn too_many_elements(limit: usize) -> Failure {
         Failure::new(413, format!("the array has more than {limit} elements"))
     }
 
-    /// 415.
+    /// 415: the endpoint does not read bodies of this type.
     pub(crate) fn unsupported_media_type(detail: &'static str) -> Failure {
         Failure::new(415, detail)
     }
@@ -86,13 +88,15 @@ impl Failure {
             .iter()
             .map(|error| format!("{} {}", error.field, error.message));
         let detail = sentences.collect::<Vec<_>>().join("; ");
+
         Failure {
             errors,
             ..Failure::new(422, detail.trim_start())
         }
     }
 
-    /// 429: again after so many seconds.
+    /// 429: there were too many such requests; the next one may come after so many
+    /// seconds.
     pub(crate) fn too_many(detail: &'static str, retry_after_secs: u64) -> Failure {
         Failure::new(429, detail).with_header("Retry-After", retry_after_secs.to_string())
     }
@@ -102,20 +106,26 @@ impl Failure {
         Failure::new(503, detail).with_header("Retry-After", "5")
     }
 
-    /// 500: the store did not take it; whoever says this has logged why.
+    /// 500: the store has not done what was asked. Without a cause, because a caller that
+    /// fails many requests at once has logged it already.
     pub(crate) fn storage_away() -> Failure {
         Failure::new(500, "the storage cannot be reached")
     }
 
     /// 500: a bug of ours.
     pub(crate) fn internal(cause: impl Into<String>) -> Failure {
+        Failure::new(500, "the server failed").because(cause)
+    }
+
+    /// The same failure with a cause for the log.
+    pub(crate) fn because(self, cause: impl Into<String>) -> Failure {
         Failure {
             cause: Some(cause.into()),
-            ..Failure::new(500, "the server failed")
+            ..self
         }
     }
 
-    /// The broken rules; one about the whole body where there are none.
+    /// The broken rules; without any, the detail as a rule about the whole body.
     pub(crate) fn into_errors(self) -> Vec<FieldError> {
         if self.errors.is_empty() {
             vec![FieldError::new("", self.detail)]
@@ -129,11 +139,12 @@ impl Failure {
         self
     }
 
-    /// The answer; a cause is logged under the same request id.
-    pub(crate) fn into_response(self, request_id: &str) -> Response {
+    /// The failure as a response; a cause is logged under the same request id.
+    pub(super) fn into_response(self, request_id: &str) -> Response {
         if let Some(cause) = &self.cause {
             log::error!("request {request_id}: {}: {cause}", self.status);
         }
+
         let problem = Problem {
             status: self.status,
             title: reason(self.status).to_owned(),
@@ -142,30 +153,17 @@ impl Failure {
             errors: self.errors,
         };
         let body = serde_json::to_vec(&problem).expect("a problem is plain JSON");
+
         let mut headers = vec![
             ("Content-Type", "application/problem+json".to_owned()),
             ("Cache-Control", "no-store".to_owned()),
         ];
         headers.extend(self.headers);
+
         Response {
             status: self.status,
             headers,
             body: Body::Owned(body),
-        }
-    }
-}
-
-impl From<StoreError> for Failure {
-    fn from(error: StoreError) -> Failure {
-        match error {
-            StoreError::Conflict(conflict @ Conflict::NoSuchUser(_)) => {
-                Failure::not_found(conflict.to_string())
-            }
-            StoreError::Conflict(conflict) => Failure::conflict(conflict.to_string()),
-            error => Failure {
-                cause: Some(error.to_string()),
-                ..Failure::storage_away()
-            },
         }
     }
 }

@@ -1,16 +1,17 @@
 //! Conditional requests and content codings, by RFC 9110.
 
-use crate::http::Call;
+use super::request::Request;
 
 /// Whether `If-None-Match` names the entity tag, by weak comparison, or is `*`.
-pub(crate) fn has_current(call: &Call, etag: &str) -> bool {
-    call.headers("If-None-Match")
+pub(crate) fn has_current(request: &Request, etag: &str) -> bool {
+    request
+        .headers("If-None-Match")
         .any(|value| names_tag(value, etag))
 }
 
 /// Whether `Accept-Encoding` takes gzip.
-pub(crate) fn takes_gzip(call: &Call) -> bool {
-    let mut codings = call
+pub(crate) fn takes_gzip(request: &Request) -> bool {
+    let mut codings = request
         .headers("Accept-Encoding")
         .flat_map(|value| value.split(','));
     accepts_gzip(&mut codings)
@@ -18,18 +19,19 @@ pub(crate) fn takes_gzip(call: &Call) -> bool {
 
 fn names_tag(value: &str, etag: &str) -> bool {
     let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
-    // Our own tags hold no comma, so splitting at each comma finds them; a foreign tag
-    // that holds one falls into pieces that match nothing.
+    // Our own tags hold no comma, so splitting at each comma finds them. A foreign tag
+    // that holds a comma falls into pieces that match nothing.
     value.trim() == "*" || value.split(',').any(|tag| opaque(tag) == opaque(etag))
 }
 
-/// gzip's own weight decides, or else that of `*`.
+/// Whether one of the codings is gzip. gzip's own weight decides, or else that of `*`.
 fn accepts_gzip(codings: &mut dyn Iterator<Item = &str>) -> bool {
-    let mut any = false;
+    let mut is_any_taken = false;
+
     for coding in codings {
         let mut parts = coding.split(';').map(str::trim);
         let name = parts.next().unwrap_or_default();
-        let refused = parts.any(|parameter| {
+        let is_refused = parts.any(|parameter| {
             let weight = parameter
                 .strip_prefix("q=")
                 .or_else(|| parameter.strip_prefix("Q="));
@@ -37,17 +39,19 @@ fn accepts_gzip(codings: &mut dyn Iterator<Item = &str>) -> bool {
                 weight.parse::<f32>().is_ok_and(|weight| weight <= 0.0)
             })
         });
+
         match name {
-            "*" => any = !refused,
+            "*" => is_any_taken = !is_refused,
             _ if name.eq_ignore_ascii_case("gzip")
                 || name.eq_ignore_ascii_case("x-gzip") =>
             {
-                return !refused;
+                return !is_refused;
             }
             _ => {}
         }
     }
-    any
+
+    is_any_taken
 }
 
 #[cfg(test)]

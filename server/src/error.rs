@@ -1,0 +1,87 @@
+//! Why the program ends other than by request, and its exit code then.
+
+use std::io;
+
+use fleetbeat_daemon::exit::{self, Fatal};
+use fleetbeat_settings::Problems;
+
+use crate::commands::user::UserError;
+use crate::secret_rules::UnusablePassword;
+use crate::store::StoreError;
+use crate::watchdog::Death;
+
+/// What ended the program.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ServerError {
+    /// The command line makes no sense.
+    #[error("fleetbeat-server: {0}")]
+    Usage(String),
+    /// The configuration is wrong; one line for each problem.
+    #[error("fleetbeat-server")]
+    Config(#[from] Problems),
+    /// The store cannot be opened, or has not done what a command asked for.
+    #[error("fleetbeat-server")]
+    Store(#[from] StoreError),
+    /// A user command has not done what was asked.
+    #[error("fleetbeat-server")]
+    User(#[from] UserError),
+    /// The running server has given no sign of life, or nobody knows where it listens.
+    #[error("fleetbeat-server: {0}")]
+    Unhealthy(String),
+    /// A key cannot be used; the sentence names the file or the setting.
+    #[error("fleetbeat-server: {0}")]
+    Key(String),
+    /// The first user's password cannot be used.
+    #[error("fleetbeat-server")]
+    Password(#[from] UnusablePassword),
+    /// The address cannot be had.
+    #[error("fleetbeat-server: cannot listen on {address}")]
+    Listen { address: String, source: io::Error },
+    /// The system gives no thread, or what else a server needs to start.
+    #[error("fleetbeat-server: cannot start")]
+    Start(#[source] io::Error),
+    /// Standard output takes nothing.
+    #[error("fleetbeat-server: cannot write to standard output")]
+    Output(#[source] io::Error),
+    /// The system gives no random numbers.
+    #[error("fleetbeat-server: no random numbers")]
+    Random(#[from] getrandom::Error),
+    /// The server ran, and could not go on.
+    #[error("fleetbeat-server")]
+    Dead(#[from] Death),
+}
+
+impl Fatal for ServerError {
+    fn exit_code(&self) -> u8 {
+        match self {
+            ServerError::Usage(_) => exit::USAGE,
+            ServerError::Config(_) => exit::CONFIG,
+            ServerError::Store(error) if error.is_configuration() => exit::CONFIG,
+            _ => exit::FAILURE,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_error_is_one_line_that_names_the_program() {
+        let taken = io::Error::from(io::ErrorKind::AddrInUse);
+        let listen = ServerError::Listen {
+            address: "http://127.0.0.1:80".to_owned(),
+            source: taken,
+        };
+        assert_eq!(
+            exit::explain(&listen),
+            "fleetbeat-server: cannot listen on http://127.0.0.1:80: address in use"
+        );
+        let deaf = ServerError::from(Death::Deaf("no answer".to_owned()));
+        assert_eq!(
+            exit::explain(&deaf),
+            "fleetbeat-server: the HTTP server is dead: no answer"
+        );
+        assert_eq!(deaf.exit_code(), exit::FAILURE);
+    }
+}
