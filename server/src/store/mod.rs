@@ -5,6 +5,7 @@
 //! database's library passes. Every backend passes the one conformance suite.
 
 mod backend;
+mod column;
 mod embedded;
 mod error;
 mod mongodb;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use fleetbeat_protocol::Timestamp;
 
 use super::backend::Store;
-use super::embedded::Embedded;
+use super::embedded::{self, Embedded};
 use super::error::{Setup, StoreError};
 use super::mongodb::{MongoDb, Patience};
 use crate::config::Storage;
@@ -65,7 +65,7 @@ pub(crate) fn restore(
     now: Timestamp,
 ) -> Result<impl fmt::Display, StoreError> {
     match storage {
-        Storage::Embedded { path } => Embedded::restore(path, file, now),
+        Storage::Embedded { path } => embedded::restore(path, file, now),
         Storage::MongoDb(_) => Err(other_tool("mongorestore")),
     }
 }

@@ -1,19 +1,24 @@
 //! The connection to MongoDB, with a deadline for everything and a circuit breaker.
 //!
-//! The driver is asynchronous underneath and knows no deadline for an operation, so this
-//! file runs it on a small runtime of its own and cancels what takes too long; nobody
+//! The driver is asynchronous underneath and knows no deadline for an operation. So this
+//! file runs it on a small runtime of its own, and cancels what takes too long; nobody
 //! else sees a future. While MongoDB is away every operation fails at once, and one
-//! thread asks each second whether it is back.
+//! thread asks each second whether MongoDB is back.
 
 use std::future::Future;
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::Duration;
 
+use fleetbeat_daemon::clock;
+use fleetbeat_daemon::condition::Condition;
+use fleetbeat_daemon::lock::lock;
+use fleetbeat_daemon::thread::Worker;
 use fleetbeat_protocol::Timestamp;
 use jiff::SignedDuration;
+use mongodb::action::Find;
 use mongodb::bson::{Document, doc};
 use mongodb::error::Error;
 use mongodb::options::{
@@ -27,90 +32,99 @@ use tokio::time::timeout;
 use super::error::MongoDbError;
 use crate::config::MongoDbSettings;
 use crate::store::error::{Setup, StoreError, Unavailable};
-use crate::sync::locked;
 
-/// An agent gets its answer within 3 s, whatever happens.
+/// The longest that an operation may take. An agent gets its answer within 3 s, whatever
+/// happens.
 const DEADLINE: Duration = Duration::from_millis(1800);
-/// Selecting a server and connecting to it.
+/// The longest for selecting a server and connecting to it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a majority may take to confirm a write.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Documents that arrive together.
 const BATCH: u32 = 2000;
-/// Between two looks at a MongoDB that is away, or may have gone.
+/// The time between two questions whether MongoDB is there.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
-/// Longest wait between two attempts at the start.
+/// The wait after the first attempt at the start, and the longest one.
+const FIRST_RETRY_WAIT: Duration = Duration::from_millis(500);
 const MAX_RETRY_WAIT: Duration = Duration::from_secs(30);
 
-/// Clocks farther apart than this are worth a word: the instances' clocks decide which
-/// host is silent.
+/// Clocks farther apart than this are worth a word, because the instances' clocks decide
+/// which host is silent.
 const MAX_CLOCK_OFFSET: SignedDuration = SignedDuration::from_secs(30);
 
-pub(super) struct Link {
+/// The connection to one database in MongoDB.
+pub(super) struct Connection {
     runtime: Arc<Runtime>,
     database: Database,
+    /// The circuit breaker: whether MongoDB answered when it was last asked.
     is_up: Arc<AtomicBool>,
-    probe: Mutex<Option<(Sender<()>, JoinHandle<()>)>>,
+    probe: Mutex<Option<Worker>>,
 }
 
-impl Link {
+/// An update that MongoDB refused.
+pub(super) struct RefusedUpdate {
+    /// The update's place among those of the command.
+    pub(super) index: usize,
+    /// MongoDB's code.
+    pub(super) code: i32,
+    /// MongoDB's words.
+    pub(super) reason: String,
+}
+
+impl Connection {
     /// Prepares the connection; nothing is sent yet.
-    pub(super) fn connect(settings: &MongoDbSettings) -> Result<Link, MongoDbError> {
-        let start =
-            |error: std::io::Error| StoreError::from(Setup::Start(error.to_string()));
+    ///
+    /// # Errors
+    /// A URL that can never work, or names a cluster that the DNS does not know at
+    /// present.
+    pub(super) fn connect(
+        settings: &MongoDbSettings,
+    ) -> Result<Connection, MongoDbError> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("mongodb")
             .enable_all()
             .build()
-            .map_err(start)?;
+            .map_err(cannot_start)?;
+
         let wrong = |error| MongoDbError::of_url(error, &settings.url);
-        let mut options = runtime
-            .block_on(async { ClientOptions::parse(&settings.url).await })
-            .map_err(wrong)?;
-        options
-            .app_name
-            .get_or_insert_with(|| "fleetbeat-server".to_owned());
-        options.server_selection_timeout = Some(CONNECT_TIMEOUT);
-        options.connect_timeout = Some(CONNECT_TIMEOUT);
-        options.max_pool_size = Some(settings.connections.max(4));
-        options.retry_writes.get_or_insert(true);
-        let concern = WriteConcern::builder()
-            .w(Acknowledgment::Majority)
-            .w_timeout(WRITE_TIMEOUT)
-            .build();
-        options.write_concern = Some(concern);
-        // What is copied to Redis must neither be behind nor be rolled back.
-        options.selection_criteria =
-            Some(SelectionCriteria::ReadPreference(ReadPreference::Primary));
-        options.read_concern = Some(ReadConcern::majority());
+        let options =
+            runtime.block_on(async { ClientOptions::parse(&settings.url).await });
+        let options = complete(options.map_err(wrong)?, settings);
         let client = runtime
             .block_on(async { Client::with_options(options) })
             .map_err(wrong)?;
-        let database = client.database(&settings.database);
-        let (runtime, is_up) = (Arc::new(runtime), Arc::new(AtomicBool::new(true)));
-        let probe = start_probe(runtime.clone(), database.clone(), is_up.clone())
-            .map_err(start)?;
-        Ok(Link {
-            runtime,
-            database,
-            is_up,
-            probe: Mutex::new(Some(probe)),
+
+        let probe = Probe {
+            runtime: Arc::new(runtime),
+            database: client.database(&settings.database),
+            is_up: Arc::new(AtomicBool::new(true)),
+            clock_trouble: Condition::default(),
+        };
+        Ok(Connection {
+            runtime: probe.runtime.clone(),
+            database: probe.database.clone(),
+            is_up: probe.is_up.clone(),
+            probe: Mutex::new(Some(probe.start().map_err(cannot_start)?)),
         })
     }
 
+    /// The hosts' records.
     pub(super) fn servers(&self) -> Collection<Document> {
         self.database.collection("servers")
     }
 
+    /// The users.
     pub(super) fn users(&self) -> Collection<Document> {
         self.database.collection("users")
     }
 
+    /// The history of spooled heartbeats.
     pub(super) fn history(&self) -> Collection<Document> {
         self.database.collection("history")
     }
 
+    /// What one instance of several does, and which.
     pub(super) fn leases(&self) -> Collection<Document> {
         self.database.collection("leases")
     }
@@ -134,7 +148,7 @@ impl Link {
         steps: impl Future<Output = Result<T, MongoDbError>>,
     ) -> Result<T, MongoDbError> {
         if !self.is_up() {
-            return Err(StoreError::from(Unavailable::Away).into());
+            return Err(Unavailable::Away.into());
         }
         let result = self.runtime.block_on(steps);
         if let Err(error) = result.as_ref()
@@ -146,11 +160,12 @@ impl Link {
         result
     }
 
-    /// What `read` makes of each document that a query gives, but for `None`. Each batch
-    /// has its own deadline: a large fleet takes several.
+    /// What `read` makes of each document that a query gives, without those of which it
+    /// makes nothing. Each batch has its own deadline, because a large fleet takes
+    /// several.
     pub(super) fn collect<T>(
         &self,
-        find: mongodb::action::Find<'_, Document>,
+        find: Find<'_, Document>,
         mut read: impl FnMut(&Document) -> Option<T>,
     ) -> Result<Vec<T>, MongoDbError> {
         self.run_steps(async {
@@ -163,48 +178,36 @@ impl Link {
         })
     }
 
-    /// Many updates of `servers` in one command, in any order; gives the refused ones by
-    /// index, code and reason.
+    /// Many updates of the hosts' records in one command, in any order; gives those that
+    /// were refused.
     pub(super) fn update(
         &self,
         updates: Vec<Document>,
-    ) -> Result<Vec<(usize, i32, String)>, MongoDbError> {
+    ) -> Result<Vec<RefusedUpdate>, MongoDbError> {
+        let timeout_ms = i64::try_from(WRITE_TIMEOUT.as_millis()).unwrap_or(i64::MAX);
         let command = doc! {
             "update": "servers",
             "updates": updates,
             "ordered": false,
-            "writeConcern": {"w": "majority", "wtimeout": i64::try_from(WRITE_TIMEOUT.as_millis()).unwrap_or(i64::MAX)},
+            "writeConcern": {"w": "majority", "wtimeout": timeout_ms},
         };
         let reply = self.run(async { self.database.run_command(command).await })?;
+
         if let Ok(error) = reply.get_document("writeConcernError") {
+            let reason = error.get_str("errmsg");
             return Err(MongoDbError::refused(
-                error
-                    .get_str("errmsg")
-                    .unwrap_or("the write concern failed"),
+                reason.unwrap_or("the write concern failed"),
             ));
         }
-        let errors = reply
-            .get_array("writeErrors")
-            .map(Vec::as_slice)
-            .unwrap_or_default();
-        let errors = errors.iter().filter_map(|error| error.as_document());
+        let errors = reply.get_array("writeErrors").map(Vec::as_slice);
+        let errors = errors.unwrap_or_default().iter();
         Ok(errors
-            .map(|error| {
-                let number = |key| {
-                    error
-                        .get_i32(key)
-                        .ok()
-                        .or_else(|| error.get_i64(key).ok()?.try_into().ok())
-                };
-                let index = number("index")
-                    .and_then(|index| usize::try_from(index).ok())
-                    .unwrap_or(usize::MAX);
-                let reason = error.get_str("errmsg").unwrap_or("refused");
-                (index, number("code").unwrap_or_default(), reason.to_owned())
-            })
+            .filter_map(|error| error.as_document())
+            .map(RefusedUpdate::from_document)
             .collect())
     }
 
+    /// Asks MongoDB for a sign of life.
     pub(super) fn ping(&self) -> Result<(), MongoDbError> {
         self.run(async { self.database.run_command(doc! {"ping": 1}).await })
             .map(|_| ())
@@ -218,46 +221,92 @@ impl Link {
 
     /// Ends the probing thread.
     pub(super) fn stop(&self) {
-        if let Some((stop, thread)) = locked(&self.probe).take() {
-            drop(stop);
-            let _ = thread.join();
+        let probe = lock(&self.probe).take();
+        if let Some(probe) = probe {
+            probe.stop();
         }
     }
 }
 
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl RefusedUpdate {
+    /// An error of a reply, read as far as it can be.
+    fn from_document(error: &Document) -> RefusedUpdate {
+        let number = |name| {
+            let number = error.get_i32(name).ok();
+            number.or_else(|| error.get_i64(name).ok()?.try_into().ok())
+        };
+        RefusedUpdate {
+            index: number("index")
+                .and_then(|index| usize::try_from(index).ok())
+                .unwrap_or(usize::MAX),
+            code: number("code").unwrap_or_default(),
+            reason: error.get_str("errmsg").unwrap_or("refused").to_owned(),
+        }
+    }
+}
+
+fn cannot_start(error: io::Error) -> StoreError {
+    Setup::Start(error.to_string()).into()
+}
+
+/// The URL's options, and what this store relies on whatever the URL says.
+fn complete(mut options: ClientOptions, settings: &MongoDbSettings) -> ClientOptions {
+    options
+        .app_name
+        .get_or_insert_with(|| "fleetbeat-server".to_owned());
+    options.server_selection_timeout = Some(CONNECT_TIMEOUT);
+    options.connect_timeout = Some(CONNECT_TIMEOUT);
+    options.max_pool_size = Some(settings.connections.max(4));
+    options.retry_writes.get_or_insert(true);
+
+    let concern = WriteConcern::builder()
+        .w(Acknowledgment::Majority)
+        .w_timeout(WRITE_TIMEOUT)
+        .build();
+    options.write_concern = Some(concern);
+    // What is copied to Redis must neither be behind nor be rolled back.
+    options.selection_criteria =
+        Some(SelectionCriteria::ReadPreference(ReadPreference::Primary));
+    options.read_concern = Some(ReadConcern::majority());
+    options
+}
+
 /// The operation's result, unless it comes too late; then the driver is told to forget
-/// it.
+/// the operation.
 async fn in_time<T>(
     operation: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, MongoDbError> {
     match timeout(DEADLINE, operation).await {
         Ok(result) => Ok(result?),
-        Err(_) => Err(StoreError::from(Unavailable::Slow(DEADLINE)).into()),
-    }
-}
-
-impl Drop for Link {
-    fn drop(&mut self) {
-        self.stop();
+        Err(_) => Err(Unavailable::Slow(DEADLINE).into()),
     }
 }
 
 /// Whether opening the store waits for a MongoDB that is away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::store) enum Patience {
-    /// Not at all: a command says so and ends.
+    /// It does not: a command says so and ends.
     None,
-    /// As long as it takes: a server is of no use without it.
+    /// It does, for as long as that takes: a server is of no use without MongoDB.
     UntilThere,
 }
 
 /// Runs `attempt`; with patience again and again, ever more slowly, until MongoDB is
 /// there.
+///
+/// # Errors
+/// What waiting cannot help; without patience also that MongoDB is away.
 pub(super) fn retry_until_there<T>(
     patience: Patience,
     attempt: impl Fn() -> Result<T, MongoDbError>,
 ) -> Result<T, StoreError> {
-    let mut wait = Duration::from_millis(500);
+    let mut wait = FIRST_RETRY_WAIT;
     loop {
         match attempt() {
             Err(error) if error.is_hopeless() => return Err(error.into_setting()),
@@ -271,41 +320,58 @@ pub(super) fn retry_until_there<T>(
     }
 }
 
-/// Asks each second whether MongoDB is there. Only this turns "away" back into "there".
-fn start_probe(
+/// Asks each second whether MongoDB is there. Only this closes the circuit breaker again.
+struct Probe {
     runtime: Arc<Runtime>,
     database: Database,
     is_up: Arc<AtomicBool>,
-) -> std::io::Result<(Sender<()>, JoinHandle<()>)> {
-    let (stop, stopped) = mpsc::channel();
-    let thread = thread::Builder::new().name("mongodb-probe".to_owned()).spawn(move || {
-        let mut clocks_agree = true;
-        while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(PROBE_EVERY) {
-            // Unlike a ping, it tells the time.
-            let hello = database.run_command(doc! {"hello": 1});
-            let result = runtime.block_on(async { timeout(CONNECT_TIMEOUT, async { hello.await }).await });
-            let reply = result.ok().and_then(Result::ok);
-            let was_there = is_up.swap(reply.is_some(), Ordering::Relaxed);
-            match (was_there, reply.is_some()) {
-                (true, false) => log::error!("MongoDB is away: it does not answer"),
-                (false, true) => log::info!("MongoDB is back"),
-                _ => {}
+    /// This machine's clock and MongoDB's are too far apart.
+    clock_trouble: Condition,
+}
+
+impl Probe {
+    fn start(mut self) -> io::Result<Worker> {
+        Worker::start("mongodb-probe", move |stop| {
+            while stop.wait(PROBE_EVERY) {
+                self.ask();
             }
-            if let Some(offset) = reply.as_ref().and_then(|reply| clock_offset(reply, Timestamp::now())) {
-                let agreed = std::mem::replace(&mut clocks_agree, agree(offset));
-                match (agreed, clocks_agree) {
-                    (true, false) => log::error!(
-                        "this machine's clock is {} s ahead of MongoDB's (behind, if negative): hosts may be \
-                         called down that are not; synchronize both",
-                        offset.as_secs()
-                    ),
-                    (false, true) => log::info!("this machine's clock agrees with MongoDB's again"),
-                    _ => {}
-                }
-            }
+        })
+    }
+
+    fn ask(&mut self) {
+        // Unlike the reply to a ping, the reply to a hello tells the time.
+        let hello = self.database.run_command(doc! {"hello": 1});
+        let result = self
+            .runtime
+            .block_on(async { timeout(CONNECT_TIMEOUT, async { hello.await }).await });
+        let reply = result.ok().and_then(Result::ok);
+
+        let was_up = self.is_up.swap(reply.is_some(), Ordering::Relaxed);
+        match (was_up, reply.is_some()) {
+            (true, false) => log::error!("MongoDB is away: it does not answer"),
+            (false, true) => log::info!("MongoDB is back"),
+            _ => {}
         }
-    })?;
-    Ok((stop, thread))
+
+        let offset = reply.and_then(|reply| clock_offset(&reply, clock::now()));
+        if let Some(offset) = offset {
+            self.compare_clocks(offset);
+        }
+    }
+
+    fn compare_clocks(&mut self, offset: SignedDuration) {
+        if agree(offset) {
+            if self.clock_trouble.ends() {
+                log::info!("this machine's clock agrees with MongoDB's again");
+            }
+        } else if self.clock_trouble.begins("the clocks are apart") {
+            log::error!(
+                "this machine's clock is {} s ahead of MongoDB's (behind, if negative): \
+                 hosts may be called down that are not; synchronize both",
+                offset.as_secs()
+            );
+        }
+    }
 }
 
 fn agree(offset: SignedDuration) -> bool {
@@ -314,11 +380,9 @@ fn agree(offset: SignedDuration) -> bool {
 
 /// How far `now` is ahead of the clock of the MongoDB that has just replied to a hello.
 fn clock_offset(reply: &Document, now: Timestamp) -> Option<SignedDuration> {
-    let theirs = Timestamp::from_millisecond(
-        reply.get_datetime("localTime").ok()?.timestamp_millis(),
-    )
-    .ok()?;
-    Some(now.duration_since(theirs))
+    let mongodb_ms = reply.get_datetime("localTime").ok()?.timestamp_millis();
+    let mongodb = Timestamp::from_millisecond(mongodb_ms).ok()?;
+    Some(now.duration_since(mongodb))
 }
 
 #[cfg(test)]

@@ -120,6 +120,12 @@ impl From<StoreError> for MongoDbError {
     }
 }
 
+impl From<Unavailable> for MongoDbError {
+    fn from(error: Unavailable) -> MongoDbError {
+        MongoDbError::Store(error.into())
+    }
+}
+
 impl From<MongoDbError> for StoreError {
     fn from(error: MongoDbError) -> StoreError {
         match error {

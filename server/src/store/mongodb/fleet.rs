@@ -1,115 +1,117 @@
-//! The fleet as this instance knows it: read from MongoDB now and then, kept up to date
-//! from Redis.
+//! This instance's own copy of the whole fleet, which lists are made from.
+//!
+//! The copy is read from MongoDB once, and then follows the stream of changes in Redis:
+//! whenever a list is asked for, the hosts that have changed since the last position in
+//! the stream are read, from Redis or, where Redis has no copy, from MongoDB. If that
+//! position is gone from the stream, or Redis does not answer, everything is read from
+//! MongoDB again.
+//!
+//! Each minute a background thread compares the copy with all of MongoDB, while the
+//! stream goes on being followed. That finds what never reached Redis: the change of an
+//! instance that was killed before it copied, a record that another program has changed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use fleetbeat_daemon::condition::Condition;
+use fleetbeat_daemon::thread::spawn;
 use fleetbeat_protocol::Server;
 use mongodb::bson::doc;
 
-use super::document::{Version, Versioned};
-use super::redis::{Cache, Changes, Place};
-use super::{MAX_ASKED, Shared};
+use super::databases::{Databases, MAX_ASKED};
+use super::document::{Version, VersionedServer};
+use super::redis::{ChangesSince, RedisCopies, StreamPosition};
 use crate::store::error::{Setup, StoreError, Unavailable};
 use crate::store::server::Fleet;
 
-/// The whole fleet is read from MongoDB again after this. It finds what never reached
-/// Redis: the change of an instance that was killed in between, a record that another
-/// program has changed.
+/// The whole fleet is compared with MongoDB again after this.
 const RELOAD_EVERY: Duration = Duration::from_secs(60);
 
-pub(super) struct Known {
+/// The fleet as this instance knows it.
+pub(super) struct FleetCopy {
     pub(super) reload_every: Duration,
-    servers: Servers,
-    /// How far the changes have been read; `None` before the first, or when that place
-    /// was lost.
-    place: Option<Place>,
+    records: Records,
+    /// How far the stream of changes has been followed; `None` before the first reading,
+    /// or when the position was lost.
+    position: Option<StreamPosition>,
+    /// When the fleet was read from MongoDB last.
     loaded: Option<Instant>,
-    reload: Option<Reload>,
-    reload_failed: bool,
-    /// Whether Redis was searched for copies that cannot be, and whether that has failed
-    /// before.
+    reload: Option<BackgroundReload>,
+    /// The fleet could not be read from MongoDB.
+    reload_trouble: Condition,
+    /// Whether Redis was searched for copies that are newer than MongoDB.
     are_copies_checked: bool,
-    check_failed: bool,
+    /// Redis could not be searched.
+    check_trouble: Condition,
+    /// Counts the fleets that were handed out.
     revision: u64,
-    changed: bool,
+    /// Whether records have changed since the last fleet was handed out.
+    has_changed: bool,
 }
 
-type Servers = BTreeMap<IpAddr, (Version, Arc<Server>)>;
+/// Each host's record and its version, by address.
+type Records = BTreeMap<IpAddr, (Version, Arc<Server>)>;
 
-/// The whole fleet on its way from MongoDB, in a thread of its own: a large one takes
+/// A comparison with all of MongoDB, in a thread of its own: for a large fleet it takes
 /// longer than a change may take to be seen.
-struct Reload {
+struct BackgroundReload {
     thread: JoinHandle<Result<Difference, StoreError>>,
-    /// What Redis has told about meanwhile: the thread may have seen those as they were
-    /// before.
+    /// The hosts that the stream has told of meanwhile. The thread may have read their
+    /// records as they were before.
     followed: BTreeSet<IpAddr>,
 }
 
-/// How MongoDB differs from what was known.
+/// How MongoDB differs from the copy.
 struct Difference {
-    changed: Vec<Versioned>,
+    changed: Vec<VersionedServer>,
     gone: Vec<IpAddr>,
 }
 
-impl Known {
-    pub(super) fn new() -> Known {
-        Known {
+impl FleetCopy {
+    /// An empty copy.
+    pub(super) fn new() -> FleetCopy {
+        FleetCopy {
             reload_every: RELOAD_EVERY,
-            servers: Servers::new(),
-            place: None,
+            records: Records::new(),
+            position: None,
             loaded: None,
             reload: None,
-            reload_failed: false,
+            reload_trouble: Condition::default(),
             are_copies_checked: false,
-            check_failed: false,
+            check_trouble: Condition::default(),
             revision: 0,
-            changed: false,
+            has_changed: false,
         }
     }
 
-    /// The fleet as it is now, or the same as before if nothing has changed.
+    /// The fleet as it is now, or `before` if nothing has changed.
+    ///
+    /// # Errors
+    /// MongoDB cannot be read, and never could be.
     pub(super) fn fleet(
         &mut self,
-        shared: &Arc<Shared>,
+        databases: &Arc<Databases>,
         before: Option<&Arc<Fleet>>,
     ) -> Result<Arc<Fleet>, StoreError> {
-        let followed = self.follow(shared);
-        let reloaded = match self.loaded {
-            Some(loaded) if followed => self.reload_aside(shared, loaded),
-            _ => self.reload(shared),
-        };
-        match reloaded {
-            Err(error) if self.loaded.is_none() => return Err(error),
-            Err(error) => {
-                if !std::mem::replace(&mut self.reload_failed, true) {
-                    log::warn!("the list is as it was last known: {error}");
-                }
-            }
-            Ok(true) => self.reload_failed = false,
-            Ok(false) => {}
+        self.update(databases)?;
+        if self.loaded.is_some() && self.position.is_some() {
+            self.check_copies(databases);
         }
-        if self.loaded.is_some() && self.place.is_some() {
-            self.check_copies(shared);
-        }
-        let stale = self.reload_failed || !shared.link.is_up();
-        if let Some(before) =
-            before.filter(|before| !self.changed && before.stale == stale)
-        {
+
+        let stale = self.reload_trouble.cause().is_some() || !databases.mongodb.is_up();
+        let is_same = |before: &&Arc<Fleet>| !self.has_changed && before.stale == stale;
+        if let Some(before) = before.filter(is_same) {
             return Ok(before.clone());
         }
-        self.changed = false;
+
+        self.has_changed = false;
         self.revision += 1;
-        let servers = self
-            .servers
-            .values()
-            .map(|(_, server)| server.clone())
-            .collect();
+        let servers = self.records.values().map(|(_, server)| server.clone());
         Ok(Arc::new(Fleet {
-            servers,
+            servers: servers.collect(),
             revision: self.revision,
             stale,
         }))
@@ -117,9 +119,8 @@ impl Known {
 
     /// A host as it was last known.
     pub(super) fn server(&self, ip: IpAddr) -> Option<Server> {
-        self.servers
-            .get(&ip)
-            .map(|(_, server)| Server::clone(server))
+        let record = self.records.get(&ip);
+        record.map(|(_, server)| Server::clone(server))
     }
 
     /// Ends the thread that may be reading; the store is being closed.
@@ -129,25 +130,46 @@ impl Known {
         }
     }
 
-    /// Applies what Redis says has changed; false if it does not tell.
-    fn follow(&mut self, shared: &Shared) -> bool {
-        let (Some(cache), Some(place)) = (&shared.cache, self.place.clone()) else {
+    /// Brings the copy up to date, as far as the databases answer.
+    fn update(&mut self, databases: &Arc<Databases>) -> Result<(), StoreError> {
+        let is_followed = self.follow(databases);
+        let reloaded = match self.loaded {
+            Some(loaded) if is_followed => self.reload_in_background(databases, loaded),
+            _ => self.reload(databases).map(|()| true),
+        };
+        match reloaded {
+            Err(error) if self.loaded.is_none() => return Err(error),
+            Err(error) => {
+                if self.reload_trouble.begins(error.to_string()) {
+                    log::warn!("the list is as it was last known: {error}");
+                }
+            }
+            Ok(true) => drop(self.reload_trouble.ends()),
+            Ok(false) => {}
+        }
+        Ok(())
+    }
+
+    /// Applies what the stream tells; false if it does not tell.
+    fn follow(&mut self, databases: &Databases) -> bool {
+        let (Some(redis), Some(position)) = (&databases.redis, &self.position) else {
             return false;
         };
-        let Ok(Changes::Since(ips, place)) = cache.changes_since(&place) else {
+        let Ok(ChangesSince::Hosts(ips, position)) = redis.changes_since(position) else {
             return false;
         };
-        let applied = self.apply(shared, cache, ips).is_ok();
+        let applied = self.apply(databases, redis, ips).is_ok();
         if applied {
-            self.place = Some(place);
+            self.position = Some(position);
         }
         applied
     }
 
+    /// Reads the records of these hosts again.
     fn apply(
         &mut self,
-        shared: &Shared,
-        cache: &Cache,
+        databases: &Databases,
+        redis: &RedisCopies,
         mut ips: Vec<IpAddr>,
     ) -> Result<(), StoreError> {
         ips.sort_unstable();
@@ -155,60 +177,129 @@ impl Known {
         if let Some(reload) = &mut self.reload {
             reload.followed.extend(&ips);
         }
+
         let mut missing = Vec::new();
-        for (ip, copy) in ips.iter().zip(cache.read(&ips)?) {
+        for (ip, copy) in ips.iter().zip(redis.read(&ips)?) {
             match copy {
-                Some(copy) => self.insert(copy),
+                Some(copy) => self.insert_if_newer(copy),
                 None => missing.push(*ip),
             }
         }
         if missing.is_empty() {
             return Ok(());
         }
-        for (ip, record) in shared.read(&missing)? {
+
+        for (ip, record) in databases.read_servers(&missing)? {
             match record {
-                Some(record) => self.insert(record),
-                None => self.changed |= self.servers.remove(&ip).is_some(),
+                Some(record) => self.insert_if_newer(record),
+                None => self.remove(ip),
             }
         }
         Ok(())
     }
 
-    /// Reads everything from MongoDB. The place in the changes is taken first, so that
-    /// none falls in between.
-    fn reload(&mut self, shared: &Shared) -> Result<bool, StoreError> {
+    /// Reads everything from MongoDB. The position in the stream is taken first, so that
+    /// no change falls in between.
+    fn reload(&mut self, databases: &Databases) -> Result<(), StoreError> {
         self.stop();
-        let place = shared
-            .cache
-            .as_ref()
-            .and_then(|cache| cache.last_change().ok());
-        let difference = compare(shared, &self.servers)?;
+        let redis = databases.redis.as_ref();
+        let position = redis.and_then(|redis| redis.last_position().ok());
+        let difference = compare(databases, &self.records)?;
         self.settle(difference, &BTreeSet::new());
-        self.place = place;
-        Ok(true)
+        self.position = position;
+        Ok(())
     }
 
-    /// Redis copies what MongoDB holds and so knows nothing newer, unless MongoDB was
-    /// restored from a backup, which is done while no instance runs: then the copies from
-    /// before would hide its records for as long as they live. So once in an instance's
-    /// life, with the first list that Redis answers for, what is impossible is removed.
-    fn check_copies(&mut self, shared: &Shared) {
-        let (Some(cache), false) = (&shared.cache, self.are_copies_checked) else {
+    /// Reads everything from MongoDB in a thread, while the stream is followed; true when
+    /// that is done.
+    fn reload_in_background(
+        &mut self,
+        databases: &Arc<Databases>,
+        loaded: Instant,
+    ) -> Result<bool, StoreError> {
+        match self.reload.take() {
+            Some(reload) if reload.thread.is_finished() => {
+                let difference = reload.thread.join();
+                let difference =
+                    difference.unwrap_or_else(|_| Err(Unavailable::Away.into()))?;
+                self.settle(difference, &reload.followed);
+                return Ok(true);
+            }
+            None if loaded.elapsed() >= self.reload_every => {
+                let (databases, records) = (databases.clone(), self.records.clone());
+                let thread = spawn("reload", move || compare(&databases, &records))
+                    .map_err(|error| Setup::Start(error.to_string()))?;
+                self.reload = Some(BackgroundReload {
+                    thread,
+                    followed: BTreeSet::new(),
+                });
+            }
+            running => self.reload = running,
+        }
+        Ok(false)
+    }
+
+    /// Makes the copy what MongoDB says, but for the hosts that the stream has told of
+    /// meanwhile: their records may be newer.
+    fn settle(&mut self, difference: Difference, followed: &BTreeSet<IpAddr>) {
+        for record in difference.changed {
+            let ip = record.server.ip;
+            if !followed.contains(&ip) {
+                self.insert(record);
+            } else if self.records.contains_key(&ip) {
+                self.insert_if_newer(record);
+            }
+        }
+        for ip in difference.gone {
+            if !followed.contains(&ip) {
+                self.remove(ip);
+            }
+        }
+        self.loaded = Some(Instant::now());
+    }
+
+    fn insert_if_newer(&mut self, record: VersionedServer) {
+        let known = self.records.get(&record.server.ip);
+        if known.is_none_or(|(version, _)| *version < record.version) {
+            self.insert(record);
+        }
+    }
+
+    fn insert(&mut self, record: VersionedServer) {
+        let VersionedServer { version, server } = record;
+        self.records.insert(server.ip, (version, Arc::new(server)));
+        self.has_changed = true;
+    }
+
+    fn remove(&mut self, ip: IpAddr) {
+        self.has_changed |= self.records.remove(&ip).is_some();
+    }
+
+    /// Removes copies from Redis that are newer than MongoDB, once in an instance's life:
+    /// with the first list that Redis answers for.
+    ///
+    /// A copy is made of what MongoDB holds, so none can be newer, unless MongoDB was
+    /// restored from a backup, which is done while no instance runs. The copies from
+    /// before would then hide MongoDB's records for as long as they live.
+    fn check_copies(&mut self, databases: &Databases) {
+        let (Some(redis), false) = (&databases.redis, self.are_copies_checked) else {
             return;
         };
-        match self.remove_impossible_copies(shared, cache) {
+        match self.remove_impossible_copies(databases, redis) {
             Ok(removed) => {
                 self.are_copies_checked = true;
                 if removed > 0 {
                     log::warn!(
-                        "MongoDB seems to have been restored from a backup: removed {removed} newer copies from Redis"
+                        "MongoDB seems to have been restored from a backup: removed \
+                         {removed} newer copies from Redis"
                     );
                 }
             }
             Err(error) => {
-                if !std::mem::replace(&mut self.check_failed, true) {
+                if self.check_trouble.begins(error.to_string()) {
                     log::warn!(
-                        "whether Redis has copies that are newer than MongoDB is not known yet: {error}"
+                        "whether Redis has copies that are newer than MongoDB is not \
+                         known yet: {error}"
                     );
                 }
             }
@@ -217,122 +308,68 @@ impl Known {
 
     fn remove_impossible_copies(
         &self,
-        shared: &Shared,
-        cache: &Cache,
+        databases: &Databases,
+        redis: &RedisCopies,
     ) -> Result<usize, StoreError> {
-        let ips: Vec<IpAddr> = self.servers.keys().copied().collect();
+        let ips: Vec<IpAddr> = self.records.keys().copied().collect();
         let mut removed = 0;
-        for ips in ips.chunks(MAX_ASKED) {
-            let mut newer: BTreeMap<IpAddr, Version> = BTreeMap::new();
-            for copy in cache.read(ips)?.into_iter().flatten() {
-                let known = self.servers.get(&copy.server.ip);
-                if known.is_some_and(|(version, _)| *version < copy.rev) {
-                    newer.insert(copy.server.ip, copy.rev);
-                }
-            }
+        for chunk in ips.chunks(MAX_ASKED) {
+            let newer = self.copies_newer_than_here(redis, chunk)?;
+
             // Another instance may have written meanwhile. MongoDB, asked only now, has
             // what a good copy was made of.
             let suspects: Vec<IpAddr> = newer.keys().copied().collect();
-            let records = shared.read(&suspects)?;
+            let records = databases.read_servers(&suspects)?;
             let is_impossible = |ip: &IpAddr| {
-                records
-                    .get(ip)
-                    .and_then(Option::as_ref)
-                    .is_some_and(|record| record.rev < newer[ip])
+                let record = records.get(ip).and_then(Option::as_ref);
+                record.is_some_and(|record| record.version < newer[ip])
             };
             let impossible: Vec<IpAddr> =
                 suspects.into_iter().filter(is_impossible).collect();
+
             if !impossible.is_empty() {
-                cache.store(&[], &impossible)?;
+                redis.store(&[], &impossible)?;
                 removed += impossible.len();
             }
         }
         Ok(removed)
     }
 
-    /// The same while Redis keeps what is known up to date; true when it is done.
-    fn reload_aside(
-        &mut self,
-        shared: &Arc<Shared>,
-        loaded: Instant,
-    ) -> Result<bool, StoreError> {
-        match self.reload.take() {
-            Some(reload) if reload.thread.is_finished() => {
-                let difference = reload
-                    .thread
-                    .join()
-                    .unwrap_or_else(|_| Err(Unavailable::Away.into()))?;
-                self.settle(difference, &reload.followed);
-                Ok(true)
-            }
-            None if loaded.elapsed() >= self.reload_every => {
-                let (shared, servers) = (shared.clone(), self.servers.clone());
-                let thread = thread::Builder::new().name("reload".to_owned());
-                let thread = thread.spawn(move || compare(&shared, &servers));
-                let thread = thread.map_err(|error| Setup::Start(error.to_string()))?;
-                self.reload = Some(Reload {
-                    thread,
-                    followed: BTreeSet::new(),
-                });
-                Ok(false)
-            }
-            running => {
-                self.reload = running;
-                Ok(false)
-            }
-        }
-    }
-
-    /// What MongoDB says counts, but for hosts of which something newer is known.
-    fn settle(&mut self, difference: Difference, followed: &BTreeSet<IpAddr>) {
-        for record in difference.changed {
-            let ip = record.server.ip;
-            if !followed.contains(&ip) {
-                self.servers
-                    .insert(ip, (record.rev, Arc::new(record.server)));
-                self.changed = true;
-            } else if self.servers.contains_key(&ip) {
-                self.insert(record);
-            }
-        }
-        for ip in difference.gone.iter().filter(|ip| !followed.contains(ip)) {
-            self.changed |= self.servers.remove(ip).is_some();
-        }
-        self.loaded = Some(Instant::now());
-    }
-
-    fn insert(&mut self, record: Versioned) {
-        let ip = record.server.ip;
-        let is_newer = self
-            .servers
-            .get(&ip)
-            .is_none_or(|(version, _)| *version < record.rev);
-        if is_newer {
-            self.servers
-                .insert(ip, (record.rev, Arc::new(record.server)));
-            self.changed = true;
-        }
+    /// The hosts of which Redis has a newer copy than this instance, and its version.
+    fn copies_newer_than_here(
+        &self,
+        redis: &RedisCopies,
+        ips: &[IpAddr],
+    ) -> Result<BTreeMap<IpAddr, Version>, StoreError> {
+        let is_newer = |copy: &VersionedServer| {
+            let here = self.records.get(&copy.server.ip);
+            here.is_some_and(|(version, _)| *version < copy.version)
+        };
+        let copies = redis.read(ips)?.into_iter().flatten();
+        Ok(copies
+            .filter(is_newer)
+            .map(|copy| (copy.server.ip, copy.version))
+            .collect())
     }
 }
 
-/// Reads the whole fleet, and keeps only what differs from `known`.
-fn compare(shared: &Shared, known: &Servers) -> Result<Difference, StoreError> {
-    let servers = shared.link.servers();
+/// Reads the whole fleet, and keeps only what differs from `records`.
+fn compare(databases: &Databases, records: &Records) -> Result<Difference, StoreError> {
+    let servers = databases.mongodb.servers();
     let mut seen = BTreeSet::new();
-    let changed = shared.link.collect(servers.find(doc! {}), |document| {
-        let record = Versioned::from_document(document)?;
-        seen.insert(record.server.ip);
-        let same = known
-            .get(&record.server.ip)
-            .is_some_and(|(version, server)| {
-                *version == record.rev && **server == record.server
+    let changed = databases
+        .mongodb
+        .collect(servers.find(doc! {}), |document| {
+            let record = VersionedServer::from_document(document)?;
+            seen.insert(record.server.ip);
+            let known = records.get(&record.server.ip);
+            let is_same = known.is_some_and(|(version, server)| {
+                *version == record.version && **server == record.server
             });
-        (!same).then_some(record)
-    })?;
-    let gone = known
-        .keys()
-        .filter(|ip| !seen.contains(*ip))
-        .copied()
-        .collect();
+            (!is_same).then_some(record)
+        })?;
+
+    let is_gone = |ip: &&IpAddr| !seen.contains(*ip);
+    let gone = records.keys().filter(is_gone).copied().collect();
     Ok(Difference { changed, gone })
 }
