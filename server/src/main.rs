@@ -17,6 +17,7 @@ mod listen;
 mod secret_rules;
 mod serve;
 mod store;
+#[cfg(test)]
 mod sync;
 mod watchdog;
 
