@@ -71,6 +71,10 @@ pub(crate) enum Storage {
 
 /// How to reach MongoDB and Redis.
 #[derive(Debug, Clone)]
+#[cfg_attr(
+    not(feature = "mongodb"),
+    allow(dead_code, reason = "read by the backend alone")
+)]
 pub(crate) struct MongoDbSettings {
     /// MongoDB's URL; a password may be in it.
     pub(crate) url: String,

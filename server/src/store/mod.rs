@@ -4,10 +4,16 @@
 //! server sees traits alone, one for each aggregate, in words of the domain: no type of a
 //! database's library passes. Every backend passes the one conformance suite.
 
+#![cfg_attr(
+    not(feature = "mongodb"),
+    allow(dead_code, reason = "some things only MongoDB needs")
+)]
+
 mod backend;
 mod column;
 mod embedded;
 mod error;
+#[cfg(feature = "mongodb")]
 mod mongodb;
 mod open;
 mod server;
