@@ -1,4 +1,8 @@
 //! Embeds the built dashboard: each file of `dashboard/dist`, as it is and compressed.
+//!
+//! Where the dashboard is not built, a page that says so takes its place, so that work on
+//! the server needs no Node. What is shipped sets `FLEETBEAT_REQUIRE_DASHBOARD=1`, and a
+//! missing dashboard is then an error.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -9,26 +13,69 @@ use std::path::{Path, PathBuf};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
+/// Set, and not to `0`, where a placeholder must not be shipped.
+const REQUIRE: &str = "FLEETBEAT_REQUIRE_DASHBOARD";
+
+/// The page in the place of a dashboard that is not built.
+const PLACEHOLDER: &str = "\
+<!doctype html>
+<html lang=\"en\">
+<head>
+<meta charset=\"utf-8\">
+<title>Fleetbeat: the dashboard is not built</title>
+</head>
+<body>
+<h1>The dashboard is not built</h1>
+<p>This fleetbeat-server was built without its dashboard. The API works.
+To get the dashboard, run <code>make dashboard</code> and build the server again.</p>
+</body>
+</html>
+";
+
 fn main() {
-    let dist = Path::new(env!("CARGO_MANIFEST_DIR")).join("../dashboard/dist");
-    println!("cargo::rerun-if-changed={}", dist.display());
-    let Ok(dist) = dist.canonicalize() else {
+    println!("cargo::rerun-if-env-changed={REQUIRE}");
+    let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+
+    let dashboard = Path::new(env!("CARGO_MANIFEST_DIR")).join("../dashboard");
+    let dist = dashboard.join("dist");
+    if dist.join("index.html").exists() {
+        let dist = dist.canonicalize().expect("the folder exists");
+        embed(&dist, &out);
+        return;
+    }
+
+    // The whole folder, because cargo takes a path that does not exist for one that has
+    // changed, and would build the server anew each time.
+    println!("cargo::rerun-if-changed={}", dashboard.display());
+    if std::env::var_os(REQUIRE).is_some_and(|value| value != "0") {
         println!("cargo::error=the dashboard is not built: run `make dashboard` first");
         return;
-    };
-    let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
-    let mut table = String::from("static ASSETS: &[Asset] = &[\n");
+    }
+    println!(
+        "cargo::warning=the dashboard is not built, a page that says so takes its place: \
+         run `make dashboard` to get it"
+    );
+    let placeholder = out.join("placeholder");
+    write(&placeholder.join("index.html"), PLACEHOLDER.as_bytes());
+    embed(&placeholder, &out);
+}
+
+/// Writes `assets.rs`: the table of all files in `dist`.
+fn embed(dist: &Path, out: &Path) {
     let mut files = Vec::new();
-    find_files(&dist, &mut files);
+    find_files(dist, &mut files);
     files.sort();
+
+    let mut table =
+        String::from("/// The dashboard's files.\nstatic ASSETS: &[Asset] = &[\n");
     for (index, file) in files.iter().enumerate() {
         let bytes =
             fs::read(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
         let compressed = out.join(format!("{index}.gz"));
-        fs::write(&compressed, gzip(&bytes))
-            .unwrap_or_else(|error| panic!("{}: {error}", compressed.display()));
+        write(&compressed, &gzip(&bytes));
+
         let path = file
-            .strip_prefix(&dist)
+            .strip_prefix(dist)
             .expect("found below dist")
             .to_str()
             .expect("Vite names files in ASCII");
@@ -43,7 +90,16 @@ fn main() {
         );
     }
     table.push_str("];\n");
-    fs::write(out.join("assets.rs"), table).expect("OUT_DIR is writable");
+
+    write(&out.join("assets.rs"), table.as_bytes());
+}
+
+/// Writes the file, and makes its folder where there is none.
+fn write(file: &Path, bytes: &[u8]) {
+    let folder = file.parent().expect("a file is in a folder");
+    fs::create_dir_all(folder)
+        .and_then(|()| fs::write(file, bytes))
+        .unwrap_or_else(|error| panic!("{}: {error}", file.display()));
 }
 
 fn find_files(folder: &Path, files: &mut Vec<PathBuf>) {

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use fleetbeat_protocol::Role;
 use lexopt::{Arg, Parser, ValueExt};
 
-use crate::proxy::{Site, check_domain, check_listen, check_path};
+use crate::commands::proxy_config::{Site, check_domain, check_listen, check_path};
+use crate::error::ServerError;
 
 /// What --help prints, and what the manual page and the completions are made from.
 pub(crate) const HELP: &str = include_str!("help.txt");
@@ -14,10 +15,13 @@ pub(crate) const HELP: &str = include_str!("help.txt");
 /// What was typed.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Cli {
+    /// The configuration that was named.
     pub(crate) config: Option<PathBuf>,
+    /// What to do.
     pub(crate) command: Command,
 }
 
+/// What to do; help.txt says what each command does.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Command {
     Run,
@@ -50,7 +54,9 @@ pub(crate) enum Command {
 /// Where a new password comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PasswordFrom {
+    /// The terminal, where the user is asked.
     Prompt,
+    /// Standard input.
     Stdin,
 }
 
@@ -60,8 +66,9 @@ pub(crate) enum PasswordFrom {
 /// A sentence that names what cannot be understood.
 pub(crate) fn parse(
     arguments: impl IntoIterator<Item = OsString>,
-) -> Result<Cli, String> {
-    read(Parser::from_args(arguments)).map_err(|error| error.to_string())
+) -> Result<Cli, ServerError> {
+    parse_arguments(Parser::from_args(arguments))
+        .map_err(|error| ServerError::Usage(error.to_string()))
 }
 
 /// The options, as typed.
@@ -76,78 +83,59 @@ struct Options {
     key: Option<String>,
 }
 
-fn read(mut parser: Parser) -> Result<Cli, lexopt::Error> {
+fn parse_arguments(mut parser: Parser) -> Result<Cli, lexopt::Error> {
     let mut config = None;
     let mut options = Options::default();
     let mut words: Vec<OsString> = Vec::new();
+
     while let Some(argument) = parser.next()? {
-        match argument {
+        let asked = match argument {
+            Arg::Short('h') | Arg::Long("help") => Some(Command::Help),
+            Arg::Short('V') | Arg::Long("version") => Some(Command::Version),
             Arg::Short('c') | Arg::Long("config") => {
-                config = Some(parser.value()?.into())
+                config = Some(parser.value()?.into());
+                None
             }
-            Arg::Long("role") => options.role = Some(parser.value()?.parse()?),
-            Arg::Long("password-stdin") => options.password = Some(PasswordFrom::Stdin),
-            Arg::Long("domain") => options.domain = Some(parser.value()?.string()?),
-            Arg::Long("plain") => options.plain = true,
-            Arg::Long("listen") => options.listen = Some(parser.value()?.string()?),
-            Arg::Long("certificate") => {
-                options.certificate = Some(parser.value()?.string()?)
+            Arg::Value(word) => {
+                words.push(word);
+                None
             }
-            Arg::Long("key") => options.key = Some(parser.value()?.string()?),
-            Arg::Short('h') | Arg::Long("help") => {
-                return Ok(Cli {
-                    config,
-                    command: Command::Help,
-                });
+            Arg::Long(name) => {
+                let name = name.to_owned();
+                options.set(&name, &mut parser)?;
+                None
             }
-            Arg::Short('V') | Arg::Long("version") => {
-                return Ok(Cli {
-                    config,
-                    command: Command::Version,
-                });
-            }
-            Arg::Value(word) => words.push(word),
-            _ => return Err(argument.unexpected()),
+            Arg::Short(_) => return Err(argument.unexpected()),
+        };
+        if let Some(command) = asked {
+            return Ok(Cli { config, command });
         }
     }
+
     let words: Vec<String> = words
         .into_iter()
         .map(ValueExt::string)
         .collect::<Result<_, _>>()?;
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let command = command(&words, options)?;
+    let command = parse_command(&words, options)?;
     Ok(Cli { config, command })
 }
 
-fn command(words: &[&str], options: Options) -> Result<Command, lexopt::Error> {
-    let takes_role = matches!(words, ["user", "add", ..]);
-    let takes_password = matches!(words, ["user", "add" | "passwd", ..]);
-    if options.role.is_some() && !takes_role {
-        return Err("--role goes with `user add` only".into());
-    }
-    if options.password.is_some() && !takes_password {
-        return Err(
-            "--password-stdin goes with `user add` and `user passwd` only".into(),
-        );
-    }
-    if options.is_about_a_site() && !matches!(words, ["proxy-config", ..]) {
-        return Err("--domain, --plain, --listen, --certificate and --key go with `proxy-config` only".into());
-    }
+fn parse_command(words: &[&str], options: Options) -> Result<Command, lexopt::Error> {
+    options.check_command(words)?;
     let password = options.password.unwrap_or(PasswordFrom::Prompt);
+
     Ok(match *words {
         [] | ["run"] => Command::Run,
         ["check-config"] => Command::CheckConfig,
         ["health"] => Command::Health,
-        ["user", "add", username] => {
-            let role = options
+        ["user", "add", username] => Command::UserAdd {
+            username: username.to_owned(),
+            role: options
                 .role
-                .ok_or("`user add` needs --role readonly, admin or superadmin")?;
-            Command::UserAdd {
-                username: username.to_owned(),
-                role,
-                password,
-            }
-        }
+                .ok_or("`user add` needs --role readonly, admin or superadmin")?,
+            password,
+        },
         ["user", "passwd", username] => Command::UserPasswd {
             username: username.to_owned(),
             password,
@@ -158,50 +146,82 @@ fn command(words: &[&str], options: Options) -> Result<Command, lexopt::Error> {
         },
         ["backup", file] => Command::Backup { file: file.into() },
         ["restore", file] => Command::Restore { file: file.into() },
-        ["proxy-config", "nginx"] => Command::ProxyConfig(options.site()?),
+        ["proxy-config", "nginx"] => Command::ProxyConfig(options.into_site()?),
         ["proxy-config", ..] => return Err("`proxy-config` knows nginx only".into()),
         _ => {
-            return Err(format!("{:?} is no command: see --help", words.join(" ")).into());
+            let typed = words.join(" ");
+            return Err(format!("{typed:?} is not a command: see --help").into());
         }
     })
 }
 
 impl Options {
+    /// Sets the option `name` to the value that follows in `parser`.
+    fn set(&mut self, name: &str, parser: &mut Parser) -> Result<(), lexopt::Error> {
+        match name {
+            "role" => self.role = Some(parser.value()?.parse()?),
+            "password-stdin" => self.password = Some(PasswordFrom::Stdin),
+            "domain" => self.domain = Some(parser.value()?.string()?),
+            "plain" => self.plain = true,
+            "listen" => self.listen = Some(parser.value()?.string()?),
+            "certificate" => self.certificate = Some(parser.value()?.string()?),
+            "key" => self.key = Some(parser.value()?.string()?),
+            _ => return Err(Arg::Long(name).unexpected()),
+        }
+        Ok(())
+    }
+
+    /// Refuses options that the command does not take.
+    fn check_command(&self, words: &[&str]) -> Result<(), &'static str> {
+        if self.role.is_some() && !matches!(words, ["user", "add", ..]) {
+            return Err("--role goes with `user add` only");
+        }
+        if self.password.is_some() && !matches!(words, ["user", "add" | "passwd", ..]) {
+            return Err("--password-stdin goes with `user add` and `user passwd` only");
+        }
+        if self.is_about_a_site() && !matches!(words, ["proxy-config", ..]) {
+            return Err(
+                "--domain, --plain, --listen, --certificate and --key go with \
+                        `proxy-config` only",
+            );
+        }
+        Ok(())
+    }
+
     fn is_about_a_site(&self) -> bool {
         let texts = [&self.domain, &self.listen, &self.certificate, &self.key];
         self.plain || texts.into_iter().any(Option::is_some)
     }
 
-    fn site(self) -> Result<Site, String> {
-        let Options {
-            plain,
-            listen,
-            certificate,
-            key,
-            ..
-        } = self;
+    /// The site that the options describe.
+    fn into_site(self) -> Result<Site, String> {
         let domain = self
             .domain
             .ok_or("`proxy-config nginx` needs --domain and the name that agents use")?;
         check_domain(&domain)?;
-        listen.as_deref().map_or(Ok(()), check_listen)?;
-        if certificate.is_some() != key.is_some() {
+        if let Some(listen) = &self.listen {
+            check_listen(listen)?;
+        }
+
+        if self.certificate.is_some() != self.key.is_some() {
             return Err("--certificate and --key go together".to_owned());
         }
-        if plain && key.is_some() {
+        if self.plain && self.key.is_some() {
             return Err("--plain needs no --certificate and no --key".to_owned());
         }
-        certificate
-            .as_deref()
-            .map_or(Ok(()), |path| check_path("--certificate", path))?;
-        key.as_deref()
-            .map_or(Ok(()), |path| check_path("--key", path))?;
+        for (option, path) in [("--certificate", &self.certificate), ("--key", &self.key)]
+        {
+            if let Some(path) = path {
+                check_path(option, path)?;
+            }
+        }
+
         Ok(Site {
             domain,
-            plain,
-            listen,
-            certificate,
-            key,
+            plain: self.plain,
+            listen: self.listen,
+            certificate: self.certificate,
+            key: self.key,
         })
     }
 }
@@ -211,7 +231,9 @@ mod tests {
     use super::*;
 
     fn command(line: &str) -> Result<Command, String> {
-        parse(line.split_whitespace().map(OsString::from)).map(|cli| cli.command)
+        parse(line.split_whitespace().map(OsString::from))
+            .map(|cli| cli.command)
+            .map_err(|error| error.to_string())
     }
 
     #[test]

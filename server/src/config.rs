@@ -1,25 +1,24 @@
 //! The configuration: `server.toml` and the environment, checked as a whole.
+//!
+//! The result is plain values, from which the parts of the server make their own types. No
+//! part of the server is known here.
 
 use std::ffi::OsString;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fleetbeat_settings::{Document, Problems, Secret, Table};
 use ipnet::IpNet;
 
-use crate::auth::AgentKeys;
-use crate::http::{Listen, TrustedProxies};
-use crate::store::MongoDbSettings;
+use crate::listen::Listen;
+use crate::secret_rules::{check_password, check_secret_key, parse_agent_keys};
 
-/// Read when no other is named, if it is there.
+/// The file that is read when no other is named, if the file exists.
 const DEFAULT_FILE: &str = "/etc/fleetbeat/server.toml";
 const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
 const DEFAULT_STORAGE: &str = "/var/lib/fleetbeat";
 const DEFAULT_MONGODB: &str = "mongodb://127.0.0.1:27017";
 const DEFAULT_DATABASE: &str = "fleetbeat";
-/// Shortest SECRET_KEY in bytes: the length of an HS256 signature.
-const MIN_SECRET_KEY_BYTES: usize = 32;
 const MAX_WORKERS: usize = 1024;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -29,20 +28,36 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Settings that can work.
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
+    /// Where the server listens.
     pub(crate) listen: Listen,
     /// Whether `listen` may be more than loopback.
     exposed: bool,
-    pub(crate) trusted_proxies: TrustedProxies,
+    /// The networks of the proxies whose `X-Forwarded-For` is believed.
+    pub(crate) trusted_proxies: Vec<IpNet>,
     /// Threads that answer requests.
     pub(crate) workers: usize,
+    /// Which backend keeps the state, and where.
     pub(crate) storage: Storage,
     /// How long a token is valid.
     pub(crate) token_life: Duration,
-    pub(crate) sweep: Sweep,
-    /// As given; `None` makes the embedded store keep its own.
+    /// When hosts are called silent.
+    pub(crate) sweep: SweepSettings,
+    /// The agents' keys as given; `None`: the embedded store keeps keys of its own.
     pub(crate) agent_api_key: Option<Secret>,
+    /// The key that signs tokens as given; `None`: the embedded store keeps a key of its own.
     pub(crate) secret_key: Option<Secret>,
+    /// The first superadmin's password; `None`: the first start makes a password up.
     pub(crate) admin_password: Option<Secret>,
+}
+
+/// Why a configuration is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To serve, or to say whether that would work.
+    Serve,
+    /// A command beside the server, which does without the secrets that only serving
+    /// needs.
+    Administer,
 }
 
 /// Where the state is kept.
@@ -52,6 +67,26 @@ pub(crate) enum Storage {
     Embedded { path: PathBuf },
     /// MongoDB, with Redis for the readers.
     MongoDb(MongoDbSettings),
+}
+
+/// How to reach MongoDB and Redis.
+#[derive(Debug, Clone)]
+#[cfg_attr(
+    not(feature = "mongodb"),
+    allow(dead_code, reason = "read by the backend alone")
+)]
+pub(crate) struct MongoDbSettings {
+    /// MongoDB's URL; a password may be in it.
+    pub(crate) url: String,
+    /// The name of the database.
+    pub(crate) database: String,
+    /// The URL of one Redis server, or of several nodes of a Redis cluster. Without any,
+    /// all reads go to MongoDB.
+    pub(crate) redis: Vec<String>,
+    /// The most operations on MongoDB at once.
+    pub(crate) connections: u32,
+    /// The time between two sweeps of the one instance that sweeps.
+    pub(crate) sweep_interval: Duration,
 }
 
 impl Storage {
@@ -76,7 +111,7 @@ impl Storage {
 
 /// When hosts are called silent, and when they are forgotten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Sweep {
+pub(crate) struct SweepSettings {
     /// Time between two sweeps.
     pub(crate) interval: Duration,
     /// Silence after which a host is down.
@@ -86,27 +121,31 @@ pub(crate) struct Sweep {
 }
 
 impl Config {
-    /// The settings in `file`, or in the usual one if that exists; `variable` looks up
-    /// the environment, which wins. Commands beside the server do without the secrets
-    /// that only serving needs.
+    /// The settings in `file`, or in the usual file if that exists; `variable` looks up
+    /// the environment, which wins.
     ///
     /// # Errors
     /// Everything that is wrong.
     pub(crate) fn load(
         file: Option<&Path>,
-        for_serving: bool,
+        purpose: Purpose,
         variable: impl Fn(&str) -> Option<OsString>,
     ) -> Result<Config, Problems> {
         let mut problems = Problems::default();
         let document = open(file, &mut problems);
-        let mut config = document.read(&mut problems, |root| read(root, &variable));
-        read_environment(&mut config, for_serving, &variable, &mut problems);
+        let mut config = document.read(&mut problems, |root| parse(root, &variable));
+        Environment {
+            variable: &variable,
+            problems: &mut problems,
+        }
+        .read_into(&mut config, purpose);
+
         problems.into_result().map(|()| config)
     }
 }
 
-/// Where a server with this configuration listens, whatever else may be wrong with it:
-/// one that runs is asked, not started.
+/// Where a server with this configuration listens, whatever else may be wrong with the
+/// rest: the server that runs has read an older text, perhaps.
 ///
 /// # Errors
 /// Why that cannot be told.
@@ -115,20 +154,21 @@ pub(crate) fn find_listen(
     variable: impl Fn(&str) -> Option<OsString>,
 ) -> Result<Listen, String> {
     if let Some(listen) = variable("FLEETBEAT_LISTEN") {
-        return parse_listen(&listen.to_string_lossy())
+        return Listen::parse(&listen.to_string_lossy())
             .map_err(|message| format!("FLEETBEAT_LISTEN {message}"));
     }
+
     let mut problems = Problems::default();
     let document = open(file, &mut problems);
     problems
         .into_result()
         .map_err(|problems| problems.to_string())?;
     let listen = document.read(&mut Problems::default(), |root| root.string("listen"));
-    parse_listen(listen.as_deref().unwrap_or(DEFAULT_LISTEN))
+    Listen::parse(listen.as_deref().unwrap_or(DEFAULT_LISTEN))
         .map_err(|message| format!("listen {message}"))
 }
 
-/// The named file, or the usual one if that exists.
+/// The named file, or the usual file if that exists.
 fn open(file: Option<&Path>, problems: &mut Problems) -> Document {
     match file {
         Some(file) => Document::open(file, problems),
@@ -139,48 +179,35 @@ fn open(file: Option<&Path>, problems: &mut Problems) -> Document {
     }
 }
 
-fn read(root: &mut Table<'_>, variable: &impl Fn(&str) -> Option<OsString>) -> Config {
-    let listen = root.parsed("listen", parse_listen);
+fn parse(root: &mut Table<'_>, variable: &impl Fn(&str) -> Option<OsString>) -> Config {
     let exposed = root.boolean("exposed").unwrap_or(false);
-    let exposure = listen
-        .as_ref()
-        .map(|listen| check_exposure(listen, exposed));
-    if let (Some(Err(message)), None) = (exposure, variable("FLEETBEAT_LISTEN")) {
+    let listen = root.parsed("listen", Listen::parse);
+    // The environment's `listen` wins and is checked instead.
+    if let (Some(listen), None) = (&listen, variable("FLEETBEAT_LISTEN"))
+        && !exposed
+        && let Err(message) = listen.check_private()
+    {
         root.problem("listen", message);
     }
-    let trusted = root
+
+    let trusted_proxies = root
         .parsed_list("trusted_proxies", parse_network)
         .unwrap_or_default();
-    let workers = root.integer("workers", 0..=MAX_WORKERS).unwrap_or(0);
-    let workers = if workers == 0 {
-        default_workers()
-    } else {
-        workers
+    let workers = match root.integer("workers", 0..=MAX_WORKERS) {
+        None | Some(0) => default_workers(),
+        Some(workers) => workers,
     };
-    let sweep = root.section("sweep", read_sweep);
-    let (is_mongodb, path) = root.section("storage", read_storage);
-    let mongodb = root.section("mongodb", |mongodb| {
-        read_mongodb(mongodb, workers, sweep.interval)
-    });
-    let redis = root
-        .section("redis", |redis| redis.one_or_more("url"))
-        .unwrap_or_default();
-    let mongodb = MongoDbSettings { redis, ..mongodb };
+    let sweep = root.section("sweep", parse_sweep);
+    let storage = parse_storage(root, workers, sweep.interval);
+    let token_days = root.section("auth", |auth| auth.integer("token_days", 1..=3650));
+
     Config {
-        listen: listen.unwrap_or_else(|| {
-            parse_listen(DEFAULT_LISTEN).expect("the default is an address")
-        }),
+        listen: listen.unwrap_or_else(default_listen),
         exposed,
-        trusted_proxies: TrustedProxies(trusted),
+        trusted_proxies,
         workers,
-        storage: if is_mongodb {
-            Storage::MongoDb(mongodb)
-        } else {
-            Storage::Embedded { path }
-        },
-        token_life: root.section("auth", |auth| {
-            auth.integer("token_days", 1..=3650).unwrap_or(30)
-        }) * DAY,
+        storage,
+        token_life: token_days.unwrap_or(30) * DAY,
         sweep,
         agent_api_key: None,
         secret_key: None,
@@ -188,11 +215,39 @@ fn read(root: &mut Table<'_>, variable: &impl Fn(&str) -> Option<OsString>) -> C
     }
 }
 
-/// Whether the backend is MongoDB, and the embedded one's folder.
-fn read_storage(storage: &mut Table<'_>) -> (bool, PathBuf) {
-    let is_mongodb = storage.parsed("backend", |backend| match backend {
-        "embedded" => Ok(false),
-        "mongodb" => Ok(true),
+/// The backend with its settings. The settings of the unused backend are checked, too.
+fn parse_storage(
+    root: &mut Table<'_>,
+    workers: usize,
+    sweep_interval: Duration,
+) -> Storage {
+    let (backend, path) = root.section("storage", parse_backend);
+    let mongodb = root.section("mongodb", |mongodb| {
+        parse_mongodb(mongodb, workers, sweep_interval)
+    });
+    let redis = root.section("redis", |redis| redis.one_or_more("url"));
+
+    match backend {
+        Backend::Embedded => Storage::Embedded { path },
+        Backend::MongoDb => Storage::MongoDb(MongoDbSettings {
+            redis: redis.unwrap_or_default(),
+            ..mongodb
+        }),
+    }
+}
+
+/// The word in `storage.backend`.
+#[derive(Debug, Clone, Copy)]
+enum Backend {
+    Embedded,
+    MongoDb,
+}
+
+/// The backend, and the embedded one's folder.
+fn parse_backend(storage: &mut Table<'_>) -> (Backend, PathBuf) {
+    let backend = storage.parsed("backend", |backend| match backend {
+        "embedded" => Ok(Backend::Embedded),
+        "mongodb" => Ok(Backend::MongoDb),
         _ => Err("must be \"embedded\" or \"mongodb\"".to_owned()),
     });
     let path = storage.parsed("path", |path| {
@@ -202,13 +257,14 @@ fn read_storage(storage: &mut Table<'_>) -> (bool, PathBuf) {
             Err("must be an absolute path".to_owned())
         }
     });
+
     (
-        is_mongodb.unwrap_or(false),
+        backend.unwrap_or(Backend::Embedded),
         path.unwrap_or_else(|| DEFAULT_STORAGE.into()),
     )
 }
 
-fn read_mongodb(
+fn parse_mongodb(
     mongodb: &mut Table<'_>,
     workers: usize,
     sweep_interval: Duration,
@@ -221,13 +277,13 @@ fn read_mongodb(
             .parsed("database", parse_database)
             .unwrap_or_else(|| DEFAULT_DATABASE.to_owned()),
         redis: Vec::new(),
-        // Each worker may wait for one, and so may the threads behind them.
+        // Each worker may wait for a connection, and so may the threads behind them.
         connections: u32::try_from(workers + 4).unwrap_or(u32::MAX),
         sweep_interval,
     }
 }
 
-fn read_sweep(sweep: &mut Table<'_>) -> Sweep {
+fn parse_sweep(sweep: &mut Table<'_>) -> SweepSettings {
     let interval = sweep
         .duration("interval", SECOND..=60 * MINUTE)
         .unwrap_or(MINUTE);
@@ -240,128 +296,114 @@ fn read_sweep(sweep: &mut Table<'_>) -> Sweep {
     if delete_after <= down_after {
         sweep.problem("delete_after", "must be longer than down_after");
     }
-    Sweep {
+
+    SweepSettings {
         interval,
         down_after,
         delete_after,
     }
 }
 
-fn read_environment(
-    config: &mut Config,
-    for_serving: bool,
-    variable: &impl Fn(&str) -> Option<OsString>,
-    problems: &mut Problems,
-) {
-    if let Some(listen) = variable("FLEETBEAT_LISTEN") {
-        let checked = parse_listen(&listen.to_string_lossy())
-            .and_then(|listen| check_exposure(&listen, config.exposed).map(|()| listen));
-        match checked {
+/// The environment on its way into the configuration.
+struct Environment<'a, Variable> {
+    variable: &'a Variable,
+    problems: &'a mut Problems,
+}
+
+impl<Variable: Fn(&str) -> Option<OsString>> Environment<'_, Variable> {
+    fn read_into(&mut self, config: &mut Config, purpose: Purpose) {
+        self.read_listen(config);
+
+        config.agent_api_key = self.secret("AGENT_API_KEY");
+        config.secret_key = self.secret("SECRET_KEY");
+        config.admin_password = self.secret("FLEETBEAT_ADMIN_PASSWORD");
+        self.read_urls(config);
+
+        if let (Storage::MongoDb(_), Purpose::Serve) = (&config.storage, purpose) {
+            self.require("AGENT_API_KEY", config.agent_api_key.as_ref());
+            self.require("SECRET_KEY", config.secret_key.as_ref());
+        }
+
+        self.check("AGENT_API_KEY", config.agent_api_key.as_ref(), |keys| {
+            parse_agent_keys(keys).map(drop)
+        });
+        self.check("SECRET_KEY", config.secret_key.as_ref(), check_secret_key);
+        self.check(
+            "FLEETBEAT_ADMIN_PASSWORD",
+            config.admin_password.as_ref(),
+            |password| check_password(password).map_err(|unusable| unusable.to_string()),
+        );
+    }
+
+    fn read_listen(&mut self, config: &mut Config) {
+        let Some(listen) = (self.variable)("FLEETBEAT_LISTEN") else {
+            return;
+        };
+
+        let parsed = Listen::parse(&listen.to_string_lossy()).and_then(|listen| {
+            if !config.exposed {
+                listen.check_private()?;
+            }
+            Ok(listen)
+        });
+        match parsed {
             Ok(listen) => config.listen = listen,
-            Err(message) => problems.add_variable("FLEETBEAT_LISTEN", message),
+            Err(message) => self.problems.add_variable("FLEETBEAT_LISTEN", message),
         }
     }
-    let mut secret = |name| {
-        Secret::find(
-            name,
-            variable,
-            |path| std::fs::read_to_string(path),
-            problems,
-        )
-    };
-    config.agent_api_key = secret("AGENT_API_KEY");
-    config.secret_key = secret("SECRET_KEY");
-    config.admin_password = secret("FLEETBEAT_ADMIN_PASSWORD");
-    let (mongodb_url, redis_url) = (secret("MONGODB_URL"), secret("REDIS_URL"));
-    if let Storage::MongoDb(settings) = &mut config.storage {
+
+    /// The databases' URLs, which may hold passwords.
+    fn read_urls(&mut self, config: &mut Config) {
+        let mongodb_url = self.secret("MONGODB_URL");
+        let redis_urls = self.secret("REDIS_URL");
+        let Storage::MongoDb(settings) = &mut config.storage else {
+            return;
+        };
+
         if let Some(url) = mongodb_url {
             settings.url = url.expose().to_owned();
         }
-        if let Some(urls) = redis_url {
-            settings.redis = urls
-                .expose()
-                .split(',')
-                .map(|url| url.trim().to_owned())
-                .collect();
-        }
-        // Several instances must have the same ones, so none can make its own.
-        for (name, key) in [
-            ("AGENT_API_KEY", &config.agent_api_key),
-            ("SECRET_KEY", &config.secret_key),
-        ] {
-            if for_serving
-                && key.is_none()
-                && variable(name)
-                    .or_else(|| variable(&format!("{name}_FILE")))
-                    .is_none()
-            {
-                problems.add_variable(name, "must be set with the backend mongodb");
-            }
+        if let Some(urls) = redis_urls {
+            let urls = urls.expose().split(',');
+            settings.redis = urls.map(|url| url.trim().to_owned()).collect();
         }
     }
-    if let Some(Err(message)) = config
-        .agent_api_key
-        .as_ref()
-        .map(|keys| AgentKeys::parse(keys.expose()))
-    {
-        problems.add_variable("AGENT_API_KEY", message);
+
+    /// The secret in the variable `name`, or in the file that `NAME_FILE` names.
+    fn secret(&mut self, name: &str) -> Option<Secret> {
+        Secret::find(
+            name,
+            self.variable,
+            |path| std::fs::read_to_string(path),
+            self.problems,
+        )
     }
-    if let Some(Err(message)) = config
-        .secret_key
-        .as_ref()
-        .map(|key| check_secret_key(key.expose()))
-    {
-        problems.add_variable("SECRET_KEY", message);
+
+    /// Several instances must have the same keys, so no instance can make its own. A
+    /// variable that is set and cannot be read has been told already.
+    fn require(&mut self, name: &str, found: Option<&Secret>) {
+        let is_set = (self.variable)(name)
+            .or_else(|| (self.variable)(&format!("{name}_FILE")))
+            .is_some();
+        if found.is_none() && !is_set {
+            let message = "must be set with the backend mongodb";
+            self.problems.add_variable(name, message);
+        }
     }
-    if config
-        .admin_password
-        .as_ref()
-        .is_some_and(|password| !crate::auth::password::is_usable(password.expose()))
-    {
-        problems.add_variable(
-            "FLEETBEAT_ADMIN_PASSWORD",
-            crate::auth::password::Unusable.to_string(),
-        );
+
+    fn check(
+        &mut self,
+        name: &str,
+        secret: Option<&Secret>,
+        rule: impl Fn(&str) -> Result<(), String>,
+    ) {
+        if let Some(Err(message)) = secret.map(|secret| rule(secret.expose())) {
+            self.problems.add_variable(name, message);
+        }
     }
 }
 
-/// A short key could be found by trying.
-pub(crate) fn check_secret_key(key: &str) -> Result<(), String> {
-    if key.len() < MIN_SECRET_KEY_BYTES {
-        return Err(format!("must have at least {MIN_SECRET_KEY_BYTES} bytes"));
-    }
-    Ok(())
-}
-
-fn parse_listen(text: &str) -> Result<Listen, String> {
-    if let Some(path) = text.strip_prefix("unix:") {
-        return if path.starts_with('/') {
-            Ok(Listen::Unix(path.into()))
-        } else {
-            Err("must have an absolute path after unix:".to_owned())
-        };
-    }
-    text.parse().map(Listen::Tcp).map_err(|_| {
-        "must be an address with a port, such as \"127.0.0.1:8080\", or \"unix:\" and a path".to_owned()
-    })
-}
-
-fn check_exposure(listen: &Listen, exposed: bool) -> Result<(), String> {
-    match listen {
-        Listen::Tcp(address) if !is_loopback(*address) && !exposed => Err(
-            "is no loopback address: this HTTP server is meant to stand behind a reverse proxy, not to face a \
-             network (`exposed = true` if you know better)"
-                .to_owned(),
-        ),
-        _ => Ok(()),
-    }
-}
-
-fn is_loopback(address: SocketAddr) -> bool {
-    address.ip().to_canonical().is_loopback()
-}
-
-/// What MongoDB takes for a database's name.
+/// A name that MongoDB takes for a database.
 fn parse_database(text: &str) -> Result<String, String> {
     let is_allowed = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     if !(1..=63).contains(&text.len()) || !text.chars().all(is_allowed) {
@@ -378,7 +420,11 @@ fn parse_network(text: &str) -> Result<IpNet, String> {
         .ok_or_else(|| "must be an address or a network such as 10.0.0.0/8".to_owned())
 }
 
-/// Two per core: a worker may wait for the disk now and then.
+fn default_listen() -> Listen {
+    Listen::parse(DEFAULT_LISTEN).expect("the default is an address")
+}
+
+/// Two for each core: a worker may wait for the disk now and then.
 fn default_workers() -> usize {
     (2 * cores()).max(4)
 }

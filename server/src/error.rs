@@ -1,160 +1,87 @@
-//! Why a request fails: what the client is told, and what the log is told.
+//! Why the program ends other than by request, and its exit code then.
 
-use fleetbeat_protocol::{FieldError, Problem};
+use std::io;
 
-use crate::http::{Body, Response, reason};
+use fleetbeat_daemon::exit::{self, Fatal};
+use fleetbeat_settings::Problems;
+
+use crate::commands::user::UserError;
+use crate::secret_rules::UnusablePassword;
 use crate::store::StoreError;
+use crate::watchdog::Death;
 
-/// A request that fails. The client sees status, detail and the broken rules; the cause
-/// goes to the log.
-#[derive(Debug)]
-pub(crate) struct Failure {
-    status: u16,
-    detail: String,
-    errors: Vec<FieldError>,
-    headers: Vec<(&'static str, String)>,
-    cause: Option<String>,
+/// What ended the program.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ServerError {
+    /// The command line makes no sense.
+    #[error("fleetbeat-server: {0}")]
+    Usage(String),
+    /// The configuration is wrong; one line for each problem.
+    #[error("fleetbeat-server")]
+    Config(#[from] Problems),
+    /// The store cannot be opened, or has not done what a command asked for.
+    #[error("fleetbeat-server")]
+    Store(#[from] StoreError),
+    /// A user command has not done what was asked.
+    #[error("fleetbeat-server")]
+    User(#[from] UserError),
+    /// The running server has given no sign of life, or nobody knows where it listens.
+    #[error("fleetbeat-server: {0}")]
+    Unhealthy(String),
+    /// A key cannot be used; the sentence names the file or the setting.
+    #[error("fleetbeat-server: {0}")]
+    Key(String),
+    /// The first user's password cannot be used.
+    #[error("fleetbeat-server")]
+    Password(#[from] UnusablePassword),
+    /// The address cannot be had.
+    #[error("fleetbeat-server: cannot listen on {address}")]
+    Listen { address: String, source: io::Error },
+    /// The system gives no thread, or what else a server needs to start.
+    #[error("fleetbeat-server: cannot start")]
+    Start(#[source] io::Error),
+    /// Standard output takes nothing.
+    #[error("fleetbeat-server: cannot write to standard output")]
+    Output(#[source] io::Error),
+    /// The system gives no random numbers.
+    #[error("fleetbeat-server: no random numbers")]
+    Random(#[from] getrandom::Error),
+    /// The server ran, and could not go on.
+    #[error("fleetbeat-server")]
+    Dead(#[from] Death),
 }
 
-impl Failure {
-    fn new(status: u16, detail: impl Into<String>) -> Failure {
-        Failure {
-            status,
-            detail: detail.into(),
-            errors: Vec::new(),
-            headers: Vec::new(),
-            cause: None,
+impl Fatal for ServerError {
+    fn exit_code(&self) -> u8 {
+        match self {
+            ServerError::Usage(_) => exit::USAGE,
+            ServerError::Config(_) => exit::CONFIG,
+            ServerError::Store(error) if error.is_configuration() => exit::CONFIG,
+            _ => exit::FAILURE,
         }
     }
+}
 
-    /// 400: this is not what the endpoint reads at all.
-    pub(crate) fn bad_request(detail: impl Into<String>) -> Failure {
-        Failure::new(400, detail)
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    /// 401: no agent key that is known.
-    pub(crate) fn unknown_agent() -> Failure {
-        Failure::new(401, "the X-API-Key header is missing or wrong")
-            .with_header("WWW-Authenticate", "X-API-Key")
-    }
-
-    /// 401: no valid token.
-    pub(crate) fn no_valid_token(detail: &'static str) -> Failure {
-        Failure::new(401, detail).with_header("WWW-Authenticate", "Bearer")
-    }
-
-    /// 403: the user's role does not allow it.
-    pub(crate) fn forbidden(detail: impl Into<String>) -> Failure {
-        Failure::new(403, detail)
-    }
-
-    /// 404.
-    pub(crate) fn not_found(detail: impl Into<String>) -> Failure {
-        Failure::new(404, detail)
-    }
-
-    /// 405, with what is allowed.
-    pub(crate) fn method_not_allowed(allowed: &[&str]) -> Failure {
-        let allowed = allowed.join(", ");
-        Failure::new(405, format!("this path answers {allowed}"))
-            .with_header("Allow", allowed)
-    }
-
-    /// 413.
-    pub(crate) fn too_large(limit: usize) -> Failure {
-        Failure::new(413, format!("the body is longer than {limit} bytes"))
-    }
-
-    /// 413, by the number of elements.
-    pub(crate) fn too_many_elements(limit: usize) -> Failure {
-        Failure::new(413, format!("the array has more than {limit} elements"))
-    }
-
-    /// 415.
-    pub(crate) fn unsupported_media_type(detail: &'static str) -> Failure {
-        Failure::new(415, detail)
-    }
-
-    /// 422: every rule that was broken.
-    pub(crate) fn invalid(errors: Vec<FieldError>) -> Failure {
-        let sentences = errors
-            .iter()
-            .map(|error| format!("{} {}", error.field, error.message));
-        let detail = sentences.collect::<Vec<_>>().join("; ");
-        Failure {
-            errors,
-            ..Failure::new(422, detail.trim_start())
-        }
-    }
-
-    /// 429: again after so many seconds.
-    pub(crate) fn too_many(detail: &'static str, retry_after_secs: u64) -> Failure {
-        Failure::new(429, detail).with_header("Retry-After", retry_after_secs.to_string())
-    }
-
-    /// 503: the server has too much to do, or is about to stop.
-    pub(crate) fn overloaded(detail: &'static str) -> Failure {
-        Failure::new(503, detail).with_header("Retry-After", "5")
-    }
-
-    /// 500: the store did not take it; whoever says this has logged why.
-    pub(crate) fn storage_away() -> Failure {
-        Failure::new(500, "the storage cannot be reached")
-    }
-
-    /// 500: a bug of ours.
-    pub(crate) fn internal(cause: impl Into<String>) -> Failure {
-        Failure {
-            cause: Some(cause.into()),
-            ..Failure::new(500, "the server failed")
-        }
-    }
-
-    /// The broken rules; one about the whole body where there are none.
-    pub(crate) fn into_errors(self) -> Vec<FieldError> {
-        if self.errors.is_empty() {
-            vec![FieldError::new("", self.detail)]
-        } else {
-            self.errors
-        }
-    }
-
-    fn with_header(mut self, name: &'static str, value: impl Into<String>) -> Failure {
-        self.headers.push((name, value.into()));
-        self
-    }
-
-    /// The answer; a cause is logged under the same request id.
-    pub(crate) fn into_response(self, request_id: &str) -> Response {
-        if let Some(cause) = &self.cause {
-            log::error!("request {request_id}: {}: {cause}", self.status);
-        }
-        let problem = Problem {
-            status: self.status,
-            title: reason(self.status).to_owned(),
-            detail: self.detail,
-            request_id: request_id.to_owned(),
-            errors: self.errors,
+    #[test]
+    fn each_error_is_one_line_that_names_the_program() {
+        let taken = io::Error::from(io::ErrorKind::AddrInUse);
+        let listen = ServerError::Listen {
+            address: "http://127.0.0.1:80".to_owned(),
+            source: taken,
         };
-        let body = serde_json::to_vec(&problem).expect("a problem is plain JSON");
-        let mut headers = vec![
-            ("Content-Type", "application/problem+json".to_owned()),
-            ("Cache-Control", "no-store".to_owned()),
-        ];
-        headers.extend(self.headers);
-        Response {
-            status: self.status,
-            headers,
-            body: Body::Owned(body),
-        }
-    }
-}
-
-impl From<StoreError> for Failure {
-    fn from(error: StoreError) -> Failure {
-        Failure {
-            cause: Some(error.to_string()),
-            ..Failure::storage_away()
-        }
+        assert_eq!(
+            exit::explain(&listen),
+            "fleetbeat-server: cannot listen on http://127.0.0.1:80: address in use"
+        );
+        let deaf = ServerError::from(Death::Deaf("no answer".to_owned()));
+        assert_eq!(
+            exit::explain(&deaf),
+            "fleetbeat-server: the HTTP server is dead: no answer"
+        );
+        assert_eq!(deaf.exit_code(), exit::FAILURE);
     }
 }

@@ -1,233 +1,257 @@
-//! Heartbeats on their way into the store: many share one commit, each is answered after
-//! its own is safe.
+//! Heartbeats on the way into the store: many share one commit, and each is answered when
+//! its commit is on the disk.
 //!
-//! Handlers push and go on; one thread takes whatever has gathered, stores it in one
-//! transaction, and answers. Nothing is answered 200 before its commit, and a full queue
+//! Handlers push and go on. One thread takes all heartbeats that have gathered, stores
+//! them in one transaction, and answers. Nothing is answered 200 before its commit, and a full queue
 //! answers 503 at once.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::error::Failure;
-use crate::http::{Exchange, Response};
-use crate::store::{Beat, Store};
-use crate::sync::locked;
+use fleetbeat_daemon::lock::lock;
+
+use crate::http::{Exchange, Failure, Response};
+use crate::jobs::Jobs;
+use crate::store::{Beat, ServerStore};
 
 /// A commit takes no more heartbeats than this, but for a spooled batch, which stays
 /// whole.
 const MAX_COMMIT: usize = 256;
 /// Heartbeats that may wait: some seconds' worth.
 const MAX_WAITING: usize = 8192;
-/// The bytes that these had as JSON.
+/// The bytes that the waiting heartbeats had as JSON.
 const MAX_WAITING_BYTES: usize = 32 * 1024 * 1024;
-
 /// How long a request may wait for its commit to begin. Together with the store's own
 /// deadlines that is below the 3 s in which an agent gets its answer.
 const MAX_WAIT: Duration = Duration::from_millis(700);
 
-/// The queue and the thread behind it.
+/// Where handlers leave heartbeats.
+#[derive(Clone)]
 pub(crate) struct Ingest {
     queue: Arc<Queue>,
-    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
+/// The queue between handlers and the ingest thread.
+#[derive(Default)]
 struct Queue {
-    state: Mutex<State>,
+    waiting: Mutex<Waiting>,
     changed: Condvar,
 }
 
+/// The heartbeats that wait for a commit, and the last failed commit.
 #[derive(Default)]
-struct State {
-    jobs: VecDeque<Job>,
-    /// The heartbeats in `jobs`, and their bytes.
-    waiting: usize,
-    waiting_bytes: usize,
+struct Waiting {
+    submissions: VecDeque<Submission>,
+    /// The heartbeats in `submissions`.
+    beats: usize,
+    /// The bytes of `submissions` as JSON.
+    bytes: usize,
     /// When a commit failed last.
-    last_failure: Option<Instant>,
-    stopping: bool,
+    last_failed_commit: Option<Instant>,
+    is_closed: bool,
 }
 
-/// One request's heartbeats and the answer they get once they are stored.
-struct Job {
+/// One request's heartbeats, and the response for when the heartbeats are stored.
+struct Submission {
     arrived: Instant,
     beats: Vec<Beat>,
     bytes: usize,
     exchange: Exchange,
-    answer: Response,
+    response: Response,
 }
 
 impl Ingest {
-    /// `gather` is how long the first heartbeat of a commit waits for others: a commit
-    /// costs the same for one as for many.
-    pub(crate) fn start(store: Arc<dyn Store>, gather: Duration) -> io::Result<Ingest> {
-        let queue = Arc::new(Queue {
-            state: Mutex::default(),
-            changed: Condvar::new(),
-        });
-        let theirs = queue.clone();
-        let thread =
-            thread::Builder::new()
-                .name("ingest".to_owned())
-                .spawn(move || {
-                    while let Some(jobs) = theirs.next_commit(gather) {
-                        theirs.commit(&*store, jobs);
-                    }
-                })?;
-        Ok(Ingest {
-            queue,
-            thread: Mutex::new(Some(thread)),
-        })
+    /// Starts the thread. `gather` is how long the first heartbeat of a commit waits for
+    /// others: a commit costs the same for one heartbeat as for many. A stop stores and
+    /// answers all that are waiting.
+    ///
+    /// # Errors
+    /// The system gives no further thread.
+    pub(crate) fn start(
+        jobs: &mut Jobs,
+        store: Arc<dyn ServerStore>,
+        gather: Duration,
+    ) -> io::Result<Ingest> {
+        let queue = Arc::new(Queue::default());
+        let (closed, served) = (queue.clone(), queue.clone());
+
+        jobs.start_at_queue(
+            "ingest",
+            move || closed.close(),
+            move |pulse| {
+                while let Some(submissions) = served.next_commit(gather) {
+                    pulse.round(|| served.commit(&*store, submissions));
+                }
+            },
+        )?;
+
+        Ok(Ingest { queue })
     }
 
-    /// Stores `beats`, which came as `bytes` of JSON, and then sends `answer`; refuses if
-    /// too many are waiting.
+    /// Stores `beats`, which came as `bytes` of JSON, and then sends `response`; answers
+    /// 503 if too many heartbeats are waiting.
     pub(crate) fn push(
         &self,
         beats: Vec<Beat>,
         bytes: usize,
         exchange: Exchange,
-        answer: Response,
+        response: Response,
     ) {
-        let mut state = self.queue.lock();
-        let is_full = state.waiting + beats.len() > MAX_WAITING
-            || state.waiting_bytes + bytes > MAX_WAITING_BYTES;
-        if state.stopping || is_full {
-            drop(state);
-            return exchange
-                .finish(Err(Failure::overloaded("too many heartbeats are waiting")));
+        let mut waiting = self.queue.lock();
+        let is_full = waiting.beats + beats.len() > MAX_WAITING
+            || waiting.bytes + bytes > MAX_WAITING_BYTES;
+        if waiting.is_closed || is_full {
+            drop(waiting);
+            let failure = Failure::overloaded("too many heartbeats are waiting");
+            return exchange.finish(Err(failure));
         }
-        state.waiting += beats.len();
-        state.waiting_bytes += bytes;
-        state.jobs.push_back(Job {
+
+        waiting.beats += beats.len();
+        waiting.bytes += bytes;
+        waiting.submissions.push_back(Submission {
             arrived: Instant::now(),
             beats,
             bytes,
             exchange,
-            answer,
+            response,
         });
-        let wake = state.jobs.len() == 1 || state.waiting >= MAX_COMMIT;
-        drop(state);
-        if wake {
+
+        let is_due = waiting.submissions.len() == 1 || waiting.beats >= MAX_COMMIT;
+        drop(waiting);
+        if is_due {
             self.queue.changed.notify_one();
         }
     }
 
-    /// When heartbeats could not be stored last: the hosts that sent them are not silent.
-    pub(crate) fn last_failure(&self) -> Option<Instant> {
-        self.queue.lock().last_failure
-    }
-
-    /// Stores and answers what is waiting, then ends the thread.
-    pub(crate) fn stop(&self) {
-        self.queue.lock().stopping = true;
-        self.queue.changed.notify_one();
-        if let Some(thread) = locked(&self.thread).take() {
-            let _ = thread.join();
-        }
+    /// When heartbeats could not be stored last: their hosts are not silent.
+    pub(crate) fn last_failed_commit(&self) -> Option<Instant> {
+        self.queue.lock().last_failed_commit
     }
 }
 
 impl Queue {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        locked(&self.state)
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        lock(&self.waiting)
     }
 
-    /// The next jobs to store together; `None` when the queue has stopped and is empty.
-    fn next_commit(&self, gather: Duration) -> Option<Vec<Job>> {
-        let mut state = self.lock();
-        while state.jobs.is_empty() {
-            if state.stopping {
+    fn close(&self) {
+        self.lock().is_closed = true;
+        self.changed.notify_one();
+    }
+
+    /// The submissions of the next commit; `None` when the queue is closed and empty.
+    fn next_commit(&self, gather: Duration) -> Option<Vec<Submission>> {
+        let mut waiting = self.lock();
+        while waiting.submissions.is_empty() {
+            if waiting.is_closed {
                 return None;
             }
-            state = self
+            waiting = self
                 .changed
-                .wait(state)
+                .wait(waiting)
                 .unwrap_or_else(PoisonError::into_inner);
         }
+
         let deadline = Instant::now() + gather;
-        while state.waiting < MAX_COMMIT && !state.stopping {
+        while waiting.beats < MAX_COMMIT && !waiting.is_closed {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;
             }
-            state = self
-                .changed
-                .wait_timeout(state, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            let waited = self.changed.wait_timeout(waiting, left);
+            waiting = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
-        let mut taken = 0;
-        let mut jobs = Vec::new();
-        while taken < MAX_COMMIT
-            && let Some(job) = state.jobs.pop_front()
-        {
-            taken += job.beats.len();
-            state.waiting_bytes -= job.bytes;
-            jobs.push(job);
-        }
-        state.waiting -= taken;
-        Some(jobs)
+
+        Some(waiting.take_commit())
     }
 
-    fn commit(&self, store: &dyn Store, jobs: Vec<Job>) {
-        // Who has waited this long would not be answered in time any more.
-        let (mut jobs, late): (Vec<Job>, Vec<Job>) = jobs
+    /// Stores the heartbeats in one transaction and answers their requests.
+    fn commit(&self, store: &dyn ServerStore, submissions: Vec<Submission>) {
+        // A request that has waited this long would not be answered in time any more.
+        let (mut submissions, late): (Vec<Submission>, Vec<Submission>) = submissions
             .into_iter()
-            .partition(|job| job.arrived.elapsed() < MAX_WAIT);
-        for job in late {
-            job.exchange
-                .finish(Err(Failure::overloaded("the storage is slow")));
-        }
-        let counts: Vec<usize> = jobs.iter().map(|job| job.beats.len()).collect();
-        let beats: Vec<Beat> = jobs
+            .partition(|submission| submission.arrived.elapsed() < MAX_WAIT);
+        fail(late, || Failure::overloaded("the storage is slow"));
+
+        let counts: Vec<usize> = submissions.iter().map(|one| one.beats.len()).collect();
+        let beats: Vec<Beat> = submissions
             .iter_mut()
-            .flat_map(|job| job.beats.drain(..))
+            .flat_map(|submission| submission.beats.drain(..))
             .collect();
         if beats.is_empty() {
             return;
         }
-        // A bug in the store must not end this thread: the jobs answer 500 when they are
-        // dropped.
-        let stored = catch_unwind(AssertUnwindSafe(|| store.record(&beats)));
-        match stored {
-            Ok(Ok(refused)) => {
-                let mut beats = beats.iter();
-                for (job, count) in jobs.into_iter().zip(counts) {
-                    let is_refused = beats
-                        .by_ref()
-                        .take(count)
-                        .filter(|beat| refused.contains(&beat.ip))
-                        .count()
-                        > 0;
-                    if is_refused {
-                        job.exchange.finish(Err(Failure::storage_away()));
-                    } else {
-                        job.exchange.answer(&job.answer);
-                    }
-                }
-            }
+
+        // A bug in the store must not end this thread: requests are answered 500 when
+        // their submissions are dropped.
+        match catch_unwind(AssertUnwindSafe(|| store.record(&beats))) {
+            Ok(Ok(refused)) => answer(submissions, &counts, &beats, &refused),
             Ok(Err(error)) => {
-                // Whoever waits behind these would wait as long and fail, too: an agent
-                // is told soon.
-                jobs.extend(self.give_up_waiting());
-                log::error!("{} requests could not be stored: {error}", jobs.len());
-                for job in jobs {
-                    job.exchange.finish(Err(Failure::storage_away()));
-                }
+                // Requests further back would wait as long and fail, too. An
+                // agent is told soon.
+                submissions.extend(self.give_up());
+                let count = submissions.len();
+                log::error!("{count} requests could not be stored: {error}");
+                fail(submissions, Failure::storage_away);
             }
-            Err(_) => drop(self.give_up_waiting()),
+            Err(_) => drop(self.give_up()),
         }
     }
 
-    /// Notes a failure and takes what is waiting.
-    fn give_up_waiting(&self) -> VecDeque<Job> {
-        let mut state = self.lock();
-        state.last_failure = Some(Instant::now());
-        (state.waiting, state.waiting_bytes) = (0, 0);
-        std::mem::take(&mut state.jobs)
+    /// Notes a failed commit and takes everything that is waiting.
+    fn give_up(&self) -> VecDeque<Submission> {
+        let mut waiting = self.lock();
+        waiting.last_failed_commit = Some(Instant::now());
+        (waiting.beats, waiting.bytes) = (0, 0);
+        std::mem::take(&mut waiting.submissions)
+    }
+}
+
+impl Waiting {
+    /// Takes as many submissions as fit into one commit.
+    fn take_commit(&mut self) -> Vec<Submission> {
+        let mut beats = 0;
+        let mut taken = Vec::new();
+        while beats < MAX_COMMIT
+            && let Some(submission) = self.submissions.pop_front()
+        {
+            beats += submission.beats.len();
+            self.bytes -= submission.bytes;
+            taken.push(submission);
+        }
+
+        self.beats -= beats;
+        taken
+    }
+}
+
+/// Answers requests whose heartbeats have been stored, but for hosts that the database has
+/// `refused`. `counts` says how many of the `beats` are each request's.
+fn answer(
+    submissions: Vec<Submission>,
+    counts: &[usize],
+    beats: &[Beat],
+    refused: &BTreeSet<IpAddr>,
+) {
+    let mut rest = beats;
+    for (submission, count) in submissions.into_iter().zip(counts) {
+        let (own, behind) = rest.split_at(*count);
+        rest = behind;
+
+        if own.iter().any(|beat| refused.contains(&beat.ip)) {
+            submission.exchange.finish(Err(Failure::storage_away()));
+        } else {
+            submission.exchange.answer(&submission.response);
+        }
+    }
+}
+
+fn fail(submissions: Vec<Submission>, failure: impl Fn() -> Failure) {
+    for submission in submissions {
+        submission.exchange.finish(Err(failure()));
     }
 }

@@ -34,8 +34,8 @@ const HIDDEN: [(&str, &[&str]); 7] = [
     ("mongodb", &["store/mongodb/"]),
     ("tokio", &["store/mongodb/connection.rs"]),
     ("redis", &["store/mongodb/redis.rs"]),
-    ("jsonwebtoken", &["auth/jwt.rs"]),
-    ("bcrypt", &["auth/password.rs"]),
+    ("jsonwebtoken", &["auth/tokens.rs"]),
+    ("bcrypt", &["auth/passwords.rs"]),
 ];
 
 /// Where code may be `async`, below `server/src/`.

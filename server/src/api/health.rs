@@ -2,24 +2,26 @@
 
 use serde::Serialize;
 
-use super::Answer;
-use crate::app::App;
-use crate::http::{Reply, Response};
+use super::state::ApiState;
+use crate::http::{Failure, Reply, Response};
 
+/// The body of `/healthz`.
 #[derive(Serialize)]
 struct Alive {
     status: &'static str,
 }
 
+/// The body of `/readyz`.
 #[derive(Serialize)]
 struct Ready {
     status: &'static str,
     storage: Dependency,
-    /// Only readers' time depends on it.
+    /// Without it lists take longer, so it does not count for `status`.
     #[serde(skip_serializing_if = "Option::is_none")]
     cache: Option<Dependency>,
 }
 
+/// A database that the server depends on.
 #[derive(Serialize)]
 struct Dependency {
     backend: &'static str,
@@ -27,33 +29,32 @@ struct Dependency {
 }
 
 /// 200 as long as requests are answered at all.
-pub(super) fn alive() -> Answer {
+pub(super) fn alive() -> Result<Reply, Failure> {
     Ok(Reply::Now(Response::json(200, &Alive { status: "ok" })))
 }
 
-/// 200, or 503 while something that answers depend on is away.
-pub(super) fn ready(app: &App) -> Answer {
-    let storage = app.store.ping();
+/// 200, or 503 while a database is away that answers depend on.
+pub(super) fn ready(api: &ApiState) -> Result<Reply, Failure> {
+    let word = |is_up| if is_up { "ok" } else { "unreachable" };
+
+    let storage = api.store.ping();
     if let Err(error) = &storage {
         log::warn!("not ready: {error}");
     }
-    let word = |ok| if ok { "ok" } else { "unreachable" };
-    let ready = storage.is_ok();
-    let storage = Dependency {
-        backend: app.config.storage.name(),
-        status: word(ready),
-    };
-    let cache = app.store.cache_is_up().map(|up| Dependency {
+    let is_ready = storage.is_ok();
+    let cache = api.store.cache_is_up().map(|is_up| Dependency {
         backend: "redis",
-        status: word(up),
+        status: word(is_up),
     });
-    let status = if ready { 200 } else { 503 };
-    Ok(Reply::Now(Response::json(
-        status,
-        &Ready {
-            status: word(ready),
-            storage,
-            cache,
+
+    let ready = Ready {
+        status: word(is_ready),
+        storage: Dependency {
+            backend: api.backend,
+            status: word(is_ready),
         },
-    )))
+        cache,
+    };
+    let status = if is_ready { 200 } else { 503 };
+    Ok(Reply::Now(Response::json(status, &ready)))
 }

@@ -1,67 +1,72 @@
 //! `POST /heartbeat` and `POST /heartbeats`: what agents send.
 
+use std::net::IpAddr;
 use std::sync::LazyLock;
 
+use fleetbeat_daemon::clock;
 use fleetbeat_protocol::{
     BatchAnswer, FieldError, Heartbeat, HeartbeatAnswer, MAX_BATCH, MAX_BATCH_BYTES,
     MAX_HEARTBEAT_BYTES, RejectedHeartbeat, Status, Timestamp,
 };
 use serde_json::value::RawValue;
 
-use super::{Answer, body};
-use crate::app::App;
+use super::body;
+use super::state::ApiState;
 use crate::auth::Agent;
-use crate::error::Failure;
-use crate::http::{Call, Reply, Response};
-use crate::store::{Beat, Counts};
+use crate::http::{Failure, Reply, Request, Response};
+use crate::store::{Beat, Supersedes};
 
-/// Errors told for each rejected element, so that the answer stays small whatever was
+/// Errors told for each rejected element, so that the response stays small whatever was
 /// sent.
 const MAX_REJECTED_ERRORS: usize = 8;
 
-static OK: LazyLock<Response> = LazyLock::new(|| {
-    Response::json(
-        200,
-        &HeartbeatAnswer {
-            status: "ok".to_owned(),
-        },
-    )
+/// The response to a heartbeat that is stored.
+static STORED: LazyLock<Response> = LazyLock::new(|| {
+    let status = "ok".to_owned();
+    Response::json(200, &HeartbeatAnswer { status })
 });
 
 /// One heartbeat, which counts from now.
-pub(super) fn one(app: &App, _: &Agent, call: &mut Call) -> Answer {
-    let body = call.body(MAX_HEARTBEAT_BYTES)?;
+pub(super) fn one(
+    api: &ApiState,
+    agent: &Agent,
+    request: &mut Request,
+) -> Result<Reply, Failure> {
+    let body = request.body(MAX_HEARTBEAT_BYTES)?;
     let heartbeat =
         Heartbeat::from_json(&body::parse(&body)?).map_err(Failure::invalid)?;
-    let ip = heartbeat
-        .ip
-        .or(call.peer().ip)
+    let ip = find_address(agent, &heartbeat, request)
         .ok_or_else(|| Failure::invalid(vec![no_address()]))?;
+    log::debug!("heartbeat of {ip} with the key {}", agent.key());
+
     let beat = Beat {
         ip,
         heartbeat,
-        at: app.now(),
+        at: clock::now(),
         status: Status::Active,
-        counts: Counts::Now,
+        supersedes: Supersedes::Always,
     };
-    let (ingest, bytes) = (app.ingest.clone(), body.len());
-    Ok(Reply::Later(Box::new(move |exchange| {
-        ingest.push(vec![beat], bytes, exchange, OK.clone())
-    })))
+    Ok(store(api, vec![beat], body.len(), STORED.clone()))
 }
 
-/// What an agent kept while the server was away: each counts from when it was collected.
-pub(super) fn many(app: &App, _: &Agent, call: &mut Call) -> Answer {
-    let body = call.body(MAX_BATCH_BYTES)?;
-    let elements = elements(&body)?;
+/// What an agent kept while the server was away: each heartbeat counts from when it was
+/// collected.
+pub(super) fn many(
+    api: &ApiState,
+    agent: &Agent,
+    request: &mut Request,
+) -> Result<Reply, Failure> {
+    let body = request.body(MAX_BATCH_BYTES)?;
+    let elements = parse_elements(&body)?;
     if elements.len() > MAX_BATCH {
         return Err(Failure::too_many_elements(MAX_BATCH));
     }
-    let now = app.now();
+
+    let now = clock::now();
     let mut beats = Vec::with_capacity(elements.len());
     let mut rejected = Vec::new();
     for (index, element) in elements.into_iter().enumerate() {
-        match spooled(app, call, element.get(), now) {
+        match parse_spooled(api, agent, request, element.get(), now) {
             Ok(beat) => beats.push(beat),
             Err(mut errors) => {
                 errors.truncate(MAX_REJECTED_ERRORS);
@@ -69,71 +74,90 @@ pub(super) fn many(app: &App, _: &Agent, call: &mut Call) -> Answer {
             }
         }
     }
-    let answer = Response::json(
-        200,
-        &BatchAnswer {
-            status: "ok".to_owned(),
-            accepted: beats.len(),
-            rejected,
-        },
-    );
+    let (accepted, key) = (beats.len(), agent.key());
+    log::debug!("{accepted} spooled heartbeats with the key {key}");
+
+    let answer = BatchAnswer {
+        status: "ok".to_owned(),
+        accepted,
+        rejected,
+    };
+    let response = Response::json(200, &answer);
     if beats.is_empty() {
-        return Ok(Reply::Now(answer));
+        return Ok(Reply::Now(response));
     }
-    let (ingest, bytes) = (app.ingest.clone(), body.len());
-    Ok(Reply::Later(Box::new(move |exchange| {
-        ingest.push(beats, bytes, exchange, answer)
-    })))
+    Ok(store(api, beats, body.len(), response))
 }
 
-/// The array's elements, each still to be parsed: one that breaks a rule must not hold up
-/// the rest.
-fn elements(body: &[u8]) -> Result<Vec<&RawValue>, Failure> {
+/// Answers with `response` when the heartbeats, which came as `bytes` of JSON, are stored.
+fn store(api: &ApiState, beats: Vec<Beat>, bytes: usize, response: Response) -> Reply {
+    let ingest = api.ingest.clone();
+    Reply::Later(Box::new(move |exchange| {
+        ingest.push(beats, bytes, exchange, response);
+    }))
+}
+
+/// The array's elements, each still to be parsed: an element that breaks a rule must not
+/// hold up the rest.
+fn parse_elements(body: &[u8]) -> Result<Vec<&RawValue>, Failure> {
     serde_json::from_slice(body).map_err(|error| {
         if error.is_data() {
             Failure::invalid(vec![FieldError::new("", "must be an array of heartbeats")])
         } else {
-            Failure::bad_request(format!("the body is not JSON: {error}"))
+            body::not_json(&error)
         }
     })
 }
 
-fn spooled(
-    app: &App,
-    call: &Call,
+/// A spooled heartbeat, with what `now` makes of it.
+fn parse_spooled(
+    api: &ApiState,
+    agent: &Agent,
+    request: &Request,
     element: &str,
     now: Timestamp,
 ) -> Result<Beat, Vec<FieldError>> {
     let json = body::parse(element.as_bytes()).map_err(Failure::into_errors)?;
     let heartbeat = Heartbeat::from_json(&json)?;
-    let ip = heartbeat.ip.or(call.peer().ip);
-    let (Some(collected_at), Some(ip)) = (heartbeat.collected_at, ip) else {
-        let missing = FieldError::new("collected_at", "is missing");
-        return Err(if ip.is_none() {
-            vec![no_address()]
-        } else {
-            vec![missing]
-        });
-    };
+    let ip =
+        find_address(agent, &heartbeat, request).ok_or_else(|| vec![no_address()])?;
+    let collected_at = heartbeat
+        .collected_at
+        .ok_or_else(|| vec![FieldError::new("collected_at", "is missing")])?;
+
     // A host whose clock is ahead must not be alive in the future.
-    let (at, counts) = if collected_at > now {
-        (now, Counts::IfUnknown)
+    let (at, supersedes) = if collected_at > now {
+        (now, Supersedes::IfUnknown)
     } else {
-        (collected_at, Counts::IfNewer)
+        (collected_at, Supersedes::IfNewer)
     };
     let silent_for = now.duration_since(at).unsigned_abs();
-    let status = if silent_for > app.config.sweep.down_after {
+    let status = if silent_for > api.down_after {
         Status::Down
     } else {
         Status::Active
     };
+
     Ok(Beat {
         ip,
         heartbeat,
         at,
         status,
-        counts,
+        supersedes,
     })
+}
+
+/// Which host the heartbeat is about: the host that the key is bound to, or the host that
+/// the heartbeat names, or the host that it comes from.
+fn find_address(
+    agent: &Agent,
+    heartbeat: &Heartbeat,
+    request: &Request,
+) -> Option<IpAddr> {
+    agent
+        .host()
+        .or(heartbeat.ip)
+        .or_else(|| request.peer().ip())
 }
 
 fn no_address() -> FieldError {

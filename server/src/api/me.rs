@@ -1,9 +1,9 @@
 //! `GET /me`: the user's own account.
 
-use super::Answer;
 use crate::auth::Reader;
-use crate::http::{Reply, Response};
+use crate::http::{Failure, Reply, Response};
 
-pub(super) fn show(reader: &Reader) -> Answer {
+/// The user's name and role.
+pub(super) fn show(reader: &Reader) -> Result<Reply, Failure> {
     Ok(Reply::Now(Response::json(200, reader.account())))
 }

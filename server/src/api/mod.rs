@@ -1,4 +1,7 @@
 //! The HTTP API, one file for each resource.
+//!
+//! [`route`] is the whole API. A handler takes what it works with ([`ApiState`]), who is
+//! asking (an identity of `auth/`, where the path is not for everybody) and the request.
 
 mod assets;
 mod body;
@@ -6,62 +9,61 @@ mod health;
 mod heartbeat;
 mod me;
 mod openapi;
-mod server;
 mod servers;
+mod state;
+mod store_failure;
 mod token;
 
-use crate::app::App;
-use crate::error::Failure;
-use crate::http::{Call, Reply};
+pub(crate) use self::state::ApiState;
+use crate::http::{Failure, Reply, Request};
 
-/// What a handler gives back.
-type Answer = Result<Reply, Failure>;
-
-type Handler = fn(&App, &mut Call) -> Answer;
+/// Answers one kind of request.
+type Handler = fn(&ApiState, &mut Request) -> Result<Reply, Failure>;
 
 /// The whole API. An arm names a handler and the identity it needs; a handler that takes
 /// none is for anyone.
 fn route(method: &str, path: &[&str]) -> Option<Handler> {
     let handler: Handler = match (method, path) {
         ("POST", ["heartbeat"]) => {
-            |app, call| heartbeat::one(app, &app.auth.agent(call)?, call)
+            |api, request| heartbeat::one(api, &api.auth.agent(request)?, request)
         }
         ("POST", ["heartbeats"]) => {
-            |app, call| heartbeat::many(app, &app.auth.agent(call)?, call)
+            |api, request| heartbeat::many(api, &api.auth.agent(request)?, request)
         }
         ("POST", ["token"]) => token::issue,
-        ("GET", ["me"]) => |app, call| me::show(&app.auth.reader(call)?),
+        ("GET", ["me"]) => |api, request| me::show(&api.auth.reader(request)?),
         ("GET", ["servers"]) => {
-            |app, call| servers::list(app, &app.auth.reader(call)?, call)
+            |api, request| servers::list(api, &api.auth.reader(request)?, request)
         }
         ("GET", ["server", _]) => {
-            |app, call| server::show(app, &app.auth.reader(call)?, call)
+            |api, request| servers::show(api, &api.auth.reader(request)?, request)
         }
         ("PATCH", ["server", _, "config"]) => {
-            |app, call| server::set_flags(app, &app.auth.admin(call)?, call)
+            |api, request| servers::set_flags(api, &api.auth.admin(request)?, request)
         }
         ("GET", ["healthz"]) => |_, _| health::alive(),
-        ("GET", ["readyz"]) => |app, _| health::ready(app),
+        ("GET", ["readyz"]) => |api, _| health::ready(api),
         ("GET", ["openapi.json"]) => |_, _| openapi::document(),
-        ("GET", path) if assets::exists(path) => |_, call| assets::serve(call),
+        ("GET", path) if assets::exists(path) => |_, request| assets::serve(request),
         _ => return None,
     };
     Some(handler)
 }
 
+/// The methods that [`route`] may know a path by.
 const METHODS: [&str; 5] = ["GET", "POST", "PUT", "PATCH", "DELETE"];
 
 /// Answers a request.
-pub(crate) fn handle(app: &App, call: &mut Call) -> Answer {
-    let path = call.path();
-    let method = if call.method() == "HEAD" {
-        "GET"
-    } else {
-        call.method()
+pub(crate) fn handle(api: &ApiState, request: &mut Request) -> Result<Reply, Failure> {
+    let path = request.path();
+    let method = match request.method() {
+        "HEAD" => "GET",
+        method => method,
     };
     if let Some(handler) = route(method, &path) {
-        return handler(app, call);
+        return handler(api, request);
     }
+
     let mut allowed: Vec<&str> = METHODS
         .into_iter()
         .filter(|method| route(method, &path).is_some())
@@ -72,5 +74,6 @@ pub(crate) fn handle(app: &App, call: &mut Call) -> Answer {
     if allowed.contains(&"GET") {
         allowed.insert(1, "HEAD");
     }
+
     Err(Failure::method_not_allowed(&allowed))
 }

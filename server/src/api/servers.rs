@@ -1,54 +1,130 @@
-//! `GET /servers`: the fleet.
+//! `GET /servers` and `/server/{ip}`: the fleet and its hosts.
 
-use super::Answer;
-use crate::app::App;
-use crate::auth::Reader;
-use crate::error::Failure;
-use crate::http::{Body, Call, Reply, Response};
-use crate::negotiate;
-use crate::query::Query;
+use std::net::IpAddr;
 
-/// A view of the newest snapshot: 304 if the client has it already, else compressed if it
-/// may be.
-pub(super) fn list(app: &App, _: &Reader, call: &Call) -> Answer {
-    let query = Query::parse(call.query()).map_err(Failure::invalid)?;
-    let view = app.snapshots.view(&query)?;
-    // `no-cache` lets a browser keep the list but ask each time, which costs a 304.
+use fleetbeat_protocol::{FlagsPatch, parse_ip};
+
+use super::body;
+use super::state::ApiState;
+use crate::auth::{Admin, Reader};
+use crate::fleet::query::Query;
+use crate::http::{Body, Failure, Reply, Request, Response, negotiation};
+
+/// The longest body of `PATCH /server/{ip}/config`.
+const MAX_PATCH_BYTES: usize = 16 * 1024;
+
+/// `GET /servers`: a view of the newest snapshot. 304 if the client has it already, else
+/// compressed if it may be.
+pub(super) fn list(
+    api: &ApiState,
+    _: &Reader,
+    request: &Request,
+) -> Result<Reply, Failure> {
+    let query = Query::parse(request.query()).map_err(Failure::invalid)?;
+    let view = api.snapshots.view(&query)?;
+
     let mut headers = vec![
         ("Content-Type", "application/json".to_owned()),
+        // `no-cache` lets a browser keep the list but ask each time, which costs a 304.
         ("Cache-Control", "private, no-cache".to_owned()),
         ("Vary", "Accept-Encoding, Authorization".to_owned()),
         ("ETag", view.etag.clone()),
     ];
     if view.stale {
+        let warning =
+            "110 - \"the database is away: this is the fleet as it was last known\"";
         headers.push(("X-Fleetbeat-Stale", "true".to_owned()));
-        headers.push((
-            "Warning",
-            "110 - \"the database is away: this is the fleet as it was last known\""
-                .to_owned(),
-        ));
+        headers.push(("Warning", warning.to_owned()));
     }
+
     let gzip = Body::Shared(view.gzip.clone());
-    if negotiate::has_current(call, &view.etag) {
-        return Ok(Reply::Now(Response {
-            status: 304,
-            headers,
-            body: gzip,
-        }));
-    }
-    let response = if negotiate::takes_gzip(call) {
-        Response {
-            status: 200,
-            headers,
-            body: gzip,
-        }
-        .with_header("Content-Encoding", "gzip")
-    } else {
-        Response {
-            status: 200,
-            headers,
-            body: Body::Owned(view.json()),
-        }
+    let respond = |status, headers, body| Response {
+        status,
+        headers,
+        body,
     };
-    Ok(Reply::Now(response))
+    Ok(Reply::Now(
+        if negotiation::has_current(request, &view.etag) {
+            respond(304, headers, gzip)
+        } else if negotiation::takes_gzip(request) {
+            respond(200, headers, gzip).with_header("Content-Encoding", "gzip")
+        } else {
+            respond(200, headers, Body::Owned(view.json()))
+        },
+    ))
+}
+
+/// `GET /server/{ip}`.
+pub(super) fn show(
+    api: &ApiState,
+    _: &Reader,
+    request: &Request,
+) -> Result<Reply, Failure> {
+    let server = api.store.server(ip(request)?)?.ok_or_else(unknown)?;
+    Ok(Reply::Now(Response::json(200, &server)))
+}
+
+/// `PATCH /server/{ip}/config`: sets flags and gives the host as it is then.
+pub(super) fn set_flags(
+    api: &ApiState,
+    admin: &Admin,
+    request: &mut Request,
+) -> Result<Reply, Failure> {
+    let ip = ip(request)?;
+    let body = request.body(MAX_PATCH_BYTES)?;
+    let patch = FlagsPatch::from_json(&body::parse(&body)?).map_err(Failure::invalid)?;
+
+    let server = api.store.set_flags(ip, patch)?.ok_or_else(unknown)?;
+
+    let username = &admin.account().username;
+    log::info!(
+        "user {username:?} has set the flags of host {ip}: {}",
+        describe(patch)
+    );
+    Ok(Reply::Now(Response::json(200, &server)))
+}
+
+/// The flags that the patch sets, for the log: `paid = true, enabled = false`.
+fn describe(patch: FlagsPatch) -> String {
+    let flags = [
+        ("gaming", patch.gaming),
+        ("streaming", patch.streaming),
+        ("paid", patch.paid),
+        ("enabled", patch.enabled),
+        ("static", patch.is_static),
+    ];
+
+    let set = flags
+        .into_iter()
+        .filter_map(|(name, value)| Some(format!("{name} = {}", value?)));
+    set.collect::<Vec<_>>().join(", ")
+}
+
+/// The address in the path.
+fn ip(request: &Request) -> Result<IpAddr, Failure> {
+    request
+        .path()
+        .get(1)
+        .and_then(|ip| parse_ip(ip))
+        .ok_or_else(unknown)
+}
+
+fn unknown() -> Failure {
+    Failure::not_found("there is no server with this address")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_names_the_flags_that_were_set_and_no_others() {
+        let patch = FlagsPatch {
+            paid: Some(true),
+            is_static: Some(false),
+            ..FlagsPatch::default()
+        };
+        assert_eq!(describe(patch), "paid = true, static = false");
+        assert_eq!(describe(FlagsPatch::default()), "");
+    }
 }

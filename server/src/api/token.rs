@@ -2,89 +2,73 @@
 
 use std::time::Instant;
 
+use fleetbeat_daemon::clock;
 use fleetbeat_protocol::{FieldError, Json, Token};
 
-use super::{Answer, body};
-use crate::app::App;
-use crate::error::Failure;
-use crate::http::{Call, Reply, Response};
+use super::body;
+use super::state::ApiState;
+use crate::http::{Failure, Reply, Request, Response};
 
+/// The longest body: a name and a password are shorter.
 const MAX_BODY_BYTES: usize = 1024;
 
+/// What a user logs in with.
 struct Credentials {
     username: String,
     password: String,
 }
 
 /// Checks the password in a login slot and answers from there.
-pub(super) fn issue(app: &App, call: &mut Call) -> Answer {
-    let body = call.body(MAX_BODY_BYTES)?;
-    let credentials =
-        credentials(call.header("Content-Type").unwrap_or_default(), &body)?;
-    app.logins
-        .admit(&credentials.username, call.peer().ip, Instant::now())?;
-    let auth = app.auth.clone();
-    let logins = app.logins.clone();
-    let now = app.now();
+pub(super) fn issue(api: &ApiState, request: &mut Request) -> Result<Reply, Failure> {
+    let body = request.body(MAX_BODY_BYTES)?;
+    let content_type = request.header("Content-Type").unwrap_or_default();
+    let credentials = parse_credentials(content_type, &body)?;
+
+    let (source, now) = (request.peer().ip(), clock::now());
+    api.logins
+        .admit(&credentials.username, source, Instant::now())?;
+
+    let (auth, logins) = (api.auth.clone(), api.logins.clone());
     Ok(Reply::Later(Box::new(move |exchange| {
         logins.queue(exchange, move |exchange| {
-            let result = auth.log_in(&credentials.username, &credentials.password, now);
-            exchange.finish(result.map(|access_token| {
-                Response::json(
-                    200,
-                    &Token {
-                        access_token,
-                        token_type: "bearer".to_owned(),
-                    },
-                )
-            }));
+            let token = auth.log_in(&credentials.username, &credentials.password, now);
+            exchange.finish(token.map(respond));
         });
     })))
 }
 
+fn respond(access_token: String) -> Response {
+    let token = Token {
+        access_token,
+        token_type: "bearer".to_owned(),
+    };
+    Response::json(200, &token)
+}
+
 /// From a form, as OAuth2 has it, or from JSON.
-fn credentials(content_type: &str, body: &[u8]) -> Result<Credentials, Failure> {
-    let media_type = content_type
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .to_ascii_lowercase();
-    let json = match media_type.as_str() {
-        "application/x-www-form-urlencoded" | "" => {
-            let pairs = form_urlencoded::parse(body);
-            Json::Object(
-                pairs
-                    .map(|(name, value)| (name, Json::Text(value)))
-                    .collect(),
-            )
-        }
+fn parse_credentials(content_type: &str, body: &[u8]) -> Result<Credentials, Failure> {
+    let media_type = content_type.split(';').next().unwrap_or_default().trim();
+    let json = match media_type.to_ascii_lowercase().as_str() {
+        "application/x-www-form-urlencoded" | "" => parse_form(body),
         "application/json" => body::parse(body)?,
         _ => {
-            return Err(Failure::unsupported_media_type(
-                "send a form or application/json",
-            ));
+            let detail = "send a form or application/json";
+            return Err(Failure::unsupported_media_type(detail));
         }
     };
+
     let mut errors = Vec::new();
-    let mut text = |name: &str| match member(&json, name) {
-        Some(Json::Text(text)) => text.to_string(),
-        Some(other) => {
-            errors.push(FieldError::new(
-                name,
-                format!("must be a string, not {}", other.kind()),
-            ));
+    let mut text = |name: &str| {
+        find_text(&json, name).unwrap_or_else(|message| {
+            errors.push(FieldError::new(name, message));
             String::new()
-        }
-        None => {
-            errors.push(FieldError::new(name, "is missing, or given twice"));
-            String::new()
-        }
+        })
     };
     let credentials = Credentials {
         username: text("username"),
         password: text("password"),
     };
+
     if errors.is_empty() {
         Ok(credentials)
     } else {
@@ -92,11 +76,26 @@ fn credentials(content_type: &str, body: &[u8]) -> Result<Credentials, Failure> 
     }
 }
 
-/// The member, if it is there once.
-fn member<'a>(json: &'a Json<'a>, name: &str) -> Option<&'a Json<'a>> {
+fn parse_form(body: &[u8]) -> Json<'_> {
+    let pairs = form_urlencoded::parse(body);
+    let members = pairs.map(|(name, value)| (name, Json::Text(value)));
+    Json::Object(members.collect())
+}
+
+/// The member's text, if the member is there once, or what is wrong with it.
+fn find_text(json: &Json<'_>, name: &str) -> Result<String, String> {
+    match find_member(json, name) {
+        Some(Json::Text(text)) => Ok(text.to_string()),
+        Some(other) => Err(format!("must be a string, not {}", other.kind())),
+        None => Err("is missing, or given twice".to_owned()),
+    }
+}
+
+fn find_member<'a>(json: &'a Json<'a>, name: &str) -> Option<&'a Json<'a>> {
     let Json::Object(members) = json else {
         return None;
     };
+
     let mut named = members.iter().filter(|(member, _)| member == name);
     named
         .next()

@@ -8,16 +8,19 @@
 use std::fmt;
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use fleetbeat_protocol::Timestamp;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use super::{
-    Check, Embedded, FILE, StoreError, create_private_folder, give_to_owner_of_folder,
-    migrate, prepare_writer, take_lock, unusable,
+use super::connection::{Check, checkpoint, prepare_writer};
+use super::error::{no_backup, unusable};
+use super::folder::{
+    DATABASE, create_new_private_file, create_private_folder, give_to_owner_of_folder,
+    take_lock,
 };
+use super::schema::migrate;
+use crate::store::error::StoreError;
 
 /// The backup in the folder, until it is known to be good.
 const UNCHECKED: &str = "restoring.db";
@@ -25,45 +28,44 @@ const UNCHECKED: &str = "restoring.db";
 const LOG: &str = "-wal";
 const LOG_INDEX: &str = "-shm";
 
-/// What was restored; shown, it says so to a person.
-pub(crate) struct Restored {
+/// What was restored. Its `Display` tells a person.
+pub(in crate::store) struct Restored {
     contents: Contents,
     /// Where the database that was there before is now.
     replaced: Option<PathBuf>,
 }
 
+/// What a database holds.
 struct Contents {
     servers: i64,
     users: i64,
+    /// The newest heartbeat, in milliseconds since 1970.
     last_heartbeat: Option<i64>,
 }
 
-impl Embedded {
-    /// Puts the database in the file `backup` in the place of the one in `folder`, which
-    /// no server may be using.
-    ///
-    /// # Errors
-    /// A server runs, the file is no whole database of a version that is known, or the
-    /// folder cannot be written.
-    pub(crate) fn restore(
-        folder: &Path,
-        backup: &Path,
-        now: Timestamp,
-    ) -> Result<Restored, StoreError> {
-        create_private_folder(folder)?;
-        let _lock = take_lock(folder)?;
-        let unchecked = folder.join(UNCHECKED);
-        let restored = copy(backup, &unchecked)
-            .and_then(|()| check(backup, &unchecked))
-            .and_then(|contents| {
-                Ok(Restored {
-                    contents,
-                    replaced: put_in_place(folder, &unchecked, now)?,
-                })
-            });
-        let _ = remove_database(&unchecked);
-        restored
-    }
+/// Puts the database in the file `backup` in the place of the one in `folder`, which no
+/// server may be using.
+///
+/// # Errors
+/// A server runs, the file is not a whole database of a known version, or the folder
+/// cannot be written.
+pub(in crate::store) fn restore(
+    folder: &Path,
+    backup: &Path,
+    now: Timestamp,
+) -> Result<Restored, StoreError> {
+    create_private_folder(folder)?;
+    let _lock = take_lock(folder)?;
+    let unchecked = folder.join(UNCHECKED);
+
+    let restored = copy(backup, &unchecked)
+        .and_then(|()| check_copy(backup, &unchecked))
+        .and_then(|contents| {
+            let replaced = put_in_place(folder, &unchecked, now)?;
+            Ok(Restored { contents, replaced })
+        });
+    let _ = remove_database(&unchecked);
+    restored
 }
 
 impl fmt::Display for Restored {
@@ -89,68 +91,69 @@ impl fmt::Display for Restored {
     }
 }
 
-/// Copies `backup`, with its log if it is no backup of ours but what a server has left,
-/// as [`put_in_place`] keeps it.
+/// Copies `backup`. Its log is copied, too, if the file is not a backup but what a server
+/// has left, as [`put_in_place`] keeps it.
 fn copy(backup: &Path, unchecked: &Path) -> Result<(), StoreError> {
-    let all = || -> io::Result<()> {
+    let copy_both = || -> io::Result<()> {
         remove_database(unchecked)?;
-        for ending in ["", LOG] {
-            let mut from = match File::open(with_ending(backup, ending)) {
-                Err(error)
-                    if ending == LOG && error.kind() == io::ErrorKind::NotFound =>
-                {
-                    continue;
-                }
-                from => from?,
-            };
-            let mut options = File::options();
-            let to = options.create_new(true).write(true).mode(0o600);
-            let path = with_ending(unchecked, ending);
-            let mut to = to.open(&path)?;
-            give_to_owner_of_folder(&to, &path)?;
-            io::copy(&mut from, &mut to)?;
-        }
-        Ok(())
+        copy_file(backup, unchecked)?;
+        let log = copy_file(&with_ending(backup, LOG), &with_ending(unchecked, LOG));
+        or_not_there(log).map(|_| ())
     };
-    all().map_err(|error| no_backup(backup, error.to_string()))
+    copy_both().map_err(|error| no_backup(backup, error.to_string()))
 }
 
-/// Opens the copy as the server will, and leaves it as one file.
-fn check(backup: &Path, unchecked: &Path) -> Result<Contents, StoreError> {
-    let explain = |error: rusqlite::Error| {
-        let reason = match error.sqlite_error_code() {
-            Some(ErrorCode::NotADatabase) => "it is no database".to_owned(),
-            Some(ErrorCode::DatabaseCorrupt) => format!("it is damaged ({error})"),
-            _ => error.to_string(),
-        };
-        no_backup(backup, reason)
-    };
+fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
+    let mut from = File::open(from)?;
+    let mut copied = create_new_private_file(to)?;
+    give_to_owner_of_folder(&copied, to)?;
+    io::copy(&mut from, &mut copied).map(|_| ())
+}
+
+/// Opens the copy as the server will, and leaves it as one file. Gives what it holds.
+fn check_copy(backup: &Path, unchecked: &Path) -> Result<Contents, StoreError> {
+    let explain = |error| explain_check_error(backup, &error);
     let mut connection = Connection::open(unchecked).map_err(explain)?;
-    let count = |connection: &Connection, query: &str| {
-        connection.query_row(query, [], |row| row.get(0))
-    };
-    let tables = "SELECT count(*) FROM sqlite_schema WHERE name IN ('servers', 'history', 'users')";
-    if count(&connection, tables).map_err(explain)? != 3 {
-        return Err(no_backup(
-            backup,
-            "it is no database of fleetbeat-server's".to_owned(),
-        ));
+
+    let tables: i64 = connection
+        .query_row(
+            "SELECT count(*) FROM sqlite_schema WHERE name IN ('servers', 'history', 'users')",
+            [],
+            |row| row.get(0),
+        )
+        .map_err(explain)?;
+    if tables != 3 {
+        return Err(no_backup(backup, "it is no database of fleetbeat-server's"));
     }
+
     prepare_writer(&mut connection, Check::Whole).map_err(explain)?;
     migrate(&mut connection, backup)?;
-    let read = || -> rusqlite::Result<Contents> {
-        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
-        Ok(Contents {
-            servers: count(&connection, "SELECT count(*) FROM servers")?,
-            users: count(&connection, "SELECT count(*) FROM users")?,
-            last_heartbeat: connection.query_row(
-                "SELECT max(last_heartbeat) FROM servers",
-                [],
-                |row| row.get(0),
-            )?,
-        })
+    checkpoint(&connection).map_err(explain)?;
+    read_contents(&connection).map_err(explain)
+}
+
+fn explain_check_error(backup: &Path, error: &rusqlite::Error) -> StoreError {
+    let reason = match error.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase) => "it is no database".to_owned(),
+        Some(ErrorCode::DatabaseCorrupt) => format!("it is damaged ({error})"),
+        _ => error.to_string(),
     };
-    read().map_err(explain)
+    no_backup(backup, reason)
+}
+
+fn read_contents(connection: &Connection) -> rusqlite::Result<Contents> {
+    connection.query_row(
+        "SELECT (SELECT count(*) FROM servers), (SELECT count(*) FROM users), \
+         (SELECT max(last_heartbeat) FROM servers)",
+        [],
+        |row| {
+            Ok(Contents {
+                servers: row.get(0)?,
+                users: row.get(1)?,
+                last_heartbeat: row.get(2)?,
+            })
+        },
+    )
 }
 
 /// Makes the checked copy the folder's database; gives the place of the one before.
@@ -159,23 +162,27 @@ fn put_in_place(
     checked: &Path,
     now: Timestamp,
 ) -> Result<Option<PathBuf>, StoreError> {
-    let file = folder.join(FILE);
+    let file = folder.join(DATABASE);
     let kept = folder.join(format!(
-        "{FILE}.replaced-{}",
+        "{DATABASE}.replaced-{}",
         now.strftime("%Y%m%dT%H%M%SZ")
     ));
     let failed = |error| unusable(&file, &error);
     let sync_folder = || File::open(folder)?.sync_all();
+
     File::open(checked)
         .and_then(|checked| checked.sync_all())
         .map_err(failed)?;
-    // So that the old one is whole without its log. One that is too damaged for that
-    // keeps both.
+
+    // So that the old database is whole without its log. A database that is too damaged
+    // for that keeps its log.
     let _ = empty_log(&file);
-    // A second name, not another one: there is a database at every moment.
+    // A second name first, instead of another name: so there is a database at every
+    // moment.
     let is_replaced = or_not_there(fs::hard_link(&file, &kept)).map_err(failed)?;
+
     let swap = || -> io::Result<()> {
-        // SQLite would write the old one's log into the new one.
+        // SQLite would write the old database's log into the new database.
         or_not_there(fs::rename(with_ending(&file, LOG), with_ending(&kept, LOG)))?;
         or_not_there(fs::remove_file(with_ending(&file, LOG_INDEX)))?;
         sync_folder()?;
@@ -185,6 +192,7 @@ fn put_in_place(
         let _ = fs::rename(with_ending(&kept, LOG), with_ending(&file, LOG));
         let _ = is_replaced.then(|| fs::remove_file(&kept));
     };
+
     swap()
         .inspect_err(undo)
         .and_then(|()| sync_folder())
@@ -196,7 +204,7 @@ fn put_in_place(
 fn empty_log(file: &Path) -> rusqlite::Result<()> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(file, flags)?;
-    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+    checkpoint(&connection)
 }
 
 /// Removes a database and what SQLite keeps beside it.
@@ -222,18 +230,12 @@ fn with_ending(file: &Path, ending: &str) -> PathBuf {
     name.into()
 }
 
-fn no_backup(backup: &Path, reason: String) -> StoreError {
-    StoreError::NoBackup {
-        path: backup.display().to_string(),
-        reason,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Store;
     use crate::store::conformance::{beat, servers};
+    use crate::store::embedded::Embedded;
+    use crate::store::server::ServerStore;
 
     #[test]
     fn what_is_replaced_is_whole_without_its_log() {
@@ -246,7 +248,7 @@ mod tests {
             .unwrap();
         // As after a kill: what was committed last is in the log alone.
         assert!(
-            fs::metadata(with_ending(&folder.path().join(FILE), LOG))
+            fs::metadata(with_ending(&folder.path().join(DATABASE), LOG))
                 .unwrap()
                 .len()
                 > 0
@@ -255,7 +257,7 @@ mod tests {
         let kept = put_in_place(folder.path(), &checked, Timestamp::UNIX_EPOCH)
             .unwrap()
             .unwrap();
-        fs::copy(kept, elsewhere.path().join(FILE)).unwrap();
+        fs::copy(kept, elsewhere.path().join(DATABASE)).unwrap();
         assert_eq!(servers(&Embedded::open(elsewhere.path()).unwrap()).len(), 1);
         assert!(servers(&Embedded::open(folder.path()).unwrap()).is_empty());
     }

@@ -1,57 +1,63 @@
-//! Who sweeps: one instance of several, by a lease in MongoDB that ends by itself when
+//! Which instance sweeps: one of several, by a lease in MongoDB that ends by itself when
 //! its holder dies.
 
 use std::time::Duration;
 
-use fleetbeat_protocol::Timestamp;
+use fleetbeat_daemon::clock;
 use mongodb::bson::doc;
 
+use super::connection::Connection;
 use super::document::date;
-use super::link::{Link, is_duplicate_key};
-use crate::store::StoreError;
+use super::error::MongoDbError;
 
-pub(super) struct Lease {
+/// What the lease outlives two sweeps by.
+const MARGIN: Duration = Duration::from_secs(5);
+
+/// The lease on sweeping, as this instance takes and renews it.
+pub(super) struct SweepLease {
     /// This process, and no other.
     holder: String,
-    /// Long enough that its holder renews it with every sweep.
+    /// Long enough that the holder renews the lease with every sweep.
     life: Duration,
 }
 
-impl Lease {
-    pub(super) fn new(sweep_interval: Duration) -> Lease {
-        let holder = format!(
-            "{:016x}",
-            getrandom::u64().unwrap_or_else(|_| u64::from(std::process::id()))
-        );
-        Lease {
-            holder,
-            life: sweep_interval * 2 + Duration::from_secs(5),
+impl SweepLease {
+    /// The lease of an instance that sweeps each `sweep_interval`.
+    pub(super) fn new(sweep_interval: Duration) -> SweepLease {
+        let random = getrandom::u64().unwrap_or_else(|_| u64::from(std::process::id()));
+        SweepLease {
+            holder: format!("{random:016x}"),
+            life: sweep_interval * 2 + MARGIN,
         }
     }
 
     /// Takes or renews the lease; false while another instance has it.
-    pub(super) fn acquire(&self, link: &Link) -> Result<bool, StoreError> {
-        let now = Timestamp::now();
-        let free_or_ours = doc! {"_id": "sweep", "$or": [{"until": {"$lt": date(now)}}, {"holder": &self.holder}]};
-        let take = doc! {"$set": {"holder": &self.holder, "until": date(now.saturating_add(self.life).unwrap_or(now))}};
-        let leases = link.leases();
-        // Somebody else's lease does not match, and cannot be inserted a second time.
-        match link.run(async { leases.update_one(free_or_ours, take).upsert(true).await })
-        {
+    pub(super) fn acquire(&self, mongodb: &Connection) -> Result<bool, MongoDbError> {
+        let now = clock::now();
+        let until = now.saturating_add(self.life).unwrap_or(now);
+        let free_or_held = doc! {
+            "_id": "sweep",
+            "$or": [{"until": {"$lt": date(now)}}, {"holder": &self.holder}],
+        };
+        let take = doc! {"$set": {"holder": &self.holder, "until": date(until)}};
+
+        let leases = mongodb.leases();
+        let taken = mongodb
+            .run(async { leases.update_one(free_or_held, take).upsert(true).await });
+        match taken {
             Ok(_) => Ok(true),
-            Err(StoreError::MongoDb(error)) if is_duplicate_key(&error) => Ok(false),
+            // Another instance's lease does not match, and cannot be inserted a second
+            // time.
+            Err(error) if error.is_duplicate_key() => Ok(false),
             Err(error) => Err(error),
         }
     }
 
-    /// Gives it back, so that another instance need not wait for its end.
-    pub(super) fn release(&self, link: &Link) {
-        let leases = link.leases();
-        if let Err(error) = link.run(async {
-            leases
-                .delete_one(doc! {"_id": "sweep", "holder": &self.holder})
-                .await
-        }) {
+    /// Gives the lease back, so that another instance need not wait for its end.
+    pub(super) fn release(&self, mongodb: &Connection) {
+        let leases = mongodb.leases();
+        let held = doc! {"_id": "sweep", "holder": &self.holder};
+        if let Err(error) = mongodb.run(async { leases.delete_one(held).await }) {
             log::warn!("the sweep's lease stays until it ends: {error}");
         }
     }

@@ -1,114 +1,95 @@
-//! The production store: MongoDB holds the truth, Redis a copy of it for readers.
+//! The production store: MongoDB holds the truth, Redis a copy for readers.
 //!
 //! Heartbeats and flags are written to MongoDB alone, each by statements that leave the
-//! other's fields as they are, so the two never race. Every write moves a record's
-//! version. What has changed is then read back from MongoDB, many records at once, and
-//! copied to Redis, where a copy loses against a newer one. Whatever is lost on that way
-//! (Redis away, an instance killed in between) costs readers time, never the truth: see
-//! ARCHITECTURE.md.
+//! fields of the other as they are, so that the two never race. Every write moves the
+//! version of a record. The records that have changed are then read back from MongoDB,
+//! many at once, and copied to Redis, where a copy loses against a newer one. What is lost
+//! on the way to Redis (Redis away, an instance killed in between) costs readers time,
+//! never the truth: see ARCHITECTURE.md.
+//!
+//! This file says which function does what; each subject has a file of its own.
 
-mod cache;
+mod connection;
+mod databases;
 mod document;
-mod known;
+mod error;
+mod fleet;
+mod heartbeats;
 mod lease;
-mod link;
+mod redis;
 mod refresh;
+mod sweep;
+mod users;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 
-use fleetbeat_protocol::{FlagsPatch, Role, Server, Status, Timestamp};
-use mongodb::IndexModel;
-use mongodb::bson::{Bson, Document, doc};
-use mongodb::options::{FindOneAndUpdateOptions, IndexOptions, ReturnDocument};
+use fleetbeat_daemon::lock::lock;
+use fleetbeat_protocol::{FlagsPatch, Server, Timestamp};
+use mongodb::bson::doc;
+use mongodb::options::{FindOneAndUpdateOptions, ReturnDocument};
 
-use self::cache::Cache;
-use self::document::{Upsert, Versioned, date, flags_update, user_from_document};
-use self::known::Known;
-use self::lease::Lease;
-use self::link::Link;
-pub(super) use self::link::is_connection_error;
+use self::connection::Connection;
+pub(super) use self::connection::Patience;
+use self::databases::Databases;
+use self::document::VersionedServer;
+use self::fleet::FleetCopy;
+use self::lease::SweepLease;
+use self::redis::RedisCopies;
 use self::refresh::Refresh;
-use super::{Beat, Counts, Fleet, Store, StoreError, Swept, User};
-use crate::sync::locked;
-
-/// A key that is there already.
-const DUPLICATE_KEY: i32 = 11000;
-/// A first heartbeat may meet another instance's, or an id that is taken: so often in a
-/// row it does not.
-const UPSERT_ROUNDS: usize = 5;
-/// After this no further round begins.
-const MAX_ROUNDS: Duration = Duration::from_millis(400);
-/// History deleted at once.
-const MAX_DELETED: i64 = 2000;
-/// Records asked for by address at once.
-const MAX_ASKED: usize = 500;
-
-/// How to reach both databases.
-#[derive(Debug, Clone)]
-pub(crate) struct Settings {
-    pub(crate) url: String,
-    pub(crate) database: String,
-    /// One Redis server, or several nodes of a cluster; none makes every read MongoDB's.
-    pub(crate) redis: Vec<String>,
-    /// The most operations at once.
-    pub(crate) connections: u32,
-    /// Time between two sweeps of the one instance that sweeps.
-    pub(crate) sweep_interval: Duration,
-}
+use super::backend::Store;
+use super::error::{Setup, StoreError};
+use super::server::{Beat, Fleet, ServerStore, Swept};
+use super::user::{User, UserStore};
+use crate::config::MongoDbSettings;
 
 /// The store on MongoDB and Redis.
-pub(crate) struct MongoDb {
-    shared: Arc<Shared>,
-    known: Mutex<Known>,
-    lease: Lease,
+pub(super) struct MongoDb {
+    databases: Arc<Databases>,
+    fleet: Mutex<FleetCopy>,
+    lease: SweepLease,
+    /// Copies changes to Redis; `None` without Redis.
     refresh: Option<Refresh>,
     is_closed: AtomicBool,
 }
 
-/// What the refreshing thread works with, too.
-struct Shared {
-    link: Link,
-    cache: Option<Cache>,
-}
-
 impl MongoDb {
     /// Connects and makes the indexes; several instances may do so at once. With
-    /// `patience` it waits for a MongoDB that is away.
+    /// patience it waits for a MongoDB that is away.
     ///
     /// # Errors
-    /// A URL that can never work, a refused login, a TLS failure.
-    pub(crate) fn open(
-        settings: &Settings,
-        patience: bool,
+    /// A URL that can never work, a refused login, a TLS failure; without patience also
+    /// that MongoDB is away.
+    pub(super) fn open(
+        settings: &MongoDbSettings,
+        patience: Patience,
     ) -> Result<MongoDb, StoreError> {
-        let cache = match settings.redis.as_slice() {
+        let redis = match settings.redis.as_slice() {
             [] => None,
-            urls => Some(Cache::new(urls)?),
+            urls => Some(RedisCopies::new(urls)?),
         };
-        let link = link::retry_until_there(patience, || Link::connect(settings))?;
-        let shared = Arc::new(Shared { link, cache });
-        link::retry_until_there(patience, || shared.make_indexes())?;
-        let refresh = shared
-            .cache
-            .is_some()
-            .then(|| Refresh::start(shared.clone()))
-            .transpose();
-        let refresh = refresh.map_err(|error| StoreError::Start(error.to_string()))?;
-        let lease = Lease::new(settings.sweep_interval);
+        let mongodb =
+            connection::retry_until_there(patience, || Connection::connect(settings))?;
+        let databases = Arc::new(Databases { mongodb, redis });
+        connection::retry_until_there(patience, || databases.make_indexes())?;
+
+        let refresh = match &databases.redis {
+            Some(_) => Some(Refresh::start(databases.clone()).map_err(cannot_start)?),
+            None => None,
+        };
         Ok(MongoDb {
-            shared,
-            known: Mutex::new(Known::new()),
-            lease,
+            databases,
+            fleet: Mutex::new(FleetCopy::new()),
+            lease: SweepLease::new(settings.sweep_interval),
             refresh,
             is_closed: AtomicBool::new(false),
         })
     }
 
-    /// These records have changed: their copies in Redis are to be renewed.
+    /// The records of these hosts have changed, or may have: the copies in Redis are to
+    /// be renewed.
     fn changed(&self, ips: impl IntoIterator<Item = IpAddr>) {
         if let Some(refresh) = &self.refresh {
             refresh.add(ips);
@@ -116,82 +97,32 @@ impl MongoDb {
     }
 }
 
-impl Shared {
-    fn make_indexes(&self) -> Result<(), StoreError> {
-        let index = |keys: Document| IndexModel::builder().keys(keys).build();
-        // A record without the field, which another program has left there, must not keep
-        // us from starting.
-        let unique_index = |field: &str| {
-            let unique = IndexOptions::builder().unique(true).sparse(true).build();
-            IndexModel::builder()
-                .keys(doc! {field: 1})
-                .options(unique)
-                .build()
-        };
-        let once = IndexOptions::builder().unique(true).build();
-        let once = IndexModel::builder()
-            .keys(doc! {"ip": 1, "collected_at": 1})
-            .options(once)
-            .build();
-        let (servers, users, history) =
-            (self.link.servers(), self.link.users(), self.link.history());
-        self.link.run(async {
-            servers
-                .create_indexes([
-                    unique_index("ip"),
-                    unique_index("server_id"),
-                    index(doc! {"last_heartbeat": 1}),
-                    index(doc! {"status": 1}),
-                ])
-                .await?;
-            users.create_index(unique_index("username")).await?;
-            history
-                .create_indexes([once, index(doc! {"collected_at": 1})])
-                .await
-        })?;
-        Ok(())
-    }
-
-    /// The records of these hosts, as they are in MongoDB; `None` for those that are
-    /// gone.
-    fn read(
-        &self,
-        ips: &[IpAddr],
-    ) -> Result<BTreeMap<IpAddr, Option<Versioned>>, StoreError> {
-        let mut records: BTreeMap<IpAddr, Option<Versioned>> =
-            ips.iter().map(|ip| (*ip, None)).collect();
-        for chunk in ips.chunks(MAX_ASKED) {
-            let asked: Vec<String> = chunk.iter().map(ToString::to_string).collect();
-            let servers = self.link.servers();
-            let found = servers.find(doc! {"ip": {"$in": asked}});
-            for record in self.link.collect(found, Versioned::from_document)? {
-                records.insert(record.server.ip, Some(record));
-            }
-        }
-        Ok(records)
-    }
+fn cannot_start(error: std::io::Error) -> StoreError {
+    Setup::Start(error.to_string()).into()
 }
 
-impl Store for MongoDb {
+impl ServerStore for MongoDb {
     fn record(&self, beats: &[Beat]) -> Result<BTreeSet<IpAddr>, StoreError> {
-        let result = self.upsert(beats);
-        // Whatever came of it, MongoDB may have changed them.
+        let result = heartbeats::record(&self.databases.mongodb, beats);
+        // Also after an error: MongoDB may have stored some of them.
         self.changed(beats.iter().map(|beat| beat.ip));
-        result
+        Ok(result?)
     }
 
     fn fleet(&self, known: Option<&Arc<Fleet>>) -> Result<Arc<Fleet>, StoreError> {
-        locked(&self.known).fleet(&self.shared, known)
+        lock(&self.fleet).fleet(&self.databases, known)
     }
 
+    /// Reads the host from MongoDB; while MongoDB is away, as it was last known.
     fn server(&self, ip: IpAddr) -> Result<Option<Server>, StoreError> {
-        match self.shared.read(&[ip]) {
+        match self.databases.read_servers(&[ip]) {
             Ok(mut records) => {
-                Ok(records.remove(&ip).flatten().map(|record| record.server))
+                let record = records.remove(&ip).flatten();
+                Ok(record.map(|record| record.server))
             }
-            Err(error) => match locked(&self.known).server(ip) {
+            Err(error) => match lock(&self.fleet).server(ip) {
                 Some(server) => Ok(Some(server)),
-                None => Err(error),
+                None => Err(error.into()),
             },
         }
     }
@@ -201,95 +132,56 @@ impl Store for MongoDb {
         ip: IpAddr,
         patch: FlagsPatch,
     ) -> Result<Option<Server>, StoreError> {
+        let mongodb = &self.databases.mongodb;
         let options = FindOneAndUpdateOptions::builder()
             .return_document(ReturnDocument::After)
             .build();
-        let servers = self.shared.link.servers();
+        let host = doc! {"ip": ip.to_string()};
+        let servers = mongodb.servers();
         let update = servers
-            .find_one_and_update(doc! {"ip": ip.to_string()}, flags_update(patch))
+            .find_one_and_update(host, document::flags_update(patch))
             .with_options(options);
-        let result = self.shared.link.run(async { update.await });
-        // Whatever came of it, MongoDB may have changed it.
+        let result = mongodb.run(async { update.await });
+        // Also after an error: MongoDB may have set the flags.
         self.changed([ip]);
-        let Some(document) = result? else {
-            return Ok(None);
-        };
-        let record = Versioned::from_document(&document);
-        if let (Some(cache), Some(record)) = (
-            self.shared.cache.as_ref().filter(|cache| cache.is_up()),
-            &record,
-        ) {
-            // At once, for whoever looks there next; should it fail, the refresh will
-            // not.
-            let _ = cache.store(std::slice::from_ref(record), &[]);
+
+        let record = result?.as_ref().and_then(VersionedServer::from_document);
+        if let (Some(redis), Some(record)) = (&self.databases.redis, &record)
+            && redis.is_up()
+        {
+            // At once, for a reader who looks at Redis next. If this fails, the refresh
+            // will not.
+            let _ = redis.store(std::slice::from_ref(record), &[]);
         }
         Ok(record.map(|record| record.server))
     }
 
+    /// Sweeps if no other instance does.
     fn sweep(
         &self,
         down_before: Timestamp,
         delete_before: Timestamp,
     ) -> Result<Swept, StoreError> {
-        if !self.lease.acquire(&self.shared.link)? {
+        let mongodb = &self.databases.mongodb;
+        if !self.lease.acquire(mongodb)? {
             return Ok(Swept::default());
         }
-        let link = &self.shared.link;
-        let old = doc! {"last_heartbeat": {"$lt": date(delete_before)}, "static": {"$ne": true}};
-        let deleted = self.sweep_each(&old, |these| {
-            let servers = link.servers();
-            link.run(async { servers.delete_many(these).await })
-                .map(|result| result.deleted_count)
-        })?;
-        let silent = doc! {"last_heartbeat": {"$lt": date(down_before)}, "status": {"$ne": Status::Down.as_str()}};
-        let down = self.sweep_each(&silent, |these| {
-            let servers = link.servers();
-            let update =
-                doc! {"$set": {"status": Status::Down.as_str()}, "$inc": {"rev": 1_i64}};
-            link.run(async { servers.update_many(these, update).await })
-                .map(|result| result.modified_count)
-        })?;
-        if let Err(error) = self.forget_history(delete_before) {
-            log::warn!("old history stays for now: {error}");
-        }
-        Ok(Swept { down, deleted })
+        let changed = |ips: &[IpAddr]| self.changed(ips.iter().copied());
+        Ok(sweep::sweep(mongodb, down_before, delete_before, changed)?)
     }
+}
 
+impl UserStore for MongoDb {
     fn users(&self) -> Result<Vec<User>, StoreError> {
-        let collection = self.shared.link.users();
-        let mut users: Vec<User> = self
-            .shared
-            .link
-            .collect(collection.find(doc! {}), user_from_document)?;
-        users.sort_unstable_by(|a, b| a.username.cmp(&b.username));
-        Ok(users)
+        users::all(&self.databases.mongodb)
     }
 
     fn user(&self, username: &str) -> Result<Option<User>, StoreError> {
-        let users = self.shared.link.users();
-        let found = self
-            .shared
-            .link
-            .run(async { users.find_one(doc! {"username": username}).await })?;
-        Ok(found.as_ref().and_then(user_from_document))
+        users::by_name(&self.databases.mongodb, username)
     }
 
     fn add_user(&self, user: &User) -> Result<(), StoreError> {
-        let users = self.shared.link.users();
-        let document = doc! {
-            "username": &user.username, "role": user.role.as_str(),
-            "hashed_password": &user.hashed_password, "token_version": &user.token_version,
-        };
-        match self
-            .shared
-            .link
-            .run(async { users.insert_one(document).await })
-        {
-            Err(StoreError::MongoDb(error)) if link::is_duplicate_key(&error) => {
-                Err(StoreError::UserExists(user.username.clone()))
-            }
-            result => result.map(|_| ()),
-        }
+        users::add(&self.databases.mongodb, user)
     }
 
     fn set_password(
@@ -298,47 +190,25 @@ impl Store for MongoDb {
         hashed_password: &str,
         token_version: &str,
     ) -> Result<(), StoreError> {
-        let users = self.shared.link.users();
-        let update = doc! {"$set": {"hashed_password": hashed_password, "token_version": token_version}};
-        let result = self
-            .shared
-            .link
-            .run(async { users.update_one(doc! {"username": username}, update).await })?;
-        if result.matched_count == 0 {
-            Err(StoreError::NoSuchUser(username.to_owned()))
-        } else {
-            Ok(())
-        }
+        let mongodb = &self.databases.mongodb;
+        users::set_password(mongodb, username, hashed_password, token_version)
     }
 
     fn remove_user(&self, username: &str) -> Result<(), StoreError> {
-        let users = self.shared.link.users();
-        let superadmin = doc! {"role": Role::Superadmin.as_str()};
-        let count = || {
-            let superadmins = users.count_documents(superadmin.clone());
-            self.shared.link.run(async { superadmins.await })
-        };
-        let is_superadmin = self
-            .user(username)?
-            .is_some_and(|user| user.role == Role::Superadmin);
-        if is_superadmin && count()? == 1 {
-            return Err(StoreError::LastSuperadmin(username.to_owned()));
-        }
-        let removed = self.shared.link.run(async {
-            users.find_one_and_delete(doc! {"username": username}).await
-        })?;
-        let removed =
-            removed.ok_or_else(|| StoreError::NoSuchUser(username.to_owned()))?;
-        if is_superadmin && count()? == 0 {
-            // Two instances have each removed one of the last two at the same moment.
-            self.shared
-                .link
-                .run(async { users.insert_one(removed).await })?;
-            return Err(StoreError::LastSuperadmin(username.to_owned()));
-        }
-        Ok(())
+        users::remove(&self.databases.mongodb, username)
+    }
+}
+
+impl Store for MongoDb {
+    fn ping(&self) -> Result<(), StoreError> {
+        Ok(self.databases.mongodb.ping()?)
     }
 
+    fn cache_is_up(&self) -> Option<bool> {
+        self.databases.redis.as_ref().map(RedisCopies::is_up)
+    }
+
+    /// Ends the threads and gives the lease back, once.
     fn close(&self) {
         if self.is_closed.swap(true, Ordering::Relaxed) {
             return;
@@ -346,138 +216,10 @@ impl Store for MongoDb {
         if let Some(refresh) = &self.refresh {
             refresh.stop();
         }
-        self.lease.release(&self.shared.link);
-        locked(&self.known).stop();
-        self.shared.link.stop();
+        self.lease.release(&self.databases.mongodb);
+        lock(&self.fleet).stop();
+        self.databases.mongodb.stop();
     }
-
-    fn ping(&self) -> Result<(), StoreError> {
-        self.shared.link.ping()
-    }
-
-    fn cache_is_up(&self) -> Option<bool> {
-        self.shared.cache.as_ref().map(Cache::is_up)
-    }
-}
-
-impl MongoDb {
-    /// Stores the heartbeats, in as many rounds as it takes.
-    fn upsert(&self, beats: &[Beat]) -> Result<BTreeSet<IpAddr>, StoreError> {
-        let started = Instant::now();
-        self.keep_history(beats)?;
-        let mut open: Vec<(&Beat, Upsert)> = newest_of_each_host(beats)
-            .into_iter()
-            .map(|beat| (beat, Upsert::default()))
-            .collect();
-        for _ in 0..UPSERT_ROUNDS {
-            let updates = open
-                .iter()
-                .map(|(beat, how)| document::upsert(beat, *how))
-                .collect();
-            let refused = self.shared.link.update(updates)?;
-            if refused.is_empty() {
-                return Ok(BTreeSet::new());
-            }
-            let mut again = Vec::new();
-            for (index, code, message) in refused {
-                let (beat, mut how) = *open
-                    .get(index)
-                    .ok_or_else(|| StoreError::Refused(message.clone()))?;
-                if code != DUPLICATE_KEY {
-                    log::warn!("MongoDB refuses the record of {}: {message}", beat.ip);
-                    how.mend = true;
-                } else if beat.counts != Counts::Now && !message.contains("server_id") {
-                    // The host has something newer, which a spooled heartbeat meets when
-                    // it is inserted.
-                    how.insert = false;
-                }
-                again.push((beat, how));
-            }
-            open = again;
-            if started.elapsed() > MAX_ROUNDS {
-                break;
-            }
-        }
-        // A spooled heartbeat whose host has something newer is stored: it is history.
-        Ok(open
-            .into_iter()
-            .filter(|(_, how)| how.insert)
-            .map(|(beat, _)| beat.ip)
-            .collect())
-    }
-
-    /// Spooled heartbeats, once per host and time.
-    fn keep_history(&self, beats: &[Beat]) -> Result<(), StoreError> {
-        let documents: Vec<Document> =
-            beats.iter().filter_map(document::history).collect();
-        if documents.is_empty() {
-            return Ok(());
-        }
-        let history = self.shared.link.history();
-        match self
-            .shared
-            .link
-            .run(async { history.insert_many(documents).ordered(false).await })
-        {
-            Err(StoreError::MongoDb(error)) if link::is_duplicate_key(&error) => Ok(()),
-            result => result.map(|_| ()),
-        }
-    }
-
-    /// Deletes history from before `delete_before`, some at a time.
-    fn forget_history(&self, delete_before: Timestamp) -> Result<(), StoreError> {
-        let (link, history) = (&self.shared.link, self.shared.link.history());
-        loop {
-            let old = history.find(doc! {"collected_at": {"$lt": date(delete_before)}});
-            let found = old.projection(doc! {"_id": 1}).limit(MAX_DELETED);
-            let ids: Vec<Bson> =
-                link.collect(found, |document| document.get("_id").cloned())?;
-            if ids.is_empty() {
-                return Ok(());
-            }
-            link.run(async { history.delete_many(doc! {"_id": {"$in": ids}}).await })?;
-        }
-    }
-
-    /// Applies `change` to the hosts that `condition` selects, some at a time and each
-    /// only while it still holds; gives how many it changed.
-    fn sweep_each(
-        &self,
-        condition: &Document,
-        change: impl Fn(Document) -> Result<u64, StoreError>,
-    ) -> Result<usize, StoreError> {
-        let link = &self.shared.link;
-        let servers = link.servers();
-        let found = servers.find(condition.clone()).projection(doc! {"ip": 1});
-        let ips: Vec<IpAddr> =
-            link.collect(found, |document| document.get_str("ip").ok()?.parse().ok())?;
-        let mut changed = 0;
-        for chunk in ips.chunks(MAX_ASKED) {
-            let mut these = condition.clone();
-            these.insert(
-                "ip",
-                doc! {"$in": chunk.iter().map(|ip| Bson::from(ip.to_string())).collect::<Vec<_>>()},
-            );
-            let result = change(these);
-            self.changed(chunk.iter().copied());
-            changed += result?;
-        }
-        Ok(usize::try_from(changed).unwrap_or(usize::MAX))
-    }
-}
-
-/// One heartbeat for each host: the last live one, or else the newest spooled one. A
-/// command's updates have no certain order, and the others would be overwritten at once.
-fn newest_of_each_host(beats: &[Beat]) -> Vec<&Beat> {
-    let mut newest: BTreeMap<IpAddr, &Beat> = BTreeMap::new();
-    for beat in beats {
-        let entry = newest.entry(beat.ip).or_insert(beat);
-        let is_live = |beat: &Beat| beat.counts == Counts::Now;
-        if is_live(beat) || (!is_live(entry) && beat.at > entry.at) {
-            *entry = beat;
-        }
-    }
-    newest.into_values().collect()
 }
 
 impl Drop for MongoDb {
@@ -490,27 +232,31 @@ impl Drop for MongoDb {
 impl MongoDb {
     /// Removes everything.
     pub(super) fn drop_database(&self) -> Result<(), StoreError> {
-        self.shared.link.drop_database()
+        Ok(self.databases.mongodb.drop_database()?)
     }
 
     /// Reads everything again whenever it can.
     pub(super) fn reload_always(&self) {
-        locked(&self.known).reload_every = Duration::ZERO;
+        lock(&self.fleet).reload_every = std::time::Duration::ZERO;
     }
 
-    /// What another program does to the records.
-    pub(super) fn tamper(&self, condition: Document, update: Option<Document>) {
-        let servers = self.shared.link.servers();
-        let link = &self.shared.link;
-        match update {
-            Some(update) => drop(
-                link.run(async { servers.update_one(condition, update).await })
-                    .unwrap(),
-            ),
-            None => drop(
-                link.run(async { servers.delete_one(condition).await })
-                    .unwrap(),
-            ),
-        }
+    /// Does to the records what another program does: updates the first that `condition`
+    /// selects, or deletes it.
+    pub(super) fn tamper(
+        &self,
+        condition: mongodb::bson::Document,
+        update: Option<mongodb::bson::Document>,
+    ) {
+        let mongodb = &self.databases.mongodb;
+        let servers = mongodb.servers();
+        let is_done = match update {
+            Some(update) => mongodb
+                .run(async { servers.update_one(condition, update).await })
+                .is_ok(),
+            None => mongodb
+                .run(async { servers.delete_one(condition).await })
+                .is_ok(),
+        };
+        assert!(is_done);
     }
 }

@@ -1,104 +1,97 @@
 //! Copies what has changed from MongoDB to Redis, many records at once.
 //!
-//! Whoever changes a record leaves its address here. One thread takes all that have
-//! gathered, reads them from MongoDB in one query and writes them to Redis in one
-//! pipeline. What fails stays and is tried again, so a Redis that comes back with old
-//! copies gets new ones.
+//! A thread that changes a record leaves the host's address in a queue. The refreshing
+//! thread takes all addresses that have gathered, reads their records from MongoDB in one
+//! query and writes them to Redis in one pipeline. While one of the two is away the
+//! addresses stay in the queue, so that a Redis that comes back with old copies gets new
+//! ones.
 
 use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::Shared;
-use crate::store::StoreError;
-use crate::sync::locked;
+use fleetbeat_daemon::lock::lock;
+use fleetbeat_daemon::thread::spawn;
 
-/// How long changes gather: a reader elsewhere sees them that much later, and the
+use super::databases::Databases;
+use crate::store::error::StoreError;
+
+/// How long changes gather. A reader of Redis sees them that much later, and the
 /// databases are asked that much less often.
 const GATHER: Duration = Duration::from_millis(100);
-/// Before the next attempt when one of them is away.
+/// The wait before the next attempt when one of the databases is away.
 const RETRY: Duration = Duration::from_secs(1);
 /// Records copied at once.
 const MAX_COPIED: usize = 500;
 
+/// The refreshing thread and its queue.
 pub(super) struct Refresh {
     queue: Arc<Queue>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
+/// The addresses that the refreshing thread waits for.
 #[derive(Default)]
 struct Queue {
-    state: Mutex<State>,
-    changed: Condvar,
+    changed_hosts: Mutex<ChangedHosts>,
+    /// Wakes the thread: hosts have changed, or it is to stop.
+    wake: Condvar,
 }
 
+/// The hosts whose copies in Redis are to be renewed.
 #[derive(Default)]
-struct State {
+struct ChangedHosts {
     /// At most as many as there are hosts.
-    waiting: BTreeSet<IpAddr>,
+    ips: BTreeSet<IpAddr>,
     stopping: bool,
 }
 
 impl Refresh {
-    pub(super) fn start(shared: Arc<Shared>) -> io::Result<Refresh> {
+    /// Starts the thread.
+    pub(super) fn start(databases: Arc<Databases>) -> io::Result<Refresh> {
         let queue = Arc::new(Queue::default());
-        let theirs = queue.clone();
-        let thread = thread::Builder::new()
-            .name("refresh".to_owned())
-            .spawn(move || theirs.copy_all(&shared))?;
+        let taken_from = queue.clone();
+        let thread = spawn("refresh", move || taken_from.copy_all(&databases))?;
         Ok(Refresh {
             queue,
             thread: Mutex::new(Some(thread)),
         })
     }
 
+    /// These hosts have changed.
     pub(super) fn add(&self, ips: impl IntoIterator<Item = IpAddr>) {
-        locked(&self.queue.state).waiting.extend(ips);
-        self.queue.changed.notify_one();
+        lock(&self.queue.changed_hosts).ips.extend(ips);
+        self.queue.wake.notify_one();
     }
 
-    /// Copies what is waiting, if it can be done at once, and ends the thread.
+    /// Copies what is in the queue, if that can be done at once, and ends the thread.
     pub(super) fn stop(&self) {
-        locked(&self.queue.state).stopping = true;
-        self.queue.changed.notify_one();
-        if let Some(thread) = locked(&self.thread).take() {
+        lock(&self.queue.changed_hosts).stopping = true;
+        self.queue.wake.notify_one();
+        let thread = lock(&self.thread).take();
+        if let Some(thread) = thread {
             let _ = thread.join();
         }
     }
 }
 
 impl Queue {
-    fn copy_all(&self, shared: &Shared) {
-        loop {
-            let state = locked(&self.state);
-            let idle = |state: &mut State| state.waiting.is_empty() && !state.stopping;
-            let state = self
-                .changed
-                .wait_while(state, idle)
-                .unwrap_or_else(PoisonError::into_inner);
-            if state.waiting.is_empty() {
-                return;
-            }
-            drop(state);
+    /// Copies until the queue is empty and the thread is to stop.
+    fn copy_all(&self, databases: &Databases) {
+        while self.wait_for_changes() {
             self.pause(GATHER);
-            let mut state = locked(&self.state);
-            let stopping = state.stopping;
-            let waiting: Vec<IpAddr> =
-                state.waiting.iter().take(MAX_COPIED).copied().collect();
-            for ip in &waiting {
-                state.waiting.remove(ip);
-            }
-            drop(state);
-            match copy(shared, &waiting) {
+            let (ips, is_last_attempt) = self.take();
+            match copy(databases, &ips) {
                 Ok(()) => {}
-                Err(_) if stopping => return,
+                Err(_) if is_last_attempt => return,
                 Err(error) => {
-                    // Refused ones would be refused again, and hold up the others.
-                    if error.is_away() {
-                        locked(&self.state).waiting.extend(waiting);
+                    // Records that were refused would be refused again, and hold up the
+                    // others.
+                    if matches!(error, StoreError::Unavailable(_)) {
+                        lock(&self.changed_hosts).ips.extend(ips);
                     }
                     self.pause(RETRY);
                 }
@@ -106,27 +99,46 @@ impl Queue {
         }
     }
 
-    /// Waits, but not for a stop.
+    /// Waits until the queue has something; false if the thread is to stop instead.
+    fn wait_for_changes(&self) -> bool {
+        let idle = |hosts: &mut ChangedHosts| hosts.ips.is_empty() && !hosts.stopping;
+        let hosts = self
+            .wake
+            .wait_while(lock(&self.changed_hosts), idle)
+            .unwrap_or_else(PoisonError::into_inner);
+        !hosts.ips.is_empty()
+    }
+
+    /// Takes as many hosts as are copied at once; and whether the thread is to stop.
+    fn take(&self) -> (Vec<IpAddr>, bool) {
+        let mut hosts = lock(&self.changed_hosts);
+        let ips: Vec<IpAddr> = hosts.ips.iter().take(MAX_COPIED).copied().collect();
+        for ip in &ips {
+            hosts.ips.remove(ip);
+        }
+        (ips, hosts.stopping)
+    }
+
+    /// Waits for `time`, or not at all if the thread is to stop.
     fn pause(&self, time: Duration) {
-        let going_on = |state: &mut State| !state.stopping;
-        drop(
-            self.changed
-                .wait_timeout_while(locked(&self.state), time, going_on),
-        );
+        let going_on = |hosts: &mut ChangedHosts| !hosts.stopping;
+        let hosts = lock(&self.changed_hosts);
+        drop(self.wake.wait_timeout_while(hosts, time, going_on));
     }
 }
 
-fn copy(shared: &Shared, ips: &[IpAddr]) -> Result<(), StoreError> {
-    let Some(cache) = &shared.cache else {
+/// Copies the records of these hosts, and removes the copies of those that are gone.
+fn copy(databases: &Databases, ips: &[IpAddr]) -> Result<(), StoreError> {
+    let Some(redis) = &databases.redis else {
         return Ok(());
     };
     let mut records = Vec::new();
     let mut gone = Vec::new();
-    for (ip, record) in shared.read(ips)? {
+    for (ip, record) in databases.read_servers(ips)? {
         match record {
             Some(record) => records.push(record),
             None => gone.push(ip),
         }
     }
-    cache.store(&records, &gone)
+    redis.store(&records, &gone)
 }

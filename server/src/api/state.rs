@@ -1,0 +1,29 @@
+//! The state that handlers share.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::auth::Auth;
+use crate::auth::logins::Logins;
+use crate::fleet::snapshot::Snapshots;
+use crate::ingest::Ingest;
+use crate::store::Store;
+
+/// The parts of the server that handlers work with. Many threads use them at once.
+pub(crate) struct ApiState {
+    /// The fleet and the users.
+    pub(crate) store: Arc<dyn Store>,
+    /// The name of the store's backend, for `/readyz`.
+    pub(crate) backend: &'static str,
+    /// Silence after which a host is down: a spooled heartbeat that is older does not make
+    /// its host active.
+    pub(crate) down_after: Duration,
+    /// Who is asking.
+    pub(crate) auth: Arc<Auth>,
+    /// Where heartbeats go.
+    pub(crate) ingest: Ingest,
+    /// Where passwords are checked.
+    pub(crate) logins: Logins,
+    /// Where lists of servers come from.
+    pub(crate) snapshots: Snapshots,
+}

@@ -1,0 +1,233 @@
+//! Identities: who is asking, as a proof of the check.
+//!
+//! A handler that needs a right takes the identity that carries the right as an argument.
+//! The identities' fields are private to this file, so the only way to an identity is
+//! through the checks of [`Auth`].
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use fleetbeat_daemon::lock::lock;
+use fleetbeat_protocol::{Account, Role, Timestamp};
+
+use super::agent_keys::{AgentKeys, KeyId};
+use super::passwords;
+use super::tokens::Tokens;
+use crate::http::{Failure, Request};
+use crate::store::{StoreError, User, UserStore};
+
+/// A user is read from the store again after this: a removed user is out within two
+/// seconds.
+const USER_FRESH_FOR: Duration = Duration::from_secs(1);
+/// With the store away, a user seen this recently may still read.
+const USER_REMEMBERED_FOR: Duration = Duration::from_secs(10 * 60);
+
+/// An agent: its request bore a valid key.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Agent {
+    key: KeyId,
+    host: Option<IpAddr>,
+}
+
+/// A user of any role.
+#[derive(Debug)]
+pub(crate) struct Reader(Account);
+
+/// A user who may set flags.
+#[derive(Debug)]
+pub(crate) struct Admin(Account);
+
+impl Agent {
+    /// Which key the agent has used.
+    pub(crate) fn key(&self) -> KeyId {
+        self.key
+    }
+
+    /// The host that the key is bound to; `None` for a key that hosts share. A bound key
+    /// speaks for its own host alone, whatever the heartbeat says.
+    pub(crate) fn host(&self) -> Option<IpAddr> {
+        self.host
+    }
+}
+
+impl Reader {
+    /// The user's name and role.
+    pub(crate) fn account(&self) -> &Account {
+        &self.0
+    }
+}
+
+impl Admin {
+    /// The user's name and role.
+    pub(crate) fn account(&self) -> &Account {
+        &self.0
+    }
+}
+
+/// Authentication with all that it needs: keys, tokens, and users.
+pub(crate) struct Auth {
+    agent_keys: AgentKeys,
+    tokens: Tokens,
+    store: Arc<dyn UserStore>,
+    /// The users of the last minutes, by name.
+    seen: Mutex<HashMap<String, Seen>>,
+}
+
+/// A user as read from the store at `at`.
+#[derive(Clone)]
+struct Seen {
+    at: Instant,
+    /// `None` if the store had no such user.
+    user: Option<User>,
+}
+
+/// How a user is found while the store is away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum WhileAway {
+    /// Take the user as seen in the last minutes.
+    Remember,
+    /// Fail.
+    Fail,
+}
+
+impl Auth {
+    /// Nobody has been seen yet.
+    pub(crate) fn new(
+        agent_keys: AgentKeys,
+        secret_key: &[u8],
+        token_life: Duration,
+        store: Arc<dyn UserStore>,
+    ) -> Auth {
+        Auth {
+            agent_keys,
+            tokens: Tokens::new(secret_key, token_life),
+            store,
+            seen: Mutex::default(),
+        }
+    }
+
+    /// The agent behind the request's `X-API-Key`.
+    ///
+    /// # Errors
+    /// 401 if the key is missing or unknown.
+    pub(crate) fn agent(&self, request: &Request) -> Result<Agent, Failure> {
+        let key = request
+            .header("X-API-Key")
+            .and_then(|key| self.agent_keys.find(key))
+            .ok_or_else(Failure::unknown_agent)?;
+
+        // The configured keys are shared by all hosts.
+        Ok(Agent { key, host: None })
+    }
+
+    /// The user behind the request's bearer token.
+    ///
+    /// # Errors
+    /// 401 without a valid token; 500 if the store cannot be read.
+    pub(crate) fn reader(&self, request: &Request) -> Result<Reader, Failure> {
+        let token = bearer_token(request).ok_or_else(|| {
+            Failure::no_valid_token("a bearer token is needed: log in by POST /token")
+        })?;
+        let claims = self
+            .tokens
+            .verify(token)
+            .ok_or_else(|| Failure::no_valid_token("the token is invalid or expired"))?;
+
+        let while_away = match request.method() {
+            "GET" | "HEAD" => WhileAway::Remember,
+            _ => WhileAway::Fail,
+        };
+        match self.user(&claims.sub, while_away)? {
+            Some(user) if user.token_version == claims.ver => Ok(Reader(Account {
+                username: user.username,
+                role: user.role,
+            })),
+            _ => Err(Failure::no_valid_token("the token has ended: log in again")),
+        }
+    }
+
+    /// The user behind the token, who must be an admin at least.
+    ///
+    /// # Errors
+    /// As [`Auth::reader`]; 403 for a user with another role.
+    pub(crate) fn admin(&self, request: &Request) -> Result<Admin, Failure> {
+        let Reader(account) = self.reader(request)?;
+        if account.role < Role::Admin {
+            return Err(Failure::forbidden(format!(
+                "a {} user may not do this, an admin may",
+                account.role
+            )));
+        }
+        Ok(Admin(account))
+    }
+
+    /// A new token for a user's name and password. Slow on purpose: see [`super::logins`].
+    ///
+    /// # Errors
+    /// 401 if the user is unknown or the password wrong; 500 if the store does not answer.
+    pub(crate) fn log_in(
+        &self,
+        username: &str,
+        password: &str,
+        now: Timestamp,
+    ) -> Result<String, Failure> {
+        let user = self.store.user(username)?;
+        let matches = passwords::verify(user.as_ref(), password);
+
+        match user.filter(|_| matches) {
+            Some(user) => Ok(self.tokens.issue(&user.username, &user.token_version, now)),
+            None => Err(Failure::no_valid_token(
+                "the username or the password is wrong",
+            )),
+        }
+    }
+
+    /// The user from the store, or from memory if the store was read within the last
+    /// second.
+    fn user(
+        &self,
+        username: &str,
+        while_away: WhileAway,
+    ) -> Result<Option<User>, StoreError> {
+        let now = Instant::now();
+        let remembered = lock(&self.seen).get(username).cloned();
+        let seen_within = |time| {
+            let seen = remembered.as_ref();
+            seen.is_some_and(|seen| now.duration_since(seen.at) < time)
+        };
+        if seen_within(USER_FRESH_FOR) {
+            return Ok(remembered.and_then(|seen| seen.user));
+        }
+
+        match self.store.user(username) {
+            Ok(user) => {
+                self.remember(username, user.clone(), now);
+                Ok(user)
+            }
+            Err(error)
+                if while_away == WhileAway::Remember
+                    && seen_within(USER_REMEMBERED_FOR) =>
+            {
+                log::warn!("user {username:?} is taken from memory: {error}");
+                Ok(remembered.and_then(|seen| seen.user))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Keeps the store's word, and forgets users that are too old to be of use.
+    fn remember(&self, username: &str, user: Option<User>, now: Instant) {
+        let mut seen = lock(&self.seen);
+        seen.retain(|_, seen| now.duration_since(seen.at) < USER_REMEMBERED_FOR);
+        seen.insert(username.to_owned(), Seen { at: now, user });
+    }
+}
+
+/// The token in the `Authorization` header.
+fn bearer_token(request: &Request) -> Option<&str> {
+    let (scheme, token) = request.header("Authorization")?.split_once(' ')?;
+    let is_bearer = scheme.eq_ignore_ascii_case("bearer");
+    is_bearer.then(|| token.trim())
+}

@@ -1,0 +1,20 @@
+//! `backup` and `restore`: the embedded database as a file.
+
+use std::path::Path;
+
+use fleetbeat_daemon::clock;
+
+use crate::config::Storage;
+use crate::store::{self, StoreError};
+
+/// Writes a copy of the database to `file`, also while the server runs.
+pub(super) fn backup(storage: &Storage, file: &Path) -> Result<(), StoreError> {
+    store::backup(storage, file)
+}
+
+/// Puts such a copy in the database's place and tells what was done, while the server is
+/// stopped.
+pub(super) fn restore(storage: &Storage, file: &Path) -> Result<(), StoreError> {
+    print!("{}", store::restore(storage, file, clock::now())?);
+    Ok(())
+}

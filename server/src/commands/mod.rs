@@ -1,0 +1,73 @@
+//! The commands: what was typed, done.
+
+mod database;
+mod health;
+pub(crate) mod proxy_config;
+pub(crate) mod user;
+
+use std::ffi::OsString;
+
+use fleetbeat_daemon::logging;
+use log::LevelFilter;
+
+use crate::cli::{self, Cli, Command};
+use crate::config::{Config, Purpose};
+use crate::error::ServerError;
+use crate::{serve, store};
+
+/// Does what was typed. `run` comes back when the server has stopped.
+pub(crate) fn run(cli: Cli) -> Result<(), ServerError> {
+    let file = cli.config.as_deref();
+    let configure = |purpose| Config::load(file, purpose, variable);
+
+    match cli.command {
+        Command::Help => print!("{}", cli::HELP),
+        Command::Version => println!("fleetbeat-server {}", env!("CARGO_PKG_VERSION")),
+        Command::Health => health::ask(file, variable)?,
+        Command::CheckConfig => {
+            configure(Purpose::Serve)?;
+            println!("the configuration is fine");
+        }
+        Command::Run => {
+            let config = configure(Purpose::Serve)?;
+            logging::start(LevelFilter::Warn);
+            serve::run(config)?;
+        }
+        command => run_beside_server(command, &configure(Purpose::Administer)?)?,
+    }
+    Ok(())
+}
+
+/// Does what works on the configured store, or tells about the configuration, whether or
+/// not the server runs.
+fn run_beside_server(command: Command, config: &Config) -> Result<(), ServerError> {
+    let open = || store::open_beside_server(&config.storage);
+
+    match command {
+        Command::UserAdd {
+            username,
+            role,
+            password,
+        } => user::add(&*open()?, &username, role, password)?,
+        Command::UserPasswd { username, password } => {
+            user::set_password(&*open()?, &username, password)?;
+        }
+        Command::UserList => user::list(&*open()?, &mut std::io::stdout())?,
+        Command::UserRemove { username } => open()?.remove_user(&username)?,
+        Command::Backup { file } => database::backup(&config.storage, &file)?,
+        Command::Restore { file } => database::restore(&config.storage, &file)?,
+        Command::ProxyConfig(site) => {
+            print!("{}", proxy_config::nginx(&site, &config.listen));
+        }
+        Command::Run
+        | Command::CheckConfig
+        | Command::Health
+        | Command::Help
+        | Command::Version => {}
+    }
+    Ok(())
+}
+
+fn variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name)
+}

@@ -1,0 +1,225 @@
+//! `proxy-config nginx`: a complete nginx site to stand before this server.
+
+use std::fmt::Write;
+
+use crate::listen::Listen;
+
+/// What the site is to look like.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Site {
+    /// The name that agents and browsers use.
+    pub(crate) domain: String,
+    /// Without TLS: for a network that is trusted, or behind another proxy that speaks TLS.
+    pub(crate) plain: bool,
+    /// A port, or an address and a port, in place of all addresses and the usual port.
+    pub(crate) listen: Option<String>,
+    /// The certificate with its chain, in place of where certbot puts it.
+    pub(crate) certificate: Option<String>,
+    /// The certificate's key, in place of where certbot puts it.
+    pub(crate) key: Option<String>,
+}
+
+/// Refuses what is not a DNS name or an address, so that nginx cannot take `name` for more
+/// than that.
+///
+/// # Errors
+/// The sentence for the command line's user.
+pub(crate) fn check_domain(name: &str) -> Result<(), String> {
+    let is_name = (1..=253).contains(&name.len())
+        && !name.starts_with(['-', '.'])
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "-.".contains(c));
+    is_name.then_some(()).ok_or_else(|| {
+        format!("--domain: {name:?} is not a name such as fleet.example.com")
+    })
+}
+
+/// Refuses what is neither a port nor an address and a port.
+///
+/// # Errors
+/// The sentence for the command line's user.
+pub(crate) fn check_listen(text: &str) -> Result<(), String> {
+    let is_port = text.parse::<u16>().is_ok_and(|port| port != 0);
+    let is_address = text
+        .parse::<std::net::SocketAddr>()
+        .is_ok_and(|address| address.port() != 0);
+    (is_port || is_address).then_some(()).ok_or_else(|| {
+        format!("--listen: {text:?} is neither a port nor an address and a port")
+    })
+}
+
+/// Refuses what nginx would not take for one path.
+///
+/// # Errors
+/// The sentence for the command line's user.
+pub(crate) fn check_path(option: &str, path: &str) -> Result<(), String> {
+    let is_path = path.starts_with('/')
+        && !path
+            .chars()
+            .any(|c| c.is_control() || " \"'\\;{}$#".contains(c));
+    is_path.then_some(()).ok_or_else(|| {
+        format!("{option}: {path:?} is not an absolute path without blanks and quotes")
+    })
+}
+
+/// The site for nginx 1.18 and later, before a server that listens on `upstream`.
+pub(super) fn nginx(site: &Site, upstream: &Listen) -> String {
+    let (upstream, preparation) = match upstream {
+        Listen::Tcp(address) => (address.to_string(), FOR_TCP),
+        Listen::Unix(path) => (format!("unix:{}", path.display()), FOR_UNIX),
+    };
+
+    let mut text = INTRODUCTION.replace("DOMAIN", &site.domain) + preparation;
+    text += &LIMITS.replace("UPSTREAM", &upstream);
+    if !site.plain && site.listen.is_none() {
+        text += &REDIRECT.replace("DOMAIN", &site.domain);
+    }
+
+    text += "server {\n";
+    let ssl = if site.plain { "" } else { " ssl" };
+    for listen in listens(site) {
+        let _ = writeln!(text, "    listen {listen}{ssl};");
+    }
+    let _ = writeln!(text, "    server_name {};", site.domain);
+    if !site.plain {
+        text += &tls(site);
+    }
+
+    text += SITE;
+    text
+}
+
+/// Where nginx listens.
+fn listens(site: &Site) -> Vec<String> {
+    let every_address = |port: &str| vec![port.to_owned(), format!("[::]:{port}")];
+
+    match &site.listen {
+        None if site.plain => every_address("80"),
+        None => every_address("443"),
+        Some(listen) if listen.contains(':') => vec![listen.clone()],
+        Some(port) => every_address(port),
+    }
+}
+
+/// The site's TLS, with the certificate that was named, or else certbot's.
+fn tls(site: &Site) -> String {
+    let certbots = |file| format!("/etc/letsencrypt/live/{}/{file}", site.domain);
+    let certificate = site.certificate.clone();
+    let key = site.key.clone();
+
+    TLS.replace(
+        "CERTIFICATE",
+        &certificate.unwrap_or_else(|| certbots("fullchain.pem")),
+    )
+    .replace("KEY", &key.unwrap_or_else(|| certbots("privkey.pem")))
+}
+
+const INTRODUCTION: &str = "\
+# nginx before fleetbeat-server, for DOMAIN. Made by: fleetbeat-server proxy-config nginx
+#
+# Put it into /etc/nginx/conf.d/fleetbeat.conf, test it with nginx -t, and restart nginx.
+";
+
+const FOR_UNIX: &str = "\
+# nginx must be allowed to open the socket. Its user is www-data on Debian and Ubuntu, and nginx on RHEL and its kin:
+#   usermod --append --groups fleetbeat www-data
+
+";
+
+const FOR_TCP: &str = "\
+# So that hosts and logins are known by their own addresses, server.toml needs: trusted_proxies = [\"127.0.0.1\"]
+
+";
+
+const LIMITS: &str = "\
+# For each source address: so many logins a minute, and so many connections at once.
+limit_req_zone $binary_remote_addr zone=fleetbeat_login:1m rate=30r/m;
+limit_conn_zone $binary_remote_addr zone=fleetbeat_connections:10m;
+
+upstream fleetbeat {
+    server UPSTREAM;
+}
+
+";
+
+const REDIRECT: &str = "\
+server {
+    listen 80;
+    listen [::]:80;
+    server_name DOMAIN;
+    # For browsers. Agents do not follow a redirect: a key that was sent without TLS must not seem to work.
+    return 301 https://$host$request_uri;
+}
+
+";
+
+const TLS: &str = "
+    ssl_certificate CERTIFICATE;
+    ssl_certificate_key KEY;
+    ssl_protocols TLSv1.2 TLSv1.3;
+    # 10 MB remember 40,000 sessions.
+    ssl_session_cache shared:fleetbeat:10m;
+    ssl_session_timeout 1h;
+    ssl_session_tickets off;
+    add_header Strict-Transport-Security \"max-age=31536000\" always;
+";
+
+const SITE: &str = "
+    server_tokens off;
+    # The largest request, a batch of spooled heartbeats.
+    client_max_body_size 1m;
+    client_body_buffer_size 128k;
+    large_client_header_buffers 4 8k;
+    # A client that is slower than this is not an agent of ours, or is gone.
+    client_header_timeout 10s;
+    client_body_timeout 10s;
+    send_timeout 10s;
+    keepalive_timeout 15s;
+    reset_timedout_connection on;
+    # Many hosts may share one address.
+    limit_conn fleetbeat_connections 256;
+    limit_conn_status 503;
+
+    location / {
+        proxy_pass http://fleetbeat;
+        # The server wants whole requests, and a new connection for each of them.
+        proxy_request_buffering on;
+        proxy_http_version 1.0;
+        proxy_set_header Connection close;
+        proxy_set_header Host $host;
+        # The header is replaced and not extended, because a client could claim any address in it.
+        proxy_set_header X-Forwarded-For $remote_addr;
+        proxy_set_header X-Forwarded-Proto $scheme;
+        proxy_connect_timeout 2s;
+        proxy_send_timeout 10s;
+        proxy_read_timeout 10s;
+        proxy_buffers 16 64k;
+        proxy_busy_buffers_size 128k;
+
+        location = /token {
+            proxy_pass http://fleetbeat;
+            limit_req zone=fleetbeat_login burst=10 nodelay;
+            limit_req_status 429;
+        }
+        # A large fleet's heartbeats would fill the log.
+        location ~ ^/heartbeats?$ {
+            proxy_pass http://fleetbeat;
+            access_log off;
+        }
+    }
+}
+";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_domain_is_as_long_as_dns_allows_and_no_longer() {
+        check_domain(&"a".repeat(253)).unwrap();
+        for bad in [&*"a".repeat(254), "", "-a", ".a", "a b", "a;b"] {
+            check_domain(bad).unwrap_err();
+        }
+    }
+}

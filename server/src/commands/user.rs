@@ -1,0 +1,132 @@
+//! The user commands: they work on the store beside a running server.
+
+use std::io::{self, Read, Write};
+
+use fleetbeat_protocol::Role;
+
+use crate::auth::passwords;
+use crate::cli::PasswordFrom;
+use crate::secret_rules::UnusablePassword;
+use crate::store::{Conflict, StoreError, User, UserStore};
+
+/// Longest username, in characters.
+const MAX_USERNAME_CHARS: usize = 64;
+/// Standard input is read up to here: more cannot be a password.
+const MAX_INPUT_BYTES: u64 = 4096;
+
+/// Why a user command failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum UserError {
+    /// The store has not done it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The password may not be used.
+    #[error(transparent)]
+    Password(#[from] UnusablePassword),
+    /// The username may not be used.
+    #[error(
+        "a username has 1 to {MAX_USERNAME_CHARS} characters: letters, digits and . _ - @ +"
+    )]
+    Username,
+    /// The password was typed in two ways.
+    #[error("the two passwords differ")]
+    Differ,
+    /// Neither terminal nor standard input gives a password.
+    #[error("the password cannot be read")]
+    Input(#[source] io::Error),
+    /// Standard output takes nothing.
+    #[error("the users cannot be printed")]
+    Output(#[source] io::Error),
+    /// The system gives no random numbers.
+    #[error("no random numbers")]
+    Random(#[from] getrandom::Error),
+}
+
+/// Adds a user with a password from `source`.
+pub(super) fn add(
+    store: &dyn UserStore,
+    username: &str,
+    role: Role,
+    source: PasswordFrom,
+) -> Result<(), UserError> {
+    check_username(username)?;
+    // Before a password is asked for in vain.
+    if store.user(username)?.is_some() {
+        return Err(conflict(Conflict::UserExists(username.to_owned())));
+    }
+
+    let user = User {
+        username: username.to_owned(),
+        role,
+        hashed_password: passwords::hash(&read_password(source)?)?,
+        token_version: passwords::new_token_version()?,
+    };
+    Ok(store.add_user(&user)?)
+}
+
+/// Gives a user another password, which ends the user's tokens.
+pub(super) fn set_password(
+    store: &dyn UserStore,
+    username: &str,
+    source: PasswordFrom,
+) -> Result<(), UserError> {
+    if store.user(username)?.is_none() {
+        return Err(conflict(Conflict::NoSuchUser(username.to_owned())));
+    }
+
+    let hashed_password = passwords::hash(&read_password(source)?)?;
+    let token_version = passwords::new_token_version()?;
+    Ok(store.set_password(username, &hashed_password, &token_version)?)
+}
+
+/// Prints each user's name and role.
+pub(super) fn list(
+    store: &dyn UserStore,
+    output: &mut dyn Write,
+) -> Result<(), UserError> {
+    for user in store.users()? {
+        writeln!(output, "{}\t{}", user.username, user.role)
+            .map_err(UserError::Output)?;
+    }
+    Ok(())
+}
+
+fn check_username(username: &str) -> Result<(), UserError> {
+    let has_length = (1..=MAX_USERNAME_CHARS).contains(&username.chars().count());
+    let is_allowed = |c: char| c.is_alphanumeric() || "._-@+".contains(c);
+
+    if has_length && username.chars().all(is_allowed) {
+        Ok(())
+    } else {
+        Err(UserError::Username)
+    }
+}
+
+/// The password, without the line's end; at a prompt the user types it twice and does not
+/// see it.
+fn read_password(source: PasswordFrom) -> Result<String, UserError> {
+    match source {
+        PasswordFrom::Stdin => {
+            let mut text = String::new();
+            let mut input = io::stdin().take(MAX_INPUT_BYTES);
+            input.read_to_string(&mut text).map_err(UserError::Input)?;
+            Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+        }
+        PasswordFrom::Prompt => {
+            let ask =
+                |prompt| rpassword::prompt_password(prompt).map_err(UserError::Input);
+            let password = ask("Password: ")?;
+            let again = ask("Again: ")?;
+
+            if password == again {
+                Ok(password)
+            } else {
+                Err(UserError::Differ)
+            }
+        }
+    }
+}
+
+fn conflict(conflict: Conflict) -> UserError {
+    StoreError::from(conflict).into()
+}

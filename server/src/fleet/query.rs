@@ -1,0 +1,327 @@
+//! The query of `GET /servers`: filters, order, limit.
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+use fleetbeat_protocol::{FieldError, Server, Status};
+
+/// The largest `limit`.
+const MAX_LIMIT: usize = 1_000_000;
+
+/// Which servers, in which order, how many.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Query {
+    /// Whether servers that are down or not enabled are wanted, too.
+    all_servers: bool,
+    /// A country's code or name, in lower case.
+    country: Option<String>,
+    status: Option<StatusWord>,
+    /// A service that must be active.
+    service: Option<String>,
+    gaming: Option<bool>,
+    streaming: Option<bool>,
+    paid: Option<bool>,
+    sort: Sort,
+    limit: Option<usize>,
+}
+
+/// The word for a [`Status`], which is hashable.
+type StatusWord = &'static str;
+
+/// In which order.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+struct Sort {
+    key: Key,
+    descending: bool,
+}
+
+/// What servers are sorted by.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+enum Key {
+    #[default]
+    Ip,
+    Hostname,
+    Country,
+    City,
+    Status,
+    LastHeartbeat,
+    Cpu,
+    Ram,
+    Net,
+}
+
+/// The keys as they are written in a query.
+const KEYS: [(&str, Key); 9] = [
+    ("ip", Key::Ip),
+    ("hostname", Key::Hostname),
+    ("country", Key::Country),
+    ("city", Key::City),
+    ("status", Key::Status),
+    ("last_heartbeat", Key::LastHeartbeat),
+    ("cpu", Key::Cpu),
+    ("ram", Key::Ram),
+    ("net", Key::Net),
+];
+
+impl Query {
+    /// The query behind the `?`.
+    ///
+    /// # Errors
+    /// Every parameter that is unknown, given twice, or makes no sense. A filter that is
+    /// silently ignored would send an app to the wrong server.
+    pub(crate) fn parse(query: &str) -> Result<Query, Vec<FieldError>> {
+        let mut parsed = Query::default();
+        let mut errors = Vec::new();
+        let mut seen: Vec<String> = Vec::new();
+
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            let result = if seen.iter().any(|earlier| *earlier == name) {
+                Err("is given twice".to_owned())
+            } else {
+                parsed.set(&name, &value)
+            };
+            if let Err(message) = result {
+                errors.push(FieldError::new(name.as_ref(), message));
+            }
+            seen.push(name.into_owned());
+        }
+
+        if errors.is_empty() {
+            Ok(parsed)
+        } else {
+            Err(errors)
+        }
+    }
+
+    fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
+        match name {
+            "all_servers" => self.all_servers = parse_bool(value)?,
+            "country" => self.country = Some(parse_text(value)?.to_lowercase()),
+            "status" => self.status = Some(parse_status(value)?),
+            "service" => self.service = Some(parse_text(value)?.to_owned()),
+            "gaming" => self.gaming = Some(parse_bool(value)?),
+            "streaming" => self.streaming = Some(parse_bool(value)?),
+            "paid" => self.paid = Some(parse_bool(value)?),
+            "sort" => self.sort = parse_sort(value)?,
+            "limit" => self.limit = Some(parse_limit(value)?),
+            _ => {
+                let message = "is not a parameter: use all_servers, country, status, \
+                               service, gaming, streaming, paid, sort or limit";
+                return Err(message.to_owned());
+            }
+        }
+        Ok(())
+    }
+
+    /// The servers asked for; `servers` are sorted by address.
+    pub(crate) fn select<'a>(&self, servers: &'a [Arc<Server>]) -> Vec<&'a Server> {
+        let mut selected: Vec<&Server> = servers
+            .iter()
+            .map(Arc::as_ref)
+            .filter(|server| self.wants(server))
+            .collect();
+
+        if self.sort != Sort::default() {
+            // Stable: servers that are equal stay sorted by address.
+            selected.sort_by(|a, b| {
+                let order = self.sort.key.compare(a, b);
+                if self.sort.descending {
+                    order.reverse()
+                } else {
+                    order
+                }
+            });
+        }
+
+        selected.truncate(self.limit.unwrap_or(usize::MAX));
+        selected
+    }
+
+    fn wants(&self, server: &Server) -> bool {
+        let equals =
+            |wanted: Option<bool>, flag: bool| wanted.is_none_or(|wanted| wanted == flag);
+        let runs = |name: &String| {
+            server
+                .services
+                .iter()
+                .any(|service| service.active && service.name == *name)
+        };
+        let is_in = |country: &String| {
+            server.country_code.to_lowercase() == *country
+                || server.country.to_lowercase() == *country
+        };
+
+        (self.all_servers || (server.status == Status::Active && server.flags.enabled))
+            && self.country.as_ref().is_none_or(is_in)
+            && self
+                .status
+                .is_none_or(|status| server.status.as_str() == status)
+            && self.service.as_ref().is_none_or(runs)
+            && equals(self.gaming, server.flags.gaming)
+            && equals(self.streaming, server.flags.streaming)
+            && equals(self.paid, server.flags.paid)
+    }
+}
+
+impl Key {
+    fn compare(self, a: &Server, b: &Server) -> Ordering {
+        // A load that was not measured counts as more than any that was: the least loaded
+        // servers come first.
+        let load = |a: Option<f64>, b: Option<f64>| {
+            a.unwrap_or(f64::INFINITY)
+                .total_cmp(&b.unwrap_or(f64::INFINITY))
+        };
+
+        match self {
+            Key::Ip => a.ip.cmp(&b.ip),
+            Key::Hostname => a.hostname.cmp(&b.hostname),
+            Key::Country => a.country.cmp(&b.country),
+            Key::City => a.city.cmp(&b.city),
+            Key::Status => a.status.cmp(&b.status),
+            Key::LastHeartbeat => a.last_heartbeat.cmp(&b.last_heartbeat),
+            Key::Cpu => load(a.load.cpu, b.load.cpu),
+            Key::Ram => load(a.load.ram, b.load.ram),
+            Key::Net => load(a.load.net, b.load.net),
+        }
+    }
+}
+
+fn parse_status(value: &str) -> Result<StatusWord, String> {
+    [Status::Active, Status::Down]
+        .map(Status::as_str)
+        .into_iter()
+        .find(|status| *status == value)
+        .ok_or_else(|| "must be active or down".to_owned())
+}
+
+fn parse_limit(value: &str) -> Result<usize, String> {
+    let limit = value.parse().ok();
+    limit
+        .filter(|limit| (1..=MAX_LIMIT).contains(limit))
+        .ok_or_else(|| format!("must be a number from 1 to {MAX_LIMIT}"))
+}
+
+fn parse_bool(value: &str) -> Result<bool, String> {
+    value
+        .parse()
+        .map_err(|_| "must be true or false".to_owned())
+}
+
+fn parse_text(value: &str) -> Result<&str, String> {
+    if value.is_empty() {
+        Err("must not be empty".to_owned())
+    } else {
+        Ok(value)
+    }
+}
+
+fn parse_sort(value: &str) -> Result<Sort, String> {
+    let (name, descending) = value
+        .strip_prefix('-')
+        .map_or((value, false), |name| (name, true));
+
+    let known = KEYS.iter().find(|(known, _)| *known == name);
+    let key = known.map(|(_, key)| *key).ok_or_else(|| {
+        let names: Vec<&str> = KEYS.iter().map(|(known, _)| *known).collect();
+        format!(
+            "must be one of {}, with - before it for the other way round",
+            names.join(", ")
+        )
+    })?;
+
+    Ok(Sort { key, descending })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server(ip: &str, change: impl FnOnce(&mut Server)) -> Arc<Server> {
+        let golden = include_str!("../../../protocol/golden/server.json");
+        let mut server: Server = serde_json::from_str(golden).unwrap();
+        server.ip = ip.parse().unwrap();
+        change(&mut server);
+        Arc::new(server)
+    }
+
+    /// The last octets of the servers that `query` selects.
+    #[track_caller]
+    fn selected(query: &str, servers: &[Arc<Server>]) -> Vec<u8> {
+        let query = Query::parse(query).unwrap();
+        let ips = query
+            .select(servers)
+            .into_iter()
+            .map(|server| server.ip.to_string());
+        ips.map(|ip| ip.rsplit('.').next().unwrap().parse().unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn each_filter_and_order_selects_what_it_says() {
+        let servers = [
+            server("10.0.0.1", |_| {}),
+            server("10.0.0.2", |server| server.status = Status::Down),
+            server("10.0.0.3", |server| server.flags.enabled = false),
+            server("10.0.0.4", |server| {
+                server.country = "Österreich".to_owned();
+                server.country_code = "AT".to_owned();
+                server.load.cpu = None;
+                server.flags.gaming = true;
+            }),
+            server("10.0.0.5", |server| {
+                server.load.cpu = Some(1.0);
+                server.services[0].active = false;
+                server.flags.streaming = false;
+                server.flags.paid = true;
+                server.hostname = "a".to_owned();
+            }),
+        ];
+        for (query, expected) in [
+            ("", vec![1, 4, 5]),
+            ("all_servers=false", vec![1, 4, 5]),
+            ("all_servers=true", vec![1, 2, 3, 4, 5]),
+            ("all_servers=true&status=down", vec![2]),
+            ("status=down", vec![]),
+            ("country=at", vec![4]),
+            ("country=%C3%B6sterreich", vec![4]),
+            ("country=Austria", vec![]),
+            ("service=wg", vec![1, 4]),
+            ("service=nope", vec![]),
+            ("gaming=true", vec![4]),
+            ("streaming=false", vec![5]),
+            ("paid=true&gaming=false", vec![5]),
+            ("sort=cpu", vec![5, 1, 4]),
+            ("sort=-cpu", vec![4, 1, 5]),
+            ("sort=hostname&limit=2", vec![5, 1]),
+            ("sort=-ip", vec![5, 4, 1]),
+            ("limit=1", vec![1]),
+        ] {
+            assert_eq!(selected(query, &servers), expected, "{query}");
+        }
+    }
+
+    #[test]
+    fn values_that_make_no_sense_are_all_named() {
+        let fields = |query| {
+            let errors = Query::parse(query).unwrap_err();
+            errors
+                .into_iter()
+                .map(|error| error.field)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            fields("all_servers=1&status=up&limit=0&sort=name&country=&gaming="),
+            [
+                "all_servers",
+                "status",
+                "limit",
+                "sort",
+                "country",
+                "gaming"
+            ]
+        );
+        assert_eq!(fields("limit=-1"), ["limit"]);
+        assert_eq!(fields("statsu=down"), ["statsu"]);
+        assert_eq!(fields("limit=1&limit=2"), ["limit"]);
+    }
+}

@@ -1,0 +1,283 @@
+//! Snapshots: `GET /servers` answers from the fleet as it was about a second ago.
+//!
+//! However many clients ask, the store is read at most once a second, and each view of
+//! the fleet is filtered, serialized and compressed once. Only the compressed form is
+//! kept; a client that does not take gzip gets it unpacked.
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hasher};
+use std::io::{self, Read, Write};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use flate2::Compression;
+use flate2::read::GzDecoder;
+use flate2::write::GzEncoder;
+use fleetbeat_daemon::lock::lock;
+use fleetbeat_protocol::Server;
+
+use super::query::Query;
+use crate::jobs::{Jobs, Pulse};
+use crate::store::{Fleet, ServerStore, StoreError, Unavailable};
+
+/// A snapshot is not read again before it is this old…
+const MIN_AGE: Duration = Duration::from_secs(1);
+/// …nor before it has been used this many times as long as it took to make, so that a
+/// fleet that takes a second to read does not occupy a core for good.
+const AGE_PER_COST: u32 = 4;
+/// Views kept with a snapshot; there are as many as clients invent, and most ask for the
+/// same few.
+const MAX_VIEWS: usize = 16;
+/// A request waits no longer than this for a snapshot.
+const MAX_WAIT: Duration = Duration::from_secs(3);
+
+/// The newest snapshot, and the thread that makes the next. One thread, and not any
+/// worker, because the memory of a large fleet is then given back to where
+/// the next snapshot takes it from.
+#[derive(Clone)]
+pub(crate) struct Snapshots {
+    shared: Arc<Shared>,
+}
+
+/// The state that handlers and the snapshot thread share.
+#[derive(Default)]
+struct Shared {
+    latest: Mutex<Latest>,
+    changed: Condvar,
+}
+
+/// The latest snapshot, and whether the next is wanted.
+#[derive(Default)]
+struct Latest {
+    snapshot: Option<Arc<Snapshot>>,
+    /// Why the last attempt has made no snapshot.
+    error: Option<StoreError>,
+    /// Attempts so far.
+    attempts: u64,
+    is_next_wanted: bool,
+    is_closed: bool,
+}
+
+/// The fleet at one moment.
+struct Snapshot {
+    fleet: Arc<Fleet>,
+    /// When the fleet was last known to be so.
+    checked: Mutex<Instant>,
+    /// How long after that the snapshot may be used without asking the store.
+    fresh_for: Duration,
+    /// Each view is made once, by the first request for the view; other requests for the
+    /// same view wait.
+    views: Mutex<HashMap<Query, Arc<OnceLock<Arc<View>>>>>,
+}
+
+/// A list of servers as it goes over the wire.
+pub(crate) struct View {
+    /// A weak entity tag: the same list has the same tag, on every instance and in every
+    /// encoding.
+    pub(crate) etag: String,
+    /// The JSON, compressed.
+    pub(crate) gzip: Arc<Vec<u8>>,
+    /// Whether the database is away, so that the list is as old as the last contact.
+    pub(crate) stale: bool,
+}
+
+impl Snapshots {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// The system gives no further thread.
+    pub(crate) fn start(
+        jobs: &mut Jobs,
+        store: Arc<dyn ServerStore>,
+    ) -> io::Result<Snapshots> {
+        let shared = Arc::new(Shared::default());
+        let (closed, served) = (shared.clone(), shared.clone());
+
+        jobs.start_at_queue(
+            "snapshot",
+            move || closed.close(),
+            move |pulse| served.make_all(&*store, pulse),
+        )?;
+
+        Ok(Snapshots { shared })
+    }
+
+    /// The servers that `query` asks for.
+    ///
+    /// # Errors
+    /// The store cannot be read, or takes too long.
+    pub(crate) fn view(&self, query: &Query) -> Result<Arc<View>, StoreError> {
+        Ok(self.shared.current()?.view(query))
+    }
+}
+
+impl Shared {
+    /// A fresh snapshot. While the next is made, the old snapshot serves for half a
+    /// period more; later requests wait.
+    fn current(&self) -> Result<Arc<Snapshot>, StoreError> {
+        let mut latest = lock(&self.latest);
+        if let Some(snapshot) = latest.younger_than(2) {
+            return Ok(snapshot);
+        }
+
+        if !latest.is_next_wanted {
+            latest.is_next_wanted = true;
+            self.changed.notify_all();
+        }
+        if let Some(snapshot) = latest.younger_than(3) {
+            return Ok(snapshot);
+        }
+
+        let before = latest.attempts;
+        let is_pending =
+            |latest: &mut Latest| latest.attempts == before && !latest.is_closed;
+        let waited = self
+            .changed
+            .wait_timeout_while(latest, MAX_WAIT, is_pending);
+        let latest = waited.unwrap_or_else(PoisonError::into_inner).0;
+
+        match (&latest.error, &latest.snapshot) {
+            (Some(error), _) => Err(error.clone()),
+            // Made just now; or a large fleet is still being read, and an old snapshot is
+            // better than nothing.
+            (None, Some(snapshot)) => Ok(snapshot.clone()),
+            (None, None) => Err(Unavailable::Slow(MAX_WAIT).into()),
+        }
+    }
+
+    /// Makes snapshots on demand until the server stops.
+    fn make_all(&self, store: &dyn ServerStore, pulse: &Pulse) {
+        while let Some(before) = self.next_wanted() {
+            let made = pulse.round(|| make(store, before));
+
+            let mut latest = lock(&self.latest);
+            match made {
+                Ok(snapshot) => (latest.snapshot, latest.error) = (Some(snapshot), None),
+                Err(error) => latest.error = Some(error),
+            }
+            latest.attempts += 1;
+            latest.is_next_wanted = false;
+            drop(latest);
+            self.changed.notify_all();
+        }
+    }
+
+    /// Waits until a snapshot is wanted, and gives the snapshot before; `None`
+    /// when the server stops.
+    fn next_wanted(&self) -> Option<Before> {
+        let is_idle = |latest: &mut Latest| !latest.is_next_wanted && !latest.is_closed;
+        let latest = self
+            .changed
+            .wait_while(lock(&self.latest), is_idle)
+            .unwrap_or_else(PoisonError::into_inner);
+
+        (!latest.is_closed).then(|| Before(latest.snapshot.clone()))
+    }
+
+    fn close(&self) {
+        lock(&self.latest).is_closed = true;
+        self.changed.notify_all();
+    }
+}
+
+impl Latest {
+    /// The snapshot, if younger than so many halves of its `fresh_for`.
+    fn younger_than(&self, half_periods: u32) -> Option<Arc<Snapshot>> {
+        let limit = |snapshot: &Snapshot| snapshot.fresh_for * half_periods / 2;
+        let is_younger = |snapshot: &&Arc<Snapshot>| {
+            lock(&snapshot.checked).elapsed() < limit(snapshot)
+        };
+        self.snapshot.as_ref().filter(is_younger).cloned()
+    }
+}
+
+/// The snapshot before the next; none at the start.
+struct Before(Option<Arc<Snapshot>>);
+
+/// The fleet as it is now; the snapshot before if nothing has changed since.
+fn make(
+    store: &dyn ServerStore,
+    Before(before): Before,
+) -> Result<Arc<Snapshot>, StoreError> {
+    let started = Instant::now();
+    let fleet = store.fleet(before.as_ref().map(|before| &before.fleet))?;
+
+    if let Some(before) = before.filter(|before| Arc::ptr_eq(&before.fleet, &fleet)) {
+        *lock(&before.checked) = started;
+        return Ok(before);
+    }
+
+    let fresh_for = MIN_AGE.max(started.elapsed() * AGE_PER_COST);
+    Ok(Arc::new(Snapshot {
+        fleet,
+        checked: Mutex::new(started),
+        fresh_for,
+        views: Mutex::default(),
+    }))
+}
+
+impl Snapshot {
+    /// The servers that `query` asks for, made at the first call.
+    fn view(&self, query: &Query) -> Arc<View> {
+        let mut views = lock(&self.views);
+        if views.len() >= MAX_VIEWS && !views.contains_key(query) {
+            views.clear();
+        }
+        let view = views.entry(query.clone()).or_default().clone();
+        drop(views);
+
+        view.get_or_init(|| {
+            Arc::new(View::new(
+                &query.select(&self.fleet.servers),
+                self.fleet.stale,
+            ))
+        })
+        .clone()
+    }
+}
+
+impl View {
+    fn new(servers: &[&Server], stale: bool) -> View {
+        let mut output = HashedGzip {
+            hasher: DefaultHasher::new(),
+            gzip: GzEncoder::new(Vec::new(), Compression::fast()),
+        };
+        serde_json::to_writer(io::BufWriter::new(&mut output), servers)
+            .expect("servers are plain JSON, memory takes all");
+
+        let mut gzip = output.gzip.finish().expect("memory takes all");
+        gzip.shrink_to_fit();
+        View {
+            etag: format!("W/\"{:016x}\"", output.hasher.finish()),
+            gzip: Arc::new(gzip),
+            stale,
+        }
+    }
+
+    /// The JSON itself.
+    pub(crate) fn json(&self) -> Vec<u8> {
+        let mut json = Vec::new();
+        GzDecoder::new(self.gzip.as_slice())
+            .read_to_end(&mut json)
+            .expect("we compressed it ourselves");
+        json
+    }
+}
+
+/// Compresses and hashes all bytes that are written.
+struct HashedGzip {
+    hasher: DefaultHasher,
+    gzip: GzEncoder<Vec<u8>>,
+}
+
+impl Write for HashedGzip {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.gzip.write(bytes)?;
+        self.hasher.write(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,169 @@
+//! Why a request fails: what the client is told, and what the log is told.
+//!
+//! A failure knows nothing of what can go wrong in the store or elsewhere. Who turns
+//! another error into a failure chooses the status and hands the cause over as text.
+
+use fleetbeat_protocol::{FieldError, Problem};
+
+use super::response::{Body, Response, reason};
+
+/// A request that fails. The client sees status, detail and the broken rules; the cause
+/// goes to the log, once, when the failure becomes a response.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    status: u16,
+    detail: String,
+    errors: Vec<FieldError>,
+    headers: Vec<(&'static str, String)>,
+    cause: Option<String>,
+}
+
+impl Failure {
+    fn new(status: u16, detail: impl Into<String>) -> Failure {
+        Failure {
+            status,
+            detail: detail.into(),
+            errors: Vec::new(),
+            headers: Vec::new(),
+            cause: None,
+        }
+    }
+
+    /// 400: this is not what the endpoint reads at all.
+    pub(crate) fn bad_request(detail: impl Into<String>) -> Failure {
+        Failure::new(400, detail)
+    }
+
+    /// 401: the agent's key is missing or unknown.
+    pub(crate) fn unknown_agent() -> Failure {
+        Failure::new(401, "the X-API-Key header is missing or wrong")
+            .with_header("WWW-Authenticate", "X-API-Key")
+    }
+
+    /// 401: the token is missing or not valid, or the password is wrong.
+    pub(crate) fn no_valid_token(detail: &'static str) -> Failure {
+        Failure::new(401, detail).with_header("WWW-Authenticate", "Bearer")
+    }
+
+    /// 403: the user's role does not allow it.
+    pub(crate) fn forbidden(detail: impl Into<String>) -> Failure {
+        Failure::new(403, detail)
+    }
+
+    /// 404: there is nothing of this name.
+    pub(crate) fn not_found(detail: impl Into<String>) -> Failure {
+        Failure::new(404, detail)
+    }
+
+    /// 405, with what is allowed.
+    pub(crate) fn method_not_allowed(allowed: &[&str]) -> Failure {
+        let allowed = allowed.join(", ");
+        Failure::new(405, format!("this path answers {allowed}"))
+            .with_header("Allow", allowed)
+    }
+
+    /// 409: what is there already forbids the change.
+    pub(crate) fn conflict(detail: impl Into<String>) -> Failure {
+        Failure::new(409, detail)
+    }
+
+    /// 413: the body is longer than that.
+    pub(crate) fn too_large(limit: usize) -> Failure {
+        Failure::new(413, format!("the body is longer than {limit} bytes"))
+    }
+
+    /// 413: the array has more elements than that.
+    pub(crate) fn too_many_elements(limit: usize) -> Failure {
+        Failure::new(413, format!("the array has more than {limit} elements"))
+    }
+
+    /// 415: the endpoint does not read bodies of this type.
+    pub(crate) fn unsupported_media_type(detail: &'static str) -> Failure {
+        Failure::new(415, detail)
+    }
+
+    /// 422: every rule that was broken.
+    pub(crate) fn invalid(errors: Vec<FieldError>) -> Failure {
+        let sentences = errors
+            .iter()
+            .map(|error| format!("{} {}", error.field, error.message));
+        let detail = sentences.collect::<Vec<_>>().join("; ");
+
+        Failure {
+            errors,
+            ..Failure::new(422, detail.trim_start())
+        }
+    }
+
+    /// 429: there were too many such requests; the next one may come after so many
+    /// seconds.
+    pub(crate) fn too_many(detail: &'static str, retry_after_secs: u64) -> Failure {
+        Failure::new(429, detail).with_header("Retry-After", retry_after_secs.to_string())
+    }
+
+    /// 503: the server has too much to do, or is about to stop.
+    pub(crate) fn overloaded(detail: &'static str) -> Failure {
+        Failure::new(503, detail).with_header("Retry-After", "5")
+    }
+
+    /// 500: the store has not done what was asked. Without a cause, because a caller that
+    /// fails many requests at once has logged it already.
+    pub(crate) fn storage_away() -> Failure {
+        Failure::new(500, "the storage cannot be reached")
+    }
+
+    /// 500: a bug of ours.
+    pub(crate) fn internal(cause: impl Into<String>) -> Failure {
+        Failure::new(500, "the server failed").because(cause)
+    }
+
+    /// The same failure with a cause for the log.
+    pub(crate) fn because(self, cause: impl Into<String>) -> Failure {
+        Failure {
+            cause: Some(cause.into()),
+            ..self
+        }
+    }
+
+    /// The broken rules; without any, the detail as a rule about the whole body.
+    pub(crate) fn into_errors(self) -> Vec<FieldError> {
+        if self.errors.is_empty() {
+            vec![FieldError::new("", self.detail)]
+        } else {
+            self.errors
+        }
+    }
+
+    fn with_header(mut self, name: &'static str, value: impl Into<String>) -> Failure {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    /// The failure as a response; a cause is logged under the same request id.
+    pub(super) fn into_response(self, request_id: &str) -> Response {
+        if let Some(cause) = &self.cause {
+            log::error!("request {request_id}: {}: {cause}", self.status);
+        }
+
+        let problem = Problem {
+            status: self.status,
+            title: reason(self.status).to_owned(),
+            detail: self.detail,
+            request_id: request_id.to_owned(),
+            errors: self.errors,
+        };
+        let body = serde_json::to_vec(&problem).expect("a problem is plain JSON");
+
+        let mut headers = vec![
+            ("Content-Type", "application/problem+json".to_owned()),
+            ("Cache-Control", "no-store".to_owned()),
+        ];
+        headers.extend(self.headers);
+
+        Response {
+            status: self.status,
+            headers,
+            body: Body::Owned(body),
+        }
+    }
+}

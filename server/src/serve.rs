@@ -1,0 +1,183 @@
+//! The server while it runs: the only place that knows all of its parts, starts them, and
+//! stops them in order.
+
+use std::io;
+use std::process;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Sender};
+use std::time::Duration;
+
+use fleetbeat_daemon::service_manager;
+use fleetbeat_daemon::thread::spawn;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::api::{self, ApiState};
+use crate::auth::Auth;
+use crate::auth::logins::Logins;
+use crate::bootstrap;
+use crate::config::{self, Config};
+use crate::error::ServerError;
+use crate::fleet::snapshot::Snapshots;
+use crate::fleet::sweep;
+use crate::http::{Handler, Listener, Request, TrustedProxies};
+use crate::ingest::Ingest;
+use crate::jobs::Jobs;
+use crate::store::{self, Store};
+use crate::watchdog::{self, Death};
+
+/// A stop that takes longer than this is cut short.
+const MAX_STOP: Duration = Duration::from_millis(4500);
+/// The exit code of a program that SIGINT has ended: 128 and the signal's number.
+const EXIT_SECOND_SIGNAL: i32 = 130;
+
+/// Why the server ends.
+enum End {
+    /// A signal asked for it.
+    Signal,
+    /// The server cannot go on.
+    Dead(Death),
+}
+
+/// A server that runs.
+struct Running {
+    listener: Listener,
+    jobs: Jobs,
+}
+
+/// Runs the server until a signal ends it.
+///
+/// # Errors
+/// The server cannot start, or cannot go on.
+pub(crate) fn run(config: Config) -> Result<(), ServerError> {
+    let (tell_end, end) = mpsc::channel();
+    let running = Running::start(config, &tell_end)?;
+    let end = end.recv().unwrap_or(End::Signal);
+
+    service_manager::stopping();
+    running.stop()?;
+
+    match end {
+        End::Signal => Ok(()),
+        End::Dead(death) => Err(death.into()),
+    }
+}
+
+impl Running {
+    /// Opens the store, makes what only a first start has to make, and starts all parts.
+    fn start(config: Config, end: &Sender<End>) -> Result<Running, ServerError> {
+        let store = store::open(&config.storage)?;
+        let keys = bootstrap::find_keys(&config)?;
+        bootstrap::create_first_admin(&*store, &config)?;
+
+        // From here on a signal asks for a clean stop.
+        let signals = Signals::new([SIGTERM, SIGINT]).map_err(ServerError::Start)?;
+        let dead = end.clone();
+        let mut jobs = Jobs::new(move |job| drop(dead.send(End::Dead(job.into()))));
+
+        let auth = Auth::new(
+            keys.agents,
+            keys.secret.expose().as_bytes(),
+            config.token_life,
+            store.clone(),
+        );
+        let state =
+            start_jobs(&mut jobs, &config, store, auth).map_err(ServerError::Start)?;
+        let listener = listen(&config, state)?;
+        start_watching(&mut jobs, &listener, signals, end).map_err(ServerError::Start)?;
+
+        Ok(Running { listener, jobs })
+    }
+
+    /// Stops all parts in order. A part that does not stop in time ends with the process.
+    fn stop(self) -> Result<(), ServerError> {
+        let (tell_stopped, stopped) = mpsc::channel();
+        let thread = spawn("stop", move || {
+            // First the listener: what has come in is still stored and answered.
+            self.listener.stop();
+            self.jobs.stop();
+            let _ = tell_stopped.send(());
+        });
+        thread.map_err(ServerError::Start)?;
+
+        if stopped.recv_timeout(MAX_STOP).is_ok() {
+            log::info!("stopped");
+        } else {
+            log::warn!("stopped before every request was answered");
+        }
+        Ok(())
+    }
+}
+
+/// Starts the jobs behind the handlers, in the order in which they are stopped, and gives
+/// what handlers work with.
+fn start_jobs(
+    jobs: &mut Jobs,
+    config: &Config,
+    store: Arc<dyn Store>,
+    auth: Auth,
+) -> io::Result<ApiState> {
+    let ingest = Ingest::start(jobs, store.clone(), config.storage.gather())?;
+    let logins = Logins::start(jobs, (config::cores() / 2).max(1))?;
+    let snapshots = Snapshots::start(jobs, store.clone())?;
+    let failures = ingest.clone();
+    sweep::start(jobs, store.clone(), config.sweep, move || {
+        failures.last_failed_commit()
+    })?;
+
+    let closed = store.clone();
+    jobs.then(move || closed.close());
+
+    Ok(ApiState {
+        store,
+        backend: config.storage.name(),
+        down_after: config.sweep.down_after,
+        auth: Arc::new(auth),
+        ingest,
+        logins,
+        snapshots,
+    })
+}
+
+/// Listens, and gives what comes in to the API.
+fn listen(config: &Config, state: ApiState) -> Result<Listener, ServerError> {
+    let handler: Arc<Handler> =
+        Arc::new(move |request: &mut Request| api::handle(&state, request));
+    let trusted = TrustedProxies::new(config.trusted_proxies.clone());
+
+    let listener = Listener::start(&config.listen, trusted, config.workers, &handler);
+    listener.map_err(|source| ServerError::Listen {
+        address: config.listen.to_string(),
+        source,
+    })
+}
+
+/// Waits for signals, and watches over the listener and all jobs so far. These two jobs
+/// end last: the watchdog may be waiting for an answer that will not come any more.
+fn start_watching(
+    jobs: &mut Jobs,
+    listener: &Listener,
+    mut signals: Signals,
+    end: &Sender<End>,
+) -> io::Result<()> {
+    let (handle, asked) = (signals.handle(), end.clone());
+    jobs.start_at_queue(
+        "signals",
+        move || handle.close(),
+        move |_| {
+            // The first signal asks for a clean stop, a second one means now.
+            if signals.forever().next().is_some() {
+                let _ = asked.send(End::Signal);
+            }
+            if signals.forever().next().is_some() {
+                process::exit(EXIT_SECOND_SIGNAL);
+            }
+        },
+    )?;
+
+    log::info!("listening on {}", listener.address());
+    let dead = end.clone();
+    watchdog::start(jobs, listener.address(), move |death| {
+        let _ = dead.send(End::Dead(death));
+    })
+}

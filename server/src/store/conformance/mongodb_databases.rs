@@ -1,0 +1,120 @@
+//! MongoDB and Redis as the tests have them, and what only this backend promises.
+
+use std::sync::{Mutex, MutexGuard};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ::mongodb::bson::doc;
+use fleetbeat_daemon::lock::lock;
+use fleetbeat_protocol::FlagsPatch;
+
+use super::fixtures::{beat, ip, now, servers};
+use crate::config::MongoDbSettings;
+use crate::store::ServerStore;
+use crate::store::mongodb::{MongoDb, Patience};
+
+/// A database of its own. Redis has one set of keys, so the tests take turns.
+pub(super) struct FreshMongoDb {
+    pub(super) store: MongoDb,
+    settings: MongoDbSettings,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl FreshMongoDb {
+    /// `redis` is a URL, several with commas between, or none.
+    pub(super) fn open(redis: &str) -> FreshMongoDb {
+        static TURN: Mutex<()> = Mutex::new(());
+        let turn = lock(&TURN);
+        let redis: Vec<String> = redis
+            .split(',')
+            .filter(|url| !url.is_empty())
+            .map(str::to_owned)
+            .collect();
+        let cluster = variable("REDIS_CLUSTER_URL");
+        for url in redis.iter().map(String::as_str).chain(cluster.split(',')) {
+            let mut node = redis::Client::open(url).unwrap().get_connection().unwrap();
+            // A cluster's replicas follow their masters.
+            let _: Result<(), _> = redis::cmd("FLUSHALL").query(&mut node);
+        }
+        let settings = MongoDbSettings {
+            url: variable("MONGODB_URL"),
+            database: format!("fleetbeat_test_{:08x}", getrandom::u32().unwrap()),
+            redis,
+            connections: 8,
+            sweep_interval: Duration::from_secs(60),
+        };
+        FreshMongoDb {
+            store: MongoDb::open(&settings, Patience::None).unwrap(),
+            settings,
+            _turn: turn,
+        }
+    }
+}
+
+impl Drop for FreshMongoDb {
+    fn drop(&mut self) {
+        let dropped = self.store.drop_database();
+        assert!(
+            dropped.is_ok() || thread::panicking(),
+            "{}: {dropped:?}",
+            self.settings.database
+        );
+    }
+}
+
+/// An environment variable that `make test` sets.
+pub(super) fn variable(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| {
+        panic!("{name} is not set: run `make test`, which starts the databases")
+    })
+}
+
+#[test]
+fn what_another_program_does_to_mongodb_is_found_while_redis_tells_the_rest() {
+    let opened = FreshMongoDb::open(&variable("REDIS_URL"));
+    let store = &opened.store;
+    store.reload_always();
+    let ips = ["10.0.0.1", "10.0.0.2", "10.0.0.3"];
+    store.record(&ips.map(|ip| beat(ip, now()))).unwrap();
+    let shown = || -> Vec<(String, bool)> {
+        servers(store)
+            .into_iter()
+            .map(|server| (server.hostname.clone(), server.flags.paid))
+            .collect()
+    };
+    let wait = |expected: &[(&str, bool)]| {
+        let started = Instant::now();
+        let expected: Vec<_> = expected
+            .iter()
+            .map(|(name, paid)| ((*name).to_owned(), *paid))
+            .collect();
+        while shown() != expected {
+            assert!(
+                started.elapsed() < Duration::from_secs(5),
+                "{:?} instead of {expected:?}",
+                shown()
+            );
+            thread::sleep(Duration::from_millis(10));
+        }
+    };
+    wait(&[
+        ("host-10.0.0.1", false),
+        ("host-10.0.0.2", false),
+        ("host-10.0.0.3", false),
+    ]);
+    store.tamper(
+        doc! {"ip": "10.0.0.1"},
+        Some(doc! {"$set": {"hostname": "renamed"}}),
+    );
+    store.tamper(doc! {"ip": "10.0.0.2"}, None);
+    store
+        .set_flags(
+            ip("10.0.0.3"),
+            FlagsPatch {
+                paid: Some(true),
+                ..FlagsPatch::default()
+            },
+        )
+        .unwrap();
+    wait(&[("renamed", false), ("host-10.0.0.3", true)]);
+}

@@ -1,0 +1,178 @@
+//! The connections to the SQLite file: one writes, a few read.
+//!
+//! The writing connection is behind a lock. The readers never wait for it, because the
+//! database is in WAL mode. A commit is on the disk before it returns
+//! (`synchronous=FULL`).
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use fleetbeat_daemon::lock::lock;
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+
+use super::error::{explain_open_error, is_busy, unusable};
+use super::{folder, schema};
+use crate::store::error::StoreError;
+
+/// How long a statement waits for another process, such as the user command. Below the
+/// 3 s in which an agent must get its answer.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
+/// Pages of 4 KiB in the write-ahead log before they go into the database. A beating
+/// fleet rewrites the same pages again and again: four times SQLite's default lets a
+/// checkpoint write most of them once.
+const CHECKPOINT_PAGES: u32 = 4000;
+/// How much a reading connection keeps of the database, in SQLite's unit: -1 is a KiB.
+/// The pages of a full scan are not worth keeping, because each reader would hold a copy.
+const READER_CACHE: i32 = -256;
+
+/// The connections to one database.
+pub(super) struct Connections {
+    writer: Mutex<Connection>,
+    /// Idle reading connections. There are never more than there were readers at once.
+    readers: Mutex<Vec<Connection>>,
+    file: PathBuf,
+    /// Held as long as the server runs. Closing the file releases the lock, however the
+    /// process ends.
+    _server_lock: Option<File>,
+}
+
+impl Connections {
+    /// Opens the database in `folder`, which exists, and brings its schema up to date; an
+    /// empty database is made where there is none. `server_lock` is the lock of a server.
+    ///
+    /// # Errors
+    /// The database is damaged, newer, or cannot be written.
+    pub(super) fn open(
+        folder: &Path,
+        server_lock: Option<File>,
+        check: Check,
+    ) -> Result<Connections, StoreError> {
+        let file = folder.join(folder::DATABASE);
+        let explain = |error| explain_open_error(&file, error);
+
+        folder::create_private_file(&file).map_err(|error| unusable(&file, &error))?;
+        let mut writer = Connection::open(&file).map_err(explain)?;
+        prepare_writer(&mut writer, check).map_err(explain)?;
+        schema::migrate(&mut writer, &file)?;
+
+        Ok(Connections {
+            writer: Mutex::new(writer),
+            readers: Mutex::default(),
+            file,
+            _server_lock: server_lock,
+        })
+    }
+
+    /// The writing connection. A panic between two statements rolls the transaction back,
+    /// so the connection stays good.
+    pub(super) fn writer(&self) -> MutexGuard<'_, Connection> {
+        lock(&self.writer)
+    }
+
+    /// Runs `change` in a transaction that is on the disk when this returns.
+    pub(super) fn write<T>(
+        &self,
+        change: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut writer = self.writer();
+        let transaction =
+            writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let value = change(&transaction)?;
+        transaction.commit()?;
+        Ok(value)
+    }
+
+    /// Runs `query` on a reading connection. After an error that connection is closed.
+    pub(super) fn read<T>(
+        &self,
+        query: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        let idle = lock(&self.readers).pop();
+        let connection = match idle {
+            Some(connection) => connection,
+            None => open_reader(&self.file)?,
+        };
+        let value = query(&connection)?;
+        lock(&self.readers).push(connection);
+        Ok(value)
+    }
+
+    /// Writes what only the write-ahead log has into the database, and empties the log.
+    pub(super) fn checkpoint(&self) -> rusqlite::Result<()> {
+        checkpoint(&self.writer())
+    }
+}
+
+/// How much of the database is looked at before it is used.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Check {
+    /// What opening it reads.
+    Header,
+    /// Every page.
+    Whole,
+}
+
+/// Makes `connection` one that may write the database, after it has been checked.
+pub(super) fn prepare_writer(
+    connection: &mut Connection,
+    check: Check,
+) -> rusqlite::Result<()> {
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    // Closing a connection writes the log of a killed server into the database. That must
+    // not happen to a damaged one.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    if check == Check::Whole {
+        check_all_pages(connection)?;
+    }
+
+    retry_while_busy(|| {
+        connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))
+    })?;
+    connection.pragma_update(None, "synchronous", "full")?;
+    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
+    Ok(())
+}
+
+/// Writes what only the write-ahead log has into the database, and empties the log.
+pub(super) fn checkpoint(connection: &Connection) -> rusqlite::Result<()> {
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+}
+
+fn check_all_pages(connection: &Connection) -> rusqlite::Result<()> {
+    let found: String =
+        connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    if found == "ok" {
+        return Ok(());
+    }
+    let corrupt = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
+    Err(rusqlite::Error::SqliteFailure(corrupt, Some(found)))
+}
+
+/// Runs `attempt` until it finds the database free. The change of the journal's mode does
+/// not wait by itself for another process that makes the same change.
+fn retry_while_busy(
+    mut attempt: impl FnMut() -> rusqlite::Result<()>,
+) -> rusqlite::Result<()> {
+    let deadline = Instant::now() + BUSY_TIMEOUT;
+    loop {
+        match attempt() {
+            Err(error) if Instant::now() < deadline && is_busy(&error) => {
+                thread::sleep(Duration::from_millis(20));
+            }
+            result => return result,
+        }
+    }
+}
+
+fn open_reader(file: &Path) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(file, flags)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.pragma_update(None, "cache_size", READER_CACHE)?;
+    Ok(connection)
+}

@@ -1,0 +1,75 @@
+//! The folder of the embedded store: its files are private, and one server at a time has
+//! it.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown};
+use std::path::Path;
+
+use super::error::unusable;
+use crate::store::error::{Setup, StoreError};
+
+/// The database's name in its folder.
+pub(super) const DATABASE: &str = "fleetbeat.db";
+/// The file that a server locks.
+const LOCK: &str = "lock";
+
+/// Makes the folder if it is missing, readable by its owner alone, because it holds
+/// password hashes and keys.
+pub(super) fn create_private_folder(folder: &Path) -> Result<(), StoreError> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(|error| unusable(folder, &error))
+}
+
+/// Makes a file that only the server's user may read, where there is none. SQLite gives
+/// the files that it makes beside the database the same mode.
+pub(super) fn create_private_file(file: &Path) -> io::Result<()> {
+    match create_new_private_file(file) {
+        Ok(created) => give_to_owner_of_folder(&created, file),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes a file that only the caller's user may read; an error if it exists.
+pub(super) fn create_new_private_file(file: &Path) -> io::Result<File> {
+    File::options()
+        .create_new(true)
+        .write(true)
+        .mode(0o600)
+        .open(file)
+}
+
+/// What root makes in the folder of the server's user is given to that user, because the
+/// server could not open it otherwise. Only for a file that was made just now: another
+/// file by that name may be a link to what is not the user's.
+pub(super) fn give_to_owner_of_folder(created: &File, path: &Path) -> io::Result<()> {
+    let folder = fs::metadata(path.parent().unwrap_or(path))?;
+    if created.metadata()?.uid() == folder.uid() {
+        return Ok(());
+    }
+    fchown(created, Some(folder.uid()), Some(folder.gid()))
+}
+
+/// Takes the lock that a server holds on its folder. It lasts until the file is closed.
+///
+/// # Errors
+/// Another server has it, or the folder cannot be written.
+pub(super) fn take_lock(folder: &Path) -> Result<File, StoreError> {
+    let path = folder.join(LOCK);
+    let file =
+        create_private_file(&path).and_then(|()| File::options().write(true).open(&path));
+    let file = file.map_err(|error| unusable(&path, &error))?;
+
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(fs::TryLockError::WouldBlock) => {
+            let path = folder.display().to_string();
+            Err(Setup::Locked { path }.into())
+        }
+        Err(fs::TryLockError::Error(error)) => Err(unusable(&path, &error)),
+    }
+}

@@ -1,0 +1,193 @@
+//! The embedded store: one SQLite file, which operators can open with `sqlite3`.
+//!
+//! The server holds a lock on the folder. The user and backup commands do not, and work
+//! beside it. This file says which function does what; each subject has a file of its
+//! own.
+
+mod backup;
+mod connection;
+mod error;
+mod folder;
+mod restore;
+mod row;
+mod schema;
+mod servers;
+mod users;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use fleetbeat_protocol::{FlagsPatch, Server, Timestamp};
+use rusqlite::{OptionalExtension, Transaction};
+
+use self::connection::{Check, Connections};
+pub(super) use self::restore::restore;
+use super::backend::Store;
+use super::error::StoreError;
+use super::server::{Beat, Fleet, ServerStore, Swept};
+use super::user::{User, UserStore};
+
+/// The store in one folder.
+pub(super) struct Embedded {
+    connections: Connections,
+    /// Counts the changes of what [`ServerStore::fleet`] shows.
+    revision: AtomicU64,
+}
+
+impl Embedded {
+    /// Opens the folder for the server, which must be the only one there.
+    ///
+    /// # Errors
+    /// The folder cannot be made or written, another server has it, or the database is
+    /// damaged or newer.
+    pub(super) fn open(folder: &Path) -> Result<Embedded, StoreError> {
+        folder::create_private_folder(folder)?;
+        let lock = folder::take_lock(folder)?;
+        Connections::open(folder, Some(lock), Check::Whole).map(Embedded::new)
+    }
+
+    /// Opens the folder for a command that may run beside the server, and before its
+    /// first start.
+    ///
+    /// # Errors
+    /// As [`Embedded::open`], but for the lock.
+    pub(super) fn open_beside_server(folder: &Path) -> Result<Embedded, StoreError> {
+        folder::create_private_folder(folder)?;
+        Connections::open(folder, None, Check::Header).map(Embedded::new)
+    }
+
+    fn new(connections: Connections) -> Embedded {
+        Embedded {
+            connections,
+            revision: AtomicU64::new(0),
+        }
+    }
+
+    /// Writes a consistent copy of the whole database to `file`, which must not exist.
+    ///
+    /// # Errors
+    /// The file exists or cannot be written.
+    pub(super) fn backup(&self, file: &Path) -> Result<(), StoreError> {
+        backup::backup(&self.connections, file)
+    }
+
+    /// Runs a change of what [`ServerStore::fleet`] shows.
+    fn write_servers<T>(
+        &self,
+        change: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let value = self.connections.write(change)?;
+        self.revision.fetch_add(1, Ordering::Release);
+        Ok(value)
+    }
+}
+
+impl ServerStore for Embedded {
+    fn record(&self, beats: &[Beat]) -> Result<BTreeSet<IpAddr>, StoreError> {
+        self.write_servers(|transaction| {
+            beats
+                .iter()
+                .try_for_each(|beat| servers::record(transaction, beat))
+        })?;
+        Ok(BTreeSet::new())
+    }
+
+    fn fleet(&self, known: Option<&Arc<Fleet>>) -> Result<Arc<Fleet>, StoreError> {
+        // Read before the servers: a change in between makes the next fleet, and is not
+        // missed.
+        let revision = self.revision.load(Ordering::Acquire);
+        if let Some(known) = known.filter(|known| known.revision == revision) {
+            return Ok(known.clone());
+        }
+
+        Ok(Arc::new(Fleet {
+            servers: self.connections.read(servers::all)?,
+            revision,
+            stale: false,
+        }))
+    }
+
+    fn server(&self, ip: IpAddr) -> Result<Option<Server>, StoreError> {
+        self.connections
+            .read(|connection| servers::by_ip(connection, ip))
+    }
+
+    fn set_flags(
+        &self,
+        ip: IpAddr,
+        patch: FlagsPatch,
+    ) -> Result<Option<Server>, StoreError> {
+        self.write_servers(|transaction| Ok(servers::set_flags(transaction, ip, patch)?))
+    }
+
+    fn sweep(
+        &self,
+        down_before: Timestamp,
+        delete_before: Timestamp,
+    ) -> Result<Swept, StoreError> {
+        let swept = self.connections.write(|transaction| {
+            Ok(servers::sweep(transaction, down_before, delete_before)?)
+        })?;
+        if swept != Swept::default() {
+            self.revision.fetch_add(1, Ordering::Release);
+        }
+        servers::forget_history(&self.connections, delete_before)?;
+        Ok(swept)
+    }
+}
+
+impl UserStore for Embedded {
+    fn users(&self) -> Result<Vec<User>, StoreError> {
+        self.connections.read(users::all)
+    }
+
+    fn user(&self, username: &str) -> Result<Option<User>, StoreError> {
+        self.connections
+            .read(|connection| users::by_name(connection, username))
+    }
+
+    fn add_user(&self, user: &User) -> Result<(), StoreError> {
+        self.connections
+            .write(|transaction| users::add(transaction, user))
+    }
+
+    fn set_password(
+        &self,
+        username: &str,
+        hashed_password: &str,
+        token_version: &str,
+    ) -> Result<(), StoreError> {
+        self.connections.write(|transaction| {
+            users::set_password(transaction, username, hashed_password, token_version)
+        })
+    }
+
+    fn remove_user(&self, username: &str) -> Result<(), StoreError> {
+        self.connections
+            .write(|transaction| users::remove(transaction, username))
+    }
+}
+
+impl Store for Embedded {
+    fn ping(&self) -> Result<(), StoreError> {
+        let any = self.connections.read(|connection| {
+            connection
+                .query_row("SELECT 1 FROM users LIMIT 1", [], |_| Ok(()))
+                .optional()
+        });
+        any.map(|_| ())
+    }
+
+    /// Empties the write-ahead log, so that one file holds everything.
+    fn close(&self) {
+        if let Err(error) = self.connections.checkpoint() {
+            log::warn!("the write-ahead log stays beside the database: {error}");
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Why the store did not do it, by who has to act: nobody but time, the operator, or the
+//! caller.
+//!
+//! Each backend translates its engine's errors at its own door, so that nobody else needs
+//! to know the engines.
+
+use std::time::Duration;
+
+/// Why the store did not do it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum StoreError {
+    /// The database may answer later: wait, and ask again.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+    /// The operator has to act.
+    #[error(transparent)]
+    Setup(#[from] Setup),
+    /// The caller asked for what cannot be.
+    #[error(transparent)]
+    Conflict(#[from] Conflict),
+    /// The database answered, and would not do it.
+    #[error("{database}: {reason}")]
+    Refused {
+        /// The database's name, for the log.
+        database: &'static str,
+        /// The database's own words.
+        reason: String,
+    },
+}
+
+/// Why the database did not answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unavailable {
+    /// The database did not answer when it was last asked, and is not asked at present.
+    #[error("the database is away")]
+    Away,
+    /// The answer takes longer than this.
+    #[error("the store did not answer within {0:?}")]
+    Slow(Duration),
+    /// The connection cannot be made, or broke.
+    #[error("{database}: {reason}")]
+    Unreachable {
+        /// The database's name, for the log.
+        database: &'static str,
+        /// What the connection's failure was.
+        reason: String,
+    },
+}
+
+/// What the operator has to put right.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Setup {
+    /// The folder or file cannot be used.
+    #[error("{path}: {reason}")]
+    Unusable { path: String, reason: String },
+    /// The database file is damaged.
+    #[error(
+        "{path} is damaged ({reason}). Nothing was changed. Put a backup in its place \
+         with `fleetbeat-server restore FILE`, or save what can be read with: \
+         sqlite3 {path} .recover | sqlite3 recovered.db"
+    )]
+    Damaged { path: String, reason: String },
+    /// The file is not a backup that could be restored.
+    #[error("{path} cannot be restored: {reason}. The database is as it was")]
+    NoBackup { path: String, reason: String },
+    /// Another fleetbeat-server uses the folder.
+    #[error("{path} is in use by another fleetbeat-server")]
+    Locked { path: String },
+    /// The database was written by a newer version.
+    #[error(
+        "{path} was written by a newer fleetbeat-server (schema {found}, this one knows \
+         {known}): upgrade this one"
+    )]
+    Newer {
+        path: String,
+        found: i64,
+        known: i64,
+    },
+    /// A setting that can never work.
+    #[error("{key}: {reason}")]
+    Setting { key: &'static str, reason: String },
+    /// The backend's own tool does this, and this program does not.
+    #[error("use {tool} for a database in MongoDB")]
+    OtherTool { tool: &'static str },
+    /// The system does not give a thread, or what else a store needs.
+    #[error("cannot start: {0}")]
+    Start(String),
+}
+
+/// What the caller asked for and cannot have.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Conflict {
+    /// The name is taken.
+    #[error("user {0:?} exists already")]
+    UserExists(String),
+    /// The user is not known.
+    #[error("there is no user {0:?}")]
+    NoSuchUser(String),
+    /// Without this user nobody could manage users.
+    #[error("{0:?} is the last superadmin: make another one first")]
+    LastSuperadmin(String),
+}
+
+impl StoreError {
+    /// Whether starting again with the same configuration would fail again.
+    pub(crate) fn is_configuration(&self) -> bool {
+        matches!(self, StoreError::Setup(Setup::Setting { .. }))
+    }
+}

@@ -1,0 +1,408 @@
+//! The connection to MongoDB, with a deadline for everything and a circuit breaker.
+//!
+//! The driver is asynchronous underneath and knows no deadline for an operation. So this
+//! file runs it on a small runtime of its own, and cancels what takes too long; nobody
+//! else sees a future. While MongoDB is away every operation fails at once, and one
+//! thread asks each second whether MongoDB is back.
+
+use std::future::Future;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use fleetbeat_daemon::clock;
+use fleetbeat_daemon::condition::Condition;
+use fleetbeat_daemon::lock::lock;
+use fleetbeat_daemon::thread::Worker;
+use fleetbeat_protocol::Timestamp;
+use jiff::SignedDuration;
+use mongodb::action::Find;
+use mongodb::bson::{Document, doc};
+use mongodb::error::Error;
+use mongodb::options::{
+    Acknowledgment, ClientOptions, ReadConcern, ReadPreference, SelectionCriteria,
+    WriteConcern,
+};
+use mongodb::{Client, Collection, Database};
+use tokio::runtime::Runtime;
+use tokio::time::timeout;
+
+use super::error::MongoDbError;
+use crate::config::MongoDbSettings;
+use crate::store::error::{Setup, StoreError, Unavailable};
+
+/// The longest that an operation may take. An agent gets its answer within 3 s, whatever
+/// happens.
+const DEADLINE: Duration = Duration::from_millis(1800);
+/// The longest for selecting a server and connecting to it.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a majority may take to confirm a write.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Documents that arrive together.
+const BATCH: u32 = 2000;
+/// The time between two questions whether MongoDB is there.
+const PROBE_EVERY: Duration = Duration::from_secs(1);
+/// The wait after the first attempt at the start, and the longest one.
+const FIRST_RETRY_WAIT: Duration = Duration::from_millis(500);
+const MAX_RETRY_WAIT: Duration = Duration::from_secs(30);
+
+/// Clocks farther apart than this are worth a word, because the instances' clocks decide
+/// which host is silent.
+const MAX_CLOCK_OFFSET: SignedDuration = SignedDuration::from_secs(30);
+
+/// The connection to one database in MongoDB.
+pub(super) struct Connection {
+    runtime: Arc<Runtime>,
+    database: Database,
+    /// The circuit breaker: whether MongoDB answered when it was last asked.
+    is_up: Arc<AtomicBool>,
+    probe: Mutex<Option<Worker>>,
+}
+
+/// An update that MongoDB refused.
+pub(super) struct RefusedUpdate {
+    /// The update's place among those of the command.
+    pub(super) index: usize,
+    /// MongoDB's code.
+    pub(super) code: i32,
+    /// MongoDB's words.
+    pub(super) reason: String,
+}
+
+impl Connection {
+    /// Prepares the connection; nothing is sent yet.
+    ///
+    /// # Errors
+    /// A URL that can never work, or names a cluster that the DNS does not know at
+    /// present.
+    pub(super) fn connect(
+        settings: &MongoDbSettings,
+    ) -> Result<Connection, MongoDbError> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("mongodb")
+            .enable_all()
+            .build()
+            .map_err(cannot_start)?;
+
+        let wrong = |error| MongoDbError::of_url(error, &settings.url);
+        let options =
+            runtime.block_on(async { ClientOptions::parse(&settings.url).await });
+        let options = complete(options.map_err(wrong)?, settings);
+        let client = runtime
+            .block_on(async { Client::with_options(options) })
+            .map_err(wrong)?;
+
+        let probe = Probe {
+            runtime: Arc::new(runtime),
+            database: client.database(&settings.database),
+            is_up: Arc::new(AtomicBool::new(true)),
+            clock_trouble: Condition::default(),
+        };
+        Ok(Connection {
+            runtime: probe.runtime.clone(),
+            database: probe.database.clone(),
+            is_up: probe.is_up.clone(),
+            probe: Mutex::new(Some(probe.start().map_err(cannot_start)?)),
+        })
+    }
+
+    /// The hosts' records.
+    pub(super) fn servers(&self) -> Collection<Document> {
+        self.database.collection("servers")
+    }
+
+    /// The users.
+    pub(super) fn users(&self) -> Collection<Document> {
+        self.database.collection("users")
+    }
+
+    /// The history of spooled heartbeats.
+    pub(super) fn history(&self) -> Collection<Document> {
+        self.database.collection("history")
+    }
+
+    /// What one instance of several does, and which.
+    pub(super) fn leases(&self) -> Collection<Document> {
+        self.database.collection("leases")
+    }
+
+    /// Whether MongoDB answered when it was last asked.
+    pub(super) fn is_up(&self) -> bool {
+        self.is_up.load(Ordering::Relaxed)
+    }
+
+    /// Runs an operation to its end or its deadline; fails at once while MongoDB is away.
+    pub(super) fn run<T>(
+        &self,
+        operation: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, MongoDbError> {
+        self.run_steps(in_time(operation))
+    }
+
+    /// Runs an operation that keeps its deadlines itself.
+    fn run_steps<T>(
+        &self,
+        steps: impl Future<Output = Result<T, MongoDbError>>,
+    ) -> Result<T, MongoDbError> {
+        if !self.is_up() {
+            return Err(Unavailable::Away.into());
+        }
+        let result = self.runtime.block_on(steps);
+        if let Err(error) = result.as_ref()
+            && error.is_away()
+            && self.is_up.swap(false, Ordering::Relaxed)
+        {
+            log::error!("MongoDB is away: {error}");
+        }
+        result
+    }
+
+    /// What `read` makes of each document that a query gives, without those of which it
+    /// makes nothing. Each batch has its own deadline, because a large fleet takes
+    /// several.
+    pub(super) fn collect<T>(
+        &self,
+        find: Find<'_, Document>,
+        mut read: impl FnMut(&Document) -> Option<T>,
+    ) -> Result<Vec<T>, MongoDbError> {
+        self.run_steps(async {
+            let mut cursor = in_time(async { find.batch_size(BATCH).await }).await?;
+            let mut values = Vec::new();
+            while in_time(cursor.advance()).await? {
+                values.extend(read(&cursor.deserialize_current()?));
+            }
+            Ok(values)
+        })
+    }
+
+    /// Many updates of the hosts' records in one command, in any order; gives those that
+    /// were refused.
+    pub(super) fn update(
+        &self,
+        updates: Vec<Document>,
+    ) -> Result<Vec<RefusedUpdate>, MongoDbError> {
+        let timeout_ms = i64::try_from(WRITE_TIMEOUT.as_millis()).unwrap_or(i64::MAX);
+        let command = doc! {
+            "update": "servers",
+            "updates": updates,
+            "ordered": false,
+            "writeConcern": {"w": "majority", "wtimeout": timeout_ms},
+        };
+        let reply = self.run(async { self.database.run_command(command).await })?;
+
+        if let Ok(error) = reply.get_document("writeConcernError") {
+            let reason = error.get_str("errmsg");
+            return Err(MongoDbError::refused(
+                reason.unwrap_or("the write concern failed"),
+            ));
+        }
+        let errors = reply.get_array("writeErrors").map(Vec::as_slice);
+        let errors = errors.unwrap_or_default().iter();
+        Ok(errors
+            .filter_map(|error| error.as_document())
+            .map(RefusedUpdate::from_document)
+            .collect())
+    }
+
+    /// Asks MongoDB for a sign of life.
+    pub(super) fn ping(&self) -> Result<(), MongoDbError> {
+        self.run(async { self.database.run_command(doc! {"ping": 1}).await })
+            .map(|_| ())
+    }
+
+    /// Removes everything.
+    #[cfg(test)]
+    pub(super) fn drop_database(&self) -> Result<(), MongoDbError> {
+        self.run(async { self.database.drop().await })
+    }
+
+    /// Ends the probing thread.
+    pub(super) fn stop(&self) {
+        let probe = lock(&self.probe).take();
+        if let Some(probe) = probe {
+            probe.stop();
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl RefusedUpdate {
+    /// An error of a reply, read as far as it can be.
+    fn from_document(error: &Document) -> RefusedUpdate {
+        let number = |name| {
+            let number = error.get_i32(name).ok();
+            number.or_else(|| error.get_i64(name).ok()?.try_into().ok())
+        };
+        RefusedUpdate {
+            index: number("index")
+                .and_then(|index| usize::try_from(index).ok())
+                .unwrap_or(usize::MAX),
+            code: number("code").unwrap_or_default(),
+            reason: error.get_str("errmsg").unwrap_or("refused").to_owned(),
+        }
+    }
+}
+
+fn cannot_start(error: io::Error) -> StoreError {
+    Setup::Start(error.to_string()).into()
+}
+
+/// The URL's options, and what this store relies on whatever the URL says.
+fn complete(mut options: ClientOptions, settings: &MongoDbSettings) -> ClientOptions {
+    options
+        .app_name
+        .get_or_insert_with(|| "fleetbeat-server".to_owned());
+    options.server_selection_timeout = Some(CONNECT_TIMEOUT);
+    options.connect_timeout = Some(CONNECT_TIMEOUT);
+    options.max_pool_size = Some(settings.connections.max(4));
+    options.retry_writes.get_or_insert(true);
+
+    let concern = WriteConcern::builder()
+        .w(Acknowledgment::Majority)
+        .w_timeout(WRITE_TIMEOUT)
+        .build();
+    options.write_concern = Some(concern);
+    // What is copied to Redis must neither be behind nor be rolled back.
+    options.selection_criteria =
+        Some(SelectionCriteria::ReadPreference(ReadPreference::Primary));
+    options.read_concern = Some(ReadConcern::majority());
+    options
+}
+
+/// The operation's result, unless it comes too late; then the driver is told to forget
+/// the operation.
+async fn in_time<T>(
+    operation: impl Future<Output = Result<T, Error>>,
+) -> Result<T, MongoDbError> {
+    match timeout(DEADLINE, operation).await {
+        Ok(result) => Ok(result?),
+        Err(_) => Err(Unavailable::Slow(DEADLINE).into()),
+    }
+}
+
+/// Whether opening the store waits for a MongoDB that is away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::store) enum Patience {
+    /// It does not: a command says so and ends.
+    None,
+    /// It does, for as long as that takes: a server is of no use without MongoDB.
+    UntilThere,
+}
+
+/// Runs `attempt`; with patience again and again, ever more slowly, until MongoDB is
+/// there.
+///
+/// # Errors
+/// What waiting cannot help; without patience also that MongoDB is away.
+pub(super) fn retry_until_there<T>(
+    patience: Patience,
+    attempt: impl Fn() -> Result<T, MongoDbError>,
+) -> Result<T, StoreError> {
+    let mut wait = FIRST_RETRY_WAIT;
+    loop {
+        match attempt() {
+            Err(error) if error.is_hopeless() => return Err(error.into_setting()),
+            Err(error) if patience == Patience::UntilThere && error.is_away() => {
+                log::warn!("waiting for MongoDB: {error}");
+                thread::sleep(wait);
+                wait = (wait * 2).min(MAX_RETRY_WAIT);
+            }
+            result => return Ok(result?),
+        }
+    }
+}
+
+/// Asks each second whether MongoDB is there. Only this closes the circuit breaker again.
+struct Probe {
+    runtime: Arc<Runtime>,
+    database: Database,
+    is_up: Arc<AtomicBool>,
+    /// This machine's clock and MongoDB's are too far apart.
+    clock_trouble: Condition,
+}
+
+impl Probe {
+    fn start(mut self) -> io::Result<Worker> {
+        Worker::start("mongodb-probe", move |stop| {
+            while stop.wait(PROBE_EVERY) {
+                self.ask();
+            }
+        })
+    }
+
+    fn ask(&mut self) {
+        // Unlike the reply to a ping, the reply to a hello tells the time.
+        let hello = self.database.run_command(doc! {"hello": 1});
+        let result = self
+            .runtime
+            .block_on(async { timeout(CONNECT_TIMEOUT, async { hello.await }).await });
+        let reply = result.ok().and_then(Result::ok);
+
+        let was_up = self.is_up.swap(reply.is_some(), Ordering::Relaxed);
+        match (was_up, reply.is_some()) {
+            (true, false) => log::error!("MongoDB is away: it does not answer"),
+            (false, true) => log::info!("MongoDB is back"),
+            _ => {}
+        }
+
+        let offset = reply.and_then(|reply| clock_offset(&reply, clock::now()));
+        if let Some(offset) = offset {
+            self.compare_clocks(offset);
+        }
+    }
+
+    fn compare_clocks(&mut self, offset: SignedDuration) {
+        if agree(offset) {
+            if self.clock_trouble.ends() {
+                log::info!("this machine's clock agrees with MongoDB's again");
+            }
+        } else if self.clock_trouble.begins("the clocks are apart") {
+            log::error!(
+                "this machine's clock is {} s ahead of MongoDB's (behind, if negative): \
+                 hosts may be called down that are not; synchronize both",
+                offset.as_secs()
+            );
+        }
+    }
+}
+
+fn agree(offset: SignedDuration) -> bool {
+    offset.abs() <= MAX_CLOCK_OFFSET
+}
+
+/// How far `now` is ahead of the clock of the MongoDB that has just replied to a hello.
+fn clock_offset(reply: &Document, now: Timestamp) -> Option<SignedDuration> {
+    let mongodb_ms = reply.get_datetime("localTime").ok()?.timestamp_millis();
+    let mongodb = Timestamp::from_millisecond(mongodb_ms).ok()?;
+    Some(now.duration_since(mongodb))
+}
+
+#[cfg(test)]
+mod tests {
+    use mongodb::bson::DateTime;
+
+    use super::*;
+
+    #[test]
+    fn a_hello_tells_how_far_the_clocks_are_apart() {
+        let now = Timestamp::from_second(1_800_000_000).unwrap();
+        let reply = |millis| doc! {"localTime": DateTime::from_millis(millis)};
+        let offset =
+            |millis| clock_offset(&reply(millis), now).map(|offset| offset.as_secs());
+        assert_eq!(offset(1_800_000_000_000), Some(0));
+        assert_eq!(offset(1_800_000_060_000), Some(-60));
+        assert_eq!(offset(1_799_999_900_000), Some(100));
+        assert_eq!(clock_offset(&doc! {"ok": 1}, now), None);
+        for (secs, expected) in [(30, true), (-30, true), (31, false), (-31, false)] {
+            assert_eq!(agree(SignedDuration::from_secs(secs)), expected, "{secs}");
+        }
+    }
+}

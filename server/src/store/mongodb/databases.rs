@@ -1,0 +1,87 @@
+//! The two databases together: MongoDB with the truth, and Redis, if configured, with
+//! copies for readers.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use mongodb::IndexModel;
+use mongodb::bson::{Document, doc};
+use mongodb::options::IndexOptions;
+
+use super::connection::Connection;
+use super::document::VersionedServer;
+use super::error::MongoDbError;
+use super::redis::RedisCopies;
+
+/// Records asked for by address at once.
+pub(super) const MAX_ASKED: usize = 500;
+
+/// MongoDB and Redis. All threads of the store share them.
+pub(super) struct Databases {
+    /// MongoDB.
+    pub(super) mongodb: Connection,
+    /// Redis; without it all reads go to MongoDB.
+    pub(super) redis: Option<RedisCopies>,
+}
+
+impl Databases {
+    /// Makes the indexes in MongoDB. Several instances may do so at once.
+    pub(super) fn make_indexes(&self) -> Result<(), MongoDbError> {
+        // A record without the field, which another program has left there, must not keep
+        // this program from starting.
+        let if_there = IndexOptions::builder().unique(true).sparse(true).build();
+        let always = IndexOptions::builder().unique(true).build();
+        let servers = [
+            unique_index(doc! {"ip": 1}, &if_there),
+            unique_index(doc! {"server_id": 1}, &if_there),
+            index(doc! {"last_heartbeat": 1}),
+            index(doc! {"status": 1}),
+        ];
+        let user = unique_index(doc! {"username": 1}, &if_there);
+        let history = [
+            unique_index(doc! {"ip": 1, "collected_at": 1}, &always),
+            index(doc! {"collected_at": 1}),
+        ];
+
+        let mongodb = &self.mongodb;
+        mongodb.run(async {
+            mongodb.servers().create_indexes(servers).await?;
+            mongodb.users().create_index(user).await?;
+            mongodb.history().create_indexes(history).await
+        })?;
+        Ok(())
+    }
+
+    /// The records of these hosts, as they are in MongoDB; `None` for a host that has
+    /// none.
+    pub(super) fn read_servers(
+        &self,
+        ips: &[IpAddr],
+    ) -> Result<BTreeMap<IpAddr, Option<VersionedServer>>, MongoDbError> {
+        let mut records: BTreeMap<IpAddr, Option<VersionedServer>> =
+            ips.iter().map(|ip| (*ip, None)).collect();
+        for chunk in ips.chunks(MAX_ASKED) {
+            let asked: Vec<String> = chunk.iter().map(ToString::to_string).collect();
+            let servers = self.mongodb.servers();
+            let found = servers.find(doc! {"ip": {"$in": asked}});
+            for record in self
+                .mongodb
+                .collect(found, VersionedServer::from_document)?
+            {
+                records.insert(record.server.ip, Some(record));
+            }
+        }
+        Ok(records)
+    }
+}
+
+fn index(keys: Document) -> IndexModel {
+    IndexModel::builder().keys(keys).build()
+}
+
+fn unique_index(keys: Document, options: &IndexOptions) -> IndexModel {
+    IndexModel::builder()
+        .keys(keys)
+        .options(options.clone())
+        .build()
+}
