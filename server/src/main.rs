@@ -17,8 +17,6 @@ mod listen;
 mod secret_rules;
 mod serve;
 mod store;
-#[cfg(test)]
-mod sync;
 mod watchdog;
 
 use std::process::ExitCode;
