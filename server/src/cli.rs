@@ -7,7 +7,6 @@ use fleetbeat_protocol::Role;
 use lexopt::{Arg, Parser, ValueExt};
 
 use crate::commands::proxy_config::{Site, check_domain, check_listen, check_path};
-use crate::error::ServerError;
 
 /// What --help prints, and what the manual page and the completions are made from.
 pub(crate) const HELP: &str = include_str!("help.txt");
@@ -66,9 +65,8 @@ pub(crate) enum PasswordFrom {
 /// A sentence that names what cannot be understood.
 pub(crate) fn parse(
     arguments: impl IntoIterator<Item = OsString>,
-) -> Result<Cli, ServerError> {
-    parse_arguments(Parser::from_args(arguments))
-        .map_err(|error| ServerError::Usage(error.to_string()))
+) -> Result<Cli, String> {
+    parse_arguments(Parser::from_args(arguments)).map_err(|error| error.to_string())
 }
 
 /// The options, as typed.
@@ -231,9 +229,7 @@ mod tests {
     use super::*;
 
     fn command(line: &str) -> Result<Command, String> {
-        parse(line.split_whitespace().map(OsString::from))
-            .map(|cli| cli.command)
-            .map_err(|error| error.to_string())
+        parse(line.split_whitespace().map(OsString::from)).map(|cli| cli.command)
     }
 
     #[test]

@@ -17,12 +17,11 @@ mod listen;
 mod secret_rules;
 mod serve;
 mod store;
-#[cfg(test)]
-mod sync;
 mod watchdog;
 
 use std::process::ExitCode;
 
+use error::ServerError;
 use fleetbeat_daemon::exit;
 
 /// The allocator of the C library that zig links grows with each thread that ends, and a
@@ -32,5 +31,6 @@ use fleetbeat_daemon::exit;
 static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 
 fn main() -> ExitCode {
-    exit::end(cli::parse(std::env::args_os().skip(1)).and_then(commands::run))
+    let typed = cli::parse(std::env::args_os().skip(1)).map_err(ServerError::Usage);
+    exit::end(typed.and_then(commands::run))
 }

@@ -1,3 +1,0 @@
-//! Locks whose holder may have panicked.
-
-pub(crate) use fleetbeat_daemon::lock::lock as locked;
