@@ -4,17 +4,17 @@ use super::error::StoreError;
 use super::server::ServerStore;
 use super::user::UserStore;
 
-/// A storage backend. What one of its calls has acknowledged survives the end of the
+/// A storage backend. A change that a call has acknowledged survives the end of the
 /// process and the loss of power.
 pub(crate) trait Store: ServerStore + UserStore {
     /// Whether the backend can be read right now.
     ///
     /// # Errors
-    /// Why it cannot.
+    /// The database cannot be read.
     fn ping(&self) -> Result<(), StoreError>;
 
-    /// Whether the cache that readers are served from answers; `None` for a backend that
-    /// needs no cache.
+    /// Whether the cache that readers are served from answers; `None` for a backend without
+    /// a cache.
     fn cache_is_up(&self) -> Option<bool> {
         None
     }

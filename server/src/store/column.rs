@@ -1,13 +1,14 @@
 //! The table of what a host's record holds. Both backends work through it.
 //!
 //! A line of the table says how a field is called in SQLite and in MongoDB, of which kind
-//! its values are, and where it is in a heartbeat and in a record. The backends make
-//! their statements and documents from the table; each of them knows how to write and
-//! read the five kinds. So a new field of the heartbeat takes one line here, and one step
-//! of SQLite's schema.
+//! the values are, and where a value is in a heartbeat and in a record. The backends make
+//! statements and documents from the table, and each backend knows how to write and read
+//! the five kinds. So a new field of the heartbeat takes a line here and a step of
+//! SQLite's schema (`embedded/schema.rs`). The alternative, to name each field in every
+//! statement and document of every backend, had nine places that could disagree.
 //!
-//! Not in the table is what no heartbeat says: the address, the id, the status and the
-//! times. Each backend names them once, because each follows a rule of its own.
+//! The address, the id, the status and the times are not in the table, because a heartbeat
+//! does not say them. A backend names them once, with the rule that each follows.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -20,8 +21,8 @@ use fleetbeat_protocol::{
 pub(super) struct Column {
     /// The column in SQLite.
     pub(super) sql: &'static str,
-    /// The path in MongoDB: the field's name, after the name of the document that it is
-    /// in, if any.
+    /// The path in MongoDB: the field's name, after the names of the documents around the
+    /// field.
     pub(super) bson: &'static [&'static str],
     /// The kind of the values, and where a value is.
     pub(super) kind: Kind,
@@ -107,13 +108,13 @@ pub(super) const FLAGS: &[Flag] = flags! {
 };
 
 impl Flag {
-    /// The flag of a host whose flags nobody has set.
+    /// The flag's value on a host until an admin sets the flag.
     pub(super) fn default(&self) -> bool {
         *(self.in_flags)(&mut Flags::default())
     }
 }
 
-/// What a record holds besides columns and flags.
+/// The part of a record that is neither column nor flag.
 pub(super) struct Identity {
     pub(super) ip: IpAddr,
     pub(super) server_id: String,
@@ -123,8 +124,8 @@ pub(super) struct Identity {
 }
 
 impl Identity {
-    /// The record of which only this is known: columns and flags have their defaults, and
-    /// are to be read into it.
+    /// A record in which columns and flags have their defaults, for the backend to read
+    /// columns and flags into.
     pub(super) fn into_server(self) -> Server {
         Server {
             server_id: self.server_id,
@@ -151,8 +152,8 @@ mod tests {
 
     use super::*;
 
-    /// The compiler asks for a new field in [`Identity::into_server`]; this asks for its
-    /// line in a table.
+    /// For a new field the compiler asks for a default in [`Identity::into_server`], and
+    /// this test for a line in a table.
     #[test]
     fn every_field_of_a_record_is_in_a_table_or_in_the_identity() {
         let identity = Identity {

@@ -1,12 +1,12 @@
-//! Why the store did not do it, by who has to act: nobody but time, the operator, or the
-//! caller.
+//! The store's errors, sorted by who has to act: nobody (the database may answer later),
+//! the operator, or the caller.
 //!
-//! Each backend translates its engine's errors at its own door, so that nobody else needs
-//! to know the engines.
+//! A backend translates the errors of its engine before any other part of the program
+//! sees them, so that the engines can be exchanged.
 
 use std::time::Duration;
 
-/// Why the store did not do it.
+/// Why a call of the store failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum StoreError {
     /// The database may answer later: wait, and ask again.
@@ -18,7 +18,7 @@ pub(crate) enum StoreError {
     /// The caller asked for what cannot be.
     #[error(transparent)]
     Conflict(#[from] Conflict),
-    /// The database answered, and would not do it.
+    /// The database answered with a refusal.
     #[error("{database}: {reason}")]
     Refused {
         /// The database's name, for the log.
@@ -34,7 +34,7 @@ pub(crate) enum Unavailable {
     /// The database did not answer when it was last asked, and is not asked at present.
     #[error("the database is away")]
     Away,
-    /// The answer takes longer than this.
+    /// The answer takes longer than this time.
     #[error("the store did not answer within {0:?}")]
     Slow(Duration),
     /// The connection cannot be made, or broke.
@@ -42,7 +42,7 @@ pub(crate) enum Unavailable {
     Unreachable {
         /// The database's name, for the log.
         database: &'static str,
-        /// What the connection's failure was.
+        /// Why the connection failed.
         reason: String,
     },
 }
@@ -82,7 +82,7 @@ pub(crate) enum Setup {
     /// The backend's own tool does this, and this program does not.
     #[error("use {tool} for a database in MongoDB")]
     OtherTool { tool: &'static str },
-    /// The system does not give a thread, or what else a store needs.
+    /// The system gives no further thread.
     #[error("cannot start: {0}")]
     Start(String),
 }

@@ -1,8 +1,8 @@
-//! What the server remembers: the fleet and the users, durable.
+//! The store: the fleet and the users, kept durably.
 //!
-//! A storage backend is the embedded SQLite file or MongoDB with Redis. The rest of the
-//! server sees traits alone, one for each aggregate, in words of the domain: no type of a
-//! database's library passes. Every backend passes the one conformance suite.
+//! There are two storage backends: an embedded SQLite file, and MongoDB with Redis. The
+//! rest of the server sees a trait for each aggregate, in words of the domain, and no type
+//! of a database's library. Every backend passes the same conformance suite.
 
 #![cfg_attr(
     not(feature = "mongodb"),

@@ -15,7 +15,8 @@ pub(crate) trait ServerStore: Send + Sync {
     /// refuses, however often it is asked; all other heartbeats are stored.
     ///
     /// # Errors
-    /// None of the heartbeats may be stored, so that each has to be sent again.
+    /// The database cannot be written. Perhaps no heartbeat is stored, so that agents have
+    /// to send all of them again.
     fn record(&self, beats: &[Beat]) -> Result<BTreeSet<IpAddr>, StoreError>;
 
     /// Every host; the very fleet `known` if nothing has changed since. One thread asks,
@@ -54,24 +55,23 @@ pub(crate) trait ServerStore: Send + Sync {
     ) -> Result<Swept, StoreError>;
 }
 
-/// A heartbeat that passed every rule, with what the server decided about it.
+/// A heartbeat that passed every rule, with the server's decisions about the heartbeat.
 #[derive(Debug, Clone)]
 pub(crate) struct Beat {
     /// The host's address.
     pub(crate) ip: IpAddr,
     /// The heartbeat as the agent sent it.
     pub(crate) heartbeat: Heartbeat,
-    /// The time that the record gets as its last heartbeat: the server's clock for a live
-    /// heartbeat, the time of collection for a spooled one.
+    /// The record's time of the last heartbeat: the server's clock for a live heartbeat,
+    /// the time of collection for a spooled heartbeat.
     pub(crate) at: Timestamp,
-    /// The status that the record gets. A spooled heartbeat may be too old to make its
-    /// host active.
+    /// The record's status. A spooled heartbeat may be too old to make the host active.
     pub(crate) status: Status,
-    /// Whether the heartbeat replaces what the host's record says.
+    /// Whether the heartbeat replaces the host's record.
     pub(crate) supersedes: Supersedes,
 }
 
-/// When a heartbeat replaces what its host's record says.
+/// When a heartbeat replaces the host's record. The identity and the flags stay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Supersedes {
     /// Always: the heartbeat has just arrived.
@@ -80,14 +80,14 @@ pub(crate) enum Supersedes {
     /// into the history in any case.
     IfNewer,
     /// Only where the host has no record yet. The heartbeat was spooled by a host whose
-    /// clock is ahead, so nobody can tell whether it is newer than the record; it goes
-    /// into the history in any case.
+    /// clock is ahead, so nobody can tell whether the heartbeat is newer than the record.
+    /// The heartbeat goes into the history in any case.
     IfUnknown,
 }
 
 impl Beat {
     /// The time under which a spooled heartbeat goes into the history: the time of
-    /// collection, as the agent sent it. `None` for a live heartbeat.
+    /// collection, by the host's clock. `None` for a live heartbeat.
     pub(crate) fn collected_at(&self) -> Option<Timestamp> {
         self.heartbeat
             .collected_at
@@ -102,8 +102,7 @@ pub(crate) struct Fleet {
     pub(crate) servers: Vec<Arc<Server>>,
     /// Differs from the revisions of all other fleets of this process.
     pub(crate) revision: u64,
-    /// Whether the database could not be asked, so that this is the fleet as it was known
-    /// last.
+    /// Whether the database could not be asked, so that the fleet may be out of date.
     pub(crate) stale: bool,
 }
 

@@ -41,8 +41,8 @@ pub(super) struct Connections {
 }
 
 impl Connections {
-    /// Opens the database in `folder`, which exists, and brings its schema up to date; an
-    /// empty database is made where there is none. `server_lock` is the lock of a server.
+    /// Opens the database in `folder` and brings the schema up to date; makes an empty
+    /// database if there is none. `server_lock` is the lock of a server.
     ///
     /// # Errors
     /// The database is damaged, newer, or cannot be written.
@@ -101,29 +101,29 @@ impl Connections {
         Ok(value)
     }
 
-    /// Writes what only the write-ahead log has into the database, and empties the log.
+    /// Moves everything from the write-ahead log into the database.
     pub(super) fn checkpoint(&self) -> rusqlite::Result<()> {
         checkpoint(&self.writer())
     }
 }
 
-/// How much of the database is looked at before it is used.
+/// How much of the database is checked before use.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Check {
-    /// What opening it reads.
+    /// The header, which opening reads anyway.
     Header,
     /// Every page.
     Whole,
 }
 
-/// Makes `connection` one that may write the database, after it has been checked.
+/// Checks the database and prepares `connection` for writing.
 pub(super) fn prepare_writer(
     connection: &mut Connection,
     check: Check,
 ) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
     // Closing a connection writes the log of a killed server into the database. That must
-    // not happen to a damaged one.
+    // not happen to a damaged database.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     if check == Check::Whole {
         check_all_pages(connection)?;
@@ -138,7 +138,7 @@ pub(super) fn prepare_writer(
     Ok(())
 }
 
-/// Writes what only the write-ahead log has into the database, and empties the log.
+/// Moves everything from the write-ahead log into the database.
 pub(super) fn checkpoint(connection: &Connection) -> rusqlite::Result<()> {
     connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
 }
@@ -153,8 +153,8 @@ fn check_all_pages(connection: &Connection) -> rusqlite::Result<()> {
     Err(rusqlite::Error::SqliteFailure(corrupt, Some(found)))
 }
 
-/// Runs `attempt` until it finds the database free. The change of the journal's mode does
-/// not wait by itself for another process that makes the same change.
+/// Runs `attempt` until the database is free. SQLite does not wait by itself where two
+/// processes change the journal's mode at once.
 fn retry_while_busy(
     mut attempt: impl FnMut() -> rusqlite::Result<()>,
 ) -> rusqlite::Result<()> {

@@ -11,8 +11,8 @@ use crate::store::error::{Setup, StoreError, Unavailable};
 const DATABASE: &str = "the database";
 
 impl From<rusqlite::Error> for StoreError {
-    /// Another process that holds the database's lock, such as the user command, lets go
-    /// of it; anything else is the database's last word.
+    /// A database that is busy may be free later: another process, such as the user
+    /// command, has locked the database. Any other error is a refusal.
     fn from(error: rusqlite::Error) -> StoreError {
         let (database, reason) = (DATABASE, error.to_string());
         if is_busy(&error) {

@@ -1,5 +1,5 @@
-//! The folder of the embedded store: its files are private, and one server at a time has
-//! it.
+//! The folder of the embedded store. The files in the folder are private, and a single
+//! server at a time may use the folder.
 
 use std::fs::{self, File};
 use std::io;
@@ -14,8 +14,8 @@ pub(super) const DATABASE: &str = "fleetbeat.db";
 /// The file that a server locks.
 const LOCK: &str = "lock";
 
-/// Makes the folder if it is missing, readable by its owner alone, because it holds
-/// password hashes and keys.
+/// Makes the folder if there is none. Only the owner may read the folder, because password
+/// hashes and keys are in there.
 pub(super) fn create_private_folder(folder: &Path) -> Result<(), StoreError> {
     fs::DirBuilder::new()
         .recursive(true)
@@ -24,8 +24,8 @@ pub(super) fn create_private_folder(folder: &Path) -> Result<(), StoreError> {
         .map_err(|error| unusable(folder, &error))
 }
 
-/// Makes a file that only the server's user may read, where there is none. SQLite gives
-/// the files that it makes beside the database the same mode.
+/// Makes a file that only the server's user may read, if there is none. SQLite gives the
+/// same mode to the files beside the database.
 pub(super) fn create_private_file(file: &Path) -> io::Result<()> {
     match create_new_private_file(file) {
         Ok(created) => give_to_owner_of_folder(&created, file),
@@ -43,9 +43,9 @@ pub(super) fn create_new_private_file(file: &Path) -> io::Result<File> {
         .open(file)
 }
 
-/// What root makes in the folder of the server's user is given to that user, because the
-/// server could not open it otherwise. Only for a file that was made just now: another
-/// file by that name may be a link to what is not the user's.
+/// Gives a file that root has made to the owner of the folder, who is the server's user,
+/// because the server could not open the file otherwise. Only for a file that was made
+/// just now: a file that was there before may be a link to a file of somebody else.
 pub(super) fn give_to_owner_of_folder(created: &File, path: &Path) -> io::Result<()> {
     let folder = fs::metadata(path.parent().unwrap_or(path))?;
     if created.metadata()?.uid() == folder.uid() {
@@ -54,10 +54,10 @@ pub(super) fn give_to_owner_of_folder(created: &File, path: &Path) -> io::Result
     fchown(created, Some(folder.uid()), Some(folder.gid()))
 }
 
-/// Takes the lock that a server holds on its folder. It lasts until the file is closed.
+/// Takes the lock that a server holds on the folder, until the file is closed.
 ///
 /// # Errors
-/// Another server has it, or the folder cannot be written.
+/// Another server has the lock, or the folder cannot be written.
 pub(super) fn take_lock(folder: &Path) -> Result<File, StoreError> {
     let path = folder.join(LOCK);
     let file =

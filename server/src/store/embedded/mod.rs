@@ -1,8 +1,8 @@
 //! The embedded store: one SQLite file, which operators can open with `sqlite3`.
 //!
-//! The server holds a lock on the folder. The user and backup commands do not, and work
-//! beside it. This file says which function does what; each subject has a file of its
-//! own.
+//! The server holds a lock on the folder. The user and backup commands work beside the
+//! server, without the lock. This file says which function does what; each subject has a
+//! file of its own.
 
 mod backup;
 mod connection;
@@ -36,7 +36,7 @@ use super::user::{User, UserStore};
 /// The store in one folder.
 pub(super) struct Embedded {
     connections: Connections,
-    /// Counts the changes of what [`ServerStore::fleet`] shows.
+    /// Counts the changes of the hosts' records.
     revision: AtomicU64,
 }
 
@@ -77,7 +77,7 @@ impl Embedded {
         backup::backup(&self.connections, file)
     }
 
-    /// Runs a change of what [`ServerStore::fleet`] shows.
+    /// Runs a change of hosts' records.
     fn write_servers<T>(
         &self,
         change: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError>,

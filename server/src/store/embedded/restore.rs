@@ -1,9 +1,10 @@
 //! Puts a backup in the database's place.
 //!
-//! The copy is opened and checked under a name of its own, just as the server will open
-//! it, before anything is changed. Whatever ends this half-way, there is a whole database
-//! under the usual name: the old one, with all that was in its log, until the last step,
-//! a rename, and the new one from then on. What it replaces stays beside it.
+//! The backup is copied into the folder under another name, opened and checked there as
+//! the server will open it, and only then put in place. The last step is a rename. If the
+//! program is killed before that step, the old database is whole under the usual name,
+//! with everything that was in the write-ahead log; after that step the new database is.
+//! The old database stays beside the new one.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -28,14 +29,14 @@ const UNCHECKED: &str = "restoring.db";
 const LOG: &str = "-wal";
 const LOG_INDEX: &str = "-shm";
 
-/// What was restored. Its `Display` tells a person.
+/// The result of a restore. `Display` makes sentences for a person.
 pub(in crate::store) struct Restored {
     contents: Contents,
-    /// Where the database that was there before is now.
+    /// The place of the database that was there before.
     replaced: Option<PathBuf>,
 }
 
-/// What a database holds.
+/// A summary of a database.
 struct Contents {
     servers: i64,
     users: i64,
@@ -91,8 +92,8 @@ impl fmt::Display for Restored {
     }
 }
 
-/// Copies `backup`. Its log is copied, too, if the file is not a backup but what a server
-/// has left, as [`put_in_place`] keeps it.
+/// Copies `backup`, and the log beside it if there is one. A backup has none; a database
+/// that a killed server has left has one, and [`put_in_place`] keeps both.
 fn copy(backup: &Path, unchecked: &Path) -> Result<(), StoreError> {
     let copy_both = || -> io::Result<()> {
         remove_database(unchecked)?;
@@ -110,7 +111,7 @@ fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
     io::copy(&mut from, &mut copied).map(|_| ())
 }
 
-/// Opens the copy as the server will, and leaves it as one file. Gives what it holds.
+/// Opens the copy as the server will, and leaves a single file. Gives the contents.
 fn check_copy(backup: &Path, unchecked: &Path) -> Result<Contents, StoreError> {
     let explain = |error| explain_check_error(backup, &error);
     let mut connection = Connection::open(unchecked).map_err(explain)?;
@@ -156,7 +157,8 @@ fn read_contents(connection: &Connection) -> rusqlite::Result<Contents> {
     )
 }
 
-/// Makes the checked copy the folder's database; gives the place of the one before.
+/// Makes the checked copy the folder's database. Gives the place of the database that was
+/// there before.
 fn put_in_place(
     folder: &Path,
     checked: &Path,
@@ -168,46 +170,49 @@ fn put_in_place(
         now.strftime("%Y%m%dT%H%M%SZ")
     ));
     let failed = |error| unusable(&file, &error);
-    let sync_folder = || File::open(folder)?.sync_all();
 
     File::open(checked)
         .and_then(|checked| checked.sync_all())
         .map_err(failed)?;
 
-    // So that the old database is whole without its log. A database that is too damaged
-    // for that keeps its log.
+    // Then the old database is whole without a log. A database that is too damaged for
+    // that keeps the log.
     let _ = empty_log(&file);
-    // A second name first, instead of another name: so there is a database at every
-    // moment.
+    // The old database gets a second name, instead of being renamed: so there is a
+    // database under the usual name at every moment.
     let is_replaced = or_not_there(fs::hard_link(&file, &kept)).map_err(failed)?;
 
-    let swap = || -> io::Result<()> {
-        // SQLite would write the old database's log into the new database.
-        or_not_there(fs::rename(with_ending(&file, LOG), with_ending(&kept, LOG)))?;
-        or_not_there(fs::remove_file(with_ending(&file, LOG_INDEX)))?;
-        sync_folder()?;
-        fs::rename(checked, &file)
-    };
-    let undo = |_: &io::Error| {
+    if let Err(error) = swap(checked, &file, &kept) {
         let _ = fs::rename(with_ending(&kept, LOG), with_ending(&file, LOG));
         let _ = is_replaced.then(|| fs::remove_file(&kept));
-    };
-
-    swap()
-        .inspect_err(undo)
-        .and_then(|()| sync_folder())
-        .map_err(failed)?;
+        return Err(failed(error));
+    }
+    sync_folder_of(&file).map_err(failed)?;
     Ok(is_replaced.then_some(kept))
 }
 
-/// Writes what only the database's log has into the database.
+/// Renames the checked copy to `file`. The log of the old database goes to `kept`, because
+/// SQLite would write that log into the new database.
+fn swap(checked: &Path, file: &Path, kept: &Path) -> io::Result<()> {
+    or_not_there(fs::rename(with_ending(file, LOG), with_ending(kept, LOG)))?;
+    or_not_there(fs::remove_file(with_ending(file, LOG_INDEX)))?;
+    sync_folder_of(file)?;
+    fs::rename(checked, file)
+}
+
+/// Makes the names in the folder of `file` safe from a loss of power.
+fn sync_folder_of(file: &Path) -> io::Result<()> {
+    File::open(file.parent().unwrap_or(file))?.sync_all()
+}
+
+/// Moves everything from the database's log into the database.
 fn empty_log(file: &Path) -> rusqlite::Result<()> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(file, flags)?;
     checkpoint(&connection)
 }
 
-/// Removes a database and what SQLite keeps beside it.
+/// Removes a database and SQLite's files beside the database.
 fn remove_database(file: &Path) -> io::Result<()> {
     for ending in ["", LOG, LOG_INDEX] {
         or_not_there(fs::remove_file(with_ending(file, ending)))?;
@@ -215,7 +220,7 @@ fn remove_database(file: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether it was done; false if the file was not there.
+/// False if the file was not there.
 fn or_not_there(done: io::Result<()>) -> io::Result<bool> {
     match done {
         Ok(()) => Ok(true),

@@ -1,9 +1,9 @@
 //! The connection to MongoDB, with a deadline for everything and a circuit breaker.
 //!
-//! The driver is asynchronous underneath and knows no deadline for an operation. So this
-//! file runs it on a small runtime of its own, and cancels what takes too long; nobody
-//! else sees a future. While MongoDB is away every operation fails at once, and one
-//! thread asks each second whether MongoDB is back.
+//! The driver is asynchronous, and has no deadline for an operation. So this file runs the
+//! driver on a small runtime, cancels an operation that takes too long, and hides futures
+//! from the other files. While MongoDB is away every operation fails at once, and a thread
+//! asks each second whether MongoDB is back.
 
 use std::future::Future;
 use std::io;
@@ -33,8 +33,7 @@ use super::error::MongoDbError;
 use crate::config::MongoDbSettings;
 use crate::store::error::{Setup, StoreError, Unavailable};
 
-/// The longest that an operation may take. An agent gets its answer within 3 s, whatever
-/// happens.
+/// The longest that an operation may take. An agent must get an answer within 3 s.
 const DEADLINE: Duration = Duration::from_millis(1800);
 /// The longest for selecting a server and connecting to it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -44,7 +43,7 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 const BATCH: u32 = 2000;
 /// The time between two questions whether MongoDB is there.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
-/// The wait after the first attempt at the start, and the longest one.
+/// The wait after the first attempt at the start, and the longest wait.
 const FIRST_RETRY_WAIT: Duration = Duration::from_millis(500);
 const MAX_RETRY_WAIT: Duration = Duration::from_secs(30);
 
@@ -63,7 +62,7 @@ pub(super) struct Connection {
 
 /// An update that MongoDB refused.
 pub(super) struct RefusedUpdate {
-    /// The update's place among those of the command.
+    /// The update's place in the command.
     pub(super) index: usize,
     /// MongoDB's code.
     pub(super) code: i32,
@@ -85,7 +84,7 @@ impl Connection {
             .thread_name("mongodb")
             .enable_all()
             .build()
-            .map_err(cannot_start)?;
+            .map_err(|error| cannot_start(&error))?;
 
         let wrong = |error| MongoDbError::of_url(error, &settings.url);
         let options =
@@ -101,11 +100,15 @@ impl Connection {
             is_up: Arc::new(AtomicBool::new(true)),
             clock_trouble: Condition::default(),
         };
+        let runtime = probe.runtime.clone();
+        let database = probe.database.clone();
+        let is_up = probe.is_up.clone();
+        let probe = probe.start().map_err(|error| cannot_start(&error))?;
         Ok(Connection {
-            runtime: probe.runtime.clone(),
-            database: probe.database.clone(),
-            is_up: probe.is_up.clone(),
-            probe: Mutex::new(Some(probe.start().map_err(cannot_start)?)),
+            runtime,
+            database,
+            is_up,
+            probe: Mutex::new(Some(probe)),
         })
     }
 
@@ -124,7 +127,7 @@ impl Connection {
         self.database.collection("history")
     }
 
-    /// What one instance of several does, and which.
+    /// The leases: an instance that holds a lease does what no other instance may do.
     pub(super) fn leases(&self) -> Collection<Document> {
         self.database.collection("leases")
     }
@@ -160,9 +163,9 @@ impl Connection {
         result
     }
 
-    /// What `read` makes of each document that a query gives, without those of which it
-    /// makes nothing. Each batch has its own deadline, because a large fleet takes
-    /// several.
+    /// Runs a query, and gives the values that `read` makes of the documents; a document
+    /// of which `read` makes `None` is left out. Each batch has a deadline, because a large
+    /// fleet takes several batches.
     pub(super) fn collect<T>(
         &self,
         find: Find<'_, Document>,
@@ -178,8 +181,8 @@ impl Connection {
         })
     }
 
-    /// Many updates of the hosts' records in one command, in any order; gives those that
-    /// were refused.
+    /// Many updates of the hosts' records in one command, in any order. Gives the updates
+    /// that were refused.
     pub(super) fn update(
         &self,
         updates: Vec<Document>,
@@ -251,11 +254,11 @@ impl RefusedUpdate {
     }
 }
 
-fn cannot_start(error: io::Error) -> StoreError {
+fn cannot_start(error: &io::Error) -> StoreError {
     Setup::Start(error.to_string()).into()
 }
 
-/// The URL's options, and what this store relies on whatever the URL says.
+/// The URL's options, and over them the options that this store relies on.
 fn complete(mut options: ClientOptions, settings: &MongoDbSettings) -> ClientOptions {
     options
         .app_name
@@ -270,7 +273,7 @@ fn complete(mut options: ClientOptions, settings: &MongoDbSettings) -> ClientOpt
         .w_timeout(WRITE_TIMEOUT)
         .build();
     options.write_concern = Some(concern);
-    // What is copied to Redis must neither be behind nor be rolled back.
+    // A record that is copied to Redis must neither be behind nor be rolled back.
     options.selection_criteria =
         Some(SelectionCriteria::ReadPreference(ReadPreference::Primary));
     options.read_concern = Some(ReadConcern::majority());
@@ -291,9 +294,9 @@ async fn in_time<T>(
 /// Whether opening the store waits for a MongoDB that is away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::store) enum Patience {
-    /// It does not: a command says so and ends.
+    /// No: a command says that MongoDB is away, and ends.
     None,
-    /// It does, for as long as that takes: a server is of no use without MongoDB.
+    /// Yes, for as long as it takes: a server is of no use without MongoDB.
     UntilThere,
 }
 
@@ -301,7 +304,8 @@ pub(in crate::store) enum Patience {
 /// there.
 ///
 /// # Errors
-/// What waiting cannot help; without patience also that MongoDB is away.
+/// A setting that can never work, or a refusal; without patience also that MongoDB is
+/// away.
 pub(super) fn retry_until_there<T>(
     patience: Patience,
     attempt: impl Fn() -> Result<T, MongoDbError>,
@@ -320,7 +324,8 @@ pub(super) fn retry_until_there<T>(
     }
 }
 
-/// Asks each second whether MongoDB is there. Only this closes the circuit breaker again.
+/// Asks each second whether MongoDB is there. Only the probe closes the circuit breaker
+/// again.
 struct Probe {
     runtime: Arc<Runtime>,
     database: Database,

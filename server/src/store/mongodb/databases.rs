@@ -20,7 +20,7 @@ pub(super) const MAX_ASKED: usize = 500;
 pub(super) struct Databases {
     /// MongoDB.
     pub(super) mongodb: Connection,
-    /// Redis; without it all reads go to MongoDB.
+    /// Redis; `None` sends all reads to MongoDB.
     pub(super) redis: Option<RedisCopies>,
 }
 
@@ -52,8 +52,7 @@ impl Databases {
         Ok(())
     }
 
-    /// The records of these hosts, as they are in MongoDB; `None` for a host that has
-    /// none.
+    /// The records of these hosts in MongoDB; `None` for a host without a record.
     pub(super) fn read_servers(
         &self,
         ips: &[IpAddr],

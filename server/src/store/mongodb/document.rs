@@ -1,8 +1,8 @@
 //! Hosts' records as MongoDB documents.
 //!
-//! What is written is exact. What is read may have been written by another program: a
-//! field of a wrong type counts as its default, so that one damaged record never hides
-//! the others.
+//! This program writes documents exactly, but another program may have written a document
+//! that is read. So when reading, a field of a wrong type counts as the default, and a
+//! damaged record never hides the others.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -21,8 +21,8 @@ use crate::store::server::{Beat, Supersedes, new_server_id};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) struct Version(pub(super) i64, pub(super) i64);
 
-/// A record and its version; as JSON, what Redis holds. The version stands first, where
-/// the script in Redis finds it.
+/// A record and its version. As JSON, this is the copy that Redis holds; the version
+/// stands first, where the script in Redis looks for it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct VersionedServer {
     /// Which of two copies of the record is newer.
@@ -46,20 +46,9 @@ impl VersionedServer {
             return None;
         };
 
-        let first_heartbeat =
-            time(document, "first_heartbeat").unwrap_or(Timestamp::UNIX_EPOCH);
-        let is_active = text(document, "status") == Some(Status::Active.as_str());
-        let identity = Identity {
-            ip: ip.to_canonical(),
-            server_id: text(document, "server_id").unwrap_or_default().to_owned(),
-            status: if is_active {
-                Status::Active
-            } else {
-                Status::Down
-            },
-            last_heartbeat: time(document, "last_heartbeat").unwrap_or(first_heartbeat),
-            first_heartbeat,
-        };
+        let identity = read_identity(ip.to_canonical(), document);
+        let epoch = identity.first_heartbeat.as_millisecond();
+        let version = Version(epoch, read_revision(document));
 
         let mut server = identity.into_server();
         for column in COLUMNS {
@@ -72,10 +61,24 @@ impl VersionedServer {
                 *(flag.in_flags)(&mut server.flags) = value;
             }
         }
-
-        let epoch = first_heartbeat.as_millisecond();
-        let version = Version(epoch, read_revision(document));
         Some(VersionedServer { version, server })
+    }
+}
+
+fn read_identity(ip: IpAddr, document: &Document) -> Identity {
+    let first_heartbeat =
+        time(document, "first_heartbeat").unwrap_or(Timestamp::UNIX_EPOCH);
+    let is_active = text(document, "status") == Some(Status::Active.as_str());
+    Identity {
+        ip,
+        server_id: text(document, "server_id").unwrap_or_default().to_owned(),
+        status: if is_active {
+            Status::Active
+        } else {
+            Status::Down
+        },
+        last_heartbeat: time(document, "last_heartbeat").unwrap_or(first_heartbeat),
+        first_heartbeat,
     }
 }
 

@@ -8,24 +8,24 @@ use crate::store::error::{Setup, StoreError, Unavailable};
 
 /// MongoDB's name in messages.
 const DATABASE: &str = "MongoDB";
-/// MongoDB's codes: a value of a unique index that is there already…
+/// MongoDB's code for a value that a unique index has already.
 pub(super) const DUPLICATE_KEY: i32 = 11000;
-/// …a login that is wrong, and one that may not do this.
+/// MongoDB's codes for a wrong login, and for a login without the right to do something.
 const AUTHENTICATION_FAILED: i32 = 18;
 const UNAUTHORIZED: i32 = 13;
 
-/// Why an operation on MongoDB failed, as long as its caller may ask the driver's error
-/// for more. At the end it becomes a [`StoreError`].
+/// Why an operation on MongoDB failed, with the driver's error for callers who need more
+/// than a sentence. Other files get a [`StoreError`].
 #[derive(Debug)]
 pub(super) enum MongoDbError {
-    /// What the driver says.
+    /// The driver's error.
     Driver(Error),
-    /// What this store found out by itself.
+    /// An error that this store found without the driver.
     Store(StoreError),
 }
 
 impl MongoDbError {
-    /// MongoDB has said no, in its own words.
+    /// A refusal in MongoDB's words.
     pub(super) fn refused(reason: impl Into<String>) -> MongoDbError {
         MongoDbError::Store(StoreError::Refused {
             database: DATABASE,

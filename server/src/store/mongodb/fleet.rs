@@ -1,4 +1,4 @@
-//! This instance's own copy of the whole fleet, which lists are made from.
+//! This instance's copy of the whole fleet, from which lists are made.
 //!
 //! The copy is read from MongoDB once, and then follows the stream of changes in Redis:
 //! whenever a list is asked for, the hosts that have changed since the last position in
@@ -7,8 +7,8 @@
 //! MongoDB again.
 //!
 //! Each minute a background thread compares the copy with all of MongoDB, while the
-//! stream goes on being followed. That finds what never reached Redis: the change of an
-//! instance that was killed before it copied, a record that another program has changed.
+//! stream goes on being followed. The comparison finds changes that never reached Redis:
+//! those of an instance that was killed before copying, and those of another program.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -55,8 +55,8 @@ pub(super) struct FleetCopy {
 /// Each host's record and its version, by address.
 type Records = BTreeMap<IpAddr, (Version, Arc<Server>)>;
 
-/// A comparison with all of MongoDB, in a thread of its own: for a large fleet it takes
-/// longer than a change may take to be seen.
+/// A comparison with all of MongoDB in a separate thread, because for a large fleet the
+/// comparison takes longer than a change may take to be seen.
 struct BackgroundReload {
     thread: JoinHandle<Result<Difference, StoreError>>,
     /// The hosts that the stream has told of meanwhile. The thread may have read their
@@ -239,8 +239,8 @@ impl FleetCopy {
         Ok(false)
     }
 
-    /// Makes the copy what MongoDB says, but for the hosts that the stream has told of
-    /// meanwhile: their records may be newer.
+    /// Applies the difference to the copy, but for the hosts that the stream has told of
+    /// meanwhile, because the copy's records of those may be newer.
     fn settle(&mut self, difference: Difference, followed: &BTreeSet<IpAddr>) {
         for record in difference.changed {
             let ip = record.server.ip;
@@ -278,9 +278,9 @@ impl FleetCopy {
     /// Removes copies from Redis that are newer than MongoDB, once in an instance's life:
     /// with the first list that Redis answers for.
     ///
-    /// A copy is made of what MongoDB holds, so none can be newer, unless MongoDB was
-    /// restored from a backup, which is done while no instance runs. The copies from
-    /// before would then hide MongoDB's records for as long as they live.
+    /// A copy is made of MongoDB's record, so no copy can be newer than the record, unless
+    /// MongoDB was restored from a backup, which is done while no instance runs. The copies
+    /// from before would then hide MongoDB's records until the copies end.
     fn check_copies(&mut self, databases: &Databases) {
         let (Some(redis), false) = (&databases.redis, self.are_copies_checked) else {
             return;
@@ -317,7 +317,7 @@ impl FleetCopy {
             let newer = self.copies_newer_than_here(redis, chunk)?;
 
             // Another instance may have written meanwhile. MongoDB, asked only now, has
-            // what a good copy was made of.
+            // the record that a good copy was made of.
             let suspects: Vec<IpAddr> = newer.keys().copied().collect();
             let records = databases.read_servers(&suspects)?;
             let is_impossible = |ip: &IpAddr| {

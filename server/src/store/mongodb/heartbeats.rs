@@ -1,10 +1,10 @@
-//! Heartbeats on their way into MongoDB: the history of the spooled ones, then the hosts'
-//! records, many in one command.
+//! Heartbeats on the way into MongoDB: spooled heartbeats into the history, then all
+//! heartbeats into the hosts' records, many in a command.
 //!
-//! MongoDB refuses single updates of a command. Two instances may insert the same new host
-//! at once; a new id may be taken; a record that another program has damaged may not let
-//! its revision be counted up. So what is refused is tried again in a further round, in
-//! another way where that helps.
+//! MongoDB may refuse some updates of a command. For example, two instances insert the
+//! same new host at once, a new id is taken, or the revision of a record that another
+//! program has damaged cannot be counted up. So a further round writes the refused
+//! heartbeats again, in another way where that helps.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -23,14 +23,14 @@ const MAX_ROUNDS: usize = 5;
 /// After this no further round begins.
 const MAX_ROUNDS_TIME: Duration = Duration::from_millis(400);
 
-/// A heartbeat that is not stored yet, and how the next round writes it.
+/// A heartbeat that is not stored yet, and how the next round is to write the heartbeat.
 #[derive(Clone, Copy)]
 struct Open<'a> {
     beat: &'a Beat,
     how: Upsert,
 }
 
-/// Stores the heartbeats, in as many rounds as it takes. Gives the hosts whose record
+/// Stores the heartbeats, in as many rounds as are needed. Gives the hosts whose record
 /// MongoDB refuses in every round.
 pub(super) fn record(
     mongodb: &Connection,
@@ -59,8 +59,8 @@ pub(super) fn record(
         }
     }
 
-    // A spooled heartbeat that is not to be inserted any more is stored: its host has
-    // something newer, and it is in the history.
+    // A spooled heartbeat that is not to be inserted any more is stored in the history,
+    // and the host's record is newer.
     Ok(open
         .into_iter()
         .filter(|open| open.how.insert)
@@ -86,7 +86,7 @@ fn try_otherwise<'a>(
         open.how.mend = true;
     } else if open.beat.supersedes != Supersedes::Always && !reason.contains("server_id")
     {
-        // The insert has met the host's address: the host has something newer than this
+        // The insert has met the host's address, so the host's record is newer than this
         // spooled heartbeat.
         open.how.insert = false;
     }
@@ -108,8 +108,9 @@ fn keep_history(mongodb: &Connection, beats: &[Beat]) -> Result<(), MongoDbError
     }
 }
 
-/// One heartbeat for each host: the last live one, or else the newest spooled one. A
-/// command's updates have no certain order, and the others would be overwritten at once.
+/// A single heartbeat for each host: the last live heartbeat, or else the newest spooled
+/// heartbeat. The updates of a command have no certain order, and the other heartbeats
+/// would be overwritten at once.
 fn newest_of_each_host(beats: &[Beat]) -> Vec<&Beat> {
     let is_live = |beat: &Beat| beat.supersedes == Supersedes::Always;
     let mut newest: BTreeMap<IpAddr, &Beat> = BTreeMap::new();

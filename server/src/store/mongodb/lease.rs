@@ -1,5 +1,5 @@
-//! Which instance sweeps: one of several, by a lease in MongoDB that ends by itself when
-//! its holder dies.
+//! The lease on sweeping, so that a single instance of several sweeps. The lease is a
+//! document in MongoDB with a time at which the lease ends, even if the holder has died.
 
 use std::time::Duration;
 
@@ -10,12 +10,12 @@ use super::connection::Connection;
 use super::document::date;
 use super::error::MongoDbError;
 
-/// What the lease outlives two sweeps by.
+/// How much longer than two sweeps the lease lasts.
 const MARGIN: Duration = Duration::from_secs(5);
 
-/// The lease on sweeping, as this instance takes and renews it.
+/// This instance's part in the lease on sweeping.
 pub(super) struct SweepLease {
-    /// This process, and no other.
+    /// A name for this process that no other process has.
     holder: String,
     /// Long enough that the holder renews the lease with every sweep.
     life: Duration,

@@ -3,9 +3,9 @@
 //! Heartbeats and flags are written to MongoDB alone, each by statements that leave the
 //! fields of the other as they are, so that the two never race. Every write moves the
 //! version of a record. The records that have changed are then read back from MongoDB,
-//! many at once, and copied to Redis, where a copy loses against a newer one. What is lost
-//! on the way to Redis (Redis away, an instance killed in between) costs readers time,
-//! never the truth: see ARCHITECTURE.md.
+//! many at once, and copied to Redis, where a copy never replaces a newer copy. A change
+//! that does not reach Redis (Redis is away, an instance is killed in between) is seen late
+//! by readers and is never lost: see ARCHITECTURE.md.
 //!
 //! This file says which function does what; each subject has a file of its own.
 
@@ -75,10 +75,9 @@ impl MongoDb {
         let databases = Arc::new(Databases { mongodb, redis });
         connection::retry_until_there(patience, || databases.make_indexes())?;
 
-        let refresh = match &databases.redis {
-            Some(_) => Some(Refresh::start(databases.clone()).map_err(cannot_start)?),
-            None => None,
-        };
+        let start = || Refresh::start(databases.clone());
+        let refresh = databases.redis.as_ref().map(|_| start()).transpose();
+        let refresh = refresh.map_err(|error| Setup::Start(error.to_string()))?;
         Ok(MongoDb {
             databases,
             fleet: Mutex::new(FleetCopy::new()),
@@ -95,10 +94,6 @@ impl MongoDb {
             refresh.add(ips);
         }
     }
-}
-
-fn cannot_start(error: std::io::Error) -> StoreError {
-    Setup::Start(error.to_string()).into()
 }
 
 impl ServerStore for MongoDb {
@@ -149,8 +144,8 @@ impl ServerStore for MongoDb {
         if let (Some(redis), Some(record)) = (&self.databases.redis, &record)
             && redis.is_up()
         {
-            // At once, for a reader who looks at Redis next. If this fails, the refresh
-            // will not.
+            // At once, for a reader of Redis. If this copy fails, the refresh makes the
+            // copy.
             let _ = redis.store(std::slice::from_ref(record), &[]);
         }
         Ok(record.map(|record| record.server))

@@ -1,11 +1,12 @@
 //! Redis: a copy of each record, and a stream that tells which have changed.
 //!
-//! A copy is the record as JSON at `server:{ip}`, for 600 s. It is written by a script
-//! that does nothing if Redis holds a newer version already, so that writers may come in
-//! any order. Every write also appends the addresses to the stream `fleetbeat:changes`.
-//! Each instance reads the stream on from its last position. If that position is gone
-//! (Redis was emptied, or the stream was cut), the instance knows that it has missed
-//! something. No command names two keys, so a cluster is served like a single server.
+//! A copy is the record as JSON at `server:{ip}`, for 600 s. The script that writes a copy
+//! does nothing if Redis holds a newer version already, so that instances may copy in any
+//! order. Every write also appends the addresses to the stream `fleetbeat:changes`. Each
+//! instance reads the stream on from the position where the instance stopped last. If that
+//! position is gone (Redis was emptied, or the stream was cut), some changes are missed,
+//! and the instance reads MongoDB instead. No command names two keys, so a cluster is
+//! served like a single server.
 
 use std::net::IpAddr;
 use std::sync::Mutex;
@@ -19,7 +20,7 @@ use redis::{Cmd, ErrorKind, RedisError, RedisResult, Value};
 use super::document::VersionedServer;
 use crate::store::error::{Setup, StoreError, Unavailable};
 
-/// The life of a copy, in seconds: it outlives five missed heartbeats.
+/// The life of a copy, in seconds: longer than five missed heartbeats.
 const TTL_SECS: u64 = 600;
 /// The longest for connecting, for reading and for writing.
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -66,7 +67,7 @@ pub(super) struct RedisCopies {
     retry_at: Mutex<Instant>,
 }
 
-/// What makes connections.
+/// How connections are made.
 enum RedisClient {
     /// To a single server, with its URL: the server may turn out to be the one known node
     /// of a cluster.
@@ -121,7 +122,8 @@ impl RedisCopies {
         Ok(copies)
     }
 
-    /// Copies records, removes those that are gone, and tells the other instances.
+    /// Copies records, removes the copies of hosts that are gone, and tells the other
+    /// instances.
     pub(super) fn store(
         &self,
         records: &[VersionedServer],
@@ -176,8 +178,8 @@ impl RedisCopies {
         position: &StreamPosition,
     ) -> Result<ChangesSince, StoreError> {
         let mut command = redis::cmd("XRANGE");
-        // From the position itself on: if its entry is not there, later entries may be
-        // missing, too.
+        // Including the entry at the position: if that entry is not there, later entries
+        // may be missing, too.
         command.arg(CHANGES).arg(&position.0).arg("+");
         command.arg("COUNT").arg(MAX_CHANGES);
         let mut entries = self.entries(command)?.into_iter();

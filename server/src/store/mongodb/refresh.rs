@@ -2,9 +2,9 @@
 //!
 //! A thread that changes a record leaves the host's address in a queue. The refreshing
 //! thread takes all addresses that have gathered, reads their records from MongoDB in one
-//! query and writes them to Redis in one pipeline. While one of the two is away the
-//! addresses stay in the queue, so that a Redis that comes back with old copies gets new
-//! ones.
+//! query and writes them to Redis in one pipeline. While MongoDB or Redis is away
+//! the addresses stay in the queue, so that a Redis that comes back with old copies gets
+//! new copies.
 
 use std::collections::BTreeSet;
 use std::io;
