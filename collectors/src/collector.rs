@@ -1,5 +1,5 @@
-//! What a collector is: the trait that each file of this crate implements, what goes into
-//! a collector ([`Roots`]) and what comes out ([`Sample`], [`PartError`]).
+//! The trait of all collectors, with the input of a collector ([`Roots`]) and the output
+//! ([`Sample`], [`PartError`]).
 //!
 //! # Four ways to have no value
 //! - `Ok(None)` from [`Collector::collect`]: there is nothing to tell *yet*, such as a
@@ -7,9 +7,9 @@
 //! - `Err` from [`Collector::open`] or [`Collector::collect`]: the whole collector fails.
 //!   The log says so once, and again when the text changes or the fault is over.
 //! - [`Collector::fallback`]: what the heartbeat carries in place of the sample of a
-//!   collector that fails. Most have no fallback; the services are all inactive then.
+//!   failing collector. Most have no fallback; the services are all inactive then.
 //! - [`Collector::part_errors`]: a part fails (one of several files), the rest has its
-//!   values. Each part is logged like a whole collector, by its name.
+//!   values. Each part is logged by name, like a whole collector.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -21,44 +21,43 @@ use crate::error::Error;
 
 /// Measures one thing, once per sample.
 ///
-/// A sample has a window of about a second: `open` begins the window, `collect` ends it.
-/// So a collector can measure a rate within the window (read a counter in `open`, read it
+/// A sample has a window of about a second, between `open` and `collect`.
+/// So a collector can measure a rate within the window (read a counter in `open` and
 /// again in `collect`: `net` does), or ask in `open` and take the answer in `collect`
 /// (`services` and `exec` do). And because a collector is kept from window to window, it
 /// can also compare with the sample before (`cpu` does).
 ///
-/// The agent calls both functions in a thread of the collector's own, and waits for that
-/// thread no longer than the window and a moment: a collector that hangs costs only its
-/// own values.
+/// The agent calls both functions in a thread of the collector's own, and waits no longer
+/// than the window and a moment: a hanging collector costs only the collector's values.
 pub trait Collector: Send {
-    /// Called at the beginning of the window, for what `collect` needs then.
+    /// Called at the beginning of the window, to prepare for `collect`.
     ///
     /// # Errors
-    /// What failed; there is no `collect` for this window then.
+    /// The collector fails; there is no `collect` for the window then.
     fn open(&mut self, _now: Instant) -> Result<(), Error> {
         Ok(())
     }
 
     /// Called at the end of the window. `None` where there is nothing to compare with
-    /// yet, which is not a failure.
+    /// yet, as before the second reading of a counter.
     ///
     /// # Errors
-    /// What failed. The text stays the same while the cause does, because each new text
-    /// is a line in the log: it has no times and no counters in it.
+    /// The collector fails. The text stays the same while the cause does, without times
+    /// and counters, because each new text is a line in the log.
     fn collect(&mut self, now: Instant) -> Result<Option<Sample>, Error>;
 
-    /// What stands in for the sample of a window that failed.
+    /// Stands in for the sample of a window that failed.
     fn fallback(&self) -> Option<Sample> {
         None
     }
 
-    /// Takes what failed of the window's sample, though there is a sample.
+    /// Takes the parts of the window's sample that failed, though there is a sample.
     fn part_errors(&mut self) -> Vec<PartError> {
         Vec::new()
     }
 }
 
-/// A part of a collector that fails, such as one of its files, while other parts do not.
+/// A failing part of a collector, such as a file, while other parts do not fail.
 #[derive(Debug)]
 pub struct PartError {
     /// The part's name in the log: the name of the file, the command or the mount.
@@ -79,7 +78,7 @@ pub enum Sample {
     Net(f64),
     /// The services, in the order of the configuration.
     Services(Vec<Service>),
-    /// Finite numbers by their names, which are those of Prometheus:
+    /// Finite numbers by name, in Prometheus's form:
     /// `disk_used_percent{mount="/"}`. The agent leaves out names of more than
     /// [`MAX_NAME_CHARS`](fleetbeat_protocol::MAX_NAME_CHARS) characters, and what is
     /// over the [`MAX_METRICS`](fleetbeat_protocol::MAX_METRICS) of a heartbeat.
@@ -89,9 +88,9 @@ pub enum Sample {
 /// In which windows a collector runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pace {
-    /// In each window. For the loads, because a heartbeat carries the mean of their
-    /// samples. Metrics and services are *not* averaged, whatever the pace: a heartbeat
-    /// carries their last value, so the samples before would be for nothing.
+    /// In each window. For the loads, because a heartbeat carries the mean of the loads
+    /// of all samples. Metrics and services are *not* averaged at either pace: a
+    /// heartbeat carries the last value, and the samples before are for nothing.
     EachSample,
     /// In the last window before a heartbeat, since only the last state is carried. The
     /// usual choice, because starting a program for each sample is most of what the agent
@@ -99,15 +98,15 @@ pub enum Pace {
     LastSample,
 }
 
-/// Where a collector looks at the host: no collector names /proc or /sys itself, so that
-/// tests can point each of them at a fixture tree.
+/// Where a collector looks at the host. No collector spells /proc or /sys, so that tests
+/// can point each collector at a fixture tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Roots {
     /// The proc file system.
     pub proc: PathBuf,
     /// The sys file system.
     pub sys: PathBuf,
-    /// The program that knows the services' states; a bare name is looked up in `PATH`.
+    /// The program systemctl; a bare name is looked up in `PATH`.
     pub systemctl: PathBuf,
 }
 

@@ -1,11 +1,11 @@
-//! `disk`: how full each mounted file system is, by its space and by its inodes.
+//! `disk`: how full each mounted file system is, by space and by inodes.
 //!
 //! Unless the configuration lists mounts, a file system counts if its type has a block
 //! device, as the kernel says: a type that /proc/filesystems calls `nodev` is a pseudo
-//! file system, a file system in memory, or one behind a network or a user's program,
-//! which could hang. There are two exceptions: zfs, which manages its devices itself, and
-//! whatever is mounted at `/`. Read-only images do not count, because they are always
-//! full.
+//! file system, a file system in memory, or a file system behind a network or a user's
+//! program, and could hang. There are two exceptions: zfs, because zfs manages devices
+//! itself, and the file system at `/`. Read-only images do not count, because an image is
+//! always full.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -89,7 +89,7 @@ struct Mount {
     kind: String,
 }
 
-/// What is used of a file system, in percent; `None` where the file system has no such
+/// The used share of a file system, in percent; `None` where the file system has no such
 /// limit.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Usage {
@@ -159,8 +159,8 @@ fn name_usage(point: &str, usage: Usage) -> impl Iterator<Item = (String, f64)> 
     })
 }
 
-/// The mounted file systems in the text of /proc/self/mounts. Of two that are mounted at
-/// the same point, the later one hides the other.
+/// The mounted file systems in the text of /proc/self/mounts. Of two mounts at the same
+/// point, the later hides the earlier.
 fn parse_mounts(text: &str) -> Vec<Mount> {
     let mut mounts: Vec<Mount> = Vec::new();
     for line in text.lines() {
@@ -202,7 +202,7 @@ fn unescape(field: &str) -> String {
     text
 }
 
-/// The types in the text of /proc/filesystems that have no block device.
+/// The types without a block device in the text of /proc/filesystems.
 fn parse_kinds_without_device(text: &str) -> Vec<&str> {
     text.lines()
         .filter_map(|line| line.strip_prefix("nodev\t"))
@@ -250,7 +250,7 @@ fn usage(stat: &StatVfs) -> Usage {
     }
 }
 
-/// The share in percent, rounded to hundredths; `None` of a whole that is nothing.
+/// The share in percent, rounded to hundredths; `None` if the whole is nothing.
 fn percent(part: u64, whole: u64) -> Option<f64> {
     (whole > 0).then(|| (10_000.0 * part as f64 / whole as f64).round() / 100.0)
 }

@@ -3,8 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
-/// Why a collector, or a part of one, has no result. What the system says is the error's
-/// source.
+/// Why a collector, or a part of a collector, has no result. The system's error is the
+/// source of this error.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file cannot be read.
@@ -12,7 +12,7 @@ pub enum Error {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
     /// A file can be read, but does not hold what the collector looks for.
@@ -29,17 +29,17 @@ pub enum Error {
     Start {
         /// The program.
         program: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
-    /// The host does not tell what the collector needs to know. The sentence says what to
-    /// do, where anything can be done.
+    /// The host does not tell something that the collector needs. The sentence says what
+    /// to do, where anything can be done.
     #[error("{0}")]
     Unknown(String),
 }
 
 impl Error {
-    /// The error of a file at `path` that the system refuses to give.
+    /// The error of a file at `path` that cannot be read.
     pub(crate) fn read(path: impl Into<PathBuf>, source: io::Error) -> Error {
         Error::Read {
             path: path.into(),

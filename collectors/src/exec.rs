@@ -18,16 +18,16 @@ use crate::prometheus_text;
 use crate::subprocess::{Invocation, Subprocess};
 
 /// How long a command may take at least and at most, from the beginning of the window.
-/// The limit is below the three seconds within which the first heartbeat has to be sent.
+/// The limit is below the three seconds until the first heartbeat has to be sent.
 /// A command that takes longer should write its numbers into a file for textfile.
 const TIMEOUT: (Duration, Duration) =
     (Duration::from_millis(100), Duration::from_secs(2));
-/// Most that a command may print, in bytes. That is plenty, because a heartbeat has place
+/// Longest output of a command, in bytes. More is not needed: a heartbeat has place
 /// for 64 metrics.
 const MAX_OUTPUT: usize = 16 * 1024;
 /// Most commands. All of them run at the same time.
 const MAX_COMMANDS: usize = 16;
-/// Longest name of a command: half of what the name of a metric may have.
+/// Longest name of a command: half of the longest name of a metric.
 const MAX_NAME_BYTES: usize = 32;
 /// The `PATH` of commands.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -71,8 +71,8 @@ fn refuse_names_that_meet(commands: &[Command], options: &mut Table<'_>) {
     }
 }
 
-/// Whether a metric of the command `name` could be called the same as one of the command
-/// `other`: the metric `b` of `a` is `a_b`, and so might be that of a command `a_b`.
+/// Whether a metric of the command `name` could have the name of a metric of the command
+/// `other`: the metric `b_c` of `a` is `a_b_c`, and so is the metric `c` of `a_b`.
 fn begins_with(name: &str, other: &str) -> bool {
     name.strip_prefix(other)
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
@@ -126,18 +126,17 @@ fn parse_word(word: &str) -> Result<String, String> {
     }
 }
 
-/// Starts all commands at the beginning of the window and takes what they have printed at
-/// the end.
+/// Starts all commands at the beginning of the window and takes the outputs at the end.
 struct Exec {
     commands: Vec<Command>,
-    /// One for each command, from the beginning of the window until the end.
+    /// A subprocess for each command, from the beginning of the window until the end.
     running: Vec<Result<Subprocess, Error>>,
     part_errors: Vec<PartError>,
 }
 
 /// A command of the configuration.
 struct Command {
-    /// What the names of the command's metrics begin with.
+    /// The beginning of the names of the command's metrics.
     name: String,
     program: PathBuf,
     arguments: Vec<String>,
@@ -195,8 +194,8 @@ impl Command {
         Subprocess::start(&invocation, now)
     }
 
-    /// The metrics that the command has printed. A command that fails has none, whatever
-    /// it printed before.
+    /// The metrics in the command's output. A command that fails has no metrics, even if
+    /// the output has some.
     fn finish(&self, subprocess: Subprocess) -> Result<BTreeMap<String, f64>, Error> {
         let output = subprocess.wait()?;
         let wrong =
@@ -211,7 +210,7 @@ impl Command {
     }
 }
 
-/// What a command printed, in one of the two forms.
+/// The metrics in the output of a command, which is in one of the two forms.
 fn parse_metrics(text: &str) -> Result<BTreeMap<String, f64>, String> {
     if !text.trim_start().starts_with('{') {
         return prometheus_text::parse(text);

@@ -1,34 +1,34 @@
-//! What an agent measures on its host.
+//! The collectors: each measures something on the agent's host.
 //!
 //! One collector, one file, one entry in [`COLLECTORS`]. A collector reads the host
-//! through [`Roots`] only, so that the tests can point it at a fixture tree; reading and
-//! parsing are separate functions. A collector that fails says so in its result and never
-//! hides another.
+//! through [`Roots`] only, so that the tests can point the collector at a fixture tree.
+//! Reading and parsing are separate functions. A failing collector never hides another.
 //!
 //! # To add a collector
-//! In this crate; `cargo test -p fleetbeat-collectors` names what is forgotten:
-//! 1. `src/NAME.rs`: a type that implements [`Collector`], a `build` that makes one from
-//!    the options in its table, and a test of the parser. `src/uptime.rs` is a short
+//! In this crate, where `cargo test -p fleetbeat-collectors` names any forgotten step:
+//! 1. `src/NAME.rs`: a type that implements [`Collector`], a function `build` from the
+//!    options to a collector, and a test of the parser. `src/uptime.rs` is a short
 //!    example of metrics, `src/cpu.rs` of a rate. `src/read.rs` reads files,
 //!    `src/subprocess.rs` runs programs, `src/prometheus_text.rs` names metrics.
 //! 2. Above: `mod NAME`, and an entry in [`COLLECTORS`], where the order is explained.
 //! 3. `fixtures/CASE/`: at least one case; `fixtures/README.md` explains the form.
 //! 4. `tests/fuzz.rs`: a property of the parser, and an entry in `PROPERTIES` there.
 //!
-//! Elsewhere; `cargo test -p fleetbeat-agent` names what is forgotten:
+//! Elsewhere, where `cargo test -p fleetbeat-agent` does:
 //! 5. `packaging/agent.toml`: a table with each option, as a comment unless the collector
-//!    is of use to everybody, and a comment above that says what is measured. The manual
-//!    page agent.toml(5) is made of that file.
-//! 6. `packaging/container/agent.toml` and `vars/main.yml` of the Ansible role: the table,
-//!    or a comment that says why there is none.
+//!    is of use to everybody, and a comment above the table: what is measured. The manual
+//!    page agent.toml(5) is made of the file.
+//! 6. `packaging/container/agent.toml` and `vars/main.yml` of the Ansible role: the
+//!    table, or a comment why there is no table.
 //! 7. `README.md`: a row of the table of collectors, with the line of the entry.
 //! 8. `tests/e2e/`, the function `every_collector`: the table, with options that work on
-//!    any machine. What an agent says with these settings is frozen with each release.
+//!    any machine. The heartbeat of an agent with these settings is frozen with each
+//!    release.
 //!
 //! `make check` runs all of these tests. An option needs, besides, a pair of files in
-//! `agent/fixtures/config/` for each mistake that its reader can find. A new kind of
+//! `agent/fixtures/config/` for each rule that a value can break. A new kind of
 //! [`Sample`] is more than a collector: protocol, agent, server and dashboard have to
-//! know the field that the kind fills.
+//! know the new field.
 
 mod collector;
 mod cpu;
@@ -51,7 +51,7 @@ pub use error::Error;
 
 /// Every collector there is. The order means something:
 /// - Metrics of earlier collectors are kept where a heartbeat has no place for all (64 of
-///   them): a collector of few, known metrics belongs before one that may have hundreds.
+///   them): put a collector of few, known metrics before a collector of hundreds.
 /// - `check-config` and `doctor` list the collectors in this order, and so does the
 ///   message about an unknown table.
 /// - In each window, the earlier collectors are started first.
@@ -106,22 +106,22 @@ pub static COLLECTORS: &[Definition] = &[
     },
 ];
 
-/// An entry of [`COLLECTORS`]: what there is to know of a collector before there is one.
+/// An entry of [`COLLECTORS`].
 pub struct Definition {
     /// The collector's name in the log, and the name of the collector's table under
     /// `[collectors]`.
     pub name: &'static str,
-    /// What the collector measures, in a line for operators. README.md has the same line.
+    /// A line for operators: what is measured. README.md has the same line.
     pub measures: &'static str,
-    /// In which of a heartbeat's windows the collector runs.
+    /// When the collector runs.
     pub pace: Pace,
-    /// Makes a collector from the options in its table. `None` if an option is wrong,
-    /// which is then among the problems.
+    /// Makes a collector from the options in the collector's table. `None` if an option
+    /// is wrong; the mistake is then among the problems.
     build: fn(&mut Table<'_>, &Roots) -> Option<Box<dyn Collector>>,
 }
 
 /// The collectors that have a table in `collectors`, unless the table says
-/// `enabled = false`; the options of a table that says so are checked, too.
+/// `enabled = false`. The options of a disabled collector are checked, too.
 pub fn build(
     collectors: &mut Table<'_>,
     roots: &Roots,

@@ -1,14 +1,14 @@
-//! Prometheus's text format: what textfile reads and what the commands of exec print.
+//! Prometheus's text format, for textfile and for the output of exec's commands.
 
 use std::collections::BTreeMap;
 
 /// The metrics in `text` by their series, such as `disk_used_percent{mount="/"}`, with
-/// the labels in the order of their names. Comments are passed over, and so are numbers
-/// that JSON does not have (NaN and the infinities).
+/// the labels sorted by name. Comments are passed over, and so are numbers
+/// unknown to JSON (NaN and the infinities).
 ///
 /// # Errors
-/// The number of the first line that is wrong, and the fault. The message repeats nothing
-/// of the line, so that the message stays the same while the fault does.
+/// The number of the first wrong line, and the fault. The message repeats nothing of the
+/// line, so that the message stays the same while the fault does.
 pub(crate) fn parse(text: &str) -> Result<BTreeMap<String, f64>, String> {
     let mut metrics = BTreeMap::new();
     for (line, number) in text.lines().zip(1..) {
@@ -26,7 +26,7 @@ pub(crate) fn parse(text: &str) -> Result<BTreeMap<String, f64>, String> {
     Ok(metrics)
 }
 
-/// The series of a `text` that holds nothing else, in the form that [`parse`] gives.
+/// The series of a `text` that holds nothing else, in the form of [`parse`].
 pub(crate) fn parse_whole_series(text: &str) -> Result<String, &'static str> {
     match parse_series(text)? {
         (series, "") => Ok(series),
@@ -69,7 +69,7 @@ fn parse_line(line: &str) -> Result<(String, f64), &'static str> {
     }
 }
 
-/// The series at the beginning of `text`, and what follows.
+/// The series at the beginning of `text`, and the rest.
 fn parse_series(text: &str) -> Result<(String, &str), &'static str> {
     let end = text
         .find(|c: char| BLANK.contains(&c) || c == '{')
@@ -93,7 +93,7 @@ fn parse_series(text: &str) -> Result<(String, &str), &'static str> {
     Ok((format!("{name}{{{}}}", labels.join(",")), rest))
 }
 
-/// The labels up to the closing brace, and what follows it.
+/// The labels up to the closing brace, and the rest.
 fn parse_labels(mut text: &str) -> Result<(BTreeMap<&str, String>, &str), &'static str> {
     let mut labels = BTreeMap::new();
     loop {
@@ -125,14 +125,14 @@ fn parse_labels(mut text: &str) -> Result<(BTreeMap<&str, String>, &str), &'stat
     }
 }
 
-/// The text up to the closing quote, and what follows it.
+/// The text up to the closing quote, and the rest.
 fn parse_quoted(text: &str) -> Result<(String, &str), &'static str> {
     let mut value = String::new();
     let mut characters = text.char_indices();
     while let Some((index, c)) = characters.next() {
         match c {
             '"' => return Ok((value, &text[index + 1..])),
-            // The server refuses a NUL, because not every database can store one.
+            // The server refuses a NUL, because not every database can store a NUL.
             '\0' => return Err("has a NUL character in a label"),
             '\\' => value.push(match characters.next() {
                 Some((_, 'n')) => '\n',

@@ -1,10 +1,10 @@
 //! `services`: whether systemd calls each unit active.
 //!
-//! A unit may be a pattern (`wg-quick@*`), which stands for all units of such names that
-//! systemd knows. systemd forgets a unit that is stopped and that nothing refers to, for
-//! example an instance that is not enabled. A tunnel that was stopped must not vanish
-//! from the dashboard, so this collector remembers each unit that it has seen since the
-//! agent's start, and calls those that systemd has forgotten inactive.
+//! A unit may be a pattern (`wg-quick@*`), short for all units of such names known to
+//! systemd. systemd forgets a stopped unit unless another unit refers to the stopped one;
+//! an instance that is not enabled, for example, is forgotten. But a stopped tunnel must
+//! not vanish from the dashboard. So the collector remembers each unit it has seen since
+//! the agent's start, and calls forgotten units inactive.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -19,16 +19,16 @@ use crate::error::Error;
 use crate::subprocess::{Invocation, Subprocess};
 
 /// How long systemctl may take, from the beginning of the window. The limit is below the
-/// three seconds within which the first heartbeat has to be sent.
+/// three seconds until the first heartbeat has to be sent.
 const TIMEOUT: Duration = Duration::from_secs(2);
-/// Most that systemctl may print, in bytes: enough for a thousand units.
+/// Longest output of systemctl, in bytes: enough for a thousand units.
 const MAX_OUTPUT: usize = 256 * 1024;
-/// Longest name of a unit that systemd takes, in bytes.
+/// Longest name of a unit in systemd, in bytes.
 const MAX_UNIT_BYTES: usize = 255;
 
-/// Asks for a state each of the units that follow.
+/// The question for the states of the units named after `--`.
 const IS_ACTIVE: [&str; 2] = ["is-active", "--"];
-/// Asks which units there are that match the patterns that follow.
+/// The question for the units that match the patterns after `--`.
 const LIST_UNITS: [&str; 7] = [
     "list-units",
     "--all",
@@ -39,9 +39,9 @@ const LIST_UNITS: [&str; 7] = [
     "--",
 ];
 
-/// What the names of services end in; a pattern without a type means services.
+/// The type of services; a pattern without a type means services.
 const SERVICE: &str = ".service";
-/// The characters that make a pattern of a name.
+/// The characters of patterns.
 const WILDCARDS: [char; 2] = ['*', '?'];
 /// systemd's types of units.
 const UNIT_TYPES: [&str; 11] = [
@@ -110,38 +110,37 @@ fn parse_name(name: &str) -> Result<String, String> {
 struct Services {
     systemctl: PathBuf,
     entries: Vec<Entry>,
-    /// Is asked for the states of the units that have a name; `None` between two windows,
-    /// and if there are no such units.
+    /// Tells the states of the units with a name; `None` between two windows, and if
+    /// there are no such units.
     states: Option<Subprocess>,
-    /// Is asked which units match the patterns, and for their states; `None` likewise.
+    /// Lists the units that match a pattern, with the states; `None` likewise.
     units: Option<Subprocess>,
 }
 
 /// An element of `units` in the configuration.
 struct Entry {
-    /// What the heartbeat calls the service. The services of a pattern have names that
-    /// begin so.
+    /// The service's name in the heartbeat. The names of a pattern's services begin so.
     name: String,
     unit: Unit,
 }
 
-/// What systemd calls the unit, or the units.
+/// The name of the unit in systemd, or a pattern of such names.
 enum Unit {
     Name(String),
     Pattern(Pattern),
 }
 
-/// A pattern and the units that have matched so far.
+/// A pattern and the matching units so far.
 struct Pattern {
     text: String,
     matcher: WildMatch,
-    /// Each unit that has been seen, and whether the unit is active.
+    /// Each unit seen so far, and whether the unit is active.
     seen: BTreeMap<String, bool>,
 }
 
 impl Collector for Services {
     fn open(&mut self, now: Instant) -> Result<(), Error> {
-        // Before anything new is asked, what is left of a window that was never closed.
+        // A window that was never closed may have left a systemctl: end it first.
         (self.states, self.units) = (None, None);
 
         let (mut names, mut patterns) = (Vec::new(), Vec::new());
@@ -192,7 +191,7 @@ impl Services {
         Subprocess::start(&invocation, now).map(Some)
     }
 
-    /// Whether each of the units that have a name is active, in the entries' order.
+    /// Whether each unit with a name is active, in the entries' order.
     fn take_states(&mut self) -> Result<Vec<bool>, Error> {
         let Some(subprocess) = self.states.take() else {
             return Ok(Vec::new());
@@ -225,7 +224,7 @@ impl Services {
         Error::Unknown(format!("{} did not tell {what}", self.systemctl.display()))
     }
 
-    /// Takes up what systemd says of the patterns' units.
+    /// Takes up systemd's list of the patterns' units.
     fn remember(&mut self, listed: &BTreeMap<String, bool>) {
         let entries = self.entries.iter_mut();
         let mut patterns: Vec<&mut Pattern> = entries
@@ -239,7 +238,7 @@ impl Services {
             pattern.remember(listed);
         }
 
-        // A heartbeat may not have place for all: units that systemd has forgotten go.
+        // A heartbeat may not have place for all: the units forgotten by systemd go.
         let count: usize = patterns.iter().map(|pattern| pattern.seen.len()).sum();
         if count > MAX_SERVICES {
             for pattern in patterns {
@@ -248,8 +247,8 @@ impl Services {
         }
     }
 
-    /// The services of the heartbeat. `states` are the states of the units that have a
-    /// name; without them, nothing is active.
+    /// The services of the heartbeat. `states` are the states of the units with a name;
+    /// without the states, nothing is active.
     fn sample(&self, states: Option<&[bool]>) -> Sample {
         let mut services = Vec::new();
         let mut of_names = states.unwrap_or_default().iter();
@@ -277,8 +276,8 @@ impl Services {
 }
 
 impl Unit {
-    /// A unit or a pattern in systemd's own alphabet: so it is not a path, and systemctl
-    /// does not take it for an option.
+    /// A unit or a pattern in systemd's own alphabet: never a path, and never an option
+    /// of systemctl.
     fn parse(text: &str) -> Result<Unit, String> {
         let is_allowed = |c: char| c.is_ascii_alphanumeric() || ":-_.\\@*?".contains(c);
         let is_unit = (1..=MAX_UNIT_BYTES).contains(&text.len())
@@ -307,8 +306,8 @@ impl Unit {
 }
 
 impl Pattern {
-    /// Takes up the units that match. A unit that was seen before and is not listed any
-    /// more is inactive.
+    /// Takes up the units that match. A unit seen before, but not listed any more, is
+    /// inactive.
     fn remember(&mut self, listed: &BTreeMap<String, bool>) {
         self.seen.values_mut().for_each(|active| *active = false);
         let matching = listed.iter().filter(|(unit, _)| self.matcher.matches(unit));
@@ -316,7 +315,7 @@ impl Pattern {
             .extend(matching.map(|(unit, active)| (unit.clone(), *active)));
     }
 
-    /// What the heartbeat calls a unit of this pattern, whose entry is called `name`: with
+    /// The name in the heartbeat of a unit of the pattern; `name` is the entry's. With
     /// the pattern `wg-quick@*` and the name `wg`, `wg-quick@wg0.service` is `wg:wg0`.
     fn entry_name(&self, name: &str, unit: &str) -> String {
         let fixed = self.text.find(WILDCARDS).unwrap_or_default();
@@ -333,22 +332,22 @@ impl Pattern {
     }
 }
 
-/// Whether a service in that state does its work; a service that reloads does.
+/// Whether a service in the state works; a service that reloads does.
 fn is_active(state: &str) -> bool {
     matches!(state, "active" | "reloading" | "refreshing")
 }
 
-/// Whether each of `count` units is active, by what `systemctl is-active` printed: a state
-/// in each line. `None` if there are not as many lines.
+/// Whether each of `count` units is active, by what `systemctl is-active` printed: a
+/// state in each line. `None` if there are not as many lines.
 fn parse_states(text: &str, count: usize) -> Option<Vec<bool>> {
     let states: Vec<bool> = text.lines().map(is_active).collect();
     (states.len() == count).then_some(states)
 }
 
 /// The units and whether each is active, by what `systemctl list-units` printed: in each
-/// line the name, whether the unit is loaded, the state, and more. A unit that does not
-/// exist, and is listed because another unit names it, does not count. `None` if a line
-/// is not of that form, or has a NUL, which the server would refuse.
+/// line the name, whether the unit is loaded, the state, and more. A unit does not count
+/// if it is listed only because another unit names it. `None` if a line is not of that
+/// form, or has a NUL, because the server would refuse the NUL.
 fn parse_units(text: &str) -> Option<BTreeMap<String, bool>> {
     let mut units = BTreeMap::new();
     for line in text.lines() {

@@ -1,4 +1,4 @@
-//! Runs a program with a deadline and takes what the program prints.
+//! Runs a program with a deadline and takes the program's output.
 //!
 //! The program is started at the beginning of a sample's window and waited for at the
 //! end, so that the window's second is not lost. Programs that hang, print without end or
@@ -24,23 +24,23 @@ use crate::error::Error;
 /// How often a program that outlasts the window is looked at.
 const POLL: Duration = Duration::from_millis(10);
 
-/// What to run, and how much of time and output is granted.
+/// A program to run, and the granted time and output.
 pub(crate) struct Invocation<'a> {
     /// The program; a bare name is looked up in `path`.
     pub(crate) program: &'a Path,
     pub(crate) arguments: &'a [&'a str],
-    /// The program's `PATH`. The program sees none of the agent's own environment,
+    /// The program's `PATH`. The program sees nothing of the agent's environment,
     /// because the server's key may be there.
     pub(crate) path: Option<&'a OsStr>,
-    /// How long the program may take, from its start.
+    /// How long the program may take, from the start.
     pub(crate) timeout: Duration,
-    /// Most that the program may print.
+    /// Longest output of the program.
     pub(crate) max_bytes: usize,
 }
 
 /// A running program in a process group of its own. The group is killed when the
-/// `Subprocess` is dropped, so that whatever the program has started ends, too; only what
-/// moved to a group of its own (`setsid`) stays.
+/// `Subprocess` is dropped, so that the program's children end, too. Only a child that
+/// has moved to a group of its own (`setsid`) stays.
 pub(crate) struct Subprocess {
     program: PathBuf,
     child: Child,
@@ -55,9 +55,9 @@ pub(crate) struct Subprocess {
     is_over: bool,
 }
 
-/// What a program that has ended leaves.
+/// The result of a program that has ended.
 pub(crate) struct Output {
-    /// What the program printed on its standard output.
+    /// The program's standard output.
     pub(crate) text: String,
     /// `None` where the agent's parent made the agent ignore the ends of its children:
     /// the system reaps them then.
@@ -82,8 +82,8 @@ impl Subprocess {
             return Err(failed(ErrorKind::BrokenPipe.into()));
         };
 
-        // Reading must not wait for the end of the pipe: a process that the child leaves
-        // behind could hold the pipe open for ever. The end of the child is what counts.
+        // Reading must not wait for the end of the pipe: a process left behind by the
+        // child could hold the pipe open for ever. The end of the child is what counts.
         let non_blocking = fcntl_setfl(&stdout, OFlags::NONBLOCK);
         let subprocess = Subprocess {
             program: program.clone(),
@@ -102,12 +102,12 @@ impl Subprocess {
         }
     }
 
-    /// What the program printed, once it has ended.
+    /// The program's output, once the program has ended.
     ///
     /// # Errors
-    /// The program takes longer than its timeout, or prints more than its limit.
+    /// The program takes longer than the timeout, or prints more than the limit.
     pub(crate) fn wait(mut self) -> Result<Output, Error> {
-        // In each round the end is looked for before reading: whatever was printed before
+        // In each round the end is looked for before reading: everything printed before
         // the end is then in the pipe already.
         while !self.has_ended() {
             self.read()?;
@@ -128,7 +128,7 @@ impl Subprocess {
         })
     }
 
-    /// Takes what is in the pipe.
+    /// Takes the content of the pipe.
     fn read(&mut self) -> Result<(), Error> {
         let room = (self.max_bytes + 1).saturating_sub(self.printed.len());
         let mut pipe = self.stdout.by_ref().take(room as u64);
@@ -159,7 +159,7 @@ impl Subprocess {
         waitid(WaitId::Pid(self.pid), options)
     }
 
-    /// Kills whatever of the group still runs, and reaps the child. A process that hangs
+    /// Kills the rest of the group, and reaps the child. A process that hangs
     /// in the kernel can take for ever to end. The collector hangs then, too, and starts
     /// no other program.
     fn end(&mut self) -> Option<ExitStatus> {

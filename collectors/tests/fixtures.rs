@@ -1,7 +1,7 @@
 //! Every collector over every fixture case.
 //!
-//! A case is a folder in `fixtures/`; the README.md there explains the form. A new case is
-//! a new folder, nothing here. With `FLEETBEAT_WRITE=1` in the environment, the test
+//! A case is a folder in `fixtures/`; the README.md there explains the form. A new case
+//! is a new folder, nothing here. With `FLEETBEAT_WRITE=1` in the environment, the test
 //! writes each `expected.txt` that differs, and fails.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic in its helpers, too")]

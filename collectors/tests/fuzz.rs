@@ -40,8 +40,8 @@ fn every_collector_has_a_property() {
     for Definition { name, .. } in COLLECTORS {
         assert!(
             PROPERTIES.iter().any(|(of, _)| of == name),
-            "collectors/tests/fuzz.rs lacks a property of {name}: write one below, and an \
-             entry in PROPERTIES"
+            "collectors/tests/fuzz.rs lacks a property of {name}: write one below, and \
+             an entry in PROPERTIES"
         );
     }
 }
@@ -119,7 +119,8 @@ fn damaged(texts: Vec<String>) -> impl Strategy<Value = Vec<u8>> {
         4 => whole,
         4 => changed,
         1 => prop::collection::vec(any::<u8>(), 0..200),
-        1 => prop::collection::vec(select(&PIECES[..]), 0..40).prop_map(|pieces| pieces.concat().into_bytes()),
+        1 => prop::collection::vec(select(&PIECES[..]), 0..40)
+            .prop_map(|pieces| pieces.concat().into_bytes()),
     ]
 }
 
@@ -225,21 +226,38 @@ fn check(sample: &Sample) {
     }
 }
 
+/// So many cases. Those that fail are printed and not kept.
+fn cases(count: u32) -> ProptestConfig {
+    ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(count)
+    }
+}
+
+/// Runs a window of the only collector in `options`, over a host that stays the same.
+fn check_collector(root: &TempDir, options: &str) {
+    check_window(collector(root.path(), options).as_mut(), || {});
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(CASES) })]
+    #![proptest_config(cases(CASES))]
 
     #[test]
-    fn cpu_is_a_percentage_of_any_stat(before in damaged_file("stat"), after in damaged_file("stat")) {
+    fn cpu_is_a_percentage_of_any_stat(
+        before in damaged_file("stat"),
+        after in damaged_file("stat"),
+    ) {
         let root = tree();
         write(&root, "proc/stat", &before);
-        check_window(collector(root.path(), "[cpu]").as_mut(), || write(&root, "proc/stat", &after));
+        let mut cpu = collector(root.path(), "[cpu]");
+        check_window(cpu.as_mut(), || write(&root, "proc/stat", &after));
     }
 
     #[test]
     fn ram_is_a_percentage_of_any_meminfo(meminfo in damaged_file("meminfo")) {
         let root = tree();
         write(&root, "proc/meminfo", &meminfo);
-        check_window(collector(root.path(), "[ram]").as_mut(), || {});
+        check_collector(&root, "[ram]");
     }
 
     #[test]
@@ -252,7 +270,7 @@ proptest! {
         write(&root, "proc/stat", &stat);
         write(&root, "proc/uptime", &uptime);
         write(&root, "proc/loadavg", &loads);
-        check_window(collector(root.path(), "[uptime]").as_mut(), || {});
+        check_collector(&root, "[uptime]");
     }
 
     #[test]
@@ -263,7 +281,7 @@ proptest! {
         let root = tree();
         write(&root, "proc/self/mounts", &mounts);
         write(&root, "proc/filesystems", &kinds);
-        check_window(collector(root.path(), "[disk]").as_mut(), || {});
+        check_collector(&root, "[disk]");
     }
 
     #[test]
@@ -275,14 +293,12 @@ proptest! {
         let root = tree();
         write(&root, "metrics/a.prom", &first);
         write(&root, &format!("metrics/{name}.prom"), &second);
-        check_window(collector(root.path(), "[textfile]\nfolder = 'ROOT/metrics'").as_mut(), || {});
+        check_collector(&root, "[textfile]\nfolder = 'ROOT/metrics'");
     }
 }
 
 proptest! {
-    #![proptest_config(
-        ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(CASES_WITH_MANY_FILES) }
-    )]
+    #![proptest_config(cases(CASES_WITH_MANY_FILES))]
 
     #[test]
     fn net_is_a_percentage_of_any_counters(
@@ -296,9 +312,10 @@ proptest! {
         write(&root, "proc/net/route", &routes);
         write(&root, "proc/net/ipv6_route", &ipv6_routes);
         let count = |bytes: &[u8]| for interface in ["eth0", "ens3"] {
-            write(&root, &format!("sys/class/net/{interface}/speed"), &speed);
-            write(&root, &format!("sys/class/net/{interface}/statistics/rx_bytes"), bytes);
-            write(&root, &format!("sys/class/net/{interface}/statistics/tx_bytes"), b"7\n");
+            let folder = format!("sys/class/net/{interface}");
+            write(&root, &format!("{folder}/speed"), &speed);
+            write(&root, &format!("{folder}/statistics/rx_bytes"), bytes);
+            write(&root, &format!("{folder}/statistics/tx_bytes"), b"7\n");
         };
         count(&before);
         check_window(collector(root.path(), "[net]").as_mut(), || count(&after));
@@ -306,9 +323,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(
-        ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(CASES_WITH_A_PROGRAM) }
-    )]
+    #![proptest_config(cases(CASES_WITH_A_PROGRAM))]
 
     #[test]
     fn exec_takes_any_output(
@@ -319,24 +334,32 @@ proptest! {
     ) {
         let root = tree();
         write(&root, "printed", &printed);
-        let options = "[exec]\ncommands = [ {name = 'c', run = ['/bin/cat', 'ROOT/printed']} ]";
-        check_window(collector(root.path(), options).as_mut(), || {});
+        check_collector(
+            &root,
+            "[exec]\ncommands = [ {name = 'c', run = ['/bin/cat', 'ROOT/printed']} ]",
+        );
     }
 
     #[test]
     fn services_takes_any_output(
         states in damaged(vec!["active\ninactive\n".to_owned()]),
-        units in damaged(vec!["wg-quick@a.service loaded active exited A\nb.service loaded failed failed B\n".into()]),
+        units in damaged(vec!["wg-quick@a.service loaded active exited A\n\
+            b.service loaded failed failed B\n".to_owned()]),
     ) {
         // No program may be started in the other place.
         let root = tempfile::tempdir().unwrap();
         write(&root, "states", &states);
         write(&root, "units", &units);
-        let script = "#!/bin/sh\ncase $1 in is-active) cat ROOT/states;; *) cat ROOT/units;; esac\n";
-        write(&root, "systemctl", script.replace("ROOT", root.path().to_str().unwrap()).as_bytes());
-        fs::set_permissions(root.path().join("systemctl"), fs::Permissions::from_mode(0o755)).unwrap();
-        let options = "[services]\nunits = [ {name = 'a', unit = 'a'}, {name = 'b', unit = 'b'}, \
-            {name = 'wg', unit = 'wg-quick@*'}, {name = 'all', unit = '*'} ]";
-        check_window(collector(root.path(), options).as_mut(), || {});
+        let script = "#!/bin/sh\n\
+            case $1 in is-active) cat ROOT/states;; *) cat ROOT/units;; esac\n"
+            .replace("ROOT", root.path().to_str().unwrap());
+        write(&root, "systemctl", script.as_bytes());
+        let mode = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(root.path().join("systemctl"), mode).unwrap();
+
+        let options = "[services]\nunits = [ {name = 'a', unit = 'a'}, \
+            {name = 'b', unit = 'b'}, {name = 'wg', unit = 'wg-quick@*'}, \
+            {name = 'all', unit = '*'} ]";
+        check_collector(&root, options);
     }
 }

@@ -1,4 +1,4 @@
-//! The heartbeat: what an agent says about its host, every two minutes unless its
+//! The heartbeat: an agent's report of the host, every two minutes unless the agent's
 //! configuration says otherwise.
 
 use std::collections::BTreeMap;
@@ -21,7 +21,7 @@ const MAX_SAFE_INTEGER: f64 = 9_007_199_254_740_991.0;
 #[serde(rename_all = "camelCase")]
 pub struct Heartbeat {
     /// The host's address, by which the server knows the host. Left out, the server takes
-    /// the address from which the heartbeat comes.
+    /// the sender's address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ip: Option<IpAddr>,
     /// ISO 3166 alpha-2, or empty.
@@ -39,7 +39,7 @@ pub struct Heartbeat {
     pub services: Vec<Service>,
     /// The load over the interval.
     pub load: Load,
-    /// Further measures by their names, which are those of Prometheus:
+    /// Further measures by name, in Prometheus's form:
     /// `disk_used_percent{mount="/"}`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub metrics: BTreeMap<String, f64>,
@@ -58,8 +58,8 @@ pub struct Heartbeat {
     pub agent_version: Option<String>,
 }
 
-/// Means over the heartbeat's samples, each a percentage from 0 to 100. A load that could
-/// not be measured is `None`, which is `null` in JSON.
+/// Means over the heartbeat's samples, each a percentage from 0 to 100. `None`, `null` in
+/// JSON: the load could not be measured.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Load {
     /// Share of CPU time that was not idle or waiting for I/O, over all CPUs.
@@ -80,10 +80,10 @@ pub struct Service {
 }
 
 impl Heartbeat {
-    /// The heartbeat that `json` holds. Members that are not known are ignored.
+    /// The heartbeat that `json` holds. Unknown members are ignored.
     ///
     /// # Errors
-    /// Every broken rule, each with its field's path.
+    /// Every broken rule, each with the field's path.
     pub fn from_json(json: &Json<'_>) -> Result<Heartbeat, Vec<FieldError>> {
         let mut errors = Errors::default();
         let Some(body) = Object::new("", json, &mut errors) else {
@@ -162,7 +162,7 @@ fn parse_services(body: &Object<'_>, errors: &mut Errors) -> Vec<Service> {
 fn parse_service(index: usize, json: &Json<'_>, errors: &mut Errors) -> Option<Service> {
     let object = Object::new(&format!("services[{index}]"), json, errors)?;
 
-    // Both are read before either may end this: each broken rule is an error.
+    // Both fields are read before `?` may end the function: each broken rule is an error.
     let name = object.required("name", errors).and_then(|json| {
         field::text(&object.field("name"), json, MAX_NAME_CHARS, errors)
     });

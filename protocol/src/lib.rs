@@ -1,12 +1,12 @@
-//! What crosses the wire between agent, server and dashboard, and the rules it must keep.
+//! The bodies between agent, server and dashboard, and the rules of each body.
 //!
 //! Types and rules only: nothing in here does I/O or reads a clock. `golden/` holds one
 //! JSON body for each type. The tests here and the dashboard's tests read the same files,
 //! so neither side can drift alone. Types only ever gain fields.
 //!
-//! What comes from outside is read in two steps: serde parses the body into a [`Json`],
-//! which keeps everything that was sent, and then [`Heartbeat::from_json`] or
-//! [`FlagsPatch::from_json`] applies the rules and reports each broken one with its
+//! A body from outside is read in two steps. serde parses the body into a [`Json`], which
+//! keeps everything that was sent. Then [`Heartbeat::from_json`] or
+//! [`FlagsPatch::from_json`] applies the rules and reports each broken rule with the
 //! field. A derived `Deserialize` would stop at the first.
 
 mod account;

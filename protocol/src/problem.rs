@@ -1,8 +1,8 @@
-//! Errors as clients see them: RFC 9457 problem details.
+//! Errors for clients: RFC 9457 problem details.
 
 use serde::{Deserialize, Serialize};
 
-/// The body of every answer that is an error, `application/problem+json`.
+/// The body of every error, `application/problem+json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
     /// The HTTP status code.
@@ -12,20 +12,20 @@ pub struct Problem {
     /// What went wrong, for a person. A cause that concerns the operator alone is in the
     /// server's log instead.
     pub detail: String,
-    /// The request's id, which the server's log has, too.
+    /// The request's id; the server's log has the same id.
     pub request_id: String,
-    /// For 422: each rule that was broken.
+    /// For 422: each broken rule.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FieldError>,
 }
 
-/// One broken rule and the field that broke it.
+/// A broken rule and the field that broke the rule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FieldError {
     /// The field's path as in JavaScript: `load.cpu`, `services[3].name`; empty for the
     /// whole body.
     pub field: String,
-    /// What is wrong with the field, and what would be right.
+    /// The fault, and what would be right.
     pub message: String,
 }
 

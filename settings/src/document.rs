@@ -1,8 +1,8 @@
-//! Settings files as a tree in which each value knows its file and line.
+//! Settings files as a tree: each value knows the file and the line.
 //!
-//! The parser goes on after a mistake. A line that is not TOML is a problem and its value
-//! is [`Kind::Broken`], but everything else in the file is read as usual, so that one
-//! look finds all mistakes.
+//! The parser goes on after a mistake. A line that is not TOML is a problem and has the
+//! value [`Kind::Broken`], but everything else in the file is read as usual, so that a
+//! single run finds all mistakes.
 
 use std::ops::Range;
 use std::path::Path;
@@ -14,7 +14,7 @@ use crate::problem::{Problem, Problems};
 use crate::table::Table;
 use crate::value::{Absent, Entries, Kind, Place, Value};
 
-/// A settings file, or several merged into one.
+/// A settings file, or several files merged.
 #[derive(Debug, Clone)]
 pub struct Document {
     place: Place,
@@ -23,8 +23,8 @@ pub struct Document {
 }
 
 impl Document {
-    /// The settings in `text`; `file` is the name that problems give the text. A line that
-    /// is not TOML is a problem, the rest is read.
+    /// The settings in `text`; `file` is the text's name in problems. A line that is not
+    /// TOML is a problem, the rest is read.
     pub fn parse(file: &str, text: &str, problems: &mut Problems) -> Document {
         let (table, errors) = DeTable::parse_recoverable(text);
         let mut parsing = Parsing {
@@ -61,8 +61,8 @@ impl Document {
         }
     }
 
-    /// The settings in the file at `path`. A file that cannot be read is one problem and
-    /// counts as empty, but no key is then said to be missing.
+    /// The settings in the file at `path`. An unreadable file is a problem and counts as
+    /// empty, but no key is then said to be missing.
     pub fn open(path: &Path, problems: &mut Problems) -> Document {
         let file = path.display().to_string();
         match std::fs::read_to_string(path) {
@@ -86,7 +86,7 @@ impl Document {
         }
     }
 
-    /// Takes over what `later` sets: tables are merged, anything else is replaced.
+    /// Takes over the settings of `later`: tables are merged, anything else is replaced.
     pub fn merge(&mut self, later: Document) {
         if later.absent == Absent::Unknown {
             self.absent = Absent::Unknown;
@@ -94,7 +94,8 @@ impl Document {
         merge(&mut self.entries, later.entries);
     }
 
-    /// What `read` makes of the root table. Keys that `read` did not ask for are problems.
+    /// What `read` makes of the root table. Keys that `read` did not ask for are
+    /// problems.
     pub fn read<T>(
         &self,
         problems: &mut Problems,
@@ -142,8 +143,8 @@ impl Parsing<'_> {
     fn entries(&self, table: &DeTable<'_>) -> Entries {
         let mut entries = Entries::new();
         for (key, value) in table {
-            // The place of a table is that of its key, because the table's own span may
-            // be that of a header far away.
+            // The place of a table is the place of the key, because the table's own span
+            // may be a header far away.
             entries.insert(key.get_ref().to_string(), self.value(&key.span(), value));
         }
         entries

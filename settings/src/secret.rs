@@ -13,12 +13,12 @@ pub struct Secret(String);
 
 impl Secret {
     /// The secret in the environment variable `name`, or in the file whose path is in the
-    /// variable `name` + `_FILE`; `None` if neither variable is set. Problems, and `None`,
-    /// too: both variables are set, the file cannot be read, the secret is empty.
+    /// variable `name` + `_FILE`; `None` if neither variable is set. Problems, and
+    /// `None`, too: both variables are set, the file cannot be read, the secret is empty.
     ///
     /// `variable` looks up an environment variable: `|name| std::env::var_os(name)`.
-    /// `read` reads a file: `std::fs::read_to_string`, for example, or a stricter function
-    /// that looks at the file's mode first.
+    /// `read` reads a file: `std::fs::read_to_string`, for example, or a stricter
+    /// function that looks at the file's mode first.
     pub fn find(
         name: &str,
         variable: impl Fn(&str) -> Option<OsString>,

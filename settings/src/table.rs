@@ -10,17 +10,16 @@ use crate::value::{Absent, Entries, Kind, Place, Value};
 
 /// A table being read.
 ///
-/// Each reader returns `None` for a key that is absent, and for one that is wrong; the
-/// latter is then among the problems. A table is handed out for the length of a closure,
-/// after which every key that the closure did not ask for is a problem: nobody can forget
-/// that check.
+/// Each reader returns `None` for an absent key, and for a wrong value; the latter is
+/// then among the problems. A table is handed out for the length of a closure. Afterwards
+/// every key that the closure did not ask for is a problem: nobody can forget to check.
 pub struct Table<'a> {
     /// The table's own dotted key, such as `collectors.net`; empty for the root.
     path: String,
     place: &'a Place,
     entries: &'a Entries,
     absent: Absent,
-    /// The keys that have been asked for.
+    /// The keys asked for so far.
     known: Vec<&'static str>,
     problems: &'a mut Problems,
 }
@@ -114,7 +113,7 @@ impl Table<'_> {
         self.parsed_list(key, |text| Ok(text.to_owned()))
     }
 
-    /// A string, or an array of strings; one string reads as an array of that string.
+    /// An array of strings; a single string reads as an array of one.
     pub fn one_or_more(&mut self, key: &'static str) -> Option<Vec<String>> {
         match &self.get(key)?.kind {
             Kind::Array(_) => self.strings(key),
@@ -160,8 +159,8 @@ impl Table<'_> {
         Some(table.read(read))
     }
 
-    /// As [`Table::table`], but an absent table reads as an empty one. For tables whose
-    /// keys have defaults.
+    /// As [`Table::table`], but an absent table reads as an empty table. For tables with
+    /// defaults for all keys.
     pub fn section<T>(
         &mut self,
         key: &'static str,
@@ -201,7 +200,7 @@ impl Table<'_> {
         Some(tables)
     }
 
-    /// Whether the key is there, be its value right or wrong.
+    /// Whether the key is there, be the value right or wrong.
     pub fn has(&mut self, key: &'static str) -> bool {
         self.get(key).is_some()
     }
@@ -215,7 +214,7 @@ impl Table<'_> {
 
     /// Adds a problem with `key`: at the key's line, or at the table's where the key is
     /// absent. Nothing is added for an absent key while a file could not be read, because
-    /// the key may be in that file.
+    /// the key may be in the unread file.
     pub fn problem(&mut self, key: &'static str, message: impl Into<String>) {
         let place = match self.get(key) {
             Some(value) => &value.place,
@@ -227,7 +226,7 @@ impl Table<'_> {
 }
 
 impl<'a> Table<'a> {
-    /// The value of `key`, which counts as known from now on.
+    /// The value of `key`; the key counts as known from now on.
     fn get(&mut self, key: &'static str) -> Option<&'a Value> {
         if !self.known.contains(&key) {
             self.known.push(key);
@@ -252,7 +251,8 @@ impl<'a> Table<'a> {
         });
     }
 
-    /// What `convert` makes of the value; the error of `convert` is the problem's message.
+    /// What `convert` makes of the value; the error of `convert` is the problem's
+    /// message.
     fn value<T>(
         &mut self,
         key: &'static str,

@@ -1,9 +1,9 @@
-//! The tree that a settings file becomes: each value with its place.
+//! The tree of a parsed settings file: values and places.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// A value and where it stands.
+/// A value and the value's place.
 #[derive(Debug, Clone)]
 pub(crate) struct Value {
     pub(crate) place: Place,
@@ -17,7 +17,7 @@ pub(crate) struct Place {
     pub(crate) line: Option<usize>,
 }
 
-/// What it means that a key is absent.
+/// The meaning of an absent key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Absent {
     /// Nobody has set the key.
@@ -27,7 +27,7 @@ pub(crate) enum Absent {
     Unknown,
 }
 
-/// The values of a table, by their keys.
+/// The values of a table, by key.
 pub(crate) type Entries = BTreeMap<String, Value>;
 
 /// A value's type, and the value.
@@ -38,7 +38,7 @@ pub(crate) enum Kind {
     Boolean(bool),
     Array(Vec<Value>),
     Table(Entries),
-    /// A type that no setting has; the text says which.
+    /// A type of no setting, such as a date; the text names the type.
     Other(&'static str),
     /// The value's line is not TOML, and is among the problems already: no reader says
     /// anything more about the value.
