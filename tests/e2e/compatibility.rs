@@ -126,7 +126,7 @@ fn freeze(folder: &Path) {
     });
 
     let write = |name: &str, text: &str| {
-        fs::write(folder.join(name), text.trim_end().to_owned() + "\n").unwrap()
+        fs::write(folder.join(name), text.trim_end().to_owned() + "\n").unwrap();
     };
     write("heartbeat.json", &SAID.heartbeat);
     write("batch.json", &SAID.batch);

@@ -333,7 +333,7 @@ fn mongodb_may_go_away_in_every_way_and_come_back() {
         thread::scope(|scope| {
             for _ in 0..16 {
                 scope.spawn(|| {
-                    assert!(matches!(beat(&server), 200 | 500 | 503), "{mode:?}")
+                    assert!(matches!(beat(&server), 200 | 500 | 503), "{mode:?}");
                 });
             }
         });

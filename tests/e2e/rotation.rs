@@ -215,7 +215,7 @@ fn assert_each_arrived_once(recorder: &Recorder, agents: &[Agent]) {
 #[test]
 fn a_key_in_the_environment_is_rotated_while_every_heartbeat_arrives_once() {
     rotate(FleetbeatServer::start(), AGENT_KEY, |server, keys| {
-        server.set_environment("AGENT_API_KEY", keys)
+        server.set_environment("AGENT_API_KEY", keys);
     });
 }
 
@@ -225,6 +225,6 @@ fn the_key_that_the_server_has_made_is_rotated_in_its_file() {
     let file = server.data().join("agent_api_key");
     let old = fs::read_to_string(&file).unwrap().trim().to_owned();
     rotate(server, &old, |_, keys| {
-        fs::write(&file, format!("{keys}\n")).unwrap()
+        fs::write(&file, format!("{keys}\n")).unwrap();
     });
 }

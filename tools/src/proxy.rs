@@ -157,7 +157,7 @@ impl Shared {
             let asked = asking.clone();
             self.spawn(move |shared| shared.pump(client, server, &asking, false));
             self.spawn(move |shared| {
-                shared.pump(server_again, client_again, &asked, true)
+                shared.pump(server_again, client_again, &asked, true);
             });
         }
     }

@@ -45,7 +45,7 @@ impl Database {
     /// A database with a name that nobody else has.
     ///
     /// # Panics
-    /// If MONGODB_URL is not set.
+    /// If `MONGODB_URL` is not set.
     pub fn new() -> Database {
         let url = std::env::var("MONGODB_URL");
         let url = url.expect(

@@ -391,7 +391,7 @@ fn network(scale: &Scale) {
     let reach = |count| {
         wait_for("heartbeats", || {
             (requests.load(Ordering::Relaxed) >= count).then_some(())
-        })
+        });
     };
     reach(2);
 
