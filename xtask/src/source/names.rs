@@ -4,8 +4,8 @@
 //! through child modules, through imports (a re-export is an import that others may use)
 //! and through glob imports, until the path reaches an item. The rest of the path
 //! (an enum's variant, a type's function) belongs to that item. A path may lead into
-//! another crate, through a re-export, too. Names of local variables look like names of
-//! other crates here: who asks for a crate knows its name.
+//! another crate, through a re-export, too. Some names that are not those of crates look
+//! like crates here, for example `T` in `T::default()`: ask for a crate by its name.
 //!
 //! Names are not told apart by kind: where a module has a type and a function of one
 //! name, the path leads to both.
@@ -112,7 +112,7 @@ impl<'a> Names<'a> {
         }
     }
 
-    /// The other crates to which `reference` in `module` leads, and names of variables.
+    /// The other crates to which `reference` in `module` leads, and some other names.
     pub fn crates(&self, module: ModuleId, reference: &Reference) -> BTreeSet<String> {
         let mut found = Found::default();
         self.follow(module, &reference.path, &mut found);
@@ -147,7 +147,8 @@ impl<'a> Names<'a> {
             let globs = scope.globs.iter();
             let brings = globs.filter(|glob| self.follow_glob(module, glob, path, found));
             let is_found = brings.count() > 0;
-            if !is_found {
+            // A name alone is that of a variable.
+            if !is_found && !rest.is_empty() {
                 found.foreign.insert(name.clone());
             }
             return;
@@ -165,6 +166,9 @@ impl<'a> Names<'a> {
                     if found.open.insert(entry.clone()) {
                         self.follow(module, &[import, rest].concat(), found);
                         found.open.remove(&entry);
+                    } else if !rest.is_empty() {
+                        // `use engine::{self, …}` names the crate that it brings.
+                        found.foreign.insert(name.clone());
                     }
                 }
             }
@@ -329,13 +333,15 @@ mod tests {
         let files = [
             ("lib.rs", "mod a; mod b;"),
             ("a.rs", "pub use engine::Value as Cell;"),
-            ("b.rs", "use ::other::X; fn f(cell: crate::a::Cell) {}"),
+            (
+                "b.rs",
+                "use ::other::X; use own::{self, Y}; \
+                 fn f(cell: crate::a::Cell) { own::g(); variable }",
+            ),
         ];
         let (items, crates) = named(&files, "b.rs");
         assert!(items.is_empty(), "{items:?}");
-        assert!(
-            crates.contains("engine") && crates.contains("other"),
-            "{crates:?}"
-        );
+        let expected = ["engine", "other", "own"].map(str::to_owned);
+        assert_eq!(crates, BTreeSet::from(expected));
     }
 }
