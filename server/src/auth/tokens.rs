@@ -48,7 +48,7 @@ impl Tokens {
         INSTALL.call_once(|| {
             PROVIDER
                 .install_default()
-                .expect("nothing else installs a provider")
+                .expect("nothing else installs a provider");
         });
 
         let mut validation = Validation::new(Algorithm::HS256);
