@@ -11,7 +11,8 @@
 //!    example of metrics, `src/cpu.rs` of a rate. `src/read.rs` reads files,
 //!    `src/subprocess.rs` runs programs, `src/prometheus_text.rs` names metrics.
 //! 2. Above: `mod NAME`, and an entry in [`COLLECTORS`], where the order is explained.
-//! 3. `fixtures/CASE/`: at least one case; `fixtures/README.md` explains the form.
+//! 3. `fixtures/CASE/`: at least one case; `fixtures/README.md` explains the form, and how
+//!    `FLEETBEAT_WRITE=1` writes what is expected.
 //! 4. `tests/fuzz.rs`: a property of the parser, and an entry in `PROPERTIES` there.
 //!
 //! Elsewhere, where `cargo test -p fleetbeat-agent` does:
@@ -22,8 +23,8 @@
 //!    table, or a comment why there is no table.
 //! 7. `README.md`: a row of the table of collectors, with the line of the entry.
 //! 8. `tests/e2e/`, the function `every_collector`: the table, with options that work on
-//!    any machine. The heartbeat of an agent with these settings is frozen with each
-//!    release.
+//!    any machine, and a link to each file of /proc that the collector reads. The
+//!    heartbeat of an agent with these settings is frozen with each release.
 //!
 //! `make check` runs all of these tests. An option needs, besides, a pair of files in
 //! `agent/fixtures/config/` for each rule that a value can break. A new kind of

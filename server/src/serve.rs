@@ -49,7 +49,7 @@ struct Running {
 ///
 /// # Errors
 /// The server cannot start, or cannot go on.
-pub(crate) fn run(config: Config) -> Result<(), ServerError> {
+pub(crate) fn run(config: &Config) -> Result<(), ServerError> {
     let (tell_end, end) = mpsc::channel();
     let running = Running::start(config, &tell_end)?;
     let end = end.recv().unwrap_or(End::Signal);
@@ -65,10 +65,10 @@ pub(crate) fn run(config: Config) -> Result<(), ServerError> {
 
 impl Running {
     /// Opens the store, makes what only a first start has to make, and starts all parts.
-    fn start(config: Config, end: &Sender<End>) -> Result<Running, ServerError> {
+    fn start(config: &Config, end: &Sender<End>) -> Result<Running, ServerError> {
         let store = store::open(&config.storage)?;
-        let keys = bootstrap::find_keys(&config)?;
-        bootstrap::create_first_admin(&*store, &config)?;
+        let keys = bootstrap::find_keys(config)?;
+        bootstrap::create_first_admin(&*store, config)?;
 
         // From here on a signal asks for a clean stop.
         let signals = Signals::new([SIGTERM, SIGINT]).map_err(ServerError::Start)?;
@@ -82,8 +82,8 @@ impl Running {
             store.clone(),
         );
         let state =
-            start_jobs(&mut jobs, &config, store, auth).map_err(ServerError::Start)?;
-        let listener = listen(&config, state)?;
+            start_jobs(&mut jobs, config, store, auth).map_err(ServerError::Start)?;
+        let listener = listen(config, state)?;
         start_watching(&mut jobs, &listener, signals, end).map_err(ServerError::Start)?;
 
         Ok(Running { listener, jobs })

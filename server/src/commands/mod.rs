@@ -31,7 +31,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), ServerError> {
         Command::Run => {
             let config = configure(Purpose::Serve)?;
             logging::start(LevelFilter::Warn);
-            serve::run(config)?;
+            serve::run(&config)?;
         }
         command => run_beside_server(command, &configure(Purpose::Administer)?)?,
     }

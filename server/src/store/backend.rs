@@ -13,8 +13,8 @@ pub(crate) trait Store: ServerStore + UserStore {
     /// The database cannot be read.
     fn ping(&self) -> Result<(), StoreError>;
 
-    /// Whether the cache that readers are served from answers; `None` for a backend without
-    /// a cache.
+    /// Whether the cache that readers are served from answers; `None` for a backend
+    /// without a cache.
     fn cache_is_up(&self) -> Option<bool> {
         None
     }

@@ -7,8 +7,9 @@
 //! SQLite's schema (`embedded/schema.rs`). The alternative, to name each field in every
 //! statement and document of every backend, had nine places that could disagree.
 //!
-//! The address, the id, the status and the times are not in the table, because a heartbeat
-//! does not say them. A backend names them once, with the rule that each follows.
+//! The address, the id, the status and the times are not in the table, because a
+//! heartbeat does not say them. A backend names them once, with the rule that each
+//! follows.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

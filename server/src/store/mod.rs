@@ -1,8 +1,8 @@
 //! The store: the fleet and the users, kept durably.
 //!
 //! There are two storage backends: an embedded SQLite file, and MongoDB with Redis. The
-//! rest of the server sees a trait for each aggregate, in words of the domain, and no type
-//! of a database's library. Every backend passes the same conformance suite.
+//! rest of the server sees a trait for each aggregate, in words of the domain, and no
+//! type of a database's library. Every backend passes the same conformance suite.
 
 #![cfg_attr(
     not(feature = "mongodb"),

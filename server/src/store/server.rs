@@ -15,8 +15,8 @@ pub(crate) trait ServerStore: Send + Sync {
     /// refuses, however often it is asked; all other heartbeats are stored.
     ///
     /// # Errors
-    /// The database cannot be written. Perhaps no heartbeat is stored, so that agents have
-    /// to send all of them again.
+    /// The database cannot be written. Perhaps no heartbeat is stored, so that agents
+    /// have to send all of them again.
     fn record(&self, beats: &[Beat]) -> Result<BTreeSet<IpAddr>, StoreError>;
 
     /// Every host; the very fleet `known` if nothing has changed since. One thread asks,
@@ -115,8 +115,8 @@ pub(crate) struct Swept {
     pub(crate) deleted: usize,
 }
 
-/// A new host's id: `srv-` and eight random hexadecimal digits. In a large fleet two hosts
-/// may get the same id now and then; the database refuses the second one.
+/// A new host's id: `srv-` and eight random hexadecimal digits. In a large fleet two
+/// hosts may get the same id now and then; the database refuses the second one.
 pub(super) fn new_server_id() -> String {
     format!("srv-{:08x}", getrandom::u32().unwrap_or_default())
 }

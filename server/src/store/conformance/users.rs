@@ -20,9 +20,11 @@ pub(super) fn users_are_kept(store: &dyn Store) {
     store.add_user(&bob).unwrap();
     store.add_user(&ann).unwrap();
     assert_eq!(store.users().unwrap(), [ann.clone(), bob.clone()]);
-    assert!(
-        matches!(store.add_user(&user("ann", Role::Admin)), Err(StoreError::Conflict(Conflict::UserExists(name))) if name == "ann")
-    );
+    let taken = store.add_user(&user("ann", Role::Admin));
+    assert!(matches!(
+        taken,
+        Err(StoreError::Conflict(Conflict::UserExists(name))) if name == "ann"
+    ));
     assert_eq!(store.user("ann").unwrap(), Some(ann), "the first one stays");
     store.set_password("bob", "another hash", "2").unwrap();
     let changed = User {

@@ -14,8 +14,8 @@ pub(super) const DATABASE: &str = "fleetbeat.db";
 /// The file that a server locks.
 const LOCK: &str = "lock";
 
-/// Makes the folder if there is none. Only the owner may read the folder, because password
-/// hashes and keys are in there.
+/// Makes the folder if there is none. Only the owner may read the folder, because
+/// password hashes and keys are in there.
 pub(super) fn create_private_folder(folder: &Path) -> Result<(), StoreError> {
     fs::DirBuilder::new()
         .recursive(true)

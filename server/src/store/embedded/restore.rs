@@ -118,7 +118,8 @@ fn check_copy(backup: &Path, unchecked: &Path) -> Result<Contents, StoreError> {
 
     let tables: i64 = connection
         .query_row(
-            "SELECT count(*) FROM sqlite_schema WHERE name IN ('servers', 'history', 'users')",
+            "SELECT count(*) FROM sqlite_schema \
+             WHERE name IN ('servers', 'history', 'users')",
             [],
             |row| row.get(0),
         )
@@ -191,8 +192,8 @@ fn put_in_place(
     Ok(is_replaced.then_some(kept))
 }
 
-/// Renames the checked copy to `file`. The log of the old database goes to `kept`, because
-/// SQLite would write that log into the new database.
+/// Renames the checked copy to `file`. The log of the old database goes to `kept`,
+/// because SQLite would write that log into the new database.
 fn swap(checked: &Path, file: &Path, kept: &Path) -> io::Result<()> {
     or_not_there(fs::rename(with_ending(file, LOG), with_ending(kept, LOG)))?;
     or_not_there(fs::remove_file(with_ending(file, LOG_INDEX)))?;

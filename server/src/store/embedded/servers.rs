@@ -261,7 +261,8 @@ pub(super) fn sweep(
     )?;
 
     let down = transaction.execute(
-        "UPDATE servers SET status = 'down' WHERE last_heartbeat < ?1 AND status <> 'down'",
+        "UPDATE servers SET status = 'down' \
+         WHERE last_heartbeat < ?1 AND status <> 'down'",
         [down_before.as_millisecond()],
     )?;
     Ok(Swept { down, deleted })

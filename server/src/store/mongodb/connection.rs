@@ -1,9 +1,9 @@
 //! The connection to MongoDB, with a deadline for everything and a circuit breaker.
 //!
-//! The driver is asynchronous, and has no deadline for an operation. So this file runs the
-//! driver on a small runtime, cancels an operation that takes too long, and hides futures
-//! from the other files. While MongoDB is away every operation fails at once, and a thread
-//! asks each second whether MongoDB is back.
+//! The driver is asynchronous, and has no deadline for an operation. So this file runs
+//! the driver on a small runtime, cancels an operation that takes too long, and hides
+//! futures from the other files. While MongoDB is away every operation fails at once, and
+//! a thread asks each second whether MongoDB is back.
 
 use std::future::Future;
 use std::io;
@@ -164,8 +164,8 @@ impl Connection {
     }
 
     /// Runs a query, and gives the values that `read` makes of the documents; a document
-    /// of which `read` makes `None` is left out. Each batch has a deadline, because a large
-    /// fleet takes several batches.
+    /// of which `read` makes `None` is left out. Each batch has a deadline, because a
+    /// large fleet takes several batches.
     pub(super) fn collect<T>(
         &self,
         find: Find<'_, Document>,

@@ -278,9 +278,9 @@ impl FleetCopy {
     /// Removes copies from Redis that are newer than MongoDB, once in an instance's life:
     /// with the first list that Redis answers for.
     ///
-    /// A copy is made of MongoDB's record, so no copy can be newer than the record, unless
-    /// MongoDB was restored from a backup, which is done while no instance runs. The copies
-    /// from before would then hide MongoDB's records until the copies end.
+    /// A copy is made of MongoDB's record, so no copy can be newer than the record,
+    /// unless MongoDB was restored from a backup, which is done while no instance runs.
+    /// The copies from before would then hide MongoDB's records until the copies end.
     fn check_copies(&mut self, databases: &Databases) {
         let (Some(redis), false) = (&databases.redis, self.are_copies_checked) else {
             return;

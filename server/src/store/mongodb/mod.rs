@@ -4,8 +4,8 @@
 //! fields of the other as they are, so that the two never race. Every write moves the
 //! version of a record. The records that have changed are then read back from MongoDB,
 //! many at once, and copied to Redis, where a copy never replaces a newer copy. A change
-//! that does not reach Redis (Redis is away, an instance is killed in between) is seen late
-//! by readers and is never lost: see ARCHITECTURE.md.
+//! that does not reach Redis (Redis is away, an instance is killed in between) is seen
+//! late by readers and is never lost: see ARCHITECTURE.md.
 //!
 //! This file says which function does what; each subject has a file of its own.
 

@@ -1,12 +1,12 @@
 //! Redis: a copy of each record, and a stream that tells which have changed.
 //!
-//! A copy is the record as JSON at `server:{ip}`, for 600 s. The script that writes a copy
-//! does nothing if Redis holds a newer version already, so that instances may copy in any
-//! order. Every write also appends the addresses to the stream `fleetbeat:changes`. Each
-//! instance reads the stream on from the position where the instance stopped last. If that
-//! position is gone (Redis was emptied, or the stream was cut), some changes are missed,
-//! and the instance reads MongoDB instead. No command names two keys, so a cluster is
-//! served like a single server.
+//! A copy is the record as JSON at `server:{ip}`, for 600 s. The script that writes a
+//! copy does nothing if Redis holds a newer version already, so that instances may copy
+//! in any order. Every write also appends the addresses to the stream
+//! `fleetbeat:changes`. Each instance reads the stream on from the position where the
+//! instance stopped last. If that position is gone (Redis was emptied, or the stream was
+//! cut), some changes are missed, and the instance reads MongoDB instead. No command
+//! names two keys, so a cluster is served like a single server.
 
 use std::net::IpAddr;
 use std::sync::Mutex;
@@ -158,8 +158,8 @@ impl RedisCopies {
         Ok(self.run(commands)?.iter().map(parse).collect())
     }
 
-    /// The position of the stream's end. An empty stream gets a first entry, because there
-    /// is no position in nothing.
+    /// The position of the stream's end. An empty stream gets a first entry, because
+    /// there is no position in nothing.
     pub(super) fn last_position(&self) -> Result<StreamPosition, StoreError> {
         let mut command = redis::cmd("XREVRANGE");
         command.arg(CHANGES).arg("+").arg("-").arg("COUNT").arg(1);
