@@ -31,6 +31,11 @@ pub struct Plan {
     pub bucket: Duration,
 }
 
+/// A host's address and the number of a heartbeat that was accepted more than once.
+pub type Repeated = (String, u64);
+/// A host's address, and the numbers before and after a gap.
+pub type Gap = (String, u64, u64);
+
 /// The outcome of a [`Plan`].
 pub struct Report {
     /// All heartbeats that were accepted.
@@ -42,9 +47,9 @@ pub struct Report {
     /// Requests and heartbeats accepted in each bucket since the server's return.
     pub buckets: Vec<(usize, usize)>,
     /// Heartbeats that were accepted more than once: host and number.
-    pub twice: Vec<(String, u64)>,
+    pub twice: Vec<Repeated>,
     /// Hosts with a missing heartbeat, and the numbers before and after the gap.
-    pub gaps: Vec<(String, u64, u64)>,
+    pub gaps: Vec<Gap>,
     /// Agents whose spool was not empty within the time of the plan.
     pub not_emptied: usize,
 }
@@ -172,7 +177,7 @@ fn judge(
 fn find_repeated_and_missing(
     plan: &Plan,
     accepted: &[Accepted],
-) -> (Vec<(String, u64)>, Vec<(String, u64, u64)>) {
+) -> (Vec<Repeated>, Vec<Gap>) {
     let mut numbers: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
     for one in accepted {
         numbers.entry(&one.ip).or_default().push(one.seq);
