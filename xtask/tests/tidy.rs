@@ -29,7 +29,7 @@ const ARROWS: [(&str, &[&str]); 9] = [
 /// Crates that the server hides, and where each may be named: the beginnings of paths
 /// below `server/src/`.
 const HIDDEN: [(&str, &[&str]); 7] = [
-    ("tiny_http", &["http/"]),
+    ("tiny_http", &["http/listener.rs", "http/request.rs"]),
     ("rusqlite", &["store/embedded/"]),
     ("mongodb", &["store/mongodb/"]),
     ("tokio", &["store/mongodb/connection.rs"]),

@@ -18,7 +18,7 @@ use fleetbeat_tools::{client, process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::Scale;
+use crate::scale::Scale;
 
 /// The programs side by side run at so many times their usual pace, so that a clock with
 /// ticks of ten milliseconds shows a few milliseconds a minute.

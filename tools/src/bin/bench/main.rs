@@ -6,6 +6,7 @@
 //! nothing but every request must succeed.
 
 mod agent;
+mod scale;
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -25,35 +26,13 @@ use fleetbeat_tools::wait::wait_for;
 use fleetbeat_tools::{client, process};
 use serde_json::Value;
 
+use scale::{FULL, QUICK, Scale};
+
 /// 100,000 hosts at one heartbeat in two minutes.
 const FULL_FLEET_RATE: f64 = 833.0;
 const INTERVAL_SECS: f64 = 120.0;
 /// Agents that each wait for an answer; enough to keep a commit filled.
 const CONNECTIONS: usize = 64;
-
-/// How long and how large.
-struct Scale {
-    seconds: u64,
-    fleets: &'static [u32],
-    /// Of the agent: the number of heartbeats of four samples each, and the number of
-    /// heartbeats to see whether the agent grows.
-    agent_heartbeats: (u32, u32),
-    /// How long agents are watched side by side.
-    side_by_side: Duration,
-}
-
-const FULL: Scale = Scale {
-    seconds: 10,
-    fleets: &[1, 1_000, 10_000],
-    agent_heartbeats: (50, 1000),
-    side_by_side: Duration::from_secs(180),
-};
-const QUICK: Scale = Scale {
-    seconds: 1,
-    fleets: &[1, 500],
-    agent_heartbeats: (3, 20),
-    side_by_side: Duration::ZERO,
-};
 
 /// The parts to measure, in this order.
 const PARTS: [&str; 4] = ["heartbeats", "fleets", "production", "agent"];
