@@ -194,7 +194,7 @@ fn unescape(field: &str) -> String {
         let code = digits.and_then(|digits| u8::from_str_radix(digits, 8).ok());
         match code.filter(u8::is_ascii) {
             Some(code) => {
-                text.extend([char::from(code).encode_utf8(&mut [0]), &part[3..]])
+                text.extend([char::from(code).encode_utf8(&mut [0]), &part[3..]]);
             }
             None => text.extend(["\\", part]),
         }
