@@ -27,14 +27,14 @@ usage() {
 # Fails unless a program is there that only the user can install: need PROGRAM ADVICE
 need() { command -v "$1" >/dev/null || fail "$1 is missing: $2"; }
 
-# Fails unless Node can build the dashboard: Vite asks for 20.19 or newer within 20, or
-# for 22.12 or newer.
+# Fails unless Node can build the dashboard: Vite and ESLint ask for 20.19 or newer within
+# 20, for 22.13 or newer within 22, or for 24 or newer.
 need_node() {
   local version major minor
-  version=$(node --version 2>/dev/null) || fail "Node is missing: install 22.12 or newer"
+  version=$(node --version 2>/dev/null) || fail "Node is missing: install 22.13 or newer"
   IFS=. read -r major minor _ <<<"${version#v}"
-  ((major == 20 && minor >= 19 || major == 22 && minor >= 12 || major > 22)) ||
-    fail "Node $version is too old: 20.19 or newer within 20, or 22.12 or newer, is needed"
+  ((major == 20 && minor >= 19 || major == 22 && minor >= 13 || major > 23)) ||
+    fail "Node $version does not do: 20.19 or newer within 20, 22.13 or newer within 22, or 24 or newer, is needed"
 }
 
 # Runs a command and prints its time: stage NAME COMMAND…
