@@ -5,31 +5,9 @@
 //! Reading and parsing are separate functions. A failing collector never hides another.
 //!
 //! # To add a collector
-//! In this crate, where `cargo test -p fleetbeat-collectors` names any forgotten step:
-//! 1. `src/NAME.rs`: a type that implements [`Collector`], a function `build` from the
-//!    options to a collector, and a test of the parser. `src/uptime.rs` is a short
-//!    example of metrics, `src/cpu.rs` of a rate. `src/read.rs` reads files,
-//!    `src/subprocess.rs` runs programs, `src/prometheus_text.rs` names metrics.
-//! 2. Above: `mod NAME`, and an entry in [`COLLECTORS`], where the order is explained.
-//! 3. `fixtures/CASE/`: at least one case; `fixtures/README.md` explains the form, and how
-//!    `FLEETBEAT_WRITE=1` writes what is expected.
-//! 4. `tests/fuzz.rs`: a property of the parser, and an entry in `PROPERTIES` there.
-//!
-//! Elsewhere, where `cargo test -p fleetbeat-agent` does:
-//! 5. `packaging/agent.toml`: a table with each option, as a comment unless the collector
-//!    is of use to everybody, and a comment above the table: what is measured. The manual
-//!    page agent.toml(5) is made of the file.
-//! 6. `packaging/container/agent.toml` and `vars/main.yml` of the Ansible role: the
-//!    table, or a comment why there is no table.
-//! 7. `README.md`: a row of the table of collectors, with the line of the entry.
-//! 8. `tests/e2e/`, the function `every_collector`: the table, with options that work on
-//!    any machine, and a link to each file of /proc that the collector reads. The
-//!    heartbeat of an agent with these settings is frozen with each release.
-//!
-//! `make check` runs all of these tests. An option needs, besides, a pair of files in
-//! `agent/fixtures/config/` for each rule that a value can break. A new kind of
-//! [`Sample`] is more than a collector: protocol, agent, server and dashboard have to
-//! know the new field.
+//! "A collector" in ARCHITECTURE.md has the steps. `make check` names a forgotten one:
+//! the tests of this crate and of the agent walk [`COLLECTORS`] and look at fixtures,
+//! fuzzing, packaged settings, the Ansible role and the README.
 
 mod collector;
 mod cpu;

@@ -601,6 +601,26 @@ fn wait_for_empty_spool(agent: &Agent) {
     });
 }
 
+/// Today's value without the members that a released one did not have: types gain
+/// members, and lose or change none.
+fn members_of(today: &Value, released: &Value) -> Value {
+    match (today, released) {
+        (Value::Object(today), Value::Object(released)) => released
+            .iter()
+            .filter_map(|(name, of)| {
+                Some((name.clone(), members_of(today.get(name)?, of)))
+            })
+            .collect(),
+        (Value::Array(today), Value::Array(released))
+            if today.len() == released.len() =>
+        {
+            let pairs = today.iter().zip(released);
+            pairs.map(|(today, of)| members_of(today, of)).collect()
+        }
+        _ => today.clone(),
+    }
+}
+
 #[test]
 fn a_database_of_a_release_opens_with_all_that_is_in_it() {
     let mut fresh = FleetbeatServer::start();
@@ -617,12 +637,9 @@ fn a_database_of_a_release_opens_with_all_that_is_in_it() {
             .unwrap();
         server.restart();
         let token = server.admin_token();
-        assert_eq!(
-            Value::from(server.servers(&token)),
-            release.json("servers.json"),
-            "{}",
-            release.version
-        );
+        let released = release.json("servers.json");
+        let today = members_of(&Value::from(server.servers(&token)), &released);
+        assert_eq!(today, released, "{}", release.version);
         server.token("ann", "password of ann");
         let heartbeat = release.read("heartbeat.json");
         assert_eq!(
