@@ -52,6 +52,11 @@ impl Worker {
         Ok(Worker { stop, thread })
     }
 
+    /// Whether the thread has ended, by itself or by a panic.
+    pub fn has_ended(&self) -> bool {
+        self.thread.is_finished()
+    }
+
     /// Tells the thread to stop and waits until it has.
     pub fn stop(self) {
         drop(self.stop);
@@ -81,6 +86,7 @@ mod tests {
         })
         .unwrap();
         assert_eq!(told.recv().unwrap().as_deref(), Some("test"));
+        assert!(!worker.has_ended());
         worker.stop();
         assert!(told.iter().last().is_none_or(|name| name.is_some()));
     }
@@ -88,6 +94,9 @@ mod tests {
     #[test]
     fn a_worker_that_panics_is_joined_all_the_same() {
         let worker = Worker::start("panics", |_| panic!("on purpose")).unwrap();
+        while !worker.has_ended() {
+            std::thread::yield_now();
+        }
         worker.stop();
     }
 }

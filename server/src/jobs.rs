@@ -51,7 +51,7 @@ pub(crate) enum DeadJob {
 pub(crate) struct Jobs {
     /// The steps of a stop, in the order of the starts.
     steps: Vec<Step>,
-    pulses: Vec<(String, Pulse)>,
+    pulses: Pulses,
     stopping: Arc<AtomicBool>,
     on_death: Arc<dyn Fn(DeadJob) + Send + Sync>,
 }
@@ -73,7 +73,7 @@ impl Jobs {
     pub(crate) fn new(on_death: impl Fn(DeadJob) + Send + Sync + 'static) -> Jobs {
         Jobs {
             steps: Vec::new(),
-            pulses: Vec::new(),
+            pulses: Pulses::default(),
             stopping: Arc::default(),
             on_death: Arc::new(on_death),
         }
@@ -111,9 +111,19 @@ impl Jobs {
         self.steps.push(Step::Then(Box::new(work)));
     }
 
-    /// The signs of life of the jobs that have been started so far.
+    /// Has a watchdog ask `find_ended` for a thread that has ended without being asked to,
+    /// by name. For threads that a part of the server owns itself, such as a store's.
+    pub(crate) fn watch(
+        &mut self,
+        find_ended: impl Fn() -> Option<&'static str> + Send + Sync + 'static,
+    ) {
+        self.pulses.others.push(Arc::new(find_ended));
+    }
+
+    /// The signs of life of the jobs that have been started so far, and of the threads
+    /// that are watched besides.
     pub(crate) fn pulses(&self) -> Pulses {
-        Pulses(self.pulses.clone())
+        self.pulses.clone()
     }
 
     /// Stops the jobs one by one, in the order of their start.
@@ -139,7 +149,7 @@ impl Jobs {
         work: impl FnOnce(&Stop, &Pulse) + Send + 'static,
     ) -> io::Result<()> {
         let pulse = Pulse::default();
-        self.pulses.push((name.clone(), pulse.clone()));
+        self.pulses.jobs.push((name.clone(), pulse.clone()));
 
         let (stopping, on_death) = (self.stopping.clone(), self.on_death.clone());
         let worker = Worker::start(name.clone(), move |stop| {
@@ -178,16 +188,27 @@ impl Pulse {
     }
 }
 
-/// The signs of life of several jobs, for the watchdog.
-pub(crate) struct Pulses(Vec<(String, Pulse)>);
+/// The signs of life of several threads, for the watchdog.
+#[derive(Clone, Default)]
+pub(crate) struct Pulses {
+    jobs: Vec<(String, Pulse)>,
+    /// Each finds a thread that is not a job and has ended.
+    others: Vec<Arc<dyn Fn() -> Option<&'static str> + Send + Sync>>,
+}
 
 impl Pulses {
-    /// A job that hangs at `now`, if any does.
-    pub(crate) fn find_hanging(&self, now: Instant) -> Option<DeadJob> {
-        self.0.iter().find_map(|(name, pulse)| {
+    /// A job that hangs at `now`, or another thread that has ended, if there is one.
+    pub(crate) fn find_dead(&self, now: Instant) -> Option<DeadJob> {
+        let hanging = self.jobs.iter().find_map(|(name, pulse)| {
             let busy_for = pulse.busy_for(now).filter(|time| *time > MAX_ROUND)?;
             let name = name.clone();
             Some(DeadJob::Hangs { name, busy_for })
+        });
+
+        hanging.or_else(|| {
+            let name = self.others.iter().find_map(|find_ended| find_ended())?;
+            let name = name.to_owned();
+            Some(DeadJob::Ended { name })
         })
     }
 }
@@ -261,16 +282,32 @@ mod tests {
 
         let pulses = jobs.pulses();
         let now = Instant::now();
-        assert_eq!(pulses.find_hanging(now), None);
-        assert_eq!(pulses.find_hanging(now + MAX_ROUND - SOON), None);
-        let dead = pulses.find_hanging(now + MAX_ROUND + SOON).unwrap();
+        assert_eq!(pulses.find_dead(now), None);
+        assert_eq!(pulses.find_dead(now + MAX_ROUND - SOON), None);
+        let dead = pulses.find_dead(now + MAX_ROUND + SOON).unwrap();
         assert!(
             matches!(&dead, DeadJob::Hangs { name, .. } if name == "stuck"),
             "{dead}"
         );
         jobs.stop();
-        assert_eq!(pulses.find_hanging(now + 2 * MAX_ROUND), None);
+        assert_eq!(pulses.find_dead(now + 2 * MAX_ROUND), None);
         assert_eq!(told.recv_timeout(SOON), Err(RecvTimeoutError::Disconnected));
+    }
+
+    #[test]
+    fn a_thread_of_another_owner_is_told_once_it_has_ended() {
+        let (mut jobs, _told) = jobs();
+        let has_ended = Arc::new(AtomicBool::new(false));
+        let seen = has_ended.clone();
+        jobs.watch(|| None);
+        jobs.watch(move || seen.load(Ordering::Acquire).then_some("refresh"));
+
+        let now = Instant::now();
+        assert_eq!(jobs.pulses().find_dead(now), None);
+        has_ended.store(true, Ordering::Release);
+        let name = "refresh".to_owned();
+        assert_eq!(jobs.pulses().find_dead(now), Some(DeadJob::Ended { name }));
+        jobs.stop();
     }
 
     #[test]
@@ -288,7 +325,7 @@ mod tests {
         )
         .unwrap();
         let later = Instant::now() + 100 * MAX_ROUND;
-        assert_eq!(jobs.pulses().find_hanging(later), None);
+        assert_eq!(jobs.pulses().find_dead(later), None);
         jobs.stop();
     }
 

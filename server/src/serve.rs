@@ -125,7 +125,8 @@ fn start_jobs(
         failures.last_failed_commit()
     })?;
 
-    let closed = store.clone();
+    let (watched, closed) = (store.clone(), store.clone());
+    jobs.watch(move || watched.find_ended_thread());
     jobs.then(move || closed.close());
 
     Ok(ApiState {

@@ -91,7 +91,7 @@ impl Watchdog {
     /// # Errors
     /// The server cannot go on.
     fn look(&mut self, now: Instant) -> Result<Sign, Death> {
-        if let Some(dead) = self.pulses.find_hanging(now) {
+        if let Some(dead) = self.pulses.find_dead(now) {
             return Err(dead.into());
         }
 

@@ -19,6 +19,12 @@ pub(crate) trait Store: ServerStore + UserStore {
         None
     }
 
+    /// The name of a thread of the backend's own that has ended before [`Store::close`],
+    /// if any has: without the thread the backend does half its work.
+    fn find_ended_thread(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Leaves the store as an operator would want to copy it. No other call follows.
     fn close(&self);
 }

@@ -222,6 +222,11 @@ impl Connection {
         self.run(async { self.database.drop().await })
     }
 
+    /// Whether the probing thread has ended without being asked to.
+    pub(super) fn has_probe_ended(&self) -> bool {
+        lock(&self.probe).as_ref().is_some_and(Worker::has_ended)
+    }
+
     /// Ends the probing thread.
     pub(super) fn stop(&self) {
         let probe = lock(&self.probe).take();

@@ -203,6 +203,15 @@ impl Store for MongoDb {
         self.databases.redis.as_ref().map(RedisCopies::is_up)
     }
 
+    fn find_ended_thread(&self) -> Option<&'static str> {
+        let refresh = self.refresh.as_ref().filter(|refresh| refresh.has_ended());
+        let probe = || self.databases.mongodb.has_probe_ended();
+
+        refresh
+            .map(|_| "refresh")
+            .or_else(|| probe().then_some("mongodb-probe"))
+    }
+
     /// Ends the threads and gives the lease back, once.
     fn close(&self) {
         if self.is_closed.swap(true, Ordering::Relaxed) {

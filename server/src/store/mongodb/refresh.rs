@@ -67,6 +67,13 @@ impl Refresh {
         self.queue.wake.notify_one();
     }
 
+    /// Whether the thread has ended without being asked to.
+    pub(super) fn has_ended(&self) -> bool {
+        lock(&self.thread)
+            .as_ref()
+            .is_some_and(JoinHandle::is_finished)
+    }
+
     /// Copies what is in the queue, if that can be done at once, and ends the thread.
     pub(super) fn stop(&self) {
         lock(&self.queue.changed_hosts).stopping = true;
