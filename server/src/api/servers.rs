@@ -76,16 +76,16 @@ pub(super) fn set_flags(
 
     let server = api.store.set_flags(ip, patch)?.ok_or_else(unknown)?;
 
-    let username = &admin.account().username;
-    log::info!(
-        "user {username:?} has set the flags of host {ip}: {}",
-        describe(patch)
-    );
+    if let Some(flags) = describe(patch) {
+        let username = &admin.account().username;
+        log::info!("user {username:?} has set the flags of host {ip}: {flags}");
+    }
     Ok(Reply::Now(Response::json(200, &server)))
 }
 
-/// The flags that the patch sets, for the log: `paid = true, enabled = false`.
-fn describe(patch: FlagsPatch) -> String {
+/// The flags that the patch sets, for the log: `paid = true, enabled = false`; `None` for
+/// a patch that sets none.
+fn describe(patch: FlagsPatch) -> Option<String> {
     let flags = [
         ("gaming", patch.gaming),
         ("streaming", patch.streaming),
@@ -97,7 +97,8 @@ fn describe(patch: FlagsPatch) -> String {
     let set = flags
         .into_iter()
         .filter_map(|(name, value)| Some(format!("{name} = {}", value?)));
-    set.collect::<Vec<_>>().join(", ")
+    let set: Vec<String> = set.collect();
+    (!set.is_empty()).then(|| set.join(", "))
 }
 
 /// The address in the path.
@@ -124,7 +125,8 @@ mod tests {
             is_static: Some(false),
             ..FlagsPatch::default()
         };
-        assert_eq!(describe(patch), "paid = true, static = false");
-        assert_eq!(describe(FlagsPatch::default()), "");
+        let described = describe(patch);
+        assert_eq!(described.as_deref(), Some("paid = true, static = false"));
+        assert_eq!(describe(FlagsPatch::default()), None);
     }
 }

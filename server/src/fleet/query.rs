@@ -105,7 +105,7 @@ impl Query {
             "sort" => self.sort = parse_sort(value)?,
             "limit" => self.limit = Some(parse_limit(value)?),
             _ => {
-                let message = "is not a parameter: use all_servers, country, status, \
+                let message = "is no parameter: use all_servers, country, status, \
                                service, gaming, streaming, paid, sort or limit";
                 return Err(message.to_owned());
             }
