@@ -11,8 +11,6 @@ use lexopt::{Arg, Parser};
 pub(crate) enum Command {
     /// Print how to call the program.
     Help,
-    /// Print the version of all packages.
-    Version,
     /// Write manual pages and completions below a folder.
     Manual(PathBuf),
     /// Print the licences of all parts of a package's binary.
@@ -85,7 +83,6 @@ fn command(mut words: Words) -> Result<Command, XtaskError> {
         return Err(usage("COMMAND is missing"));
     };
     let command = match &*name.to_string_lossy() {
-        "version" => Command::Version,
         "manual" => Command::Manual(words.value("FOLDER")?.into()),
         "licences" => {
             let package = words.value("PACKAGE")?;
@@ -191,7 +188,7 @@ mod tests {
             ("manual", "FOLDER is missing"),
             ("manual a b", "unexpected argument b"),
             ("measure-code --rev HEAD /x", "unexpected argument /x"),
-            ("version --rev HEAD", "unexpected option --rev"),
+            ("manual target --rev HEAD", "unexpected option --rev"),
             ("circles --verbose", "unexpected option --verbose"),
             ("circles --fast", "invalid option '--fast'"),
             ("dance", "unknown command dance"),

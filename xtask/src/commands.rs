@@ -19,7 +19,6 @@ use crate::cli::{Code, Command, Detail};
 pub(crate) fn run(command: Command) -> Result<ExitCode, XtaskError> {
     match command {
         Command::Help => print!("{HELP}"),
-        Command::Version => println!("{}", env!("CARGO_PKG_VERSION")),
         Command::Manual(folder) => manual::write(&repository(), &folder)?,
         Command::Licences(package) => {
             print!("{}", licences(&repository(), &package)?);
