@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::agent_id::AgentId;
 use crate::field::{self, Errors, Object};
 use crate::ip::parse_ip;
 use crate::json::Json;
@@ -56,6 +57,10 @@ pub struct Heartbeat {
     /// The agent's version.
     #[serde(rename = "agent_version", skip_serializing_if = "Option::is_none")]
     pub agent_version: Option<String>,
+    /// The name that the agent has given itself: the host's identity, whatever its
+    /// address.
+    #[serde(rename = "agent_id", skip_serializing_if = "Option::is_none")]
+    pub agent_id: Option<AgentId>,
 }
 
 /// Means over the heartbeat's samples, each a percentage from 0 to 100. `None`, `null` in
@@ -110,6 +115,9 @@ impl Heartbeat {
                 .optional("seq")
                 .and_then(|json| parse_seq(json, &mut errors)),
             agent_version: optional_text(&body, "agent_version", &mut errors),
+            agent_id: body
+                .optional("agent_id")
+                .and_then(|json| parse_agent_id(json, &mut errors)),
         };
 
         errors.into_result(heartbeat)
@@ -123,6 +131,15 @@ fn parse_host_ip(json: &Json<'_>, errors: &mut Errors) -> Option<IpAddr> {
         errors.add("ip", "must be an IPv4 or IPv6 address without a zone");
     }
     ip
+}
+
+fn parse_agent_id(json: &Json<'_>, errors: &mut Errors) -> Option<AgentId> {
+    let text = field::text("agent_id", json, MAX_TEXT_CHARS, errors)?;
+    let id = AgentId::parse(text);
+    if id.is_none() {
+        errors.add("agent_id", "must be 32 hexadecimal digits");
+    }
+    id
 }
 
 fn parse_seq(json: &Json<'_>, errors: &mut Errors) -> Option<u64> {

@@ -10,6 +10,7 @@
 //! field. A derived `Deserialize` would stop at the first.
 
 mod account;
+mod agent_id;
 mod field;
 mod heartbeat;
 mod ip;
@@ -20,6 +21,7 @@ mod server;
 mod timestamp;
 
 pub use account::{Account, Role, Token};
+pub use agent_id::AgentId;
 pub use heartbeat::{
     BatchAnswer, Heartbeat, HeartbeatAnswer, Load, RejectedHeartbeat, Service,
 };

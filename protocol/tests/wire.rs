@@ -106,6 +106,24 @@ fn addresses_are_canonical_and_have_no_zone() {
 }
 
 #[test]
+fn an_agent_id_is_32_hexadecimal_digits() {
+    let digits = "00c0ffee00112233445566778899aabb";
+    assert!(broken_fields(|body| body["agent_id"] = json!(digits)).is_empty());
+    for bad in [
+        json!(""),
+        json!(&digits[1..]),
+        json!(format!("{digits}0")),
+        json!(7),
+    ] {
+        assert_eq!(
+            broken_fields(|body| body["agent_id"] = bad.clone()),
+            ["agent_id"],
+            "{bad}"
+        );
+    }
+}
+
+#[test]
 fn load_is_a_percentage_or_null() {
     for good in [json!(0), json!(100), json!(99.999), json!(null)] {
         assert!(

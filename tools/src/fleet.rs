@@ -112,6 +112,7 @@ impl Host {
             boot_id: None,
             seq: Some(0),
             agent_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+            agent_id: None,
         };
 
         Host {

@@ -71,6 +71,7 @@ impl Host {
             boot_id: self.boot_id.clone(),
             seq: Some(self.seq),
             agent_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+            agent_id: None,
         }
     }
 

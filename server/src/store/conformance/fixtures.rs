@@ -37,6 +37,7 @@ pub(crate) fn beat(host: &str, at: Timestamp) -> Beat {
         boot_id: None,
         seq: None,
         agent_version: None,
+        agent_id: None,
     };
     Beat {
         ip: ip(host),
