@@ -19,7 +19,7 @@ use fleetbeat_settings::{Problems, show_duration};
 use crate::config::Config;
 use crate::delivery::spool::Spool;
 use crate::delivery::{Delivery, Destination, Outcome, Request, Sender};
-use crate::host::Host;
+use crate::host::{Host, Identity, Keeping};
 use crate::jitter;
 use crate::sampling::Sampler;
 use crate::sampling::schedule::{Schedule, Task};
@@ -34,16 +34,22 @@ pub(crate) enum Event {
     CallEnded(Outcome),
 }
 
+/// What the agent keeps in its state folder.
+pub(crate) struct KeptState {
+    pub(crate) spool: Spool,
+    pub(crate) identity: Identity,
+}
+
 /// Samples and sends until told to stop. `load` reads the configuration again. Calls post
 /// their outcomes to `post`, the other end of `events`.
 pub(crate) fn run(
     config: Config,
     load: impl Fn() -> Result<Config, Problems>,
-    spool: Spool,
+    kept: KeptState,
     post: &mpsc::Sender<Event>,
     events: &Receiver<Event>,
 ) {
-    let mut agent = Agent::new(config, spool);
+    let mut agent = Agent::new(config, kept);
     let mut manager = ServiceManager::ready(Instant::now());
     std::thread::scope(|scope| {
         loop {
@@ -64,8 +70,12 @@ pub(crate) fn run(
             let now = Instant::now();
             manager.alive(now);
             agent.apply_configuration(now);
-            if let Some(request) = agent.delivery.begin(now) {
-                start_call(scope, Arc::clone(&agent.sender), request, post);
+            match agent.begin_call(now) {
+                Some(Ok(request)) => {
+                    start_call(scope, Arc::clone(&agent.sender), request, post);
+                }
+                Some(Err(outcome)) => drop(post.send(Event::CallEnded(outcome))),
+                None => {}
             }
             agent.do_task(now);
         }
@@ -122,7 +132,7 @@ impl ActiveSettings {
 }
 
 impl Agent {
-    fn new(config: Config, spool: Spool) -> Agent {
+    fn new(config: Config, kept: KeptState) -> Agent {
         let settings = ActiveSettings::of(&config);
         settings.log("");
         let offset = jitter::fraction();
@@ -130,9 +140,14 @@ impl Agent {
 
         Agent {
             sender: Arc::new(Sender::new(&config.server)),
-            host: Host::new(config.host, config.roots, config.server.target()),
+            host: Host::new(
+                config.host,
+                config.roots,
+                config.server.way(),
+                Keeping::Service(kept.identity),
+            ),
             sampler: Sampler::new(config.collectors),
-            delivery: Delivery::new(settings.interval(), spool),
+            delivery: Delivery::new(settings.interval(), kept.spool),
             schedule: Schedule::new(Instant::now(), sample_every, samples, offset),
             settings,
             offset,
@@ -163,6 +178,23 @@ impl Agent {
             }
         }
         self.schedule.done(now);
+    }
+
+    /// The request to be sent `now`, under the address that the host has now; or why the
+    /// request cannot be sent yet.
+    fn begin_call(&mut self, now: Instant) -> Option<Result<Request, Outcome>> {
+        let mut request = self.delivery.begin(now)?;
+        match self.host.address() {
+            Some(ip) => request.set_address(ip),
+            None if self.host.needs_address() => {
+                return Some(Err(Outcome::failed(
+                    "this host's own address is not known yet, and the proxy hides it \
+                     from the server (host.ip can set it)",
+                )));
+            }
+            None => {}
+        }
+        Some(Ok(request))
     }
 
     /// The heartbeat's body made of the samples so far; `None` without samples.
@@ -215,7 +247,7 @@ impl Agent {
 
         self.sender = Arc::new(Sender::new(&config.server));
         self.host
-            .describe(config.host, config.roots, config.server.target());
+            .describe(config.host, config.roots, config.server.way());
         self.sampler.replace(config.collectors);
     }
 

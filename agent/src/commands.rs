@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Instant;
@@ -10,15 +10,15 @@ use std::time::Instant;
 use fleetbeat_daemon::{clock, logging};
 use log::LevelFilter;
 
-use crate::agent::{self, Event};
+use crate::agent::{self, Event, KeptState};
 use crate::cli::{Arguments, Command};
 use crate::config::api_key::hide_memory;
 use crate::config::{Config, KeyNeed};
-use crate::delivery::spool::Spool;
+use crate::delivery::spool::{self, Spool};
 use crate::delivery::{Outcome, RequestKind, Sender};
 use crate::doctor;
 use crate::health;
-use crate::host::Host;
+use crate::host::{Host, Identity, Keeping, MACHINE_ID, peek};
 use crate::sampling::Sampler;
 use crate::sampling::schedule::{self, Window};
 use crate::service::exit::AgentError;
@@ -34,7 +34,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), AgentError> {
     let load = |need| Config::load(&path, need).map_err(AgentError::Config);
     match arguments.command {
         Command::Print(text) => print(text.trim_end()),
-        Command::CheckConfig => print(load(KeyNeed::Optional)?.summary(&path)),
+        Command::CheckConfig => check_config(&load(KeyNeed::Optional)?, &path),
         Command::Doctor => doctor::run(&path),
         Command::Health => print(health::report(&path)?),
         Command::Once { send: false } => once(load(KeyNeed::Optional)?, None),
@@ -47,10 +47,23 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), AgentError> {
     }
 }
 
+/// Prints the meaning of the configuration, and who this host is.
+fn check_config(config: &Config, path: &Path) -> Result<(), AgentError> {
+    let identity = match peek(&config.spool) {
+        Some(kept) => format!("{}…", kept.agent_id),
+        None => "none that this user can read; the service makes it".to_owned(),
+    };
+    print(format!("{}\nidentity:   {identity}", config.summary(path)))
+}
+
 /// Sends heartbeats until a signal ends the agent. The file at `path` is read again when
 /// a signal says so.
 fn run_service(config: Config, path: PathBuf) -> Result<(), AgentError> {
-    let spool = Spool::open(&config.spool)?;
+    let has_worked = spool::file_path(&config.spool).exists();
+    let kept = KeptState {
+        spool: Spool::open(&config.spool)?,
+        identity: Identity::load(&config.spool, Path::new(MACHINE_ID), has_worked),
+    };
     let (post, events) = mpsc::channel();
     let (stopping, reloading) = (post.clone(), post.clone());
     let stop = move || drop(stopping.send(Event::Stop));
@@ -58,7 +71,7 @@ fn run_service(config: Config, path: PathBuf) -> Result<(), AgentError> {
 
     let work = move || {
         let load = || Config::load(&path, KeyNeed::Required);
-        agent::run(config, load, spool, &post, &events);
+        agent::run(config, load, kept, &post, &events);
     };
     signals::run_until_stopped(work, stop, reload)
 }
@@ -67,7 +80,9 @@ fn run_service(config: Config, path: PathBuf) -> Result<(), AgentError> {
 /// a sender.
 fn once(config: Config, sender: Option<&Sender>) -> Result<(), AgentError> {
     let mut sampler = Sampler::new(config.collectors);
-    let mut host = Host::new(config.host, config.roots, config.server.target());
+    let identity = Keeping::Looker(peek(&config.spool));
+    let way = config.server.way();
+    let mut host = Host::new(config.host, config.roots, way, identity);
 
     sampler.open(Instant::now(), Window::Last);
     thread::sleep(schedule::window_length(config.sample_every));

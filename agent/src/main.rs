@@ -9,13 +9,16 @@ mod cli;
 mod commands;
 mod config;
 mod delivery;
+mod dns;
 mod doctor;
 mod health;
 mod host;
 mod http;
 mod jitter;
+mod route;
 mod sampling;
 mod service;
+mod state_folder;
 
 use std::process::ExitCode;
 

@@ -209,7 +209,8 @@ fn the_packaged_configuration_is_valid() {
         heartbeat:  every 2m, of 4 samples\n\
          collectors: {names}\n\
          spool:      /var/lib/fleetbeat-agent\n\
-         key:        none that this user can read; the service needs one\n"
+         key:        none that this user can read; the service needs one\n\
+         identity:   none that this user can read; the service makes it\n"
     );
     assert_eq!(check_packaged(str::to_owned), (0, expected));
 }

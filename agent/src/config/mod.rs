@@ -14,7 +14,7 @@ use fleetbeat_protocol::{MAX_TEXT_CHARS, parse_ip};
 use fleetbeat_settings::{Document, Problem, Problems, Table, show_duration};
 
 pub(crate) use api_key::KeyNeed;
-pub(crate) use server::ServerSettings;
+pub(crate) use server::{ServerSettings, Way};
 
 use api_key::FoundKey;
 
@@ -50,7 +50,7 @@ pub(crate) struct Config {
 
 /// The host as configured; `None` where the agent is to find a value out, or to leave the
 /// value out.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(crate) struct HostSettings {
     pub(crate) ip: Option<IpAddr>,
     pub(crate) hostname: Option<String>,

@@ -39,7 +39,29 @@ enum PlainHttp {
     Anywhere,
 }
 
+/// How heartbeats travel, as far as the host's own address depends on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Way {
+    /// The name or address of the first machine on the way: the proxy or the server.
+    pub(crate) next: String,
+    /// The server sees the proxy's address in place of the host's.
+    pub(crate) is_proxied: bool,
+    /// server.url itself says that the server is on this machine.
+    pub(crate) is_loopback: bool,
+}
+
 impl ServerSettings {
+    /// The way of heartbeats.
+    pub(crate) fn way(&self) -> Way {
+        let (next, _) = self.target();
+        let is_proxied = self.proxy.is_some();
+        Way {
+            next,
+            is_proxied,
+            is_loopback: !is_proxied && is_loopback(&self.url.host),
+        }
+    }
+
     /// Name and port of the first machine on the way: the proxy, or else the server.
     pub(crate) fn target(&self) -> (String, u16) {
         match &self.proxy {

@@ -10,6 +10,7 @@ mod configuration;
 mod connection;
 mod finding;
 mod found;
+mod identity;
 mod probe;
 mod report;
 mod spool;
@@ -42,7 +43,7 @@ enum Examine {
 }
 
 /// All steps, in order. A step needs earlier steps only.
-const STEPS: [Step; 8] = [
+const STEPS: [Step; 9] = [
     Step::whole("configuration", None, configuration::load),
     Step::whole("dns", Some("configuration"), connection::resolve),
     Step::whole("tcp", Some("dns"), connection::connect),
@@ -54,6 +55,7 @@ const STEPS: [Step; 8] = [
         needs: Some("configuration"),
         examine: Examine::EachCollector(collector::run_each),
     },
+    Step::whole("identity", Some("configuration"), identity::examine),
     Step::whole("spool", Some("configuration"), spool::examine),
 ];
 

@@ -94,6 +94,16 @@ pub(crate) fn provider() -> Arc<CryptoProvider> {
     })
 }
 
+/// The SHA-256 of `bytes`. TLS brings the function with it.
+pub(crate) fn sha256(bytes: &[u8]) -> Vec<u8> {
+    match TLS13_AES_128_GCM_SHA256 {
+        SupportedCipherSuite::Tls13(suite) => {
+            suite.common.hash_provider.hash(bytes).as_ref().to_vec()
+        }
+        SupportedCipherSuite::Tls12(_) => Vec::new(),
+    }
+}
+
 /// Random numbers of the system, and no private keys.
 #[derive(Debug)]
 struct System;
