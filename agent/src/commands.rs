@@ -13,7 +13,7 @@ use log::LevelFilter;
 use crate::agent::{self, Event, KeptState};
 use crate::cli::{Arguments, Command};
 use crate::config::api_key::hide_memory;
-use crate::config::{Config, KeyNeed};
+use crate::config::{Config, KeyNeed, accepted};
 use crate::delivery::spool::{self, Spool};
 use crate::delivery::{Outcome, RequestKind, Sender};
 use crate::doctor;
@@ -43,7 +43,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), AgentError> {
             let sender = Sender::new(&config.server);
             once(config, Some(&sender))
         }
-        Command::Run => run_service(load(KeyNeed::Required)?, path),
+        Command::Run => run_service(path),
     }
 }
 
@@ -58,22 +58,55 @@ fn check_config(config: &Config, path: &Path) -> Result<(), AgentError> {
 
 /// Sends heartbeats until a signal ends the agent. The file at `path` is read again when
 /// a signal says so.
-fn run_service(config: Config, path: PathBuf) -> Result<(), AgentError> {
+fn run_service(path: PathBuf) -> Result<(), AgentError> {
+    // First of all: a signal that comes earlier would end the agent.
+    let signals = signals::watch()?;
+    let config = load_to_run(&path)?;
     let has_worked = spool::file_path(&config.spool).exists();
     let kept = KeptState {
         spool: Spool::open(&config.spool)?,
         identity: Identity::load(&config.spool, Path::new(MACHINE_ID), has_worked),
     };
+
     let (post, events) = mpsc::channel();
+    let (settle, settled) = mpsc::channel();
     let (stopping, reloading) = (post.clone(), post.clone());
     let stop = move || drop(stopping.send(Event::Stop));
     let reload = move || drop(reloading.send(Event::Reload));
-
     let work = move || {
-        let load = || Config::load(&path, KeyNeed::Required);
-        agent::run(config, load, kept, &post, &events);
+        let load = || {
+            let config = Config::load(&path, KeyNeed::Required)?;
+            accepted::keep(&path, &config);
+            Ok(config)
+        };
+        agent::run(config, load, kept, &post, &events, settle);
     };
-    signals::run_until_stopped(work, stop, reload)
+    signals::run_until_stopped(signals, &settled, work, stop, reload)
+}
+
+/// The configuration to begin with. Where a mistake has got into the files since the
+/// service has accepted them, what they said then counts.
+fn load_to_run(path: &Path) -> Result<Config, AgentError> {
+    let error = match Config::load(path, KeyNeed::Required) {
+        Ok(config) => {
+            accepted::keep(path, &config);
+            return Ok(config);
+        }
+        Err(error) if error.is_temporary => return Err(AgentError::Config(error)),
+        Err(error) => error,
+    };
+    let Some(Ok(config)) = accepted::load(path) else {
+        return Err(AgentError::Config(error));
+    };
+
+    log::error!(
+        "the configuration is wrong, so the one that was accepted last counts until this \
+         is corrected:"
+    );
+    for problem in error.to_string().lines() {
+        log::error!("{problem}");
+    }
+    Ok(config)
 }
 
 /// Takes one sample, prints the heartbeat made of it, and sends the heartbeat if there is

@@ -9,7 +9,7 @@ use ureq::http::Uri;
 use ureq::tls::{Certificate, PemItem, parse_pem};
 use ureq::{Proxy, ProxyProtocol};
 
-use super::api_key::{self, FoundKey, KeyNeed};
+use super::api_key::{self, Absences, FoundKey, Key, KeyNeed};
 
 /// The server that heartbeats go to, and the way there.
 pub(crate) struct ServerSettings {
@@ -19,6 +19,8 @@ pub(crate) struct ServerSettings {
     pub(crate) proxy: Option<Proxy>,
     /// The server accepts nothing without a key; measuring and checking do without.
     pub(crate) key: Option<Secret>,
+    /// Where the key was found, for people.
+    pub(crate) key_source: Option<String>,
 }
 
 /// A checked URL of a server.
@@ -77,6 +79,7 @@ pub(super) fn read_server(
     table: &mut Table<'_>,
     found: FoundKey,
     need: KeyNeed,
+    absences: &Absences,
 ) -> Option<ServerSettings> {
     table.require("url");
     let plain_http = match table.boolean("allow_insecure") {
@@ -84,24 +87,65 @@ pub(super) fn read_server(
         _ => PlainHttp::ToLoopback,
     };
     let url = table.parsed("url", |text| parse_url(text, plain_http));
-    let ca = table.parsed("ca_file", read_ca);
+    let ca = table.parsed("ca_file", |path| read_ca(path, absences));
     let proxy = table.parsed("proxy", parse_proxy);
 
-    let key_of_file = table.parsed("api_key_file", |path| api_key::read(Path::new(path)));
-    let is_missing = found == FoundKey::Nowhere && !table.has("api_key_file");
-    if is_missing && need == KeyNeed::Required {
-        table.problem(
-            "api_key_file",
-            format!("is missing, and so are {}", api_key::PLACES),
-        );
-    }
+    let key = read_key(table, found, need, absences);
 
+    let (key, key_source) = key.map(|key| (key.secret, key.source)).unzip();
     Some(ServerSettings {
         url: url?,
         ca,
         proxy,
-        key: found.into_secret().or(key_of_file),
+        key,
+        key_source,
     })
+}
+
+/// The key: the one that was found elsewhere, or that of `api_key_file`.
+fn read_key(
+    table: &mut Table<'_>,
+    found: FoundKey,
+    need: KeyNeed,
+    absences: &Absences,
+) -> Option<Key> {
+    const FILE: &str = "api_key_file";
+    let of_file = table.parsed(FILE, |path| {
+        let secret = api_key::read(Path::new(path), absences)?;
+        let source = format!("server.api_key_file: {path}");
+        Ok(Key { secret, source })
+    });
+
+    match (found, of_file) {
+        (FoundKey::Usable(key), Some(other)) if key.secret != other.secret => {
+            table.problem(FILE, api_key::differs_from(&key.source));
+            None
+        }
+        (FoundKey::Usable(key), _) => Some(key),
+        (FoundKey::Unusable, _) => None,
+        (_, Some(key)) => Some(key),
+        (FoundKey::Nowhere, None) => {
+            if need == KeyNeed::Required && !table.has(FILE) {
+                let places = api_key::PLACES;
+                table.problem(FILE, format!("is missing, and so are {places}"));
+            }
+            None
+        }
+        (FoundKey::Hidden(path), None) => {
+            if need == KeyNeed::Required && !table.has(FILE) {
+                let shown = path.display();
+                absences.note_denied();
+                table.problem(
+                    FILE,
+                    format!(
+                        "is missing, and {shown} cannot be read by this user: chgrp \
+                         fleetbeat-agent {shown}; chmod 640 {shown}"
+                    ),
+                );
+            }
+            None
+        }
+    }
 }
 
 fn parse_url(text: &str, plain_http: PlainHttp) -> Result<ServerUrl, String> {
@@ -162,8 +206,11 @@ fn parse_proxy(text: &str) -> Result<Proxy, String> {
     })
 }
 
-fn read_ca(path: &str) -> Result<Vec<Certificate<'static>>, String> {
-    let text = fs::read(path).map_err(|error| format!("{path}: {error}"))?;
+fn read_ca(path: &str, absences: &Absences) -> Result<Vec<Certificate<'static>>, String> {
+    let text = fs::read(path).map_err(|error| {
+        absences.note(&error);
+        format!("{path}: {error}")
+    })?;
 
     let mut certificates = Vec::new();
     for item in parse_pem(&text) {
@@ -270,6 +317,7 @@ mod tests {
             ca: None,
             proxy: None,
             key: None,
+            key_source: None,
         };
         assert_eq!(server.target(), ("2001:db8::1".to_owned(), 443));
         server.proxy = Some(Proxy::new("http://[2001:db8::2]:3128").unwrap());

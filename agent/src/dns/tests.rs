@@ -6,7 +6,7 @@ use super::*;
 /// The answer of a name server of a test to a question of a family.
 #[derive(Debug, Clone, Copy)]
 enum Says {
-    /// One address: 10.77.0.2 or 2001:db8::7.
+    /// One address: 10.77.0.2 or `2001:db8::7`.
     Address,
     /// A response code, and no record.
     Code(u8),

@@ -69,8 +69,8 @@ impl Kernel {
     }
 }
 
-/// Whether `ip` is a local address in the text of fib_trie: a line with the address, and
-/// a line below it that says so.
+/// Whether `ip` is a local address in the text of `fib_trie`: a line with the address,
+/// and a line below it that says so.
 fn is_local_in(table: impl BufRead, ip: Ipv4Addr) -> io::Result<bool> {
     let wanted = format!("|-- {ip}");
     let mut is_below = false;
@@ -86,7 +86,7 @@ fn is_local_in(table: impl BufRead, ip: Ipv4Addr) -> io::Result<bool> {
     Ok(false)
 }
 
-/// A line of if_inet6: the address, and in hexadecimal digits the interface's number, the
+/// A line of `if_inet6`: the address, and in hexadecimal digits the interface's number, the
 /// length of the prefix, the scope and the flags; then the interface's name.
 fn parse_entry(line: &str) -> Option<Entry> {
     let mut words = line.split_whitespace();

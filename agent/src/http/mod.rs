@@ -77,7 +77,8 @@ pub(crate) fn is_tls_error(error: &Error) -> bool {
         Error::Rustls(_) => true,
         Error::Io(error) => error
             .get_ref()
-            .is_some_and(|inner| inner.is::<rustls::Error>()),
+            .and_then(|inner| inner.downcast_ref::<rustls::Error>())
+            .is_some(),
         _ => false,
     }
 }

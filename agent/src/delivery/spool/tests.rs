@@ -534,7 +534,7 @@ fn a_file_that_was_removed_is_made_anew() {
     let folder = tempfile::tempdir().unwrap();
     let mut spool = Spool::open(folder.path()).unwrap();
     let first = spool.append(b"{}", ALL).unwrap();
-    std::fs::remove_file(file_path(folder.path())).unwrap();
+    fs::remove_file(file_path(folder.path())).unwrap();
 
     let second = spool.append(b"{\"a\":1}", ALL).unwrap();
     assert!(second > first, "the first one may be under way");
