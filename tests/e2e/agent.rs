@@ -203,6 +203,35 @@ fn a_refused_heartbeat_is_dropped_and_counted() {
 }
 
 #[test]
+fn what_a_proxy_says_costs_no_heartbeat() {
+    for status in [400, 401, 403, 404, 405, 413, 422] {
+        let is_back = Arc::new(AtomicBool::new(false));
+        let back = Arc::clone(&is_back);
+        let server = ScriptedServer::start_seeing(move |_, request| {
+            match (
+                back.load(Ordering::Relaxed),
+                request.line.contains("heartbeats"),
+            ) {
+                (false, _) => answer(status, "", "<html>not here</html>"),
+                (true, false) => answer(200, "", OK),
+                (true, true) => {
+                    answer(200, "", r#"{"status":"ok","accepted":9,"rejected":[]}"#)
+                }
+            }
+        });
+        let agent = Agent::start(&server.url(), FAST);
+        agent.wait_for_log(&format!("answer {status} is not fleetbeat-server's"));
+        agent.wait_for_log("a heartbeat stays in the spool");
+        is_back.store(true, Ordering::Relaxed);
+        agent.wait_for_log("of the spool");
+
+        let log = agent.log();
+        assert!(!log.contains("dropped"), "{log}");
+        assert_eq!(log.matches("WARN").count(), 1, "{log}");
+    }
+}
+
+#[test]
 fn retry_after_keeps_the_agent_silent_though_heartbeats_are_due() {
     let date = "Date: Wed, 21 Oct 2026 07:28:58 GMT\r\nRetry-After: Wed, 21 Oct 2026 07:29:00 GMT\r\n";
     for (status, pause) in [

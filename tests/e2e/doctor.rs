@@ -165,6 +165,7 @@ fn a_host_that_is_well_is_told_so_and_the_server_does_not_know_it_afterwards() {
         "key",
         "clock",
         "collector ram",
+        "identity",
         "spool",
     ];
     assert_eq!(
@@ -189,7 +190,16 @@ fn a_host_that_is_well_is_told_so_and_the_server_does_not_know_it_afterwards() {
 fn a_wrong_configuration_is_told_with_every_problem() {
     let host = Host::new("ftp://x", "proxy = 3\n");
     let report = host.examine();
-    let checks = ["dns", "tcp", "tls", "key", "clock", "collectors", "spool"];
+    let checks = [
+        "dns",
+        "tcp",
+        "tls",
+        "key",
+        "clock",
+        "collectors",
+        "identity",
+        "spool",
+    ];
     let (state, text) = report.check("configuration");
     assert!(
         state == "failed" && text.contains("agent.toml:5: server.url: must be a URL"),

@@ -26,7 +26,7 @@ const MAGIC: &[u8] = b"\xFFfb1";
 const HEADER_BYTES: usize = 21;
 
 /// The bodies in a folder's spool, read as described in `agent/src/delivery/spool/record.rs`.
-fn spooled(folder: &Path) -> Vec<Value> {
+pub(crate) fn spooled(folder: &Path) -> Vec<Value> {
     let file = fs::read(folder.join("spool")).unwrap_or_default();
     let starts = (0..file.len()).filter(|at| file[*at..].starts_with(MAGIC));
     let bodies = starts.filter_map(|at| {

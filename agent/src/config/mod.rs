@@ -2,6 +2,7 @@
 
 pub(crate) mod accepted;
 pub(crate) mod api_key;
+mod ascii_name;
 mod server;
 
 use std::collections::BTreeMap;

@@ -10,6 +10,7 @@ use ureq::tls::{Certificate, PemItem, parse_pem};
 use ureq::{Proxy, ProxyProtocol};
 
 use super::api_key::{self, Absences, FoundKey, Key, KeyNeed};
+use super::ascii_name;
 
 /// The server that heartbeats go to, and the way there.
 pub(crate) struct ServerSettings {
@@ -150,6 +151,9 @@ fn read_key(
 
 fn parse_url(text: &str, plain_http: PlainHttp) -> Result<ServerUrl, String> {
     let wrong = "must be a URL such as \"https://fleet.example.com\"";
+    if !text.is_ascii() {
+        return Err(advise_ascii(text).unwrap_or_else(|| wrong.to_owned()));
+    }
     let uri: Uri = text.parse().map_err(|_| wrong)?;
     let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
         return Err(wrong.into());
@@ -183,6 +187,17 @@ fn parse_url(text: &str, plain_http: PlainHttp) -> Result<ServerUrl, String> {
         host,
         port,
     })
+}
+
+/// What to say of a URL whose name has letters beyond ASCII.
+fn advise_ascii(text: &str) -> Option<String> {
+    let (scheme, rest) = text.split_once("://")?;
+    let (name, path) = rest.split_at(rest.find(['/', ':']).unwrap_or(rest.len()));
+    let name = ascii_name::to_ascii(name)?;
+    let path = if path.is_ascii() { path } else { "/..." };
+    Some(format!(
+        "must have its name in ASCII, probably as {scheme}://{name}{path}"
+    ))
 }
 
 fn is_loopback(host: &str) -> bool {

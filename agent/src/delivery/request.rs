@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::spool::Unsynced;
-use super::stamp::stamp;
+use super::stamp::{fill_in, stamp_newest};
 
 /// A request for a single call. The call's outcome goes back to the delivery.
 pub(crate) struct Request {
@@ -18,7 +18,10 @@ pub(crate) struct Request {
 impl Request {
     /// Sends the host's state as that of the host with the address `ip`.
     pub(crate) fn set_address(&mut self, ip: IpAddr) {
-        self.body = stamp(self.kind, &self.body, ip);
+        self.body = match self.kind {
+            RequestKind::Newest => stamp_newest(&self.body, ip),
+            RequestKind::Batch => fill_in(&self.body, ip),
+        };
     }
 }
 

@@ -7,24 +7,14 @@
 
 use std::net::IpAddr;
 
-use super::request::RequestKind;
-
 /// The beginning of a heartbeat with an address.
 const WITH_ADDRESS: &[u8] = br#"{"ip":""#;
 /// The beginning of a heartbeat without one, in a list and alone.
 const IN_LIST: &[u8] = br#",{"countryCode":"#;
 const FIRST_IN_LIST: &[u8] = br#"[{"countryCode":"#;
 
-/// The request's body with the address `ip`: the newest heartbeat is the host's state
-/// now. An older one keeps the address that it has.
-pub(super) fn stamp(kind: RequestKind, body: &[u8], ip: IpAddr) -> Vec<u8> {
-    match kind {
-        RequestKind::Newest => stamp_one(body, ip),
-        RequestKind::Batch => fill_in(body, ip),
-    }
-}
-
-fn stamp_one(body: &[u8], ip: IpAddr) -> Vec<u8> {
+/// The newest heartbeat `body` with the address `ip`: it is the host's state now.
+pub(super) fn stamp_newest(body: &[u8], ip: IpAddr) -> Vec<u8> {
     let field = format!(r#"{{"ip":"{ip}""#);
     let field = field.as_bytes();
     if let Some(rest) = body.strip_prefix(WITH_ADDRESS) {
@@ -37,7 +27,9 @@ fn stamp_one(body: &[u8], ip: IpAddr) -> Vec<u8> {
     }
 }
 
-fn fill_in(body: &[u8], ip: IpAddr) -> Vec<u8> {
+/// The batch `body` with the address `ip` in those heartbeats that have none. The others
+/// keep the address that the host had.
+pub(super) fn fill_in(body: &[u8], ip: IpAddr) -> Vec<u8> {
     let mut filled = Vec::with_capacity(body.len());
     let mut rest = body;
     while let Some(byte) = rest.first() {
@@ -57,9 +49,10 @@ fn fill_in(body: &[u8], ip: IpAddr) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    fn text(kind: RequestKind, body: &str) -> String {
+    /// What `work` makes of a body.
+    fn text(work: fn(&[u8], IpAddr) -> Vec<u8>, body: &str) -> String {
         let ip = "2001:db8::7".parse().unwrap();
-        String::from_utf8(stamp(kind, body.as_bytes(), ip)).unwrap()
+        String::from_utf8(work(body.as_bytes(), ip)).unwrap()
     }
 
     #[test]
@@ -70,7 +63,7 @@ mod tests {
             r#"{"ip":"10.0.0.1","countryCode":"DE"}"#,
             expected,
         ] {
-            assert_eq!(text(RequestKind::Newest, body), expected);
+            assert_eq!(text(stamp_newest, body), expected);
         }
     }
 
@@ -84,7 +77,7 @@ mod tests {
         let expected = format!(
             r#"[{{"ip":"2001:db8::7","countryCode":"DE",{tricky}}},{{"ip":"10.0.0.1","countryCode":"DE"}},{{"ip":"2001:db8::7","countryCode":"FR",{metrics}}}]"#
         );
-        assert_eq!(text(RequestKind::Batch, &body), expected);
-        assert_eq!(text(RequestKind::Batch, "[]"), "[]");
+        assert_eq!(text(fill_in, &body), expected);
+        assert_eq!(text(fill_in, "[]"), "[]");
     }
 }

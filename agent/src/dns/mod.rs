@@ -17,6 +17,8 @@ use crate::route;
 use files::{Files, NameServers};
 use message::{Answer, Family};
 
+/// Longest wait for the name servers.
+pub(crate) const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How much longer the second family is waited for when the first has an address.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// Longest answer in a datagram, with room for servers that say more than they should.

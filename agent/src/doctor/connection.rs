@@ -16,8 +16,8 @@ use super::probe::{self, Reply};
 use super::tls_error;
 use crate::config::ServerSettings;
 use crate::delivery::{find_problem, show_problem};
-use crate::dns;
-use crate::http::{CONNECT_TIMEOUT, RESOLVE_TIMEOUT};
+use crate::dns::{self, RESOLVE_TIMEOUT};
+use crate::http::CONNECT_TIMEOUT;
 
 /// Most addresses to try of a name.
 const MAX_ADDRESSES: usize = 8;

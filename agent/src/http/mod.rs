@@ -12,11 +12,10 @@ use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, Body, Error};
 
 use crate::config::ServerSettings;
+use crate::dns::RESOLVE_TIMEOUT;
 use resolver::NameServers;
 pub(crate) use tls::sha256;
 
-/// Longest wait for the name server.
-pub(crate) const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest wait for a connection, TLS handshake included.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest call, from the lookup of the name to the last byte of the answer.

@@ -9,8 +9,7 @@ use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::NextTimeout;
 use ureq::{Error, Timeout};
 
-use super::RESOLVE_TIMEOUT;
-use crate::dns;
+use crate::dns::{self, RESOLVE_TIMEOUT};
 
 /// The agent's own lookup. Unlike ureq's, the lookup ends in time by itself and so needs
 /// no thread.

@@ -13,8 +13,7 @@ use fleetbeat_daemon::thread::spawn;
 
 use super::kernel::Kernel;
 use crate::config::Way;
-use crate::dns;
-use crate::http::RESOLVE_TIMEOUT;
+use crate::dns::{self, RESOLVE_TIMEOUT};
 use crate::route;
 
 /// How long a heartbeat waits for a lookup. With a silent name server the lookup takes
