@@ -161,9 +161,11 @@ fn heartbeats_follow_each_other_with_growing_numbers() {
 fn a_wrong_key_is_an_error_and_tried_on() {
     let is_key_known = Arc::new(AtomicBool::new(false));
     let known = Arc::clone(&is_key_known);
+    let problem =
+        r#"{"status":401,"title":"Unauthorized","detail":"no","request_id":"r"}"#;
     let server = ScriptedServer::start(move |_| match known.load(Ordering::Relaxed) {
         true => answer(200, "", OK),
-        false => answer(401, "", ""),
+        false => answer(401, "", problem),
     });
 
     let agent = Agent::start(&server.url(), FAST);
@@ -297,7 +299,7 @@ fn samples_go_on_while_a_call_waits_for_its_answer() {
         &format!("{FAST}[spool]\npath = \"/nowhere\"\n"),
     );
     // The call gives up after 15 s only.
-    agent.wait_for_log("heartbeat dropped, 3 since the start: the next one is due");
+    agent.wait_for_log("heartbeat dropped, 4 since the start: the next one is due");
     server.next();
     assert!(server.requests.try_recv().is_err(), "one call at a time");
 }

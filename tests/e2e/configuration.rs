@@ -94,13 +94,16 @@ fn a_stop_keeps_the_samples_while_a_collector_hangs() {
     let settings = settings("http://127.0.0.1:9", &rest);
 
     let mut agent = Running::spawn(agent_command(&settings).stderr(Stdio::null()));
-    // The collector's thread waits in the kernel for somebody to write.
+    // The collector's thread waits in the kernel for somebody to write. The other one has
+    // given its sample.
     let started = Instant::now();
     wait_for("the hanging collector", || {
         let threads = fs::read_dir(format!("/proc/{}/task", agent.pid())).ok()?;
         let names = threads
             .filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok());
-        (names.into_iter().any(|name| name.trim() == "ram")).then_some(())
+        let names: Vec<String> = names.collect();
+        let runs = |wanted: &str| names.iter().any(|name| name.trim() == wanted);
+        (runs("ram") && !runs("cpu")).then_some(())
     });
     assert!(agent.terminate().success());
     let took = started.elapsed();

@@ -30,8 +30,9 @@ impl Host {
         };
         ip(&format!("netns add {}", host.namespace));
         host.ip("link set lo up");
-        host.ip("link add d0 type dummy");
+        host.ip("link add d0 type veth peer name d1");
         host.ip("link set d0 up");
+        host.ip("link set d1 up");
         host.write("hosts", "127.0.0.1 localhost\n");
         host.write("machine-id", "00000000000000000000000000000001\n");
         host

@@ -327,9 +327,10 @@ fn without_a_folder_for_the_spool_the_agent_sends_and_says_so_once() {
     let told = "/nowhere/spool: No such file or directory (os error 2): heartbeats that the server does not take \
                 at once are lost";
     agent.wait_for_log(told);
+    // Once for the heartbeats, and once for the host's identity.
     assert_eq!(
         agent.log().matches("/nowhere").count(),
-        1,
+        2,
         "{}",
         agent.log()
     );
