@@ -84,6 +84,7 @@ impl Running {
         let state =
             start_jobs(&mut jobs, config, store, auth).map_err(ServerError::Start)?;
         let listener = listen(config, state)?;
+        jobs.watch(listener.ended_thread());
         start_watching(&mut jobs, &listener, signals, end).map_err(ServerError::Start)?;
 
         Ok(Running { listener, jobs })
