@@ -19,7 +19,9 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::exchange::{self, Handler};
 use super::forwarded::TrustedProxies;
+use super::guard::doors::{Door, Speaks};
 use super::guard::poll::{Poll, Shared};
+use super::guard::tls::Certificate;
 use crate::listen::Listen;
 
 /// A dead peer's connection is noticed within about twice this.
@@ -29,12 +31,21 @@ const UNREAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1024;
 
+/// How connections are encrypted.
+pub(crate) struct Encryption {
+    /// The certificate of new connections.
+    pub(crate) certificate: Certificate,
+    /// Where HTTP is spoken only to say that HTTPS is.
+    pub(crate) redirect: Option<SocketAddr>,
+}
+
 /// The listening socket and its threads.
 pub(crate) struct Listener {
     shared: Shared,
     poll: JoinHandle<()>,
     workers: Vec<JoinHandle<()>>,
     address: Listen,
+    is_encrypted: bool,
     is_deaf: Arc<AtomicBool>,
 }
 
@@ -42,17 +53,19 @@ impl Listener {
     /// Listens and starts so many workers.
     ///
     /// # Errors
-    /// The address cannot be had, or a thread cannot be started.
+    /// An address cannot be had, or a thread cannot be started.
     pub(crate) fn start(
         listen: &Listen,
+        encryption: Option<Encryption>,
         trusted: TrustedProxies,
         workers: usize,
         handler: &Arc<Handler>,
     ) -> io::Result<Listener> {
         allow_descriptors();
-        let (door, address) = bind(listen)?;
+        let is_encrypted = encryption.is_some();
+        let (doors, address) = open_doors(listen, encryption)?;
         let shared = Shared::new()?;
-        let poll = Poll::new(door, shared.clone(), Arc::new(trusted))?;
+        let poll = Poll::new(doors, shared.clone(), Arc::new(trusted))?;
 
         let start_worker = |n| {
             let (shared, handler) = (shared.clone(), handler.clone());
@@ -71,6 +84,7 @@ impl Listener {
             poll,
             workers,
             address,
+            is_encrypted,
             is_deaf,
         })
     }
@@ -78,6 +92,15 @@ impl Listener {
     /// The address, with the port that was taken.
     pub(crate) fn address(&self) -> &Listen {
         &self.address
+    }
+
+    /// The address for people, with what is spoken there.
+    pub(crate) fn url(&self) -> String {
+        let url = self.address.to_string();
+        match self.is_encrypted {
+            true => url.replacen("http:", "https:", 1),
+            false => url,
+        }
     }
 
     /// Names the thread that serves peers, once it has ended.
@@ -120,6 +143,10 @@ fn start_polling(poll: Poll, deaf: Deaf) -> io::Result<JoinHandle<()>> {
 /// As many descriptors as the system's administrator allows: each connection takes one.
 fn allow_descriptors() {
     let limit = getrlimit(Resource::Nofile);
+    if limit.current == limit.maximum {
+        return;
+    }
+
     let allowed = Rlimit {
         current: limit.maximum,
         maximum: limit.maximum,
@@ -127,6 +154,32 @@ fn allow_descriptors() {
     if let Err(error) = setrlimit(Resource::Nofile, allowed) {
         log::warn!("the limit of open files cannot be raised: {error}");
     }
+}
+
+/// Listens everywhere; gives the main address that was taken, too.
+fn open_doors(
+    listen: &Listen,
+    encryption: Option<Encryption>,
+) -> io::Result<(Vec<Door>, Listen)> {
+    let (socket, address) = bind(listen)?;
+    let Some(encryption) = encryption else {
+        let speaks = Speaks::Http;
+        return Ok((vec![Door { socket, speaks }], address));
+    };
+
+    let speaks = Speaks::Https(encryption.certificate);
+    let mut doors = vec![Door { socket, speaks }];
+    if let (Some(redirect), Listen::Tcp(https)) = (encryption.redirect, &address) {
+        let socket = bind_tcp(redirect).map_err(|error| {
+            let message = format!("{redirect} for tls.redirect_listen: {error}");
+            io::Error::new(error.kind(), message)
+        })?;
+        doors.push(Door {
+            socket: socket.into(),
+            speaks: Speaks::Redirect(https.port()),
+        });
+    }
+    Ok((doors, address))
 }
 
 /// Listens; gives the address that was taken, too.

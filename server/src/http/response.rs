@@ -128,6 +128,7 @@ pub(super) fn reason(status: u16) -> &'static str {
     match status {
         200 => "OK",
         304 => "Not Modified",
+        308 => "Permanent Redirect",
         400 => "Bad Request",
         401 => "Unauthorized",
         403 => "Forbidden",

@@ -22,8 +22,10 @@
 pub(super) mod budget;
 pub(super) mod chunked;
 pub(super) mod connection;
+pub(super) mod doors;
 pub(super) mod head;
 pub(super) mod outgoing;
 pub(super) mod poll;
 pub(super) mod queues;
 pub(super) mod seats;
+pub(super) mod tls;

@@ -1,30 +1,32 @@
 //! The poll loop: the one thread that waits for peers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fleetbeat_daemon::condition::Condition;
 use rustix::buffer::spare_capacity;
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::io::Errno;
-use rustix::net::{SocketAddrAny, SocketFlags, acceptfrom_with};
 use socket2::Socket;
 
 use super::budget::{Budget, Permit};
 use super::chunked::ChunkedReader;
 use super::connection::Connection;
+use super::doors::{Door, Doors, Speaks};
 use super::head::{Framing, Head, HeadReader};
 use super::outgoing::Outgoing;
 use super::queues::{Arrivals, Arrived, Task, Tasks};
-use super::seats::{NoSeat, Seat, Seats};
+use super::seats::{self, NoSeat, Seat, Seats};
+use super::tls::Handshakes;
 use crate::http::failure::Failure;
 use crate::http::forwarded::TrustedProxies;
+use crate::http::redirect;
 use crate::http::request::{Body, Request, new_id};
+use crate::http::response::Response;
 
 /// The most connections at once.
 const MAX_CONNECTIONS: usize = 4096;
@@ -46,8 +48,6 @@ const MAX_ANSWER_BYTES: usize = 256 * 1024 * 1024;
 /// so long.
 const DRAIN_BYTES: usize = 64 * 1024;
 const DRAIN_TIME: Duration = Duration::from_secs(2);
-/// How long no connection is accepted after the system had no descriptor left.
-const DESCRIPTOR_PAUSE: Duration = Duration::from_millis(50);
 /// How long a stop waits for requests that have not come whole.
 const STOP_TIME: Duration = Duration::from_secs(1);
 
@@ -60,9 +60,18 @@ const TURNS: usize = 32;
 /// The events that one look at epoll gives.
 const EVENTS: usize = 256;
 
-/// The names of what is not a connection, in epoll.
-const DOOR: u64 = u64::MAX;
-const WAKE: u64 = u64::MAX - 1;
+/// How long a TLS handshake may take.
+const HANDSHAKE_TIME: Duration = Duration::from_secs(5);
+/// How a TLS handshake begins.
+const HANDSHAKE_BYTE: u8 = 0x16;
+
+/// The one path that is answered without TLS where TLS is spoken: for the watchdog, and
+/// for whoever else asks whether the server lives.
+const HEALTH: &str = "/healthz";
+
+/// The names of what is not a connection, in epoll. Doors have the names from [`DOOR`] on.
+const WAKE: u64 = u64::MAX;
+const DOOR: u64 = u64::MAX - 16;
 
 /// What the poll loop shares with the rest of the server.
 #[derive(Debug, Clone)]
@@ -89,12 +98,11 @@ impl Shared {
 /// The poll loop's state.
 pub(crate) struct Poll {
     epoll: OwnedFd,
-    /// The listening socket; `None` once the loop is about to end.
-    door: Option<OwnedFd>,
-    /// When the door is opened again, after the system had no descriptor left.
-    opens_at: Option<Instant>,
-    no_descriptor: Condition,
-    refused_accepts: u64,
+    doors: Doors,
+    /// The threads for TLS, if a door speaks it.
+    handshakes: Option<Handshakes>,
+    /// Connections that go on with their handshakes once fewer are computed.
+    crowd: VecDeque<u64>,
     shared: Shared,
     trusted: Arc<TrustedProxies>,
     seats: Seats,
@@ -115,6 +123,10 @@ struct Waiting {
 
 /// What a connection waits for.
 enum Phase {
+    /// The first byte, where TLS is spoken.
+    Start,
+    /// More of the handshake, or that fewer handshakes are computed.
+    Handshake,
     /// The head.
     Head(HeadReader),
     /// The body.
@@ -176,26 +188,31 @@ impl BodyReader {
 }
 
 impl Poll {
-    /// A loop for the connections of one listening socket, which must not block.
+    /// A loop for the connections of these doors, of which at least one is needed.
     ///
     /// # Errors
-    /// The system gives no further descriptor.
+    /// The system gives no further descriptor, or no further thread.
     pub(crate) fn new(
-        door: OwnedFd,
+        doors: Vec<Door>,
         shared: Shared,
         trusted: Arc<TrustedProxies>,
     ) -> io::Result<Poll> {
+        let has_tls = doors
+            .iter()
+            .any(|door| matches!(door.speaks, Speaks::Https(_)));
+        let handshakes = has_tls
+            .then(|| Handshakes::start(cores(), &shared.tasks))
+            .transpose()?;
+
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
-        epoll::add(&epoll, &door, EventData::new_u64(DOOR), EventFlags::IN)?;
         let wake = EventData::new_u64(WAKE);
         epoll::add(&epoll, &shared.tasks.wake, wake, EventFlags::IN)?;
 
         Ok(Poll {
+            doors: Doors::open(doors, &epoll, DOOR)?,
             epoll,
-            door: Some(door),
-            opens_at: None,
-            no_descriptor: Condition::default(),
-            refused_accepts: 0,
+            handshakes,
+            crowd: VecDeque::new(),
             shared,
             trusted,
             seats: Seats::new(MAX_CONNECTIONS),
@@ -217,7 +234,7 @@ impl Poll {
         let mut stops_by = None;
 
         loop {
-            let is_idle = self.waiting.is_empty() && self.opens_at.is_none();
+            let is_idle = self.waiting.is_empty() && !self.doors.are_paused();
             let timeout = (!is_idle || stops_by.is_some()).then(tick);
             events.clear();
             match epoll::wait(&self.epoll, spare_capacity(&mut events), timeout.as_ref())
@@ -228,13 +245,13 @@ impl Poll {
 
             for event in &events {
                 match event.data.u64() {
-                    DOOR => self.accept(),
                     WAKE => {
                         if self.take_tasks() && stops_by.is_none() {
                             stops_by = Some(Instant::now() + STOP_TIME);
                             self.close_door();
                         }
                     }
+                    name @ DOOR.. => self.accept(name - DOOR),
                     token => self.go_on(token),
                 }
             }
@@ -259,90 +276,117 @@ impl Poll {
 
     /// Accepts no more, and gives up connections on which nothing has been asked.
     fn close_door(&mut self) {
-        self.door = None;
-        self.opens_at = None;
-        self.waiting
-            .retain(|_, waiting| !matches!(waiting.phase, Phase::Head(_)));
+        self.doors.close();
+        self.waiting.retain(|_, waiting| {
+            !matches!(
+                waiting.phase,
+                Phase::Start | Phase::Handshake | Phase::Head(_)
+            )
+        });
     }
 
-    /// Accepts connections.
-    fn accept(&mut self) {
+    /// Accepts connections at the door of this number.
+    fn accept(&mut self, door: u64) {
+        let door = usize::try_from(door).unwrap_or(usize::MAX);
         for _ in 0..TURNS {
-            let Some(door) = &self.door else {
-                return;
-            };
-            let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-            match acceptfrom_with(door, flags) {
-                Ok((socket, address)) => {
-                    self.told_of_descriptors();
-                    self.welcome(Socket::from(socket), address.and_then(ip));
-                }
-                Err(Errno::AGAIN) => return,
-                Err(
-                    error @ (Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM),
-                ) => {
-                    return self.pause(error);
-                }
-                // The peer has gone before it was accepted.
-                Err(_) => {}
+            match self.doors.accept(door, &self.epoll) {
+                Some((socket, ip)) => self.welcome(socket, ip, door),
+                None => return,
             }
         }
     }
 
-    /// Accepts nothing for a moment, because the system has no descriptor left.
-    fn pause(&mut self, error: Errno) {
-        self.refused_accepts += 1;
-        if self.no_descriptor.begins(error.to_string()) {
-            log::error!("no connection can be accepted: {error}; see LimitNOFILE");
-        }
-        self.opens_at = Some(Instant::now() + DESCRIPTOR_PAUSE);
-        self.watch_door(EventFlags::empty());
-    }
-
-    fn told_of_descriptors(&mut self) {
-        if self.no_descriptor.ends() {
-            let times = std::mem::take(&mut self.refused_accepts);
-            log::info!("connections are accepted again, after {times} attempts");
-        }
-    }
-
-    fn watch_door(&self, flags: EventFlags) {
-        if let Some(door) = &self.door {
-            let _ = epoll::modify(&self.epoll, door, EventData::new_u64(DOOR), flags);
-        }
-    }
-
     /// Gives a new connection a seat, or turns it away.
-    fn welcome(&mut self, socket: Socket, ip: Option<IpAddr>) {
+    fn welcome(&mut self, socket: Socket, ip: Option<IpAddr>, door: usize) {
         let Some(seat) = self.find_seat(ip) else {
             return turn_away(&socket);
         };
 
         self.next_token += 1;
-        let waiting = Waiting {
-            connection: Connection::new(socket, ip, seat, self.next_token),
-            phase: Phase::Head(HeadReader::default()),
-            deadline: Instant::now() + HEAD_TIME,
-        };
-        self.step(waiting);
+        let connection = Connection::new(socket, ip, seat, door, self.next_token);
+        if matches!(self.doors.speaks(door), Some(Speaks::Https(_))) {
+            self.start(connection);
+        } else {
+            self.begin_head(connection);
+        }
     }
 
-    /// A seat; if all are taken, that of the oldest connection without a whole head.
+    /// Looks at the first byte of a connection that should be TLS: who speaks HTTP instead
+    /// can be told so.
+    fn start(&mut self, connection: Connection) {
+        match connection.first_byte() {
+            Ok(Some(HANDSHAKE_BYTE)) => {
+                let Some(Speaks::Https(certificate)) = self.doors.speaks(connection.door)
+                else {
+                    return;
+                };
+                match certificate.session() {
+                    Ok(session) => self.shake_hands(connection.encrypt(session)),
+                    Err(error) => log::error!("a TLS connection cannot begin: {error}"),
+                }
+            }
+            Ok(Some(_)) => self.begin_head(connection),
+            Err(error) if would_block(&error) => {
+                let deadline = connection.accepted + HANDSHAKE_TIME;
+                self.wait(connection, EventFlags::IN, Phase::Start, deadline);
+            }
+            Ok(None) | Err(_) => {}
+        }
+    }
+
+    /// Has the handshake computed, as far as what the peer has sent allows.
+    fn shake_hands(&mut self, connection: Connection) {
+        let Some(handshakes) = &self.handshakes else {
+            return;
+        };
+        if let Err(connection) = handshakes.push(connection) {
+            self.crowd.push_back(connection.token);
+            let deadline = connection.accepted + HANDSHAKE_TIME;
+            self.keep(connection, Phase::Handshake, deadline);
+        }
+    }
+
+    /// A handshake has been computed, so that one of those that wait can be.
+    fn after_handshake(&mut self) {
+        if let Some(token) = self.crowd.pop_front() {
+            self.go_on(token);
+        }
+    }
+
+    /// A seat: a free one, or that of the oldest connection without a whole head.
     fn find_seat(&mut self, ip: Option<IpAddr>) -> Option<Seat> {
         // A proxy's connections carry the requests of many.
         let counted = ip.filter(|ip| !self.trusted.contains(*ip));
         match self.seats.take(counted) {
-            Ok(seat) => return Some(seat),
-            Err(NoSeat::ShareTaken) => return None,
-            Err(NoSeat::Full) => {}
+            Ok(seat) => Some(seat),
+            Err(NoSeat::Full) => {
+                drop(self.evict(|_| true)?);
+                self.seats.take(counted).ok()
+            }
+            // Among its own, a newcomer goes before who has nothing to say.
+            Err(NoSeat::ShareTaken) => {
+                let network = counted.map(seats::network);
+                self.evict(|connection| connection.network() == network)
+                    .map(Connection::into_seat)
+            }
         }
+    }
 
-        let is_free = |phase: &Phase| matches!(phase, Phase::Head(_) | Phase::Drain(_));
+    /// Takes the oldest of these connections that has not sent a whole head, or has its
+    /// response.
+    fn evict(&mut self, is_meant: impl Fn(&Connection) -> bool) -> Option<Connection> {
+        let is_idle = |waiting: &Waiting| {
+            matches!(
+                waiting.phase,
+                Phase::Start | Phase::Handshake | Phase::Head(_) | Phase::Drain(_)
+            ) && is_meant(&waiting.connection)
+        };
         let mut waiting = self.waiting.iter();
-        let (token, _) = waiting.find(|(_, waiting)| is_free(&waiting.phase))?;
+        let (token, _) = waiting.find(|(_, waiting)| is_idle(waiting))?;
         let token = *token;
-        self.waiting.remove(&token);
-        self.seats.take(counted).ok()
+        self.waiting
+            .remove(&token)
+            .map(|evicted| evicted.connection)
     }
 
     /// Goes on with a connection whose socket is ready.
@@ -359,6 +403,8 @@ impl Poll {
             deadline,
         } = waiting;
         match phase {
+            Phase::Start => self.start(connection),
+            Phase::Handshake => self.shake_hands(connection),
             Phase::Head(reader) => self.read_head(connection, reader, deadline),
             Phase::Body(reader) => self.read_body(connection, reader),
             Phase::Answer {
@@ -390,12 +436,22 @@ impl Poll {
         }
 
         connection.is_registered = true;
+        self.keep(connection, phase, deadline);
+    }
+
+    fn keep(&mut self, connection: Connection, phase: Phase, deadline: Instant) {
+        let token = connection.token;
         let waiting = Waiting {
             connection,
             phase,
             deadline,
         };
         self.waiting.insert(token, waiting);
+    }
+
+    fn begin_head(&mut self, connection: Connection) {
+        let deadline = Instant::now() + HEAD_TIME;
+        self.read_head(connection, HeadReader::default(), deadline);
     }
 
     fn read_head(
@@ -430,7 +486,11 @@ impl Poll {
     }
 
     /// Gives a request to the workers. A body that has come with its head goes along.
-    fn dispatch(&self, connection: Connection, head: Head, mut behind: Vec<u8>) {
+    fn dispatch(&mut self, connection: Connection, head: Head, mut behind: Vec<u8>) {
+        if let Some(response) = self.turn_to_https(&connection, &head) {
+            return self.send(connection, response.into_outgoing());
+        }
+
         let body = match head.framing {
             Framing::None => Body::Whole(Vec::new()),
             Framing::Length(length) if behind.len() >= length => {
@@ -447,6 +507,19 @@ impl Poll {
         });
     }
 
+    /// The response to a request that belongs on another connection: an encrypted one.
+    fn turn_to_https(&self, connection: &Connection, head: &Head) -> Option<Response> {
+        match self.doors.speaks(connection.door)? {
+            Speaks::Redirect(port) => Some(redirect::respond(head, *port)),
+            // Who asks whether the server lives need not speak TLS.
+            Speaks::Https(_) if !connection.origin().is_tls && head.target != HEALTH => {
+                let failure = Failure::bad_request("this port speaks HTTPS");
+                Some(failure.into_response(&new_id()))
+            }
+            Speaks::Http | Speaks::Https(_) => None,
+        }
+    }
+
     /// Does what workers have left to do. True if a stop is asked for.
     fn take_tasks(&mut self) -> bool {
         let (tasks, stop_is_asked) = self.shared.tasks.take();
@@ -454,6 +527,19 @@ impl Poll {
             match task {
                 Task::ReadBody { arrived, limit } => self.begin_body(arrived, limit),
                 Task::Send(connection, outgoing) => self.send(connection, outgoing),
+                Task::ShakeOn(connection) => {
+                    let deadline = connection.accepted + HANDSHAKE_TIME;
+                    let flags = match connection.wants_write() {
+                        true => EventFlags::OUT,
+                        false => EventFlags::IN,
+                    };
+                    self.wait(connection, flags, Phase::Handshake, deadline);
+                    self.after_handshake();
+                }
+                Task::Shaken(connection) => {
+                    self.begin_head(connection);
+                    self.after_handshake();
+                }
                 Task::Close(connection) => {
                     let deadline = Instant::now() + DRAIN_TIME;
                     self.drain(connection, DRAIN_BYTES, deadline);
@@ -576,7 +662,7 @@ impl Poll {
     /// reset, and closes the connection once the peer has.
     fn drain(&mut self, mut connection: Connection, mut left: usize, deadline: Instant) {
         loop {
-            let read = connection.read(&mut self.buffer);
+            let read = connection.discard(&mut self.buffer);
             match read {
                 Ok(0) => return,
                 Ok(count) if count < left => left -= count,
@@ -593,10 +679,7 @@ impl Poll {
 
     /// Looks at all deadlines.
     fn tick(&mut self, now: Instant) {
-        if self.opens_at.is_some_and(|time| now >= time) {
-            self.opens_at = None;
-            self.watch_door(EventFlags::IN);
-        }
+        self.doors.reopen(now, &self.epoll);
 
         let late = self.waiting.iter();
         let late = late.filter(|(_, waiting)| waiting.deadline <= now);
@@ -635,7 +718,7 @@ impl Poll {
                 self.go_on_sending(connection, outgoing, seen, _permit, deadline);
             }
             Phase::Answer { .. } => connection.reset(),
-            Phase::Drain(_) => {}
+            Phase::Start | Phase::Handshake | Phase::Drain(_) => {}
         }
     }
 }
@@ -655,16 +738,14 @@ fn no_room() -> Failure {
     Failure::overloaded("too many bodies are being read")
 }
 
-/// The peer's address; `None` for a Unix socket.
-fn ip(address: SocketAddrAny) -> Option<IpAddr> {
-    let address = SocketAddr::try_from(address).ok()?;
-    Some(address.ip().to_canonical())
-}
-
 /// Answers a connection that gets no seat, as far as its socket takes the answer at once.
 fn turn_away(mut socket: &Socket) {
     let failure = Failure::overloaded("too many connections");
     let mut outgoing = failure.into_response(&new_id()).into_outgoing();
     let _ = outgoing.write_to(&mut socket);
     let _ = socket.shutdown(std::net::Shutdown::Write);
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }

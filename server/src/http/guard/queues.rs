@@ -35,6 +35,10 @@ pub(crate) enum Task {
     Send(Connection, Outgoing),
     /// Everything is sent: see the peer go.
     Close(Connection),
+    /// The handshake needs more of the peer.
+    ShakeOn(Connection),
+    /// The handshake is done: read the head.
+    Shaken(Connection),
 }
 
 /// Requests on their way to the workers. Bounded by the number of connections.

@@ -82,6 +82,13 @@ impl Seats {
     }
 }
 
+impl Seat {
+    /// The network that the seat counts for, if it counts for one.
+    pub(crate) fn network(&self) -> Option<IpAddr> {
+        self.network
+    }
+}
+
 impl Drop for Seat {
     fn drop(&mut self) {
         let mut taken = lock(&self.taken);
@@ -99,7 +106,7 @@ impl Drop for Seat {
 }
 
 /// Who is counted together: one IPv4 address, or the /64 that one IPv6 host has.
-fn network(ip: IpAddr) -> IpAddr {
+pub(crate) fn network(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V6(ip) => {
             let prefix = ip.to_bits() >> 64 << 64;
