@@ -100,10 +100,10 @@ pub(super) fn serve(arrived: Arrived, tasks: &Arc<Tasks>, handler: &Handler) {
 
     let awaited_body = reply.as_ref().err().and_then(Failure::awaited_body);
     if let Some(limit) = awaited_body {
-        let arrived = Arrived {
+        let arrived = Box::new(Arrived {
             connection,
             request,
-        };
+        });
         return tasks.push(Task::ReadBody { arrived, limit });
     }
 

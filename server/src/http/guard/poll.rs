@@ -1,7 +1,7 @@
 //! The poll loop: the one thread that waits for peers.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -13,61 +13,28 @@ use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::io::Errno;
 use socket2::Socket;
 
+use super::body::BodyReader;
 use super::budget::{Budget, Permit};
-use super::chunked::ChunkedReader;
 use super::connection::Connection;
 use super::doors::{Door, Doors, Speaks};
-use super::head::{Framing, Head, HeadReader};
+use super::head::HeadReader;
+use super::limits::{MAX_ANSWER_BYTES, MAX_BODY_BYTES, MAX_CONNECTIONS, STOP_TIME};
 use super::outgoing::Outgoing;
-use super::queues::{Arrivals, Arrived, Task, Tasks};
+use super::queues::{Arrivals, Tasks};
 use super::seats::{self, NoSeat, Seat, Seats};
 use super::tls::Handshakes;
 use crate::http::failure::Failure;
 use crate::http::forwarded::TrustedProxies;
-use crate::http::redirect;
-use crate::http::request::{Body, Request, new_id};
-use crate::http::response::Response;
-
-/// The most connections at once.
-const MAX_CONNECTIONS: usize = 4096;
-/// How long a head may take.
-const HEAD_TIME: Duration = Duration::from_secs(10);
-/// How long a body may take, besides [`BODY_TIME_PER_STEP`].
-const BODY_TIME: Duration = Duration::from_secs(10);
-/// How long each [`BODY_STEP_BYTES`] of a body may take besides.
-const BODY_TIME_PER_STEP: Duration = Duration::from_secs(1);
-const BODY_STEP_BYTES: usize = 64 * 1024;
-/// All bodies together that do not come with their heads.
-const MAX_BODY_BYTES: usize = 64 * 1024 * 1024;
-/// A peer takes its response at 16 KiB a second, looked at after so long.
-const ANSWER_TIME: Duration = Duration::from_secs(10);
-const ANSWER_STEP_BYTES: usize = 160 * 1024;
-/// All responses together that are not shared and that peers have not taken.
-const MAX_ANSWER_BYTES: usize = 256 * 1024 * 1024;
-/// What a peer still sends after its response is thrown away, up to so many bytes and for
-/// so long.
-const DRAIN_BYTES: usize = 64 * 1024;
-const DRAIN_TIME: Duration = Duration::from_secs(2);
-/// How long a stop waits for requests that have not come whole.
-const STOP_TIME: Duration = Duration::from_secs(1);
+use crate::http::request::new_id;
 
 /// Deadlines are looked at this often.
 const TICK: Duration = Duration::from_millis(100);
 /// The most that is read at once.
 const READ_BYTES: usize = 16 * 1024;
-/// Reads of one body, and accepted connections, before others have their turn.
+/// Accepted connections before others have their turn.
 const TURNS: usize = 32;
 /// The events that one look at epoll gives.
 const EVENTS: usize = 256;
-
-/// How long a TLS handshake may take.
-const HANDSHAKE_TIME: Duration = Duration::from_secs(5);
-/// How a TLS handshake begins.
-const HANDSHAKE_BYTE: u8 = 0x16;
-
-/// The one path that is answered without TLS where TLS is spoken: for the watchdog, and
-/// for whoever else asks whether the server lives.
-const HEALTH: &str = "/healthz";
 
 /// The names of what is not a connection, in epoll. Doors have the names from [`DOOR`] on.
 const WAKE: u64 = u64::MAX;
@@ -97,32 +64,32 @@ impl Shared {
 
 /// The poll loop's state.
 pub(crate) struct Poll {
-    epoll: OwnedFd,
-    doors: Doors,
+    pub(super) epoll: OwnedFd,
+    pub(super) doors: Doors,
     /// The threads for TLS, if a door speaks it.
-    handshakes: Option<Handshakes>,
+    pub(super) handshakes: Option<Handshakes>,
     /// Connections that go on with their handshakes once fewer are computed.
-    crowd: VecDeque<u64>,
-    shared: Shared,
-    trusted: Arc<TrustedProxies>,
-    seats: Seats,
-    bodies: Budget,
-    answers: Budget,
+    pub(super) crowd: VecDeque<u64>,
+    pub(super) shared: Shared,
+    pub(super) trusted: Arc<TrustedProxies>,
+    pub(super) seats: Seats,
+    pub(super) bodies: Budget,
+    pub(super) answers: Budget,
     /// The connections that wait for their peer, the oldest first.
-    waiting: BTreeMap<u64, Waiting>,
+    pub(super) waiting: BTreeMap<u64, Waiting>,
     next_token: u64,
-    buffer: Vec<u8>,
+    pub(super) buffer: Vec<u8>,
 }
 
 /// A connection that waits for its peer.
-struct Waiting {
-    connection: Connection,
-    phase: Phase,
-    deadline: Instant,
+pub(super) struct Waiting {
+    pub(super) connection: Connection,
+    pub(super) phase: Phase,
+    pub(super) deadline: Instant,
 }
 
 /// What a connection waits for.
-enum Phase {
+pub(super) enum Phase {
     /// The first byte, where TLS is spoken.
     Start,
     /// More of the handshake, or that fewer handshakes are computed.
@@ -136,55 +103,10 @@ enum Phase {
         outgoing: Outgoing,
         /// What had been sent at the last look.
         seen: usize,
-        _permit: Permit,
+        permit: Permit,
     },
     /// That the peer closes the connection; so many bytes may still come.
     Drain(usize),
-}
-
-/// A body that is being read.
-struct BodyReader {
-    request: Request,
-    pieces: Pieces,
-    permit: Permit,
-    started: Instant,
-}
-
-/// What has come of a body.
-enum Pieces {
-    /// Of a body of so many bytes.
-    Length(Vec<u8>, usize),
-    Chunked(ChunkedReader),
-}
-
-impl Pieces {
-    /// Takes what has come. Gives the body, once it is whole.
-    fn take(&mut self, bytes: &[u8]) -> Result<Option<Vec<u8>>, Failure> {
-        match self {
-            Pieces::Length(body, length) => {
-                let missing = *length - body.len();
-                body.extend_from_slice(&bytes[..bytes.len().min(missing)]);
-                Ok((body.len() == *length).then(|| std::mem::take(body)))
-            }
-            Pieces::Chunked(reader) => reader.take(bytes),
-        }
-    }
-
-    /// The bytes that the body takes in memory, as far as that is known.
-    fn bytes(&self) -> usize {
-        match self {
-            Pieces::Length(_, length) => *length,
-            Pieces::Chunked(reader) => reader.received(),
-        }
-    }
-}
-
-impl BodyReader {
-    /// How long the peer has for what is known of the body.
-    fn deadline(&self) -> Instant {
-        let steps = u32::try_from(self.pieces.bytes() / BODY_STEP_BYTES);
-        self.started + BODY_TIME + BODY_TIME_PER_STEP * steps.unwrap_or(u32::MAX)
-    }
 }
 
 impl Poll {
@@ -311,48 +233,6 @@ impl Poll {
         }
     }
 
-    /// Looks at the first byte of a connection that should be TLS: who speaks HTTP instead
-    /// can be told so.
-    fn start(&mut self, connection: Connection) {
-        match connection.first_byte() {
-            Ok(Some(HANDSHAKE_BYTE)) => {
-                let Some(Speaks::Https(certificate)) = self.doors.speaks(connection.door)
-                else {
-                    return;
-                };
-                match certificate.session() {
-                    Ok(session) => self.shake_hands(connection.encrypt(session)),
-                    Err(error) => log::error!("a TLS connection cannot begin: {error}"),
-                }
-            }
-            Ok(Some(_)) => self.begin_head(connection),
-            Err(error) if would_block(&error) => {
-                let deadline = connection.accepted + HANDSHAKE_TIME;
-                self.wait(connection, EventFlags::IN, Phase::Start, deadline);
-            }
-            Ok(None) | Err(_) => {}
-        }
-    }
-
-    /// Has the handshake computed, as far as what the peer has sent allows.
-    fn shake_hands(&mut self, connection: Connection) {
-        let Some(handshakes) = &self.handshakes else {
-            return;
-        };
-        if let Err(connection) = handshakes.push(connection) {
-            self.crowd.push_back(connection.token);
-            let deadline = connection.accepted + HANDSHAKE_TIME;
-            self.keep(connection, Phase::Handshake, deadline);
-        }
-    }
-
-    /// A handshake has been computed, so that one of those that wait can be.
-    fn after_handshake(&mut self) {
-        if let Some(token) = self.crowd.pop_front() {
-            self.go_on(token);
-        }
-    }
-
     /// A seat: a free one, or that of the oldest connection without a whole head.
     fn find_seat(&mut self, ip: Option<IpAddr>) -> Option<Seat> {
         // A proxy's connections carry the requests of many.
@@ -390,34 +270,14 @@ impl Poll {
     }
 
     /// Goes on with a connection whose socket is ready.
-    fn go_on(&mut self, token: u64) {
+    pub(super) fn go_on(&mut self, token: u64) {
         if let Some(waiting) = self.waiting.remove(&token) {
             self.step(waiting);
         }
     }
 
-    fn step(&mut self, waiting: Waiting) {
-        let Waiting {
-            connection,
-            phase,
-            deadline,
-        } = waiting;
-        match phase {
-            Phase::Start => self.start(connection),
-            Phase::Handshake => self.shake_hands(connection),
-            Phase::Head(reader) => self.read_head(connection, reader, deadline),
-            Phase::Body(reader) => self.read_body(connection, reader),
-            Phase::Answer {
-                outgoing,
-                seen,
-                _permit,
-            } => self.go_on_sending(connection, outgoing, seen, _permit, deadline),
-            Phase::Drain(left) => self.drain(connection, left, deadline),
-        }
-    }
-
     /// Keeps the connection until its socket is ready.
-    fn wait(
+    pub(super) fn wait(
         &mut self,
         mut connection: Connection,
         flags: EventFlags,
@@ -439,7 +299,12 @@ impl Poll {
         self.keep(connection, phase, deadline);
     }
 
-    fn keep(&mut self, connection: Connection, phase: Phase, deadline: Instant) {
+    pub(super) fn keep(
+        &mut self,
+        connection: Connection,
+        phase: Phase,
+        deadline: Instant,
+    ) {
         let token = connection.token;
         let waiting = Waiting {
             connection,
@@ -447,234 +312,6 @@ impl Poll {
             deadline,
         };
         self.waiting.insert(token, waiting);
-    }
-
-    fn begin_head(&mut self, connection: Connection) {
-        let deadline = Instant::now() + HEAD_TIME;
-        self.read_head(connection, HeadReader::default(), deadline);
-    }
-
-    fn read_head(
-        &mut self,
-        mut connection: Connection,
-        mut reader: HeadReader,
-        deadline: Instant,
-    ) {
-        loop {
-            let read = connection.read(&mut self.buffer);
-            match read {
-                Ok(0) if reader.is_empty() => return,
-                Ok(0) => {
-                    let failure = Failure::bad_request("the head breaks off");
-                    return self.refuse(connection, failure);
-                }
-                Ok(count) => match reader.take(&self.buffer[..count]) {
-                    Ok(None) => {}
-                    Ok(Some((head, behind))) => {
-                        return self.dispatch(connection, head, behind);
-                    }
-                    Err(failure) => return self.refuse(connection, failure),
-                },
-                Err(error) if would_block(&error) => {
-                    let phase = Phase::Head(reader);
-                    return self.wait(connection, EventFlags::IN, phase, deadline);
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return,
-            }
-        }
-    }
-
-    /// Gives a request to the workers. A body that has come with its head goes along.
-    fn dispatch(&mut self, connection: Connection, head: Head, mut behind: Vec<u8>) {
-        if let Some(response) = self.turn_to_https(&connection, &head) {
-            return self.send(connection, response.into_outgoing());
-        }
-
-        let body = match head.framing {
-            Framing::None => Body::Whole(Vec::new()),
-            Framing::Length(length) if behind.len() >= length => {
-                behind.truncate(length);
-                Body::Whole(behind)
-            }
-            Framing::Length(_) | Framing::Chunked => Body::ToCome(behind),
-        };
-
-        let request = Request::new(head, body, connection.origin(), &self.trusted);
-        self.shared.arrivals.push(Arrived {
-            connection,
-            request,
-        });
-    }
-
-    /// The response to a request that belongs on another connection: an encrypted one.
-    fn turn_to_https(&self, connection: &Connection, head: &Head) -> Option<Response> {
-        match self.doors.speaks(connection.door)? {
-            Speaks::Redirect(port) => Some(redirect::respond(head, *port)),
-            // Who asks whether the server lives need not speak TLS.
-            Speaks::Https(_) if !connection.origin().is_tls && head.target != HEALTH => {
-                let failure = Failure::bad_request("this port speaks HTTPS");
-                Some(failure.into_response(&new_id()))
-            }
-            Speaks::Http | Speaks::Https(_) => None,
-        }
-    }
-
-    /// Does what workers have left to do. True if a stop is asked for.
-    fn take_tasks(&mut self) -> bool {
-        let (tasks, stop_is_asked) = self.shared.tasks.take();
-        for task in tasks {
-            match task {
-                Task::ReadBody { arrived, limit } => self.begin_body(arrived, limit),
-                Task::Send(connection, outgoing) => self.send(connection, outgoing),
-                Task::ShakeOn(connection) => {
-                    let deadline = connection.accepted + HANDSHAKE_TIME;
-                    let flags = match connection.wants_write() {
-                        true => EventFlags::OUT,
-                        false => EventFlags::IN,
-                    };
-                    self.wait(connection, flags, Phase::Handshake, deadline);
-                    self.after_handshake();
-                }
-                Task::Shaken(connection) => {
-                    self.begin_head(connection);
-                    self.after_handshake();
-                }
-                Task::Close(connection) => {
-                    let deadline = Instant::now() + DRAIN_TIME;
-                    self.drain(connection, DRAIN_BYTES, deadline);
-                }
-            }
-        }
-        stop_is_asked
-    }
-
-    /// Begins to read a body, of which some may have come with the head.
-    fn begin_body(&mut self, arrived: Arrived, limit: usize) {
-        let Arrived {
-            mut connection,
-            mut request,
-        } = arrived;
-        let start = request.take_body_start();
-        let pieces = match request.framing() {
-            Framing::Length(length) => Pieces::Length(Vec::with_capacity(length), length),
-            Framing::None | Framing::Chunked => {
-                Pieces::Chunked(ChunkedReader::new(limit))
-            }
-        };
-
-        let mut reader = Box::new(BodyReader {
-            permit: self.bodies.permit(),
-            started: Instant::now(),
-            request,
-            pieces,
-        });
-        if !reader.permit.grow_to(reader.pieces.bytes()) {
-            return self.refuse(connection, no_room());
-        }
-
-        if reader.request.waits_for_continue() && start.is_empty() {
-            // A new connection takes this line at once.
-            let _ = connection.write(b"HTTP/1.1 100 Continue\r\n\r\n");
-        }
-        match reader.pieces.take(&start) {
-            Ok(None) => self.read_body(connection, reader),
-            Ok(Some(body)) => self.finish_body(connection, *reader, body),
-            Err(failure) => self.refuse(connection, failure),
-        }
-    }
-
-    fn read_body(&mut self, mut connection: Connection, mut reader: Box<BodyReader>) {
-        for _ in 0..TURNS {
-            let read = connection.read(&mut self.buffer);
-            let taken = match read {
-                Ok(0) => Err(Failure::bad_request("the body breaks off")),
-                Ok(count) => reader.pieces.take(&self.buffer[..count]),
-                Err(error) if would_block(&error) => break,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(None),
-                Err(_) => return,
-            };
-
-            match taken {
-                Ok(Some(body)) => return self.finish_body(connection, *reader, body),
-                Ok(None) if reader.permit.grow_to(reader.pieces.bytes()) => {}
-                Ok(None) => return self.refuse(connection, no_room()),
-                Err(failure) => return self.refuse(connection, failure),
-            }
-        }
-
-        let deadline = reader.deadline();
-        self.wait(connection, EventFlags::IN, Phase::Body(reader), deadline);
-    }
-
-    /// Gives a request to the workers again, now with its body.
-    fn finish_body(&self, connection: Connection, reader: BodyReader, body: Vec<u8>) {
-        let mut request = reader.request;
-        request.complete(body, reader.permit);
-        self.shared.arrivals.push(Arrived {
-            connection,
-            request,
-        });
-    }
-
-    /// Answers a request that no worker gets to see.
-    fn refuse(&mut self, connection: Connection, failure: Failure) {
-        let response = failure.into_response(&new_id());
-        self.send(connection, response.into_outgoing());
-    }
-
-    fn send(&mut self, connection: Connection, outgoing: Outgoing) {
-        let mut permit = self.answers.permit();
-        if !permit.grow_to(outgoing.unshared_bytes()) {
-            return connection.reset();
-        }
-        let (seen, deadline) = (outgoing.sent(), Instant::now() + ANSWER_TIME);
-        self.go_on_sending(connection, outgoing, seen, permit, deadline);
-    }
-
-    fn go_on_sending(
-        &mut self,
-        mut connection: Connection,
-        mut outgoing: Outgoing,
-        seen: usize,
-        permit: Permit,
-        deadline: Instant,
-    ) {
-        match outgoing.write_to(&mut connection) {
-            Ok(()) => {
-                connection.end_writing();
-                let deadline = Instant::now() + DRAIN_TIME;
-                self.drain(connection, DRAIN_BYTES, deadline);
-            }
-            Err(error) if would_block(&error) => {
-                let phase = Phase::Answer {
-                    outgoing,
-                    seen,
-                    _permit: permit,
-                };
-                self.wait(connection, EventFlags::OUT, phase, deadline);
-            }
-            Err(_) => {}
-        }
-    }
-
-    /// Throws away what the peer still sends, so that it reads its response and not a
-    /// reset, and closes the connection once the peer has.
-    fn drain(&mut self, mut connection: Connection, mut left: usize, deadline: Instant) {
-        loop {
-            let read = connection.discard(&mut self.buffer);
-            match read {
-                Ok(0) => return,
-                Ok(count) if count < left => left -= count,
-                Ok(_) => return,
-                Err(error) if would_block(&error) => {
-                    let phase = Phase::Drain(left);
-                    return self.wait(connection, EventFlags::IN, phase, deadline);
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return,
-            }
-        }
     }
 
     /// Looks at all deadlines.
@@ -690,37 +327,6 @@ impl Poll {
             }
         }
     }
-
-    /// Ends a connection whose time is over, or gives a response that goes on more time.
-    fn end_late(&mut self, waiting: Waiting) {
-        let Waiting {
-            connection, phase, ..
-        } = waiting;
-        match phase {
-            Phase::Head(_) => {
-                self.refuse(
-                    connection,
-                    Failure::too_slow("the head has not come in time"),
-                );
-            }
-            Phase::Body(_) => {
-                self.refuse(
-                    connection,
-                    Failure::too_slow("the body has not come in time"),
-                );
-            }
-            Phase::Answer {
-                outgoing,
-                seen,
-                _permit,
-            } if outgoing.sent() - seen >= ANSWER_STEP_BYTES => {
-                let (seen, deadline) = (outgoing.sent(), Instant::now() + ANSWER_TIME);
-                self.go_on_sending(connection, outgoing, seen, _permit, deadline);
-            }
-            Phase::Answer { .. } => connection.reset(),
-            Phase::Start | Phase::Handshake | Phase::Drain(_) => {}
-        }
-    }
 }
 
 fn tick() -> Timespec {
@@ -728,14 +334,6 @@ fn tick() -> Timespec {
         tv_sec: 0,
         tv_nsec: i64::try_from(TICK.as_nanos()).unwrap_or(0),
     }
-}
-
-fn would_block(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::WouldBlock
-}
-
-fn no_room() -> Failure {
-    Failure::overloaded("too many bodies are being read")
 }
 
 /// Answers a connection that gets no seat, as far as its socket takes the answer at once.

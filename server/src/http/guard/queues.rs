@@ -27,7 +27,7 @@ pub(crate) enum Task {
     /// Read the request's body, and give the request to a worker again.
     ReadBody {
         /// The request and its connection.
-        arrived: Arrived,
+        arrived: Box<Arrived>,
         /// The longest body.
         limit: usize,
     },

@@ -96,10 +96,11 @@ fn load(files: &CertificateFiles) -> Result<Arc<ServerConfig>, CertificateError>
     let key = PrivateKeyDer::from_pem_file(&files.key)
         .map_err(|error| explain(&files.key, error))?;
 
-    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+    let provider = Arc::new(ring::default_provider());
+    let builder = ServerConfig::builder_with_provider(provider);
+    let config = builder
         .with_safe_default_protocol_versions()
-        .map(|builder| builder.with_no_client_auth())
-        .and_then(|builder| builder.with_single_cert(chain, key));
+        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key));
     let mut config = config.map_err(|error| {
         let reason = format!("cannot be used with the certificate: {error}");
         wrong(&files.key, reason)
