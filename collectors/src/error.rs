@@ -32,13 +32,38 @@ pub enum Error {
         /// The system's error.
         source: io::Error,
     },
+    /// A program did not do its work.
+    #[error("{message}{}", show_complaint(complaint.as_deref()))]
+    Program {
+        /// The program and what it did: "/usr/bin/x ended with exit status: 3".
+        message: String,
+        /// The first line of what the program wrote to its standard error.
+        complaint: Option<String>,
+    },
+    /// The host does not tell something, as many hosts do not. The sentence names the
+    /// setting that tells it in the host's place.
+    #[error("{0}")]
+    NeedsSetting(String),
     /// The host does not tell something that the collector needs. The sentence says what
     /// to do, where anything can be done.
     #[error("{0}")]
     Unknown(String),
 }
 
+fn show_complaint(complaint: Option<&str>) -> String {
+    complaint.map_or_else(String::new, |words| format!(": {words}"))
+}
+
 impl Error {
+    /// What stays the same while the cause does, if that is not the whole text. A
+    /// program's own words may have times and numbers in them.
+    pub fn cause(&self) -> Option<&str> {
+        match self {
+            Error::Program { message, .. } => Some(message),
+            _ => None,
+        }
+    }
+
     /// The error of a file at `path` that cannot be read.
     pub(crate) fn read(path: impl Into<PathBuf>, source: io::Error) -> Error {
         Error::Read {

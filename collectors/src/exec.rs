@@ -198,8 +198,10 @@ impl Command {
     /// the output has some.
     fn finish(&self, subprocess: Subprocess) -> Result<BTreeMap<String, f64>, Error> {
         let output = subprocess.wait()?;
-        let wrong =
-            |why: String| Error::Unknown(format!("{} {why}", self.program.display()));
+        let wrong = |why: String| Error::Program {
+            message: format!("{} {why}", self.program.display()),
+            complaint: output.complaint,
+        };
         match output.status {
             Some(status) if !status.success() => {
                 Err(wrong(format!("ended with {status}")))
