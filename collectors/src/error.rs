@@ -32,13 +32,14 @@ pub enum Error {
         /// The system's error.
         source: io::Error,
     },
-    /// A program did not do its work.
-    #[error("{message}{}", show_complaint(complaint.as_deref()))]
-    Program {
-        /// The program and what it did: "/usr/bin/x ended with exit status: 3".
+    /// Something failed, with details that may differ each time.
+    #[error("{message}{}", show_detail(detail.as_deref()))]
+    Detailed {
+        /// What stays the same while the fault does: "/usr/bin/x ended with exit
+        /// status: 3".
         message: String,
-        /// The first line of what the program wrote to its standard error.
-        complaint: Option<String>,
+        /// What may have times and numbers in it, such as a program's own words.
+        detail: Option<String>,
     },
     /// The host does not tell something, as many hosts do not. The sentence names the
     /// setting that tells it in the host's place.
@@ -50,16 +51,15 @@ pub enum Error {
     Unknown(String),
 }
 
-fn show_complaint(complaint: Option<&str>) -> String {
-    complaint.map_or_else(String::new, |words| format!(": {words}"))
+fn show_detail(detail: Option<&str>) -> String {
+    detail.map_or_else(String::new, |detail| format!(": {detail}"))
 }
 
 impl Error {
-    /// What stays the same while the cause does, if that is not the whole text. A
-    /// program's own words may have times and numbers in them.
+    /// What stays the same while the cause does, if that is not the whole text.
     pub fn cause(&self) -> Option<&str> {
         match self {
-            Error::Program { message, .. } => Some(message),
+            Error::Detailed { message, .. } => Some(message),
             _ => None,
         }
     }

@@ -157,7 +157,7 @@ impl Collector for Exec {
     }
 
     fn collect(&mut self, _now: Instant) -> Result<Option<Sample>, Error> {
-        let mut metrics = BTreeMap::new();
+        let mut metrics = Vec::new();
         self.part_errors.clear();
 
         let running = std::mem::take(&mut self.running);
@@ -198,9 +198,9 @@ impl Command {
     /// the output has some.
     fn finish(&self, subprocess: Subprocess) -> Result<BTreeMap<String, f64>, Error> {
         let output = subprocess.wait()?;
-        let wrong = |why: String| Error::Program {
+        let wrong = |why: String| Error::Detailed {
             message: format!("{} {why}", self.program.display()),
-            complaint: output.complaint,
+            detail: output.complaint,
         };
         match output.status {
             Some(status) if !status.success() => {

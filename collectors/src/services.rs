@@ -327,7 +327,10 @@ impl Services {
         let message = format!("{} does not tell its state", self.systemctl.display());
         self.part_errors.push(PartError {
             part: unit.to_owned(),
-            error: Error::Program { message, complaint },
+            error: Error::Detailed {
+                message,
+                detail: complaint,
+            },
         });
     }
 
@@ -348,7 +351,10 @@ impl Services {
 
     fn is_silent_about(&self, what: &str, complaint: Option<String>) -> Error {
         let message = format!("{} did not tell {what}", self.systemctl.display());
-        Error::Program { message, complaint }
+        Error::Detailed {
+            message,
+            detail: complaint,
+        }
     }
 
     /// Takes up systemd's list of the patterns' units.

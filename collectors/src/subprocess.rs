@@ -141,9 +141,9 @@ impl Subprocess {
 
     /// The error of the program that did what `what` says.
     fn fault(&self, what: &str) -> Error {
-        Error::Program {
+        Error::Detailed {
             message: format!("{} {what}", self.program.display()),
-            complaint: first_line(&self.complained),
+            detail: first_line(&self.complained),
         }
     }
 

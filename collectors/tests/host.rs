@@ -44,7 +44,7 @@ fn metrics(collector: &mut dyn Collector) -> (BTreeMap<String, f64>, Vec<String>
         )
     };
     (
-        metrics,
+        metrics.into_iter().collect(),
         collector.part_errors().into_iter().map(show).collect(),
     )
 }
