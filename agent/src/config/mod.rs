@@ -33,7 +33,7 @@ const MAX_INTERVAL: Duration = Duration::from_secs(3600);
 /// host down, given the server's default limit of four minutes.
 const USUAL_INTERVAL: Duration = Duration::from_secs(120);
 /// The folder made by systemd for the service (`StateDirectory=`).
-const SPOOL_FOLDER: &str = "/var/lib/fleetbeat-agent";
+pub(crate) const SPOOL_FOLDER: &str = "/var/lib/fleetbeat-agent";
 
 /// A configuration without problems.
 pub(crate) struct Config {

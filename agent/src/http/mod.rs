@@ -2,6 +2,8 @@
 
 mod tls;
 
+pub(crate) use tls::provider as tls_provider;
+
 use std::time::Duration;
 
 use fleetbeat_settings::Secret;

@@ -4,9 +4,6 @@ use std::collections::BTreeMap;
 
 use fleetbeat_protocol::{MAX_METRICS, MAX_NAME_CHARS, MAX_SERVICES, Service};
 
-/// Most names of left out metrics or services in one line of the log.
-const MAX_SHOWN_NAMES: usize = 3;
-
 /// Names of left out services and metrics, by the reason.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct LeftOut(BTreeMap<&'static str, Vec<String>>);
@@ -16,22 +13,27 @@ impl LeftOut {
         self.0.entry(reason).or_default().push(name.to_owned());
     }
 
-    /// The reasons, each with a sentence that has the first of the names.
-    pub(crate) fn sentences(&self) -> impl Iterator<Item = (&'static str, String)> {
-        self.0.iter().map(|(reason, names)| {
-            (
-                *reason,
-                format!("{reason} are left out: {}", show_names(names)),
-            )
+    pub(super) fn reasons(&self) -> impl Iterator<Item = &'static str> {
+        self.0.keys().copied()
+    }
+
+    /// The reasons, each with a sentence that has the first `most` of the names.
+    pub(crate) fn sentences(
+        &self,
+        most: usize,
+    ) -> impl Iterator<Item = (&'static str, String)> {
+        self.0.iter().map(move |(reason, names)| {
+            let names = show_names(names, most);
+            (*reason, format!("{reason} are left out: {names}"))
         })
     }
 }
 
-/// The first of the names, for the log.
-fn show_names(names: &[String]) -> String {
+/// The first `most` of the names, for people.
+fn show_names(names: &[String], most: usize) -> String {
     let shown: Vec<_> = names
         .iter()
-        .take(MAX_SHOWN_NAMES)
+        .take(most)
         .map(|name| name.escape_debug().to_string())
         .collect();
     let mut text = shown.join(", ");
@@ -144,7 +146,7 @@ mod tests {
         let count = |name: &str| fitting.keys().filter(|k| k.starts_with(name)).count();
         assert_eq!((count("d"), count("e"), count("t")), (41, 2, 21));
         assert!(fitting.contains_key("d0") && fitting.contains_key("t20"));
-        let told: Vec<_> = left_out.sentences().map(|(_, text)| text).collect();
+        let told: Vec<_> = left_out.sentences(3).map(|(_, text)| text).collect();
         assert_eq!(
             told,
             [
@@ -158,7 +160,7 @@ mod tests {
     fn the_log_shows_some_of_many_names() {
         let show = |names: &[&str]| {
             let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
-            show_names(&names)
+            show_names(&names, 3)
         };
         assert_eq!(show(&["a", "b\u{1b}"]), "a, b\\u{1b}");
         assert_eq!(show(&["a", "b", "c", "d", "e"]), "a, b, c and 2 more");
@@ -173,7 +175,7 @@ mod tests {
         ];
         let mut left_out = LeftOut::default();
         assert_eq!(fit_services(&services, &mut left_out), services[1..]);
-        assert_eq!(left_out.sentences().count(), 1);
+        assert_eq!(left_out.sentences(3).count(), 1);
     }
 
     #[test]
@@ -184,6 +186,6 @@ mod tests {
         let mut left_out = LeftOut::default();
         let fitting = fit_metrics(&[&first, &second], &mut left_out);
         assert_eq!(fitting.len(), 2);
-        assert_eq!(left_out.sentences().count(), 2);
+        assert_eq!(left_out.sentences(3).count(), 2);
     }
 }

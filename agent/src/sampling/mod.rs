@@ -16,13 +16,15 @@ use std::time::{Duration, Instant};
 use fleetbeat_collectors::{Collector, Definition, Sample};
 use fleetbeat_protocol::{Load, Service, Timestamp};
 
-use fit::LeftOut;
+pub(crate) use fit::LeftOut;
 use runner::Runner;
 use schedule::Window;
 
 /// Longest wait for collectors, from the beginning of the window: the first heartbeat is
 /// due three seconds after the start. A slower collector is left behind.
 const PATIENCE: Duration = Duration::from_millis(2400);
+/// Most names of left out metrics or services in one line of the log.
+const MAX_SHOWN_NAMES: usize = 3;
 
 /// The collectors and the samples since the last heartbeat.
 pub(crate) struct Sampler {
@@ -52,6 +54,33 @@ pub(crate) struct Readings {
     pub(crate) metrics: BTreeMap<String, f64>,
     /// When the last sample was taken.
     pub(crate) collected_at: Timestamp,
+}
+
+/// The readings of one sample of each collector, and what a heartbeat has no place for.
+pub(crate) fn put_together(
+    samples: Vec<Sample>,
+    collected_at: Timestamp,
+) -> (Readings, LeftOut) {
+    let (mut load, mut services, mut groups) = (Load::default(), Vec::new(), Vec::new());
+    for sample in samples {
+        match sample {
+            Sample::Cpu(percent) => load.cpu = Some(percent),
+            Sample::Ram(percent) => load.ram = Some(percent),
+            Sample::Net(percent) => load.net = Some(percent),
+            Sample::Services(found) => services = found,
+            Sample::Metrics(metrics) => groups.push(metrics),
+        }
+    }
+
+    let mut left_out = LeftOut::default();
+    let groups: Vec<_> = groups.iter().map(Vec::as_slice).collect();
+    let readings = Readings {
+        load,
+        services: fit::fit_services(&services, &mut left_out),
+        metrics: fit::fit_metrics(&groups, &mut left_out),
+        collected_at,
+    };
+    (readings, left_out)
 }
 
 /// A mean of the samples so far.
@@ -138,12 +167,12 @@ impl Sampler {
         };
 
         let (services, metrics, left_out) = self.fit();
-        for (reason, sentence) in left_out.sentences() {
+        for (reason, sentence) in left_out.sentences(MAX_SHOWN_NAMES) {
             if !self.left_out.contains(reason) {
                 log::warn!("{sentence}");
             }
         }
-        self.left_out = left_out.sentences().map(|(reason, _)| reason).collect();
+        self.left_out = left_out.reasons().collect();
 
         Some(Readings {
             load,
