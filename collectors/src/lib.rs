@@ -14,6 +14,7 @@ mod cpu;
 mod disk;
 mod error;
 mod exec;
+mod leftovers;
 mod net;
 mod prometheus_text;
 mod ram;

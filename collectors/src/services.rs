@@ -223,6 +223,7 @@ impl Services {
             program: &self.systemctl,
             arguments: &[question, &units].concat(),
             path: path.as_deref(),
+            mark: None,
             timeout,
             max_bytes: MAX_OUTPUT,
         };

@@ -20,6 +20,7 @@ use rustix::process::{
 };
 
 use crate::error::Error;
+use crate::leftovers;
 
 /// How often a program that outlasts the window is looked at.
 const POLL: Duration = Duration::from_millis(10);
@@ -36,6 +37,8 @@ pub(crate) struct Invocation<'a> {
     /// The program's `PATH`. The program sees nothing of the agent's environment,
     /// because the server's key may be there.
     pub(crate) path: Option<&'a OsStr>,
+    /// The mark by which what the program leaves behind is found.
+    pub(crate) mark: Option<&'a str>,
     /// How long the program may take, from the start.
     pub(crate) timeout: Duration,
     /// Longest output of the program.
@@ -44,7 +47,7 @@ pub(crate) struct Invocation<'a> {
 
 /// A running program in a process group of its own. The group is killed when the
 /// `Subprocess` is dropped, so that the program's children end, too. Only a child that
-/// has moved to a group of its own (`setsid`) stays.
+/// has moved to a group of its own (`setsid`) stays; see [`leftovers`].
 pub(crate) struct Subprocess {
     program: PathBuf,
     child: Child,
@@ -216,6 +219,7 @@ fn command(invocation: &Invocation<'_>) -> Command {
         .env_clear()
         .env("LC_ALL", "C")
         .envs(invocation.path.map(|path| ("PATH", path)))
+        .envs(invocation.mark.map(|mark| (leftovers::VARIABLE, mark)))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
