@@ -169,6 +169,7 @@ impl Collector for Exec {
         self.part_errors.clear();
 
         let running = std::mem::take(&mut self.running);
+        let groups: Vec<_> = running.iter().flatten().map(Subprocess::group).collect();
         for (command, subprocess) in self.commands.iter().zip(running) {
             match subprocess.and_then(|subprocess| command.finish(subprocess)) {
                 Ok(found) => metrics.extend(found.into_iter().map(|(series, value)| {
@@ -181,7 +182,7 @@ impl Collector for Exec {
             }
         }
 
-        for part in leftovers::end(&self.proc, &self.mark()) {
+        for part in leftovers::end(&self.proc, &self.mark(), &groups) {
             let text = "leaves processes behind, which are ended".to_owned();
             let error = Error::Unknown(text);
             self.part_errors.push(PartError { part, error });

@@ -10,13 +10,15 @@ use std::path::Path;
 
 use rustix::process::{Pid, Signal, getpid, kill_process};
 
+use crate::read::read_lossy;
+
 /// The variable with the mark.
 pub(crate) const VARIABLE: &str = "FLEETBEAT_COMMAND";
 
 /// Kills each process whose mark is `mark` and a command's name, with a dot between them.
-/// Gives the names. Nothing is killed if `proc` is that of other processes than this
+/// Gives the names. The processes in `groups` have been killed already. Nothing is killed if `proc` is that of other processes than this
 /// one's, such as the host's in a container.
-pub(crate) fn end(proc: &Path, mark: &str) -> BTreeSet<String> {
+pub(crate) fn end(proc: &Path, mark: &str, groups: &[Pid]) -> BTreeSet<String> {
     let own = getpid().as_raw_nonzero().to_string();
     let is_own =
         fs::read_link(proc.join("self")).is_ok_and(|link| link == Path::new(&own));
@@ -33,12 +35,21 @@ pub(crate) fn end(proc: &Path, mark: &str) -> BTreeSet<String> {
         // Other users' processes cannot be read, and are not this user's to end.
         let environment = fs::read(entry.path().join("environ")).unwrap_or_default();
         if let Some(name) = find_name(&environment, mark)
+            && !read_group(&entry.path()).is_some_and(|group| groups.contains(&group))
             && kill_process(pid, Signal::KILL).is_ok()
         {
             names.insert(name);
         }
     }
     names
+}
+
+/// The group of the process whose folder is `path`.
+fn read_group(path: &Path) -> Option<Pid> {
+    let stat = read_lossy(&path.join("stat")).ok()?;
+    // The program's name is in parentheses, and may have some itself.
+    let (_, fields) = stat.rsplit_once(") ")?;
+    Pid::from_raw(fields.split(' ').nth(2)?.parse().ok()?)
 }
 
 /// The command's name in an environment with the mark.

@@ -117,6 +117,11 @@ impl Subprocess {
         }
     }
 
+    /// The process group, which is killed in the end.
+    pub(crate) fn group(&self) -> Pid {
+        self.pid
+    }
+
     /// The program's output, once the program has ended.
     ///
     /// # Errors
