@@ -36,7 +36,7 @@ const MAX_INTERVAL: Duration = Duration::from_secs(3600);
 /// host down, given the server's default limit of four minutes.
 const USUAL_INTERVAL: Duration = Duration::from_secs(120);
 /// The folder made by systemd for the service (`StateDirectory=`).
-const STATE_FOLDER: &str = "/var/lib/fleetbeat-agent";
+pub(crate) const STATE_FOLDER: &str = "/var/lib/fleetbeat-agent";
 
 /// Equal texts for the same name are the same collector.
 pub(crate) type CollectorTables = BTreeMap<&'static str, String>;

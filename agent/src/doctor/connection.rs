@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use fleetbeat_daemon::exit::explain;
-use fleetbeat_protocol::BatchAnswer;
+use fleetbeat_protocol::{BatchAnswer, Problem};
 use ureq::{Error, Timeout};
 
 use super::finding::{Finding, Obstacle, Trouble};
@@ -141,7 +141,10 @@ pub(super) fn shake_hands(found: &mut Found) -> Finding {
         && server.url.is_https
         && ends_before_request(error)
     {
-        return Err(explain_failed_call(error, server).into());
+        let address = found.addresses.iter().flatten().next();
+        let trouble = tls_error::explain_short_key(error, server, address.copied())
+            .unwrap_or_else(|| explain_failed_call(error, server));
+        return Err(trouble.into());
     }
 
     let told = show_trust(server);
@@ -227,6 +230,7 @@ fn judge_key(reply: &Reply, server: &ServerSettings) -> Result<String, Trouble> 
     let is_ours = serde_json::from_slice::<BatchAnswer>(&reply.body)
         .is_ok_and(|answer| answer.status == "ok");
     match reply.status {
+        401 if !is_problem(reply) => Err(wants_login(reply, &server.url.base)),
         200 | 401 if server.key.is_none() => Err(Trouble::new(
             "there is none that this user can read",
             "put AGENT_API_KEY=… into agent.env beside agent.toml, or name its file in \
@@ -241,6 +245,31 @@ fn judge_key(reply: &Reply, server: &ServerSettings) -> Result<String, Trouble> 
         )),
         _ => Err(explain_other_reply(reply, &server.url.base)),
     }
+}
+
+/// Whether the reply is an error of fleetbeat-server, and not of a proxy before it.
+fn is_problem(reply: &Reply) -> bool {
+    serde_json::from_slice::<Problem>(&reply.body)
+        .is_ok_and(|problem| problem.status == reply.status)
+}
+
+/// A proxy wants a login of its own.
+fn wants_login(reply: &Reply, base_url: &str) -> Trouble {
+    let scheme = reply.authenticate.as_deref().unwrap_or_default();
+    let scheme = match scheme.split_whitespace().next() {
+        Some(scheme) => format!(", WWW-Authenticate: {}", scheme.escape_debug()),
+        None => String::new(),
+    };
+    Trouble::new(
+        format!(
+            "something before fleetbeat-server wants a login (401{scheme}): the key was \
+             not looked at"
+        ),
+        format!(
+            "let the proxy at {base_url} pass /heartbeat and /heartbeats on without a \
+             login of its own: agents prove themselves by their key"
+        ),
+    )
 }
 
 /// A reply that says nothing about the key.

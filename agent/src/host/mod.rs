@@ -168,10 +168,12 @@ fn parse_uptime_ms(text: &str) -> Option<u64> {
     hundredths.checked_mul(10)
 }
 
-/// The trimmed text of a file; `None` if nothing is left.
+/// The trimmed text of a file; `None` if nothing is left. A host's name may be any bytes:
+/// what is not UTF-8 of it becomes U+FFFD.
 fn read_line(path: &Path) -> Option<String> {
-    let text = fs::read_to_string(path).ok()?;
-    Some(text.trim().to_owned()).filter(|line| !line.is_empty())
+    let bytes = fs::read(path).ok()?;
+    Some(String::from_utf8_lossy(&bytes).trim().to_owned())
+        .filter(|line| !line.is_empty())
 }
 
 #[cfg(test)]
@@ -186,6 +188,16 @@ mod tests {
         for bad in ["", "soon", "99999999999999999999.00 0"] {
             assert_eq!(parse_uptime_ms(bad), None, "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_name_that_is_not_utf8_is_sent_all_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("hostname");
+        fs::write(&path, b"caf\xe9\n").unwrap();
+        assert_eq!(read_line(&path).as_deref(), Some("caf\u{fffd}"));
+        fs::write(&path, b"\n").unwrap();
+        assert_eq!(read_line(&path), None);
     }
 
     #[test]

@@ -3,6 +3,8 @@
 mod resolver;
 mod tls;
 
+pub(crate) use tls::provider as tls_provider;
+
 use std::time::Duration;
 
 use fleetbeat_settings::Secret;

@@ -59,6 +59,23 @@ struct WindowOutcome {
     part_errors: Vec<PartError>,
 }
 
+/// An error for the log.
+struct Told {
+    /// What stays the same while the trouble does: another cause is another line.
+    cause: String,
+    text: String,
+}
+
+impl Told {
+    fn of(error: &Error) -> Told {
+        let text = explain(error);
+        Told {
+            cause: error.cause().map_or_else(|| text.clone(), str::to_owned),
+            text,
+        }
+    }
+}
+
 impl Runner {
     pub(super) fn new(
         (definition, collector): (&'static Definition, Box<dyn Collector>),
@@ -157,12 +174,12 @@ impl Runner {
     fn judge(&mut self, outcome: WindowOutcome) -> Option<Sample> {
         match outcome.result {
             Ok(sample) => {
-                let told = |failure: PartError| (failure.part, explain(&failure.error));
+                let told = |failure: PartError| (failure.part, Told::of(&failure.error));
                 self.report(outcome.part_errors.into_iter().map(told).collect());
                 sample
             }
             Err(error) => {
-                self.complain(&explain(&error));
+                self.complain_of(&Told::of(&error));
                 outcome.fallback
             }
         }
@@ -170,19 +187,27 @@ impl Runner {
 
     /// The whole collector fails. The state of the parts stays as last known.
     fn complain(&mut self, text: &str) {
+        let text = text.to_owned();
+        self.complain_of(&Told {
+            cause: text.clone(),
+            text,
+        });
+    }
+
+    fn complain_of(&mut self, told: &Told) {
         let trouble = self.troubles.entry(WHOLE.to_owned()).or_default();
-        if trouble.begins(text) {
-            log::warn!("{}: {text}", self.show_part(WHOLE));
+        if trouble.begins(told.cause.as_str()) {
+            log::warn!("{}: {}", self.show_part(WHOLE), told.text);
         }
     }
 
     /// Logs parts that fail for a new reason, and parts that work again.
-    fn report(&mut self, failing: BTreeMap<String, String>) {
+    fn report(&mut self, failing: BTreeMap<String, Told>) {
         let mut troubles = BTreeMap::new();
-        for (part, text) in failing {
+        for (part, told) in failing {
             let mut trouble = self.troubles.get(&part).cloned().unwrap_or_default();
-            if trouble.begins(text.as_str()) {
-                log::warn!("{}: {text}", self.show_part(&part));
+            if trouble.begins(told.cause) {
+                log::warn!("{}: {}", self.show_part(&part), told.text);
             }
             troubles.insert(part, trouble);
         }
