@@ -118,7 +118,8 @@ fn start_jobs(
     auth: Auth,
 ) -> io::Result<ApiState> {
     let ingest = Ingest::start(jobs, store.clone(), config.storage.gather())?;
-    let logins = Logins::start(jobs, (config::cores() / 2).max(1))?;
+    let logins =
+        Logins::start(jobs, (config::cores() / 2).max(1), auth.known_networks())?;
     let snapshots = Snapshots::start(jobs, store.clone())?;
     let failures = ingest.clone();
     sweep::start(jobs, store.clone(), config.sweep, move || {

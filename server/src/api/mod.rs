@@ -15,6 +15,7 @@ mod store_failure;
 mod token;
 
 pub(crate) use self::state::ApiState;
+use crate::auth::Refusal;
 use crate::http::{Failure, Reply, Request};
 
 /// Answers one kind of request.
@@ -55,6 +56,13 @@ const METHODS: [&str; 5] = ["GET", "POST", "PUT", "PATCH", "DELETE"];
 
 /// Answers a request.
 pub(crate) fn handle(api: &ApiState, request: &mut Request) -> Result<Reply, Failure> {
+    if let Some(proxy) = request.disbelieved_proxy() {
+        // Most likely our own proxy, which trusted_proxies should name.
+        api.auth
+            .refusals()
+            .note(Refusal::ForwardedFor, Some(proxy), "");
+    }
+
     let path = request.path();
     let method = match request.method() {
         "HEAD" => "GET",

@@ -6,7 +6,7 @@ use fleetbeat_protocol::{FlagsPatch, parse_ip};
 
 use super::body;
 use super::state::ApiState;
-use crate::auth::{Admin, Reader};
+use crate::auth::{Admin, Reader, show_source};
 use crate::fleet::query::Query;
 use crate::http::{Body, Failure, Reply, Request, Response, negotiation};
 
@@ -78,7 +78,10 @@ pub(super) fn set_flags(
 
     if let Some(flags) = describe(patch) {
         let username = &admin.account().username;
-        log::info!("user {username:?} has set the flags of host {ip}: {flags}");
+        let source = show_source(request.peer().ip());
+        log::info!(
+            "user {username:?} at {source} has set the flags of host {ip}: {flags}"
+        );
     }
     Ok(Reply::Now(Response::json(200, &server)))
 }

@@ -67,7 +67,9 @@ impl TrustedProxies {
         Peer::Proxied { client }
     }
 
-    fn contains(&self, ip: IpAddr) -> bool {
+    /// Whether the address is a trusted proxy's.
+    pub(super) fn contains(&self, ip: IpAddr) -> bool {
+        let ip = ip.to_canonical();
         self.0.iter().any(|network| network.contains(&ip))
     }
 }

@@ -1,6 +1,7 @@
 //! A request, as handlers see it.
 
 use std::io::{Read, Write};
+use std::net::IpAddr;
 
 use super::failure::Failure;
 use super::forwarded::{Peer, TrustedProxies};
@@ -12,6 +13,8 @@ pub(crate) struct Request {
     path: Vec<String>,
     query: String,
     peer: Peer,
+    /// See [`Request::disbelieved_proxy`].
+    disbelieved_proxy: Option<IpAddr>,
     id: String,
     inner: tiny_http::Request,
     framing: Framing,
@@ -39,6 +42,11 @@ impl Request {
     /// Who is at the other end.
     pub(crate) fn peer(&self) -> Peer {
         self.peer
+    }
+
+    /// The TCP peer that has sent an `X-Forwarded-For` and is not a trusted proxy.
+    pub(crate) fn disbelieved_proxy(&self) -> Option<IpAddr> {
+        self.disbelieved_proxy
     }
 
     /// Sixteen hexadecimal digits that name the request in the log and in problems.
@@ -130,12 +138,15 @@ impl Request {
         let broken = wrong.map(|detail| Failure::bad_request(*detail));
         let connected = inner.remote_addr().map(std::net::SocketAddr::ip);
         let peer = trusted.find_peer(connected, header_values(&inner, "X-Forwarded-For"));
+        let forwards = header_values(&inner, "X-Forwarded-For").next().is_some();
+        let disbelieved_proxy = connected.filter(|ip| forwards && !trusted.contains(*ip));
 
         Request {
             method: inner.method().to_string(),
             path: path.unwrap_or_default(),
             query,
             peer,
+            disbelieved_proxy,
             id: new_id(),
             framing: framing.unwrap_or(framing_of_tiny_http),
             broken,
