@@ -9,8 +9,11 @@ use crate::auth::{AgentKeys, passwords};
 use crate::config::{Config, Storage};
 use crate::error::ServerError;
 use crate::generated_key;
-use crate::secret_rules::check_secret_key;
+use crate::secret_rules::{check_secret_key, find_short_agent_key};
 use crate::store::{Conflict, StoreError, User, UserStore};
+
+/// The name of the first superadmin.
+const FIRST_ADMIN: &str = "admin";
 
 /// The keys that a server works with.
 pub(crate) struct Keys {
@@ -28,6 +31,9 @@ pub(crate) struct Keys {
 pub(crate) fn find_keys(config: &Config) -> Result<Keys, ServerError> {
     let (agents, place) =
         find_key(config, config.agent_api_key.as_ref(), "agent_api_key")?;
+    if let Some(warning) = find_short_agent_key(agents.expose()) {
+        log::warn!("{place} {warning}");
+    }
     let agents = AgentKeys::parse(agents.expose())
         .map_err(|message| ServerError::Key(format!("{place}: {message}")))?;
 
@@ -57,8 +63,9 @@ fn find_key(
     }
 }
 
-/// Makes the superadmin `admin` if nobody could log in otherwise. A password that was
-/// made up is printed once, on standard output, and kept nowhere.
+/// Makes the superadmin `admin` if nobody could manage users otherwise: a user with
+/// another role, whom a command has added before the first start, could not. A password
+/// that was made up is printed once, on standard output, and kept nowhere.
 ///
 /// # Errors
 /// The store or standard output takes nothing.
@@ -66,7 +73,15 @@ pub(crate) fn create_first_admin(
     store: &dyn UserStore,
     config: &Config,
 ) -> Result<(), ServerError> {
-    if !store.users()?.is_empty() {
+    let users = store.users()?;
+    if users.iter().any(|user| user.role == Role::Superadmin) {
+        return Ok(());
+    }
+    if users.iter().any(|user| user.username == FIRST_ADMIN) {
+        log::warn!(
+            "no user is a superadmin, and {FIRST_ADMIN:?} is there with another role: \
+             make one with `fleetbeat-server user add NAME --role superadmin`"
+        );
         return Ok(());
     }
 
@@ -77,7 +92,7 @@ pub(crate) fn create_first_admin(
     let given = config.admin_password.as_ref().map(Secret::expose);
     let password = made_up.as_deref().or(given).unwrap_or_default();
     let user = User {
-        username: "admin".to_owned(),
+        username: FIRST_ADMIN.to_owned(),
         role: Role::Superadmin,
         hashed_password: passwords::hash(password)?,
         token_version: passwords::new_token_version()?,
@@ -98,6 +113,66 @@ pub(crate) fn create_first_admin(
 
 fn print_password(password: &str) -> io::Result<()> {
     let mut output = io::stdout();
-    writeln!(output, "created user admin with password {password}")?;
+    writeln!(
+        output,
+        "created user {FIRST_ADMIN} with password {password}"
+    )?;
     output.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Purpose;
+
+    /// The users after a first start, where `before` had been added already.
+    fn users_after_start(before: &[(&str, Role)]) -> Vec<(String, Role)> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().to_owned();
+        let store = crate::store::open(&Storage::Embedded { path }).unwrap();
+        for (username, role) in before {
+            let user = User {
+                username: (*username).to_owned(),
+                role: *role,
+                hashed_password: String::new(),
+                token_version: String::new(),
+            };
+            store.add_user(&user).unwrap();
+        }
+
+        let mut config = Config::load(None, Purpose::Administer, |_| None).unwrap();
+        let password = || Ok("password of the tests".to_owned());
+        let place = std::path::Path::new("a file");
+        config.admin_password = Secret::read(place, |_| password()).ok();
+        create_first_admin(&*store, &config).unwrap();
+        let users = store.users().unwrap().into_iter();
+        users.map(|user| (user.username, user.role)).collect()
+    }
+
+    #[test]
+    fn a_first_start_makes_a_superadmin_where_there_is_none() {
+        let user = |name: &str, role| (name.to_owned(), role);
+        let admin = || user("admin", Role::Superadmin);
+        for (before, after) in [
+            (&[][..], vec![admin()]),
+            (
+                &[("bob", Role::Readonly)],
+                vec![admin(), user("bob", Role::Readonly)],
+            ),
+            (
+                &[("bob", Role::Admin)],
+                vec![admin(), user("bob", Role::Admin)],
+            ),
+            (
+                &[("eve", Role::Superadmin)],
+                vec![user("eve", Role::Superadmin)],
+            ),
+            (
+                &[("admin", Role::Readonly)],
+                vec![user("admin", Role::Readonly)],
+            ),
+        ] {
+            assert_eq!(users_after_start(before), after, "{before:?}");
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! The commands: what was typed, done.
 
+mod audit;
 mod database;
 mod health;
 pub(crate) mod proxy_config;
@@ -48,12 +49,15 @@ fn run_beside_server(command: Command, config: &Config) -> Result<(), ServerErro
             username,
             role,
             password,
-        } => user::add(&*open()?, &username, role, password)?,
+        } => {
+            let store = store::open_before_server(&config.storage)?;
+            user::add(&*store, &username, role, password)?;
+        }
         Command::UserPasswd { username, password } => {
             user::set_password(&*open()?, &username, password)?;
         }
         Command::UserList => user::list(&*open()?, &mut std::io::stdout())?,
-        Command::UserRemove { username } => open()?.remove_user(&username)?,
+        Command::UserRemove { username } => user::remove(&*open()?, &username)?,
         Command::Backup { file } => database::backup(&config.storage, &file)?,
         Command::Restore { file } => database::restore(&config.storage, &file)?,
         Command::ProxyConfig(site) => {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use fleetbeat_protocol::Timestamp;
 
 use super::backend::Store;
-use super::embedded::{self, Embedded};
+use super::embedded::{self, Embedded, IfMissing};
 use super::error::{Setup, StoreError};
 #[cfg(feature = "mongodb")]
 use super::mongodb::{MongoDb, Patience};
@@ -30,15 +30,35 @@ pub(crate) fn open(storage: &Storage) -> Result<Arc<dyn Store>, StoreError> {
     })
 }
 
+/// Opens the store for a command that runs beside a server. An embedded database must be
+/// there: a wrong path must not make an empty one.
+///
+/// # Errors
+/// As [`open`], that MongoDB is away, and that there is no database.
+pub(crate) fn open_beside_server(
+    storage: &Storage,
+) -> Result<Box<dyn Store>, StoreError> {
+    open_for_command(storage, IfMissing::Fail)
+}
+
 /// Opens the store for a command that runs beside a server, or before its first start.
 ///
 /// # Errors
 /// As [`open`], and that MongoDB is away.
-pub(crate) fn open_beside_server(
+pub(crate) fn open_before_server(
     storage: &Storage,
 ) -> Result<Box<dyn Store>, StoreError> {
+    open_for_command(storage, IfMissing::Create)
+}
+
+fn open_for_command(
+    storage: &Storage,
+    if_missing: IfMissing,
+) -> Result<Box<dyn Store>, StoreError> {
     Ok(match storage {
-        Storage::Embedded { path } => Box::new(Embedded::open_beside_server(path)?),
+        Storage::Embedded { path } => {
+            Box::new(Embedded::open_beside_server(path, if_missing)?)
+        }
         #[cfg(feature = "mongodb")]
         Storage::MongoDb(settings) => Box::new(MongoDb::open(settings, Patience::None)?),
         #[cfg(not(feature = "mongodb"))]
@@ -47,14 +67,20 @@ pub(crate) fn open_beside_server(
 }
 
 /// Writes a consistent copy of the whole embedded database to `file`, which must not
-/// exist. Servers and commands may work meanwhile.
+/// exist. Servers and commands may work meanwhile. Gives what was saved, in words for a
+/// person.
 ///
 /// # Errors
-/// The file exists or cannot be written; or the store is in MongoDB, which has a tool of
-/// its own.
-pub(crate) fn backup(storage: &Storage, file: &Path) -> Result<(), StoreError> {
+/// The file exists or cannot be written; there is no database; or the store is in
+/// MongoDB, which has a tool of its own.
+pub(crate) fn backup(
+    storage: &Storage,
+    file: &Path,
+) -> Result<impl fmt::Display + use<>, StoreError> {
     match storage {
-        Storage::Embedded { path } => Embedded::open_beside_server(path)?.backup(file),
+        Storage::Embedded { path } => {
+            Embedded::open_beside_server(path, IfMissing::Fail)?.backup(file)
+        }
         Storage::MongoDb(_) => Err(other_tool("mongodump")),
     }
 }
