@@ -1,6 +1,7 @@
 //! The first start: what the server makes up where nothing is configured or stored yet.
 
 use std::io::{self, Write};
+use std::path::Path;
 
 use fleetbeat_protocol::Role;
 use fleetbeat_settings::Secret;
@@ -9,11 +10,15 @@ use crate::auth::{AgentKeys, passwords};
 use crate::config::{Config, Storage};
 use crate::error::ServerError;
 use crate::generated_key;
-use crate::secret_rules::{check_secret_key, find_short_agent_key};
+use crate::secret_rules::{check_secret_key, find_short_agent_key, parse_agent_keys};
 use crate::store::{Conflict, StoreError, User, UserStore};
 
 /// The name of the first superadmin.
 const FIRST_ADMIN: &str = "admin";
+
+/// The names of the keys' files in the embedded store's folder.
+const AGENT_KEY: &str = "agent_api_key";
+const SECRET_KEY: &str = "secret_key";
 
 /// The keys that a server works with.
 pub(crate) struct Keys {
@@ -29,19 +34,63 @@ pub(crate) struct Keys {
 /// # Errors
 /// A key cannot be read, or may not be used.
 pub(crate) fn find_keys(config: &Config) -> Result<Keys, ServerError> {
-    let (agents, place) =
-        find_key(config, config.agent_api_key.as_ref(), "agent_api_key")?;
-    if let Some(warning) = find_short_agent_key(agents.expose()) {
-        log::warn!("{place} {warning}");
-    }
+    let (agents, place) = find_key(config, config.agent_api_key.as_ref(), AGENT_KEY)?;
     let agents = AgentKeys::parse(agents.expose())
         .map_err(|message| ServerError::Key(format!("{place}: {message}")))?;
 
-    let (secret, place) = find_key(config, config.secret_key.as_ref(), "secret_key")?;
+    let (secret, place) = find_key(config, config.secret_key.as_ref(), SECRET_KEY)?;
     check_secret_key(secret.expose())
         .map_err(|message| ServerError::Key(format!("{place}: {message}")))?;
 
+    if let Some(warning) = find_short_key(config) {
+        log::warn!("{warning}");
+    }
     Ok(Keys { agents, secret })
+}
+
+/// What is wrong with the keys that the embedded store has made, as far as this user may
+/// read them. A key that is not there yet will be made.
+pub(crate) fn find_wrong_keys(config: &Config) -> Vec<String> {
+    let Storage::Embedded { path } = &config.storage else {
+        return Vec::new();
+    };
+
+    let agents = config.agent_api_key.is_none().then(|| {
+        let check = |keys: &str| parse_agent_keys(keys).map(drop);
+        check_key_file(&path.join(AGENT_KEY), check)
+    });
+    let secret = config
+        .secret_key
+        .is_none()
+        .then(|| check_key_file(&path.join(SECRET_KEY), check_secret_key));
+    let checked = [agents, secret].into_iter().flatten();
+    checked.filter_map(Result::err).collect()
+}
+
+/// Applies `rule` to the key in `file`, if there is one that this user may read.
+fn check_key_file(
+    file: &Path,
+    rule: impl Fn(&str) -> Result<(), String>,
+) -> Result<(), String> {
+    let Some(key) = generated_key::load(file) else {
+        return Ok(());
+    };
+    rule(key?.expose()).map_err(|message| format!("{}: {message}", file.display()))
+}
+
+/// What to tell about a key of agents that is too short; `None` if none is.
+pub(crate) fn find_short_key(config: &Config) -> Option<String> {
+    let (key, place) = match (&config.agent_api_key, &config.storage) {
+        (Some(key), _) => (key.clone(), "AGENT_API_KEY".to_owned()),
+        (None, Storage::Embedded { path }) => {
+            let file = path.join(AGENT_KEY);
+            let key = generated_key::load(&file)?.ok()?;
+            (key, file.display().to_string())
+        }
+        (None, Storage::MongoDb(_)) => return None,
+    };
+    let warning = find_short_agent_key(key.expose())?;
+    Some(format!("{place} {warning}"))
 }
 
 /// A key, and where it is from: the setting's name or the file's path.
@@ -140,9 +189,12 @@ mod tests {
             store.add_user(&user).unwrap();
         }
 
-        let mut config = Config::load(None, Purpose::Administer, |_| None).unwrap();
+        let toml = folder.path().join("server.toml");
+        std::fs::write(&toml, "").unwrap();
+        let mut config =
+            Config::load(Some(&toml), Purpose::Administer, |_| None).unwrap();
         let password = || Ok("password of the tests".to_owned());
-        let place = std::path::Path::new("a file");
+        let place = Path::new("a file");
         config.admin_password = Secret::read(place, |_| password()).ok();
         create_first_admin(&*store, &config).unwrap();
         let users = store.users().unwrap().into_iter();

@@ -3,15 +3,13 @@
 pub(crate) mod api_key;
 mod server;
 
-use std::fs;
-use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fleetbeat_collectors::{Collector, Definition, Roots};
 use fleetbeat_protocol::{MAX_TEXT_CHARS, parse_ip};
-use fleetbeat_settings::{Document, Problem, Problems, Table, show_duration};
+use fleetbeat_settings::{Document, Problems, Table, show_duration};
 
 pub(crate) use api_key::KeyNeed;
 pub(crate) use server::ServerSettings;
@@ -69,9 +67,7 @@ impl Config {
     pub(crate) fn load(path: &Path, need: KeyNeed) -> Result<Config, Problems> {
         let mut problems = Problems::default();
         let mut document = Document::open(path, &mut problems);
-        for path in find_drop_ins(&path.with_extension("d"), &mut problems) {
-            document.merge(Document::open(&path, &mut problems));
-        }
+        document.merge_drop_ins(path, &mut problems);
 
         let key = api_key::find(path, &mut problems);
         let config = document.read(&mut problems, |root| read_root(root, key, need));
@@ -121,34 +117,6 @@ impl Config {
             self.spool.display(),
         )
     }
-}
-
-/// The *.toml files in `folder` in the order of their names, without hidden files,
-/// because editors leave such files. An absent folder is like an empty folder.
-fn find_drop_ins(folder: &Path, problems: &mut Problems) -> Vec<PathBuf> {
-    match list_drop_ins(folder) {
-        Ok(paths) => return paths,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => problems.add(Problem {
-            file: folder.display().to_string(),
-            line: None,
-            key: String::new(),
-            message: format!("cannot be read: {error}"),
-        }),
-    }
-    Vec::new()
-}
-
-fn list_drop_ins(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut paths = fs::read_dir(folder)?
-        .map(|entry| Ok(entry?.path()))
-        .collect::<io::Result<Vec<_>>>()?;
-    paths.retain(|path| {
-        let name = path.file_name().unwrap_or_default().as_encoded_bytes();
-        name.ends_with(b".toml") && !name.starts_with(b".")
-    });
-    paths.sort();
-    Ok(paths)
 }
 
 /// `None` if the server's URL is missing or wrong: the reason is among the problems.

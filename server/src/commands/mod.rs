@@ -1,6 +1,7 @@
 //! The commands: what was typed, done.
 
 mod audit;
+mod check_config;
 mod database;
 mod health;
 pub(crate) mod proxy_config;
@@ -25,10 +26,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), ServerError> {
         Command::Help => print!("{}", cli::HELP),
         Command::Version => println!("fleetbeat-server {}", env!("CARGO_PKG_VERSION")),
         Command::Health => health::ask(file, variable)?,
-        Command::CheckConfig => {
-            configure(Purpose::Serve)?;
-            println!("the configuration is fine");
-        }
+        Command::CheckConfig => check_config::check(file, variable)?,
         Command::Run => {
             let config = configure(Purpose::Serve)?;
             logging::start(LevelFilter::Warn);

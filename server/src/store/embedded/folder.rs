@@ -20,6 +20,24 @@ const LOCK: &str = "lock";
 /// in which it changes the schema.
 const LOCK_WAIT: Duration = Duration::from_secs(1);
 
+/// Why `folder` can be no folder; `None` if it is one, or can be made.
+pub(super) fn explain_no_folder(folder: &Path) -> Option<String> {
+    // The nearest ancestor that is there, which is the folder itself at best.
+    let nearest = folder.ancestors().find_map(|ancestor| {
+        let metadata = fs::metadata(ancestor).ok()?;
+        Some((ancestor, metadata))
+    });
+    match nearest {
+        Some((path, metadata)) if !metadata.is_dir() => {
+            Some(format!("{} is not a folder", path.display()))
+        }
+        _ if fs::symlink_metadata(folder).is_ok() && fs::metadata(folder).is_err() => {
+            Some(format!("{} is a link to nowhere", folder.display()))
+        }
+        _ => None,
+    }
+}
+
 /// Refuses a folder without a database.
 ///
 /// # Errors

@@ -112,6 +112,15 @@ impl Embedded {
     }
 }
 
+/// Why no database can ever be in `folder`, as far as a look at it tells.
+pub(super) fn find_wrong_folder(folder: &Path) -> Vec<StoreError> {
+    let wrong = folder::explain_no_folder(folder).map(|reason| {
+        let key = "storage.path";
+        Setup::Setting { key, reason }.into()
+    });
+    wrong.into_iter().collect()
+}
+
 /// A schema that is not current, under the lock of a server: the server is an older one.
 fn explain_older(error: StoreError) -> StoreError {
     match error {

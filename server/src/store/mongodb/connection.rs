@@ -22,14 +22,15 @@ use mongodb::action::Find;
 use mongodb::bson::{Document, doc};
 use mongodb::error::Error;
 use mongodb::options::{
-    Acknowledgment, ClientOptions, ReadConcern, ReadPreference, SelectionCriteria,
-    WriteConcern,
+    Acknowledgment, ClientOptions, ConnectionString, ReadConcern, ReadPreference,
+    SelectionCriteria, WriteConcern,
 };
 use mongodb::{Client, Collection, Database};
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
 use super::error::MongoDbError;
+use super::url;
 use crate::config::MongoDbSettings;
 use crate::store::error::{Setup, StoreError, Unavailable};
 
@@ -50,6 +51,15 @@ const MAX_RETRY_WAIT: Duration = Duration::from_secs(30);
 /// Clocks farther apart than this are worth a word, because the instances' clocks decide
 /// which host is silent.
 const MAX_CLOCK_OFFSET: SignedDuration = SignedDuration::from_secs(30);
+
+/// The schemes of MongoDB's URLs.
+const SCHEMES: [&str; 2] = ["mongodb", "mongodb+srv"];
+/// How a URL begins whose hosts are in the DNS.
+const LOOKED_UP: &str = "mongodb+srv:";
+/// What is told of a URL that is none of MongoDB's.
+const EXPECTED: &str = "must be mongodb://HOST:PORT, mongodb://HOST,HOST/?replicaSet=NAME or \
+     mongodb+srv://HOST, with NAME:PASSWORD@ before the first host where MongoDB asks for \
+     a login; in NAME and PASSWORD the characters : / ? # [ ] @ % are percent-encoded";
 
 /// The connection to one database in MongoDB.
 pub(super) struct Connection {
@@ -86,7 +96,8 @@ impl Connection {
             .build()
             .map_err(|error| cannot_start(&error))?;
 
-        let wrong = |error| MongoDbError::of_url(error, &settings.url);
+        let wrong =
+            |error| MongoDbError::of_url(error, || explain_url(&runtime, &settings.url));
         let options =
             runtime.block_on(async { ClientOptions::parse(&settings.url).await });
         let options = complete(options.map_err(wrong)?, settings);
@@ -257,6 +268,42 @@ impl RefusedUpdate {
             reason: error.get_str("errmsg").unwrap_or("refused").to_owned(),
         }
     }
+}
+
+/// Whether a connection could be made with this URL, as far as that can be told without
+/// asking anybody: neither MongoDB nor the DNS.
+///
+/// # Errors
+/// What is wrong, without any part of a password.
+pub(super) fn check_url(url: &str) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| error.to_string())?;
+    match try_url(&runtime, url) {
+        Ok(()) => Ok(()),
+        Err(_) => Err(explain_url(&runtime, url)),
+    }
+}
+
+fn explain_url(runtime: &Runtime, url: &str) -> String {
+    let try_url =
+        |url: &str| try_url(runtime, url).map_err(|error| error.kind.to_string());
+    url::explain(url, &SCHEMES, EXPECTED, try_url)
+}
+
+/// Makes a client with the URL's options, and drops it.
+fn try_url(runtime: &Runtime, url: &str) -> Result<(), Error> {
+    let parsed = ConnectionString::parse(url)?;
+    runtime.block_on(async {
+        let options = if url.starts_with(LOOKED_UP) {
+            // The DNS would tell the hosts. Everything else is in the URL.
+            ClientOptions::builder().tls(parsed.tls).build()
+        } else {
+            ClientOptions::parse(url).await?
+        };
+        Client::with_options(options).map(drop)
+    })
 }
 
 fn cannot_start(error: &io::Error) -> StoreError {

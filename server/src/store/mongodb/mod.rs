@@ -19,6 +19,7 @@ mod lease;
 mod redis;
 mod refresh;
 mod sweep;
+mod url;
 mod users;
 
 use std::collections::BTreeSet;
@@ -44,6 +45,20 @@ use super::error::{Setup, StoreError};
 use super::server::{Beat, Fleet, ServerStore, Swept};
 use super::user::{User, UserStore};
 use crate::config::MongoDbSettings;
+
+/// Which of the settings can never work, and why, as far as that can be told without
+/// asking anybody.
+pub(super) fn find_wrong_settings(settings: &MongoDbSettings) -> Vec<StoreError> {
+    let mongodb = connection::check_url(&settings.url).map_err(|reason| {
+        let key = "mongodb.url";
+        StoreError::from(Setup::Setting { key, reason })
+    });
+    let redis = match settings.redis.as_slice() {
+        [] => Ok(()),
+        urls => redis::check_urls(urls),
+    };
+    [mongodb.err(), redis.err()].into_iter().flatten().collect()
+}
 
 /// The store on MongoDB and Redis.
 pub(super) struct MongoDb {

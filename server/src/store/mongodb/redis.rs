@@ -18,6 +18,7 @@ use redis::cluster::{ClusterClient, ClusterConnection, cluster_pipe};
 use redis::{Cmd, ErrorKind, RedisError, RedisResult, Value};
 
 use super::document::VersionedServer;
+use super::url;
 use crate::store::error::{Setup, StoreError, Unavailable};
 
 /// The life of a copy, in seconds: longer than five missed heartbeats.
@@ -54,6 +55,13 @@ end
 redis.call("SET", KEYS[1], ARGV[1], "EX", ARGV[4])
 return 1
 "#;
+
+/// The schemes of Redis' URLs.
+const SCHEMES: [&str; 4] = ["redis", "rediss", "valkey", "valkeys"];
+/// What is told of a URL that is none of Redis'.
+const EXPECTED: &str = "must be redis://HOST:PORT, or rediss:// for TLS, with \
+     NAME:PASSWORD@ before the host where Redis asks for a login (Sentinel is not known); \
+     in NAME and PASSWORD the characters : / ? # [ ] @ % are percent-encoded";
 
 /// The copies in Redis, with a circuit breaker: while Redis is away every call fails at
 /// once, but for one attempt each second.
@@ -101,7 +109,7 @@ impl RedisCopies {
     /// # Errors
     /// A URL that can never work, a refused login.
     pub(super) fn new(urls: &[String]) -> Result<RedisCopies, StoreError> {
-        let client = RedisClient::new(urls).map_err(|error| wrong_url(&error))?;
+        let client = RedisClient::new(urls).map_err(|_| explain_urls(urls))?;
         let copies = RedisCopies {
             client,
             idle: Mutex::default(),
@@ -386,6 +394,38 @@ fn is_hopeless(error: &RedisError) -> bool {
         error.kind(),
         ErrorKind::AuthenticationFailed | ErrorKind::InvalidClientConfig
     ) || ["NOAUTH", "WRONGPASS", "NOPERM"].contains(&code)
+}
+
+/// Whether connections could be made with these URLs, as far as that can be told without
+/// asking anybody.
+///
+/// # Errors
+/// What is wrong, without any part of a password.
+pub(super) fn check_urls(urls: &[String]) -> Result<(), StoreError> {
+    match RedisClient::new(urls) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(explain_urls(urls)),
+    }
+}
+
+/// What is wrong with the URLs that the library has refused.
+fn explain_urls(urls: &[String]) -> StoreError {
+    let try_url = |url: &str| {
+        let urls = [url.to_owned()];
+        RedisClient::new(&urls)
+            .map(drop)
+            .map_err(|error| describe(&error))
+    };
+    let wrong = urls.iter().find(|url| try_url(url).is_err());
+    let reason = match wrong {
+        Some(url) => url::explain(url, &SCHEMES, EXPECTED, try_url),
+        None => {
+            "the nodes of a cluster must have the same login and all TLS, or all none"
+                .to_owned()
+        }
+    };
+    let key = "redis.url";
+    Setup::Setting { key, reason }.into()
 }
 
 fn wrong_url(error: &RedisError) -> StoreError {
