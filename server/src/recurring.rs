@@ -4,7 +4,13 @@
 //! A full disk fails each commit, and a flood of wrong passwords is refused one by one. A
 //! line for each of them would fill the log, which may lie on the same full disk.
 
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
+
+use fleetbeat_daemon::lock::lock;
+use log::Level;
 
 /// The pause after a line; each further pause is twice as long as the one before.
 const FIRST_PAUSE: Duration = Duration::from_secs(10);
@@ -13,6 +19,9 @@ const MAX_PAUSE: Duration = Duration::from_secs(60 * 60);
 /// A trouble is over when all was well this long after it was seen last. A shorter time
 /// would make two lines of each attempt of a trouble that comes and goes.
 const QUIET: Duration = Duration::from_secs(5);
+/// A trouble that was not seen for this long is a new one when it is seen again, whether
+/// or not anybody has said that all is well.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(10 * 60);
 
 /// One trouble, and what the log knows about it.
 ///
@@ -48,6 +57,19 @@ impl Recurring {
     /// The trouble is there, because of `cause`. Gives what to tell if a line is due: at
     /// the beginning, after each pause, and soon after the cause has become another.
     pub(crate) fn again(&mut self, cause: &str, now: Instant) -> Option<Tally> {
+        self.again_for_many(1, cause, now)
+    }
+
+    /// As [`Recurring::again`], for so many `times` at once.
+    pub(crate) fn again_for_many(
+        &mut self,
+        times: u64,
+        cause: &str,
+        now: Instant,
+    ) -> Option<Tally> {
+        if !self.was_seen_within(FORGOTTEN_AFTER, now) {
+            self.trouble = None;
+        }
         let Some(trouble) = &mut self.trouble else {
             self.trouble = Some(Trouble {
                 cause: cause.to_owned(),
@@ -55,13 +77,13 @@ impl Recurring {
                 seen_last: now,
                 told_last: now,
                 pause: FIRST_PAUSE,
-                times: 1,
+                times,
             });
             let lasts = Duration::ZERO;
-            return Some(Tally { times: 1, lasts });
+            return Some(Tally { times, lasts });
         };
 
-        trouble.times += 1;
+        trouble.times += times;
         trouble.seen_last = now;
         if trouble.cause != cause {
             cause.clone_into(&mut trouble.cause);
@@ -89,9 +111,39 @@ impl Recurring {
     }
 
     /// Whether the trouble has been seen within this time.
-    pub(crate) fn was_seen_within(&self, time: Duration, now: Instant) -> bool {
+    fn was_seen_within(&self, time: Duration, now: Instant) -> bool {
         let seen_last = self.trouble.as_ref().map(|trouble| trouble.seen_last);
         seen_last.is_some_and(|seen| now.duration_since(seen) < time)
+    }
+}
+
+/// Logs a line that requests may repeat, if one is due. Lines about the same `subject`
+/// are told together; `cause` says when a line is news. For troubles whose end nobody can
+/// tell.
+pub(crate) fn log_if_due(
+    level: Level,
+    subject: &'static str,
+    cause: &str,
+    line: impl FnOnce() -> String,
+) {
+    static SUBJECTS: Mutex<BTreeMap<&str, Recurring>> = Mutex::new(BTreeMap::new());
+    let mut subjects = lock(&SUBJECTS);
+    let trouble = subjects.entry(subject).or_default();
+    let due = trouble.again(cause, Instant::now());
+    drop(subjects);
+
+    if let Some(tally) = due {
+        log::log!(level, "{}{tally}", line());
+    }
+}
+
+/// As the end of a line: nothing for a single time.
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.times {
+            0 | 1 => Ok(()),
+            times => write!(f, " ({times} times in {} s)", self.lasts.as_secs()),
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use fleetbeat_daemon::thread::spawn;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::api::{self, ApiState};
+use crate::api::{self, ApiState, Readiness};
 use crate::auth::Auth;
 use crate::auth::logins::Logins;
 use crate::bootstrap;
@@ -138,6 +138,7 @@ fn start_jobs(
         ingest,
         logins,
         snapshots,
+        readiness: Readiness::default(),
     })
 }
 

@@ -9,11 +9,13 @@ mod health;
 mod heartbeat;
 mod me;
 mod openapi;
+mod readiness;
 mod servers;
 mod state;
 mod store_failure;
 mod token;
 
+pub(crate) use self::readiness::Readiness;
 pub(crate) use self::state::ApiState;
 use crate::auth::Refusal;
 use crate::http::{Failure, Reply, Request};
@@ -77,11 +79,22 @@ pub(crate) fn handle(api: &ApiState, request: &mut Request) -> Result<Reply, Fai
         .filter(|method| route(method, &path).is_some())
         .collect();
     if allowed.is_empty() {
-        return Err(Failure::not_found("there is nothing at this path"));
+        return Err(Failure::not_found(explain_nothing(&path)));
     }
     if allowed.contains(&"GET") {
         allowed.insert(1, "HEAD");
     }
 
     Err(Failure::method_not_allowed(&allowed))
+}
+
+/// Why there is nothing at `path`.
+fn explain_nothing(path: &[&str]) -> &'static str {
+    let is_known = |path: &[&str]| METHODS.iter().any(|method| route(method, path).is_some());
+    match path {
+        [before @ .., ""] if is_known(before) => {
+            "there is nothing at this path: leave out the slash at its end"
+        }
+        _ => "there is nothing at this path",
+    }
 }

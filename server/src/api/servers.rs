@@ -71,7 +71,7 @@ pub(super) fn set_flags(
     request: &mut Request,
 ) -> Result<Reply, Failure> {
     let ip = ip(request)?;
-    let body = request.body(MAX_PATCH_BYTES)?;
+    let body = body::read(request, MAX_PATCH_BYTES)?;
     let patch = FlagsPatch::from_json(&body::parse(&body)?).map_err(Failure::invalid)?;
 
     let server = api.store.set_flags(ip, patch)?.ok_or_else(unknown)?;

@@ -20,7 +20,7 @@ struct Credentials {
 
 /// Checks the password in a login slot and answers from there.
 pub(super) fn issue(api: &ApiState, request: &mut Request) -> Result<Reply, Failure> {
-    let body = request.body(MAX_BODY_BYTES)?;
+    let body = body::read(request, MAX_BODY_BYTES)?;
     let content_type = request.header("Content-Type").unwrap_or_default();
     let credentials = parse_credentials(content_type, &body)?;
 

@@ -15,8 +15,6 @@ use crate::recurring::{Recurring, Tally};
 
 /// Sources remembered at once. The oldest is forgotten first.
 const MAX_SOURCES: usize = 4096;
-/// A source that was quiet this long is forgotten, so that its next refusal is news.
-const FORGOTTEN_AFTER: Duration = Duration::from_secs(60 * 60);
 /// Lines in a [`PERIOD`]; refusals that would make more are counted together.
 const MAX_LINES: u32 = 60;
 /// The time over which lines are counted.
@@ -93,7 +91,7 @@ impl Sources {
         let mut lines = Vec::new();
         self.begin_period(now, &mut lines);
 
-        let tally = self.find(source, now).again("", now);
+        let tally = self.find(source).again("", now);
         let Some(tally) = tally else {
             return lines;
         };
@@ -123,8 +121,8 @@ impl Sources {
         self.period = Some((now, 0));
     }
 
-    /// The source's own trouble; a new one if the source was quiet for long.
-    fn find(&mut self, source: Source, now: Instant) -> &mut Recurring {
+    /// The source's own trouble.
+    fn find(&mut self, source: Source) -> &mut Recurring {
         if !self.recurring.contains_key(&source) {
             self.by_age.push_back(source);
             if self.by_age.len() > MAX_SOURCES
@@ -134,11 +132,7 @@ impl Sources {
             }
         }
 
-        let recurring = self.recurring.entry(source).or_default();
-        if !recurring.was_seen_within(FORGOTTEN_AFTER, now) {
-            *recurring = Recurring::default();
-        }
-        recurring
+        self.recurring.entry(source).or_default()
     }
 }
 
@@ -153,10 +147,7 @@ fn describe((refusal, source): Source, tally: Tally, detail: &str) -> String {
         line.push_str(", ");
         line.push_str(detail);
     }
-    if tally.times > 1 {
-        let secs = tally.lasts.as_secs();
-        line.push_str(&format!(" ({} times in {secs} s)", tally.times));
-    }
+    line.push_str(&tally.to_string());
     line
 }
 

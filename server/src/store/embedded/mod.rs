@@ -225,6 +225,16 @@ impl Store for Embedded {
         any.map(|_| ())
     }
 
+    /// Writes the schema's version again, which is a page in the write-ahead log.
+    fn try_write(&self) -> Result<(), StoreError> {
+        self.connections.write(|transaction| {
+            let version: i64 =
+                transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+            transaction.pragma_update(None, "user_version", version)?;
+            Ok(())
+        })
+    }
+
     /// Empties the write-ahead log, so that one file holds everything.
     fn close(&self) {
         if let Err(error) = self.connections.checkpoint() {

@@ -2,15 +2,16 @@
 //!
 //! The driver is asynchronous, and has no deadline for an operation. So this file runs
 //! the driver on a small runtime, cancels an operation that takes too long, and hides
-//! futures from the other files. While MongoDB is away every operation fails at once, and
-//! a thread asks each second whether MongoDB is back.
+//! futures from the other files. A thread asks each second whether MongoDB is there, and
+//! while it is not, every operation fails at once. An operation that is slow says nothing
+//! about MongoDB: only after some in a row do operations of its class fail at once.
 
 use std::future::Future;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fleetbeat_daemon::clock;
 use fleetbeat_daemon::condition::Condition;
@@ -29,6 +30,7 @@ use mongodb::{Client, Collection, Database};
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
+use super::breaker::Breaker;
 use super::error::MongoDbError;
 use super::url;
 use crate::config::MongoDbSettings;
@@ -65,9 +67,14 @@ const EXPECTED: &str = "must be mongodb://HOST:PORT, mongodb://HOST,HOST/?replic
 pub(super) struct Connection {
     runtime: Arc<Runtime>,
     database: Database,
-    /// The circuit breaker: whether MongoDB answered when it was last asked.
+    /// Whether MongoDB answered when the probe asked last.
     is_up: Arc<AtomicBool>,
     probe: Mutex<Option<Worker>>,
+    /// A circuit breaker for each class of operations, so that a slow one of one class
+    /// fails none of another.
+    heartbeats: Breaker,
+    scans: Breaker,
+    single: Breaker,
 }
 
 /// An update that MongoDB refused.
@@ -120,6 +127,9 @@ impl Connection {
             database,
             is_up,
             probe: Mutex::new(Some(probe)),
+            heartbeats: Breaker::default(),
+            scans: Breaker::default(),
+            single: Breaker::default(),
         })
     }
 
@@ -153,24 +163,24 @@ impl Connection {
         &self,
         operation: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, MongoDbError> {
-        self.run_steps(in_time(operation))
+        self.run_steps(&self.single, in_time(operation))
     }
 
     /// Runs an operation that keeps its deadlines itself.
     fn run_steps<T>(
         &self,
+        breaker: &Breaker,
         steps: impl Future<Output = Result<T, MongoDbError>>,
     ) -> Result<T, MongoDbError> {
         if !self.is_up() {
             return Err(Unavailable::Away.into());
         }
-        let result = self.runtime.block_on(steps);
-        if let Err(error) = result.as_ref()
-            && error.is_away()
-            && self.is_up.swap(false, Ordering::Relaxed)
-        {
-            log::error!("MongoDB is away: {error}");
+        if !breaker.lets_through(Instant::now()) {
+            return Err(Unavailable::Away.into());
         }
+        let result = self.runtime.block_on(steps);
+        let is_away = result.as_ref().is_err_and(MongoDbError::is_away);
+        breaker.note(is_away, Instant::now());
         result
     }
 
@@ -182,7 +192,7 @@ impl Connection {
         find: Find<'_, Document>,
         mut read: impl FnMut(&Document) -> Option<T>,
     ) -> Result<Vec<T>, MongoDbError> {
-        self.run_steps(async {
+        self.run_steps(&self.scans, async {
             let mut cursor = in_time(async { find.batch_size(BATCH).await }).await?;
             let mut values = Vec::new();
             while in_time(cursor.advance()).await? {
@@ -205,7 +215,8 @@ impl Connection {
             "ordered": false,
             "writeConcern": {"w": "majority", "wtimeout": timeout_ms},
         };
-        let reply = self.run(async { self.database.run_command(command).await })?;
+        let operation = in_time(async { self.database.run_command(command).await });
+        let reply = self.run_steps(&self.heartbeats, operation)?;
 
         if let Ok(error) = reply.get_document("writeConcernError") {
             let reason = error.get_str("errmsg");
@@ -376,8 +387,7 @@ pub(super) fn retry_until_there<T>(
     }
 }
 
-/// Asks each second whether MongoDB is there. Only the probe closes the circuit breaker
-/// again.
+/// Asks each second whether MongoDB is there. Nobody else decides that.
 struct Probe {
     runtime: Arc<Runtime>,
     database: Database,

@@ -39,10 +39,11 @@ impl VersionedServer {
     pub(super) fn from_document(document: &Document) -> Option<VersionedServer> {
         let Some(ip) = text(document, "ip").and_then(|ip| ip.parse::<IpAddr>().ok())
         else {
-            log::warn!(
-                "a record without an address in MongoDB is left out: {:?}",
-                document.get("_id")
-            );
+            let line = || {
+                let id = document.get("_id");
+                format!("a record without an address in MongoDB is left out: {id:?}")
+            };
+            log_if_due(Level::Warn, "damaged records", "", line);
             return None;
         };
 
