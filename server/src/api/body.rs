@@ -15,10 +15,12 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 pub(super) fn read(request: &mut Request, limit: usize) -> Result<Vec<u8>, Failure> {
     let is_coded = |value: &str| {
         let mut codings = value.split(',').map(str::trim);
-        codings.any(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case("identity"))
+        codings
+            .any(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case("identity"))
     };
     if request.headers("Content-Encoding").any(is_coded) {
-        let detail = "the request has a Content-Encoding: send the body as it is, without";
+        let detail =
+            "the request has a Content-Encoding: send the body as it is, without";
         return Err(Failure::unsupported_media_type(detail));
     }
 

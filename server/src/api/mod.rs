@@ -90,7 +90,8 @@ pub(crate) fn handle(api: &ApiState, request: &mut Request) -> Result<Reply, Fai
 
 /// Why there is nothing at `path`.
 fn explain_nothing(path: &[&str]) -> &'static str {
-    let is_known = |path: &[&str]| METHODS.iter().any(|method| route(method, path).is_some());
+    let is_known =
+        |path: &[&str]| METHODS.iter().any(|method| route(method, path).is_some());
     match path {
         [before @ .., ""] if is_known(before) => {
             "there is nothing at this path: leave out the slash at its end"

@@ -9,9 +9,11 @@ use std::net::IpAddr;
 
 use fleetbeat_daemon::clock;
 use fleetbeat_protocol::{FlagsPatch, Heartbeat, Server, Service, Status, Timestamp};
+use log::Level;
 use mongodb::bson::{Bson, DateTime, Document, doc};
 use serde::{Deserialize, Serialize};
 
+use crate::recurring::log_if_due;
 use crate::store::column::{COLUMNS, Column, FLAGS, Identity, Kind};
 use crate::store::server::{Beat, Supersedes, new_server_id};
 
