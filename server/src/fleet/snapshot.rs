@@ -256,3 +256,64 @@ fn index_by_country(servers: &[Arc<Server>]) -> HashMap<String, Vec<usize>> {
     }
     index
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A fleet in so many countries: `C0` with the name `Country 0`, and so on.
+    fn snapshot(hosts: u32, countries: u32) -> Snapshot {
+        let golden = include_str!("../../../protocol/golden/server.json");
+        let golden: Server = serde_json::from_str(golden).unwrap();
+        let server = |n: u32| {
+            let mut server = golden.clone();
+            server.ip = std::net::Ipv4Addr::from_bits(0x0A00_0000 + n).into();
+            server.country_code = format!("C{}", n % countries);
+            server.country = format!("Country {}", n % countries);
+            server.load.cpu = Some(f64::from(n * 7919 % 1000) / 10.0);
+            Arc::new(server)
+        };
+        Snapshot {
+            fleet: Arc::new(Fleet {
+                servers: (0..hosts).map(server).collect(),
+                revision: 0,
+                stale: false,
+            }),
+            checked: Mutex::new(Instant::now()),
+            fresh_for: MIN_AGE,
+            views: Mutex::default(),
+            countries: OnceLock::new(),
+        }
+    }
+
+    #[test]
+    fn a_country_is_found_by_code_and_name_as_in_a_search_of_all() {
+        let snapshot = snapshot(100, 7);
+        for text in [
+            "country=c3",
+            "country=COUNTRY 3&sort=-cpu",
+            "country=C6&sort=cpu&limit=4",
+            "country=nowhere",
+            "sort=-cpu&limit=7",
+            "sort=cpu&limit=0",
+        ] {
+            let query = Query::parse(&text.replace(' ', "%20")).unwrap();
+            let all = query.select(&snapshot.fleet.servers);
+            assert_eq!(snapshot.select(&query), all, "{text}");
+            assert_eq!(all.is_empty(), text.contains("nowhere") || text.contains("=0"));
+        }
+    }
+
+    #[test]
+    fn a_view_of_each_country_is_made_once_however_many_there_are() {
+        let snapshot = snapshot(1000, 50);
+        let ask = || -> Vec<Arc<View>> {
+            let query = |n| Query::parse(&format!("country=c{n}&sort=cpu&limit=3"));
+            let views = (0..50).map(|n| snapshot.view(&query(n).unwrap()));
+            views.chain([snapshot.view(&Query::default())]).collect()
+        };
+        let (first, second) = (ask(), ask());
+        let is_same = |(a, b): (&Arc<View>, &Arc<View>)| Arc::ptr_eq(a, b);
+        assert!(first.iter().zip(&second).all(is_same));
+    }
+}
