@@ -300,7 +300,10 @@ mod tests {
             let query = Query::parse(&text.replace(' ', "%20")).unwrap();
             let all = query.select(&snapshot.fleet.servers);
             assert_eq!(snapshot.select(&query), all, "{text}");
-            assert_eq!(all.is_empty(), text.contains("nowhere") || text.contains("=0"));
+            assert_eq!(
+                all.is_empty(),
+                text.contains("nowhere") || text.contains("=0")
+            );
         }
     }
 
