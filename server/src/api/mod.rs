@@ -58,11 +58,11 @@ const METHODS: [&str; 5] = ["GET", "POST", "PUT", "PATCH", "DELETE"];
 
 /// Answers a request.
 pub(crate) fn handle(api: &ApiState, request: &mut Request) -> Result<Reply, Failure> {
-    if let Some(proxy) = request.disbelieved_proxy() {
+    let peer = request.peer();
+    if peer.forwards_untrusted() {
         // Most likely our own proxy, which trusted_proxies should name.
-        api.auth
-            .refusals()
-            .note(Refusal::ForwardedFor, Some(proxy), "");
+        let refusals = api.auth.refusals();
+        refusals.note(Refusal::ForwardedFor, peer.ip(), "");
     }
 
     let path = request.path();

@@ -11,7 +11,7 @@ use crate::bootstrap;
 use crate::config::{self, Config, Purpose, Storage};
 use crate::error::ServerError;
 use crate::listen::Listen;
-use crate::store;
+use crate::{serve, store};
 
 /// The settings that a variable replaces, because they may hold a password.
 const VARIABLES: [(&str, &str); 2] =
@@ -45,6 +45,7 @@ pub(super) fn check(
         add("storage.path", message);
     }
     finish(problems)?;
+    serve::load_certificates(&config)?;
 
     println!("the configuration is fine");
     let warnings = [
