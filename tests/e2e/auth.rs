@@ -381,6 +381,10 @@ fn a_proxy_that_is_not_trusted_is_told_of() {
 fn every_change_is_in_the_log_with_user_and_address() {
     let server = FleetbeatServer::start_with("trusted_proxies = [\"127.0.0.1\"]", &[]);
     server.post_heartbeat("/heartbeat", HEARTBEAT.as_bytes());
+    assert_eq!(
+        log_in_from(&server, "admin", ADMIN_PASSWORD, "192.0.2.9"),
+        200
+    );
     let authorization = format!("Bearer {}", server.admin_token());
     let headers = [
         ("Authorization", authorization.as_str()),
@@ -392,7 +396,7 @@ fn every_change_is_in_the_log_with_user_and_address() {
 
     let log = server.log();
     assert!(
-        log.contains("user \"admin\" has logged in from 127.0.0.1\n"),
+        log.contains("user \"admin\" has logged in from 192.0.2.9\n"),
         "{log}"
     );
     let change = "user \"admin\" at 192.0.2.1 has set the flags of host 1.2.3.4: \

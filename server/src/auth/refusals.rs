@@ -138,7 +138,7 @@ impl Sources {
 
 /// Where a request comes from, for the log.
 pub(crate) fn show_source(source: Option<IpAddr>) -> String {
-    source.map_or_else(|| "a local peer".to_owned(), |ip| ip.to_string())
+    source.map_or_else(|| "an unknown address".to_owned(), |ip| ip.to_string())
 }
 
 fn describe((refusal, source): Source, tally: Tally, detail: &str) -> String {
@@ -206,7 +206,7 @@ mod tests {
                     "refused {} further sources: too many for a line each",
                     many - 60
                 ),
-                "refused a local peer: no agent key".to_owned(),
+                "refused an unknown address: no agent key".to_owned(),
             ]
         );
     }

@@ -295,7 +295,6 @@ mod tests {
             "country=C6&sort=cpu&limit=4",
             "country=nowhere",
             "sort=-cpu&limit=7",
-            "sort=cpu&limit=0",
         ] {
             let query = Query::parse(&text.replace(' ', "%20")).unwrap();
             let all = query.select(&snapshot.fleet.servers);

@@ -69,6 +69,8 @@ pub(super) struct Connection {
     database: Database,
     /// Whether MongoDB answered when the probe asked last.
     is_up: Arc<AtomicBool>,
+    /// When the probe got an answer last.
+    answered: Arc<Mutex<Instant>>,
     probe: Mutex<Option<Worker>>,
     /// A circuit breaker for each class of operations, so that a slow one of one class
     /// fails none of another.
@@ -116,16 +118,18 @@ impl Connection {
             runtime: Arc::new(runtime),
             database: client.database(&settings.database),
             is_up: Arc::new(AtomicBool::new(true)),
+            answered: Arc::new(Mutex::new(Instant::now())),
             clock_trouble: Condition::default(),
         };
         let runtime = probe.runtime.clone();
         let database = probe.database.clone();
-        let is_up = probe.is_up.clone();
+        let (is_up, answered) = (probe.is_up.clone(), probe.answered.clone());
         let probe = probe.start().map_err(|error| cannot_start(&error))?;
         Ok(Connection {
             runtime,
             database,
             is_up,
+            answered,
             probe: Mutex::new(Some(probe)),
             heartbeats: Breaker::default(),
             scans: Breaker::default(),
@@ -179,8 +183,17 @@ impl Connection {
             return Err(Unavailable::Away.into());
         }
         let result = self.runtime.block_on(steps);
-        let is_away = result.as_ref().is_err_and(MongoDbError::is_away);
-        breaker.note(is_away, Instant::now());
+        let is_unanswered = result.as_ref().is_err_and(MongoDbError::is_away);
+        breaker.note(is_unanswered, Instant::now());
+        if let Err(error) = &result
+            && is_unanswered
+            && lock(&self.answered).elapsed() >= DEADLINE
+            && self.is_up.swap(false, Ordering::Relaxed)
+        {
+            // The probe has got no answer for as long, either. The operations that wait
+            // need not find that out one by one.
+            log::error!("MongoDB is away: {error}");
+        }
         result
     }
 
@@ -387,11 +400,13 @@ pub(super) fn retry_until_there<T>(
     }
 }
 
-/// Asks each second whether MongoDB is there. Nobody else decides that.
+/// Asks each second whether MongoDB is there, and decides that it is back. That it is
+/// away an operation may find as well, where the probe gets no answer, either.
 struct Probe {
     runtime: Arc<Runtime>,
     database: Database,
     is_up: Arc<AtomicBool>,
+    answered: Arc<Mutex<Instant>>,
     /// This machine's clock and MongoDB's are too far apart.
     clock_trouble: Condition,
 }
@@ -413,6 +428,9 @@ impl Probe {
             .block_on(async { timeout(CONNECT_TIMEOUT, async { hello.await }).await });
         let reply = result.ok().and_then(Result::ok);
 
+        if reply.is_some() {
+            *lock(&self.answered) = Instant::now();
+        }
         let was_up = self.is_up.swap(reply.is_some(), Ordering::Relaxed);
         match (was_up, reply.is_some()) {
             (true, false) => log::error!("MongoDB is away: it does not answer"),
