@@ -32,7 +32,7 @@ pub(super) fn one(
     agent: &Agent,
     request: &mut Request,
 ) -> Result<Reply, Failure> {
-    let body = request.body(MAX_HEARTBEAT_BYTES)?;
+    let body = body::read(request, MAX_HEARTBEAT_BYTES)?;
     let heartbeat =
         Heartbeat::from_json(&body::parse(&body)?).map_err(Failure::invalid)?;
     let ip = find_address(agent, &heartbeat, request)
@@ -56,7 +56,7 @@ pub(super) fn many(
     agent: &Agent,
     request: &mut Request,
 ) -> Result<Reply, Failure> {
-    let body = request.body(MAX_BATCH_BYTES)?;
+    let body = body::read(request, MAX_BATCH_BYTES)?;
     let elements = parse_elements(&body)?;
     if elements.len() > MAX_BATCH {
         return Err(Failure::too_many_elements(MAX_BATCH));

@@ -6,7 +6,7 @@ use fleetbeat_protocol::{FlagsPatch, parse_ip};
 
 use super::body;
 use super::state::ApiState;
-use crate::auth::{Admin, Reader};
+use crate::auth::{Admin, Reader, show_source};
 use crate::fleet::query::Query;
 use crate::http::{Body, Failure, Reply, Request, Response, negotiation};
 
@@ -71,14 +71,17 @@ pub(super) fn set_flags(
     request: &mut Request,
 ) -> Result<Reply, Failure> {
     let ip = ip(request)?;
-    let body = request.body(MAX_PATCH_BYTES)?;
+    let body = body::read(request, MAX_PATCH_BYTES)?;
     let patch = FlagsPatch::from_json(&body::parse(&body)?).map_err(Failure::invalid)?;
 
     let server = api.store.set_flags(ip, patch)?.ok_or_else(unknown)?;
 
     if let Some(flags) = describe(patch) {
         let username = &admin.account().username;
-        log::info!("user {username:?} has set the flags of host {ip}: {flags}");
+        let source = show_source(request.peer().ip());
+        log::info!(
+            "user {username:?} at {source} has set the flags of host {ip}: {flags}"
+        );
     }
     Ok(Reply::Now(Response::json(200, &server)))
 }

@@ -43,6 +43,9 @@ const MIGRATIONS: [&str; 1] = ["
     ) STRICT;
 "];
 
+/// The version of the schema that this program makes.
+pub(super) const NEWEST: usize = MIGRATIONS.len();
+
 /// Brings the schema of the database `file` up to date.
 ///
 /// # Errors

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
 
 use fleetbeat_protocol::{FlagsPatch, Heartbeat, Server, Status, Timestamp};
+use log::Level;
 use rusqlite::types::{Null, ToSqlOutput, Value};
 use rusqlite::{
     Connection, OptionalExtension, Row, Transaction, params, params_from_iter,
@@ -18,6 +19,7 @@ use serde::Serialize;
 use super::connection::Connections;
 use super::error::is_taken_server_id;
 use super::row::{parsed, timestamp};
+use crate::recurring::log_if_due;
 use crate::store::column::{COLUMNS, FLAGS, Identity, Kind};
 use crate::store::error::StoreError;
 use crate::store::server::{Beat, Supersedes, Swept, new_server_id};
@@ -97,7 +99,10 @@ pub(super) fn all(connection: &Connection) -> rusqlite::Result<Vec<Arc<Server>>>
         match server_from_row(row) {
             Ok(server) => servers.push(Arc::new(server)),
             // Somebody has edited the file; the other hosts must not suffer.
-            Err(error) => log::warn!("a damaged row is left out: {error}"),
+            Err(error) => {
+                let line = || format!("a damaged row is left out: {error}");
+                log_if_due(Level::Warn, "damaged rows", &error.to_string(), line);
+            }
         }
     }
 

@@ -9,9 +9,11 @@ use std::net::IpAddr;
 
 use fleetbeat_daemon::clock;
 use fleetbeat_protocol::{FlagsPatch, Heartbeat, Server, Service, Status, Timestamp};
+use log::Level;
 use mongodb::bson::{Bson, DateTime, Document, doc};
 use serde::{Deserialize, Serialize};
 
+use crate::recurring::log_if_due;
 use crate::store::column::{COLUMNS, Column, FLAGS, Identity, Kind};
 use crate::store::server::{Beat, Supersedes, new_server_id};
 
@@ -39,10 +41,11 @@ impl VersionedServer {
     pub(super) fn from_document(document: &Document) -> Option<VersionedServer> {
         let Some(ip) = text(document, "ip").and_then(|ip| ip.parse::<IpAddr>().ok())
         else {
-            log::warn!(
-                "a record without an address in MongoDB is left out: {:?}",
-                document.get("_id")
-            );
+            let line = || {
+                let id = document.get("_id");
+                format!("a record without an address in MongoDB is left out: {id:?}")
+            };
+            log_if_due(Level::Warn, "damaged records", "", line);
             return None;
         };
 

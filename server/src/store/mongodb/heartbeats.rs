@@ -10,11 +10,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use log::Level;
 use mongodb::bson::Document;
 
 use super::connection::{Connection, RefusedUpdate};
 use super::document::{self, Upsert};
 use super::error::{DUPLICATE_KEY, MongoDbError};
+use crate::recurring::log_if_due;
 use crate::store::server::{Beat, Supersedes};
 
 /// So often in a row a first heartbeat does not meet another instance's, or an id that is
@@ -82,7 +84,8 @@ fn try_otherwise<'a>(
         return Err(MongoDbError::refused(reason));
     };
     if code != DUPLICATE_KEY {
-        log::warn!("MongoDB refuses the record of {}: {reason}", open.beat.ip);
+        let line = || format!("MongoDB refuses the record of {}: {reason}", open.beat.ip);
+        log_if_due(Level::Warn, "refused records", &reason, line);
         open.how.mend = true;
     } else if open.beat.supersedes != Supersedes::Always && !reason.contains("server_id")
     {
