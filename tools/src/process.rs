@@ -40,7 +40,7 @@ pub fn program(name: &str) -> Command {
 }
 
 /// Where the binary `name` lies: beside the running program, or one folder up from a
-/// test. FLEETBEAT_AGENT names another agent, such as the static one that is shipped.
+/// test. `FLEETBEAT_AGENT` names another agent, such as the static one that is shipped.
 ///
 /// # Panics
 /// As [`program`].
