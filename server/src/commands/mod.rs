@@ -3,6 +3,7 @@
 mod database;
 mod health;
 pub(crate) mod proxy_config;
+mod prune;
 pub(crate) mod user;
 
 use std::ffi::OsString;
@@ -54,6 +55,7 @@ fn run_beside_server(command: Command, config: &Config) -> Result<(), ServerErro
         }
         Command::UserList => user::list(&*open()?, &mut std::io::stdout())?,
         Command::UserRemove { username } => open()?.remove_user(&username)?,
+        Command::Prune => prune::allow(&*open()?, &config.sweep)?,
         Command::Backup { file } => database::backup(&config.storage, &file)?,
         Command::Restore { file } => database::restore(&config.storage, &file)?,
         Command::ProxyConfig(site) => {

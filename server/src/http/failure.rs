@@ -3,6 +3,8 @@
 //! A failure knows nothing of what can go wrong in the store or elsewhere. Who turns
 //! another error into a failure chooses the status and hands the cause over as text.
 
+use std::net::IpAddr;
+
 use fleetbeat_protocol::{FieldError, Problem};
 
 use super::response::{Body, Response, reason};
@@ -15,6 +17,7 @@ pub(crate) struct Failure {
     detail: String,
     errors: Vec<FieldError>,
     headers: Vec<(&'static str, String)>,
+    moved_to: Option<IpAddr>,
     cause: Option<String>,
 }
 
@@ -25,6 +28,7 @@ impl Failure {
             detail: detail.into(),
             errors: Vec::new(),
             headers: Vec::new(),
+            moved_to: None,
             cause: None,
         }
     }
@@ -53,6 +57,14 @@ impl Failure {
     /// 404: there is nothing of this name.
     pub(crate) fn not_found(detail: impl Into<String>) -> Failure {
         Failure::new(404, detail)
+    }
+
+    /// 404: the host that had this address has another one now.
+    pub(crate) fn moved(to: IpAddr) -> Failure {
+        Failure {
+            moved_to: Some(to),
+            ..Failure::not_found(format!("the server with this address is {to} now"))
+        }
     }
 
     /// 405, with what is allowed.
@@ -151,6 +163,7 @@ impl Failure {
             detail: self.detail,
             request_id: request_id.to_owned(),
             errors: self.errors,
+            moved_to: self.moved_to,
         };
         let body = serde_json::to_vec(&problem).expect("a problem is plain JSON");
 

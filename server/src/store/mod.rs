@@ -13,6 +13,7 @@ mod backend;
 mod column;
 mod embedded;
 mod error;
+mod identity;
 #[cfg(feature = "mongodb")]
 mod mongodb;
 mod open;
@@ -25,5 +26,7 @@ pub(crate) mod conformance;
 pub(crate) use backend::Store;
 pub(crate) use error::{Conflict, StoreError, Unavailable};
 pub(crate) use open::{backup, open, open_beside_server, restore};
-pub(crate) use server::{Beat, Fleet, ServerStore, Supersedes};
+pub(crate) use server::{
+    Beat, Fleet, HostName, ServerStore, Supersedes, SweepOrder, Swept,
+};
 pub(crate) use user::{User, UserStore};
