@@ -5,6 +5,7 @@
 mod accuracy;
 mod agent;
 mod ansible;
+mod attacks;
 mod auth;
 mod backup;
 mod compatibility;
