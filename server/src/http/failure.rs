@@ -18,7 +18,8 @@ pub(crate) struct Failure {
     detail: String,
     errors: Vec<FieldError>,
     headers: Vec<(&'static str, String)>,
-    moved_to: Option<IpAddr>,
+    /// In a box, because a failure is the unhappy half of many results.
+    moved_to: Option<Box<IpAddr>>,
     cause: Option<String>,
     awaited_body: Option<usize>,
 }
@@ -65,7 +66,7 @@ impl Failure {
     /// 404: the host that had this address has another one now.
     pub(crate) fn moved(to: IpAddr) -> Failure {
         Failure {
-            moved_to: Some(to),
+            moved_to: Some(Box::new(to)),
             ..Failure::not_found(format!("the server with this address is {to} now"))
         }
     }
@@ -211,7 +212,7 @@ impl Failure {
             detail: self.detail,
             request_id: request_id.to_owned(),
             errors: self.errors,
-            moved_to: self.moved_to,
+            moved_to: self.moved_to.map(|ip| *ip),
         };
         let body = serde_json::to_vec(&problem).expect("a problem is plain JSON");
 
