@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::agent_id::AgentId;
 use crate::field::{self, Errors, Object};
-use crate::ip::parse_ip;
+use crate::ip::{is_nobodys, parse_ip};
 use crate::json::Json;
 use crate::limits::{MAX_METRICS, MAX_NAME_CHARS, MAX_SERVICES, MAX_TEXT_CHARS};
 use crate::problem::FieldError;
@@ -208,11 +208,17 @@ fn too_many(what: &str, count: usize, limit: usize) -> String {
 
 fn parse_host_ip(json: &Json<'_>, errors: &mut Errors) -> Option<IpAddr> {
     let text = field::text("ip", json, MAX_TEXT_CHARS, errors)?;
-    let ip = parse_ip(text);
-    if ip.is_none() {
+    let Some(ip) = parse_ip(text) else {
         errors.add("ip", "must be an IPv4 or IPv6 address without a zone");
+        return None;
+    };
+    if is_nobodys(ip) {
+        let message = "must be a host's own address, not unspecified, multicast or \
+                       broadcast";
+        errors.add("ip", message);
+        return None;
     }
-    ip
+    Some(ip)
 }
 
 fn parse_agent_id(json: &Json<'_>, errors: &mut Errors) -> Option<AgentId> {

@@ -25,7 +25,7 @@ pub use agent_id::AgentId;
 pub use heartbeat::{
     BatchAnswer, Heartbeat, HeartbeatAnswer, Load, RejectedHeartbeat, Service,
 };
-pub use ip::parse_ip;
+pub use ip::{is_everybodys, is_nobodys, parse_ip};
 pub use json::Json;
 pub use limits::{
     MAX_BATCH, MAX_BATCH_BYTES, MAX_HEARTBEAT_BYTES, MAX_METRICS, MAX_NAME_CHARS,

@@ -1,5 +1,7 @@
 //! Errors for clients: RFC 9457 problem details.
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 
 /// The body of every error, `application/problem+json`.
@@ -17,6 +19,9 @@ pub struct Problem {
     /// For 422: each broken rule.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FieldError>,
+    /// For 404: the address that the host has now which had the asked one before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moved_to: Option<IpAddr>,
 }
 
 /// A broken rule and the field that broke the rule.

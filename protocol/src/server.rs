@@ -41,6 +41,13 @@ pub struct Server {
     pub services: Vec<Service>,
     /// The newest heartbeat's metrics.
     pub metrics: BTreeMap<String, f64>,
+    /// The address that the last live heartbeat's connection came from, as far as the
+    /// connection told one.
+    #[serde(default)]
+    pub observed_ip: Option<IpAddr>,
+    /// Whether heartbeats have come from the host's very address since the host has it.
+    #[serde(default)]
+    pub ip_confirmed: bool,
     /// What admins set; in JSON, the flags stand beside the fields above.
     #[serde(flatten)]
     pub flags: Flags,

@@ -39,6 +39,7 @@ pub(crate) enum Command {
     UserRemove {
         username: String,
     },
+    Prune,
     Backup {
         file: PathBuf,
     },
@@ -142,6 +143,7 @@ fn parse_command(words: &[&str], options: Options) -> Result<Command, lexopt::Er
         ["user", "remove", username] => Command::UserRemove {
             username: username.to_owned(),
         },
+        ["prune"] => Command::Prune,
         ["backup", file] => Command::Backup { file: file.into() },
         ["restore", file] => Command::Restore { file: file.into() },
         ["proxy-config", "nginx"] => Command::ProxyConfig(options.into_site()?),

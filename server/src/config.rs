@@ -131,7 +131,8 @@ pub(crate) struct SweepSettings {
     pub(crate) interval: Duration,
     /// Silence after which a host is down.
     pub(crate) down_after: Duration,
-    /// Silence after which a host that is not static is deleted.
+    /// Service time after which a host that has stayed down, and is not static, is
+    /// deleted.
     pub(crate) delete_after: Duration,
 }
 

@@ -381,7 +381,12 @@ fn schema(database: &Connection) -> Vec<String> {
 
 fn history_len(database: &Connection) -> usize {
     let count: u32 = database
-        .query_row("SELECT count(*) FROM history", [], |row| row.get(0))
+        .query_row(
+            "SELECT (SELECT count(*) FROM history) \
+             + (SELECT count(*) FROM history_by_ip)",
+            [],
+            |row| row.get(0),
+        )
         .unwrap();
     count as usize
 }

@@ -258,13 +258,45 @@ fn a_forwarded_address_is_believed_from_trusted_proxies_only() {
     let mut body = minimal();
     body.as_object_mut().unwrap().remove("ip");
     let headers = [("X-API-Key", AGENT_KEY), ("X-Forwarded-For", "9.9.9.9")];
-    assert_eq!(
-        server
-            .request("POST", "/heartbeat", &headers, body.to_string().as_bytes())
-            .status,
-        200
+    let answer =
+        server.request("POST", "/heartbeat", &headers, body.to_string().as_bytes());
+    assert_eq!(answer.status, 422);
+    let error = &answer.json()["errors"][0];
+    let message = error["message"].as_str().unwrap();
+    assert_eq!(error["field"], "ip");
+    assert!(
+        message.contains("127.0.0.1") && message.contains("trusted_proxies"),
+        "{message}"
     );
-    assert_eq!(server.servers(&server.admin_token())[0]["ip"], "127.0.0.1");
+    assert!(server.servers(&server.admin_token()).is_empty());
+}
+
+#[test]
+fn an_address_of_nobody_is_refused_and_a_loopback_address_only_from_elsewhere() {
+    let server = FleetbeatServer::start_with("trusted_proxies = [\"127.0.0.1\"]", &[]);
+    let send = |ip: &str, forwarded: Option<&str>| {
+        let mut body = minimal();
+        body["ip"] = ip.into();
+        let mut headers = vec![("X-API-Key", AGENT_KEY)];
+        headers.extend(forwarded.map(|from| ("X-Forwarded-For", from)));
+        server.request("POST", "/heartbeat", &headers, body.to_string().as_bytes())
+    };
+    for ip in [
+        "0.0.0.0",
+        "::",
+        "255.255.255.255",
+        "224.0.0.1",
+        "ff02::1",
+        "::ffff:0.0.0.0",
+    ] {
+        let answer = send(ip, None);
+        assert_eq!(answer.status, 422, "{ip}");
+        assert_eq!(answer.json()["errors"][0]["field"], "ip", "{ip}");
+    }
+    assert_eq!(send("127.0.0.1", Some("198.51.100.7")).status, 422);
+    // An agent on the server's own machine, as in a demo, also behind a proxy there.
+    assert_eq!(send("127.0.0.1", None).status, 200);
+    assert_eq!(send("::1", Some("127.0.0.1")).status, 200);
 }
 
 #[test]
@@ -279,14 +311,18 @@ fn a_batch_counts_by_its_own_times() {
         body
     };
 
+    let an_hour_ahead = Timestamp::now() + jiff::SignedDuration::from_hours(1);
+    let an_hour_ahead = an_hour_ahead.to_string();
     let batch = json!([
         element("10.0.0.1", 2, "2026-01-01T00:02:00Z"),
         element("10.0.0.1", 4, "2026-01-01T01:04:00+01:00"),
         element("10.0.0.1", 101, "2026-01-01T00:06:00Z"),
         element("10.0.0.1", 1, "2026-01-01T00:00:00Z"),
-        element("10.0.0.2", 7, "2999-01-01T00:00:00Z"),
+        element("10.0.0.2", 7, &an_hour_ahead),
         minimal(),
         7,
+        element("10.0.0.3", 7, "2099-01-01T00:00:00Z"),
+        element("10.0.0.3", 7, "0000-01-01T00:00:00+23:59"),
     ]);
     for _ in 0..2 {
         let answer = server.post_heartbeat("/heartbeats", batch.to_string().as_bytes());
@@ -303,7 +339,9 @@ fn a_batch_counts_by_its_own_times() {
             [
                 (&json!(2), &json!("load.cpu")),
                 (&json!(5), &json!("collected_at")),
-                (&json!(6), &json!(""))
+                (&json!(6), &json!("")),
+                (&json!(7), &json!("collected_at")),
+                (&json!(8), &json!("collected_at"))
             ]
         );
         let servers = server.servers(&token);
@@ -339,6 +377,11 @@ fn a_batch_counts_by_its_own_times() {
         live["status"], "active",
         "a live heartbeat counts from now, whatever its collected_at"
     );
+    for absurd in ["2099-01-01T00:00:00Z", "1970-01-01T00:00:00Z"] {
+        let answer = server.heartbeat(&element("10.0.0.1", 9, absurd));
+        assert_eq!(answer.status, 422, "{absurd}");
+        assert_eq!(answer.json()["errors"][0]["field"], "collected_at");
+    }
 }
 
 #[test]

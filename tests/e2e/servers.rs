@@ -304,6 +304,106 @@ fn a_silent_host_goes_down_after_a_grace_and_comes_back() {
 }
 
 #[test]
+fn a_host_that_moves_is_found_by_its_id_and_its_old_address_tells_where_it_is() {
+    let server = FleetbeatServer::start();
+    let token = server.admin_token();
+    let beat = |ip: &str| {
+        let mut body = heartbeat(ip);
+        body["agent_id"] = "00c0ffee00112233445566778899aabb".into();
+        body["boot_id"] = "one".into();
+        let answer = server.heartbeat(&body);
+        assert_eq!(answer.status, 200, "{ip}");
+    };
+    let get = |path: &str| server.api(&token, "GET", path, None);
+
+    beat("10.0.0.1");
+    let id = get("/server/10.0.0.1").json()["server_id"].clone();
+    let by_id = format!("/server/{}", id.as_str().unwrap());
+    let patch = json!({"paid": true});
+    let config = format!("{by_id}/config");
+    let answer = server.api(&token, "PATCH", &config, Some(&patch));
+    assert_eq!((answer.status, &answer.json()["paid"]), (200, &true.into()));
+
+    beat("2001:db8::2");
+    let moved = get(&by_id).json();
+    assert_eq!(
+        (&moved["ip"], &moved["server_id"], &moved["paid"]),
+        (&"2001:db8::2".into(), &id, &true.into())
+    );
+    assert_eq!(
+        (&moved["observed_ip"], &moved["ip_confirmed"]),
+        (&"127.0.0.1".into(), &false.into())
+    );
+    for path in ["/server/10.0.0.1", "/server/10.0.0.1/config"] {
+        let method = if path.ends_with("config") {
+            "PATCH"
+        } else {
+            "GET"
+        };
+        let body = (method == "PATCH").then_some(&patch);
+        let answer = server.api(&token, method, path, body);
+        assert_eq!(answer.status, 404, "{path}");
+        assert_eq!(answer.json()["moved_to"], "2001:db8::2", "{path}");
+    }
+    for path in [
+        "/server/10.0.0.9",
+        "/server/srv-00000000",
+        "/server/nonsense",
+    ] {
+        let answer = get(path);
+        assert_eq!(
+            (answer.status, answer.json().get("moved_to")),
+            (404, None),
+            "{path}"
+        );
+    }
+    assert!(
+        !server.log().contains("00112233445566778899aabb"),
+        "an agent_id is half a secret"
+    );
+}
+
+#[test]
+fn many_hosts_are_deleted_when_the_operator_says_so_beside_the_server() {
+    let settings =
+        "[sweep]\ninterval = \"1s\"\ndown_after = \"1s\"\ndelete_after = \"60s\"\n";
+    let mut server = FleetbeatServer::start_with(settings, &[]);
+    let token = server.admin_token();
+    for n in 1..=12 {
+        server.heartbeat(&heartbeat(&format!("10.0.0.{n}")));
+    }
+    wait_for("the hosts to go down", || {
+        let shown = server.servers(&token);
+        let is_down = |host: &Value| host["status"] == "down";
+        shown.iter().all(is_down).then_some(())
+    });
+
+    // A minute has been served, as the store counts it, and so the hosts are due.
+    server.stop();
+    rusqlite::Connection::open(server.data().join("fleetbeat.db"))
+        .unwrap()
+        .execute("UPDATE state SET service_time = service_time + 60000", [])
+        .unwrap();
+    server.restart();
+    wait_for("a word of the hosts that are due", || {
+        server
+            .log()
+            .contains("fleetbeat-server prune")
+            .then_some(())
+    });
+    assert_eq!(server.servers(&token).len(), 12);
+
+    let output = server.command(&["prune"], "");
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert!(told.contains("12 of 12 hosts"), "{told}");
+    wait_for("the hosts to go", || {
+        server.servers(&token).is_empty().then_some(())
+    });
+    let lines = server.log().matches("fleetbeat-server prune").count();
+    assert_eq!(lines, 1, "{}", server.log());
+}
+
+#[test]
 fn the_snapshot_is_made_once_a_second_however_many_ask() {
     let server = FleetbeatServer::start();
     let token = server.admin_token();

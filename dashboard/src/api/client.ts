@@ -36,7 +36,7 @@ export interface Api {
   /** All servers; null when nothing has changed since the list that came with `etag`. */
   servers(etag: string | null): Promise<ServerList | null>
   /** Sets some flags of a server and gives the server's updated record. */
-  setFlags(ip: string, flags: Partial<Flags>): Promise<Server>
+  setFlags(serverId: string, flags: Partial<Flags>): Promise<Server>
 }
 
 /**
@@ -92,8 +92,8 @@ export function createApi(token: () => string | null, fetch: typeof window.fetch
       return { servers, etag: response.headers.get('ETag') }
     },
 
-    async setFlags(ip, flags) {
-      const response = await send(`server/${encodeURIComponent(ip)}/config`, {
+    async setFlags(serverId, flags) {
+      const response = await send(`server/${encodeURIComponent(serverId)}/config`, {
         method: 'PATCH',
         headers: { 'Content-Type': 'application/json' },
         body: JSON.stringify(flags),

@@ -63,6 +63,10 @@ export interface Server extends Flags {
   load: Load
   services: Service[]
   metrics: Record<string, number>
+  /** Where the last heartbeat's connection came from; null if nobody could tell. */
+  observed_ip: string | null
+  /** Whether heartbeats came from `ip` itself. */
+  ip_confirmed: boolean
 }
 
 /** A rule that a field of a request's body breaks. */
@@ -78,6 +82,8 @@ export interface Problem {
   detail: string
   request_id: string
   errors?: FieldError[]
+  /** For 404: the address of the host that had the asked address before. */
+  moved_to?: string
 }
 
 /** A check that a value is a `T`. */
@@ -179,6 +185,8 @@ export const SERVER: Shape<Server> = {
   load: shaped(LOAD),
   services: listOf(SERVICE),
   metrics: isRecordOfNumbers,
+  observed_ip: orNull(isText),
+  ip_confirmed: isBoolean,
   gaming: isBoolean,
   streaming: isBoolean,
   paid: isBoolean,
@@ -194,4 +202,5 @@ export const PROBLEM: Shape<Problem> = {
   detail: isText,
   request_id: isText,
   errors: orAbsent(listOf(FIELD_ERROR)),
+  moved_to: orAbsent(isText),
 }

@@ -22,7 +22,8 @@ export const HOLD_MS = 3_000
 
 /** A flag as the user has set the flag. */
 interface Edit {
-  ip: string
+  /** The host's lasting name; its address may change meanwhile. */
+  serverId: string
   flag: Flag
   value: boolean
   /**
@@ -55,23 +56,28 @@ export function useFlagEdits(
   const servers = computed(() => withEdits(listed.value, edits.value))
   const saving = computed(() => {
     const unsaved = edits.value.filter((edit) => edit.heldUntil === Infinity)
-    return new Set(unsaved.map((edit) => editKey(edit.ip, edit.flag)))
+    return new Set(unsaved.map((edit) => editKey(edit.serverId, edit.flag)))
   })
 
   async function setFlag(server: Server, flag: Flag, value: boolean) {
-    const { ip, hostname } = server
+    const { server_id: serverId, ip, hostname } = server
     // Two requests for one flag could overtake each other.
-    if (isSaving(ip, flag)) return
+    if (isSaving(serverId, flag)) return
 
     editFailure.value = null
-    putEdit({ ip, flag, value, heldUntil: Infinity })
+    putEdit({ serverId, flag, value, heldUntil: Infinity })
 
     try {
-      const saved = await api.setFlags(ip, { [flag]: value })
-      putEdit({ ip, flag, value: saved[flag], heldUntil: now() + HOLD_MS })
+      const saved = await api.setFlags(serverId, { [flag]: value })
+      putEdit({
+        serverId,
+        flag,
+        value: saved[flag],
+        heldUntil: now() + HOLD_MS,
+      })
       replace(saved)
     } catch (error) {
-      dropEdit(ip, flag)
+      dropEdit(serverId, flag)
       const shown = errorToShow(error)
       if (shown === null) return
 
@@ -81,8 +87,8 @@ export function useFlagEdits(
     }
   }
 
-  function isSaving(ip: string, flag: Flag) {
-    return saving.value.has(editKey(ip, flag))
+  function isSaving(serverId: string, flag: Flag) {
+    return saving.value.has(editKey(serverId, flag))
   }
 
   /**
@@ -93,12 +99,12 @@ export function useFlagEdits(
   }
 
   function putEdit(edit: Edit) {
-    dropEdit(edit.ip, edit.flag)
+    dropEdit(edit.serverId, edit.flag)
     edits.value = [...edits.value, edit]
   }
 
-  function dropEdit(ip: string, flag: Flag) {
-    edits.value = edits.value.filter((edit) => edit.ip !== ip || edit.flag !== flag)
+  function dropEdit(serverId: string, flag: Flag) {
+    edits.value = edits.value.filter((edit) => edit.serverId !== serverId || edit.flag !== flag)
   }
 
   function dismissEditFailure() {
@@ -112,13 +118,13 @@ function withEdits(servers: Server[], edits: Edit[]): Server[] {
   if (edits.length === 0) return servers
 
   return servers.map((server) => {
-    const own = edits.filter((edit) => edit.ip === server.ip)
+    const own = edits.filter((edit) => edit.serverId === server.server_id)
     if (own.length === 0) return server
 
     return { ...server, ...Object.fromEntries(own.map(({ flag, value }) => [flag, value])) }
   })
 }
 
-function editKey(ip: string, flag: Flag) {
-  return `${ip} ${flag}`
+function editKey(serverId: string, flag: Flag) {
+  return `${serverId} ${flag}`
 }

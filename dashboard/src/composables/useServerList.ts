@@ -26,7 +26,9 @@ export function useServerList(api: Api) {
 
   /** Puts a host's new record into the list, in the place of the host's old record. */
   function replace(server: Server) {
-    listed.value = listed.value.map((other) => (other.ip === server.ip ? server : other))
+    listed.value = listed.value.map((other) =>
+      other.server_id === server.server_id ? server : other,
+    )
     // The ETag no longer stands for the list that is shown.
     etag = null
   }

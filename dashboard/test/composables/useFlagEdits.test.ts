@@ -26,13 +26,13 @@ describe('setting a flag', () => {
     const { fleet, gaming } = await startWith(api)
     void fleet.setFlag(before, 'gaming', true)
     expect(gaming()).toBe(true)
-    expect(fleet.isSaving(before.ip, 'gaming')).toBe(true)
-    expect(fleet.isSaving(before.ip, 'paid')).toBe(false)
-    expect(api.setFlags).toHaveBeenCalledWith('1.2.3.4', { gaming: true })
+    expect(fleet.isSaving(before.server_id, 'gaming')).toBe(true)
+    expect(fleet.isSaving(before.server_id, 'paid')).toBe(false)
+    expect(api.setFlags).toHaveBeenCalledWith('srv-0a1b2c3d', { gaming: true })
     saved.resolve(after)
     await settle()
     expect(gaming()).toBe(true)
-    expect(fleet.isSaving(before.ip, 'gaming')).toBe(false)
+    expect(fleet.isSaving(before.server_id, 'gaming')).toBe(false)
   })
 
   test('takes over the whole record that was answered', async () => {

@@ -6,8 +6,9 @@ use std::sync::LazyLock;
 use fleetbeat_daemon::clock;
 use fleetbeat_protocol::{
     BatchAnswer, FieldError, Heartbeat, HeartbeatAnswer, MAX_BATCH, MAX_BATCH_BYTES,
-    MAX_HEARTBEAT_BYTES, RejectedHeartbeat, Status, Timestamp,
+    MAX_HEARTBEAT_BYTES, RejectedHeartbeat, Status, Timestamp, is_everybodys, is_nobodys,
 };
+use jiff::SignedDuration;
 use serde_json::value::RawValue;
 
 use super::body;
@@ -19,6 +20,11 @@ use crate::store::{Beat, Supersedes};
 /// Errors told for each rejected element, so that the response stays small whatever was
 /// sent.
 const MAX_REJECTED_ERRORS: usize = 8;
+
+/// How far a host's clock may be ahead: a clock that shows local time as UTC is.
+const MAX_AHEAD: SignedDuration = SignedDuration::from_hours(24);
+/// The age of the oldest heartbeat: ten years.
+const MAX_AGE: SignedDuration = SignedDuration::from_hours(24 * 3653);
 
 /// The response to a heartbeat that is stored.
 static STORED: LazyLock<Response> = LazyLock::new(|| {
@@ -35,16 +41,22 @@ pub(super) fn one(
     let body = body::read(request, MAX_HEARTBEAT_BYTES)?;
     let heartbeat =
         Heartbeat::from_json(&body::parse(&body)?).map_err(Failure::invalid)?;
-    let ip = find_address(agent, &heartbeat, request)
-        .ok_or_else(|| Failure::invalid(vec![no_address()]))?;
+    let now = clock::now();
+    check_time(heartbeat.collected_at, now)
+        .map_err(|error| Failure::invalid(vec![error]))?;
+    let address = find_address(agent.host().or(heartbeat.ip), request.peer().ip())
+        .map_err(|error| Failure::invalid(vec![error]))?;
+    let Address { ip, observed } = address;
     log::debug!("heartbeat of {ip} with the key {}", agent.key());
 
     let beat = Beat {
         ip,
         heartbeat,
-        at: clock::now(),
+        at: now,
         status: Status::Active,
         supersedes: Supersedes::Always,
+        observed_ip: observed,
+        silent_before: silent_before(api, now),
     };
     Ok(store(api, vec![beat], body.len(), STORED.clone()))
 }
@@ -119,11 +131,12 @@ fn parse_spooled(
 ) -> Result<Beat, Vec<FieldError>> {
     let json = body::parse(element.as_bytes()).map_err(Failure::into_errors)?;
     let heartbeat = Heartbeat::from_json(&json)?;
-    let ip =
-        find_address(agent, &heartbeat, request).ok_or_else(|| vec![no_address()])?;
+    let address = find_address(agent.host().or(heartbeat.ip), request.peer().ip())
+        .map_err(|error| vec![error])?;
     let collected_at = heartbeat
         .collected_at
         .ok_or_else(|| vec![FieldError::new("collected_at", "is missing")])?;
+    check_time(Some(collected_at), now).map_err(|error| vec![error])?;
 
     // A host whose clock is ahead must not be alive in the future.
     let (at, supersedes) = if collected_at > now {
@@ -139,30 +152,148 @@ fn parse_spooled(
     };
 
     Ok(Beat {
-        ip,
+        ip: address.ip,
         heartbeat,
         at,
         status,
         supersedes,
+        observed_ip: address.observed,
+        silent_before: silent_before(api, now),
     })
+}
+
+/// A host whose last heartbeat was before this is silent: it may have lost its address.
+fn silent_before(api: &ApiState, now: Timestamp) -> Timestamp {
+    now.checked_sub(api.down_after).unwrap_or(Timestamp::MIN)
+}
+
+/// Where the heartbeat and its connection place the host.
+#[derive(Debug, PartialEq, Eq)]
+struct Address {
+    /// The address by which the host is known.
+    ip: IpAddr,
+    /// The address that the connection came from, if the connection tells one.
+    observed: Option<IpAddr>,
 }
 
 /// Which host the heartbeat is about: the host that the key is bound to, or the host that
 /// the heartbeat names, or the host that it comes from.
+///
+/// A loopback address names a host only to an agent on the server's own machine. Of a
+/// connection it tells nothing: a proxy may stand there.
 fn find_address(
-    agent: &Agent,
-    heartbeat: &Heartbeat,
-    request: &Request,
-) -> Option<IpAddr> {
-    agent
-        .host()
-        .or(heartbeat.ip)
-        .or_else(|| request.peer().ip())
+    named: Option<IpAddr>,
+    observed: Option<IpAddr>,
+) -> Result<Address, FieldError> {
+    let is_local = |ip: &IpAddr| ip.is_loopback();
+    let refuse = |message: String| Err(FieldError::new("ip", message));
+    match (named, observed) {
+        (Some(ip), _) if is_local(&ip) && !observed.as_ref().is_some_and(is_local) => {
+            refuse(format!(
+                "is {ip}, which is a loopback address, and the agent is on another \
+                 machine than the server"
+            ))
+        }
+        (Some(ip), observed) => Ok(Address { ip, observed }),
+        (None, Some(seen)) if is_everybodys(seen) || is_nobodys(seen) => refuse(format!(
+            "is missing, and the connection comes from {seen}, which is not the \
+                 address of one host: a proxy has to send X-Forwarded-For and to be in \
+                 trusted_proxies, or the agent needs [host] ip"
+        )),
+        (None, Some(ip)) => Ok(Address { ip, observed }),
+        (None, None) => refuse(
+            "is missing, and the connection does not tell the host's address".into(),
+        ),
+    }
 }
 
-fn no_address() -> FieldError {
-    FieldError::new(
-        "ip",
-        "is missing, and the connection does not tell the host's address",
-    )
+/// Refuses a time of collection that no clock shows by mistake, such as 2099. A clock that
+/// is a little ahead costs no heartbeat.
+fn check_time(collected_at: Option<Timestamp>, now: Timestamp) -> Result<(), FieldError> {
+    let Some(collected_at) = collected_at else {
+        return Ok(());
+    };
+    let age = now.duration_since(collected_at);
+    if (-MAX_AHEAD..=MAX_AGE).contains(&age) {
+        return Ok(());
+    }
+    let message = format!(
+        "is {collected_at}, which is not within ten years before the server's time \
+         {now:.0}: look at the host's clock"
+    );
+    Err(FieldError::new("collected_at", message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(text: &str) -> Option<IpAddr> {
+        (!text.is_empty()).then(|| text.parse().unwrap())
+    }
+
+    #[test]
+    fn a_host_is_where_it_says_or_where_it_is_seen_but_not_at_a_proxy() {
+        for (named, observed, expected) in [
+            ("192.0.2.1", "198.51.100.1", "192.0.2.1"),
+            ("192.0.2.1", "127.0.0.1", "192.0.2.1"),
+            ("192.0.2.1", "", "192.0.2.1"),
+            ("", "198.51.100.1", "198.51.100.1"),
+            ("", "2001:db8::1", "2001:db8::1"),
+            // An agent on the server's own machine.
+            ("127.0.0.1", "127.0.0.1", "127.0.0.1"),
+            ("127.0.0.1", "::1", "127.0.0.1"),
+            ("::1", "127.0.0.1", "::1"),
+            // An agent elsewhere.
+            ("127.0.0.1", "198.51.100.1", ""),
+            ("::1", "2001:db8::1", ""),
+            ("127.0.0.1", "", ""),
+            // Nothing tells the host's address.
+            ("", "127.0.0.1", ""),
+            ("", "::1", ""),
+            ("", "0.0.0.0", ""),
+            ("", "224.0.0.1", ""),
+            ("", "fe80::1", ""),
+            ("", "169.254.7.7", ""),
+            ("", "", ""),
+        ] {
+            let found = find_address(ip(named), ip(observed));
+            match found {
+                Ok(address) => {
+                    assert_eq!(Some(address.ip), ip(expected), "{named} {observed}");
+                    assert_eq!(address.observed, ip(observed));
+                }
+                Err(error) => {
+                    assert_eq!(expected, "", "{named} {observed}: {error:?}");
+                    assert_eq!(error.field, "ip");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn absurd_times_are_refused_and_ordinary_clock_skew_is_not() {
+        let now: Timestamp = "2026-01-31T12:00:00Z".parse().unwrap();
+        for (collected_at, is_good) in [
+            ("2026-01-31T12:00:00Z", true),
+            ("2026-01-31T12:05:00Z", true),
+            // A clock that shows local time as UTC.
+            ("2026-02-01T02:00:00Z", true),
+            ("2026-02-01T12:00:01Z", false),
+            ("2016-02-01T00:00:00Z", true),
+            ("2016-01-01T00:00:00Z", false),
+            ("1970-01-01T00:00:00Z", false),
+            ("0000-01-01T00:00:00Z", false),
+            ("2099-01-01T00:00:00Z", false),
+            ("9999-12-30T00:00:00Z", false),
+        ] {
+            let checked = check_time(Some(collected_at.parse().unwrap()), now);
+            assert_eq!(checked.is_ok(), is_good, "{collected_at}");
+            if let Err(error) = checked {
+                assert_eq!(error.field, "collected_at");
+                assert!(error.message.contains(&collected_at[..10]), "{error:?}");
+            }
+        }
+        assert!(check_time(None, now).is_ok());
+    }
 }

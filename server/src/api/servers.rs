@@ -1,7 +1,5 @@
 //! `GET /servers` and `/server/{ip}`: the fleet and its hosts.
 
-use std::net::IpAddr;
-
 use fleetbeat_protocol::{FlagsPatch, parse_ip};
 
 use super::body;
@@ -9,6 +7,7 @@ use super::state::ApiState;
 use crate::auth::{Admin, Reader, show_source};
 use crate::fleet::query::Query;
 use crate::http::{Body, Failure, Reply, Request, Response, negotiation};
+use crate::store::HostName;
 
 /// The longest body of `PATCH /server/{ip}/config`.
 const MAX_PATCH_BYTES: usize = 16 * 1024;
@@ -60,8 +59,11 @@ pub(super) fn show(
     _: &Reader,
     request: &Request,
 ) -> Result<Reply, Failure> {
-    let server = api.store.server(ip(request)?)?.ok_or_else(unknown)?;
-    Ok(Reply::Now(Response::json(200, &server)))
+    let host = host(request)?;
+    match api.store.server(&host)? {
+        Some(server) => Ok(Reply::Now(Response::json(200, &server))),
+        None => Err(unknown(api, &host)),
+    }
 }
 
 /// `PATCH /server/{ip}/config`: sets flags and gives the host as it is then.
@@ -70,15 +72,18 @@ pub(super) fn set_flags(
     admin: &Admin,
     request: &mut Request,
 ) -> Result<Reply, Failure> {
-    let ip = ip(request)?;
+    let host = host(request)?;
     let body = body::read(request, MAX_PATCH_BYTES)?;
     let patch = FlagsPatch::from_json(&body::parse(&body)?).map_err(Failure::invalid)?;
 
-    let server = api.store.set_flags(ip, patch)?.ok_or_else(unknown)?;
+    let Some(server) = api.store.set_flags(&host, patch)? else {
+        return Err(unknown(api, &host));
+    };
 
     if let Some(flags) = describe(patch) {
         let username = &admin.account().username;
         let source = show_source(request.peer().ip());
+        let ip = server.ip;
         log::info!(
             "user {username:?} at {source} has set the flags of host {ip}: {flags}"
         );
@@ -104,17 +109,31 @@ fn describe(patch: FlagsPatch) -> Option<String> {
     (!set.is_empty()).then(|| set.join(", "))
 }
 
-/// The address in the path.
-fn ip(request: &Request) -> Result<IpAddr, Failure> {
-    request
-        .path()
-        .get(1)
-        .and_then(|ip| parse_ip(ip))
-        .ok_or_else(unknown)
+/// The host that the path names.
+fn host(request: &Request) -> Result<HostName, Failure> {
+    let path = request.path();
+    let Some(name) = path.get(1) else {
+        return Err(Failure::not_found("the path names no server"));
+    };
+    Ok(match parse_ip(name) {
+        Some(ip) => HostName::Ip(ip),
+        None => HostName::ServerId((*name).to_owned()),
+    })
 }
 
-fn unknown() -> Failure {
-    Failure::not_found("there is no server with this address")
+/// 404, with the address that the host has now if it has moved.
+fn unknown(api: &ApiState, host: &HostName) -> Failure {
+    let moved_to = match host {
+        HostName::Ip(ip) => api.store.moved_to(*ip),
+        HostName::ServerId(_) => Ok(None),
+    };
+    match moved_to {
+        Ok(Some(ip)) => Failure::moved(ip),
+        Ok(None) => {
+            Failure::not_found("there is no server with this address or server_id")
+        }
+        Err(error) => error.into(),
+    }
 }
 
 #[cfg(test)]

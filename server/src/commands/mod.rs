@@ -5,6 +5,7 @@ mod check_config;
 mod database;
 mod health;
 pub(crate) mod proxy_config;
+mod prune;
 pub(crate) mod user;
 
 use std::ffi::OsString;
@@ -56,6 +57,7 @@ fn run_beside_server(command: Command, config: &Config) -> Result<(), ServerErro
         }
         Command::UserList => user::list(&*open()?, &mut std::io::stdout())?,
         Command::UserRemove { username } => user::remove(&*open()?, &username)?,
+        Command::Prune => prune::allow(&*open()?, &config.sweep)?,
         Command::Backup { file } => database::backup(&config.storage, &file)?,
         Command::Restore { file } => database::restore(&config.storage, &file)?,
         Command::ProxyConfig(site) => {

@@ -1,25 +1,31 @@
-//! The sweep: silent hosts become down, and hosts silent for very long are deleted.
+//! The sweep: silent hosts become down, and hosts that stay down for very long are
+//! deleted.
 //!
 //! While the server was away, heartbeats could not arrive, and that must not paint the
 //! fleet red. So after a start, while the store is unreachable, and after a jump of the
 //! clock (a laptop that slept, a corrected time) one `down_after` passes before any host
-//! is marked.
+//! is marked. Deletion counts in service time, which this file measures: the time between
+//! sweeps by a clock that does not jump, and only while hosts could be heard.
 
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fleetbeat_daemon::clock;
+use fleetbeat_daemon::condition::Condition;
 use fleetbeat_protocol::Timestamp;
 use jiff::SignedDuration;
 
 use crate::config::SweepSettings;
 use crate::jobs::Jobs;
-use crate::store::Store;
+use crate::store::{Store, SweepOrder, Swept};
 
 /// Wall clock and monotonic clock may drift apart this far between two sweeps; more is a
 /// jump.
 const MAX_CLOCK_DRIFT: Duration = Duration::from_secs(30);
+
+/// No more service time than so many intervals lies between two sweeps.
+const MAX_INTERVALS: u32 = 2;
 
 /// Starts sweeping. `last_failed_commit` tells when heartbeats could not be stored last.
 ///
@@ -47,6 +53,8 @@ struct Sweeper {
     grace_until: Instant,
     /// Both clocks at the last sweep.
     last: (Timestamp, Instant),
+    /// So many hosts are due to be deleted that the operator has to say so.
+    held_back: Condition,
 }
 
 impl Sweeper {
@@ -55,6 +63,7 @@ impl Sweeper {
             settings,
             grace_until: instant + settings.down_after,
             last: (now, instant),
+            held_back: Condition::default(),
         }
     }
 
@@ -66,7 +75,7 @@ impl Sweeper {
         instant: Instant,
         last_failed_commit: Option<Instant>,
     ) {
-        self.look_at_clocks(now, instant);
+        let served = self.look_at_clocks(now, instant);
         if let Some(failed) = last_failed_commit {
             let until = failed + self.settings.down_after;
             self.grace_until = self.grace_until.max(until);
@@ -80,18 +89,14 @@ impl Sweeper {
             return;
         }
 
-        let before = |age: Duration| now.checked_sub(age).unwrap_or(Timestamp::MIN);
-        let down_before = before(self.settings.down_after);
-        let delete_before = before(self.settings.delete_after);
-        match store.sweep(down_before, delete_before) {
-            Ok(swept) if swept.down + swept.deleted > 0 => {
-                log::info!(
-                    "sweep: {} hosts are down now, {} were deleted",
-                    swept.down,
-                    swept.deleted
-                );
-            }
-            Ok(_) => {}
+        let order = SweepOrder {
+            now,
+            served,
+            down_after: self.settings.down_after,
+            delete_after: self.settings.delete_after,
+        };
+        match store.sweep(&order) {
+            Ok(swept) => self.tell(swept),
             Err(error) => {
                 log::error!("sweep: {error}");
                 self.grace_until = instant + self.settings.down_after;
@@ -99,13 +104,34 @@ impl Sweeper {
         }
     }
 
-    /// Begins a time of grace if the wall clock has jumped since the last sweep.
-    fn look_at_clocks(&mut self, now: Timestamp, instant: Instant) {
+    /// Tells the log what a sweep did.
+    fn tell(&mut self, swept: Swept) {
+        let Swept {
+            down,
+            deleted,
+            held_back,
+        } = swept;
+        if down + deleted > 0 {
+            log::info!("sweep: {down} hosts are down now, {deleted} were deleted");
+        }
+
+        if held_back == 0 {
+            self.held_back.ends();
+        } else if self.held_back.begins("many hosts are due") {
+            log::warn!(
+                "sweep: {held_back} hosts have been down for sweep.delete_after, more \
+                 than a tenth of the fleet: none is deleted until `fleetbeat-server \
+                 prune` says that they may be"
+            );
+        }
+    }
+
+    /// Begins a time of grace if the wall clock has jumped since the last sweep. Gives
+    /// the service time since then.
+    fn look_at_clocks(&mut self, now: Timestamp, instant: Instant) -> Duration {
         let (last_now, last_instant) = std::mem::replace(&mut self.last, (now, instant));
-        let jumped = jump(
-            now.duration_since(last_now),
-            instant.duration_since(last_instant),
-        );
+        let passed = instant.duration_since(last_instant);
+        let jumped = jump(now.duration_since(last_now), passed);
 
         if jumped > MAX_CLOCK_DRIFT {
             log::warn!(
@@ -114,6 +140,9 @@ impl Sweeper {
             );
             self.grace_until = instant + self.settings.down_after;
         }
+
+        // A process that stood still has heard nobody meanwhile.
+        passed.min(self.settings.interval * MAX_INTERVALS)
     }
 }
 

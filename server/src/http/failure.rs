@@ -3,6 +3,8 @@
 //! A failure knows nothing of what can go wrong in the store or elsewhere. Who turns
 //! another error into a failure chooses the status and hands the cause over as text.
 
+use std::net::IpAddr;
+
 use fleetbeat_protocol::{FieldError, Problem};
 use log::Level;
 
@@ -21,7 +23,9 @@ pub(crate) struct Failure {
     detail: String,
     errors: Vec<FieldError>,
     headers: Vec<(&'static str, String)>,
-    cause: Option<String>,
+    /// In a box, because a failure is the unhappy half of many results.
+    moved_to: Option<Box<IpAddr>>,
+    cause: Option<Box<str>>,
     awaited_body: Option<usize>,
 }
 
@@ -32,6 +36,7 @@ impl Failure {
             detail: detail.into(),
             errors: Vec::new(),
             headers: Vec::new(),
+            moved_to: None,
             cause: None,
             awaited_body: None,
         }
@@ -61,6 +66,14 @@ impl Failure {
     /// 404: there is nothing of this name.
     pub(crate) fn not_found(detail: impl Into<String>) -> Failure {
         Failure::new(404, detail)
+    }
+
+    /// 404: the host that had this address has another one now.
+    pub(crate) fn moved(to: IpAddr) -> Failure {
+        Failure {
+            moved_to: Some(Box::new(to)),
+            ..Failure::not_found(format!("the server with this address is {to} now"))
+        }
     }
 
     /// 405, with what is allowed.
@@ -179,7 +192,7 @@ impl Failure {
     /// The same failure with a cause for the log.
     pub(crate) fn because(self, cause: impl Into<String>) -> Failure {
         Failure {
-            cause: Some(cause.into()),
+            cause: Some(cause.into().into_boxed_str()),
             ..self
         }
     }
@@ -211,6 +224,7 @@ impl Failure {
             detail: self.detail,
             request_id: request_id.to_owned(),
             errors: self.errors,
+            moved_to: self.moved_to.map(|ip| *ip),
         };
         let body = serde_json::to_vec(&problem).expect("a problem is plain JSON");
 

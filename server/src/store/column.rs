@@ -122,6 +122,8 @@ pub(super) struct Identity {
     pub(super) status: Status,
     pub(super) last_heartbeat: Timestamp,
     pub(super) first_heartbeat: Timestamp,
+    pub(super) observed_ip: Option<IpAddr>,
+    pub(super) ip_confirmed: bool,
 }
 
 impl Identity {
@@ -134,6 +136,8 @@ impl Identity {
             status: self.status,
             last_heartbeat: self.last_heartbeat,
             first_heartbeat: self.first_heartbeat,
+            observed_ip: self.observed_ip,
+            ip_confirmed: self.ip_confirmed,
             hostname: String::new(),
             country_code: String::new(),
             country: String::new(),
@@ -163,6 +167,8 @@ mod tests {
             status: Status::Down,
             last_heartbeat: Timestamp::UNIX_EPOCH,
             first_heartbeat: Timestamp::UNIX_EPOCH,
+            observed_ip: None,
+            ip_confirmed: false,
         };
         let named = [
             "ip",
@@ -170,6 +176,8 @@ mod tests {
             "status",
             "last_heartbeat",
             "first_heartbeat",
+            "observed_ip",
+            "ip_confirmed",
         ];
         let columns = COLUMNS.iter().map(|column| column.bson[0]);
         let flags = FLAGS.iter().map(|flag| flag.name);

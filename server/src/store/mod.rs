@@ -13,6 +13,7 @@ mod backend;
 mod column;
 mod embedded;
 mod error;
+mod identity;
 #[cfg(feature = "mongodb")]
 mod mongodb;
 mod open;
@@ -27,5 +28,7 @@ pub(crate) use error::{Conflict, StoreError, Unavailable};
 pub(crate) use open::{
     backup, find_wrong_settings, open, open_before_server, open_beside_server, restore,
 };
-pub(crate) use server::{Beat, Fleet, ServerStore, Supersedes};
+pub(crate) use server::{
+    Beat, Fleet, HostName, ServerStore, Supersedes, SweepOrder, Swept,
+};
 pub(crate) use user::{User, UserStore};

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use fleetbeat_protocol::{FlagsPatch, Heartbeat, Server, Status, Timestamp};
 
@@ -30,7 +31,14 @@ pub(crate) trait ServerStore: Send + Sync {
     ///
     /// # Errors
     /// The database cannot be read.
-    fn server(&self, ip: IpAddr) -> Result<Option<Server>, StoreError>;
+    fn server(&self, host: &HostName) -> Result<Option<Server>, StoreError>;
+
+    /// The address of the host that had the address `ip` before; `None` if there is no
+    /// such host.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    fn moved_to(&self, ip: IpAddr) -> Result<Option<IpAddr>, StoreError>;
 
     /// Sets the patch's flags and gives the host as it is now; `None` if it is not known.
     ///
@@ -38,21 +46,90 @@ pub(crate) trait ServerStore: Send + Sync {
     /// The database cannot be written; the flags may be set nevertheless.
     fn set_flags(
         &self,
-        ip: IpAddr,
+        host: &HostName,
         patch: FlagsPatch,
     ) -> Result<Option<Server>, StoreError>;
 
-    /// Marks the hosts down whose last heartbeat is before `down_before`. Deletes the
-    /// hosts that are not static and whose last heartbeat is before `delete_before`, and
-    /// all history before that.
+    /// Marks silent hosts down. Deletes hosts that have been down for long and are not
+    /// static, and history that is as old; heartbeats go between.
     ///
     /// # Errors
     /// The database cannot be written; a part of the sweep may be done.
-    fn sweep(
-        &self,
-        down_before: Timestamp,
-        delete_before: Timestamp,
-    ) -> Result<Swept, StoreError>;
+    fn sweep(&self, order: &SweepOrder) -> Result<Swept, StoreError>;
+
+    /// Lets the coming sweeps delete all hosts that are due now, however many they are.
+    ///
+    /// # Errors
+    /// The database cannot be written.
+    fn prune(&self, delete_after: Duration) -> Result<Due, StoreError>;
+}
+
+/// How a path names a host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum HostName {
+    /// By the address, which may change.
+    Ip(IpAddr),
+    /// By the `server_id`, which stays.
+    ServerId(String),
+}
+
+impl From<IpAddr> for HostName {
+    fn from(ip: IpAddr) -> HostName {
+        HostName::Ip(ip)
+    }
+}
+
+/// What a sweep is to do.
+///
+/// Deletion does not look at the time of day, which jumps, nor at heartbeats in an old
+/// backup. It counts in service time: the time for which servers ran and could hear, as
+/// the store keeps it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SweepOrder {
+    /// The time of day. A last heartbeat later than this counts as of now.
+    pub(crate) now: Timestamp,
+    /// The service time since the last sweep.
+    pub(crate) served: Duration,
+    /// A host is down whose last heartbeat is older.
+    pub(crate) down_after: Duration,
+    /// The service time after which a host that stayed down is deleted, and history.
+    pub(crate) delete_after: Duration,
+}
+
+impl SweepOrder {
+    /// A host is down whose last heartbeat was before this.
+    pub(super) fn down_before(&self) -> Timestamp {
+        let before = self.now.checked_sub(self.down_after);
+        before.unwrap_or(Timestamp::MIN)
+    }
+
+    /// Whether a sweep may delete `due` of `all` hosts without a word of the operator.
+    /// More than a tenth of a fleet does not disappear at once by itself: most likely
+    /// the hosts are there, and cannot reach this server.
+    pub(super) fn may_delete(due: usize, all: usize) -> bool {
+        due <= MAX_DELETED_HOSTS || due <= all / MAX_DELETED_SHARE
+    }
+}
+
+/// A duration as the stores keep it.
+pub(super) fn as_millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// So many hosts may be deleted by any sweep.
+const MAX_DELETED_HOSTS: usize = 10;
+/// More only if they are at most one in so many.
+const MAX_DELETED_SHARE: usize = 10;
+/// The service time for which flags wait for the return of a host: 400 days.
+pub(super) const TOMBSTONE_LIFE: Duration = Duration::from_secs(400 * 24 * 60 * 60);
+
+/// The hosts that are due to be deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Due {
+    /// The hosts that have been down for long.
+    pub(crate) due: usize,
+    /// All hosts.
+    pub(crate) all: usize,
 }
 
 /// A heartbeat that passed every rule, with the server's decisions about the heartbeat.
@@ -69,6 +146,11 @@ pub(crate) struct Beat {
     pub(crate) status: Status,
     /// Whether the heartbeat replaces the host's record.
     pub(crate) supersedes: Supersedes,
+    /// The address that the connection came from, if the connection tells one.
+    pub(crate) observed_ip: Option<IpAddr>,
+    /// A record whose last heartbeat was before this is silent: its address may go to
+    /// another host.
+    pub(crate) silent_before: Timestamp,
 }
 
 /// When a heartbeat replaces the host's record. The identity and the flags stay.
@@ -113,6 +195,8 @@ pub(crate) struct Swept {
     pub(crate) down: usize,
     /// The hosts that were deleted.
     pub(crate) deleted: usize,
+    /// The hosts that are due and were not deleted, because they are too many.
+    pub(crate) held_back: usize,
 }
 
 /// A new host's id: `srv-` and eight random hexadecimal digits. In a large fleet two

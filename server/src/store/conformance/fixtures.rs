@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub(super) use fleetbeat_daemon::clock::now;
 use fleetbeat_protocol::{Heartbeat, Load, Server, Service, Status, Timestamp};
 use jiff::SignedDuration;
 
-use crate::store::{Beat, Store, Supersedes};
+use crate::store::{Beat, Store, Supersedes, SweepOrder, Swept};
 
 pub(super) fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
@@ -45,6 +46,8 @@ pub(crate) fn beat(host: &str, at: Timestamp) -> Beat {
         at,
         status: Status::Active,
         supersedes: Supersedes::Always,
+        observed_ip: None,
+        silent_before: at - minutes(4),
     }
 }
 
@@ -66,4 +69,18 @@ pub(crate) fn servers(store: &dyn Store) -> Vec<Arc<Server>> {
 
 pub(super) fn minutes(count: i64) -> SignedDuration {
     SignedDuration::from_mins(count)
+}
+
+/// What [`sweep`] deletes after.
+pub(crate) const DELETE_AFTER_MINUTES: u64 = 60;
+
+/// Sweeps at `now`, when servers have run for `served_minutes` since the last sweep.
+pub(crate) fn sweep(store: &dyn Store, now: Timestamp, served_minutes: u64) -> Swept {
+    let order = SweepOrder {
+        now,
+        served: Duration::from_secs(served_minutes * 60),
+        down_after: Duration::from_secs(4 * 60),
+        delete_after: Duration::from_secs(DELETE_AFTER_MINUTES * 60),
+    };
+    store.sweep(&order).unwrap()
 }

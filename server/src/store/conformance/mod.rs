@@ -4,15 +4,17 @@
 //! named in `cases!`, a new backend in `backends!`.
 
 mod fixtures;
+mod identities;
 #[cfg(feature = "mongodb")]
 mod mongodb_databases;
 mod servers;
+mod sweeps;
 mod users;
 
 use super::Store;
 use super::embedded::Embedded;
 
-pub(crate) use fixtures::{beat, servers, spooled};
+pub(crate) use fixtures::{DELETE_AFTER_MINUTES, beat, servers, spooled, sweep};
 #[cfg(feature = "mongodb")]
 use mongodb_databases::{FreshMongoDb, variable};
 
@@ -40,9 +42,30 @@ macro_rules! cases {
             addresses_of_both_families_are_sorted,
             a_patch_sets_only_its_flags,
             names_come_back_as_sent,
-            a_sweep_marks_and_deletes,
             the_revision_moves_with_what_is_shown,
             flags_and_heartbeats_race_without_loss,
+        );
+        cases!($open; sweeps:
+            a_sweep_marks_and_deletes,
+            what_a_clock_has_aged_is_not_deleted,
+            a_heartbeat_of_the_future_counts_as_of_now,
+            many_hosts_are_deleted_only_with_a_word_of_the_operator,
+            the_flags_of_a_deleted_host_wait_for_its_return,
+        );
+        cases!($open; identities:
+            a_host_that_is_installed_again_keeps_its_record,
+            a_host_with_another_address_keeps_its_record,
+            a_silent_hosts_address_goes_to_another_host_and_its_flags_wait,
+            a_restarted_host_with_another_address_gets_its_record_back,
+            a_clone_has_a_record_of_its_own,
+            a_link_that_flaps_moves_a_host_once,
+            two_hosts_exchange_their_addresses,
+            three_hosts_exchange_their_addresses,
+            a_new_host_on_an_address_that_was_given_up_costs_no_flags,
+            hosts_that_take_turns_at_an_address_share_a_record,
+            a_spooled_heartbeat_belongs_to_its_agents_record,
+            an_agent_that_learns_its_id_keeps_its_record,
+            an_address_is_confirmed_by_the_connection,
         );
         cases!($open; users:
             users_are_kept,

@@ -109,7 +109,7 @@ fn what_another_program_does_to_mongodb_is_found_while_redis_tells_the_rest() {
     store.tamper(doc! {"ip": "10.0.0.2"}, None);
     store
         .set_flags(
-            ip("10.0.0.3"),
+            &ip("10.0.0.3").into(),
             FlagsPatch {
                 paid: Some(true),
                 ..FlagsPatch::default()

@@ -3,6 +3,12 @@
 //! The writing connection is behind a lock. The readers never wait for it, because the
 //! database is in WAL mode. A commit is on the disk before it returns
 //! (`synchronous=FULL`).
+//!
+//! Maintenance, such as the deletion of history, writes in slices of some milliseconds.
+//! Between two slices the writing connection is free for at least as long as a slice
+//! took, so that heartbeats go between. Maintenance has a connection of its own, which
+//! waits for no disk: what a loss of power takes back is done again later. And it writes
+//! the log into the database while heartbeats go on.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -28,12 +34,25 @@ const CHECKPOINT_PAGES: u32 = 4000;
 /// How much a reading connection keeps of the database, in SQLite's unit: -1 is a KiB.
 /// The pages of a full scan are not worth keeping, because each reader would hold a copy.
 const READER_CACHE: i32 = -256;
+/// The size of the write-ahead log that is kept after a checkpoint, in bytes: what the
+/// log grows to in ordinary operation. A log that maintenance has made larger is cut.
+const KEPT_LOG: u32 = CHECKPOINT_PAGES * 4096;
+/// The time after which a slice of maintenance ends.
+const SLICE: Duration = Duration::from_millis(4);
+/// The shortest pause between two slices.
+const MIN_PAUSE: Duration = Duration::from_millis(4);
+/// The longest pause: a slice that had to wait for the disk says nothing of the next.
+const MAX_PAUSE: Duration = Duration::from_millis(100);
+/// The time between two checkpoints during maintenance.
+const CHECKPOINT_EVERY: Duration = Duration::from_millis(500);
 
 /// The connections to one database.
 pub(super) struct Connections {
     writer: Mutex<Connection>,
     /// Idle reading connections. There are never more than there were readers at once.
     readers: Mutex<Vec<Connection>>,
+    /// The connection of maintenance, made when it is needed first.
+    maintenance: Mutex<Option<Connection>>,
     file: PathBuf,
     /// Held as long as the server runs. Closing the file releases the lock, however the
     /// process ends.
@@ -62,6 +81,7 @@ impl Connections {
         Ok(Connections {
             writer: Mutex::new(writer),
             readers: Mutex::default(),
+            maintenance: Mutex::default(),
             file,
             _server_lock: server_lock,
         })
@@ -101,10 +121,75 @@ impl Connections {
         Ok(value)
     }
 
+    /// Repeats `step` in slices until the step says [`Work::Done`], or `deadline` has
+    /// passed. A step should take less than a millisecond.
+    pub(super) fn maintain(
+        &self,
+        deadline: Instant,
+        mut step: impl FnMut(&Connection) -> rusqlite::Result<Work>,
+    ) -> Result<(), StoreError> {
+        let mut connection = lock(&self.maintenance);
+        let connection = match &mut *connection {
+            Some(connection) => connection,
+            none => none.insert(open_maintenance(&self.file)?),
+        };
+
+        let changes_before = connection.total_changes();
+        let mut last_checkpoint = Instant::now();
+        loop {
+            let (work, took) = self.run_slice(connection, &mut step)?;
+            let is_over = work == Work::Done || Instant::now() > deadline;
+            let has_changes = connection.total_changes() > changes_before;
+            let is_due = is_over || last_checkpoint.elapsed() > CHECKPOINT_EVERY;
+            if has_changes && is_due {
+                // Nobody waits for this, so it may fail while a reader is in the way.
+                let _ = connection.query_row(
+                    "PRAGMA wal_checkpoint(PASSIVE)",
+                    [],
+                    |_| Ok(()),
+                );
+                last_checkpoint = Instant::now();
+            }
+            if is_over {
+                return Ok(());
+            }
+            thread::sleep(took.clamp(MIN_PAUSE, MAX_PAUSE));
+        }
+    }
+
+    /// Repeats `step` for the time of a slice, in one transaction. Gives how long the
+    /// writing connection had to wait.
+    fn run_slice(
+        &self,
+        connection: &mut Connection,
+        step: &mut impl FnMut(&Connection) -> rusqlite::Result<Work>,
+    ) -> rusqlite::Result<(Work, Duration)> {
+        let _turn = self.writer();
+        let started = Instant::now();
+        let transaction =
+            connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+
+        let mut work = Work::More;
+        while work == Work::More && started.elapsed() < SLICE {
+            work = step(&transaction)?;
+        }
+        transaction.commit()?;
+        Ok((work, started.elapsed()))
+    }
+
     /// Moves everything from the write-ahead log into the database.
     pub(super) fn checkpoint(&self) -> rusqlite::Result<()> {
         checkpoint(&self.writer())
     }
+}
+
+/// What a step of maintenance says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Work {
+    /// Another step may find something to do.
+    More,
+    /// There is nothing left to do.
+    Done,
 }
 
 /// How much of the database is checked before use.
@@ -134,6 +219,7 @@ pub(super) fn prepare_writer(
     })?;
     connection.pragma_update(None, "synchronous", "full")?;
     connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    limit_log(connection)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
     Ok(())
 }
@@ -186,6 +272,22 @@ pub(super) fn has_current_schema(file: &Path) -> Result<bool, StoreError> {
     });
     let found = found.map_err(|error| explain_open_error(file, error))?;
     Ok(usize::try_from(found).is_ok_and(|found| found >= schema::NEWEST))
+}
+
+/// Cuts the write-ahead log to its ordinary size whenever it begins anew.
+fn limit_log(connection: &Connection) -> rusqlite::Result<()> {
+    connection.pragma_update_and_check(None, "journal_size_limit", KEPT_LOG, |_| Ok(()))
+}
+
+fn open_maintenance(file: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(file, flags)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.pragma_update(None, "synchronous", "normal")?;
+    // A checkpoint within a commit would hold up heartbeats.
+    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+    limit_log(&connection)?;
+    Ok(connection)
 }
 
 fn open_reader(file: &Path) -> Result<Connection, StoreError> {

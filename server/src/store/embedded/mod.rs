@@ -9,10 +9,12 @@ mod connection;
 mod contents;
 mod error;
 mod folder;
+mod owners;
 mod restore;
 mod row;
 mod schema;
 mod servers;
+mod sweep;
 mod users;
 
 #[cfg(test)]
@@ -23,8 +25,9 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use fleetbeat_protocol::{FlagsPatch, Server, Timestamp};
+use fleetbeat_protocol::{FlagsPatch, Server};
 use rusqlite::{OptionalExtension, Transaction};
 
 use self::connection::{Check, Connections, has_current_schema};
@@ -32,7 +35,8 @@ use self::contents::Contents;
 pub(super) use self::restore::restore;
 use super::backend::Store;
 use super::error::{Setup, StoreError};
-use super::server::{Beat, Fleet, ServerStore, Swept};
+use super::identity::{Conflicts, Event};
+use super::server::{Beat, Due, Fleet, HostName, ServerStore, SweepOrder, Swept};
 use super::user::{User, UserStore};
 
 /// The store in one folder.
@@ -40,6 +44,7 @@ pub(super) struct Embedded {
     connections: Connections,
     /// Counts the changes of the hosts' records.
     revision: AtomicU64,
+    conflicts: Conflicts,
 }
 
 /// What a command does where there is no database.
@@ -89,6 +94,7 @@ impl Embedded {
         Embedded {
             connections,
             revision: AtomicU64::new(0),
+            conflicts: Conflicts::default(),
         }
     }
 
@@ -131,11 +137,13 @@ fn explain_older(error: StoreError) -> StoreError {
 
 impl ServerStore for Embedded {
     fn record(&self, beats: &[Beat]) -> Result<BTreeSet<IpAddr>, StoreError> {
+        let mut events = Vec::new();
         self.write_servers(|transaction| {
-            beats
-                .iter()
-                .try_for_each(|beat| servers::record(transaction, beat))
+            beats.iter().try_for_each(|beat| {
+                owners::record(transaction, beat, &self.conflicts, &mut events)
+            })
         })?;
+        events.iter().for_each(Event::log);
         Ok(BTreeSet::new())
     }
 
@@ -154,32 +162,34 @@ impl ServerStore for Embedded {
         }))
     }
 
-    fn server(&self, ip: IpAddr) -> Result<Option<Server>, StoreError> {
+    fn server(&self, host: &HostName) -> Result<Option<Server>, StoreError> {
         self.connections
-            .read(|connection| servers::by_ip(connection, ip))
+            .read(|connection| servers::by_name(connection, host))
+    }
+
+    fn moved_to(&self, ip: IpAddr) -> Result<Option<IpAddr>, StoreError> {
+        self.connections
+            .read(|connection| owners::moved_to(connection, ip))
     }
 
     fn set_flags(
         &self,
-        ip: IpAddr,
+        host: &HostName,
         patch: FlagsPatch,
     ) -> Result<Option<Server>, StoreError> {
-        self.write_servers(|transaction| Ok(servers::set_flags(transaction, ip, patch)?))
+        self.write_servers(|transaction| {
+            Ok(servers::set_flags(transaction, host, patch)?)
+        })
     }
 
-    fn sweep(
-        &self,
-        down_before: Timestamp,
-        delete_before: Timestamp,
-    ) -> Result<Swept, StoreError> {
-        let swept = self.connections.write(|transaction| {
-            Ok(servers::sweep(transaction, down_before, delete_before)?)
-        })?;
-        if swept != Swept::default() {
+    fn sweep(&self, order: &SweepOrder) -> Result<Swept, StoreError> {
+        sweep::sweep(&self.connections, order, || {
             self.revision.fetch_add(1, Ordering::Release);
-        }
-        servers::forget_history(&self.connections, delete_before)?;
-        Ok(swept)
+        })
+    }
+
+    fn prune(&self, delete_after: Duration) -> Result<Due, StoreError> {
+        sweep::prune(&self.connections, delete_after)
     }
 }
 

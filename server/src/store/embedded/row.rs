@@ -1,6 +1,8 @@
 //! Values of a row that SQLite has no type for.
 
-use fleetbeat_protocol::Timestamp;
+use std::net::IpAddr;
+
+use fleetbeat_protocol::{AgentId, Timestamp};
 use rusqlite::Row;
 use rusqlite::types::Type;
 
@@ -25,4 +27,31 @@ pub(super) fn timestamp(row: &Row<'_>, index: usize) -> rusqlite::Result<Timesta
     Timestamp::from_millisecond(millisecond).map_err(|error| {
         rusqlite::Error::FromSqlConversionFailure(index, Type::Integer, error.into())
     })
+}
+
+/// The time at `index`, or nothing.
+pub(super) fn optional_timestamp(
+    row: &Row<'_>,
+    index: usize,
+) -> rusqlite::Result<Option<Timestamp>> {
+    let millisecond: Option<i64> = row.get(index)?;
+    Ok(millisecond.and_then(|at| Timestamp::from_millisecond(at).ok()))
+}
+
+/// The address at `index`, or nothing.
+pub(super) fn optional_ip(
+    row: &Row<'_>,
+    index: usize,
+) -> rusqlite::Result<Option<IpAddr>> {
+    let text = row.get_ref(index)?.as_str_or_null()?;
+    Ok(text.and_then(|text| text.parse().ok()))
+}
+
+/// The agent's id at `index`, or nothing.
+pub(super) fn optional_agent_id(
+    row: &Row<'_>,
+    index: usize,
+) -> rusqlite::Result<Option<AgentId>> {
+    let text = row.get_ref(index)?.as_str_or_null()?;
+    Ok(text.and_then(AgentId::parse))
 }

@@ -7,7 +7,10 @@ use rusqlite::{Connection, TransactionBehavior};
 use crate::store::error::{Setup, StoreError};
 
 /// The schema, one step for each `user_version`; a released step never changes.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = [FIRST, HOST_IDS];
+
+/// Hosts by address.
+const FIRST: &str = "
     CREATE TABLE servers (
         ip TEXT PRIMARY KEY,
         server_id TEXT NOT NULL UNIQUE,
@@ -41,7 +44,96 @@ const MIGRATIONS: [&str; 1] = ["
         hashed_password TEXT NOT NULL,
         token_version TEXT NOT NULL
     ) STRICT;
-"];
+";
+
+/// Hosts by a number that stays when the address changes, with flags apart. Heartbeats
+/// of the history that were stored by address are moved by the sweep, in slices, so that
+/// a start need not wait.
+const HOST_IDS: &str = "
+    ALTER TABLE servers RENAME TO servers_by_ip;
+    CREATE TABLE servers (
+        id INTEGER PRIMARY KEY,             -- never given again
+        ip TEXT NOT NULL UNIQUE,
+        server_id TEXT NOT NULL UNIQUE,
+        agent_id TEXT UNIQUE,               -- half a secret
+        boot_id TEXT,                       -- of the last live heartbeat
+        last_heartbeat INTEGER NOT NULL,    -- milliseconds since 1970, UTC
+        first_heartbeat INTEGER NOT NULL,
+        status TEXT NOT NULL,
+        down_since INTEGER,                 -- service time
+        moved_at INTEGER,                   -- milliseconds since 1970, UTC
+        wanted_ip TEXT,                     -- what the host asks for and cannot have yet
+        clone_of TEXT,                      -- the agent_id that is in use elsewhere
+        observed_ip TEXT,
+        ip_confirmed INTEGER NOT NULL DEFAULT 0,
+        hostname TEXT NOT NULL,
+        country_code TEXT NOT NULL,
+        country TEXT NOT NULL,
+        region TEXT,
+        city TEXT NOT NULL,
+        cpu REAL, ram REAL, net REAL,       -- percent, NULL where not measured
+        services TEXT NOT NULL,             -- JSON, as in the API
+        metrics TEXT NOT NULL               -- JSON, as in the API
+    ) STRICT;
+    INSERT INTO servers (ip, server_id, last_heartbeat, first_heartbeat, status,
+        hostname, country_code, country, region, city, cpu, ram, net, services, metrics)
+        SELECT ip, server_id, last_heartbeat, first_heartbeat, status,
+        hostname, country_code, country, region, city, cpu, ram, net, services, metrics
+        FROM servers_by_ip;
+
+    -- A host without a row has the defaults: nobody has set a flag.
+    CREATE TABLE flags (
+        host INTEGER PRIMARY KEY,
+        copied INTEGER NOT NULL DEFAULT 0,  -- from the host that this one claims to be
+        gaming INTEGER NOT NULL,
+        streaming INTEGER NOT NULL,
+        paid INTEGER NOT NULL,
+        enabled INTEGER NOT NULL,
+        static INTEGER NOT NULL
+    ) STRICT;
+    INSERT INTO flags (host, gaming, streaming, paid, enabled, static)
+        SELECT id, gaming, streaming, paid, enabled, static
+        FROM servers JOIN servers_by_ip USING (ip)
+        WHERE gaming OR streaming OR paid OR NOT enabled OR static;
+    DROP TABLE servers_by_ip;
+
+    -- The flags of hosts that are gone, by agent_id, or by ip for a host without one.
+    CREATE TABLE tombstones (
+        name TEXT PRIMARY KEY,
+        buried_at INTEGER NOT NULL,         -- service time
+        heir INTEGER,                       -- the host that has taken the agent's place
+        gaming INTEGER NOT NULL,
+        streaming INTEGER NOT NULL,
+        paid INTEGER NOT NULL,
+        enabled INTEGER NOT NULL,
+        static INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    -- Addresses that hosts have left.
+    CREATE TABLE moves (
+        ip TEXT PRIMARY KEY,
+        host INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+
+    ALTER TABLE history RENAME TO history_by_ip;
+    CREATE TABLE history (
+        host INTEGER NOT NULL,
+        collected_at INTEGER NOT NULL,
+        stored_at INTEGER NOT NULL,         -- service time
+        heartbeat TEXT NOT NULL,            -- JSON, as the agent spooled it
+        PRIMARY KEY (host, collected_at)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX history_by_age ON history (stored_at);
+    -- Hosts that are gone, whose history is still to be deleted.
+    CREATE TABLE gone (host INTEGER PRIMARY KEY) STRICT;
+
+    -- One row. Service time is what servers have run for, in milliseconds.
+    CREATE TABLE state (
+        service_time INTEGER NOT NULL,
+        may_delete_to INTEGER NOT NULL,     -- hosts that are down since then, or longer
+        next_host INTEGER NOT NULL
+    ) STRICT;
+    INSERT INTO state SELECT 0, -1, coalesce(max(id), 0) + 1 FROM servers;
+";
 
 /// The version of the schema that this program makes.
 pub(super) const NEWEST: usize = MIGRATIONS.len();

@@ -1,14 +1,15 @@
-//! The fleet in SQLite: one row for each host, and the history of spooled heartbeats.
+//! The hosts' records in SQLite: how a record is read, and how a heartbeat is stored.
 //!
 //! The statements are made from the tables of [`crate::store::column`], once. A row has
 //! first the [`Identity`], then the flags, then the columns, so that the place of each
-//! value is known without its name.
+//! value is known without its name. Which record a heartbeat belongs to is decided in
+//! [`crate::store::identity`]; `owners.rs` does what is decided.
 
 use std::iter;
 use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
 
-use fleetbeat_protocol::{FlagsPatch, Heartbeat, Server, Status, Timestamp};
+use fleetbeat_protocol::{AgentId, FlagsPatch, Heartbeat, Server, Status};
 use log::Level;
 use rusqlite::types::{Null, ToSqlOutput, Value};
 use rusqlite::{
@@ -16,76 +17,143 @@ use rusqlite::{
 };
 use serde::Serialize;
 
-use super::connection::Connections;
-use super::error::is_taken_server_id;
-use super::row::{parsed, timestamp};
+use super::row::{optional_ip, parsed, timestamp};
 use crate::recurring::log_if_due;
 use crate::store::column::{COLUMNS, FLAGS, Identity, Kind};
-use crate::store::error::StoreError;
-use crate::store::server::{Beat, Supersedes, Swept, new_server_id};
-
-/// How often a new host is given another id because its id was taken. Eight hexadecimal
-/// digits collide now and then in a large fleet; so many in a row do not.
-const SERVER_ID_TRIES: usize = 16;
-/// Rows of history deleted in one transaction, so that heartbeats need not wait for the
-/// end of a long outage's history.
-const HISTORY_CHUNK: u32 = 5000;
+use crate::store::server::{Beat, HostName, Supersedes};
 
 /// The columns of an [`Identity`].
-const IDENTITY: [&str; 5] = [
+const IDENTITY: [&str; 7] = [
     "ip",
     "server_id",
     "status",
     "last_heartbeat",
     "first_heartbeat",
+    "observed_ip",
+    "ip_confirmed",
 ];
 /// The index of the first flag in a row.
 const FIRST_FLAG: usize = IDENTITY.len();
 /// The index of the first of [`COLUMNS`] in a row.
 const FIRST_COLUMN: usize = FIRST_FLAG + FLAGS.len();
-/// The values of a row.
-const ROW: usize = FIRST_COLUMN + COLUMNS.len();
 
-static SELECT_ALL: LazyLock<String> =
-    LazyLock::new(|| format!("SELECT {} FROM servers", listed(names())));
-static SELECT_ONE: LazyLock<String> =
-    LazyLock::new(|| format!("{} WHERE ip = ?1", *SELECT_ALL));
+static SELECT_ALL: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "SELECT {} FROM servers LEFT JOIN flags ON flags.host = servers.id",
+        listed(names())
+    )
+});
+static SELECT_BY_IP: LazyLock<String> =
+    LazyLock::new(|| format!("{} WHERE servers.ip = ?1", *SELECT_ALL));
+static SELECT_BY_SERVER_ID: LazyLock<String> =
+    LazyLock::new(|| format!("{} WHERE servers.server_id = ?1", *SELECT_ALL));
 
-/// One statement decides between insert and update, and a spooled heartbeat updates only
-/// what is older. Flags are written on insert alone, so that no heartbeat can change one.
-static UPSERT: LazyLock<String> = LazyLock::new(|| {
+/// The columns that every heartbeat sets which counts, from the parameter 1 on.
+static SET_COLUMNS: LazyLock<String> = LazyLock::new(|| {
     let columns = COLUMNS.iter().map(|column| column.sql);
     let updated = ["status", "last_heartbeat"].into_iter().chain(columns);
+    let set = (1..).zip(updated);
+    listed(set.map(|(place, name)| format!("{name} = ?{place}")))
+});
+/// The first parameter behind those of [`SET_COLUMNS`].
+const BEHIND_COLUMNS: usize = COLUMNS.len() + 3;
+
+/// A live heartbeat: it counts whatever the record's time is, and tells more of the host.
+static STORE_LIVE: LazyLock<String> = LazyLock::new(|| {
+    let [host, boot_id, wanted_ip, observed_ip] =
+        [0, 1, 2, 3].map(|n| BEHIND_COLUMNS + n);
     format!(
-        "INSERT INTO servers ({names}) VALUES ({values}) \
-         ON CONFLICT (ip) DO UPDATE SET {updates} \
-         WHERE ?{always} OR (?{if_newer} \
-         AND excluded.last_heartbeat > servers.last_heartbeat)",
-        names = listed(names()),
-        values = listed((1..=ROW).map(|place| format!("?{place}"))),
-        updates = listed(updated.map(|name| format!("{name} = excluded.{name}"))),
-        always = ROW + 1,
-        if_newer = ROW + 2,
+        "UPDATE servers SET {}, down_since = NULL, boot_id = ?{boot_id}, \
+         wanted_ip = ?{wanted_ip}, observed_ip = coalesce(?{observed_ip}, observed_ip), \
+         ip_confirmed = ip_confirmed OR ip IS ?{observed_ip} WHERE id = ?{host}",
+        *SET_COLUMNS
     )
 });
 
-/// A flag that the patch does not name is given as NULL.
+/// A live heartbeat that is ordinary: agent and boot are those of the record at the
+/// address, so nobody has to be asked whose it is.
+static STORE_ORDINARY: LazyLock<String> = LazyLock::new(|| {
+    let [ip, agent_id, boot_id, observed_ip] = [0, 1, 2, 3].map(|n| BEHIND_COLUMNS + n);
+    format!(
+        "UPDATE servers SET {}, down_since = NULL, wanted_ip = NULL, \
+         observed_ip = coalesce(?{observed_ip}, observed_ip), \
+         ip_confirmed = ip_confirmed OR ip IS ?{observed_ip} \
+         WHERE ip = ?{ip} AND +agent_id IS ?{agent_id} AND boot_id IS ?{boot_id}",
+        *SET_COLUMNS
+    )
+});
+
+/// A spooled heartbeat: it counts only if it is newer than the record.
+static STORE_IF_NEWER: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "UPDATE servers SET {}, down_since = NULL \
+         WHERE id = ?{BEHIND_COLUMNS} AND last_heartbeat < ?2",
+        *SET_COLUMNS
+    )
+});
+
+/// The columns of a new record that are not in [`SET_COLUMNS`], behind the host.
+const OF_A_NEW_HOST: [&str; 7] = [
+    "ip",
+    "server_id",
+    "agent_id",
+    "clone_of",
+    "boot_id",
+    "observed_ip",
+    "ip_confirmed",
+];
+
+/// Makes a record with the next number. `first_heartbeat` is the last one, too.
+static INSERT: LazyLock<String> = LazyLock::new(|| {
+    let columns = COLUMNS.iter().map(|column| column.sql);
+    let set = ["status", "last_heartbeat"].into_iter().chain(columns);
+    let names = set.chain(OF_A_NEW_HOST);
+    let values = (1..BEHIND_COLUMNS + OF_A_NEW_HOST.len()).map(|n| format!("?{n}"));
+    format!(
+        "INSERT INTO servers ({}, first_heartbeat, id) \
+         VALUES ({}, ?2, (SELECT next_host FROM state))",
+        listed(names),
+        listed(values)
+    )
+});
+
+/// Writes a host's flags; a flag that the patch does not name is given as NULL. Another
+/// statement has made the row.
 static SET_FLAGS: LazyLock<String> = LazyLock::new(|| {
     let names = FLAGS.iter().map(|flag| flag.name);
     let updates = (2..)
         .zip(names)
         .map(|(place, name)| format!("{name} = coalesce(?{place}, {name})"));
-    format!("UPDATE servers SET {} WHERE ip = ?1", listed(updates))
+    format!(
+        "UPDATE flags SET copied = 0, {} WHERE host = ?1",
+        listed(updates)
+    )
+});
+static MAKE_FLAGS: LazyLock<String> = LazyLock::new(|| {
+    let names = FLAGS.iter().map(|flag| flag.name);
+    let defaults = FLAGS
+        .iter()
+        .map(|flag| i64::from(flag.default()).to_string());
+    format!(
+        "INSERT INTO flags (host, {}) VALUES (?1, {}) ON CONFLICT DO NOTHING",
+        listed(names),
+        listed(defaults)
+    )
 });
 
 /// The columns of a row.
-fn names() -> impl Iterator<Item = &'static str> {
-    let flags = FLAGS.iter().map(|flag| flag.name);
+fn names() -> impl Iterator<Item = String> {
+    let flags = FLAGS.iter().map(|flag| format!("flags.{}", flag.name));
     let columns = COLUMNS.iter().map(|column| column.sql);
-    IDENTITY.into_iter().chain(flags).chain(columns)
+    let of_servers = |name| format!("servers.{name}");
+    IDENTITY
+        .into_iter()
+        .map(of_servers)
+        .chain(flags)
+        .chain(columns.map(of_servers))
 }
 
-fn listed<T: Into<String>>(items: impl Iterator<Item = T>) -> String {
+pub(super) fn listed<T: Into<String>>(items: impl Iterator<Item = T>) -> String {
     items.map(Into::into).collect::<Vec<String>>().join(", ")
 }
 
@@ -111,62 +179,126 @@ pub(super) fn all(connection: &Connection) -> rusqlite::Result<Vec<Arc<Server>>>
 }
 
 /// One host.
-pub(super) fn by_ip(
+pub(super) fn by_name(
     connection: &Connection,
-    ip: IpAddr,
+    host: &HostName,
 ) -> rusqlite::Result<Option<Server>> {
-    let mut statement = connection.prepare_cached(&SELECT_ONE)?;
-    statement
-        .query_row([ip.to_string()], server_from_row)
-        .optional()
+    let (select, name) = match host {
+        HostName::Ip(ip) => (&*SELECT_BY_IP, ip.to_string()),
+        HostName::ServerId(id) => (&*SELECT_BY_SERVER_ID, id.clone()),
+    };
+    let mut statement = connection.prepare_cached(select)?;
+    statement.query_row([name], server_from_row).optional()
 }
 
-/// Stores one heartbeat.
-pub(super) fn record(
+/// Stores a live heartbeat in the record at its address, if agent and boot are the
+/// record's; false if they are not.
+pub(super) fn store_ordinary(
     transaction: &Transaction<'_>,
     beat: &Beat,
-) -> Result<(), StoreError> {
-    if let Some(collected_at) = beat.collected_at() {
-        let mut insert = transaction.prepare_cached(
-            "INSERT INTO history (ip, collected_at, heartbeat) VALUES (?1, ?2, ?3) \
-             ON CONFLICT DO NOTHING",
-        )?;
-        insert.execute(params![
-            beat.ip.to_string(),
-            collected_at.as_millisecond(),
-            json(&beat.heartbeat),
-        ])?;
+) -> rusqlite::Result<bool> {
+    if beat.supersedes != Supersedes::Always {
+        return Ok(false);
     }
-
-    for _ in 0..SERVER_ID_TRIES {
-        match upsert(transaction, beat) {
-            Err(error) if is_taken_server_id(&error) => {}
-            result => return Ok(result?),
-        }
-    }
-    Err(rusqlite::Error::StatementChangedRows(0).into())
+    let behind: [ToSqlOutput<'_>; 4] = [
+        beat.ip.to_string().into(),
+        optional(beat.heartbeat.agent_id.map(AgentId::expose)),
+        optional(beat.heartbeat.boot_id.as_deref()),
+        optional(beat.observed_ip.map(|ip| ip.to_string())),
+    ];
+    let mut store = transaction.prepare_cached(&STORE_ORDINARY)?;
+    let stored = store.execute(params_from_iter(columns(beat).chain(behind)))?;
+    Ok(stored > 0)
 }
 
-fn upsert(transaction: &Transaction<'_>, beat: &Beat) -> rusqlite::Result<()> {
-    let at = beat.at.as_millisecond();
-    let identity: [ToSqlOutput<'_>; IDENTITY.len()] = [
+/// Stores a heartbeat in the record of `host`. `wanted_ip` is the address that the host
+/// asks for and cannot have yet.
+pub(super) fn store(
+    transaction: &Transaction<'_>,
+    beat: &Beat,
+    host: i64,
+    wanted_ip: Option<IpAddr>,
+) -> rusqlite::Result<()> {
+    let statement = match beat.supersedes {
+        Supersedes::Always => &*STORE_LIVE,
+        Supersedes::IfNewer => &*STORE_IF_NEWER,
+        Supersedes::IfUnknown => return Ok(()),
+    };
+    let mut behind: Vec<ToSqlOutput<'_>> = vec![host.into()];
+    if beat.supersedes == Supersedes::Always {
+        behind.push(optional(beat.heartbeat.boot_id.as_deref()));
+        behind.push(optional(wanted_ip.map(|ip| ip.to_string())));
+        behind.push(optional(beat.observed_ip.map(|ip| ip.to_string())));
+    }
+
+    let mut store = transaction.prepare_cached(statement)?;
+    store.execute(params_from_iter(columns(beat).chain(behind)))?;
+    Ok(())
+}
+
+/// Makes a record with the flags' defaults for the heartbeat's host, and gives its
+/// number.
+pub(super) fn insert(
+    transaction: &Transaction<'_>,
+    beat: &Beat,
+    server_id: &str,
+    agent_id: Option<String>,
+    clone_of: Option<String>,
+) -> rusqlite::Result<i64> {
+    let is_confirmed = beat.observed_ip == Some(beat.ip);
+    let of_a_new_host: [ToSqlOutput<'_>; OF_A_NEW_HOST.len()] = [
         beat.ip.to_string().into(),
-        new_server_id().into(),
-        beat.status.as_str().into(),
-        at.into(),
-        at.into(),
+        server_id.into(),
+        optional(agent_id),
+        optional(clone_of),
+        optional(beat.heartbeat.boot_id.as_deref()),
+        optional(beat.observed_ip.map(|ip| ip.to_string())),
+        is_confirmed.into(),
     ];
-    let flags = FLAGS.iter().map(|flag| flag.default().into());
-    let columns = COLUMNS
+
+    let mut insert = transaction.prepare_cached(&INSERT)?;
+    insert.execute(params_from_iter(columns(beat).chain(of_a_new_host)))?;
+    let host = transaction.last_insert_rowid();
+    transaction
+        .prepare_cached("UPDATE state SET next_host = next_host + 1")?
+        .execute([])?;
+    Ok(host)
+}
+
+/// Keeps a spooled heartbeat as history of `host`, once for each time of collection.
+pub(super) fn keep_history(
+    transaction: &Transaction<'_>,
+    beat: &Beat,
+    host: i64,
+) -> rusqlite::Result<()> {
+    let Some(collected_at) = beat.collected_at() else {
+        return Ok(());
+    };
+    let mut insert = transaction.prepare_cached(
+        "INSERT INTO history (host, collected_at, stored_at, heartbeat) \
+         VALUES (?1, ?2, (SELECT service_time FROM state), ?3) ON CONFLICT DO NOTHING",
+    )?;
+    insert.execute(params![
+        host,
+        collected_at.as_millisecond(),
+        json(&beat.heartbeat),
+    ])?;
+    Ok(())
+}
+
+/// The values of [`SET_COLUMNS`].
+fn columns(beat: &Beat) -> impl Iterator<Item = ToSqlOutput<'_>> {
+    let head: [ToSqlOutput<'_>; 2] =
+        [beat.status.as_str().into(), beat.at.as_millisecond().into()];
+    let values = COLUMNS
         .iter()
         .map(|column| value(&column.kind, &beat.heartbeat));
-    let conditions = [Supersedes::Always, Supersedes::IfNewer]
-        .map(|supersedes| (beat.supersedes == supersedes).into());
+    head.into_iter().chain(values)
+}
 
-    let row = identity.into_iter().chain(flags).chain(columns);
-    let mut upsert = transaction.prepare_cached(&UPSERT)?;
-    upsert.execute(params_from_iter(row.chain(conditions)))?;
-    Ok(())
+/// A text, or NULL.
+fn optional<'a>(text: Option<impl Into<ToSqlOutput<'a>>>) -> ToSqlOutput<'a> {
+    text.map_or(Null.into(), Into::into)
 }
 
 /// A column's value as SQLite keeps it.
@@ -199,11 +331,16 @@ fn server_from_row(row: &Row<'_>) -> rusqlite::Result<Server> {
         },
         last_heartbeat: timestamp(row, 3)?,
         first_heartbeat: timestamp(row, 4)?,
+        observed_ip: optional_ip(row, 5)?,
+        ip_confirmed: row.get(6)?,
     };
 
     let mut server = identity.into_server();
     for (index, flag) in (FIRST_FLAG..).zip(FLAGS) {
-        *(flag.in_flags)(&mut server.flags) = row.get(index)?;
+        // A host without a row of flags has the defaults.
+        if let Some(value) = row.get(index)? {
+            *(flag.in_flags)(&mut server.flags) = value;
+        }
     }
     for (index, column) in (FIRST_COLUMN..).zip(COLUMNS) {
         read(&column.kind, row, index, &mut server)?;
@@ -235,60 +372,29 @@ fn read(
 /// Sets the patch's flags and gives the host as it is now.
 pub(super) fn set_flags(
     transaction: &Transaction<'_>,
-    ip: IpAddr,
+    host: &HostName,
     patch: FlagsPatch,
 ) -> rusqlite::Result<Option<Server>> {
-    let mut statement = transaction.prepare_cached(&SET_FLAGS)?;
-    let ip_value = iter::once(Value::from(ip.to_string()));
+    let (select, name) = match host {
+        HostName::Ip(ip) => ("SELECT id FROM servers WHERE ip = ?1", ip.to_string()),
+        HostName::ServerId(id) => {
+            ("SELECT id FROM servers WHERE server_id = ?1", id.clone())
+        }
+    };
+    let mut select = transaction.prepare_cached(select)?;
+    let id: Option<i64> = select.query_row([name], |row| row.get(0)).optional()?;
+    let Some(id) = id else {
+        return Ok(None);
+    };
+
+    transaction.prepare_cached(&MAKE_FLAGS)?.execute([id])?;
     let flags = FLAGS
         .iter()
         .map(|flag| Value::from((flag.in_patch)(&patch)));
-    statement.execute(params_from_iter(ip_value.chain(flags)))?;
-    by_ip(transaction, ip)
-}
-
-/// Deletes the hosts, and their history, that are not static and were silent since before
-/// `delete_before`; marks those down that were silent since before `down_before`.
-pub(super) fn sweep(
-    transaction: &Transaction<'_>,
-    down_before: Timestamp,
-    delete_before: Timestamp,
-) -> rusqlite::Result<Swept> {
-    let delete_before = delete_before.as_millisecond();
-    transaction.execute(
-        "DELETE FROM history WHERE ip IN \
-         (SELECT ip FROM servers WHERE last_heartbeat < ?1 AND static = 0)",
-        [delete_before],
-    )?;
-    let deleted = transaction.execute(
-        "DELETE FROM servers WHERE last_heartbeat < ?1 AND static = 0",
-        [delete_before],
-    )?;
-
-    let down = transaction.execute(
-        "UPDATE servers SET status = 'down' \
-         WHERE last_heartbeat < ?1 AND status <> 'down'",
-        [down_before.as_millisecond()],
-    )?;
-    Ok(Swept { down, deleted })
-}
-
-/// Deletes history from before `delete_before`, a chunk in each transaction.
-pub(super) fn forget_history(
-    connections: &Connections,
-    delete_before: Timestamp,
-) -> Result<(), StoreError> {
-    let chunk = "DELETE FROM history WHERE (ip, collected_at) IN \
-        (SELECT ip, collected_at FROM history WHERE collected_at < ?1 LIMIT ?2)";
-    loop {
-        let deleted = connections.write(|transaction| {
-            let values = params![delete_before.as_millisecond(), HISTORY_CHUNK];
-            Ok(transaction.execute(chunk, values)?)
-        })?;
-        if deleted < HISTORY_CHUNK as usize {
-            return Ok(());
-        }
-    }
+    let values = iter::once(Value::from(id)).chain(flags);
+    let mut set = transaction.prepare_cached(&SET_FLAGS)?;
+    set.execute(params_from_iter(values))?;
+    by_name(transaction, host)
 }
 
 /// A value as the API has it.

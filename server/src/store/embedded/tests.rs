@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::thread;
+use std::time::Instant;
 
 use fleetbeat_protocol::Timestamp;
 
 use super::*;
-use crate::store::conformance::{beat, servers, spooled};
+use crate::store::conformance::{DELETE_AFTER_MINUTES, beat, servers, spooled, sweep};
 use crate::store::error::Setup;
 
 #[test]
@@ -59,8 +61,13 @@ fn a_damaged_database_is_named_and_left_as_it_is() {
 fn a_damaged_page_is_found_at_the_start() {
     let folder = tempfile::tempdir().unwrap();
     let store = Embedded::open(folder.path()).unwrap();
-    let beats: Vec<Beat> = (0..200)
-        .map(|n| beat(&format!("10.0.0.{n}"), Timestamp::UNIX_EPOCH))
+    let beats: Vec<Beat> = (0..600)
+        .map(|n| {
+            beat(
+                &format!("10.0.{}.{}", n / 200, n % 200),
+                Timestamp::UNIX_EPOCH,
+            )
+        })
         .collect();
     store.record(&beats).unwrap();
     drop(store);
@@ -80,13 +87,18 @@ fn a_damaged_page_is_found_at_the_start() {
 fn what_a_killed_server_left_beside_a_damaged_database_stays() {
     let folder = tempfile::tempdir().unwrap();
     let store = Embedded::open(folder.path()).unwrap();
-    let beats: Vec<Beat> = (0..200)
-        .map(|n| beat(&format!("10.0.0.{n}"), Timestamp::UNIX_EPOCH))
+    let beats: Vec<Beat> = (0..600)
+        .map(|n| {
+            beat(
+                &format!("10.0.{}.{}", n / 200, n % 200),
+                Timestamp::UNIX_EPOCH,
+            )
+        })
         .collect();
     store.record(&beats).unwrap();
     store.close();
     store
-        .record(&[beat("10.0.1.1", Timestamp::UNIX_EPOCH)])
+        .record(&[beat("10.0.9.1", Timestamp::UNIX_EPOCH)])
         .unwrap();
     // As a kill leaves them: the log beside the database, and nobody who closes it.
     let killed = tempfile::tempdir().unwrap();
@@ -171,7 +183,7 @@ fn a_newer_schema_is_refused() {
         Embedded::open(folder.path()),
         Err(StoreError::Setup(Setup::Newer {
             found: 99,
-            known: 1,
+            known: 2,
             ..
         }))
     ));
@@ -195,12 +207,18 @@ fn what_was_spooled_is_history_once_and_goes_with_its_host() {
     store.record(&beats).unwrap();
     store.record(&beats).unwrap();
     assert_eq!(history(), 3);
-    store
-        .sweep(at, at - jiff::SignedDuration::from_secs(250))
-        .unwrap();
-    assert_eq!(history(), 2, "the oldest is older than what is kept");
-    store.sweep(at, at).unwrap();
+    sweep(&store, at, 1);
+    assert_eq!(history(), 3, "the host is down");
+    sweep(&store, at, DELETE_AFTER_MINUTES);
     assert_eq!(history(), 0, "the host is gone");
+
+    // Of a host that is there, the history goes when it has been kept for long.
+    store.record(&beats).unwrap();
+    store.record(&[beat("10.0.0.1", at)]).unwrap();
+    sweep(&store, at, DELETE_AFTER_MINUTES - 1);
+    assert_eq!(history(), 3);
+    sweep(&store, at, 1);
+    assert_eq!((history(), servers(&store).len()), (0, 1));
 }
 
 #[test]
@@ -308,4 +326,100 @@ fn names_in(folder: &Path) -> Vec<String> {
     let mut names: Vec<String> = names.filter(is_ours).collect();
     names.sort();
     names
+}
+
+/// Fills the history with heartbeats of hosts from 10.1.0.0 on, `each` of every host.
+fn fill_history(store: &Embedded, hosts: u32, each: u32) {
+    let beats: Vec<Beat> = (0..hosts)
+        .map(|n| beat(&format!("10.1.{}.{}", n / 250, n % 250), Timestamp::now()))
+        .collect();
+    store.record(&beats).unwrap();
+    store
+        .connections
+        .writer()
+        .execute(
+            "WITH RECURSIVE n(n) AS (VALUES (1) UNION ALL SELECT n + 1 FROM n WHERE n < ?1) \
+             INSERT INTO history SELECT id, n, 0, printf('%.600c', 'x') FROM n, servers",
+            [each],
+        )
+        .unwrap();
+}
+
+/// The time that each of some commits took, until `is_over`.
+fn commit_times(store: &Embedded, is_over: impl Fn(usize) -> bool) -> Vec<Duration> {
+    let mut times = Vec::new();
+    while !is_over(times.len()) {
+        let started = Instant::now();
+        store.record(&[beat("10.1.0.1", Timestamp::now())]).unwrap();
+        times.push(started.elapsed());
+        thread::sleep(Duration::from_millis(5));
+    }
+    times.sort_unstable();
+    times
+}
+
+fn p99(times: &[Duration]) -> Duration {
+    times[times.len() * 99 / 100]
+}
+
+#[test]
+fn heartbeats_go_between_the_slices_of_maintenance() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Embedded::open(folder.path()).unwrap();
+    fill_history(&store, 500, 120);
+    let count = || -> i64 {
+        let count = |connection: &rusqlite::Connection| {
+            connection.query_row("SELECT count(*) FROM history", [], |row| row.get(0))
+        };
+        store.connections.read(count).unwrap()
+    };
+    let usual = commit_times(&store, |commits| commits == 50);
+
+    let meanwhile = thread::scope(|scope| {
+        let sweep = scope.spawn(|| sweep(&store, Timestamp::now(), DELETE_AFTER_MINUTES));
+        commit_times(&store, |commits| commits > 0 && sweep.is_finished())
+    });
+    println!(
+        "{} commits: p99 {:?}, usual {:?}",
+        meanwhile.len(),
+        p99(&meanwhile),
+        p99(&usual)
+    );
+    assert_eq!(count(), 0, "all of it is old");
+    // The lock is handed over after each slice: no commit waits for many of them.
+    let limit = p99(&usual) * 2 + Duration::from_millis(60);
+    assert!(p99(&meanwhile) < limit, "{:?}", p99(&meanwhile));
+
+    // What the deletion has written does not stay in the log.
+    store.record(&[beat("10.1.0.1", Timestamp::now())]).unwrap();
+    let log = fs::metadata(folder.path().join("fleetbeat.db-wal")).unwrap();
+    assert!(log.len() <= 24 * 1024 * 1024, "{} bytes", log.len());
+}
+
+#[test]
+fn history_of_an_older_version_is_moved_to_its_hosts() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Embedded::open(folder.path()).unwrap();
+    store.record(&[beat("10.0.0.1", Timestamp::now())]).unwrap();
+    store
+        .connections
+        .writer()
+        .execute_batch(
+            "INSERT INTO history_by_ip VALUES ('10.0.0.1', 1, '{}'), \
+             ('10.0.0.1', 2, '{}'), ('10.0.0.9', 1, '{}')",
+        )
+        .unwrap();
+    sweep(&store, Timestamp::now(), 1);
+    let counts: (i64, i64) = store
+        .connections
+        .read(|connection| {
+            connection.query_row(
+                "SELECT (SELECT count(*) FROM history), \
+                 (SELECT count(*) FROM history_by_ip)",
+                [],
+                |row| Ok((row.get(0)?, row.get(1)?)),
+            )
+        })
+        .unwrap();
+    assert_eq!(counts, (2, 0), "but for a host that is gone");
 }

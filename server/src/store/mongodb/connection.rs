@@ -79,12 +79,18 @@ pub(super) struct Connection {
     single: Breaker,
 }
 
+/// What MongoDB did with a command of updates.
+pub(super) struct Updated {
+    /// How many updates found their document.
+    pub(super) matched: usize,
+    /// The updates that were refused.
+    pub(super) refused: Vec<RefusedUpdate>,
+}
+
 /// An update that MongoDB refused.
 pub(super) struct RefusedUpdate {
     /// The update's place in the command.
     pub(super) index: usize,
-    /// MongoDB's code.
-    pub(super) code: i32,
     /// MongoDB's words.
     pub(super) reason: String,
 }
@@ -157,6 +163,21 @@ impl Connection {
         self.database.collection("leases")
     }
 
+    /// The flags of hosts that are gone, for their return.
+    pub(super) fn tombstones(&self) -> Collection<Document> {
+        self.database.collection("tombstones")
+    }
+
+    /// The addresses that hosts have left.
+    pub(super) fn moves(&self) -> Collection<Document> {
+        self.database.collection("moves")
+    }
+
+    /// The service time.
+    pub(super) fn state(&self) -> Collection<Document> {
+        self.database.collection("state")
+    }
+
     /// Whether MongoDB answered when it was last asked.
     pub(super) fn is_up(&self) -> bool {
         self.is_up.load(Ordering::Relaxed)
@@ -215,12 +236,8 @@ impl Connection {
         })
     }
 
-    /// Many updates of the hosts' records in one command, in any order. Gives the updates
-    /// that were refused.
-    pub(super) fn update(
-        &self,
-        updates: Vec<Document>,
-    ) -> Result<Vec<RefusedUpdate>, MongoDbError> {
+    /// Many updates of the hosts' records in one command, in any order.
+    pub(super) fn update(&self, updates: Vec<Document>) -> Result<Updated, MongoDbError> {
         let timeout_ms = i64::try_from(WRITE_TIMEOUT.as_millis()).unwrap_or(i64::MAX);
         let command = doc! {
             "update": "servers",
@@ -239,10 +256,13 @@ impl Connection {
         }
         let errors = reply.get_array("writeErrors").map(Vec::as_slice);
         let errors = errors.unwrap_or_default().iter();
-        Ok(errors
+        let refused = errors
             .filter_map(|error| error.as_document())
-            .map(RefusedUpdate::from_document)
-            .collect())
+            .map(RefusedUpdate::from_document);
+        Ok(Updated {
+            matched: read_count(&reply, "n").unwrap_or_default(),
+            refused: refused.collect(),
+        })
     }
 
     /// Asks MongoDB for a sign of life.
@@ -280,15 +300,8 @@ impl Drop for Connection {
 impl RefusedUpdate {
     /// An error of a reply, read as far as it can be.
     fn from_document(error: &Document) -> RefusedUpdate {
-        let number = |name| {
-            let number = error.get_i32(name).ok();
-            number.or_else(|| error.get_i64(name).ok()?.try_into().ok())
-        };
         RefusedUpdate {
-            index: number("index")
-                .and_then(|index| usize::try_from(index).ok())
-                .unwrap_or(usize::MAX),
-            code: number("code").unwrap_or_default(),
+            index: read_count(error, "index").unwrap_or(usize::MAX),
             reason: error.get_str("errmsg").unwrap_or("refused").to_owned(),
         }
     }
@@ -328,6 +341,13 @@ fn try_url(runtime: &Runtime, url: &str) -> Result<(), Error> {
         };
         Client::with_options(options).map(drop)
     })
+}
+
+/// A number of a reply, of whichever type.
+fn read_count(reply: &Document, name: &str) -> Option<usize> {
+    let number = reply.get_i32(name).map(i64::from);
+    let number = number.or_else(|_| reply.get_i64(name)).ok()?;
+    usize::try_from(number).ok()
 }
 
 fn cannot_start(error: &io::Error) -> StoreError {

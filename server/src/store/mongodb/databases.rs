@@ -65,6 +65,7 @@ impl Databases {
         let servers = [
             unique_index(doc! {"ip": 1}, &if_there),
             unique_index(doc! {"server_id": 1}, &if_there),
+            unique_index(doc! {"agent_id": 1}, &if_there),
             index(doc! {"last_heartbeat": 1}),
             index(doc! {"status": 1}),
         ];
@@ -72,6 +73,7 @@ impl Databases {
         let history = [
             unique_index(doc! {"ip": 1, "collected_at": 1}, &always),
             index(doc! {"collected_at": 1}),
+            index(doc! {"stored_at": 1}),
         ];
 
         let mongodb = &self.mongodb;

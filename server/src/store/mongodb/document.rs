@@ -8,20 +8,28 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use fleetbeat_daemon::clock;
-use fleetbeat_protocol::{FlagsPatch, Heartbeat, Server, Service, Status, Timestamp};
+use fleetbeat_protocol::{
+    AgentId, Flags, FlagsPatch, Heartbeat, Server, Service, Status, Timestamp,
+};
 use log::Level;
 use mongodb::bson::{Bson, DateTime, Document, doc};
 use serde::{Deserialize, Serialize};
 
 use crate::recurring::log_if_due;
 use crate::store::column::{COLUMNS, Column, FLAGS, Identity, Kind};
-use crate::store::server::{Beat, Supersedes, new_server_id};
+use crate::store::identity::Known;
+use crate::store::server::{Beat, HostName, Supersedes, new_server_id};
 
 /// A record's age in writes, which tells the newer of two copies: the epoch and the
-/// revision. A host that was deleted and came back starts a new epoch, the time of its
-/// first heartbeat in milliseconds since 1970; each write counts the revision up.
+/// revision. The epoch is the time since which the host has its address, in milliseconds
+/// since 1970: a host that moves to the address, or comes back after it was deleted,
+/// starts a new one. Each write counts the revision up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) struct Version(pub(super) i64, pub(super) i64);
+
+/// The format of a copy. A copy of another format, or of a version that did not say so,
+/// may lack fields: it counts as no copy.
+const FORMAT: u32 = 2;
 
 /// A record and its version. As JSON, this is the copy that Redis holds; the version
 /// stands first, where the script in Redis looks for it.
@@ -30,12 +38,20 @@ pub(super) struct VersionedServer {
     /// Which of two copies of the record is newer.
     #[serde(rename = "rev")]
     pub(super) version: Version,
+    #[serde(default, rename = "v")]
+    format: u32,
     /// The record.
     #[serde(flatten)]
     pub(super) server: Server,
 }
 
 impl VersionedServer {
+    /// A copy as Redis holds it; `None` for one that this program has not made.
+    pub(super) fn from_copy(json: &[u8]) -> Option<VersionedServer> {
+        let copy: VersionedServer = serde_json::from_slice(json).ok()?;
+        (copy.format == FORMAT).then_some(copy)
+    }
+
     /// The record, as far as it can be read; `None`, and a line in the log, for a
     /// document without an address.
     pub(super) fn from_document(document: &Document) -> Option<VersionedServer> {
@@ -50,7 +66,9 @@ impl VersionedServer {
         };
 
         let identity = read_identity(ip.to_canonical(), document);
-        let epoch = identity.first_heartbeat.as_millisecond();
+        let owned_since = time(document, "owned_since");
+        let epoch = owned_since.unwrap_or(identity.first_heartbeat);
+        let epoch = epoch.as_millisecond();
         let version = Version(epoch, read_revision(document));
 
         let mut server = identity.into_server();
@@ -59,13 +77,102 @@ impl VersionedServer {
                 read(&column.kind, value, &mut server);
             }
         }
-        for flag in FLAGS {
-            if let Ok(value) = document.get_bool(flag.name) {
-                *(flag.in_flags)(&mut server.flags) = value;
-            }
-        }
-        Some(VersionedServer { version, server })
+        server.flags = read_flags(document);
+        Some(VersionedServer {
+            version,
+            format: FORMAT,
+            server,
+        })
     }
+}
+
+/// A record as far as identity goes, by its `server_id`.
+pub(super) struct Owned {
+    pub(super) known: Known<String>,
+    pub(super) flags: Flags,
+    /// The flags are those of the host that this one claims to be; nobody has set one.
+    pub(super) are_flags_copied: bool,
+    /// The revision, which each change counts up.
+    rev: Option<Bson>,
+}
+
+/// The fields that [`Owned::from_document`] reads.
+pub(super) fn owned_fields() -> Document {
+    let fields = [
+        "server_id",
+        "ip",
+        "agent_id",
+        "boot_id",
+        "last_heartbeat",
+        "status",
+        "moved_at",
+        "wanted_ip",
+        "clone_of",
+        "flags_copied",
+        "rev",
+    ];
+    let flags = FLAGS.iter().map(|flag| flag.name);
+    let fields = fields.into_iter().chain(flags);
+    fields
+        .map(|name| (name.to_owned(), Bson::Int32(1)))
+        .collect()
+}
+
+impl Owned {
+    /// The record, as far as it can be read.
+    pub(super) fn from_document(document: &Document) -> Owned {
+        let address =
+            |name| text(document, name).and_then(|ip| ip.parse::<IpAddr>().ok());
+        let agent = |name| text(document, name).and_then(AgentId::parse);
+        let known = Known {
+            key: text(document, "server_id").unwrap_or_default().to_owned(),
+            ip: address("ip"),
+            agent_id: agent("agent_id"),
+            boot_id: text(document, "boot_id").map(str::to_owned),
+            last_heartbeat: time(document, "last_heartbeat")
+                .unwrap_or(Timestamp::UNIX_EPOCH),
+            is_down: text(document, "status") == Some(Status::Down.as_str()),
+            moved_at: time(document, "moved_at"),
+            wanted_ip: address("wanted_ip"),
+            clone_of: agent("clone_of"),
+        };
+        Owned {
+            known,
+            flags: read_flags(document),
+            are_flags_copied: document.get_bool("flags_copied").unwrap_or(false),
+            rev: document.get("rev").cloned(),
+        }
+    }
+
+    /// The query for the record, if nothing has changed since it was read: neither a
+    /// heartbeat nor a flag.
+    pub(super) fn unchanged(&self) -> Document {
+        let rev = self.rev.clone();
+        let mut query = as_read(&self.known);
+        query.insert("rev", rev.unwrap_or_else(|| doc! {"$exists": false}.into()));
+        query
+    }
+}
+
+/// The flags, which stand beside the other fields as in the API: an instance of a version
+/// that knows nothing of identities reads and writes them there, too.
+pub(super) fn read_flags(document: &Document) -> Flags {
+    let mut flags = Flags::default();
+    for flag in FLAGS {
+        if let Ok(value) = document.get_bool(flag.name) {
+            *(flag.in_flags)(&mut flags) = value;
+        }
+    }
+    flags
+}
+
+/// The flags as fields.
+pub(super) fn flags_to_bson(mut flags: Flags) -> Document {
+    let fields = FLAGS.iter().map(|flag| {
+        let value = *(flag.in_flags)(&mut flags);
+        (flag.name.to_owned(), Bson::Boolean(value))
+    });
+    fields.collect()
 }
 
 fn read_identity(ip: IpAddr, document: &Document) -> Identity {
@@ -82,6 +189,8 @@ fn read_identity(ip: IpAddr, document: &Document) -> Identity {
         },
         last_heartbeat: time(document, "last_heartbeat").unwrap_or(first_heartbeat),
         first_heartbeat,
+        observed_ip: text(document, "observed_ip").and_then(|ip| ip.parse().ok()),
+        ip_confirmed: document.get_bool("ip_confirmed").unwrap_or(false),
     }
 }
 
@@ -161,30 +270,23 @@ pub(super) fn date(at: Timestamp) -> Bson {
     Bson::DateTime(DateTime::from_millis(at.as_millisecond()))
 }
 
-/// How a heartbeat is written.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Upsert {
-    /// A host that is not found is inserted.
-    pub(super) insert: bool,
+/// How a heartbeat is stored in a record.
+pub(super) struct Update<'a> {
+    /// The record as it was read.
+    pub(super) record: &'a Known<String>,
+    /// The agent that the record belongs to from now on; `None`: as before.
+    pub(super) taken_by: Option<AgentId>,
+    /// The address that the host asks for and cannot have yet.
+    pub(super) wanted_ip: Option<IpAddr>,
     /// The record's revision is not a number that could be counted up: the record gets a
     /// revision that is higher than any.
     pub(super) mend: bool,
 }
 
-impl Default for Upsert {
-    fn default() -> Upsert {
-        Upsert {
-            insert: true,
-            mend: false,
-        }
-    }
-}
-
-/// The update that stores a heartbeat. It inserts a host with the flags' defaults, and
-/// never touches a flag of a host that is there. The update of a spooled heartbeat finds
-/// only a host whose record is older. Where the record is newer, an insert meets the
-/// record's address and is refused; without the insert nothing happens.
-pub(super) fn upsert(beat: &Beat, how: Upsert) -> Document {
+/// The update that stores a heartbeat in a record. It never touches a flag. It finds the
+/// record only while the record has the address and the agent that were read, and a
+/// spooled heartbeat only an older record.
+pub(super) fn update(beat: &Beat, how: &Update<'_>) -> Document {
     let mut set = doc! {
         "status": beat.status.as_str(),
         "last_heartbeat": date(beat.at),
@@ -192,13 +294,29 @@ pub(super) fn upsert(beat: &Beat, how: Upsert) -> Document {
     for column in COLUMNS {
         insert(&mut set, column, &beat.heartbeat);
     }
+    if how.record.key.is_empty() {
+        // Another program has made the record.
+        set.insert("server_id", new_server_id());
+    }
 
-    let mut set_on_insert = doc! {
-        "server_id": new_server_id(),
-        "first_heartbeat": date(beat.at),
-    };
-    for flag in FLAGS {
-        set_on_insert.insert(flag.name, flag.default());
+    let mut unset = doc! {"down_since": ""};
+    if beat.supersedes == Supersedes::Always {
+        let mut put = |name: &str, value: Option<String>| match value {
+            Some(value) => drop(set.insert(name, value)),
+            None => drop(unset.insert(name, "")),
+        };
+        put("boot_id", beat.heartbeat.boot_id.clone());
+        put("wanted_ip", how.wanted_ip.map(|ip| ip.to_string()));
+        if let Some(id) = how.taken_by {
+            put("agent_id", Some(id.expose()));
+            put("clone_of", None);
+        }
+        if let Some(observed) = beat.observed_ip {
+            put("observed_ip", Some(observed.to_string()));
+            if how.record.ip == Some(observed) {
+                set.insert("ip_confirmed", true);
+            }
+        }
     }
 
     let mut update = doc! {};
@@ -208,22 +326,74 @@ pub(super) fn upsert(beat: &Beat, how: Upsert) -> Document {
         update.insert("$inc", doc! {"rev": 1_i64});
     }
     update.insert("$set", set);
-    update.insert("$setOnInsert", set_on_insert);
-    doc! {"q": superseded(beat), "u": update, "upsert": how.insert}
+    update.insert("$unset", unset);
+    doc! {"q": superseded(beat, how.record), "u": update}
 }
 
-/// The query for a record that the heartbeat supersedes.
-fn superseded(beat: &Beat) -> Document {
-    let ip = beat.ip.to_string();
+/// The query for the record, if the heartbeat supersedes what the record says.
+fn superseded(beat: &Beat, record: &Known<String>) -> Document {
+    let mut query = as_read(record);
     // Newer records are excluded, instead of older ones asked for, so that no planner
     // looks for the host among all whose record is older.
-    match beat.supersedes {
-        Supersedes::Always => doc! {"ip": ip},
-        Supersedes::IfNewer => {
-            doc! {"ip": ip, "$nor": [{"last_heartbeat": {"$gte": date(beat.at)}}]}
-        }
-        Supersedes::IfUnknown => doc! {"ip": &ip, "$nor": [{"ip": &ip}]},
+    if beat.supersedes == Supersedes::IfNewer {
+        let newer = doc! {"last_heartbeat": {"$gte": date(beat.at)}};
+        query.insert("$nor", [newer]);
     }
+    query
+}
+
+/// The query for a record that has the address and the agent that were read.
+pub(super) fn as_read(record: &Known<String>) -> Document {
+    let is_missing = || Bson::from(doc! {"$exists": false});
+    let ip = record.ip.map(|ip| Bson::from(ip.to_string()));
+    let agent_id = record.agent_id.map(|id| Bson::from(id.expose()));
+    let mut query = doc! {
+        "ip": ip.unwrap_or_else(is_missing),
+        "agent_id": agent_id.unwrap_or_else(is_missing),
+    };
+    if record.ip.is_none() {
+        query.insert("server_id", &record.key);
+    }
+    query
+}
+
+/// A new host's record.
+pub(super) fn new_record(
+    beat: &Beat,
+    agent_id: Option<AgentId>,
+    is_clone: bool,
+    flags: Flags,
+) -> Document {
+    let mut record = doc! {
+        "ip": beat.ip.to_string(),
+        "server_id": new_server_id(),
+        "status": beat.status.as_str(),
+        "last_heartbeat": date(beat.at),
+        "first_heartbeat": date(beat.at),
+        "owned_since": date(clock::now()),
+        "rev": 1_i64,
+        "ip_confirmed": beat.observed_ip == Some(beat.ip),
+    };
+    for column in COLUMNS {
+        insert(&mut record, column, &beat.heartbeat);
+    }
+
+    let claimed = beat.heartbeat.agent_id.filter(|_| is_clone);
+    for (name, value) in [
+        ("agent_id", agent_id.map(AgentId::expose)),
+        ("clone_of", claimed.map(AgentId::expose)),
+        ("boot_id", beat.heartbeat.boot_id.clone()),
+        ("observed_ip", beat.observed_ip.map(|ip| ip.to_string())),
+    ] {
+        if let Some(value) = value {
+            record.insert(name, value);
+        }
+    }
+    if is_clone {
+        record.insert("flags_copied", true);
+    }
+    record.extend(flags_to_bson(flags));
+    record
 }
 
 /// Adds a column's value, in the documents of its path.
@@ -260,16 +430,31 @@ fn metrics_to_bson(metrics: &BTreeMap<String, f64>) -> Bson {
     Bson::Document(metrics.iter().map(member).collect())
 }
 
-/// A spooled heartbeat as the history keeps it; `None` for a live one.
-pub(super) fn history(beat: &Beat) -> Option<Document> {
+/// A spooled heartbeat as the history of a host keeps it, once for each time of
+/// collection; `None` for a live one. `service_time` tells later how long it was kept.
+pub(super) fn history(
+    beat: &Beat,
+    server_id: &str,
+    service_time: i64,
+) -> Option<Document> {
     let collected_at = beat.collected_at()?;
     let heartbeat =
         serde_json::to_string(&beat.heartbeat).expect("a heartbeat is plain JSON");
     Some(doc! {
+        "_id": {"h": server_id, "t": date(collected_at)},
         "ip": beat.ip.to_string(),
         "collected_at": date(collected_at),
+        "stored_at": service_time,
         "heartbeat": heartbeat,
     })
+}
+
+/// The query for the host of this name.
+pub(super) fn named(host: &HostName) -> Document {
+    match host {
+        HostName::Ip(ip) => doc! {"ip": ip.to_string()},
+        HostName::ServerId(id) => doc! {"server_id": id},
+    }
 }
 
 /// The update that sets a patch's flags and no others.
@@ -280,7 +465,7 @@ pub(super) fn flags_update(patch: FlagsPatch) -> Document {
     });
     let set: Document = named.collect();
 
-    let mut update = doc! {"$inc": {"rev": 1_i64}};
+    let mut update = doc! {"$inc": {"rev": 1_i64}, "$unset": {"flags_copied": ""}};
     if !set.is_empty() {
         update.insert("$set", set);
     }

@@ -62,6 +62,21 @@ impl MongoDbError {
         }
     }
 
+    /// Of an insert of many documents, the places of those that were there already; `None`
+    /// if something else went wrong.
+    pub(super) fn duplicates(&self) -> Option<Vec<usize>> {
+        let MongoDbError::Driver(error) = self else {
+            return None;
+        };
+        match &*error.kind {
+            ErrorKind::InsertMany(errors) if self.is_duplicate_key() => {
+                let errors = errors.write_errors.iter().flatten();
+                Some(errors.map(|error| error.index).collect())
+            }
+            _ => None,
+        }
+    }
+
     /// Whether waiting cannot help: MongoDB does not let this program in, or this program
     /// does not trust the MongoDB.
     pub(super) fn is_hopeless(&self) -> bool {

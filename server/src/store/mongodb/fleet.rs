@@ -25,7 +25,7 @@ use super::databases::{Databases, MAX_ASKED};
 use super::document::{Version, VersionedServer};
 use super::redis::{ChangesSince, RedisCopies, StreamPosition};
 use crate::store::error::{Setup, StoreError, Unavailable};
-use crate::store::server::Fleet;
+use crate::store::server::{Fleet, HostName};
 
 /// The whole fleet is compared with MongoDB again after this.
 const RELOAD_EVERY: Duration = Duration::from_secs(60);
@@ -118,8 +118,14 @@ impl FleetCopy {
     }
 
     /// A host as it was last known.
-    pub(super) fn server(&self, ip: IpAddr) -> Option<Server> {
-        let record = self.records.get(&ip);
+    pub(super) fn server(&self, host: &HostName) -> Option<Server> {
+        let record = match host {
+            HostName::Ip(ip) => self.records.get(ip),
+            HostName::ServerId(id) => {
+                let mut records = self.records.values();
+                records.find(|(_, server)| server.server_id == *id)
+            }
+        };
         record.map(|(_, server)| Server::clone(server))
     }
 
@@ -280,7 +286,9 @@ impl FleetCopy {
     }
 
     fn insert(&mut self, record: VersionedServer) {
-        let VersionedServer { version, server } = record;
+        let VersionedServer {
+            version, server, ..
+        } = record;
         self.records.insert(server.ip, (version, Arc::new(server)));
         self.has_changed = true;
     }

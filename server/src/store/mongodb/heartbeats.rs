@@ -1,104 +1,266 @@
-//! Heartbeats on the way into MongoDB: spooled heartbeats into the history, then all
-//! heartbeats into the hosts' records, many in a command.
+//! Heartbeats on the way into MongoDB: all heartbeats into the hosts' records, many in a
+//! command, and then the spooled ones into the history.
 //!
-//! MongoDB may refuse some updates of a command. For example, two instances insert the
-//! same new host at once, a new id is taken, or the revision of a record that another
-//! program has damaged cannot be counted up. So a further round writes the refused
-//! heartbeats again, in another way where that helps.
+//! A round reads the records that the heartbeats may belong to, asks
+//! [`crate::store::identity`] what to do, and does it. Every statement names the address
+//! and the agent that were read. If another instance has changed a record meanwhile, or
+//! inserted the same new host, nothing is found, or the address is taken: then a further
+//! round reads again. A further round also follows a step that only prepares, and writes
+//! in another way where MongoDB refuses, for example because the revision of a record
+//! that another program has damaged cannot be counted up.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use fleetbeat_protocol::AgentId;
 use log::Level;
 use mongodb::bson::Document;
 
-use super::connection::{Connection, RefusedUpdate};
-use super::document::{self, Upsert};
-use super::error::{DUPLICATE_KEY, MongoDbError};
+use super::connection::Connection;
+use super::document::{self, Update};
+use super::error::MongoDbError;
+use super::owners::{self, Outcome, Records};
 use crate::recurring::log_if_due;
+use crate::store::identity::{Conflicts, Event, Known, Step, tombstone_of_agent};
 use crate::store::server::{Beat, Supersedes};
 
 /// So often in a row a first heartbeat does not meet another instance's, or an id that is
-/// taken.
-const MAX_ROUNDS: usize = 5;
+/// taken; a host that moves needs some rounds, too.
+const MAX_ROUNDS: usize = 8;
 /// After this no further round begins.
 const MAX_ROUNDS_TIME: Duration = Duration::from_millis(400);
 
-/// A heartbeat that is not stored yet, and how the next round is to write the heartbeat.
+/// Heartbeats with the same agent and address are one host's. A copied host has the agent
+/// of another one, and an address of its own.
+type Sender = (Option<AgentId>, IpAddr);
+
+/// A heartbeat that is not stored yet.
 #[derive(Clone, Copy)]
 struct Open<'a> {
     beat: &'a Beat,
-    how: Upsert,
+    /// The record's revision cannot be counted up.
+    mend: bool,
 }
 
-/// Stores the heartbeats, in as many rounds as are needed. Gives the hosts whose record
-/// MongoDB refuses in every round.
+/// A step that waits to be done together with others.
+#[derive(Default)]
+struct Round<'a> {
+    live: Vec<(Open<'a>, Document)>,
+    spooled: Vec<(Open<'a>, Document)>,
+    inserts: Vec<(Open<'a>, Document, Vec<String>)>,
+    /// The heartbeats for which a further round is needed.
+    again: Vec<Open<'a>>,
+}
+
+/// Stores the heartbeats, in as many rounds as are needed. `outcome` is also good after
+/// an error.
 pub(super) fn record(
     mongodb: &Connection,
     beats: &[Beat],
-) -> Result<BTreeSet<IpAddr>, MongoDbError> {
+    service_time: i64,
+    conflicts: &Conflicts,
+    outcome: &mut Outcome,
+) -> Result<(), MongoDbError> {
     let started = Instant::now();
-    keep_history(mongodb, beats)?;
-
-    let how = Upsert::default();
+    outcome.changed.extend(beats.iter().map(|beat| beat.ip));
+    let mut hosts: BTreeMap<Sender, String> = BTreeMap::new();
     let mut open: Vec<Open<'_>> = newest_of_each_host(beats)
         .into_iter()
-        .map(|beat| Open { beat, how })
+        .map(|beat| Open { beat, mend: false })
         .collect();
+
     for _ in 0..MAX_ROUNDS {
-        let updates = open
-            .iter()
-            .map(|open| document::upsert(open.beat, open.how))
-            .collect();
-        let refused = mongodb.update(updates)?;
-        open = refused
-            .into_iter()
-            .map(|refused| try_otherwise(&open, refused))
-            .collect::<Result<_, _>>()?;
+        let beats: Vec<&Beat> = open.iter().map(|open| open.beat).collect();
+        let records = Records::read(mongodb, &beats, service_time)?;
+        let mut round = Round::default();
+        for open in &open {
+            let step = records.decide(open.beat);
+            let host = plan(
+                mongodb, *open, step, &records, conflicts, &mut round, outcome,
+            )?;
+            if let Some(host) = host {
+                hosts.insert(sender(open.beat), host);
+            }
+        }
+
+        open = round.write(mongodb)?;
         if open.is_empty() || started.elapsed() > MAX_ROUNDS_TIME {
             break;
         }
     }
 
-    // A spooled heartbeat that is not to be inserted any more is stored in the history,
-    // and the host's record is newer.
-    Ok(open
-        .into_iter()
-        .filter(|open| open.how.insert)
-        .map(|open| open.beat.ip)
-        .collect())
+    outcome.refused = open.into_iter().map(|open| open.beat.ip).collect();
+    keep_history(mongodb, beats, &hosts, service_time)
 }
 
-/// What a further round makes of a heartbeat whose update was refused.
-fn try_otherwise<'a>(
-    round: &[Open<'a>],
-    refused: RefusedUpdate,
-) -> Result<Open<'a>, MongoDbError> {
-    let RefusedUpdate {
-        index,
-        code,
-        reason,
-    } = refused;
-    let Some(mut open) = round.get(index).copied() else {
-        return Err(MongoDbError::refused(reason));
-    };
-    if code != DUPLICATE_KEY {
-        let line = || format!("MongoDB refuses the record of {}: {reason}", open.beat.ip);
-        log_if_due(Level::Warn, "refused records", &reason, line);
-        open.how.mend = true;
-    } else if open.beat.supersedes != Supersedes::Always && !reason.contains("server_id")
-    {
-        // The insert has met the host's address, so the host's record is newer than this
-        // spooled heartbeat.
-        open.how.insert = false;
+/// Plans the step, or does it if it only prepares. Gives the `server_id` of the record
+/// that the heartbeat belongs to, if that is known already.
+fn plan<'a>(
+    mongodb: &Connection,
+    open: Open<'a>,
+    step: Step<'_, String>,
+    records: &Records,
+    conflicts: &Conflicts,
+    round: &mut Round<'a>,
+    outcome: &mut Outcome,
+) -> Result<Option<String>, MongoDbError> {
+    let beat = open.beat;
+    match step {
+        Step::Store {
+            record,
+            taken_by,
+            wanted_ip,
+        } => {
+            outcome.changed.extend(record.ip);
+            if let Some(before) = taken_by.and(record.agent_id) {
+                // The agent before may be somewhere else: its flags wait for its return.
+                let name = tombstone_of_agent(before);
+                records.bury(mongodb, &name, record, Some(&record.key))?;
+            }
+            store(open, record, taken_by, wanted_ip, round);
+            if beat.supersedes == Supersedes::Always {
+                outcome.events.extend(conflicts.look_at(record, beat));
+            }
+            Ok(Some(record.key.clone()))
+        }
+        Step::Insert { agent_id, clone_of } => {
+            let (flags, tombstones) = records.flags_of_new(beat, agent_id, clone_of);
+            let is_clone = clone_of.is_some();
+            let document = document::new_record(beat, agent_id, is_clone, flags);
+            let host = document.get_str("server_id").ok().map(str::to_owned);
+            let clone = beat.heartbeat.agent_id.filter(|_| is_clone);
+            let ip = beat.ip;
+            let event = clone.map(|agent_id| Event::Clone { ip, agent_id });
+            outcome.events.extend(event);
+            round.inserts.push((open, document, tombstones));
+            Ok(host)
+        }
+        step => {
+            records.prepare(mongodb, beat, &step, outcome)?;
+            round.again.push(open);
+            Ok(None)
+        }
     }
-    Ok(open)
+}
+
+fn store<'a>(
+    open: Open<'a>,
+    record: &Known<String>,
+    taken_by: Option<AgentId>,
+    wanted_ip: Option<IpAddr>,
+    round: &mut Round<'a>,
+) {
+    let how = Update {
+        record,
+        taken_by,
+        wanted_ip,
+        mend: open.mend,
+    };
+    let update = document::update(open.beat, &how);
+    match open.beat.supersedes {
+        Supersedes::Always => round.live.push((open, update)),
+        // A record that is newer stays as it is.
+        Supersedes::IfNewer if record.last_heartbeat < open.beat.at => {
+            round.spooled.push((open, update));
+        }
+        Supersedes::IfNewer | Supersedes::IfUnknown => {}
+    }
+}
+
+impl<'a> Round<'a> {
+    /// Writes what was planned. Gives the heartbeats that are not stored yet.
+    fn write(mut self, mongodb: &Connection) -> Result<Vec<Open<'a>>, MongoDbError> {
+        let live = std::mem::take(&mut self.live);
+        let opens: Vec<Open<'a>> = live.iter().map(|(open, _)| *open).collect();
+        let missed = self.update(mongodb, live)?;
+        if missed > 0 {
+            // Nobody knows which: all are written again.
+            self.again.extend(opens);
+        }
+        // A spooled heartbeat that finds no record has met a newer one.
+        let spooled = std::mem::take(&mut self.spooled);
+        self.update(mongodb, spooled)?;
+        self.insert(mongodb)?;
+        Ok(self.again)
+    }
+
+    /// Runs updates; gives how many have not found their record.
+    fn update(
+        &mut self,
+        mongodb: &Connection,
+        updates: Vec<(Open<'a>, Document)>,
+    ) -> Result<usize, MongoDbError> {
+        if updates.is_empty() {
+            return Ok(0);
+        }
+        let (opens, updates): (Vec<Open<'a>>, Vec<Document>) =
+            updates.into_iter().unzip();
+        let updated = mongodb.update(updates)?;
+        let missed =
+            opens.len() - (updated.matched + updated.refused.len()).min(opens.len());
+
+        for refused in updated.refused {
+            let Some(mut open) = opens.get(refused.index).copied() else {
+                return Err(MongoDbError::refused(refused.reason));
+            };
+            let reason = &refused.reason;
+            let line =
+                || format!("MongoDB refuses the record of {}: {reason}", open.beat.ip);
+            log_if_due(Level::Warn, "refused records", reason, line);
+            open.mend = true;
+            if missed == 0 {
+                self.again.push(open);
+            }
+        }
+        Ok(missed)
+    }
+
+    /// Inserts new hosts. One that is there already was inserted by another instance, or
+    /// has got an id that is taken.
+    fn insert(&mut self, mongodb: &Connection) -> Result<(), MongoDbError> {
+        let inserts = std::mem::take(&mut self.inserts);
+        if inserts.is_empty() {
+            return Ok(());
+        }
+        let documents: Vec<&Document> =
+            inserts.iter().map(|(_, document, _)| document).collect();
+        let servers = mongodb.servers();
+        let inserted =
+            mongodb.run(async { servers.insert_many(documents).ordered(false).await });
+        let taken = match inserted {
+            Ok(_) => Vec::new(),
+            Err(error) => error.duplicates().ok_or(error)?,
+        };
+
+        let mut tombstones = Vec::new();
+        let mut arrived = Vec::new();
+        for (index, (open, _, names)) in inserts.into_iter().enumerate() {
+            if taken.contains(&index) {
+                self.again.push(open);
+            } else {
+                tombstones.extend(names);
+                arrived.push(open.beat.ip);
+            }
+        }
+        owners::arrive(mongodb, &arrived, &tombstones)
+    }
 }
 
 /// Keeps the spooled heartbeats as history, once for each host and time.
-fn keep_history(mongodb: &Connection, beats: &[Beat]) -> Result<(), MongoDbError> {
-    let documents: Vec<Document> = beats.iter().filter_map(document::history).collect();
+fn keep_history(
+    mongodb: &Connection,
+    beats: &[Beat],
+    hosts: &BTreeMap<Sender, String>,
+    service_time: i64,
+) -> Result<(), MongoDbError> {
+    let documents: Vec<Document> = beats
+        .iter()
+        .filter_map(|beat| {
+            let host = hosts.get(&sender(beat))?;
+            document::history(beat, host, service_time)
+        })
+        .collect();
     if documents.is_empty() {
         return Ok(());
     }
@@ -111,14 +273,18 @@ fn keep_history(mongodb: &Connection, beats: &[Beat]) -> Result<(), MongoDbError
     }
 }
 
+fn sender(beat: &Beat) -> Sender {
+    (beat.heartbeat.agent_id, beat.ip)
+}
+
 /// A single heartbeat for each host: the last live heartbeat, or else the newest spooled
 /// heartbeat. The updates of a command have no certain order, and the other heartbeats
 /// would be overwritten at once.
 fn newest_of_each_host(beats: &[Beat]) -> Vec<&Beat> {
     let is_live = |beat: &Beat| beat.supersedes == Supersedes::Always;
-    let mut newest: BTreeMap<IpAddr, &Beat> = BTreeMap::new();
+    let mut newest: BTreeMap<Sender, &Beat> = BTreeMap::new();
     for beat in beats {
-        let entry = newest.entry(beat.ip).or_insert(beat);
+        let entry = newest.entry(sender(beat)).or_insert(beat);
         if is_live(beat) || (!is_live(entry) && beat.at > entry.at) {
             *entry = beat;
         }

@@ -17,6 +17,7 @@ mod error;
 mod fleet;
 mod heartbeats;
 mod lease;
+mod owners;
 mod redis;
 mod refresh;
 mod sweep;
@@ -25,12 +26,12 @@ mod users;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use fleetbeat_daemon::lock::lock;
-use fleetbeat_protocol::{FlagsPatch, Server, Timestamp};
-use mongodb::bson::doc;
+use fleetbeat_protocol::{FlagsPatch, Server};
 use mongodb::options::{FindOneAndUpdateOptions, ReturnDocument};
 
 use self::connection::Connection;
@@ -39,11 +40,13 @@ use self::databases::Databases;
 use self::document::VersionedServer;
 use self::fleet::FleetCopy;
 use self::lease::SweepLease;
+use self::owners::Outcome;
 use self::redis::RedisCopies;
 use self::refresh::Refresh;
 use super::backend::{CacheState, Store};
 use super::error::{Setup, StoreError};
-use super::server::{Beat, Fleet, ServerStore, Swept};
+use super::identity::{Conflicts, Event};
+use super::server::{Beat, Due, Fleet, HostName, ServerStore, SweepOrder, Swept};
 use super::user::{User, UserStore};
 use crate::config::MongoDbSettings;
 
@@ -66,6 +69,9 @@ pub(super) struct MongoDb {
     databases: Arc<Databases>,
     fleet: Mutex<FleetCopy>,
     lease: SweepLease,
+    /// The service time at the last sweep, in milliseconds.
+    service_time: AtomicI64,
+    conflicts: Conflicts,
     /// Copies changes to Redis; `None` without Redis.
     refresh: Option<Refresh>,
     is_closed: AtomicBool,
@@ -91,6 +97,10 @@ impl MongoDb {
         let databases = Arc::new(Databases::new(mongodb, redis));
         connection::retry_until_there(patience, || databases.make_indexes())?;
 
+        let service_time = connection::retry_until_there(patience, || {
+            sweep::service_time(&databases.mongodb)
+        })?;
+
         let start = || Refresh::start(databases.clone());
         let refresh = databases.redis.as_ref().map(|_| start()).transpose();
         let refresh = refresh.map_err(|error| Setup::Start(error.to_string()))?;
@@ -98,6 +108,8 @@ impl MongoDb {
             databases,
             fleet: Mutex::new(FleetCopy::new()),
             lease: SweepLease::new(settings.sweep_interval),
+            service_time: AtomicI64::new(service_time),
+            conflicts: Conflicts::default(),
             refresh,
             is_closed: AtomicBool::new(false),
         })
@@ -114,10 +126,20 @@ impl MongoDb {
 
 impl ServerStore for MongoDb {
     fn record(&self, beats: &[Beat]) -> Result<BTreeSet<IpAddr>, StoreError> {
-        let result = heartbeats::record(&self.databases.mongodb, beats);
+        let service_time = self.service_time.load(Ordering::Relaxed);
+        let mut outcome = Outcome::default();
+        let result = heartbeats::record(
+            &self.databases.mongodb,
+            beats,
+            service_time,
+            &self.conflicts,
+            &mut outcome,
+        );
         // Also after an error: MongoDB may have stored some of them.
-        self.changed(beats.iter().map(|beat| beat.ip));
-        Ok(result?)
+        self.changed(outcome.changed);
+        result?;
+        outcome.events.iter().for_each(Event::log);
+        Ok(outcome.refused)
     }
 
     fn fleet(&self, known: Option<&Arc<Fleet>>) -> Result<Arc<Fleet>, StoreError> {
@@ -125,38 +147,47 @@ impl ServerStore for MongoDb {
     }
 
     /// Reads the host from MongoDB; while MongoDB is away, as it was last known.
-    fn server(&self, ip: IpAddr) -> Result<Option<Server>, StoreError> {
-        match self.databases.read_servers(&[ip]) {
-            Ok(mut records) => {
-                let record = records.remove(&ip).flatten();
+    fn server(&self, host: &HostName) -> Result<Option<Server>, StoreError> {
+        let mongodb = &self.databases.mongodb;
+        let servers = mongodb.servers();
+        match mongodb.run(async { servers.find_one(document::named(host)).await }) {
+            Ok(record) => {
+                let record = record.as_ref().and_then(VersionedServer::from_document);
                 Ok(record.map(|record| record.server))
             }
-            Err(error) => match lock(&self.fleet).server(ip) {
+            Err(error) => match lock(&self.fleet).server(host) {
                 Some(server) => Ok(Some(server)),
                 None => Err(error.into()),
             },
         }
     }
 
+    fn moved_to(&self, ip: IpAddr) -> Result<Option<IpAddr>, StoreError> {
+        Ok(owners::moved_to(&self.databases.mongodb, ip)?)
+    }
+
     fn set_flags(
         &self,
-        ip: IpAddr,
+        host: &HostName,
         patch: FlagsPatch,
     ) -> Result<Option<Server>, StoreError> {
         let mongodb = &self.databases.mongodb;
         let options = FindOneAndUpdateOptions::builder()
             .return_document(ReturnDocument::After)
             .build();
-        let host = doc! {"ip": ip.to_string()};
         let servers = mongodb.servers();
         let update = servers
-            .find_one_and_update(host, document::flags_update(patch))
+            .find_one_and_update(document::named(host), document::flags_update(patch))
             .with_options(options);
         let result = mongodb.run(async { update.await });
-        // Also after an error: MongoDB may have set the flags.
-        self.changed([ip]);
+        // Also after an error: MongoDB may have set the flags. Where the address is not
+        // known, the next comparison with MongoDB finds the change.
+        if let HostName::Ip(ip) = host {
+            self.changed([*ip]);
+        }
 
         let record = result?.as_ref().and_then(VersionedServer::from_document);
+        self.changed(record.as_ref().map(|record| record.server.ip));
         if let (Some(redis), Some(record)) = (&self.databases.redis, &record)
             && redis.is_up()
         {
@@ -169,17 +200,21 @@ impl ServerStore for MongoDb {
     }
 
     /// Sweeps if no other instance does.
-    fn sweep(
-        &self,
-        down_before: Timestamp,
-        delete_before: Timestamp,
-    ) -> Result<Swept, StoreError> {
+    fn sweep(&self, order: &SweepOrder) -> Result<Swept, StoreError> {
         let mongodb = &self.databases.mongodb;
-        if !self.lease.acquire(mongodb)? {
-            return Ok(Swept::default());
-        }
-        let changed = |ips: &[IpAddr]| self.changed(ips.iter().copied());
-        Ok(sweep::sweep(mongodb, down_before, delete_before, changed)?)
+        let swept = if self.lease.acquire(mongodb)? {
+            let changed = |ips: &[IpAddr]| self.changed(ips.iter().copied());
+            sweep::sweep(mongodb, order, changed)?
+        } else {
+            Swept::default()
+        };
+        let service_time = sweep::service_time(mongodb)?;
+        self.service_time.store(service_time, Ordering::Relaxed);
+        Ok(swept)
+    }
+
+    fn prune(&self, delete_after: Duration) -> Result<Due, StoreError> {
+        Ok(sweep::prune(&self.databases.mongodb, delete_after)?)
     }
 }
 
@@ -262,7 +297,7 @@ impl MongoDb {
 
     /// Reads everything again whenever it can.
     pub(super) fn reload_always(&self) {
-        lock(&self.fleet).reload_every = std::time::Duration::ZERO;
+        lock(&self.fleet).reload_every = Duration::ZERO;
     }
 
     /// Does to the records what another program does: updates the first that `condition`

@@ -178,7 +178,7 @@ impl RedisCopies {
     }
 
     /// The copies of these hosts' records; `None` for a copy that is not there, or that
-    /// cannot be read.
+    /// another version has made.
     pub(super) fn read(
         &self,
         ips: &[IpAddr],
@@ -188,7 +188,7 @@ impl RedisCopies {
             .map(|ip| redis::cmd("GET").arg(key(*ip)).clone())
             .collect();
         let parse = |value: &Value| match value {
-            Value::BulkString(json) => serde_json::from_slice(json).ok(),
+            Value::BulkString(json) => VersionedServer::from_copy(json),
             _ => None,
         };
         Ok(self.run(commands)?.iter().map(parse).collect())

@@ -1,65 +1,220 @@
-//! The sweep in MongoDB: hosts that are silent become down or are deleted, old history is
-//! deleted.
+//! The sweep in MongoDB: hosts that are silent become down, hosts that stay down for long
+//! are deleted, and so is old history.
 
 use std::net::IpAddr;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use fleetbeat_protocol::{Status, Timestamp};
+use jiff::SignedDuration;
 use mongodb::bson::{Bson, Document, doc};
 
 use super::connection::Connection;
 use super::databases::MAX_ASKED;
-use super::document::date;
+use super::document::{Owned, date, owned_fields};
 use super::error::MongoDbError;
-use crate::store::server::Swept;
+use super::owners::bury;
+use crate::store::identity::{tombstone_of_agent, tombstone_of_ip};
+use crate::store::server::{Due, SweepOrder, Swept, TOMBSTONE_LIFE, as_millis};
 
 /// Heartbeats of the history deleted at once.
-const MAX_DELETED: i64 = 2000;
+const MAX_DELETED: i64 = 500;
+/// The longest that a sweep deletes history; the next one goes on.
+const MAX_MAINTENANCE: Duration = Duration::from_secs(30);
+/// Clocks of instances may be so far apart. A last heartbeat that is farther in the future
+/// was stored while a clock was wrong.
+const MAX_CLOCK_OFFSET: SignedDuration = SignedDuration::from_secs(30);
 
 /// Sweeps once. `changed` is told the hosts that may have changed, whatever the outcome.
 pub(super) fn sweep(
     mongodb: &Connection,
-    down_before: Timestamp,
-    delete_before: Timestamp,
+    order: &SweepOrder,
     changed: impl Fn(&[IpAddr]),
 ) -> Result<Swept, MongoDbError> {
-    let servers = mongodb.servers();
+    let (service_time, may_delete_to) = serve(mongodb, order.served)?;
+    correct_clocks(mongodb, order.now, &changed)?;
+    let down = mark_down(mongodb, order, service_time, &changed)?;
 
-    let old = doc! {
-        "last_heartbeat": {"$lt": date(delete_before)},
-        "static": {"$ne": true},
-    };
-    let deleted = change_each(mongodb, &old, &changed, |chunk| {
-        let result = mongodb.run(async { servers.delete_many(chunk).await })?;
-        Ok(result.deleted_count)
-    })?;
-
-    let silent = doc! {
-        "last_heartbeat": {"$lt": date(down_before)},
-        "status": {"$ne": Status::Down.as_str()},
-    };
-    let mark = doc! {
-        "$set": {"status": Status::Down.as_str()},
-        "$inc": {"rev": 1_i64},
-    };
-    let down = change_each(mongodb, &silent, &changed, |chunk| {
-        let update = servers.update_many(chunk, mark.clone());
-        let result = mongodb.run(async { update.await })?;
-        Ok(result.modified_count)
-    })?;
-
-    if let Err(error) = forget_history(mongodb, delete_before) {
+    let due_before = service_time.saturating_sub(as_millis(order.delete_after));
+    let mut swept =
+        delete_hosts(mongodb, due_before, may_delete_to, service_time, &changed)?;
+    swept.down = down;
+    if let Err(error) = forget_history(mongodb, order, due_before) {
         log::warn!("old history stays for now: {error}");
     }
-    Ok(Swept { down, deleted })
+    Ok(swept)
 }
 
-/// Applies `change` to the hosts that `condition` selects, some at a time and each only
-/// while the condition still holds; gives how many were changed.
-fn change_each(
+/// Lets the coming sweeps delete the hosts that are due now.
+pub(super) fn prune(
+    mongodb: &Connection,
+    delete_after: Duration,
+) -> Result<Due, MongoDbError> {
+    let (service_time, _) = serve(mongodb, Duration::ZERO)?;
+    let due_before = service_time.saturating_sub(as_millis(delete_after));
+    let due = find(mongodb, &due_to_be_deleted(due_before))?.len();
+    let all = count_hosts(mongodb)?;
+
+    let state = mongodb.state();
+    let allow = doc! {"$set": {"may_delete_to": due_before}};
+    mongodb.run(async { state.update_one(service(), allow).await })?;
+    Ok(Due { due, all })
+}
+
+/// The service time.
+pub(super) fn service_time(mongodb: &Connection) -> Result<i64, MongoDbError> {
+    let state = mongodb.state();
+    let document = mongodb.run(async { state.find_one(service()).await })?;
+    Ok(document
+        .map(|document| read(&document, "time"))
+        .unwrap_or(0))
+}
+
+/// Counts the service time on. Gives it, and down since when hosts may be deleted however
+/// many they are.
+fn serve(mongodb: &Connection, served: Duration) -> Result<(i64, i64), MongoDbError> {
+    let state = mongodb.state();
+    let count = doc! {
+        "$inc": {"time": as_millis(served)},
+        "$setOnInsert": {"may_delete_to": -1_i64},
+    };
+    let count = state.update_one(service(), count).upsert(true);
+    mongodb.run(async { count.await })?;
+
+    let document = mongodb.run(async { state.find_one(service()).await })?;
+    let document = document.unwrap_or_default();
+    Ok((read(&document, "time"), read(&document, "may_delete_to")))
+}
+
+fn service() -> Document {
+    doc! {"_id": "service"}
+}
+
+fn read(document: &Document, name: &str) -> i64 {
+    let long = document.get_i64(name);
+    long.or_else(|_| document.get_i32(name).map(i64::from))
+        .unwrap_or(-1)
+}
+
+/// A last heartbeat in the future was stored while a clock was ahead. It counts as of
+/// now, or the host would be alive until then.
+fn correct_clocks(
+    mongodb: &Connection,
+    now: Timestamp,
+    changed: &impl Fn(&[IpAddr]),
+) -> Result<(), MongoDbError> {
+    let limit = now.saturating_add(MAX_CLOCK_OFFSET).unwrap_or(now);
+    let ahead = doc! {"last_heartbeat": {"$gt": date(limit)}};
+    let correct = doc! {
+        "$set": {"last_heartbeat": date(now)},
+        "$inc": {"rev": 1_i64},
+    };
+    update_each(mongodb, &ahead, &correct, changed).map(|_| ())
+}
+
+/// Marks silent hosts down, and notes since when.
+fn mark_down(
+    mongodb: &Connection,
+    order: &SweepOrder,
+    service_time: i64,
+    changed: &impl Fn(&[IpAddr]),
+) -> Result<usize, MongoDbError> {
+    let is_down = Status::Down.as_str();
+    // A version that does not note since when hosts are down leaves the note of the last
+    // time with a host that is back.
+    let outdated = doc! {"status": {"$ne": is_down}, "down_since": {"$exists": true}};
+    let forget = doc! {"$unset": {"down_since": ""}};
+    update_each(mongodb, &outdated, &forget, &|_| {})?;
+
+    let silent = doc! {
+        "last_heartbeat": {"$lt": date(order.down_before())},
+        "status": {"$ne": is_down},
+    };
+    let mark = doc! {
+        "$set": {"status": is_down, "down_since": service_time},
+        "$inc": {"rev": 1_i64},
+    };
+    let down = update_each(mongodb, &silent, &mark, changed)?;
+
+    let unnoted = doc! {
+        "last_heartbeat": {"$lt": date(order.down_before())},
+        "status": is_down,
+        "down_since": {"$exists": false},
+    };
+    let note = doc! {"$set": {"down_since": service_time}};
+    update_each(mongodb, &unnoted, &note, &|_| {})?;
+    Ok(down)
+}
+
+fn due_to_be_deleted(due_before: i64) -> Document {
+    doc! {
+        "status": Status::Down.as_str(),
+        "down_since": {"$lte": due_before},
+        "static": {"$ne": true},
+    }
+}
+
+/// Deletes the hosts that have been down since `due_before`, unless they are too many at
+/// once. Their flags wait for their return.
+fn delete_hosts(
+    mongodb: &Connection,
+    due_before: i64,
+    may_delete_to: i64,
+    service_time: i64,
+    changed: &impl Fn(&[IpAddr]),
+) -> Result<Swept, MongoDbError> {
+    let mut limit = due_before;
+    let mut due = find(mongodb, &due_to_be_deleted(limit))?;
+    if due.is_empty() {
+        return Ok(Swept::default());
+    }
+    let allowed_limit = due_before.min(may_delete_to);
+    let allowed = find(mongodb, &due_to_be_deleted(allowed_limit))?;
+    let others = due.len().saturating_sub(allowed.len());
+    let mut swept = Swept::default();
+    if !SweepOrder::may_delete(others, count_hosts(mongodb)?) {
+        swept.held_back = others;
+        (due, limit) = (allowed, allowed_limit);
+    }
+
+    let servers = mongodb.servers();
+    for owned in due {
+        let (known, flags) = (&owned.known, owned.flags);
+        let Some(ip) = known.ip else {
+            continue;
+        };
+        let by_agent = known.agent_id.map(tombstone_of_agent);
+        let name = by_agent.unwrap_or_else(|| tombstone_of_ip(ip));
+        bury(mongodb, &name, None, flags, service_time)?;
+
+        let mut still_due = due_to_be_deleted(limit);
+        still_due.extend(owned.unchanged());
+        let result = mongodb.run(async { servers.delete_one(still_due).await });
+        changed(&[ip]);
+        swept.deleted += usize::try_from(result?.deleted_count).unwrap_or_default();
+    }
+    Ok(swept)
+}
+
+fn find(mongodb: &Connection, condition: &Document) -> Result<Vec<Owned>, MongoDbError> {
+    let servers = mongodb.servers();
+    let found = servers.find(condition.clone()).projection(owned_fields());
+    mongodb.collect(found, |document| Some(Owned::from_document(document)))
+}
+
+fn count_hosts(mongodb: &Connection) -> Result<usize, MongoDbError> {
+    let servers = mongodb.servers();
+    let count = mongodb.run(async { servers.count_documents(doc! {}).await })?;
+    Ok(usize::try_from(count).unwrap_or(usize::MAX))
+}
+
+/// Updates the hosts that `condition` selects, some at a time and each only while the
+/// condition still holds; gives how many were changed.
+fn update_each(
     mongodb: &Connection,
     condition: &Document,
-    changed: impl Fn(&[IpAddr]),
-    change: impl Fn(Document) -> Result<u64, MongoDbError>,
+    update: &Document,
+    changed: &impl Fn(&[IpAddr]),
 ) -> Result<usize, MongoDbError> {
     let servers = mongodb.servers();
     let found = servers.find(condition.clone()).projection(doc! {"ip": 1});
@@ -71,27 +226,62 @@ fn change_each(
         let addresses: Vec<String> = chunk.iter().map(ToString::to_string).collect();
         let mut of_chunk = condition.clone();
         of_chunk.insert("ip", doc! {"$in": addresses});
-        let result = change(of_chunk);
+        let update = servers.update_many(of_chunk, update.clone());
+        let result = mongodb.run(async { update.await });
         changed(chunk);
-        count += result?;
+        count += result?.modified_count;
     }
     Ok(usize::try_from(count).unwrap_or(usize::MAX))
 }
 
-/// Deletes history from before `delete_before`, some at a time.
+/// Deletes history that has been kept since `due_before`, and old tombstones. A heartbeat
+/// that a version has stored which did not note the service time goes by its time of
+/// collection.
 fn forget_history(
     mongodb: &Connection,
-    delete_before: Timestamp,
+    order: &SweepOrder,
+    due_before: i64,
+) -> Result<(), MongoDbError> {
+    let deadline = Instant::now() + MAX_MAINTENANCE;
+    let oldest = order.now.checked_sub(order.delete_after);
+    let newest = order.now.saturating_add(SignedDuration::from_hours(24));
+    let unnoted =
+        |time: Document| doc! {"stored_at": {"$exists": false}, "collected_at": time};
+    for old in [
+        doc! {"stored_at": {"$lte": due_before}},
+        unnoted(doc! {"$lt": date(oldest.unwrap_or(Timestamp::MIN))}),
+        unnoted(doc! {"$gt": date(newest.unwrap_or(order.now))}),
+    ] {
+        delete_chunks(mongodb, &old, deadline)?;
+    }
+
+    let delete_after = as_millis(order.delete_after);
+    let service_time = due_before.saturating_add(delete_after);
+    let buried_before = service_time.saturating_sub(as_millis(TOMBSTONE_LIFE));
+    let tombstones = mongodb.tombstones();
+    let old = doc! {"buried_at": {"$lt": buried_before}};
+    mongodb.run(async { tombstones.delete_many(old).await })?;
+    Ok(())
+}
+
+/// Deletes history, some at a time. Heartbeats have MongoDB for half of the time.
+fn delete_chunks(
+    mongodb: &Connection,
+    old: &Document,
+    deadline: Instant,
 ) -> Result<(), MongoDbError> {
     let history = mongodb.history();
-    loop {
-        let old = history.find(doc! {"collected_at": {"$lt": date(delete_before)}});
-        let found = old.projection(doc! {"_id": 1}).limit(MAX_DELETED);
+    while Instant::now() < deadline {
+        let started = Instant::now();
+        let found = history.find(old.clone()).projection(doc! {"_id": 1});
+        let found = found.limit(MAX_DELETED);
         let ids: Vec<Bson> =
             mongodb.collect(found, |document| document.get("_id").cloned())?;
         if ids.is_empty() {
             return Ok(());
         }
         mongodb.run(async { history.delete_many(doc! {"_id": {"$in": ids}}).await })?;
+        thread::sleep(started.elapsed());
     }
+    Ok(())
 }

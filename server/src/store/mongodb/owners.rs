@@ -1,0 +1,416 @@
+//! Which record a heartbeat is stored in: reads from MongoDB what
+//! [`crate::store::identity`] decides by, and does the steps that prepare.
+//!
+//! MongoDB changes one document at a time. So each step is a row of changes that leaves
+//! nothing lost wherever it breaks off: flags are in a tombstone before their record
+//! goes, and a record without an address, which an exchange leaves for a moment, gets
+//! the address that its host names next.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use fleetbeat_protocol::{AgentId, Flags, Timestamp};
+use mongodb::bson::{Bson, Document, doc};
+
+use super::connection::Connection;
+use super::document::{Owned, as_read, date, flags_to_bson, owned_fields, read_flags};
+use super::error::MongoDbError;
+use crate::store::identity::{
+    self, Event, Known, Step, tombstone_of_agent, tombstone_of_ip,
+};
+use crate::store::server::Beat;
+
+/// What is gathered over the rounds in which heartbeats are stored.
+#[derive(Default)]
+pub(super) struct Outcome {
+    /// The hosts whose record MongoDB refuses in every round.
+    pub(super) refused: BTreeSet<IpAddr>,
+    /// The addresses whose record has changed, or may have.
+    pub(super) changed: BTreeSet<IpAddr>,
+    /// What the log is to be told.
+    pub(super) events: Vec<Event>,
+}
+
+/// The records that heartbeats may belong to, as they were read.
+pub(super) struct Records {
+    by_ip: BTreeMap<IpAddr, Owned>,
+    by_agent: BTreeMap<AgentId, Owned>,
+    tombstones: BTreeMap<String, Tombstone>,
+    service_time: i64,
+}
+
+/// The flags of a host that is gone.
+struct Tombstone {
+    flags: Flags,
+    /// The host that has taken the agent's place.
+    heir: Option<String>,
+}
+
+impl Records {
+    /// Reads the records at the heartbeats' addresses, those of the agents that are not
+    /// among them, and the tombstones of those that have no record.
+    pub(super) fn read(
+        mongodb: &Connection,
+        beats: &[&Beat],
+        service_time: i64,
+    ) -> Result<Records, MongoDbError> {
+        let mut records = Records {
+            by_ip: BTreeMap::new(),
+            by_agent: BTreeMap::new(),
+            tombstones: BTreeMap::new(),
+            service_time,
+        };
+        let ips = beats.iter().map(|beat| beat.ip.to_string()).collect();
+        for owned in find(mongodb, "ip", ips)? {
+            if let Some(ip) = owned.known.ip {
+                records.by_ip.insert(ip, owned);
+            }
+        }
+
+        let is_elsewhere = |beat: &&&Beat| {
+            let record = records.by_ip.get(&beat.ip);
+            record.is_none_or(|owned| owned.known.agent_id != beat.heartbeat.agent_id)
+        };
+        let elsewhere: Vec<&Beat> = beats.iter().filter(is_elsewhere).copied().collect();
+        let agents = elsewhere.iter().filter_map(|beat| beat.heartbeat.agent_id);
+        for owned in find(mongodb, "agent_id", agents.map(AgentId::expose).collect())? {
+            if let Some(id) = owned.known.agent_id {
+                records.by_agent.insert(id, owned);
+            }
+        }
+
+        let mut names = Vec::new();
+        for beat in elsewhere {
+            let agent_id = beat.heartbeat.agent_id;
+            let is_unknown = |id: &AgentId| !records.by_agent.contains_key(id);
+            names.extend(agent_id.filter(is_unknown).map(tombstone_of_agent));
+            if !records.by_ip.contains_key(&beat.ip) {
+                names.push(tombstone_of_ip(beat.ip));
+            }
+        }
+        records.read_tombstones(mongodb, names)?;
+        Ok(records)
+    }
+
+    fn read_tombstones(
+        &mut self,
+        mongodb: &Connection,
+        names: Vec<String>,
+    ) -> Result<(), MongoDbError> {
+        if names.is_empty() {
+            return Ok(());
+        }
+        let tombstones = mongodb.tombstones();
+        let found = tombstones.find(doc! {"_id": {"$in": names}});
+        let found = mongodb.collect(found, |document| {
+            let name = document.get_str("_id").ok()?.to_owned();
+            let heir = document.get_str("heir").ok().map(str::to_owned);
+            let flags = read_flags(document);
+            Some((name, Tombstone { flags, heir }))
+        })?;
+        self.tombstones.extend(found);
+        Ok(())
+    }
+
+    /// The next step for the heartbeat.
+    pub(super) fn decide(&self, beat: &Beat) -> Step<'_, String> {
+        let at_ip = self.by_ip.get(&beat.ip).map(|owned| &owned.known);
+        let of_agent = beat.heartbeat.agent_id.and_then(|id| {
+            let is_own = |known: &&Known<String>| known.agent_id == Some(id);
+            let elsewhere = || self.by_agent.get(&id).map(|owned| &owned.known);
+            at_ip.filter(is_own).or_else(elsewhere)
+        });
+
+        let tombstone = beat.heartbeat.agent_id.and_then(|id| {
+            let name = tombstone_of_agent(id);
+            self.tombstones.get(&name)
+        });
+        let is_remembered = tombstone.is_some_and(|tombstone| {
+            let heir = tombstone.heir.as_ref();
+            heir.is_none() || heir != at_ip.map(|record| &record.key)
+        });
+        identity::decide(beat, at_ip, of_agent, is_remembered)
+    }
+
+    /// The flags that a new host begins with, and the tombstones in which they waited.
+    pub(super) fn flags_of_new(
+        &self,
+        beat: &Beat,
+        agent_id: Option<AgentId>,
+        clone_of: Option<&Known<String>>,
+    ) -> (Flags, Vec<String>) {
+        if let Some(original) = clone_of {
+            let owned = self.owned(original);
+            return (
+                owned.map(|owned| owned.flags).unwrap_or_default(),
+                Vec::new(),
+            );
+        }
+        let names = agent_id.map(tombstone_of_agent).into_iter();
+        for name in names.chain([tombstone_of_ip(beat.ip)]) {
+            if let Some(tombstone) = self.tombstones.get(&name) {
+                return (tombstone.flags, vec![name]);
+            }
+        }
+        (Flags::default(), Vec::new())
+    }
+
+    fn owned(&self, record: &Known<String>) -> Option<&Owned> {
+        let mut all = self.by_ip.values().chain(self.by_agent.values());
+        all.find(|owned| owned.known == *record)
+    }
+
+    /// Keeps the record's flags in a tombstone, if they differ from the defaults.
+    pub(super) fn bury(
+        &self,
+        mongodb: &Connection,
+        name: &str,
+        record: &Known<String>,
+        heir: Option<&str>,
+    ) -> Result<(), MongoDbError> {
+        let flags = self.owned(record).map(|owned| owned.flags);
+        bury(
+            mongodb,
+            name,
+            heir,
+            flags.unwrap_or_default(),
+            self.service_time,
+        )
+    }
+
+    /// Does a step after which the records have to be read again. A step that meets
+    /// another instance's changes nothing, or as much as can be done again.
+    pub(super) fn prepare(
+        &self,
+        mongodb: &Connection,
+        beat: &Beat,
+        step: &Step<'_, String>,
+        outcome: &mut Outcome,
+    ) -> Result<(), MongoDbError> {
+        match step {
+            Step::Remove(record) => {
+                let (server_id, ip) = (record.key.clone(), beat.ip);
+                let by_agent = record.agent_id.map(tombstone_of_agent);
+                let name = by_agent.unwrap_or_else(|| tombstone_of_ip(ip));
+                self.bury(mongodb, &name, record, None)?;
+                self.delete(mongodb, record)?;
+                outcome.events.push(Event::Replaced { server_id, ip });
+            }
+            Step::Absorb { record, clone } => self.absorb(mongodb, record, clone)?,
+            Step::Move(record) => {
+                outcome.changed.extend(record.ip);
+                let is_done = relocate(mongodb, record, beat.ip, Some(beat.at))?;
+                if is_done {
+                    leave(mongodb, record)?;
+                    outcome.events.push(moved(record, beat.ip));
+                }
+            }
+            Step::Exchange { record, other } => {
+                outcome.changed.extend(record.ip);
+                if exchange(mongodb, beat, record, other)? {
+                    outcome.events.push(moved(record, beat.ip));
+                    let other = record.ip.map(|to| moved(other, to));
+                    outcome.events.extend(other);
+                }
+            }
+            Step::Store { .. } | Step::Insert { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// Makes one record of two.
+    fn absorb(
+        &self,
+        mongodb: &Connection,
+        record: &Known<String>,
+        clone: &Known<String>,
+    ) -> Result<(), MongoDbError> {
+        // Where an admin has set flags on the clone, those are the newest.
+        if let Some(newest) = self.owned(clone).filter(|clone| !clone.are_flags_copied) {
+            let flags = flags_to_bson(newest.flags);
+            let update = doc! {"$set": flags, "$inc": {"rev": 1_i64}};
+            change(mongodb, as_read(record), update)?;
+        }
+        self.delete(mongodb, clone)
+    }
+
+    /// Deletes a record if nothing has changed since it was read.
+    fn delete(
+        &self,
+        mongodb: &Connection,
+        record: &Known<String>,
+    ) -> Result<(), MongoDbError> {
+        if let Some(owned) = self.owned(record) {
+            let servers = mongodb.servers();
+            let condition = owned.unchanged();
+            mongodb.run(async { servers.delete_one(condition).await })?;
+        }
+        Ok(())
+    }
+}
+
+/// The records whose `field` has one of the values.
+fn find(
+    mongodb: &Connection,
+    field: &str,
+    values: Vec<String>,
+) -> Result<Vec<Owned>, MongoDbError> {
+    if values.is_empty() {
+        return Ok(Vec::new());
+    }
+    let servers = mongodb.servers();
+    let found = servers.find(doc! {field: {"$in": values}});
+    let found = found.projection(owned_fields());
+    mongodb.collect(found, |document| Some(Owned::from_document(document)))
+}
+
+/// Keeps flags in a tombstone, if they differ from the defaults. An older tombstone of
+/// the same name goes.
+pub(super) fn bury(
+    mongodb: &Connection,
+    name: &str,
+    heir: Option<&str>,
+    flags: Flags,
+    service_time: i64,
+) -> Result<(), MongoDbError> {
+    let tombstones = mongodb.tombstones();
+    let named = doc! {"_id": name};
+    if flags == Flags::default() {
+        mongodb.run(async { tombstones.delete_one(named).await })?;
+        return Ok(());
+    }
+
+    let mut tombstone = doc! {"buried_at": service_time};
+    tombstone.extend(flags_to_bson(flags));
+    if let Some(heir) = heir {
+        tombstone.insert("heir", heir);
+    }
+    let replace = tombstones.replace_one(named, tombstone).upsert(true);
+    mongodb.run(async { replace.await })?;
+    Ok(())
+}
+
+/// Gives the record another address. False if the address is taken, or the record has
+/// changed meanwhile. `moved_at` is when the host itself has asked for the address.
+fn relocate(
+    mongodb: &Connection,
+    record: &Known<String>,
+    to: IpAddr,
+    moved_at: Option<Timestamp>,
+) -> Result<bool, MongoDbError> {
+    let mut set = doc! {
+        "ip": to.to_string(),
+        "ip_confirmed": false,
+        "owned_since": date(fleetbeat_daemon::clock::now()),
+    };
+    let mut update = doc! {"$inc": {"rev": 1_i64}};
+    if let Some(at) = moved_at {
+        set.insert("moved_at", date(at));
+        update.insert("$unset", doc! {"wanted_ip": ""});
+    }
+    update.insert("$set", set);
+    change(mongodb, as_read(record), update)
+}
+
+/// Lets two records change places. No two records may have one address, so `other` has
+/// none for a moment.
+fn exchange(
+    mongodb: &Connection,
+    beat: &Beat,
+    record: &Known<String>,
+    other: &Known<String>,
+) -> Result<bool, MongoDbError> {
+    let Some(before) = record.ip else {
+        return Ok(false);
+    };
+    let park = doc! {"$unset": {"ip": ""}, "$inc": {"rev": 1_i64}};
+    if !change(mongodb, as_read(other), park)? {
+        return Ok(false);
+    }
+    let parked = Known {
+        ip: None,
+        ..other.clone()
+    };
+    let is_done = relocate(mongodb, record, beat.ip, Some(beat.at))?;
+    let (place, asked) = if is_done {
+        (before, other.wanted_ip == Some(before))
+    } else {
+        (beat.ip, false)
+    };
+    relocate(mongodb, &parked, place, asked.then_some(beat.at))?;
+    Ok(is_done)
+}
+
+/// Updates a record; false if it is not found, or has met an address that is taken.
+fn change(
+    mongodb: &Connection,
+    condition: Document,
+    update: Document,
+) -> Result<bool, MongoDbError> {
+    let servers = mongodb.servers();
+    match mongodb.run(async { servers.update_one(condition, update).await }) {
+        Ok(result) => Ok(result.matched_count > 0),
+        Err(error) if error.is_duplicate_key() => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Notes which host has left its address.
+fn leave(mongodb: &Connection, record: &Known<String>) -> Result<(), MongoDbError> {
+    let Some(ip) = record.ip else {
+        return Ok(());
+    };
+    let moves = mongodb.moves();
+    let left = doc! {"server_id": &record.key};
+    let replace = moves.replace_one(doc! {"_id": ip.to_string()}, left);
+    let replace = replace.upsert(true);
+    mongodb.run(async { replace.await })?;
+    Ok(())
+}
+
+/// These addresses have new hosts, whose flags waited in these tombstones.
+pub(super) fn arrive(
+    mongodb: &Connection,
+    ips: &[IpAddr],
+    tombstones: &[String],
+) -> Result<(), MongoDbError> {
+    if !tombstones.is_empty() {
+        let raised = doc! {"_id": {"$in": tombstones}};
+        let tombstones = mongodb.tombstones();
+        mongodb.run(async { tombstones.delete_many(raised).await })?;
+    }
+    if !ips.is_empty() {
+        let ips: Vec<String> = ips.iter().map(ToString::to_string).collect();
+        let arrived = doc! {"_id": {"$in": ips}};
+        let moves = mongodb.moves();
+        mongodb.run(async { moves.delete_many(arrived).await })?;
+    }
+    Ok(())
+}
+
+/// The address of the host that has left `ip`.
+pub(super) fn moved_to(
+    mongodb: &Connection,
+    ip: IpAddr,
+) -> Result<Option<IpAddr>, MongoDbError> {
+    let moves = mongodb.moves();
+    let left = doc! {"_id": ip.to_string()};
+    let left = mongodb.run(async { moves.find_one(left).await })?;
+    let Some(Bson::String(server_id)) =
+        left.and_then(|mut left| left.remove("server_id"))
+    else {
+        return Ok(None);
+    };
+    let servers = mongodb.servers();
+    let host = doc! {"server_id": server_id};
+    let host = mongodb.run(async { servers.find_one(host).await })?;
+    Ok(host.and_then(|host| Owned::from_document(&host).known.ip))
+}
+
+fn moved(record: &Known<String>, to: IpAddr) -> Event {
+    Event::Moved {
+        server_id: record.key.clone(),
+        from: record.ip,
+        to,
+    }
+}
