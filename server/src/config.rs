@@ -255,8 +255,6 @@ fn parse(root: &mut Table<'_>, variable: &impl Fn(&str) -> Option<OsString>) -> 
 
 /// The certificate; `None` if a file is missing, which is told.
 fn parse_tls(tls: &mut Table<'_>) -> Option<TlsSettings> {
-    tls.require("certificate");
-    tls.require("key");
     let certificate = tls.parsed("certificate", parse_path);
     let key = tls.parsed("key", parse_path);
     let redirect_listen = tls.parsed("redirect_listen", |text| {
@@ -265,6 +263,11 @@ fn parse_tls(tls: &mut Table<'_>) -> Option<TlsSettings> {
         })
     });
 
+    // The packaged file has the table with nothing in it.
+    if certificate.is_some() || key.is_some() || redirect_listen.is_some() {
+        tls.require("certificate");
+        tls.require("key");
+    }
     Some(TlsSettings {
         certificate: certificate?,
         key: key?,
