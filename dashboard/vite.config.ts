@@ -3,6 +3,8 @@ import { defineConfig } from 'vitest/config'
 
 export default defineConfig({
   plugins: [vue()],
+  // Relative, because a proxy may serve the dashboard below a path.
+  base: './',
   define: { __VUE_OPTIONS_API__: 'false' },
   build: {
     // Each asset is a file, because the Content-Security-Policy forbids inline ones.

@@ -68,7 +68,9 @@ for file in "$settings"/{agent,server}.env; do
 done
 mkdir -p "$dist"
 dist=$(realpath "$dist")
-rm -f "$dist"/*.{deb,rpm,tar.gz} "$dist/SHA256SUMS"
+# The folder may hold files that are not ours: those stay, and so do their sums.
+rm -f "$dist"/fleetbeat-{agent,server}[-_][0-9]*.{deb,rpm,tar.gz}
+others=$(grep -vE ' [ *]fleetbeat-(agent|server)[-_][0-9]' "$dist/SHA256SUMS" 2>/dev/null || true)
 for package in fleetbeat-agent fleetbeat-server; do xtask licences "$package" >"$licences/$package"; done
 for arch in $archs; do
   for package in fleetbeat-agent fleetbeat-server; do
@@ -80,4 +82,9 @@ for arch in $archs; do
     write_tarball "$package" "$arch"
   done
 done
-(cd "$dist" && sha256sum ./*.{deb,rpm,tar.gz} | sed 's|\./||' >SHA256SUMS)
+cd "$dist"
+{
+  [[ -z $others ]] || printf '%s\n' "$others"
+  sha256sum fleetbeat-{agent,server}[-_][0-9]*.{deb,rpm,tar.gz}
+} | sort -k 2 >"$contents/SHA256SUMS"
+cp "$contents/SHA256SUMS" SHA256SUMS

@@ -32,22 +32,28 @@ cargo_home=${CARGO_HOME:-$HOME/.cargo}
 cargo fetch --quiet --locked
 remap=("$PWD=." "$sysroot/lib/rustlib/src/rust=rust" "$(dirname "$library")=rust")
 for registry in "$cargo_home"/registry/src/*; do remap+=("$registry=crates"); done
-c_flags=""
-flags=(-C link-self-contained=no)
-for pair in "${remap[@]}"; do flags+=("--remap-path-prefix=$pair") c_flags+=" -ffile-prefix-map=$pair"; done
+# A path may have blanks in it, so the flags are lists: cargo's are separated by a control
+# character, and the C compiler's are quoted as in a shell.
+flags=(-C link-self-contained=no) c_flags=()
+for pair in "${remap[@]}"; do flags+=("--remap-path-prefix=$pair") c_flags+=("-ffile-prefix-map=$pair"); done
 # The server's panics unwind, so that a bug in a handler is one answer 500. Nothing
 # unwinds in an agent: without the tables for unwinding the binary is a tenth smaller.
 # LLVM's outliner, usual on arm64 only, takes repeated instructions out of the code.
 if [[ $package == fleetbeat-agent ]]; then
   profile=small build_std=('-Zbuild-std=std,panic_abort' -Zbuild-std-features=optimize_for_size)
   flags+=(-C force-unwind-tables=no -C llvm-args=-enable-machine-outliner=always)
-  c_flags+=" -fno-asynchronous-unwind-tables -fno-unwind-tables"
+  c_flags+=(-fno-asynchronous-unwind-tables -fno-unwind-tables)
 else
   profile=shipped build_std=('-Zbuild-std=std,panic_unwind')
   # A missing dashboard is an error here, not a placeholder page as in a plain build.
   export FLEETBEAT_REQUIRE_DASHBOARD=1
 fi
-CFLAGS="${CFLAGS:-}$c_flags" RUSTC_BOOTSTRAP=1 RUSTFLAGS="${RUSTFLAGS:-} ${flags[*]}" \
+read -ra own_flags <<<"${RUSTFLAGS:-}"
+flags=("${own_flags[@]}" "${flags[@]}")
+encoded=$(printf '%s\x1f' "${flags[@]}")
+quoted=$(printf ' %q' "${c_flags[@]}")
+unset RUSTFLAGS
+CFLAGS="${CFLAGS:-}$quoted" CC_SHELL_ESCAPED_FLAGS=1 RUSTC_BOOTSTRAP=1 CARGO_ENCODED_RUSTFLAGS=${encoded%$'\x1f'} \
   cargo-zigbuild zigbuild --locked --profile "$profile" --package "$package" --target "$target" "${build_std[@]}"
 
 mkdir -p "target/static/$arch"

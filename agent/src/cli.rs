@@ -122,7 +122,9 @@ mod tests {
             .split_once("\n\n")
             .unwrap()
             .0;
-        for line in commands.lines() {
+        // A line that is indented further goes on with the line before.
+        let lines = commands.lines().filter(|line| !line.starts_with("   "));
+        for line in lines {
             let (command, _) = line.trim_start().split_once("  ").unwrap();
             parse(&command.replace(['[', ']'], "")).unwrap();
         }

@@ -11,7 +11,6 @@
 //! - [`Collector::part_errors`]: a part fails (one of several files), the rest has its
 //!   values. Each part is logged by name, like a whole collector.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -79,10 +78,11 @@ pub enum Sample {
     /// The services, in the order of the configuration.
     Services(Vec<Service>),
     /// Finite numbers by name, in Prometheus's form:
-    /// `disk_used_percent{mount="/"}`. The agent leaves out names of more than
-    /// [`MAX_NAME_CHARS`](fleetbeat_protocol::MAX_NAME_CHARS) characters, and what is
-    /// over the [`MAX_METRICS`](fleetbeat_protocol::MAX_METRICS) of a heartbeat.
-    Metrics(BTreeMap<String, f64>),
+    /// `disk_used_percent{mount="/"}`, each name once, and the most important number
+    /// first. The agent leaves out names of more than
+    /// [`MAX_NAME_CHARS`](fleetbeat_protocol::MAX_NAME_CHARS) characters, and the last
+    /// numbers where a heartbeat has no place for all.
+    Metrics(Vec<(String, f64)>),
 }
 
 /// In which windows a collector runs.

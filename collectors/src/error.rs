@@ -32,13 +32,38 @@ pub enum Error {
         /// The system's error.
         source: io::Error,
     },
+    /// Something failed, with details that may differ each time.
+    #[error("{message}{}", show_detail(detail.as_deref()))]
+    Detailed {
+        /// What stays the same while the fault does: "/usr/bin/x ended with exit
+        /// status: 3".
+        message: String,
+        /// What may have times and numbers in it, such as a program's own words.
+        detail: Option<String>,
+    },
+    /// The host does not tell something, as many hosts do not. The sentence names the
+    /// setting that tells it in the host's place.
+    #[error("{0}")]
+    NeedsSetting(String),
     /// The host does not tell something that the collector needs. The sentence says what
     /// to do, where anything can be done.
     #[error("{0}")]
     Unknown(String),
 }
 
+fn show_detail(detail: Option<&str>) -> String {
+    detail.map_or_else(String::new, |detail| format!(": {detail}"))
+}
+
 impl Error {
+    /// What stays the same while the cause does, if that is not the whole text.
+    pub fn cause(&self) -> Option<&str> {
+        match self {
+            Error::Detailed { message, .. } => Some(message),
+            _ => None,
+        }
+    }
+
     /// The error of a file at `path` that cannot be read.
     pub(crate) fn read(path: impl Into<PathBuf>, source: io::Error) -> Error {
         Error::Read {

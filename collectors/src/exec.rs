@@ -14,6 +14,7 @@ use fleetbeat_settings::Table;
 
 use crate::collector::{Collector, PartError, Roots, Sample};
 use crate::error::Error;
+use crate::leftovers;
 use crate::prometheus_text;
 use crate::subprocess::{Invocation, Subprocess};
 
@@ -34,7 +35,7 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
 pub(crate) fn build(
     options: &mut Table<'_>,
-    _roots: &Roots,
+    roots: &Roots,
 ) -> Option<Box<dyn Collector>> {
     options.require("commands");
     let commands = options
@@ -50,7 +51,9 @@ pub(crate) fn build(
     refuse_names_that_meet(&commands, options);
 
     Some(Box::new(Exec {
+        proc: roots.proc.clone(),
         commands,
+        windows: 0,
         running: Vec::new(),
         part_errors: Vec::new(),
     }))
@@ -128,7 +131,10 @@ fn parse_word(word: &str) -> Result<String, String> {
 
 /// Starts all commands at the beginning of the window and takes the outputs at the end.
 struct Exec {
+    proc: PathBuf,
     commands: Vec<Command>,
+    /// The number of windows so far, which tells their commands apart.
+    windows: u64,
     /// A subprocess for each command, from the beginning of the window until the end.
     running: Vec<Result<Subprocess, Error>>,
     part_errors: Vec<PartError>,
@@ -148,19 +154,22 @@ impl Collector for Exec {
         // A window that was never closed may have left commands, which end before others
         // begin.
         self.running.clear();
+        self.windows += 1;
+        let mark = self.mark();
         self.running = self
             .commands
             .iter()
-            .map(|command| command.start(now))
+            .map(|command| command.start(&mark, now))
             .collect();
         Ok(())
     }
 
     fn collect(&mut self, _now: Instant) -> Result<Option<Sample>, Error> {
-        let mut metrics = BTreeMap::new();
+        let mut metrics = Vec::new();
         self.part_errors.clear();
 
         let running = std::mem::take(&mut self.running);
+        let groups: Vec<_> = running.iter().flatten().map(Subprocess::group).collect();
         for (command, subprocess) in self.commands.iter().zip(running) {
             match subprocess.and_then(|subprocess| command.finish(subprocess)) {
                 Ok(found) => metrics.extend(found.into_iter().map(|(series, value)| {
@@ -173,6 +182,11 @@ impl Collector for Exec {
             }
         }
 
+        for part in leftovers::end(&self.proc, &self.mark(), &groups) {
+            let text = "leaves processes behind, which are ended".to_owned();
+            let error = Error::Unknown(text);
+            self.part_errors.push(PartError { part, error });
+        }
         Ok(Some(Sample::Metrics(metrics)))
     }
 
@@ -181,13 +195,22 @@ impl Collector for Exec {
     }
 }
 
+impl Exec {
+    /// The mark of what the window's commands start.
+    fn mark(&self) -> String {
+        format!("{}.{}", std::process::id(), self.windows)
+    }
+}
+
 impl Command {
-    fn start(&self, now: Instant) -> Result<Subprocess, Error> {
+    fn start(&self, mark: &str, now: Instant) -> Result<Subprocess, Error> {
+        let mark = format!("{mark}.{}", self.name);
         let arguments: Vec<&str> = self.arguments.iter().map(String::as_str).collect();
         let invocation = Invocation {
             program: &self.program,
             arguments: &arguments,
             path: Some(OsStr::new(PATH)),
+            mark: Some(&mark),
             timeout: self.timeout,
             max_bytes: MAX_OUTPUT,
         };
@@ -198,8 +221,10 @@ impl Command {
     /// the output has some.
     fn finish(&self, subprocess: Subprocess) -> Result<BTreeMap<String, f64>, Error> {
         let output = subprocess.wait()?;
-        let wrong =
-            |why: String| Error::Unknown(format!("{} {why}", self.program.display()));
+        let wrong = |why: String| Error::Detailed {
+            message: format!("{} {why}", self.program.display()),
+            detail: output.complaint,
+        };
         match output.status {
             Some(status) if !status.success() => {
                 Err(wrong(format!("ended with {status}")))

@@ -14,6 +14,7 @@ mod cpu;
 mod disk;
 mod error;
 mod exec;
+mod leftovers;
 mod net;
 mod prometheus_text;
 mod ram;
@@ -29,8 +30,9 @@ pub use collector::{Collector, Pace, PartError, Roots, Sample};
 pub use error::Error;
 
 /// Every collector there is. The order means something:
-/// - Metrics of earlier collectors are kept where a heartbeat has no place for all (64 of
-///   them): put a collector of few, known metrics before a collector of hundreds.
+/// - Where a heartbeat has no place for all metrics (64 of them), each collector has the
+///   same share, and what is left of the shares goes to the earlier collectors: put a
+///   collector of few, known metrics before a collector of hundreds.
 /// - `check-config` and `doctor` list the collectors in this order, and so does the
 ///   message about an unknown table.
 /// - In each window, the earlier collectors are started first.
@@ -72,16 +74,16 @@ pub static COLLECTORS: &[Definition] = &[
         build: disk::build,
     },
     Definition {
-        name: "textfile",
-        measures: "The metrics in a folder's `*.prom` files",
-        pace: Pace::LastSample,
-        build: textfile::build,
-    },
-    Definition {
         name: "exec",
         measures: "Numbers that commands of your own print",
         pace: Pace::LastSample,
         build: exec::build,
+    },
+    Definition {
+        name: "textfile",
+        measures: "The metrics in a folder's `*.prom` files",
+        pace: Pace::LastSample,
+        build: textfile::build,
     },
 ];
 

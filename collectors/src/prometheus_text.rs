@@ -4,26 +4,58 @@ use std::collections::BTreeMap;
 
 /// The metrics in `text` by their series, such as `disk_used_percent{mount="/"}`, with
 /// the labels sorted by name. Comments are passed over, and so are numbers
-/// unknown to JSON (NaN and the infinities).
+/// unknown to JSON (NaN and the infinities), timestamps and exemplars.
 ///
 /// # Errors
 /// The number of the first wrong line, and the fault. The message repeats nothing of the
 /// line, so that the message stays the same while the fault does.
 pub(crate) fn parse(text: &str) -> Result<BTreeMap<String, f64>, String> {
-    let mut metrics = BTreeMap::new();
+    let (metrics, faults) = parse_good_lines(text);
+    let wrong = faults.into_iter().find(|fault| fault.is_left_out);
+    wrong.map_or(Ok(metrics), |fault| Err(fault.text))
+}
+
+/// The metrics in `text` as [`parse`] gives them, but without the wrong lines; and
+/// what is not kept, or only in part.
+pub(crate) fn parse_good_lines(text: &str) -> (BTreeMap<String, f64>, Vec<Fault>) {
+    let (mut metrics, mut faults) = (BTreeMap::new(), Vec::new());
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+
     for (line, number) in text.lines().zip(1..) {
         let line = line.trim_matches(BLANK);
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        let (series, value) =
-            parse_line(line).map_err(|why| format!("line {number}: {why}"))?;
-        if metrics.insert(series, value).is_some() {
-            return Err(format!("line {number}: repeats a metric"));
+        let mut fault = |why, is_left_out| {
+            faults.push(Fault {
+                text: format!("line {number}: {why}"),
+                is_left_out,
+            });
+        };
+
+        match parse_line(line) {
+            Ok((series, ..)) if metrics.contains_key(&series) => {
+                fault("repeats a metric", true);
+            }
+            Ok((series, value, remark)) => {
+                metrics.insert(series, value);
+                remark.into_iter().for_each(|remark| fault(remark, false));
+            }
+            Err(why) => fault(why, true),
         }
     }
+
     metrics.retain(|_, value| value.is_finite());
-    Ok(metrics)
+    (metrics, faults)
+}
+
+/// What is not in order in a line.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Fault {
+    /// The line's number, and the fault.
+    pub(crate) text: String,
+    /// Whether the whole line is left out.
+    pub(crate) is_left_out: bool,
 }
 
 /// The series of a `text` that holds nothing else, in the form of [`parse`].
@@ -50,22 +82,29 @@ pub(crate) fn is_name(text: &str) -> bool {
 }
 
 const BLANK: [char; 2] = [' ', '\t'];
+/// The beginning of an exemplar, behind the number, as `OpenMetrics` has it.
+const EXEMPLAR: &str = " # {";
 const NO_NAME: &str = "does not begin with a metric's name";
 
-/// A line's series and value.
-fn parse_line(line: &str) -> Result<(String, f64), &'static str> {
+/// A line's series and value, and what of the line is not kept.
+fn parse_line(line: &str) -> Result<(String, f64, Option<&'static str>), &'static str> {
     let (series, rest) = parse_series(line)?;
+    let (rest, exemplar) = match rest.split_once(EXEMPLAR) {
+        Some((rest, _)) => (rest, Some("has an exemplar, which is not kept")),
+        None => (rest, None),
+    };
+
     let mut words = rest.split(BLANK).filter(|word| !word.is_empty());
     let value = words
         .next()
         .and_then(|word| word.parse().ok())
         .ok_or("has no number after the name")?;
-    match words.next() {
-        None => Ok((series, value)),
-        Some(word) if word.parse::<i64>().is_ok() => {
-            Err("has a timestamp, which is not kept")
+    match (words.next(), words.next()) {
+        (None, _) => Ok((series, value, exemplar)),
+        (Some(time), None) if time.parse::<f64>().is_ok() => {
+            Ok((series, value, Some("has a timestamp, which is not kept")))
         }
-        Some(_) => Err("goes on after the number"),
+        _ => Err("goes on after the number"),
     }
 }
 
@@ -176,6 +215,38 @@ mod tests {
     }
 
     #[test]
+    fn one_line_does_not_spoil_the_others() {
+        let text = "\u{feff}up 1 1395066363000\r\nodd-one 2\nup 3\n\
+            seconds_bucket{le=\"1\"} 4 # {trace_id=\"a b\"} 0.67 1520879607.789\n\
+            down 5 1520879607.789 # {} 1\nlast 6\n";
+        let (metrics, faults) = parse_good_lines(text);
+        let expected = [
+            ("down", 5.0),
+            ("last", 6.0),
+            (r#"seconds_bucket{le="1"}"#, 4.0),
+            ("up", 1.0),
+        ];
+        let expected = expected.map(|(name, value)| (name.to_owned(), value));
+        assert_eq!(metrics, expected.into());
+        let faults: Vec<_> = faults
+            .iter()
+            .map(|fault| (fault.text.as_str(), fault.is_left_out))
+            .collect();
+        let expected = [
+            ("line 1: has a timestamp, which is not kept", false),
+            ("line 2: does not begin with a metric's name", true),
+            ("line 3: repeats a metric", true),
+            ("line 4: has an exemplar, which is not kept", false),
+            ("line 5: has a timestamp, which is not kept", false),
+        ];
+        assert_eq!(faults, expected);
+        assert_eq!(
+            parse("up 1 1395066363000"),
+            Ok([("up".to_owned(), 1.0)].into())
+        );
+    }
+
+    #[test]
     fn a_wrong_line_is_named_with_its_fault() {
         for (line, why) in [
             ("9lives 1", NO_NAME),
@@ -183,7 +254,7 @@ mod tests {
             ("jobs-done 1", NO_NAME),
             ("up", "has no number after the name"),
             ("up one", "has no number after the name"),
-            ("up 1 1395066363000", "has a timestamp, which is not kept"),
+            ("up 1 1395066363000 1", "goes on after the number"),
             ("up 1 # on", "goes on after the number"),
             ("up{a=\"b\" 1", "has no comma between its labels"),
             ("up{a=\"b\",", "has no end of its labels"),

@@ -13,8 +13,12 @@ pub(crate) fn read_text(path: &Path) -> Result<String, Error> {
 /// The text of a file with names in any encoding, such as the names of mount points. A
 /// name that is not UTF-8 is changed a little, instead of hiding all the others.
 pub(crate) fn read_lossy(path: &Path) -> Result<String, Error> {
-    let bytes = fs::read(path).map_err(|source| Error::read(path, source))?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    Ok(String::from_utf8_lossy(&read_bytes(path)?).into_owned())
+}
+
+/// The bytes of a file with names that become parts of paths, which are not text.
+pub(crate) fn read_bytes(path: &Path) -> Result<Vec<u8>, Error> {
+    fs::read(path).map_err(|source| Error::read(path, source))
 }
 
 /// The number in a file that holds nothing else.

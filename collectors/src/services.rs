@@ -14,9 +14,9 @@ use fleetbeat_protocol::{MAX_NAME_CHARS, MAX_SERVICES, Service};
 use fleetbeat_settings::Table;
 use wildmatch::WildMatch;
 
-use crate::collector::{Collector, Roots, Sample};
+use crate::collector::{Collector, PartError, Roots, Sample};
 use crate::error::Error;
-use crate::subprocess::{Invocation, Subprocess};
+use crate::subprocess::{Invocation, Output, Subprocess};
 
 /// How long systemctl may take, from the beginning of the window. The limit is below the
 /// three seconds until the first heartbeat has to be sent.
@@ -38,6 +38,9 @@ const LIST_UNITS: [&str; 7] = [
     "--no-pager",
     "--",
 ];
+
+/// What systemctl says of a unit whose state it cannot tell.
+const UNKNOWN: &str = "unknown";
 
 /// The type of services; a pattern without a type means services.
 const SERVICE: &str = ".service";
@@ -83,8 +86,10 @@ pub(crate) fn build(
     Some(Box::new(Services {
         systemctl: roots.systemctl.clone(),
         entries,
+        opened_at: None,
         states: None,
         units: None,
+        part_errors: Vec::new(),
     }))
 }
 
@@ -110,11 +115,14 @@ fn parse_name(name: &str) -> Result<String, String> {
 struct Services {
     systemctl: PathBuf,
     entries: Vec<Entry>,
+    /// When the window began; `None` before the first window.
+    opened_at: Option<Instant>,
     /// Tells the states of the units with a name; `None` between two windows, and if
     /// there are no such units.
     states: Option<Subprocess>,
     /// Lists the units that match a pattern, with the states; `None` likewise.
     units: Option<Subprocess>,
+    part_errors: Vec<PartError>,
 }
 
 /// An element of `units` in the configuration.
@@ -142,66 +150,189 @@ impl Collector for Services {
     fn open(&mut self, now: Instant) -> Result<(), Error> {
         // A window that was never closed may have left a systemctl: end it first.
         (self.states, self.units) = (None, None);
+        self.opened_at = Some(now);
+        self.part_errors.clear();
 
-        let (mut names, mut patterns) = (Vec::new(), Vec::new());
-        for entry in &self.entries {
-            match &entry.unit {
-                Unit::Name(name) => names.push(name.as_str()),
-                Unit::Pattern(pattern) => patterns.push(pattern.text.as_str()),
-            }
-        }
-
-        self.states = self.ask(&IS_ACTIVE, &names, now)?;
-        self.units = self.ask(&LIST_UNITS, &patterns, now)?;
+        self.states = self.ask(&IS_ACTIVE, &self.names(), now, TIMEOUT)?;
+        self.units = self.ask(&LIST_UNITS, &self.patterns(), now, TIMEOUT)?;
         Ok(())
     }
 
     fn collect(&mut self, _now: Instant) -> Result<Option<Sample>, Error> {
         let states = self.take_states()?;
-        let listed = self.take_units()?;
-        self.remember(&listed);
-        Ok(Some(self.sample(Some(&states))))
+        match self.take_units() {
+            Ok(listed) => self.remember(&listed),
+            // The units with a name are told all the same.
+            Err(error) if !states.is_empty() => {
+                self.forget_states();
+                self.part_errors.push(PartError {
+                    part: self.patterns().join(" "),
+                    error,
+                });
+            }
+            Err(error) => return Err(error),
+        }
+
+        let (services, left_out) = self.services(Some(&states));
+        self.part_errors.extend(left_out);
+        Ok(Some(Sample::Services(services)))
     }
 
     fn fallback(&self) -> Option<Sample> {
-        Some(self.sample(None))
+        Some(Sample::Services(self.services(None).0))
+    }
+
+    fn part_errors(&mut self) -> Vec<PartError> {
+        std::mem::take(&mut self.part_errors)
     }
 }
 
 impl Services {
+    /// The units with a name, in the entries' order.
+    fn names(&self) -> Vec<String> {
+        let name = |entry: &Entry| match &entry.unit {
+            Unit::Name(name) => Some(name.clone()),
+            Unit::Pattern(_) => None,
+        };
+        self.entries.iter().filter_map(name).collect()
+    }
+
+    fn patterns(&self) -> Vec<String> {
+        let text = |entry: &Entry| match &entry.unit {
+            Unit::Name(_) => None,
+            Unit::Pattern(pattern) => Some(pattern.text.clone()),
+        };
+        self.entries.iter().filter_map(text).collect()
+    }
+
     /// Starts systemctl; `None` if there are no units to ask about.
     fn ask(
         &self,
         question: &[&str],
-        units: &[&str],
+        units: &[String],
         now: Instant,
+        timeout: Duration,
     ) -> Result<Option<Subprocess>, Error> {
         if units.is_empty() {
             return Ok(None);
         }
 
         let path = std::env::var_os("PATH");
+        let units: Vec<&str> = units.iter().map(String::as_str).collect();
         let invocation = Invocation {
             program: &self.systemctl,
-            arguments: &[question, units].concat(),
+            arguments: &[question, &units].concat(),
             path: path.as_deref(),
-            timeout: TIMEOUT,
+            mark: None,
+            timeout,
             max_bytes: MAX_OUTPUT,
         };
         Subprocess::start(&invocation, now).map(Some)
     }
 
+    /// Asks systemctl once more within the window's time, and waits for the answer.
+    fn ask_again(&self, question: &[&str], units: &[String]) -> Result<Output, Error> {
+        let now = Instant::now();
+        let began = self.opened_at.unwrap_or(now);
+        let left = (began + TIMEOUT).saturating_duration_since(now);
+
+        match self.ask(question, units, now, left)? {
+            Some(subprocess) => subprocess.wait(),
+            None => Err(self.is_silent_about("anything", None)),
+        }
+    }
+
     /// Whether each unit with a name is active, in the entries' order.
+    ///
+    /// systemctl prints a state for each unit and stops at the first unit that systemd
+    /// refuses, so that the number of lines says which unit that is. The unit is
+    /// inactive, and systemctl is asked for the units behind it. Where the trouble is not
+    /// the unit's (a systemd that executes itself anew, a bus that is away), asking again
+    /// helps, or does not help for the next unit either.
     fn take_states(&mut self) -> Result<Vec<bool>, Error> {
+        let names = self.names();
         let Some(subprocess) = self.states.take() else {
             return Ok(Vec::new());
         };
-        let has_name = |entry: &&Entry| matches!(entry.unit, Unit::Name(_));
-        let count = self.entries.iter().filter(has_name).count();
+        let mut output = subprocess.wait()?;
+        let mut states: Vec<String> = Vec::new();
+        let mut retry = Retry::Possible;
 
-        // The exit code says only that some unit is not active, as the states do.
-        parse_states(&subprocess.wait()?.text, count)
-            .ok_or_else(|| self.is_silent_about("each unit's state"))
+        loop {
+            let told: Vec<_> = output.text.lines().map(str::to_owned).collect();
+            if states.len() + told.len() > names.len() {
+                return Err(self.is_silent_about("each unit's state", output.complaint));
+            }
+            if !told.is_empty() {
+                retry = Retry::Possible;
+            }
+            states.extend(told);
+            let Some(refused) = names.get(states.len()) else {
+                break;
+            };
+
+            if is_about(output.complaint.as_deref(), refused) {
+                self.refuse(refused, output.complaint);
+                states.push(UNKNOWN.to_owned());
+            } else {
+                match retry {
+                    Retry::Possible => retry = Retry::Done,
+                    Retry::Done if names.len() > 1 => {
+                        self.refuse(refused, output.complaint.clone());
+                        states.push(UNKNOWN.to_owned());
+                        retry = Retry::Useless;
+                    }
+                    Retry::Done | Retry::Useless => {
+                        self.part_errors.clear();
+                        let what = "each unit's state";
+                        return Err(self.is_silent_about(what, output.complaint));
+                    }
+                }
+            }
+
+            if states.len() == names.len() {
+                break;
+            }
+            output = self.ask_again(&IS_ACTIVE, &names[states.len()..])?;
+        }
+
+        self.ask_about_unknown(&names, &mut states);
+        Ok(states.iter().map(|state| is_active(state)).collect())
+    }
+
+    /// Asks once more for the units whose state systemctl has called unknown: an old
+    /// systemctl says so where the bus does not answer.
+    fn ask_about_unknown(&self, names: &[String], states: &mut [String]) {
+        let is_refused =
+            |name: &str| self.part_errors.iter().any(|error| error.part == name);
+        let which: Vec<usize> = (0..names.len())
+            .filter(|index| states[*index] == UNKNOWN && !is_refused(&names[*index]))
+            .collect();
+        if which.is_empty() {
+            return;
+        }
+
+        let units: Vec<_> = which.iter().map(|index| names[*index].clone()).collect();
+        let Ok(output) = self.ask_again(&IS_ACTIVE, &units) else {
+            return;
+        };
+        if output.text.lines().count() == which.len() {
+            for (index, state) in which.into_iter().zip(output.text.lines()) {
+                states[index] = state.to_owned();
+            }
+        }
+    }
+
+    /// A unit has no state, and it is the unit's own fault.
+    fn refuse(&mut self, unit: &str, complaint: Option<String>) {
+        let message = format!("{} does not tell its state", self.systemctl.display());
+        self.part_errors.push(PartError {
+            part: unit.to_owned(),
+            error: Error::Detailed {
+                message,
+                detail: complaint,
+            },
+        });
     }
 
     /// The units that match the patterns, and whether each is active.
@@ -209,84 +340,180 @@ impl Services {
         let Some(subprocess) = self.units.take() else {
             return Ok(BTreeMap::new());
         };
-        let output = subprocess.wait()?;
+        let first = subprocess.wait()?;
+        if let Some(units) = listed_units(&first) {
+            return Ok(units);
+        }
 
-        // No unit is a possible answer, but not from a systemctl that failed.
-        let is_told = output
-            .status
-            .map_or(!output.text.is_empty(), |status| status.success());
-        parse_units(&output.text)
-            .filter(|_| is_told)
-            .ok_or_else(|| self.is_silent_about("which units there are"))
+        let second = self.ask_again(&LIST_UNITS, &self.patterns())?;
+        let what = "which units there are";
+        listed_units(&second).ok_or_else(|| self.is_silent_about(what, second.complaint))
     }
 
-    fn is_silent_about(&self, what: &str) -> Error {
-        Error::Unknown(format!("{} did not tell {what}", self.systemctl.display()))
+    fn is_silent_about(&self, what: &str, complaint: Option<String>) -> Error {
+        let message = format!("{} did not tell {what}", self.systemctl.display());
+        Error::Detailed {
+            message,
+            detail: complaint,
+        }
     }
 
     /// Takes up systemd's list of the patterns' units.
     fn remember(&mut self, listed: &BTreeMap<String, bool>) {
-        let entries = self.entries.iter_mut();
-        let mut patterns: Vec<&mut Pattern> = entries
-            .filter_map(|entry| match &mut entry.unit {
-                Unit::Name(_) => None,
-                Unit::Pattern(pattern) => Some(pattern),
-            })
-            .collect();
-
-        for pattern in &mut patterns {
+        let room = MAX_SERVICES.saturating_sub(self.names().len());
+        for pattern in self.seen_patterns() {
             pattern.remember(listed);
         }
 
         // A heartbeat may not have place for all: the units forgotten by systemd go.
-        let count: usize = patterns.iter().map(|pattern| pattern.seen.len()).sum();
-        if count > MAX_SERVICES {
-            for pattern in patterns {
+        let count: usize = self.seen_patterns().map(|pattern| pattern.seen.len()).sum();
+        if count > room {
+            for pattern in self.seen_patterns() {
                 pattern.seen.retain(|unit, _| listed.contains_key(unit));
             }
         }
+
+        let unmatched = self
+            .seen_patterns()
+            .filter(|pattern| pattern.seen.is_empty());
+        let unmatched: Vec<_> = unmatched.map(|pattern| pattern.text.clone()).collect();
+        self.part_errors
+            .extend(unmatched.into_iter().map(|part| PartError {
+                part,
+                error: Error::Unknown("matches no unit that systemd knows".to_owned()),
+            }));
     }
 
-    /// The services of the heartbeat. `states` are the states of the units with a name;
-    /// without the states, nothing is active.
-    fn sample(&self, states: Option<&[bool]>) -> Sample {
-        let mut services = Vec::new();
+    /// systemd did not tell its list: the units seen so far count as inactive.
+    fn forget_states(&mut self) {
+        for pattern in self.seen_patterns() {
+            pattern.seen.values_mut().for_each(|active| *active = false);
+        }
+    }
+
+    fn seen_patterns(&mut self) -> impl Iterator<Item = &mut Pattern> {
+        self.entries
+            .iter_mut()
+            .filter_map(|entry| match &mut entry.unit {
+                Unit::Name(_) => None,
+                Unit::Pattern(pattern) => Some(pattern),
+            })
+    }
+
+    /// The services of the heartbeat, and the units that have a name too long for a
+    /// heartbeat. `states` are the states of the units with a name; without the states,
+    /// nothing is active.
+    ///
+    /// Where a heartbeat has no place for all, the units with a name go first, because
+    /// the agent leaves out the services at the end.
+    fn services(&self, states: Option<&[bool]>) -> (Vec<Service>, Vec<PartError>) {
+        let (mut services, mut left_out) = (Vec::new(), Vec::new());
         let mut of_names = states.unwrap_or_default().iter();
 
         for Entry { name, unit } in &self.entries {
-            match unit {
-                Unit::Name(_) => {
-                    let active = of_names.next().copied().unwrap_or(false);
-                    services.push(Service {
-                        name: name.clone(),
-                        active,
-                    });
-                }
-                Unit::Pattern(pattern) => {
-                    services.extend(pattern.seen.iter().map(|(unit, active)| Service {
-                        name: pattern.entry_name(name, unit),
-                        active: *active && states.is_some(),
-                    }));
+            let Unit::Pattern(pattern) = unit else {
+                let active = of_names.next().copied().unwrap_or(false);
+                services.push((false, name.clone(), active));
+                continue;
+            };
+            for (unit, active) in &pattern.seen {
+                let name = pattern.entry_name(name, unit);
+                if name.chars().count() > MAX_NAME_CHARS {
+                    left_out.push(too_long(unit));
+                } else {
+                    services.push((true, name, *active && states.is_some()));
                 }
             }
         }
 
-        Sample::Services(services)
+        if services.len() > MAX_SERVICES {
+            services.sort_by_key(|(is_of_pattern, ..)| *is_of_pattern);
+        }
+        let services = services
+            .into_iter()
+            .map(|(_, name, active)| Service { name, active })
+            .collect();
+        (services, left_out)
     }
+}
+
+/// Whether asking for a unit once more can help.
+#[derive(PartialEq)]
+enum Retry {
+    Possible,
+    /// The unit was asked for twice.
+    Done,
+    /// The unit before was asked for twice, in vain.
+    Useless,
+}
+
+/// Whether systemctl's `complaint` is about `unit` and nothing else.
+fn is_about(complaint: Option<&str>, unit: &str) -> bool {
+    let is_of_name = |c: char| c.is_ascii_alphanumeric() || ":-_.\\@".contains(c);
+    let whole = complete(unit);
+    complaint.is_some_and(|words| {
+        words.split(|c| !is_of_name(c)).any(|word| {
+            // The sentence may end with the name.
+            word == whole || word.strip_suffix('.') == Some(&whole)
+        })
+    })
+}
+
+fn too_long(unit: &str) -> PartError {
+    PartError {
+        part: unit.to_owned(),
+        error: Error::Unknown(format!(
+            "is left out: its name in the heartbeat would be longer than \
+             {MAX_NAME_CHARS} characters"
+        )),
+    }
+}
+
+/// The units in the answer of `systemctl list-units`; `None` if it has not told them.
+fn listed_units(output: &Output) -> Option<BTreeMap<String, bool>> {
+    // No unit is a possible answer, but not from a systemctl that failed.
+    let is_told = output
+        .status
+        .map_or(!output.text.is_empty(), |status| status.success());
+    parse_units(&output.text).filter(|_| is_told)
+}
+
+/// The unit's name or pattern with its type, as systemctl completes it.
+fn complete(text: &str) -> String {
+    let has_type = text
+        .rsplit_once('.')
+        .is_some_and(|(name, kind)| !name.is_empty() && UNIT_TYPES.contains(&kind));
+    text.to_owned() + if has_type { "" } else { SERVICE }
 }
 
 impl Unit {
     /// A unit or a pattern in systemd's own alphabet: never a path, and never an option
-    /// of systemctl.
+    /// of systemctl. What systemd refuses is refused here, because systemctl would stop
+    /// at it.
     fn parse(text: &str) -> Result<Unit, String> {
         let is_allowed = |c: char| c.is_ascii_alphanumeric() || ":-_.\\@*?".contains(c);
-        let is_unit = (1..=MAX_UNIT_BYTES).contains(&text.len())
-            && text.chars().all(is_allowed)
-            && !text.starts_with('-');
-        is_unit.then(|| Unit::new(text)).ok_or_else(|| {
-            "must be a unit such as \"wg-quick@wg0\" or a pattern such as \"wg-quick@*\""
-                .to_owned()
-        })
+        if text.is_empty() || !text.chars().all(is_allowed) || text.starts_with('-') {
+            return Err(
+                "must be a unit such as \"wg-quick@wg0\" or a pattern such as \
+                        \"wg-quick@*\""
+                    .to_owned(),
+            );
+        }
+
+        let whole = complete(text);
+        let name = whole.rsplit_once('.').map_or("", |(name, _)| name);
+        match name.split_once('@') {
+            Some(("", _)) => Err("must have something before the @".to_owned()),
+            Some((template, "")) => Err(format!(
+                "{text:?} is a template and not a unit: name an instance such as \
+                 \"{template}@NAME\", or all of them with \"{template}@*\""
+            )),
+            _ if whole.len() > MAX_UNIT_BYTES => Err(format!(
+                "has {} characters with its type, and systemd takes {MAX_UNIT_BYTES}",
+                whole.len()
+            )),
+            _ => Ok(Unit::new(text)),
+        }
     }
 
     fn new(text: &str) -> Unit {
@@ -294,9 +521,7 @@ impl Unit {
             return Unit::Name(text.to_owned());
         }
 
-        let kind = text.rsplit_once('.').map(|(_, kind)| kind);
-        let has_type = kind.is_some_and(|kind| UNIT_TYPES.contains(&kind));
-        let text = text.to_owned() + if has_type { "" } else { SERVICE };
+        let text = complete(text);
         Unit::Pattern(Pattern {
             matcher: WildMatch::new(&text),
             text,
@@ -337,13 +562,6 @@ fn is_active(state: &str) -> bool {
     matches!(state, "active" | "reloading" | "refreshing")
 }
 
-/// Whether each of `count` units is active, by what `systemctl is-active` printed: a
-/// state in each line. `None` if there are not as many lines.
-fn parse_states(text: &str, count: usize) -> Option<Vec<bool>> {
-    let states: Vec<bool> = text.lines().map(is_active).collect();
-    (states.len() == count).then_some(states)
-}
-
 /// The units and whether each is active, by what `systemctl list-units` printed: in each
 /// line the name, whether the unit is loaded, the state, and more. A unit does not count
 /// if it is listed only because another unit names it. `None` if a line is not of that
@@ -368,16 +586,54 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_unit_needs_its_line() {
-        let text =
-            "active\ninactive\nfailed\nunknown\nactivating\nreloading\nrefreshing\n";
-        assert_eq!(
-            parse_states(text, 7),
-            Some(vec![true, false, false, false, false, true, true])
-        );
-        assert_eq!(parse_states(text, 6), None);
-        assert_eq!(parse_states(text, 8), None);
-        assert_eq!(parse_states("", 1), None);
+    fn what_systemd_refuses_is_refused() {
+        let name = |bytes: usize| "x".repeat(bytes);
+        for text in [
+            "ssh",
+            "wg-quick@wg0",
+            "a@b@c",
+            "x.mount",
+            ".service",
+            "a@.b",
+        ] {
+            assert!(matches!(Unit::parse(text), Ok(Unit::Name(_))), "{text}");
+        }
+        for text in ["*", "wg-quick@*", "*@wg0", "?", "wg-quick@?.service"] {
+            assert!(matches!(Unit::parse(text), Ok(Unit::Pattern(_))), "{text}");
+        }
+        for (text, why) in [
+            ("", "must be a unit"),
+            ("-H", "must be a unit"),
+            ("a/b", "must be a unit"),
+            ("@wg", "before the @"),
+            ("@wg.service", "before the @"),
+            ("@*", "before the @"),
+            ("wg-quick@", "or all of them with \"wg-quick@*\""),
+            ("wg-quick@.service", "is a template"),
+            ("*@.service", "is a template"),
+            ("a.service@", "is a template"),
+            (&name(248), "has 256 characters with its type"),
+            (&format!("{}.socket", name(249)), "has 256 characters"),
+        ] {
+            let told = Unit::parse(text).err().unwrap_or_default();
+            assert!(told.contains(why), "{text}: {told}");
+        }
+        assert!(Unit::parse(&name(247)).is_ok());
+        assert!(Unit::parse(&format!("{}.socket", name(248))).is_ok());
+    }
+
+    #[test]
+    fn a_complaint_is_about_the_unit_that_it_names() {
+        let refused =
+            "Unit name a@.service is neither a valid invocation ID nor unit name.";
+        assert!(is_about(Some(refused), "a@"));
+        assert!(is_about(Some("Failed to load b.socket."), "b.socket"));
+        assert!(!is_about(Some(refused), "a"));
+        assert!(!is_about(
+            Some("Failed to connect to bus: a.service-b"),
+            "a"
+        ));
+        assert!(!is_about(None, "a"));
     }
 
     #[test]
@@ -453,17 +709,17 @@ mod tests {
         let mut services = Services {
             systemctl: PathBuf::new(),
             entries,
+            opened_at: None,
             states: None,
             units: None,
+            part_errors: Vec::new(),
         };
         let mut states = |listed: &[&str]| {
             let unit = |instance: &&str| (format!("wg-quick@{instance}.service"), true);
             let mut listed: BTreeMap<_, _> = listed.iter().map(unit).collect();
             listed.insert("squid.service".to_owned(), true);
             services.remember(&listed);
-            let Sample::Services(services) = services.sample(Some(&[])) else {
-                panic!("no services")
-            };
+            let (services, _) = services.services(Some(&[]));
             services
                 .into_iter()
                 .map(|service| (service.name, service.active))

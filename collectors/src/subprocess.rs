@@ -10,7 +10,7 @@ use std::ffi::OsStr;
 use std::io::{ErrorKind, Read};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -20,9 +20,14 @@ use rustix::process::{
 };
 
 use crate::error::Error;
+use crate::leftovers;
 
 /// How often a program that outlasts the window is looked at.
 const POLL: Duration = Duration::from_millis(10);
+/// Most bytes of a program's standard error that are looked at for the first line.
+const MAX_STDERR_BYTES: usize = 4096;
+/// Longest complaint, in characters.
+const MAX_COMPLAINT_CHARS: usize = 200;
 
 /// A program to run, and the granted time and output.
 pub(crate) struct Invocation<'a> {
@@ -32,6 +37,8 @@ pub(crate) struct Invocation<'a> {
     /// The program's `PATH`. The program sees nothing of the agent's environment,
     /// because the server's key may be there.
     pub(crate) path: Option<&'a OsStr>,
+    /// The mark by which what the program leaves behind is found.
+    pub(crate) mark: Option<&'a str>,
     /// How long the program may take, from the start.
     pub(crate) timeout: Duration,
     /// Longest output of the program.
@@ -40,14 +47,16 @@ pub(crate) struct Invocation<'a> {
 
 /// A running program in a process group of its own. The group is killed when the
 /// `Subprocess` is dropped, so that the program's children end, too. Only a child that
-/// has moved to a group of its own (`setsid`) stays.
+/// has moved to a group of its own (`setsid`) stays; see [`leftovers`].
 pub(crate) struct Subprocess {
     program: PathBuf,
     child: Child,
     /// The number of the child, and of the child's group.
     pid: Pid,
     stdout: ChildStdout,
+    stderr: ChildStderr,
     printed: Vec<u8>,
+    complained: Vec<u8>,
     started: Instant,
     timeout: Duration,
     max_bytes: usize,
@@ -62,6 +71,8 @@ pub(crate) struct Output {
     /// `None` where the agent's parent made the agent ignore the ends of its children:
     /// the system reaps them then.
     pub(crate) status: Option<ExitStatus>,
+    /// The first line of the program's standard error.
+    pub(crate) complaint: Option<String>,
 }
 
 impl Subprocess {
@@ -78,19 +89,23 @@ impl Subprocess {
 
         let mut child = command(invocation).spawn().map_err(failed)?;
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-        let (Some(pid), Some(stdout)) = (pid, child.stdout.take()) else {
+        let pipes = child.stdout.take().zip(child.stderr.take());
+        let (Some(pid), Some((stdout, stderr))) = (pid, pipes) else {
             return Err(failed(ErrorKind::BrokenPipe.into()));
         };
 
         // Reading must not wait for the end of the pipe: a process left behind by the
         // child could hold the pipe open for ever. The end of the child is what counts.
-        let non_blocking = fcntl_setfl(&stdout, OFlags::NONBLOCK);
+        let non_blocking = fcntl_setfl(&stdout, OFlags::NONBLOCK)
+            .and_then(|()| fcntl_setfl(&stderr, OFlags::NONBLOCK));
         let subprocess = Subprocess {
             program: program.clone(),
             child,
             pid,
             stdout,
+            stderr,
             printed: Vec::new(),
+            complained: Vec::new(),
             started: now,
             timeout: invocation.timeout,
             max_bytes: invocation.max_bytes,
@@ -100,6 +115,11 @@ impl Subprocess {
             Ok(()) => Ok(subprocess),
             Err(errno) => Err(failed(errno.into())),
         }
+    }
+
+    /// The process group, which is killed in the end.
+    pub(crate) fn group(&self) -> Pid {
+        self.pid
     }
 
     /// The program's output, once the program has ended.
@@ -112,10 +132,8 @@ impl Subprocess {
         while !self.has_ended() {
             self.read()?;
             if self.started.elapsed() >= self.timeout {
-                let (program, timeout) = (self.program.display(), self.timeout);
-                return Err(Error::Unknown(format!(
-                    "{program} did not answer within {timeout:?}"
-                )));
+                let timeout = self.timeout;
+                return Err(self.fault(&format!("did not answer within {timeout:?}")));
             }
             thread::sleep(POLL);
         }
@@ -125,11 +143,29 @@ impl Subprocess {
         Ok(Output {
             text: String::from_utf8_lossy(&self.printed).into_owned(),
             status,
+            complaint: first_line(&self.complained),
         })
     }
 
-    /// Takes the content of the pipe.
+    /// The error of the program that did what `what` says.
+    fn fault(&self, what: &str) -> Error {
+        Error::Detailed {
+            message: format!("{} {what}", self.program.display()),
+            detail: first_line(&self.complained),
+        }
+    }
+
+    /// Takes the content of the pipes.
     fn read(&mut self) -> Result<(), Error> {
+        // The rest of standard error is thrown away, so that a full pipe does not hold
+        // the program up. One read is enough for each look at the program.
+        let mut piece = [0; MAX_STDERR_BYTES];
+        if let Ok(length) = self.stderr.read(&mut piece) {
+            let room = MAX_STDERR_BYTES.saturating_sub(self.complained.len());
+            self.complained
+                .extend_from_slice(&piece[..length.min(room)]);
+        }
+
         let room = (self.max_bytes + 1).saturating_sub(self.printed.len());
         let mut pipe = self.stdout.by_ref().take(room as u64);
         match pipe.read_to_end(&mut self.printed) {
@@ -140,10 +176,8 @@ impl Subprocess {
         }
 
         if self.printed.len() > self.max_bytes {
-            let (program, max_bytes) = (self.program.display(), self.max_bytes);
-            return Err(Error::Unknown(format!(
-                "{program} prints more than {max_bytes} bytes"
-            )));
+            let max_bytes = self.max_bytes;
+            return Err(self.fault(&format!("prints more than {max_bytes} bytes")));
         }
         Ok(())
     }
@@ -190,8 +224,50 @@ fn command(invocation: &Invocation<'_>) -> Command {
         .env_clear()
         .env("LC_ALL", "C")
         .envs(invocation.path.map(|path| ("PATH", path)))
+        .envs(invocation.mark.map(|mark| (leftovers::VARIABLE, mark)))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(Stdio::null());
+        .stderr(Stdio::piped());
     command
+}
+
+/// The first line with something in it, fit for a log: bounded, and without control
+/// characters or characters that turn the direction of the text.
+fn first_line(bytes: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(bytes);
+    let line = text.lines().map(str::trim).find(|line| !line.is_empty())?;
+    let mut shown: String = line.chars().take(MAX_COMPLAINT_CHARS).collect();
+    if shown.len() < line.len() {
+        shown.push('…');
+    }
+    let escaped = shown.chars().map(|c| match c {
+        '"' | '\'' | '\\' => c.to_string(),
+        _ => c.escape_debug().to_string(),
+    });
+    Some(escaped.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_complaint_is_one_short_line_without_control_characters() {
+        let long = "x".repeat(MAX_COMPLAINT_CHARS + 1);
+        let cut = "x".repeat(MAX_COMPLAINT_CHARS) + "…";
+        for (bytes, line) in [
+            (&b""[..], None),
+            (b" \n\r\n", None),
+            (
+                b"\n  it's \"so\" in C:\\x  \nmore",
+                Some("it's \"so\" in C:\\x"),
+            ),
+            (b"a\x1b[31mb\x00c", Some("a\\u{1b}[31mb\\0c")),
+            ("\u{202e}evil".as_bytes(), Some("\\u{202e}evil")),
+            (b"caf\xe9", Some("caf\u{fffd}")),
+            (long.as_bytes(), Some(cut.as_str())),
+        ] {
+            assert_eq!(first_line(bytes).as_deref(), line, "{bytes:?}");
+        }
+    }
 }

@@ -6,7 +6,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic in its helpers, too")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error as _;
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -149,6 +149,7 @@ fn show_sample(sample: Option<Sample>) -> String {
             states.join(" ")
         }
         Some(Sample::Metrics(metrics)) => {
+            let metrics: BTreeMap<_, _> = metrics.into_iter().collect();
             // A checkout decides when the files were written.
             let show = |(name, value): (&String, &f64)| match name
                 .starts_with("textfile_mtime_seconds")

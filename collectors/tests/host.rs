@@ -44,7 +44,7 @@ fn metrics(collector: &mut dyn Collector) -> (BTreeMap<String, f64>, Vec<String>
         )
     };
     (
-        metrics,
+        metrics.into_iter().collect(),
         collector.part_errors().into_iter().map(show).collect(),
     )
 }
@@ -231,6 +231,30 @@ fn nothing_is_left_of_a_command() {
             );
             thread::sleep(Duration::from_millis(5));
         }
+    }
+}
+
+#[test]
+fn a_daemon_that_a_command_starts_is_ended_and_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let note = folder.path().join("pid");
+    let script = format!(
+        "setsid sh -c 'echo $$ >{0}; exec sleep 300' & \
+         while [ ! -s {0} ]; do sleep 0.01; done; echo up 1",
+        note.display()
+    );
+    let options = format!(
+        "[exec]\ncommands = [ {{name = \"d\", run = [\"/bin/sh\", \"-c\", {script:?}]}} ]"
+    );
+    let (metrics, failed) = metrics(collector(&options).as_mut());
+    assert_eq!(metrics, [("d_up".to_owned(), 1.0)].into());
+    assert_eq!(failed, ["d: leaves processes behind, which are ended"]);
+
+    let pid = fs::read_to_string(note).unwrap();
+    let began = Instant::now();
+    while is_alive(pid.trim()) {
+        assert!(began.elapsed() < DEADLINE, "process {pid} is left");
+        thread::sleep(Duration::from_millis(5));
     }
 }
 

@@ -1,3 +1,5 @@
+import { createServer, request } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { expect, test } from '@playwright/test'
 import type { Page } from '@playwright/test'
 import { ADMIN, golden, useFleetbeat } from './fleetbeat'
@@ -66,6 +68,52 @@ test('names with markup are shown as text', async ({ page }) => {
   await expect(page.getByText(hostname)).toBeVisible()
   await expect(page.getByText('<b>wg</b>')).toBeVisible()
   expect(await page.evaluate(() => 'injected' in window)).toBe(false)
+})
+
+test('names cannot spoof the sight', async ({ page }) => {
+  await fleetbeat.heartbeat({
+    ...minimal,
+    ip: '1.2.3.10',
+    hostname: 'vpn\u202e10-ed',
+    services: [{ name: 'w\u200bg', active: true }],
+  })
+  await fleetbeat.open(page, ADMIN)
+  await expect(page.getByText('vpn⟨U+202E⟩10-ed')).toBeVisible()
+  await expect(page.getByText('w⟨U+200B⟩g')).toBeVisible()
+})
+
+test('the dashboard works below a path of a proxy', async ({ page }) => {
+  const proxy = createServer((incoming, outgoing) => {
+    const path = incoming.url ?? ''
+    if (!path.startsWith('/fleet/')) {
+      outgoing.writeHead(404).end()
+      return
+    }
+    const { method, headers } = incoming
+    const target = request(fleetbeat.url + path.slice('/fleet'.length), { method, headers })
+    target.on('response', (answer) => {
+      outgoing.writeHead(answer.statusCode ?? 502, answer.headers)
+      answer.pipe(outgoing)
+    })
+    incoming.pipe(target)
+  })
+  await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve))
+  const { port } = proxy.address() as AddressInfo
+
+  try {
+    const complaints = complaintsOf(page)
+    await fleetbeat.heartbeat(minimal)
+    await page.goto(`http://127.0.0.1:${port}/fleet/`)
+    await page.getByLabel('User name').fill(ADMIN.username)
+    await page.getByLabel('Password').fill(ADMIN.password)
+    await page.getByRole('button', { name: 'Log in' }).click()
+    const paid = page.getByRole('switch', { name: 'Paid: vpn-de-01' })
+    await paid.click()
+    await expect(paid).toBeChecked()
+    expect(complaints).toEqual([])
+  } finally {
+    proxy.close()
+  }
 })
 
 for (const width of [360, 768, 1240, 1920]) {

@@ -14,4 +14,6 @@ HINT
 }
 
 # Removes files that an operator may have put beside the package's own.
-remove_settings() { :; }
+remove_settings() {
+  rm -rf /etc/fleetbeat/server.d
+}

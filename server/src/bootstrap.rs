@@ -1,6 +1,7 @@
 //! The first start: what the server makes up where nothing is configured or stored yet.
 
 use std::io::{self, Write};
+use std::path::Path;
 
 use fleetbeat_protocol::Role;
 use fleetbeat_settings::Secret;
@@ -9,8 +10,15 @@ use crate::auth::{AgentKeys, passwords};
 use crate::config::{Config, Storage};
 use crate::error::ServerError;
 use crate::generated_key;
-use crate::secret_rules::check_secret_key;
+use crate::secret_rules::{check_secret_key, find_short_agent_key, parse_agent_keys};
 use crate::store::{Conflict, StoreError, User, UserStore};
+
+/// The name of the first superadmin.
+const FIRST_ADMIN: &str = "admin";
+
+/// The names of the keys' files in the embedded store's folder.
+const AGENT_KEY: &str = "agent_api_key";
+const SECRET_KEY: &str = "secret_key";
 
 /// The keys that a server works with.
 pub(crate) struct Keys {
@@ -26,16 +34,63 @@ pub(crate) struct Keys {
 /// # Errors
 /// A key cannot be read, or may not be used.
 pub(crate) fn find_keys(config: &Config) -> Result<Keys, ServerError> {
-    let (agents, place) =
-        find_key(config, config.agent_api_key.as_ref(), "agent_api_key")?;
+    let (agents, place) = find_key(config, config.agent_api_key.as_ref(), AGENT_KEY)?;
     let agents = AgentKeys::parse(agents.expose())
         .map_err(|message| ServerError::Key(format!("{place}: {message}")))?;
 
-    let (secret, place) = find_key(config, config.secret_key.as_ref(), "secret_key")?;
+    let (secret, place) = find_key(config, config.secret_key.as_ref(), SECRET_KEY)?;
     check_secret_key(secret.expose())
         .map_err(|message| ServerError::Key(format!("{place}: {message}")))?;
 
+    if let Some(warning) = find_short_key(config) {
+        log::warn!("{warning}");
+    }
     Ok(Keys { agents, secret })
+}
+
+/// What is wrong with the keys that the embedded store has made, as far as this user may
+/// read them. A key that is not there yet will be made.
+pub(crate) fn find_wrong_keys(config: &Config) -> Vec<String> {
+    let Storage::Embedded { path } = &config.storage else {
+        return Vec::new();
+    };
+
+    let agents = config.agent_api_key.is_none().then(|| {
+        let check = |keys: &str| parse_agent_keys(keys).map(drop);
+        check_key_file(&path.join(AGENT_KEY), check)
+    });
+    let secret = config
+        .secret_key
+        .is_none()
+        .then(|| check_key_file(&path.join(SECRET_KEY), check_secret_key));
+    let checked = [agents, secret].into_iter().flatten();
+    checked.filter_map(Result::err).collect()
+}
+
+/// Applies `rule` to the key in `file`, if there is one that this user may read.
+fn check_key_file(
+    file: &Path,
+    rule: impl Fn(&str) -> Result<(), String>,
+) -> Result<(), String> {
+    let Some(key) = generated_key::load(file) else {
+        return Ok(());
+    };
+    rule(key?.expose()).map_err(|message| format!("{}: {message}", file.display()))
+}
+
+/// What to tell about a key of agents that is too short; `None` if none is.
+pub(crate) fn find_short_key(config: &Config) -> Option<String> {
+    let (key, place) = match (&config.agent_api_key, &config.storage) {
+        (Some(key), _) => (key.clone(), "AGENT_API_KEY".to_owned()),
+        (None, Storage::Embedded { path }) => {
+            let file = path.join(AGENT_KEY);
+            let key = generated_key::load(&file)?.ok()?;
+            (key, file.display().to_string())
+        }
+        (None, Storage::MongoDb(_)) => return None,
+    };
+    let warning = find_short_agent_key(key.expose())?;
+    Some(format!("{place} {warning}"))
 }
 
 /// A key, and where it is from: the setting's name or the file's path.
@@ -57,8 +112,9 @@ fn find_key(
     }
 }
 
-/// Makes the superadmin `admin` if nobody could log in otherwise. A password that was
-/// made up is printed once, on standard output, and kept nowhere.
+/// Makes the superadmin `admin` if nobody could manage users otherwise: a user with
+/// another role, whom a command has added before the first start, could not. A password
+/// that was made up is printed once, on standard output, and kept nowhere.
 ///
 /// # Errors
 /// The store or standard output takes nothing.
@@ -66,7 +122,15 @@ pub(crate) fn create_first_admin(
     store: &dyn UserStore,
     config: &Config,
 ) -> Result<(), ServerError> {
-    if !store.users()?.is_empty() {
+    let users = store.users()?;
+    if users.iter().any(|user| user.role == Role::Superadmin) {
+        return Ok(());
+    }
+    if users.iter().any(|user| user.username == FIRST_ADMIN) {
+        log::warn!(
+            "no user is a superadmin, and {FIRST_ADMIN:?} is there with another role: \
+             make one with `fleetbeat-server user add NAME --role superadmin`"
+        );
         return Ok(());
     }
 
@@ -77,7 +141,7 @@ pub(crate) fn create_first_admin(
     let given = config.admin_password.as_ref().map(Secret::expose);
     let password = made_up.as_deref().or(given).unwrap_or_default();
     let user = User {
-        username: "admin".to_owned(),
+        username: FIRST_ADMIN.to_owned(),
         role: Role::Superadmin,
         hashed_password: passwords::hash(password)?,
         token_version: passwords::new_token_version()?,
@@ -98,6 +162,69 @@ pub(crate) fn create_first_admin(
 
 fn print_password(password: &str) -> io::Result<()> {
     let mut output = io::stdout();
-    writeln!(output, "created user admin with password {password}")?;
+    writeln!(
+        output,
+        "created user {FIRST_ADMIN} with password {password}"
+    )?;
     output.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Purpose;
+
+    /// The users after a first start, where `before` had been added already.
+    fn users_after_start(before: &[(&str, Role)]) -> Vec<(String, Role)> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().to_owned();
+        let store = crate::store::open(&Storage::Embedded { path }).unwrap();
+        for (username, role) in before {
+            let user = User {
+                username: (*username).to_owned(),
+                role: *role,
+                hashed_password: String::new(),
+                token_version: String::new(),
+            };
+            store.add_user(&user).unwrap();
+        }
+
+        let toml = folder.path().join("server.toml");
+        std::fs::write(&toml, "").unwrap();
+        let mut config =
+            Config::load(Some(&toml), Purpose::Administer, |_| None).unwrap();
+        let password = || Ok("password of the tests".to_owned());
+        let place = Path::new("a file");
+        config.admin_password = Secret::read(place, |_| password()).ok();
+        create_first_admin(&*store, &config).unwrap();
+        let users = store.users().unwrap().into_iter();
+        users.map(|user| (user.username, user.role)).collect()
+    }
+
+    #[test]
+    fn a_first_start_makes_a_superadmin_where_there_is_none() {
+        let user = |name: &str, role| (name.to_owned(), role);
+        let admin = || user("admin", Role::Superadmin);
+        for (before, after) in [
+            (&[][..], vec![admin()]),
+            (
+                &[("bob", Role::Readonly)],
+                vec![admin(), user("bob", Role::Readonly)],
+            ),
+            (
+                &[("bob", Role::Admin)],
+                vec![admin(), user("bob", Role::Admin)],
+            ),
+            (
+                &[("eve", Role::Superadmin)],
+                vec![user("eve", Role::Superadmin)],
+            ),
+            (
+                &[("admin", Role::Readonly)],
+                vec![user("admin", Role::Readonly)],
+            ),
+        ] {
+            assert_eq!(users_after_start(before), after, "{before:?}");
+        }
+    }
 }

@@ -1,4 +1,5 @@
-//! The configuration: `server.toml` and the environment, checked as a whole.
+//! The configuration: `server.toml`, then `server.d/*.toml`, and the environment, checked
+//! as a whole.
 //!
 //! The result is plain values, from which the parts of the server make their own types. No
 //! part of the server is known here.
@@ -136,8 +137,8 @@ pub(crate) struct SweepSettings {
 }
 
 impl Config {
-    /// The settings in `file`, or in the usual file if that exists; `variable` looks up
-    /// the environment, which wins.
+    /// The settings in `file`, or in the usual file if that exists, and in its drop-ins;
+    /// `variable` looks up the environment, which wins.
     ///
     /// # Errors
     /// Everything that is wrong.
@@ -146,6 +147,17 @@ impl Config {
         purpose: Purpose,
         variable: impl Fn(&str) -> Option<OsString>,
     ) -> Result<Config, Problems> {
+        let (config, problems) = Config::read(file, purpose, variable);
+        problems.into_result().map(|()| config)
+    }
+
+    /// As [`Config::load`], with defaults in place of what is wrong, and everything that
+    /// is wrong.
+    pub(crate) fn read(
+        file: Option<&Path>,
+        purpose: Purpose,
+        variable: impl Fn(&str) -> Option<OsString>,
+    ) -> (Config, Problems) {
         let mut problems = Problems::default();
         let document = open(file, &mut problems);
         let mut config = document.read(&mut problems, |root| parse(root, &variable));
@@ -154,8 +166,7 @@ impl Config {
             problems: &mut problems,
         }
         .read_into(&mut config, purpose);
-
-        problems.into_result().map(|()| config)
+        (config, problems)
     }
 }
 
@@ -183,15 +194,21 @@ pub(crate) fn find_listen(
         .map_err(|message| format!("listen {message}"))
 }
 
-/// The named file, or the usual file if that exists.
-fn open(file: Option<&Path>, problems: &mut Problems) -> Document {
-    match file {
-        Some(file) => Document::open(file, problems),
-        None if Path::new(DEFAULT_FILE).exists() => {
-            Document::open(Path::new(DEFAULT_FILE), problems)
-        }
-        None => Document::parse(DEFAULT_FILE, "", problems),
-    }
+/// The file that is read, where `named` is the one on the command line.
+pub(crate) fn path(named: Option<&Path>) -> &Path {
+    named.unwrap_or(Path::new(DEFAULT_FILE))
+}
+
+/// The named file, or the usual file if that exists, with its drop-ins.
+fn open(named: Option<&Path>, problems: &mut Problems) -> Document {
+    let path = path(named);
+    let mut document = if named.is_some() || path.exists() {
+        Document::open(path, problems)
+    } else {
+        Document::parse(DEFAULT_FILE, "", problems)
+    };
+    document.merge_drop_ins(path, problems);
+    document
 }
 
 fn parse(root: &mut Table<'_>, variable: &impl Fn(&str) -> Option<OsString>) -> Config {

@@ -20,6 +20,19 @@ pub(crate) fn load_or_create(file: &Path) -> Result<Secret, String> {
     Secret::read(file, |path| fs::read_to_string(path))
 }
 
+/// The key in `file`; `None` if there is none, or this user may not read it.
+pub(crate) fn load(file: &Path) -> Option<Result<Secret, String>> {
+    use io::ErrorKind::{NotADirectory, NotFound, PermissionDenied};
+    match fs::metadata(file).and_then(|_| File::open(file)) {
+        Err(error)
+            if matches!(error.kind(), NotFound | NotADirectory | PermissionDenied) =>
+        {
+            None
+        }
+        _ => Some(Secret::read(file, |path| fs::read_to_string(path))),
+    }
+}
+
 /// Makes a key. The file is written under another name and renamed, so that a crash leaves
 /// no half key behind.
 fn create(file: &Path) -> io::Result<()> {

@@ -16,6 +16,7 @@ use fleetbeat_daemon::lock::lock;
 
 use crate::http::{Exchange, Failure, Response};
 use crate::jobs::Jobs;
+use crate::recurring::{Recurring, Tally};
 use crate::store::{Beat, ServerStore};
 
 /// A commit takes no more heartbeats than this, but for a spooled batch, which stays
@@ -52,7 +53,20 @@ struct Waiting {
     bytes: usize,
     /// When a commit failed last.
     last_failed_commit: Option<Instant>,
+    /// Why the last commit failed; `None` if it has not.
+    failure: Option<Failed>,
+    /// Commits that fail, for the log.
+    trouble: Recurring,
     is_closed: bool,
+}
+
+/// A commit that failed.
+#[derive(Debug, Clone)]
+pub(crate) struct Failed {
+    /// When.
+    pub(crate) at: Instant,
+    /// In the store's words.
+    pub(crate) reason: String,
 }
 
 /// One request's heartbeats, and the response for when the heartbeats are stored.
@@ -127,6 +141,17 @@ impl Ingest {
         }
     }
 
+    /// Why heartbeats cannot be stored at present; `None` if the last commit was good.
+    pub(crate) fn failure(&self) -> Option<Failed> {
+        self.queue.lock().failure.clone()
+    }
+
+    /// Something else could be written: heartbeats can be stored again, as far as anybody
+    /// can tell before the next commit.
+    pub(crate) fn recovered(&self) {
+        self.queue.succeeded();
+    }
+
     /// When heartbeats could not be stored last: their hosts are not silent.
     pub(crate) fn last_failed_commit(&self) -> Option<Instant> {
         self.queue.lock().last_failed_commit
@@ -189,25 +214,57 @@ impl Queue {
         // A bug in the store must not end this thread: requests are answered 500 when
         // their submissions are dropped.
         match catch_unwind(AssertUnwindSafe(|| store.record(&beats))) {
-            Ok(Ok(refused)) => answer(submissions, &counts, &beats, &refused),
+            Ok(Ok(refused)) => {
+                self.succeeded();
+                answer(submissions, &counts, &beats, &refused);
+            }
             Ok(Err(error)) => {
                 // Requests further back would wait as long and fail, too. An
                 // agent is told soon.
-                submissions.extend(self.give_up());
-                let count = submissions.len();
-                log::error!("{count} requests could not be stored: {error}");
+                submissions.extend(self.give_up(&error.to_string(), submissions.len()));
                 fail(submissions, Failure::storage_away);
             }
-            Err(_) => drop(self.give_up()),
+            Err(_) => drop(self.give_up("the store panicked", submissions.len())),
         }
     }
 
-    /// Notes a failed commit and takes everything that is waiting.
-    fn give_up(&self) -> VecDeque<Submission> {
+    /// Notes a commit that failed with so many requests, and takes all requests that are
+    /// waiting. A line in the log for each failed commit would fill the same full disk.
+    fn give_up(&self, reason: &str, failed: usize) -> VecDeque<Submission> {
+        let now = Instant::now();
         let mut waiting = self.lock();
-        waiting.last_failed_commit = Some(Instant::now());
+        waiting.last_failed_commit = Some(now);
+        waiting.failure = Some(Failed {
+            at: now,
+            reason: reason.to_owned(),
+        });
         (waiting.beats, waiting.bytes) = (0, 0);
-        std::mem::take(&mut waiting.submissions)
+        let submissions = std::mem::take(&mut waiting.submissions);
+
+        let requests = u64::try_from(failed + submissions.len()).unwrap_or(u64::MAX);
+        let due = waiting.trouble.again_for_many(requests, reason, now);
+        drop(waiting);
+        if let Some(Tally { times, lasts }) = due {
+            let secs = lasts.as_secs();
+            log::error!(
+                "heartbeats cannot be stored: {reason} ({times} requests in {secs} s)"
+            );
+        }
+        submissions
+    }
+
+    /// Notes a good commit.
+    fn succeeded(&self) {
+        let mut waiting = self.lock();
+        waiting.failure = None;
+        let over = waiting.trouble.well(Instant::now());
+        drop(waiting);
+        if let Some(Tally { times, lasts }) = over {
+            let secs = lasts.as_secs();
+            log::info!(
+                "heartbeats are stored again: {times} requests failed within {secs} s"
+            );
+        }
     }
 }
 

@@ -15,6 +15,7 @@ mod http;
 mod ingest;
 mod jobs;
 mod listen;
+mod recurring;
 mod secret_rules;
 mod serve;
 mod store;

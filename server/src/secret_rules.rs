@@ -5,6 +5,8 @@
 
 /// Shortest `SECRET_KEY` in bytes: the length of an HS256 signature.
 const MIN_SECRET_KEY_BYTES: usize = 32;
+/// Shortest key of agents that nobody finds by trying, in characters.
+const MIN_AGENT_KEY_CHARS: usize = 16;
 /// Agents' keys that may be valid at once.
 const MAX_AGENT_KEYS: usize = 2;
 /// Shortest password, in bytes.
@@ -54,6 +56,22 @@ pub(crate) fn parse_agent_keys(text: &str) -> Result<Vec<&str>, String> {
     Ok(keys)
 }
 
+/// What to tell the operator about a key that can be found by trying; `None` if no key is
+/// so short. A short key is taken nevertheless: agents that send it already must not be
+/// refused after an upgrade.
+pub(crate) fn find_short_agent_key(text: &str) -> Option<String> {
+    let keys = parse_agent_keys(text).ok()?;
+    keys.iter()
+        .any(|key| key.len() < MIN_AGENT_KEY_CHARS)
+        .then(|| {
+            format!(
+                "is shorter than {MIN_AGENT_KEY_CHARS} characters and could be found by \
+             trying: make a longer one with `openssl rand -hex 16`, and let the server \
+             accept both, NEW,OLD, until all agents have the new one"
+            )
+        })
+}
+
 /// Whether a user may have this password.
 ///
 /// # Errors
@@ -70,6 +88,19 @@ pub(crate) fn check_password(password: &str) -> Result<(), UnusablePassword> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_short_agent_key_is_told_of() {
+        let sixteen = "0123456789abcdef";
+        for (keys, is_short) in [
+            (sixteen, false),
+            (&*format!("{sixteen},{sixteen}"), false),
+            ("0123456789abcde", true),
+            (&*format!("{sixteen}, old"), true),
+        ] {
+            assert_eq!(find_short_agent_key(keys).is_some(), is_short, "{keys}");
+        }
+    }
 
     #[test]
     fn one_agent_key_or_two_of_visible_characters_are_allowed() {

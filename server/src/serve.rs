@@ -12,7 +12,7 @@ use fleetbeat_daemon::thread::spawn;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::api::{self, ApiState};
+use crate::api::{self, ApiState, Readiness};
 use crate::auth::Auth;
 use crate::auth::logins::Logins;
 use crate::bootstrap;
@@ -134,7 +134,8 @@ fn start_jobs(
     auth: Auth,
 ) -> io::Result<ApiState> {
     let ingest = Ingest::start(jobs, store.clone(), config.storage.gather())?;
-    let logins = Logins::start(jobs, (config::cores() / 2).max(1))?;
+    let logins =
+        Logins::start(jobs, (config::cores() / 2).max(1), auth.known_networks())?;
     let snapshots = Snapshots::start(jobs, store.clone())?;
     let failures = ingest.clone();
     sweep::start(jobs, store.clone(), config.sweep, move || {
@@ -153,6 +154,7 @@ fn start_jobs(
         ingest,
         logins,
         snapshots,
+        readiness: Readiness::default(),
     })
 }
 

@@ -4,8 +4,10 @@
 //! value [`Kind::Broken`], but everything else in the file is read as usual, so that a
 //! single run finds all mistakes.
 
+use std::fs;
+use std::io;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use toml::de::{DeTable, DeValue};
@@ -65,7 +67,7 @@ impl Document {
     /// empty, but no key is then said to be missing.
     pub fn open(path: &Path, problems: &mut Problems) -> Document {
         let file = path.display().to_string();
-        match std::fs::read_to_string(path) {
+        match fs::read_to_string(path) {
             Ok(text) => Document::parse(&file, &text, problems),
             Err(error) => {
                 problems.add(Problem {
@@ -94,6 +96,27 @@ impl Document {
         merge(&mut self.entries, later.entries);
     }
 
+    /// Takes over the settings of the drop-ins of the file at `path`: of the `*.toml` files
+    /// in the folder beside it that ends in `.d`, in the order of their names. A hidden
+    /// file, such as an editor's copy, is not read. The folder need not be there.
+    pub fn merge_drop_ins(&mut self, path: &Path, problems: &mut Problems) {
+        let folder = path.with_extension("d");
+        match list_drop_ins(&folder) {
+            Ok(paths) => {
+                for path in paths {
+                    self.merge(Document::open(&path, problems));
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => problems.add(Problem {
+                file: folder.display().to_string(),
+                line: None,
+                key: String::new(),
+                message: format!("cannot be read: {error}"),
+            }),
+        }
+    }
+
     /// What `read` makes of the root table. Keys that `read` did not ask for are
     /// problems.
     pub fn read<T>(
@@ -104,6 +127,18 @@ impl Document {
         let path = String::new();
         Table::new(path, &self.place, &self.entries, self.absent, problems).read(read)
     }
+}
+
+fn list_drop_ins(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut paths = fs::read_dir(folder)?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<io::Result<Vec<_>>>()?;
+    paths.retain(|path| {
+        let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+        name.ends_with(b".toml") && !name.starts_with(b".")
+    });
+    paths.sort();
+    Ok(paths)
 }
 
 fn merge(earlier: &mut Entries, later: Entries) {

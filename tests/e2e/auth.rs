@@ -263,39 +263,145 @@ fn a_login_takes_a_form_or_json_and_nothing_else() {
     }
 }
 
-#[test]
-fn logins_are_limited_by_user_and_source() {
-    let server = FleetbeatServer::start_with("trusted_proxies = [\"127.0.0.1\"]", &[]);
-    let log_in = |user: &str, source: &str| {
-        let body = format!("username={user}&password=wrong+password");
-        server.request(
-            "POST",
-            "/token",
-            &[("X-Forwarded-For", source)],
-            body.as_bytes(),
-        )
-    };
-
-    for n in 0..5 {
-        assert_eq!(log_in("admin", &format!("10.0.0.{n}")).status, 401);
-    }
-    let refused = log_in("admin", "10.0.0.9");
-    assert_eq!(refused.status, 429);
-    let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
-    assert!((1..=60).contains(&wait), "{wait}");
-    assert_eq!(
-        log_in("another", "10.0.0.9").status,
-        401,
-        "another user may"
-    );
-
-    for n in 0..9 {
-        assert_eq!(
-            log_in(&format!("user{n}"), "10.0.0.9").status,
-            if n < 8 { 401 } else { 429 },
-            "login {n}"
+/// A server behind a trusted proxy, and a login that the proxy says is from `source`.
+fn log_in_from(
+    server: &FleetbeatServer,
+    user: &str,
+    password: &str,
+    source: &str,
+) -> u16 {
+    let body = format!("username={user}&password={}", password.replace(' ', "+"));
+    let headers = [("X-Forwarded-For", source)];
+    let answer = server.request("POST", "/token", &headers, body.as_bytes());
+    if answer.status == 429 {
+        let wait = answer.header("retry-after").unwrap().parse::<u64>();
+        assert!(
+            (1..=60).contains(&wait.unwrap()),
+            "{:?}",
+            answer.header("retry-after")
         );
     }
+    answer.status
+}
+
+#[test]
+fn wrong_passwords_are_limited_where_they_come_from_and_nobody_is_locked_out() {
+    let server = FleetbeatServer::start_with("trusted_proxies = [\"127.0.0.1\"]", &[]);
+    let wrong =
+        |user: &str, source: &str| log_in_from(&server, user, "wrong password", source);
+    let right = |source: &str| log_in_from(&server, "admin", ADMIN_PASSWORD, source);
+
+    for _ in 0..7 {
+        assert_eq!(right("10.0.0.9"), 200, "right passwords do not count");
+    }
+    for _ in 0..5 {
+        assert_eq!(wrong("admin", "10.0.0.1"), 401);
+    }
+    assert_eq!(wrong("admin", "10.0.0.1"), 429);
+    assert_eq!(right("10.0.0.1"), 429, "not to be told from a guess");
+    assert_eq!(wrong("another", "10.0.0.1"), 401, "another user may");
+
+    // The name is tried from many networks at once.
+    for n in 0..20 {
+        assert_eq!(wrong("admin", &format!("2001:db8:{n}::1")), 401);
+    }
+    assert_eq!(
+        wrong("admin", "198.51.100.1"),
+        401,
+        "a stranger has one try"
+    );
+    assert_eq!(wrong("admin", "198.51.100.1"), 429, "and no second");
+    assert_eq!(right("198.51.100.2"), 200, "a right one is enough");
+    for _ in 0..2 {
+        assert_eq!(
+            wrong("admin", "10.0.0.9"),
+            401,
+            "here admin has been before"
+        );
+    }
+    assert_eq!(right("10.0.0.9"), 200);
+}
+
+#[test]
+fn the_log_tells_of_refusals_once_for_each_source() {
+    let server = FleetbeatServer::start_with("trusted_proxies = [\"127.0.0.1\"]", &[]);
+    let lines = |part: &str| server.log().matches(part).count();
+    for _ in 0..3 {
+        let wrong = "wrong password\u{1b}";
+        assert_eq!(log_in_from(&server, "admin", wrong, "192.0.2.1"), 401);
+        assert_eq!(
+            log_in_from(&server, "S3cretPw typed here", wrong, "192.0.2.2"),
+            401
+        );
+        let headers = [
+            ("X-API-Key", "the old key of ours"),
+            ("X-Forwarded-For", "192.0.2.3"),
+        ];
+        assert_eq!(
+            server.request("POST", "/heartbeat", &headers, b"{}").status,
+            401
+        );
+        let headers = [("X-Forwarded-For", "192.0.2.4")];
+        assert_eq!(
+            server
+                .request("POST", "/heartbeats", &headers, b"[]")
+                .status,
+            401
+        );
+    }
+
+    for part in [
+        "WARN  refused 192.0.2.1: wrong password, user \"admin\"\n",
+        "WARN  refused 192.0.2.2: wrong password, and no such user\n",
+        "WARN  refused 192.0.2.3: wrong agent key\n",
+        "WARN  refused 192.0.2.4: no agent key\n",
+    ] {
+        assert_eq!(lines(part), 1, "{part}{}", server.log());
+    }
+    for secret in ["S3cretPw", "old key", "wrong password\u{1b}"] {
+        assert_eq!(lines(secret), 0, "{}", server.log());
+    }
+}
+
+#[test]
+fn a_proxy_that_is_not_trusted_is_told_of() {
+    let server = FleetbeatServer::start();
+    let headers = [("X-Forwarded-For", "192.0.2.1")];
+    for _ in 0..3 {
+        assert_eq!(server.request("GET", "/healthz", &headers, b"").status, 200);
+    }
+    assert_eq!(server.request("GET", "/healthz", &[], b"").status, 200);
+
+    let told =
+        "refused 127.0.0.1: X-Forwarded-For of a peer that is not in trusted_proxies";
+    assert_eq!(server.log().matches(told).count(), 1, "{}", server.log());
+}
+
+#[test]
+fn every_change_is_in_the_log_with_user_and_address() {
+    let server = FleetbeatServer::start_with("trusted_proxies = [\"127.0.0.1\"]", &[]);
+    server.post_heartbeat("/heartbeat", HEARTBEAT.as_bytes());
+    assert_eq!(
+        log_in_from(&server, "admin", ADMIN_PASSWORD, "192.0.2.9"),
+        200
+    );
+    let authorization = format!("Bearer {}", server.admin_token());
+    let headers = [
+        ("Authorization", authorization.as_str()),
+        ("X-Forwarded-For", "192.0.2.1"),
+    ];
+    let body = br#"{"enabled": false, "paid": true}"#;
+    let answer = server.request("PATCH", "/server/1.2.3.4/config", &headers, body);
+    assert_eq!(answer.status, 200);
+
+    let log = server.log();
+    assert!(
+        log.contains("user \"admin\" has logged in from 192.0.2.9\n"),
+        "{log}"
+    );
+    let change = "user \"admin\" at 192.0.2.1 has set the flags of host 1.2.3.4: \
+                  paid = true, enabled = false\n";
+    assert!(log.contains(change), "{log}");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use fleetbeat_tools::server::FleetbeatServer;
+use fleetbeat_tools::wait::wait_for;
 use serde_json::Value;
 
 #[test]
@@ -37,17 +38,35 @@ fn a_full_disk_refuses_heartbeats_and_loses_none() {
     assert!((10..1999).contains(&stored), "{stored}");
     assert_eq!(beat(&server, 1999), 500);
     assert_eq!(server.servers(&token).len(), stored, "reading goes on");
-    assert!(
-        server.log().contains("could not be stored"),
-        "{}",
-        server.log()
-    );
+    for n in 0..50 {
+        assert_eq!(beat(&server, 1999 - n), 500);
+        let ready = server.request("GET", "/readyz", &[], b"");
+        assert_eq!(ready.status, 503, "{}", ready.json());
+        assert_eq!(ready.json()["storage"]["status"], "not writable");
+    }
+    assert_eq!(server.request("GET", "/healthz", &[], b"").status, 200);
+    let lines = |part: &str| server.log().matches(part).count();
+    for part in ["heartbeats cannot be stored: ", "not ready: "] {
+        let told = lines(part);
+        assert!(
+            (1..=3).contains(&told),
+            "{told} times {part}\n{}",
+            server.log()
+        );
+    }
 
     let outside = |path: PathBuf| {
         PathBuf::from(format!("/proc/{}/root{}", server.pid(), path.display()))
     };
     fs::remove_file(outside(server.data().join("filler"))).unwrap();
     assert_eq!(beat(&server, 1999), 200, "there is room again");
+    assert_eq!(server.request("GET", "/readyz", &[], b"").status, 200);
+    wait_for("the log to tell that it is over", || {
+        assert_eq!(server.request("GET", "/readyz", &[], b"").status, 200);
+        server.log().contains("ready again").then_some(())
+    });
+    assert_eq!(beat(&server, 1999), 200);
+    assert_eq!(lines("heartbeats are stored again"), 1, "{}", server.log());
     assert_eq!(
         server.api(&token, "GET", "/server/10.0.0.1", None).status,
         200

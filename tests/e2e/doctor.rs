@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use fleetbeat_tools::process::program;
 use fleetbeat_tools::server::{AGENT_KEY, FleetbeatServer};
 use fleetbeat_tools::stand_in::{Authority, StandIn};
+use fleetbeat_tools::wait::wait_for;
 use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 
@@ -165,6 +166,8 @@ fn a_host_that_is_well_is_told_so_and_the_server_does_not_know_it_afterwards() {
         "key",
         "clock",
         "collector ram",
+        "identity",
+        "heartbeat",
         "spool",
     ];
     assert_eq!(
@@ -189,7 +192,17 @@ fn a_host_that_is_well_is_told_so_and_the_server_does_not_know_it_afterwards() {
 fn a_wrong_configuration_is_told_with_every_problem() {
     let host = Host::new("ftp://x", "proxy = 3\n");
     let report = host.examine();
-    let checks = ["dns", "tcp", "tls", "key", "clock", "collectors", "spool"];
+    let checks = [
+        "dns",
+        "tcp",
+        "tls",
+        "key",
+        "clock",
+        "collectors",
+        "identity",
+        "heartbeat",
+        "spool",
+    ];
     let (state, text) = report.check("configuration");
     assert!(
         state == "failed" && text.contains("agent.toml:5: server.url: must be a URL"),
@@ -315,6 +328,119 @@ fn certificates_that_are_no_good() {
     );
 }
 
+/// A server that openssl plays, because nothing else offers what is out of date.
+struct OpenSsl {
+    server: std::process::Child,
+    port: u16,
+    folder: TempDir,
+}
+
+impl OpenSsl {
+    /// A server called localhost. openssl makes its key with the arguments `key`, and an
+    /// authority signs its certificate with the hash `hash`.
+    fn start(key: &[&str], hash: &str) -> OpenSsl {
+        let folder = tempfile::tempdir().unwrap();
+        let name = folder.path().join("name");
+        fs::write(&name, "subjectAltName=DNS:localhost\n").unwrap();
+        let run = |arguments: &[&str]| {
+            let output = Command::new("openssl")
+                .args(arguments)
+                .current_dir(folder.path())
+                .output()
+                .expect("openssl");
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{arguments:?}: {said}");
+        };
+        let new = ["req", "-nodes", "-newkey"];
+        let ca = [
+            "-x509", "-subj", "/CN=ca", "-keyout", "ca.key", "-out", "ca.pem",
+        ];
+        run(&[&new[..], &["rsa:2048"], &ca].concat());
+        let own = [
+            "-subj",
+            "/CN=localhost",
+            "-keyout",
+            "k.key",
+            "-out",
+            "k.csr",
+        ];
+        run(&[&new[..], key, &own].concat());
+        run(&[
+            "x509",
+            "-req",
+            "-in",
+            "k.csr",
+            "-CA",
+            "ca.pem",
+            "-CAkey",
+            "ca.key",
+            "-CAcreateserial",
+            "-out",
+            "k.pem",
+            "-extfile",
+            "name",
+            hash,
+        ]);
+
+        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = free.local_addr().unwrap().port();
+        drop(free);
+        let server = Command::new("openssl")
+            .args(["s_server", "-quiet", "-cipher", "DEFAULT@SECLEVEL=0"])
+            .args([
+                "-cert",
+                "k.pem",
+                "-key",
+                "k.key",
+                "-accept",
+                &port.to_string(),
+            ])
+            .current_dir(folder.path())
+            .stdin(std::process::Stdio::null())
+            .spawn()
+            .expect("openssl");
+        wait_for("openssl to listen", || {
+            TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok()
+        });
+        OpenSsl {
+            server,
+            port,
+            folder,
+        }
+    }
+
+    /// A host that trusts the server's authority.
+    fn host(&self) -> Host {
+        let ca = self.folder.path().join("ca.pem");
+        let url = format!("https://localhost:{}", self.port);
+        Host::new(&url, &format!("ca_file = {ca:?}\n"))
+    }
+}
+
+impl Drop for OpenSsl {
+    fn drop(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
+
+#[test]
+fn certificates_that_are_out_of_date() {
+    for (key, hash, what, advice) in [
+        (
+            "rsa:1024",
+            "-sha256",
+            "too short: RSA with 1024 bits",
+            "2048 bits",
+        ),
+        ("rsa:2048", "-sha1", "is signed with SHA-1", "SHA-256"),
+    ] {
+        let server = OpenSsl::start(&[key], hash);
+        let report = server.host().examine();
+        report.assert_fails("tls", what, advice, &["key", "clock"]);
+    }
+}
+
 #[test]
 fn a_port_without_tls() {
     let authority = Authority::new();
@@ -351,6 +477,33 @@ fn a_wrong_key_and_a_missing_one() {
     assert_eq!(report.check("clock").0, "ok");
     let report = Report::of(host.command().env_remove("AGENT_API_KEY"));
     report.assert_fails("key", "there is none", "agent.env", &[]);
+}
+
+#[test]
+fn a_proxys_login_is_not_the_servers_word_about_the_key() {
+    let page = "<html>401</html>";
+    for (headers, scheme) in [
+        (
+            "WWW-Authenticate: Basic realm=\"x\"\r\n",
+            "WWW-Authenticate: Basic",
+        ),
+        ("", "(401)"),
+    ] {
+        let stand_in = StandIn::answering(format!(
+            "HTTP/1.1 401 Unauthorized\r\nContent-Type: text/html\r\n{headers}\
+             Content-Length: {}\r\n\r\n{page}",
+            page.len()
+        ));
+        let report = Host::new(&url(stand_in.address()), "").examine();
+        let (_, text) = report.check("key");
+        assert!(text.contains(scheme), "{}", report.text);
+        report.assert_fails("clock", "no date", "Date header", &[]);
+        assert!(
+            text.contains("something before fleetbeat-server wants a login"),
+            "{}",
+            report.text
+        );
+    }
 }
 
 #[test]
@@ -476,6 +629,70 @@ fn a_collector_that_fails_hides_no_other() {
         "{}",
         report.text
     );
+}
+
+/// What a heartbeat can do without is a warning, and no reason to stop a rollout.
+#[test]
+fn warnings_leave_the_host_well() {
+    let server = FleetbeatServer::start();
+    let folder = tempfile::tempdir().unwrap();
+    let net = folder.path().join("class/net/eth0");
+    fs::create_dir_all(net.join("statistics")).unwrap();
+    for (file, text) in [
+        ("speed", "-1"),
+        ("statistics/rx_bytes", "0"),
+        ("statistics/tx_bytes", "0"),
+    ] {
+        fs::write(net.join(file), text).unwrap();
+    }
+    let metrics: String = (0..100).map(|n| format!("many_{n:03} 1\n")).collect();
+    fs::write(folder.path().join("many.prom"), metrics).unwrap();
+    let settings = format!(
+        "[paths]\nsys = {0:?}\n[collectors.net]\ninterface = \"eth0\"\n\
+         [collectors.textfile]\nfolder = {0:?}\n[collectors.exec]\ncommands = [\n\
+         {{name = \"a\", run = [\"/bin/sh\", \"-c\", \"echo 'sudo: no' >&2; exit 3\"]}},\n\
+         {{name = \"b\", run = [\"/bin/echo\", \"jobs 1\"]}} ]\n",
+        folder.path()
+    );
+
+    let report = Host::new(&url(server.address()), &settings).examine();
+    let warns = |name: &str, what: &str| {
+        let (state, text) = report.check(name);
+        assert!(state == "warning" && text.contains(what), "{}", report.text);
+    };
+    warns("collector net", "set speed_mbps");
+    warns(
+        "collector exec",
+        "a: /bin/sh ended with exit status: 3: sudo: no",
+    );
+    warns(
+        "heartbeat",
+        "more metrics than a heartbeat may carry are left out: many_0",
+    );
+    assert!(
+        report.is_well && !report.text.contains("failed"),
+        "{}",
+        report.text
+    );
+}
+
+#[test]
+fn what_was_left_in_the_spool_by_another_user() {
+    let server = FleetbeatServer::start();
+    let host = Host::new(&url(server.address()), "");
+    let file = host.folder.path().join("spool/spool");
+    fs::write(&file, "").unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o400)).unwrap();
+    // In a user namespace without any user, even root is bound by permissions.
+    let agent = host.command();
+    let mut command = Command::new("unshare");
+    command
+        .arg("--user")
+        .arg(agent.get_program())
+        .args(agent.get_args())
+        .env("AGENT_API_KEY", AGENT_KEY);
+    let report = Report::of(&mut command);
+    report.assert_fails("spool", "Permission denied", "chown -R --reference", &[]);
 }
 
 #[test]

@@ -6,9 +6,10 @@ use fleetbeat_tools::client;
 use fleetbeat_tools::server::{AGENT_KEY, FleetbeatServer};
 use serde_json::{Value, json};
 
+const MINIMAL: &str = include_str!("../../protocol/golden/heartbeat-minimal.json");
+
 fn minimal() -> Value {
-    serde_json::from_str(include_str!("../../protocol/golden/heartbeat-minimal.json"))
-        .unwrap()
+    serde_json::from_str(MINIMAL).unwrap()
 }
 
 /// The fields that a 422 names.
@@ -420,4 +421,81 @@ fn a_batch_has_at_most_500_elements_and_1_mib() {
         server.post_heartbeat("/heartbeats", b"[]").json(),
         json!({"status": "ok", "accepted": 0, "rejected": []})
     );
+}
+
+#[test]
+fn a_body_that_only_looks_wrong_is_told_what_is_wrong() {
+    let server = FleetbeatServer::start();
+    let with_mark = [b"\xef\xbb\xbf", MINIMAL.as_bytes()].concat();
+    for (target, headers, body, status, named) in [
+        (
+            "/heartbeat",
+            &[("Content-Encoding", "gzip")][..],
+            MINIMAL.as_bytes(),
+            415,
+            "Content-Encoding",
+        ),
+        (
+            "/heartbeats",
+            &[("Content-Encoding", "identity, br")],
+            b"[]",
+            415,
+            "Content-Encoding",
+        ),
+        (
+            "/heartbeat",
+            &[("Content-Encoding", "identity")],
+            MINIMAL.as_bytes(),
+            200,
+            "",
+        ),
+        (
+            "/heartbeat",
+            &[],
+            with_mark.as_slice(),
+            400,
+            "byte order mark",
+        ),
+        (
+            "/heartbeat/",
+            &[],
+            MINIMAL.as_bytes(),
+            404,
+            "slash at its end",
+        ),
+        (
+            "/nowhere/",
+            &[],
+            MINIMAL.as_bytes(),
+            404,
+            "nothing at this path",
+        ),
+    ] {
+        let headers = [&[("X-API-Key", AGENT_KEY)], headers].concat();
+        let answer = server.request("POST", target, &headers, body);
+        assert_eq!(answer.status, status, "{target} {headers:?}");
+        if status != 200 {
+            let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+            assert!(detail.contains(named), "{detail}");
+            assert!(answer.body.len() < 1000);
+        }
+    }
+}
+
+#[test]
+fn many_errors_are_told_up_to_a_number_and_once() {
+    let server = FleetbeatServer::start();
+    server.post_heartbeat("/heartbeat", MINIMAL.as_bytes());
+    let unknown: serde_json::Map<String, Value> = (0..800)
+        .map(|n| (format!("flag {n}"), Value::from(n)))
+        .collect();
+    let token = server.admin_token();
+    let patch = Value::Object(unknown);
+    let answer = server.api(&token, "PATCH", "/server/1.2.3.4/config", Some(&patch));
+    assert_eq!(answer.status, 422);
+    let problem = answer.json();
+    assert_eq!(problem["errors"].as_array().unwrap().len(), 32);
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.ends_with("(and 799 more)"), "{detail}");
+    assert!(answer.body.len() < 8 * 1024, "{}", answer.body.len());
 }

@@ -700,6 +700,64 @@ fn a_change_on_one_instance_is_seen_on_the_other_within_two_seconds() {
 }
 
 #[test]
+fn a_redis_that_takes_no_writes_is_not_relied_on() {
+    let (database, redis) = (Database::new(), RedisServer::start());
+    let start =
+        || FleetbeatServer::start_on_mongodb(&database, &database.url, &redis.url(), "");
+    let (first, second) = (start(), start());
+    let token = first.admin_token();
+    first.heartbeat(&heartbeat("10.0.0.1"));
+    wait_for("the host on the other instance", || {
+        second.servers(&token).first().map(|_| ())
+    });
+
+    let mut value = false;
+    let mut change_is_seen_with = |words: &[&str]| {
+        value = !value;
+        let patch = json!({"gaming": value});
+        let target = "/server/10.0.0.1/config";
+        assert_eq!(first.api(&token, "PATCH", target, Some(&patch)).status, 200);
+        let changed = Instant::now();
+        for server in [&first, &second] {
+            wait_for("the change to be seen", || {
+                (server.servers(&token)[0]["gaming"] == value).then_some(())
+            });
+        }
+        let seen = changed.elapsed();
+        assert!(seen < Duration::from_secs(5), "{words:?}: {seen:?}");
+        for server in [&first, &second] {
+            wait_for("readyz to tell", || {
+                let _ = server.servers(&token);
+                let ready = server.request("GET", "/readyz", &[], b"");
+                assert_eq!(ready.status, 200);
+                let shown = ready.json()["cache"]["status"].clone();
+                words.iter().any(|word| shown == *word).then_some(())
+            });
+        }
+    };
+
+    let mut connection = redis.connect();
+    let mut command = |words: &[&str]| {
+        let mut command = redis::cmd(words[0]);
+        command.arg(&words[1..]).exec(&mut connection).unwrap();
+    };
+    change_is_seen_with(&["ok"]);
+    // Demoted: it answers with what it has, and takes no writes.
+    command(&["REPLICAOF", "127.0.0.1", "1"]);
+    change_is_seen_with(&["read-only"]);
+    command(&["REPLICAOF", "NO", "ONE"]);
+    change_is_seen_with(&["ok"]);
+    // Full: Redis may close connections, too.
+    command(&["CONFIG", "SET", "maxmemory", "1"]);
+    change_is_seen_with(&["read-only", "unreachable"]);
+    command(&["CONFIG", "SET", "maxmemory", "0"]);
+    change_is_seen_with(&["ok"]);
+
+    let told = second.log().matches("Redis takes no writes").count();
+    assert!((1..=4).contains(&told), "{told} times\n{}", second.log());
+}
+
+#[test]
 fn damaged_records_are_shown_as_far_as_they_can_be_read() {
     let (database, redis) = (Database::new(), RedisServer::start());
     let collection = database.connect().collection::<Document>("servers");

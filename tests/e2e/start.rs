@@ -114,6 +114,186 @@ fn every_configuration_error_is_told_at_once() {
     assert!(!folder.path().join("data").exists());
 }
 
+/// A command on `config`; its exit code and what it has told.
+fn command(config: &Path, words: &[&str], environment: &[(&str, &str)]) -> (i32, String) {
+    let mut command = program("fleetbeat-server");
+    command.arg("-c").arg(config).args(words);
+    let output = command.envs(environment.iter().copied()).output().unwrap();
+    let told = [&output.stdout[..], &output.stderr].concat();
+    (
+        output.status.code().unwrap(),
+        String::from_utf8(told).unwrap(),
+    )
+}
+
+#[test]
+fn check_config_finds_what_would_end_a_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("server.toml");
+    let keys = [
+        ("AGENT_API_KEY", "k"),
+        ("SECRET_KEY", "0123456789abcdef0123456789abcdef"),
+    ];
+    for (mongodb, redis, named) in [
+        ("localhost:27017", "", "mongodb.url: must be mongodb://HOST"),
+        (
+            "mongodb://user:p@ss@127.0.0.1:1/",
+            "",
+            "mongodb.url: the name or the password",
+        ),
+        ("mongodb://127.0.0.1:1/?nosuchoption=1", "", "nosuchoption"),
+        (
+            "mongodb://127.0.0.1:1/?tls=true&tlsCAFile=/nowhere.pem",
+            "",
+            "nowhere.pem",
+        ),
+        (
+            "mongodb://127.0.0.1:1",
+            "cache.example.com:6379",
+            "redis.url: must be redis://",
+        ),
+        (
+            "mongodb://127.0.0.1:1",
+            "redis-sentinel://s1:26379/m",
+            "redis.url: must be",
+        ),
+    ] {
+        let redis = if redis.is_empty() {
+            String::new()
+        } else {
+            format!("[redis]\nurl = {redis:?}\n")
+        };
+        let text = format!(
+            "listen = \"127.0.0.1:0\"\n[storage]\nbackend = \"mongodb\"\n\
+             [mongodb]\nurl = {mongodb:?}\n{redis}"
+        );
+        fs::write(&config, text).unwrap();
+        let (code, told) = command(&config, &["check-config"], &keys);
+        assert!(
+            code == 78 && told.contains(named),
+            "{mongodb} {redis}: {told}"
+        );
+        assert!(!told.contains("p@ss"), "{told}");
+        let refused = refuse(&config, &keys);
+        assert_eq!(refused.status.code(), Some(78), "{mongodb} {redis}");
+        assert!(!error(&refused).contains("p@ss"), "{}", error(&refused));
+    }
+
+    // Both URLs at once, from the environment, and another mistake.
+    let text = "workers = -1\n[storage]\nbackend = \"mongodb\"\n";
+    fs::write(&config, text).unwrap();
+    let both = [("MONGODB_URL", "nothing"), ("REDIS_URL", "nothing")];
+    let environment = [keys.as_slice(), &both].concat();
+    let (code, told) = command(&config, &["check-config"], &environment);
+    assert_eq!((code, told.lines().count()), (78, 3), "{told}");
+    for named in [
+        ":1: workers: ",
+        "environment: MONGODB_URL: ",
+        "environment: REDIS_URL: ",
+    ] {
+        assert!(told.contains(named), "{named} is missing in {told}");
+    }
+
+    // The embedded store's folder, and the keys in it.
+    let file = configure(folder.path(), "");
+    fs::write(folder.path().join("data"), "a file").unwrap();
+    let (code, told) = command(&file, &["check-config"], &[]);
+    assert!(code == 78 && told.contains("storage.path: "), "{told}");
+    fs::remove_file(folder.path().join("data")).unwrap();
+    fs::create_dir(folder.path().join("data")).unwrap();
+    fs::write(folder.path().join("data/secret_key"), "too short").unwrap();
+    fs::write(folder.path().join("data/agent_api_key"), "a,b,c").unwrap();
+    let (code, told) = command(&file, &["check-config"], &[]);
+    assert_eq!((code, told.matches("data/").count()), (78, 2), "{told}");
+    assert!(!told.contains("too short"), "{told}");
+}
+
+#[test]
+fn a_short_agent_key_goes_on_working_and_is_told_of() {
+    let server = FleetbeatServer::start_with("", &[("AGENT_API_KEY", "short")]);
+    let told = "AGENT_API_KEY is shorter than 16 characters";
+    assert!(server.log().contains(told), "{}", server.log());
+    let (code, text) = command(
+        &server.config(),
+        &["check-config"],
+        &[("AGENT_API_KEY", "short")],
+    );
+    assert!(code == 0 && text.contains(told), "{text}");
+}
+
+#[test]
+fn drop_ins_win_over_the_file_in_the_order_of_their_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = configure(folder.path(), "workers = 3");
+    let drop_ins = folder.path().join("server.d");
+    fs::create_dir(&drop_ins).unwrap();
+    for (name, text) in [
+        ("10-a.toml", "workers = -1\n[sweep]\ninterval = \"never\"\n"),
+        ("20-b.toml", "workers = 5\n"),
+        (".hidden.toml", "colour = 1\n"),
+        ("notes.txt", "nothing of ours"),
+    ] {
+        fs::write(drop_ins.join(name), text).unwrap();
+    }
+    let (code, told) = command(&config, &["check-config"], &[]);
+    assert_eq!(code, 78);
+    let expected = format!("{}/10-a.toml:3: sweep.interval: ", drop_ins.display());
+    assert!(told.contains(&expected), "{told}");
+    assert_eq!(told.lines().count(), 1, "workers is replaced: {told}");
+
+    fs::write(drop_ins.join("10-a.toml"), "").unwrap();
+    assert_eq!(command(&config, &["check-config"], &[]).0, 0);
+}
+
+#[test]
+fn commands_on_a_wrong_path_make_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = configure(folder.path(), "");
+    let file = folder.path().join("b.db");
+    let file = file.to_str().unwrap();
+    for words in [
+        &["user", "list"][..],
+        &["user", "passwd", "ann", "--password-stdin"],
+        &["user", "remove", "ann"],
+        &["backup", file],
+    ] {
+        let (code, told) = command(&config, words, &[]);
+        assert!(
+            code == 1 && told.contains("there is no database"),
+            "{words:?}: {told}"
+        );
+        assert!(!folder.path().join("data").exists(), "{words:?}");
+    }
+    assert!(!Path::new(file).exists());
+}
+
+#[test]
+fn a_user_who_was_there_first_keeps_no_admin_from_being_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = configure(folder.path(), "");
+    let add = [
+        "user",
+        "add",
+        "bob",
+        "--role",
+        "readonly",
+        "--password-stdin",
+    ];
+    let added = run(&config, &add, "password of bob\n");
+    assert!(added.status.success(), "{}", error(&added));
+
+    let mut command = program("fleetbeat-server");
+    command.args(["-c".as_ref(), config.as_os_str(), "run".as_ref()]);
+    command.env("FLEETBEAT_ADMIN_PASSWORD", "password of the tests");
+    let mut server = Running::spawn(&mut command);
+    wait_for("the first admin", || {
+        let listed = run(&config, &["user", "list"], "");
+        let listed = String::from_utf8(listed.stdout).unwrap();
+        (listed == "admin\tsuperadmin\nbob\treadonly\n").then_some(())
+    });
+    assert!(server.terminate().success());
+}
+
 #[test]
 fn the_packaged_configuration_is_fine_and_says_what_is_the_default() {
     let packaged = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/server.toml");

@@ -16,12 +16,19 @@ use fleetbeat_daemon::thread::spawn;
 /// Longest wait for a collector after the window. A heartbeat waits for less time.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The collectors' names and findings. Taking the next item waits for the collector.
-pub(super) type CollectorFindings = Box<dyn Iterator<Item = (&'static str, Finding)>>;
+/// A collector, its finding, and its sample for the heartbeat.
+pub(super) struct Judged {
+    pub(super) collector: &'static str,
+    pub(super) finding: Finding,
+    pub(super) sample: Option<Sample>,
+}
+
+/// The judged collectors. Taking the next one waits for the collector.
+pub(super) type JudgedCollectors = Box<dyn Iterator<Item = Judged>>;
 
 /// The step "collectors": runs all collectors at the same time, so that a hanging
 /// collector does not hold up the others.
-pub(super) fn run_each(found: &mut Found) -> Result<CollectorFindings, Obstacle> {
+pub(super) fn run_each(found: &mut Found) -> Result<JudgedCollectors, Obstacle> {
     let config = found.config.as_mut().ok_or(Obstacle::Missing)?;
     if config.collectors.is_empty() {
         let what = "there are none: heartbeats would say nothing";
@@ -39,12 +46,32 @@ pub(super) fn run_each(found: &mut Found) -> Result<CollectorFindings, Obstacle>
 
     Ok(Box::new(started.into_iter().map(move |(name, taken)| {
         let left = deadline.saturating_duration_since(Instant::now());
-        (name, judge(name, taken.recv_timeout(left).ok()))
+        let mut taken = taken.recv_timeout(left).ok();
+        let sample = taken.as_mut().and_then(Taken::take_sample);
+        Judged {
+            collector: name,
+            finding: judge(name, taken, sample.as_ref()),
+            sample,
+        }
     })))
 }
 
-/// A collector's result: the sample, and the parts that failed.
-type Taken = (Result<Option<Sample>, Error>, Vec<PartError>);
+/// A collector's result.
+struct Taken {
+    result: Result<Option<Sample>, Error>,
+    fallback: Option<Sample>,
+    part_errors: Vec<PartError>,
+}
+
+impl Taken {
+    /// Takes the sample that the heartbeat has.
+    fn take_sample(&mut self) -> Option<Sample> {
+        match &mut self.result {
+            Ok(sample) => sample.take(),
+            Err(_) => self.fallback.take(),
+        }
+    }
+}
 
 /// Runs a collector in a thread. A thread that hangs in the kernel ends with the process.
 fn start(mut collector: Box<dyn Collector>, window: Duration) -> mpsc::Receiver<Taken> {
@@ -54,39 +81,62 @@ fn start(mut collector: Box<dyn Collector>, window: Duration) -> mpsc::Receiver<
             thread::sleep(window);
             collector.collect(Instant::now())
         });
-        let _ = tell.send((result, collector.part_errors()));
+        let _ = tell.send(Taken {
+            result,
+            fallback: collector.fallback(),
+            part_errors: collector.part_errors(),
+        });
     };
     let _ = spawn("collector", take);
     taken
 }
 
-/// Judges the result of the collector `name`; `None` after a hang or a panic.
-fn judge(name: &str, taken: Option<Taken>) -> Finding {
-    let what = match taken {
-        Some((Ok(_), part_errors)) if !part_errors.is_empty() => {
-            let shown = part_errors
-                .iter()
-                .map(|failure| format!("{}: {}", failure.part, explain(&failure.error)));
-            shown.collect::<Vec<_>>().join("; ")
-        }
-        Some((Ok(Some(sample)), _)) => return Ok(show_sample(&sample)),
-        Some((Ok(None), _)) => return Ok("works, and has nothing to tell yet".to_owned()),
-        Some((Err(error), _)) => explain(&error),
-        None => {
-            let what = format!("has not ended in {PATIENCE:?}");
-            let advice = format!(
-                "what does collectors.{name} in agent.toml wait for? A file system \
-                 across the network that is away?"
-            );
-            return Err(Trouble { what, advice }.into());
-        }
+/// Judges the result of the collector `name`, apart from the `sample`; `None` after a
+/// hang or a panic.
+fn judge(name: &str, taken: Option<Taken>, sample: Option<&Sample>) -> Finding {
+    let Some(taken) = taken else {
+        let what = format!("has not ended in {PATIENCE:?}");
+        let advice = format!(
+            "what does collectors.{name} in agent.toml wait for? A file system across the \
+             network that is away?"
+        );
+        return Err(Trouble { what, advice }.into());
     };
 
-    let advice = format!(
-        "see collectors.{name} in agent.toml, and whether this user may read what it \
-         names"
-    );
-    Err(Trouble { what, advice }.into())
+    match (taken.result, sample) {
+        (Err(error), _) => {
+            let what = explain(&error);
+            let trouble = Trouble::new(what.as_str(), advise(name, &what));
+            // A host that does not tell something is no fault, and has a setting for it.
+            Err(match error {
+                Error::NeedsSetting(_) => Obstacle::Warning(trouble),
+                _ => Obstacle::Trouble(trouble),
+            })
+        }
+        (Ok(_), _) if !taken.part_errors.is_empty() => {
+            let shown = taken.part_errors.iter().map(|failure| {
+                let part = failure.part.escape_debug();
+                format!("{part}: {}", explain(&failure.error))
+            });
+            let what = shown.collect::<Vec<_>>().join("; ");
+            let advice = advise(name, &what);
+            Err(Obstacle::Warning(Trouble { what, advice }))
+        }
+        (Ok(_), Some(sample)) => Ok(show_sample(sample)),
+        (Ok(_), None) => Ok("works, and has nothing to tell yet".to_owned()),
+    }
+}
+
+fn advise(name: &str, what: &str) -> String {
+    if name == "services" && what.contains(" bus") {
+        return "systemctl needs the D-Bus system bus for every user but root: is the \
+                package dbus installed, and does it run? Try: systemctl status dbus"
+            .to_owned();
+    }
+    format!(
+        "see collectors.{name} in agent.toml, and whether the service's user may read what \
+         it names"
+    )
 }
 
 fn show_sample(sample: &Sample) -> String {

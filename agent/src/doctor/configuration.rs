@@ -8,8 +8,14 @@ use crate::config::{Config, KeyNeed};
 /// it do without.
 pub(super) fn load(found: &mut Found) -> Finding {
     let config = Config::load(&found.path, KeyNeed::Optional).map_err(|problems| {
-        let advice = "correct this; man agent.toml shows every setting";
-        Trouble::new(problems.to_string(), advice)
+        let what = problems.to_string();
+        let advice = if what.contains("Permission denied") {
+            "the service's user must be able to read this: chown root:fleetbeat-agent FILE, \
+             and chmod 640 FILE"
+        } else {
+            "correct this; man agent.toml shows every setting"
+        };
+        Trouble::new(what, advice)
     })?;
     found.config = Some(config);
     Ok(format!("{} is valid", found.path.display()))

@@ -5,7 +5,10 @@ pub(super) type Finding = Result<String, Obstacle>;
 
 /// The reason for a step without success.
 pub(super) enum Obstacle {
+    /// Heartbeats do not arrive, or say nothing of a whole subject.
     Trouble(Trouble),
+    /// Heartbeats arrive, but lack something.
+    Warning(Trouble),
     /// The earlier step has not found what this step needs.
     Missing,
 }

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use fleetbeat_collectors::Sample;
+
 use super::finding::Obstacle;
 use super::probe::Reply;
 use crate::config::{Config, ServerSettings};
@@ -24,6 +26,8 @@ pub(super) struct Found {
     pub(super) call: Option<Result<Reply, ureq::Error>>,
     /// Found by the step "key", even if the server refuses the key.
     pub(super) reply: Option<Reply>,
+    /// Found by the step "collectors".
+    pub(super) samples: Option<Vec<Sample>>,
 }
 
 impl Found {

@@ -12,6 +12,8 @@ pub(super) struct Reply {
     pub(super) status: u16,
     /// The reply's Date header.
     pub(super) date: Option<SystemTime>,
+    /// How a proxy wants its clients to log in.
+    pub(super) authenticate: Option<String>,
     /// Where a redirect leads.
     pub(super) location: Option<String>,
     /// Empty if the body could not be read.
@@ -32,9 +34,11 @@ pub(super) fn call(server: &ServerSettings) -> Result<Reply, Error> {
 
     let date = http::header(&response, "Date");
     let location = http::header(&response, "Location");
+    let authenticate = http::header(&response, "WWW-Authenticate");
     Ok(Reply {
         status: response.status().as_u16(),
         date: date.and_then(|text| httpdate::parse_http_date(text).ok()),
+        authenticate: authenticate.map(str::to_owned),
         location: location.map(str::to_owned),
         body: http::read_body(&mut response).unwrap_or_default(),
         asked_at,

@@ -22,6 +22,11 @@ impl Report {
         print("", "", &format!("-> {}", trouble.advice));
     }
 
+    pub(super) fn warning(&mut self, name: &str, trouble: &Trouble) {
+        print("warning", name, &trouble.what);
+        print("", "", &format!("-> {}", trouble.advice));
+    }
+
     /// The step `name` cannot be made because the step `needed` failed.
     pub(super) fn skipped(&mut self, name: &str, needed: &str) {
         print("skipped", name, &format!("needs {needed}"));

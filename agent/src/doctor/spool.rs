@@ -33,6 +33,8 @@ fn examine_folder(folder: &Path) -> Result<String, Trouble> {
         )
     })?;
 
+    check_files(folder, &user)?;
+
     let disk = statvfs(folder).map_err(|error| {
         Trouble::new(format!("{shown}: {error}"), "is its disk well?")
     })?;
@@ -50,6 +52,30 @@ fn examine_folder(folder: &Path) -> Result<String, Trouble> {
     Ok(format!(
         "{shown} can be written by {user}, {free_mib} MiB free"
     ))
+}
+
+/// An error unless the user may read and write the files that an earlier run has left.
+fn check_files(folder: &Path, user: &str) -> Result<(), Trouble> {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        // Anything else is not the agent's, and not opened: a pipe would wait.
+        if !entry.file_type().is_ok_and(|kind| kind.is_file()) {
+            continue;
+        }
+
+        let opened = fs::File::options().read(true).write(true).open(&path);
+        opened.map_err(|error| {
+            let (shown, folder) = (path.display(), folder.display());
+            Trouble::new(
+                format!("{shown} cannot be used by {user}: {error}"),
+                format!(
+                    "was the agent once run by another user? Give its files back: chown \
+                     -R --reference={folder} {folder}"
+                ),
+            )
+        })?;
+    }
+    Ok(())
 }
 
 /// An error unless `folder` is a folder and the user may make files there.

@@ -1,10 +1,13 @@
 //! Failed TLS handshakes in plain words.
 
+use std::net::SocketAddr;
+
 use fleetbeat_daemon::clock;
 use fleetbeat_protocol::Timestamp;
 use rustls::pki_types::UnixTime;
-use rustls::{CertificateError, Error};
+use rustls::{AlertDescription, CertificateError, Error};
 
+use super::certificate;
 use super::finding::Trouble;
 use crate::config::ServerSettings;
 
@@ -27,6 +30,11 @@ pub(super) fn explain(error: &Error, server: &ServerSettings) -> Trouble {
             "is the port in server.url right? fleetbeat-server itself speaks plain HTTP: \
              TLS is its proxy's",
         ),
+        Error::AlertReceived(AlertDescription::HandshakeFailure) => Trouble::new(
+            format!("{name} and this agent have no algorithm in common"),
+            "the agent takes TLS 1.3 and 1.2 with AES-GCM, and keys of RSA (2048 to 8192 \
+             bits), ECDSA (P-256, P-384) and Ed25519: is the server's key of another kind?",
+        ),
         Error::AlertReceived(alert) => Trouble::new(
             format!("{name} breaks off the handshake: {alert:?}"),
             "is it set up for this name, and for TLS 1.2 or 1.3? Its log tells",
@@ -38,10 +46,64 @@ pub(super) fn explain(error: &Error, server: &ServerSettings) -> Trouble {
     }
 }
 
+/// The shortest RSA key that is safe, in bits.
+const MIN_RSA_BITS: u64 = 2048;
+
+/// The meaning of a bad signature by a key that is too short; `None` for any other error.
+/// The library does not tell the two apart.
+pub(super) fn explain_short_key(
+    error: &ureq::Error,
+    server: &ServerSettings,
+    address: Option<SocketAddr>,
+) -> Option<Trouble> {
+    let Error::InvalidCertificate(CertificateError::BadSignature) = find(error)? else {
+        return None;
+    };
+    // The address of a proxy has another certificate.
+    let address = address.filter(|_| server.proxy.is_none())?;
+    let bits = certificate::read_rsa_bits(server, address)?;
+    (bits < MIN_RSA_BITS).then(|| {
+        Trouble::new(
+            format!(
+                "the key in the certificate of {} is too short: RSA with {bits} bits",
+                server.url.host
+            ),
+            format!(
+                "let the server have a certificate with a key of ECDSA (P-256), or of RSA \
+                 with at least {MIN_RSA_BITS} bits"
+            ),
+        )
+    })
+}
+
+/// The identifiers of signatures with SHA-1, as DER has them: by RSA, ECDSA and DSA.
+const SHA1_SIGNATURES: [&[u8]; 3] = [
+    &[0x2a, 0x86, 0x48, 0x86, 0xf7, 13, 1, 1, 5],
+    &[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 1],
+    &[0x2a, 0x86, 0x48, 0xce, 0x38, 4, 3],
+];
+
+/// An algorithm in the server's certificates that this agent does not have.
+fn unknown_signature(name: &str, id: &[u8]) -> Trouble {
+    let is_sha1 = |known: &&[u8]| id.windows(known.len()).any(|part| part == *known);
+    if SHA1_SIGNATURES.iter().any(is_sha1) {
+        return Trouble::new(
+            format!("the certificate of {name} is signed with SHA-1, which is not safe"),
+            "let the authority sign it anew, with SHA-256",
+        );
+    }
+    Trouble::new(
+        format!("the certificate of {name} is signed by an algorithm unknown here"),
+        "let the authority sign it with ECDSA (P-256 or P-384) or RSA, and SHA-256",
+    )
+}
+
 fn explain_certificate(error: &CertificateError, server: &ServerSettings) -> Trouble {
     use CertificateError::{
         BadSignature, Expired, ExpiredContext, NotValidForName, NotValidForNameContext,
         NotValidYet, NotValidYetContext, UnknownIssuer,
+        UnsupportedSignatureAlgorithmContext,
+        UnsupportedSignatureAlgorithmForPublicKeyContext,
     };
     let name = &server.url.host;
     match error {
@@ -60,6 +122,14 @@ fn explain_certificate(error: &CertificateError, server: &ServerSettings) -> Tro
             "the certificate of {name} is not valid before {}",
             show_date(*not_before)
         )),
+        UnsupportedSignatureAlgorithmContext {
+            signature_algorithm_id: id,
+            ..
+        }
+        | UnsupportedSignatureAlgorithmForPublicKeyContext {
+            signature_algorithm_id: id,
+            ..
+        } => unknown_signature(name, id),
         error => Trouble::new(
             format!("the certificate of {name} cannot be used: {error}"),
             "let the server have one of X.509 version 3 for its name, signed by an \
@@ -72,7 +142,7 @@ fn unknown_authority(server: &ServerSettings) -> Trouble {
     let advice = match server.ca {
         Some(_) => {
             "put the certificate of the authority that signed the server's into \
-             server.ca_file"
+             server.ca_file; an authority's RSA key must have 2048 bits or more"
         }
         None => {
             "if the authority is your own, name its certificate in server.ca_file; if it \

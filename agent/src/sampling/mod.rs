@@ -3,6 +3,7 @@
 //! A heartbeat has one window or more. In a window each collector measures in a separate
 //! thread (`runner`). The times of windows and heartbeats are in `schedule`.
 
+mod fit;
 mod runner;
 pub(crate) mod schedule;
 #[cfg(test)]
@@ -13,11 +14,10 @@ use std::mem;
 use std::time::{Duration, Instant};
 
 use fleetbeat_collectors::{Collector, Definition, Sample};
-use fleetbeat_protocol::{
-    Load, MAX_METRICS, MAX_NAME_CHARS, MAX_SERVICES, Service, Timestamp,
-};
+use fleetbeat_protocol::{Load, Service, Timestamp};
 
-use runner::Runner;
+pub(crate) use fit::LeftOut;
+use runner::{Retired, Runner};
 use schedule::Window;
 
 /// Longest wait for collectors, from the beginning of the window: the first heartbeat is
@@ -29,6 +29,8 @@ const MAX_SHOWN_NAMES: usize = 3;
 /// The collectors and the samples since the last heartbeat.
 pub(crate) struct Sampler {
     collectors: Vec<Runner>,
+    /// Threads that hang in collectors of an earlier configuration.
+    left_behind: Vec<Retired>,
     /// When the last window began.
     opened_at: Option<Instant>,
     cpu: Mean,
@@ -36,7 +38,7 @@ pub(crate) struct Sampler {
     net: Mean,
     services: Vec<Service>,
     /// The last metrics of each collector, by the collector's name.
-    metrics: BTreeMap<&'static str, BTreeMap<String, f64>>,
+    metrics: BTreeMap<&'static str, Vec<(String, f64)>>,
     /// Reasons for leaving something out of the last heartbeat: the log has them.
     left_out: BTreeSet<&'static str>,
     /// When the last sample was taken; `None` without a sample since the last heartbeat.
@@ -56,6 +58,33 @@ pub(crate) struct Readings {
     pub(crate) collected_at: Timestamp,
 }
 
+/// The readings of one sample of each collector, and what a heartbeat has no place for.
+pub(crate) fn put_together(
+    samples: Vec<Sample>,
+    collected_at: Timestamp,
+) -> (Readings, LeftOut) {
+    let (mut load, mut services, mut groups) = (Load::default(), Vec::new(), Vec::new());
+    for sample in samples {
+        match sample {
+            Sample::Cpu(percent) => load.cpu = Some(percent),
+            Sample::Ram(percent) => load.ram = Some(percent),
+            Sample::Net(percent) => load.net = Some(percent),
+            Sample::Services(found) => services = found,
+            Sample::Metrics(metrics) => groups.push(metrics),
+        }
+    }
+
+    let mut left_out = LeftOut::default();
+    let groups: Vec<_> = groups.iter().map(Vec::as_slice).collect();
+    let readings = Readings {
+        load,
+        services: fit::fit_services(&services, &mut left_out),
+        metrics: fit::fit_metrics(&groups, &mut left_out),
+        collected_at,
+    };
+    (readings, left_out)
+}
+
 /// A mean of the samples so far.
 #[derive(Default)]
 struct Mean {
@@ -69,6 +98,7 @@ impl Sampler {
     ) -> Sampler {
         Sampler {
             collectors: collectors.into_iter().map(Runner::new).collect(),
+            left_behind: Vec::new(),
             opened_at: None,
             cpu: Mean::default(),
             ram: Mean::default(),
@@ -80,12 +110,31 @@ impl Sampler {
         }
     }
 
-    /// Runs other collectors from the next window on; the samples so far stay.
+    /// Runs other collectors from the next window on; the samples so far stay. A collector
+    /// that `is_same` as before goes on as it is, with all that it remembers.
     pub(crate) fn replace(
         &mut self,
         collectors: Vec<(&'static Definition, Box<dyn Collector>)>,
+        is_same: impl Fn(&str) -> bool,
     ) {
-        self.collectors = collectors.into_iter().map(Runner::new).collect();
+        let mut before = mem::take(&mut self.collectors);
+        let mut take = |name| {
+            let at = before.iter().position(|runner| runner.name() == name)?;
+            Some(before.swap_remove(at))
+        };
+        for (definition, collector) in collectors {
+            let runner = match take(definition.name) {
+                Some(runner) if is_same(definition.name) => runner,
+                other => {
+                    self.left_behind.extend(other.and_then(Runner::retire));
+                    Runner::new((definition, collector))
+                }
+            };
+            self.collectors.push(runner);
+        }
+        self.left_behind
+            .extend(before.into_iter().filter_map(Runner::retire));
+
         let names: BTreeSet<&str> = self.collectors.iter().map(Runner::name).collect();
         if !names.contains("services") {
             self.services.clear();
@@ -96,8 +145,11 @@ impl Sampler {
     /// Opens a sample's window at `now`.
     pub(crate) fn open(&mut self, now: Instant, window: Window) {
         self.opened_at = Some(now);
+        self.left_behind.retain(Retired::is_hanging);
         for runner in &mut self.collectors {
-            runner.open(window);
+            let mut others = self.left_behind.iter();
+            let is_blocked = others.any(|run| run.name() == runner.name());
+            runner.open(window, is_blocked);
         }
     }
 
@@ -139,15 +191,13 @@ impl Sampler {
             net: self.net.take(),
         };
 
-        let mut left_out = LeftOut::new();
-        let metrics = self.fit_metrics(&mut left_out);
-        let services = self.fit_services(&mut left_out);
-        for (reason, names) in &left_out {
+        let (services, metrics, left_out) = self.fit();
+        for (reason, sentence) in left_out.sentences(MAX_SHOWN_NAMES) {
             if !self.left_out.contains(reason) {
-                log::warn!("{reason} are left out: {}", show_names(names));
+                log::warn!("{sentence}");
             }
         }
-        self.left_out = left_out.into_keys().collect();
+        self.left_out = left_out.reasons().collect();
 
         Some(Readings {
             load,
@@ -157,60 +207,21 @@ impl Sampler {
         })
     }
 
-    /// The services, as many as a heartbeat may carry.
-    fn fit_services<'a>(&'a self, left_out: &mut LeftOut<'a>) -> Vec<Service> {
-        let count = self.services.len().min(MAX_SERVICES);
-        let (services, beyond) = self.services.split_at(count);
-        for service in beyond {
-            left_out
-                .entry("more services than a heartbeat may carry")
-                .or_default()
-                .push(&service.name);
-        }
-        services.to_vec()
-    }
-
-    /// The metrics, as many as a heartbeat may carry. Metrics of the first collectors
-    /// come first.
-    fn fit_metrics<'a>(&'a self, left_out: &mut LeftOut<'a>) -> BTreeMap<String, f64> {
-        let mut fitting = BTreeMap::new();
-        let metrics = self
+    /// The last services and metrics, as many as a heartbeat may carry, and what is left
+    /// out.
+    fn fit(&self) -> (Vec<Service>, BTreeMap<String, f64>, LeftOut) {
+        let groups: Vec<_> = self
             .collectors
             .iter()
-            .filter_map(|runner| self.metrics.get(runner.name()));
+            .filter_map(|runner| self.metrics.get(runner.name()))
+            .map(Vec::as_slice)
+            .collect();
 
-        for (name, value) in metrics.flatten() {
-            let reason = if name.chars().count() > MAX_NAME_CHARS {
-                "metrics whose names are longer than a heartbeat may carry"
-            } else if fitting.contains_key(name) {
-                "metrics of which another collector has one of the same name"
-            } else if fitting.len() == MAX_METRICS {
-                "more metrics than a heartbeat may carry"
-            } else {
-                fitting.insert(name.clone(), *value);
-                continue;
-            };
-            left_out.entry(reason).or_default().push(name);
-        }
-        fitting
+        let mut left_out = LeftOut::default();
+        let services = fit::fit_services(&self.services, &mut left_out);
+        let metrics = fit::fit_metrics(&groups, &mut left_out);
+        (services, metrics, left_out)
     }
-}
-
-/// Names of left out services and metrics, by the reason.
-type LeftOut<'a> = BTreeMap<&'static str, Vec<&'a str>>;
-
-/// The first of the names, for the log.
-fn show_names(names: &[&str]) -> String {
-    let shown: Vec<_> = names
-        .iter()
-        .take(MAX_SHOWN_NAMES)
-        .map(|name| name.escape_debug().to_string())
-        .collect();
-    let mut text = shown.join(", ");
-    if names.len() > shown.len() {
-        text.push_str(&format!(" and {} more", names.len() - shown.len()));
-    }
-    text
 }
 
 impl Mean {

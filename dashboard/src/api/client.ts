@@ -39,7 +39,12 @@ export interface Api {
   setFlags(serverId: string, flags: Partial<Flags>): Promise<Server>
 }
 
-/** `token` gives the bearer token of the session, or null when nobody is logged in. */
+/**
+ * All paths are relative to the page, which may be below a path of a proxy, such as
+ * `https://example.com/fleet/`.
+ *
+ * `token` gives the bearer token of the session, or null when nobody is logged in.
+ */
 export function createApi(token: () => string | null, fetch: typeof window.fetch): Api {
   async function send(
     path: string,
@@ -67,7 +72,7 @@ export function createApi(token: () => string | null, fetch: typeof window.fetch
 
   return {
     async login(username, password) {
-      const response = await send('/token', {
+      const response = await send('token', {
         method: 'POST',
         body: new URLSearchParams({ username, password }),
       })
@@ -75,11 +80,11 @@ export function createApi(token: () => string | null, fetch: typeof window.fetch
     },
 
     async account() {
-      return read(await send('/me'), shaped(ACCOUNT))
+      return read(await send('me'), shaped(ACCOUNT))
     },
 
     async servers(etag) {
-      const response = await send('/servers?all_servers=true', {
+      const response = await send('servers?all_servers=true', {
         headers: etag === null ? {} : { 'If-None-Match': etag },
       })
       if (response.status === 304) return null
@@ -88,7 +93,7 @@ export function createApi(token: () => string | null, fetch: typeof window.fetch
     },
 
     async setFlags(serverId, flags) {
-      const response = await send(`/server/${encodeURIComponent(serverId)}/config`, {
+      const response = await send(`server/${encodeURIComponent(serverId)}/config`, {
         method: 'PATCH',
         headers: { 'Content-Type': 'application/json' },
         body: JSON.stringify(flags),

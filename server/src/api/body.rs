@@ -1,8 +1,36 @@
-//! Request bodies in JSON.
+//! Request bodies: read, and as JSON.
 
 use fleetbeat_protocol::{FieldError, Json};
 
-use crate::http::Failure;
+use crate::http::{Failure, Request};
+
+/// The byte order mark that some editors and libraries put before a text.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// Reads the body, of at most `limit` bytes.
+///
+/// # Errors
+/// 415 for a body in a coding, such as gzip: what it holds could be of any length. 413
+/// when the body is longer, 400 when it breaks off or begins with a byte order mark.
+pub(super) fn read(request: &mut Request, limit: usize) -> Result<Vec<u8>, Failure> {
+    let is_coded = |value: &str| {
+        let mut codings = value.split(',').map(str::trim);
+        codings
+            .any(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case("identity"))
+    };
+    if request.headers("Content-Encoding").any(is_coded) {
+        let detail =
+            "the request has a Content-Encoding: send the body as it is, without";
+        return Err(Failure::unsupported_media_type(detail));
+    }
+
+    let body = request.body(limit)?;
+    if body.starts_with(BYTE_ORDER_MARK) {
+        let detail = "the body begins with a byte order mark (EF BB BF): leave it out";
+        return Err(Failure::bad_request(detail));
+    }
+    Ok(body)
+}
 
 /// The body as JSON.
 ///

@@ -1,9 +1,13 @@
 //! `GET /healthz` and `GET /readyz`: for watchdogs and load balancers.
 
+use std::time::Instant;
+
 use serde::Serialize;
 
 use super::state::ApiState;
 use crate::http::{Failure, Reply, Response};
+use crate::ingest::Failed;
+use crate::store::{CacheState, StoreError};
 
 /// The body of `/healthz`.
 #[derive(Serialize)]
@@ -33,28 +37,63 @@ pub(super) fn alive() -> Result<Reply, Failure> {
     Ok(Reply::Now(Response::json(200, &Alive { status: "ok" })))
 }
 
-/// 200, or 503 while a database is away that answers depend on.
+/// 200, or 503 while a database is away or full that answers depend on.
 pub(super) fn ready(api: &ApiState) -> Result<Reply, Failure> {
-    let word = |is_up| if is_up { "ok" } else { "unreachable" };
+    let storage = check_storage(api);
+    let reason = storage
+        .as_ref()
+        .err()
+        .map(|trouble| trouble.reason.as_str());
+    api.readiness.tell(reason);
 
-    let storage = api.store.ping();
-    if let Err(error) = &storage {
-        log::warn!("not ready: {error}");
-    }
-    let is_ready = storage.is_ok();
-    let cache = api.store.cache_is_up().map(|is_up| Dependency {
-        backend: "redis",
-        status: word(is_up),
-    });
-
+    let word = storage.as_ref().err().map_or("ok", |trouble| trouble.word);
     let ready = Ready {
-        status: word(is_ready),
+        status: word,
         storage: Dependency {
             backend: api.backend,
-            status: word(is_ready),
+            status: word,
         },
-        cache,
+        cache: api.store.cache_state().map(|state| Dependency {
+            backend: "redis",
+            status: match state {
+                CacheState::Up => "ok",
+                CacheState::Away => "unreachable",
+                CacheState::RefusesWrites => "read-only",
+            },
+        }),
     };
-    let status = if is_ready { 200 } else { 503 };
+    let status = if storage.is_ok() { 200 } else { 503 };
     Ok(Reply::Now(Response::json(status, &ready)))
+}
+
+/// Why the server is not ready.
+struct NotReady {
+    /// For the client.
+    word: &'static str,
+    /// For the log.
+    reason: String,
+}
+
+/// Whether the store can be read; and where the last commit of heartbeats has failed,
+/// whether it can be written again. Otherwise the commits themselves tell that, and no
+/// question of a load balancer costs a write.
+fn check_storage(api: &ApiState) -> Result<(), NotReady> {
+    let failed = |word| {
+        move |error: StoreError| NotReady {
+            word,
+            reason: error.to_string(),
+        }
+    };
+    api.store.ping().map_err(failed("unreachable"))?;
+
+    let Some(Failed { at, reason }) = api.ingest.failure() else {
+        return Ok(());
+    };
+    if !api.readiness.may_try(at, Instant::now()) {
+        let word = "not writable";
+        return Err(NotReady { word, reason });
+    }
+    api.store.try_write().map_err(failed("not writable"))?;
+    api.ingest.recovered();
+    Ok(())
 }

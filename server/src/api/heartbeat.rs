@@ -38,7 +38,7 @@ pub(super) fn one(
     agent: &Agent,
     request: &mut Request,
 ) -> Result<Reply, Failure> {
-    let body = request.body(MAX_HEARTBEAT_BYTES)?;
+    let body = body::read(request, MAX_HEARTBEAT_BYTES)?;
     let heartbeat =
         Heartbeat::from_json(&body::parse(&body)?).map_err(Failure::invalid)?;
     let now = clock::now();
@@ -68,7 +68,7 @@ pub(super) fn many(
     agent: &Agent,
     request: &mut Request,
 ) -> Result<Reply, Failure> {
-    let body = request.body(MAX_BATCH_BYTES)?;
+    let body = body::read(request, MAX_BATCH_BYTES)?;
     let elements = parse_elements(&body)?;
     if elements.len() > MAX_BATCH {
         return Err(Failure::too_many_elements(MAX_BATCH));
@@ -179,9 +179,9 @@ struct Address {
 /// Which host the heartbeat is about: the host that the key is bound to, or the host that
 /// the heartbeat names, or the host that it comes from.
 ///
-/// A loopback address names a host only to an agent on the server's own machine, which
-/// no connection from elsewhere comes from. Of a
-/// connection it tells nothing: a proxy may stand there.
+/// A loopback address names a host only to an agent on the server's own machine, so it is
+/// refused from a connection that comes from elsewhere. Of a connection it tells nothing:
+/// a proxy may stand there.
 fn find_address(
     named: Option<IpAddr>,
     observed: Option<IpAddr>,

@@ -9,12 +9,15 @@ mod health;
 mod heartbeat;
 mod me;
 mod openapi;
+mod readiness;
 mod servers;
 mod state;
 mod store_failure;
 mod token;
 
+pub(crate) use self::readiness::Readiness;
 pub(crate) use self::state::ApiState;
+use crate::auth::Refusal;
 use crate::http::{Failure, Reply, Request};
 
 /// Answers one kind of request.
@@ -55,6 +58,13 @@ const METHODS: [&str; 5] = ["GET", "POST", "PUT", "PATCH", "DELETE"];
 
 /// Answers a request.
 pub(crate) fn handle(api: &ApiState, request: &mut Request) -> Result<Reply, Failure> {
+    let peer = request.peer();
+    if peer.forwards_untrusted() {
+        // Most likely our own proxy, which trusted_proxies should name.
+        let refusals = api.auth.refusals();
+        refusals.note(Refusal::ForwardedFor, peer.ip(), "");
+    }
+
     let path = request.path();
     let method = match request.method() {
         "HEAD" => "GET",
@@ -69,11 +79,23 @@ pub(crate) fn handle(api: &ApiState, request: &mut Request) -> Result<Reply, Fai
         .filter(|method| route(method, &path).is_some())
         .collect();
     if allowed.is_empty() {
-        return Err(Failure::not_found("there is nothing at this path"));
+        return Err(Failure::not_found(explain_nothing(&path)));
     }
     if allowed.contains(&"GET") {
         allowed.insert(1, "HEAD");
     }
 
     Err(Failure::method_not_allowed(&allowed))
+}
+
+/// Why there is nothing at `path`.
+fn explain_nothing(path: &[&str]) -> &'static str {
+    let is_known =
+        |path: &[&str]| METHODS.iter().any(|method| route(method, path).is_some());
+    match path {
+        [before @ .., ""] if is_known(before) => {
+            "there is nothing at this path: leave out the slash at its end"
+        }
+        _ => "there is nothing at this path",
+    }
 }

@@ -4,7 +4,7 @@ use fleetbeat_protocol::{FlagsPatch, parse_ip};
 
 use super::body;
 use super::state::ApiState;
-use crate::auth::{Admin, Reader};
+use crate::auth::{Admin, Reader, show_source};
 use crate::fleet::query::Query;
 use crate::http::{Body, Failure, Reply, Request, Response, negotiation};
 use crate::store::HostName;
@@ -73,7 +73,7 @@ pub(super) fn set_flags(
     request: &mut Request,
 ) -> Result<Reply, Failure> {
     let host = host(request)?;
-    let body = request.body(MAX_PATCH_BYTES)?;
+    let body = body::read(request, MAX_PATCH_BYTES)?;
     let patch = FlagsPatch::from_json(&body::parse(&body)?).map_err(Failure::invalid)?;
 
     let Some(server) = api.store.set_flags(&host, patch)? else {
@@ -83,7 +83,10 @@ pub(super) fn set_flags(
     if let Some(flags) = describe(patch) {
         let username = &admin.account().username;
         let ip = server.ip;
-        log::info!("user {username:?} has set the flags of host {ip}: {flags}");
+        let source = show_source(request.peer().ip());
+        log::info!(
+            "user {username:?} at {source} has set the flags of host {ip}: {flags}"
+        );
     }
     Ok(Reply::Now(Response::json(200, &server)))
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::readiness::Readiness;
 use crate::auth::Auth;
 use crate::auth::logins::Logins;
 use crate::fleet::snapshot::Snapshots;
@@ -26,4 +27,6 @@ pub(crate) struct ApiState {
     pub(crate) logins: Logins,
     /// Where lists of servers come from.
     pub(crate) snapshots: Snapshots,
+    /// What `/readyz` remembers.
+    pub(crate) readiness: Readiness,
 }

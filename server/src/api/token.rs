@@ -1,12 +1,12 @@
 //! `POST /token`: a password for a bearer token.
 
-use std::time::Instant;
-
 use fleetbeat_daemon::clock;
 use fleetbeat_protocol::{FieldError, Json, Token};
 
 use super::body;
 use super::state::ApiState;
+use crate::auth::logins::{Attempt, Logins};
+use crate::auth::{Auth, LoginOutcome, Refusal, show_source};
 use crate::http::{Failure, Reply, Request, Response};
 
 /// The longest body: a name and a password are shorter.
@@ -20,21 +20,66 @@ struct Credentials {
 
 /// Checks the password in a login slot and answers from there.
 pub(super) fn issue(api: &ApiState, request: &mut Request) -> Result<Reply, Failure> {
-    let body = request.body(MAX_BODY_BYTES)?;
+    let body = body::read(request, MAX_BODY_BYTES)?;
     let content_type = request.header("Content-Type").unwrap_or_default();
     let credentials = parse_credentials(content_type, &body)?;
 
-    let (source, now) = (request.peer().ip(), clock::now());
-    api.logins
-        .admit(&credentials.username, source, Instant::now())?;
+    let attempt = Attempt {
+        username: credentials.username,
+        source: request.peer().ip(),
+    };
+    check(&api.auth, &api.logins, &attempt)?;
 
     let (auth, logins) = (api.auth.clone(), api.logins.clone());
+    let password = credentials.password;
     Ok(Reply::Later(Box::new(move |exchange| {
-        logins.queue(exchange, move |exchange| {
-            let token = auth.log_in(&credentials.username, &credentials.password, now);
-            exchange.finish(token.map(respond));
+        let (slots, waiting) = (logins.clone(), attempt.clone());
+        slots.queue(&waiting, exchange, move |exchange| {
+            exchange.finish(log_in(&auth, &logins, &attempt, &password));
         });
     })))
+}
+
+/// Refuses a login after too many wrong passwords.
+fn check(auth: &Auth, logins: &Logins, attempt: &Attempt) -> Result<(), Failure> {
+    logins.check(attempt).inspect_err(|_| {
+        let refusals = auth.refusals();
+        refusals.note(Refusal::TooManyLogins, attempt.source, "");
+    })
+}
+
+/// Checks the password, and counts it if it is wrong.
+fn log_in(
+    auth: &Auth,
+    logins: &Logins,
+    attempt: &Attempt,
+    password: &str,
+) -> Result<Response, Failure> {
+    check(auth, logins, attempt)?;
+
+    let (username, source) = (&attempt.username, attempt.source);
+    let refusal = match auth.log_in(username, password, clock::now())? {
+        LoginOutcome::Token(token) => {
+            logins.succeeded(attempt);
+            log::info!(
+                "user {username:?} has logged in from {}",
+                show_source(source)
+            );
+            return Ok(respond(token));
+        }
+        LoginOutcome::WrongPassword => Refusal::WrongPassword,
+        LoginOutcome::UnknownUser => Refusal::UnknownUser,
+    };
+
+    logins.failed(attempt);
+    let detail = match refusal {
+        Refusal::WrongPassword => format!("user {username:?}"),
+        _ => String::new(),
+    };
+    auth.refusals().note(refusal, source, &detail);
+    Err(Failure::no_valid_token(
+        "the username or the password is wrong",
+    ))
 }
 
 fn respond(access_token: String) -> Response {

@@ -13,9 +13,12 @@ use fleetbeat_daemon::lock::lock;
 use fleetbeat_protocol::{Account, Role, Timestamp};
 
 use super::agent_keys::{AgentKeys, KeyId};
+use super::networks::KnownNetworks;
 use super::passwords;
+use super::refusals::{Refusal, Refusals};
 use super::tokens::Tokens;
 use crate::http::{Failure, Request};
+use crate::recurring::{Recurring, Tally};
 use crate::store::{StoreError, User, UserStore};
 
 /// A user is read from the store again after this: a removed user is out within two
@@ -73,6 +76,23 @@ pub(crate) struct Auth {
     store: Arc<dyn UserStore>,
     /// The users of the last minutes, by name.
     seen: Mutex<HashMap<String, Seen>>,
+    /// Where users have been: a token tells as well as a login.
+    known_networks: Arc<KnownNetworks>,
+    /// What was refused, for the log.
+    refusals: Refusals,
+    /// The store cannot be read, and users are taken from memory.
+    store_trouble: Mutex<Recurring>,
+}
+
+/// What became of a login.
+#[derive(Debug)]
+pub(crate) enum LoginOutcome {
+    /// The password is right, and this is the user's token.
+    Token(String),
+    /// The password is wrong.
+    WrongPassword,
+    /// There is no such user.
+    UnknownUser,
 }
 
 /// A user as read from the store at `at`.
@@ -105,7 +125,20 @@ impl Auth {
             tokens: Tokens::new(secret_key, token_life),
             store,
             seen: Mutex::default(),
+            known_networks: Arc::default(),
+            refusals: Refusals::default(),
+            store_trouble: Mutex::default(),
         }
+    }
+
+    /// The networks where users have been.
+    pub(crate) fn known_networks(&self) -> Arc<KnownNetworks> {
+        self.known_networks.clone()
+    }
+
+    /// What was refused, for the log.
+    pub(crate) fn refusals(&self) -> &Refusals {
+        &self.refusals
     }
 
     /// The agent behind the request's `X-API-Key`.
@@ -113,10 +146,16 @@ impl Auth {
     /// # Errors
     /// 401 if the key is missing or unknown.
     pub(crate) fn agent(&self, request: &Request) -> Result<Agent, Failure> {
-        let key = request
-            .header("X-API-Key")
-            .and_then(|key| self.agent_keys.find(key))
-            .ok_or_else(Failure::unknown_agent)?;
+        let sent = request.header("X-API-Key");
+        let found = sent.and_then(|key| self.agent_keys.find(key));
+        let Some(key) = found else {
+            let refusal = match sent {
+                Some(_) => Refusal::WrongKey,
+                None => Refusal::NoKey,
+            };
+            self.refusals.note(refusal, request.peer().ip(), "");
+            return Err(Failure::unknown_agent());
+        };
 
         // The configured keys are shared by all hosts.
         Ok(Agent { key, host: None })
@@ -140,10 +179,14 @@ impl Auth {
             _ => WhileAway::Fail,
         };
         match self.user(&claims.sub, while_away)? {
-            Some(user) if user.token_version == claims.ver => Ok(Reader(Account {
-                username: user.username,
-                role: user.role,
-            })),
+            Some(user) if user.token_version == claims.ver => {
+                let source = request.peer().ip();
+                self.known_networks.note(&user.username, source);
+                Ok(Reader(Account {
+                    username: user.username,
+                    role: user.role,
+                }))
+            }
             _ => Err(Failure::no_valid_token("the token has ended: log in again")),
         }
     }
@@ -166,22 +209,25 @@ impl Auth {
     /// A new token for a user's name and password. Slow on purpose: see [`super::logins`].
     ///
     /// # Errors
-    /// 401 if the user is unknown or the password wrong; 500 if the store does not answer.
+    /// The store does not answer.
     pub(crate) fn log_in(
         &self,
         username: &str,
         password: &str,
         now: Timestamp,
-    ) -> Result<String, Failure> {
+    ) -> Result<LoginOutcome, StoreError> {
         let user = self.store.user(username)?;
         let matches = passwords::verify(user.as_ref(), password);
 
-        match user.filter(|_| matches) {
-            Some(user) => Ok(self.tokens.issue(&user.username, &user.token_version, now)),
-            None => Err(Failure::no_valid_token(
-                "the username or the password is wrong",
+        Ok(match user {
+            None => LoginOutcome::UnknownUser,
+            Some(user) if matches => LoginOutcome::Token(self.tokens.issue(
+                &user.username,
+                &user.token_version,
+                now,
             )),
-        }
+            Some(_) => LoginOutcome::WrongPassword,
+        })
     }
 
     /// The user from the store, or from memory if the store was read within the last
@@ -204,13 +250,20 @@ impl Auth {
         match self.store.user(username) {
             Ok(user) => {
                 self.remember(username, user.clone(), now);
+                if lock(&self.store_trouble).well(now).is_some() {
+                    log::info!("users are read from the store again");
+                }
                 Ok(user)
             }
             Err(error)
                 if while_away == WhileAway::Remember
                     && seen_within(USER_REMEMBERED_FOR) =>
             {
-                log::warn!("user {username:?} is taken from memory: {error}");
+                let reason = error.to_string();
+                let due = lock(&self.store_trouble).again(&reason, now);
+                if let Some(Tally { times, .. }) = due {
+                    log::warn!("users are taken from memory ({times} times): {reason}");
+                }
                 Ok(remembered.and_then(|seen| seen.user))
             }
             Err(error) => Err(error),

@@ -2,32 +2,25 @@
 //!
 //! A password check holds a core for a quarter of a second. Half the cores do nothing
 //! else, a short queue waits for them, and a login that does not fit is told to come back:
-//! heartbeats never wait behind a login.
+//! heartbeats never wait behind a login. A second queue, which is served first, is for
+//! users in networks where they have been before: strangers cannot fill it.
 
-use std::collections::HashMap;
+use std::collections::VecDeque;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use fleetbeat_daemon::lock::lock;
 
+use super::login_limits::Limits;
+use super::networks::KnownNetworks;
 use crate::http::{Exchange, Failure};
 use crate::jobs::{Jobs, Pulse};
 
-/// Logins that may wait for a slot.
+/// Logins that may wait for a slot, in each of the two queues.
 const MAX_WAITING: usize = 16;
-/// Logins of one user within [`WINDOW`].
-const PER_USER: usize = 5;
-/// Logins of one source within [`WINDOW`].
-const PER_SOURCE: usize = 10;
-/// The time over which logins are counted.
-const WINDOW: Duration = Duration::from_secs(60);
-/// Users and sources remembered at once; a flood of more finds every door shut for up to
-/// a minute.
-const MAX_REMEMBERED: usize = 20_000;
 
 /// A login that waits for its slot.
 struct WaitingLogin {
@@ -36,18 +29,37 @@ struct WaitingLogin {
     work: Box<dyn FnOnce(Exchange) + Send>,
 }
 
-/// The slots: so many threads that check passwords, and the queue before them.
+/// Who tries to log in: what is counted.
+#[derive(Debug, Clone)]
+pub(crate) struct Attempt {
+    /// The name that was sent; perhaps there is no such user.
+    pub(crate) username: String,
+    /// Where the request comes from, as far as that can be believed.
+    pub(crate) source: Option<IpAddr>,
+}
+
+/// The slots: so many threads that check passwords, and the queues before them.
 #[derive(Clone)]
 pub(crate) struct Logins {
     queue: Arc<Queue>,
     limits: Arc<Mutex<Limits>>,
+    known: Arc<KnownNetworks>,
 }
 
-/// The queue before the slots.
+/// The queues before the slots.
+#[derive(Default)]
 struct Queue {
-    /// `None` once the server stops.
-    entrance: Mutex<Option<SyncSender<WaitingLogin>>>,
-    exit: Mutex<Receiver<WaitingLogin>>,
+    waiting: Mutex<Waiting>,
+    changed: Condvar,
+}
+
+/// The logins that wait for a slot.
+#[derive(Default)]
+struct Waiting {
+    /// Users in networks where they have been before.
+    known: VecDeque<WaitingLogin>,
+    strangers: VecDeque<WaitingLogin>,
+    is_closed: bool,
 }
 
 impl Logins {
@@ -56,12 +68,12 @@ impl Logins {
     ///
     /// # Errors
     /// The system gives no further thread.
-    pub(crate) fn start(jobs: &mut Jobs, slots: usize) -> io::Result<Logins> {
-        let (entrance, exit) = mpsc::sync_channel(MAX_WAITING);
-        let queue = Arc::new(Queue {
-            entrance: Mutex::new(Some(entrance)),
-            exit: Mutex::new(exit),
-        });
+    pub(crate) fn start(
+        jobs: &mut Jobs,
+        slots: usize,
+        known: Arc<KnownNetworks>,
+    ) -> io::Result<Logins> {
+        let queue = Arc::new(Queue::default());
 
         for n in 0..slots {
             let (closed, served) = (queue.clone(), queue.clone());
@@ -75,68 +87,89 @@ impl Logins {
         Ok(Logins {
             queue,
             limits: Arc::default(),
+            known,
         })
     }
 
-    /// Counts a login.
+    /// Whether the login may be tried: asked before it waits for a slot and again in the
+    /// slot, because the logins before it may have failed meanwhile.
     ///
     /// # Errors
-    /// 429 for too many logins of one user or one source.
-    pub(crate) fn admit(
-        &self,
-        username: &str,
-        source: Option<IpAddr>,
-        now: Instant,
-    ) -> Result<(), Failure> {
+    /// 429 after too many wrong passwords.
+    pub(crate) fn check(&self, attempt: &Attempt) -> Result<(), Failure> {
         let mut limits = lock(&self.limits);
-        limits.admit(username, source, now).map_err(|wait| {
-            Failure::too_many(
-                "too many logins: wait before the next one",
-                wait.as_secs() + 1,
-            )
-        })
+        let checked = limits.check(
+            &attempt.username,
+            attempt.source,
+            &self.known,
+            Instant::now(),
+        );
+        checked.map_err(too_many)
+    }
+
+    /// Counts a wrong password.
+    pub(crate) fn failed(&self, attempt: &Attempt) {
+        let now = Instant::now();
+        let mut limits = lock(&self.limits);
+        limits.failed(&attempt.username, attempt.source, &self.known, now);
+    }
+
+    /// Remembers where a right password came from.
+    pub(crate) fn succeeded(&self, attempt: &Attempt) {
+        self.known.note(&attempt.username, attempt.source);
     }
 
     /// Runs `work` in a slot, or answers 429 if too many logins wait for one.
     pub(crate) fn queue(
         &self,
+        attempt: &Attempt,
         exchange: Exchange,
         work: impl FnOnce(Exchange) + Send + 'static,
     ) {
+        let is_known = self.known.contains(&attempt.username, attempt.source);
         let work = Box::new(work);
-        let refused = self.queue.push(WaitingLogin { exchange, work });
-        if let Err(login) = refused {
+        let refused = self.queue.push(WaitingLogin { exchange, work }, is_known);
+        if let Some(login) = refused {
             let failure = Failure::too_many("too many logins at once", 2);
             login.exchange.finish(Err(failure));
         }
     }
 }
 
+fn too_many(wait: Duration) -> Failure {
+    let detail = "too many wrong passwords: wait before the next login";
+    Failure::too_many(detail, wait.as_secs() + 1)
+}
+
 impl Queue {
-    /// Gives the login back if the queue is full or closed.
-    fn push(&self, login: WaitingLogin) -> Result<(), Box<WaitingLogin>> {
-        let Some(entrance) = lock(&self.entrance).clone() else {
-            return Err(Box::new(login));
+    /// Gives the login back if its queue is full, or all are closed.
+    fn push(&self, login: WaitingLogin, is_known: bool) -> Option<WaitingLogin> {
+        let mut waiting = lock(&self.waiting);
+        let is_closed = waiting.is_closed;
+        let queue = if is_known {
+            &mut waiting.known
+        } else {
+            &mut waiting.strangers
         };
-        entrance.try_send(login).map_err(|error| match error {
-            TrySendError::Full(login) | TrySendError::Disconnected(login) => {
-                Box::new(login)
-            }
-        })
+        if is_closed || queue.len() >= MAX_WAITING {
+            return Some(login);
+        }
+
+        queue.push_back(login);
+        drop(waiting);
+        self.changed.notify_one();
+        None
     }
 
     fn close(&self) {
-        lock(&self.entrance).take();
+        lock(&self.waiting).is_closed = true;
+        self.changed.notify_all();
     }
 
-    fn is_closed(&self) -> bool {
-        lock(&self.entrance).is_none()
-    }
-
-    /// A slot's work: one login after the other, until the queue is closed and empty.
+    /// A slot's work: one login after the other, until the queues are closed and empty.
     fn serve(&self, pulse: &Pulse) {
-        while let Ok(login) = self.next() {
-            if self.is_closed() {
+        while let Some((login, is_closed)) = self.next() {
+            if is_closed {
                 let failure = Failure::overloaded("the server stops");
                 login.exchange.finish(Err(failure));
                 continue;
@@ -149,133 +182,19 @@ impl Queue {
         }
     }
 
-    fn next(&self) -> Result<WaitingLogin, mpsc::RecvError> {
-        lock(&self.exit).recv()
-    }
-}
+    /// The next login, and whether the queues are closed; `None` when they are empty, too.
+    fn next(&self) -> Option<(WaitingLogin, bool)> {
+        let is_idle = |waiting: &mut Waiting| {
+            let is_empty = waiting.known.is_empty() && waiting.strangers.is_empty();
+            is_empty && !waiting.is_closed
+        };
+        let mut waiting = self
+            .changed
+            .wait_while(lock(&self.waiting), is_idle)
+            .unwrap_or_else(PoisonError::into_inner);
 
-/// The logins of the last minute.
-#[derive(Default)]
-struct Limits {
-    recent: HashMap<Subject, Vec<Instant>>,
-}
-
-/// Whose logins are counted.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Subject {
-    User(String),
-    Source(IpAddr),
-}
-
-impl Limits {
-    /// Counts a login at `now`, or gives the time until the next one is allowed. A source
-    /// that is refused does not use up its victim's allowance.
-    fn admit(
-        &mut self,
-        username: &str,
-        source: Option<IpAddr>,
-        now: Instant,
-    ) -> Result<(), Duration> {
-        if self.recent.len() >= MAX_REMEMBERED {
-            self.forget_old(now);
-            if self.recent.len() >= MAX_REMEMBERED {
-                return Err(WINDOW);
-            }
-        }
-
-        if let Some(source) = source {
-            self.count(Subject::Source(network(source)), PER_SOURCE, now)?;
-        }
-        self.count(Subject::User(username.to_owned()), PER_USER, now)
-    }
-
-    fn forget_old(&mut self, now: Instant) {
-        self.recent.retain(|_, times| {
-            times
-                .last()
-                .is_some_and(|time| now.duration_since(*time) < WINDOW)
-        });
-    }
-
-    fn count(
-        &mut self,
-        subject: Subject,
-        limit: usize,
-        now: Instant,
-    ) -> Result<(), Duration> {
-        let times = self.recent.entry(subject).or_default();
-        times.retain(|time| now.duration_since(*time) < WINDOW);
-
-        match times.first() {
-            Some(oldest) if times.len() >= limit => {
-                Err(WINDOW - now.duration_since(*oldest))
-            }
-            _ => {
-                times.push(now);
-                Ok(())
-            }
-        }
-    }
-}
-
-/// One IPv6 customer has a whole /64 to log in from.
-fn network(source: IpAddr) -> IpAddr {
-    match source {
-        IpAddr::V4(_) => source,
-        IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn five_logins_a_minute_per_user_and_ten_per_source() {
-        let start = Instant::now();
-        let at = |secs| start + Duration::from_secs(secs);
-        let ip = |text: &str| Some(text.parse().unwrap());
-        let mut limits = Limits::default();
-        for n in 0..5 {
-            assert_eq!(
-                limits.admit("eve", ip(&format!("10.0.0.{n}")), at(n)),
-                Ok(())
-            );
-        }
-        assert_eq!(
-            limits.admit("eve", ip("10.0.0.9"), at(10)),
-            Err(Duration::from_secs(50))
-        );
-        assert_eq!(
-            limits.admit("eve", ip("10.0.0.9"), at(60)),
-            Ok(()),
-            "the first login is a minute old"
-        );
-
-        for n in 0..10 {
-            assert_eq!(
-                limits.admit(&format!("user{n}"), ip("2001:db8::1"), at(100)),
-                Ok(())
-            );
-        }
-        assert!(
-            limits.admit("another", ip("2001:db8::2"), at(101)).is_err(),
-            "the same /64"
-        );
-        assert_eq!(
-            limits.admit("another", ip("2001:db8:0:1::2"), at(101)),
-            Ok(())
-        );
-    }
-
-    #[test]
-    fn a_flood_of_names_is_bounded() {
-        let now = Instant::now();
-        let mut limits = Limits::default();
-        let admitted = (0..2 * MAX_REMEMBERED)
-            .filter(|n| limits.admit(&n.to_string(), None, now).is_ok())
-            .count();
-        assert_eq!(admitted, MAX_REMEMBERED);
-        assert_eq!(limits.admit("late", None, now + WINDOW), Ok(()));
+        let next = waiting.known.pop_front();
+        let next = next.or_else(|| waiting.strangers.pop_front());
+        next.map(|login| (login, waiting.is_closed))
     }
 }

@@ -2,9 +2,13 @@
 
 mod agent_keys;
 mod identities;
+mod login_limits;
 pub(crate) mod logins;
+mod networks;
 pub(crate) mod passwords;
+mod refusals;
 mod tokens;
 
 pub(crate) use self::agent_keys::AgentKeys;
-pub(crate) use self::identities::{Admin, Agent, Auth, Reader};
+pub(crate) use self::identities::{Admin, Agent, Auth, LoginOutcome, Reader};
+pub(crate) use self::refusals::{Refusal, show_source};

@@ -7,9 +7,11 @@ use fleetbeat_daemon::clock;
 use crate::config::Storage;
 use crate::store::{self, StoreError};
 
-/// Writes a copy of the database to `file`, also while the server runs.
+/// Writes a copy of the database to `file`, also while the server runs, and tells what is
+/// in the copy.
 pub(super) fn backup(storage: &Storage, file: &Path) -> Result<(), StoreError> {
-    store::backup(storage, file)
+    println!("saved: {}", store::backup(storage, file)?);
+    Ok(())
 }
 
 /// Puts such a copy in the database's place and tells what was done, while the server is

@@ -1,5 +1,7 @@
 //! The commands: what was typed, done.
 
+mod audit;
+mod check_config;
 mod database;
 mod health;
 pub(crate) mod proxy_config;
@@ -25,10 +27,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), ServerError> {
         Command::Help => print!("{}", cli::HELP),
         Command::Version => println!("fleetbeat-server {}", env!("CARGO_PKG_VERSION")),
         Command::Health => health::ask(file, variable)?,
-        Command::CheckConfig => {
-            serve::load_certificates(&configure(Purpose::Serve)?)?;
-            println!("the configuration is fine");
-        }
+        Command::CheckConfig => check_config::check(file, variable)?,
         Command::Run => {
             let config = configure(Purpose::Serve)?;
             logging::start(LevelFilter::Warn);
@@ -49,12 +48,15 @@ fn run_beside_server(command: Command, config: &Config) -> Result<(), ServerErro
             username,
             role,
             password,
-        } => user::add(&*open()?, &username, role, password)?,
+        } => {
+            let store = store::open_before_server(&config.storage)?;
+            user::add(&*store, &username, role, password)?;
+        }
         Command::UserPasswd { username, password } => {
             user::set_password(&*open()?, &username, password)?;
         }
         Command::UserList => user::list(&*open()?, &mut std::io::stdout())?,
-        Command::UserRemove { username } => open()?.remove_user(&username)?,
+        Command::UserRemove { username } => user::remove(&*open()?, &username)?,
         Command::Prune => prune::allow(&*open()?, &config.sweep)?,
         Command::Backup { file } => database::backup(&config.storage, &file)?,
         Command::Restore { file } => database::restore(&config.storage, &file)?,

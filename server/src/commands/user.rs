@@ -4,6 +4,7 @@ use std::io::{self, Read, Write};
 
 use fleetbeat_protocol::Role;
 
+use super::audit;
 use crate::auth::passwords;
 use crate::cli::PasswordFrom;
 use crate::secret_rules::UnusablePassword;
@@ -61,7 +62,10 @@ pub(super) fn add(
         hashed_password: passwords::hash(&read_password(source)?)?,
         token_version: passwords::new_token_version()?,
     };
-    Ok(store.add_user(&user)?)
+    store.add_user(&user)?;
+
+    audit::tell(&format!("added user {username:?} with the role {role}"));
+    Ok(())
 }
 
 /// Gives a user another password, which ends the user's tokens.
@@ -76,7 +80,17 @@ pub(super) fn set_password(
 
     let hashed_password = passwords::hash(&read_password(source)?)?;
     let token_version = passwords::new_token_version()?;
-    Ok(store.set_password(username, &hashed_password, &token_version)?)
+    store.set_password(username, &hashed_password, &token_version)?;
+
+    audit::tell(&format!("changed the password of user {username:?}"));
+    Ok(())
+}
+
+/// Removes a user, who is out within two seconds.
+pub(super) fn remove(store: &dyn UserStore, username: &str) -> Result<(), UserError> {
+    store.remove_user(username)?;
+    audit::tell(&format!("removed user {username:?}"));
+    Ok(())
 }
 
 /// Prints each user's name and role.
@@ -85,10 +99,24 @@ pub(super) fn list(
     output: &mut dyn Write,
 ) -> Result<(), UserError> {
     for user in store.users()? {
-        writeln!(output, "{}\t{}", user.username, user.role)
+        // Another program may have stored any name, and a terminal obeys what it prints.
+        writeln!(output, "{}\t{}", show_name(&user.username), user.role)
             .map_err(UserError::Output)?;
     }
     Ok(())
+}
+
+/// The name, with controls and what turns the direction of writing as escapes.
+fn show_name(name: &str) -> String {
+    let is_shown = |c: char| c.is_alphanumeric() || c.is_ascii_graphic() || c == ' ';
+    let show = |c: char| {
+        if is_shown(c) {
+            c.to_string()
+        } else {
+            c.escape_unicode().to_string()
+        }
+    };
+    name.chars().map(show).collect()
 }
 
 fn check_username(username: &str) -> Result<(), UserError> {
@@ -129,4 +157,22 @@ fn read_password(source: PasswordFrom) -> Result<String, UserError> {
 
 fn conflict(conflict: Conflict) -> UserError {
     StoreError::from(conflict).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_printed_so_that_no_terminal_obeys_it() {
+        for (name, shown) in [
+            ("ann@example.com", "ann@example.com"),
+            ("Jörg 王", "Jörg 王"),
+            ("a\u{1b}[2J\nb", "a\\u{1b}[2J\\u{a}b"),
+            ("a\u{202e}b", "a\\u{202e}b"),
+            ("a\u{200b}b", "a\\u{200b}b"),
+        ] {
+            assert_eq!(show_name(name), shown);
+        }
+    }
 }

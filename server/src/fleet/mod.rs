@@ -3,3 +3,5 @@
 pub(crate) mod query;
 pub(crate) mod snapshot;
 pub(crate) mod sweep;
+mod view;
+mod views;

@@ -113,27 +113,39 @@ impl Query {
         Ok(())
     }
 
-    /// The servers asked for; `servers` are sorted by address.
-    pub(crate) fn select<'a>(&self, servers: &'a [Arc<Server>]) -> Vec<&'a Server> {
-        let mut selected: Vec<&Server> = servers
-            .iter()
-            .map(Arc::as_ref)
-            .filter(|server| self.wants(server))
-            .collect();
+    /// The country that is asked for, in lower case; `None` for all.
+    pub(crate) fn country(&self) -> Option<&str> {
+        self.country.as_deref()
+    }
 
-        if self.sort != Sort::default() {
-            // Stable: servers that are equal stay sorted by address.
-            selected.sort_by(|a, b| {
-                let order = self.sort.key.compare(a, b);
-                if self.sort.descending {
-                    order.reverse()
-                } else {
-                    order
-                }
-            });
+    /// How much memory the texts in the query take.
+    pub(crate) fn text_bytes(&self) -> usize {
+        let texts = [&self.country, &self.service];
+        texts.into_iter().flatten().map(String::len).sum()
+    }
+
+    /// The servers asked for; `servers` are sorted by address.
+    pub(crate) fn select<'a>(
+        &self,
+        servers: impl IntoIterator<Item = &'a Arc<Server>>,
+    ) -> Vec<&'a Server> {
+        let wanted = servers
+            .into_iter()
+            .map(Arc::as_ref)
+            .filter(|server| self.wants(server));
+        let limit = self.limit.unwrap_or(usize::MAX);
+        if self.sort == Sort::default() {
+            return wanted.take(limit).collect();
         }
 
-        selected.truncate(self.limit.unwrap_or(usize::MAX));
+        let mut selected: Vec<&Server> = wanted.collect();
+        let compare = |a: &&Server, b: &&Server| self.sort.compare(a, b);
+        // Only what is shown is sorted.
+        if (1..selected.len()).contains(&limit) {
+            selected.select_nth_unstable_by(limit - 1, compare);
+        }
+        selected.truncate(limit);
+        selected.sort_unstable_by(compare);
         selected
     }
 
@@ -160,6 +172,19 @@ impl Query {
             && equals(self.gaming, server.flags.gaming)
             && equals(self.streaming, server.flags.streaming)
             && equals(self.paid, server.flags.paid)
+    }
+}
+
+impl Sort {
+    /// Servers that are equal stay sorted by address.
+    fn compare(self, a: &Server, b: &Server) -> Ordering {
+        let order = self.key.compare(a, b);
+        let order = if self.descending {
+            order.reverse()
+        } else {
+            order
+        };
+        order.then_with(|| a.ip.cmp(&b.ip))
     }
 }
 

@@ -5,18 +5,16 @@
 //! kept; a client that does not take gzip gets it unpacked.
 
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hasher};
-use std::io::{self, Read, Write};
+use std::io;
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use flate2::Compression;
-use flate2::read::GzDecoder;
-use flate2::write::GzEncoder;
 use fleetbeat_daemon::lock::lock;
 use fleetbeat_protocol::Server;
 
 use super::query::Query;
+use super::view::View;
+use super::views::Views;
 use crate::jobs::{Jobs, Pulse};
 use crate::store::{Fleet, ServerStore, StoreError, Unavailable};
 
@@ -25,9 +23,6 @@ const MIN_AGE: Duration = Duration::from_secs(1);
 /// …nor before it has been used this many times as long as it took to make, so that a
 /// fleet that takes a second to read does not occupy a core for good.
 const AGE_PER_COST: u32 = 4;
-/// Views kept with a snapshot; there are as many as clients invent, and most ask for the
-/// same few.
-const MAX_VIEWS: usize = 16;
 /// A request waits no longer than this for a snapshot.
 const MAX_WAIT: Duration = Duration::from_secs(3);
 
@@ -67,18 +62,10 @@ struct Snapshot {
     fresh_for: Duration,
     /// Each view is made once, by the first request for the view; other requests for the
     /// same view wait.
-    views: Mutex<HashMap<Query, Arc<OnceLock<Arc<View>>>>>,
-}
-
-/// A list of servers as it goes over the wire.
-pub(crate) struct View {
-    /// A weak entity tag: the same list has the same tag, on every instance and in every
-    /// encoding.
-    pub(crate) etag: String,
-    /// The JSON, compressed.
-    pub(crate) gzip: Arc<Vec<u8>>,
-    /// Whether the database is away, so that the list is as old as the last contact.
-    pub(crate) stale: bool,
+    views: Mutex<Views>,
+    /// The places in `fleet` of each country's hosts, by code and by name in lower case.
+    /// Made by the first request for a country.
+    countries: OnceLock<HashMap<String, Vec<usize>>>,
 }
 
 impl Snapshots {
@@ -213,71 +200,122 @@ fn make(
         checked: Mutex::new(started),
         fresh_for,
         views: Mutex::default(),
+        countries: OnceLock::new(),
     }))
 }
 
 impl Snapshot {
     /// The servers that `query` asks for, made at the first call.
     fn view(&self, query: &Query) -> Arc<View> {
-        let mut views = lock(&self.views);
-        if views.len() >= MAX_VIEWS && !views.contains_key(query) {
-            views.clear();
+        let cell = lock(&self.views).find(query);
+        if let Some(view) = cell.get() {
+            return view.clone();
         }
-        let view = views.entry(query.clone()).or_default().clone();
-        drop(views);
 
-        view.get_or_init(|| {
-            Arc::new(View::new(
-                &query.select(&self.fleet.servers),
-                self.fleet.stale,
-            ))
-        })
-        .clone()
+        let mut is_made_here = false;
+        let view = cell.get_or_init(|| {
+            is_made_here = true;
+            Arc::new(View::new(&self.select(query), self.fleet.stale))
+        });
+        if is_made_here {
+            lock(&self.views).made(query, view.gzip.len());
+        }
+        view.clone()
     }
-}
 
-impl View {
-    fn new(servers: &[&Server], stale: bool) -> View {
-        let mut output = HashedGzip {
-            hasher: DefaultHasher::new(),
-            gzip: GzEncoder::new(Vec::new(), Compression::fast()),
+    /// The servers that `query` asks for. An app asks for a country and a few hosts of
+    /// it, so the hosts of other countries are not looked at.
+    fn select(&self, query: &Query) -> Vec<&Server> {
+        let servers = &self.fleet.servers;
+        let Some(country) = query.country() else {
+            return query.select(servers);
         };
-        serde_json::to_writer(io::BufWriter::new(&mut output), servers)
-            .expect("servers are plain JSON, memory takes all");
+        let countries = self.countries.get_or_init(|| index_by_country(servers));
+        let places = countries.get(country).map(Vec::as_slice);
+        query.select(
+            places
+                .unwrap_or_default()
+                .iter()
+                .map(|place| &servers[*place]),
+        )
+    }
+}
 
-        let mut gzip = output.gzip.finish().expect("memory takes all");
-        gzip.shrink_to_fit();
-        View {
-            etag: format!("W/\"{:016x}\"", output.hasher.finish()),
-            gzip: Arc::new(gzip),
-            stale,
+/// The places of each country's hosts, by the country's code and by its name, both in
+/// lower case.
+fn index_by_country(servers: &[Arc<Server>]) -> HashMap<String, Vec<usize>> {
+    let mut index: HashMap<String, Vec<usize>> = HashMap::new();
+    for (place, server) in servers.iter().enumerate() {
+        let [code, name] =
+            [&server.country_code, &server.country].map(|text| text.to_lowercase());
+        let is_code = code == name;
+        index.entry(code).or_default().push(place);
+        if !is_code {
+            index.entry(name).or_default().push(place);
+        }
+    }
+    index
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A fleet in so many countries: `C0` with the name `Country 0`, and so on.
+    fn snapshot(hosts: u32, countries: u32) -> Snapshot {
+        let golden = include_str!("../../../protocol/golden/server.json");
+        let golden: Server = serde_json::from_str(golden).unwrap();
+        let server = |n: u32| {
+            let mut server = golden.clone();
+            server.ip = std::net::Ipv4Addr::from_bits(0x0A00_0000 + n).into();
+            server.country_code = format!("C{}", n % countries);
+            server.country = format!("Country {}", n % countries);
+            server.load.cpu = Some(f64::from(n * 7919 % 1000) / 10.0);
+            Arc::new(server)
+        };
+        Snapshot {
+            fleet: Arc::new(Fleet {
+                servers: (0..hosts).map(server).collect(),
+                revision: 0,
+                stale: false,
+            }),
+            checked: Mutex::new(Instant::now()),
+            fresh_for: MIN_AGE,
+            views: Mutex::default(),
+            countries: OnceLock::new(),
         }
     }
 
-    /// The JSON itself.
-    pub(crate) fn json(&self) -> Vec<u8> {
-        let mut json = Vec::new();
-        GzDecoder::new(self.gzip.as_slice())
-            .read_to_end(&mut json)
-            .expect("we compressed it ourselves");
-        json
-    }
-}
-
-/// Compresses and hashes all bytes that are written.
-struct HashedGzip {
-    hasher: DefaultHasher,
-    gzip: GzEncoder<Vec<u8>>,
-}
-
-impl Write for HashedGzip {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.gzip.write(bytes)?;
-        self.hasher.write(&bytes[..written]);
-        Ok(written)
+    #[test]
+    fn a_country_is_found_by_code_and_name_as_in_a_search_of_all() {
+        let snapshot = snapshot(100, 7);
+        for text in [
+            "country=c3",
+            "country=COUNTRY 3&sort=-cpu",
+            "country=C6&sort=cpu&limit=4",
+            "country=nowhere",
+            "sort=-cpu&limit=7",
+        ] {
+            let query = Query::parse(&text.replace(' ', "%20")).unwrap();
+            let all = query.select(&snapshot.fleet.servers);
+            assert_eq!(snapshot.select(&query), all, "{text}");
+            assert_eq!(
+                all.is_empty(),
+                text.contains("nowhere") || text.contains("=0")
+            );
+        }
     }
 
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+    #[test]
+    fn a_view_of_each_country_is_made_once_however_many_there_are() {
+        let snapshot = snapshot(1000, 50);
+        let ask = || -> Vec<Arc<View>> {
+            let query = |n| Query::parse(&format!("country=c{n}&sort=cpu&limit=3"));
+            let views = (0..50).map(|n| snapshot.view(&query(n).unwrap()));
+            views.chain([snapshot.view(&Query::default())]).collect()
+        };
+        let (first, second) = (ask(), ask());
+        let is_same = |(a, b): (&Arc<View>, &Arc<View>)| Arc::ptr_eq(a, b);
+        assert!(first.iter().zip(&second).all(is_same));
     }
 }

@@ -6,9 +6,14 @@
 use std::net::IpAddr;
 
 use fleetbeat_protocol::{FieldError, Problem};
+use log::Level;
 
 use super::guard::outgoing::Body;
 use super::response::{Response, reason};
+use crate::recurring::log_if_due;
+
+/// Broken rules that a response tells, so that it stays small whatever was sent.
+const MAX_ERRORS: usize = 32;
 
 /// A request that fails. The client sees status, detail and the broken rules; the cause
 /// goes to the log, once, when the failure becomes a response.
@@ -18,9 +23,9 @@ pub(crate) struct Failure {
     detail: String,
     errors: Vec<FieldError>,
     headers: Vec<(&'static str, String)>,
-    /// In a box, because a failure is the unhappy half of many results.
+    // In boxes, because a failure is the unhappy half of many results.
     moved_to: Option<Box<IpAddr>>,
-    cause: Option<String>,
+    cause: Option<Box<str>>,
     awaited_body: Option<usize>,
 }
 
@@ -143,16 +148,22 @@ impl Failure {
         Failure::new(415, detail)
     }
 
-    /// 422: every rule that was broken.
-    pub(crate) fn invalid(errors: Vec<FieldError>) -> Failure {
-        let sentences = errors
-            .iter()
-            .map(|error| format!("{} {}", error.field, error.message));
-        let detail = sentences.collect::<Vec<_>>().join("; ");
+    /// 422: every rule that was broken, up to [`MAX_ERRORS`]. The detail tells the first,
+    /// and how many there are.
+    pub(crate) fn invalid(mut errors: Vec<FieldError>) -> Failure {
+        let first = errors.first();
+        let mut detail = first.map_or_else(String::new, |error| {
+            let sentence = format!("{} {}", error.field, error.message);
+            sentence.trim_start().to_owned()
+        });
+        if errors.len() > 1 {
+            detail.push_str(&format!(" (and {} more)", errors.len() - 1));
+        }
+        errors.truncate(MAX_ERRORS);
 
         Failure {
             errors,
-            ..Failure::new(422, detail.trim_start())
+            ..Failure::new(422, detail)
         }
     }
 
@@ -181,7 +192,7 @@ impl Failure {
     /// The same failure with a cause for the log.
     pub(crate) fn because(self, cause: impl Into<String>) -> Failure {
         Failure {
-            cause: Some(cause.into()),
+            cause: Some(cause.into().into_boxed_str()),
             ..self
         }
     }
@@ -203,7 +214,8 @@ impl Failure {
     /// The failure as a response; a cause is logged under the same request id.
     pub(super) fn into_response(self, request_id: &str) -> Response {
         if let Some(cause) = &self.cause {
-            log::error!("request {request_id}: {}: {cause}", self.status);
+            let line = || format!("request {request_id}: {}: {cause}", self.status);
+            log_if_due(Level::Error, "failed requests", cause, line);
         }
 
         let problem = Problem {

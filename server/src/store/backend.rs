@@ -4,6 +4,18 @@ use super::error::StoreError;
 use super::server::ServerStore;
 use super::user::UserStore;
 
+/// Whether a cache can be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CacheState {
+    /// It answers.
+    Up,
+    /// It does not answer.
+    Away,
+    /// It answers and takes no writes, so nobody may rely on what it says: it is a
+    /// replica, or full.
+    RefusesWrites,
+}
+
 /// A storage backend. A change that a call has acknowledged survives the end of the
 /// process and the loss of power.
 pub(crate) trait Store: ServerStore + UserStore {
@@ -13,9 +25,16 @@ pub(crate) trait Store: ServerStore + UserStore {
     /// The database cannot be read.
     fn ping(&self) -> Result<(), StoreError>;
 
-    /// Whether the cache that readers are served from answers; `None` for a backend
-    /// without a cache.
-    fn cache_is_up(&self) -> Option<bool> {
+    /// Whether the backend can be written right now: writes something that changes
+    /// nothing, and waits until that is on the disk.
+    ///
+    /// # Errors
+    /// The database cannot be written.
+    fn try_write(&self) -> Result<(), StoreError>;
+
+    /// The state of the cache that readers are served from; `None` for a backend without
+    /// a cache.
+    fn cache_state(&self) -> Option<CacheState> {
         None
     }
 

@@ -76,6 +76,18 @@ pub(crate) enum Setup {
         found: i64,
         known: i64,
     },
+    /// A server of an older version runs on the folder.
+    #[error(
+        "{path} is in use by a fleetbeat-server of an older version: restart the server, \
+         which brings the database up to date, and try again"
+    )]
+    Older { path: String },
+    /// There is no database where one must be.
+    #[error(
+        "{path}: there is no database, and nothing was made. storage.path must be the \
+         folder of a server that has been started once; -c names the configuration"
+    )]
+    NoDatabase { path: String },
     /// A setting that can never work.
     #[error("{key}: {reason}")]
     Setting { key: &'static str, reason: String },

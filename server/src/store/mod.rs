@@ -23,9 +23,11 @@ mod user;
 #[cfg(test)]
 pub(crate) mod conformance;
 
-pub(crate) use backend::Store;
+pub(crate) use backend::{CacheState, Store};
 pub(crate) use error::{Conflict, StoreError, Unavailable};
-pub(crate) use open::{backup, open, open_beside_server, restore};
+pub(crate) use open::{
+    backup, find_wrong_settings, open, open_before_server, open_beside_server, restore,
+};
 pub(crate) use server::{
     Beat, Fleet, HostName, ServerStore, Supersedes, SweepOrder, Swept,
 };

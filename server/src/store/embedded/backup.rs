@@ -1,23 +1,89 @@
 //! A consistent copy of the database while it is in use.
+//!
+//! The copy is written under another name, synced, and only then renamed. So a file with
+//! the name that was asked for is a whole backup, however the command ends.
 
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::Path;
 
-use super::connection::Connections;
-use super::error::unusable;
-use super::folder::create_new_private_file;
-use crate::store::error::StoreError;
+use rusqlite::{Connection, OpenFlags};
 
-/// Writes a consistent copy of the whole database to `file`, which must not exist.
+use super::connection::Connections;
+use super::contents::Contents;
+use super::error::unusable;
+use super::folder::open_private_file;
+use super::restore::{remove_database, sync_folder_of, with_ending};
+use crate::store::error::{Setup, StoreError};
+
+/// The ending of a backup's name until the backup is whole.
+const UNFINISHED: &str = ".part";
+
+/// Writes a consistent copy of the whole database to `file`, which must not exist. Gives
+/// what is in the copy.
 ///
 /// # Errors
-/// The file exists or cannot be written.
-pub(super) fn backup(connections: &Connections, file: &Path) -> Result<(), StoreError> {
-    // SQLite takes an empty file; made here first, it is private from its first byte on.
-    create_new_private_file(file).map_err(|error| unusable(file, &error))?;
-    let name = file
+/// The file exists or cannot be written. Nothing is left behind.
+pub(super) fn backup(
+    connections: &Connections,
+    file: &Path,
+) -> Result<Contents, StoreError> {
+    let failed = |error: io::Error| unusable(file, &error);
+    if fs::symlink_metadata(file).is_ok() {
+        return Err(failed(io::ErrorKind::AlreadyExists.into()));
+    }
+
+    let unfinished = with_ending(file, UNFINISHED);
+    let lock = open_unfinished(&unfinished).map_err(failed)?;
+    let contents = copy(connections, file, &unfinished).and_then(|contents| {
+        lock.sync_all()
+            .and_then(|()| fs::rename(&unfinished, file))
+            .and_then(|()| sync_folder_of(file))
+            .map_err(failed)?;
+        Ok(contents)
+    });
+
+    if contents.is_err() {
+        let _ = remove_database(&unfinished);
+    }
+    contents
+}
+
+/// An empty file that this backup alone writes. What a killed backup has left is
+/// overwritten. Made here and not by SQLite, the file is private from its first byte on.
+fn open_unfinished(file: &Path) -> io::Result<File> {
+    let opened = open_private_file(file)?;
+    match opened.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let busy = "another backup is writing this file";
+            return Err(io::Error::new(io::ErrorKind::ResourceBusy, busy));
+        }
+        Err(TryLockError::Error(error)) => return Err(error),
+    }
+    opened.set_len(0)?;
+    Ok(opened)
+}
+
+/// Copies the database to `unfinished`, and reads the copy.
+fn copy(
+    connections: &Connections,
+    file: &Path,
+    unfinished: &Path,
+) -> Result<Contents, StoreError> {
+    let name = unfinished
         .to_str()
-        .ok_or_else(|| unusable(file, &io::Error::from(io::ErrorKind::InvalidInput)))?;
-    connections.writer().execute("VACUUM INTO ?1", [name])?;
-    Ok(())
+        .ok_or_else(|| unusable(file, &io::ErrorKind::InvalidInput.into()))?;
+    let explain = |error: rusqlite::Error| Setup::Unusable {
+        path: file.display().to_string(),
+        reason: error.to_string(),
+    };
+
+    let copied = connections.writer().execute("VACUUM INTO ?1", [name]);
+    copied.map_err(explain)?;
+
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let contents = Connection::open_with_flags(unfinished, flags)
+        .and_then(|connection| Contents::read(&connection));
+    Ok(contents.map_err(explain)?)
 }

@@ -271,6 +271,25 @@ fn open_maintenance(file: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
+/// Whether the database `file` is there and needs no change of its schema. A schema of a
+/// newer version needs none that this version could make.
+///
+/// # Errors
+/// The database cannot be read.
+pub(super) fn has_current_schema(file: &Path) -> Result<bool, StoreError> {
+    if !folder::is_database(file)? {
+        return Ok(false);
+    }
+    // Closing a reading connection leaves the log of a killed server as it is.
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let found = Connection::open_with_flags(file, flags).and_then(|connection| {
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        connection.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0))
+    });
+    let found = found.map_err(|error| explain_open_error(file, error))?;
+    Ok(usize::try_from(found).is_ok_and(|found| found >= schema::NEWEST))
+}
+
 fn open_reader(file: &Path) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(file, flags)?;

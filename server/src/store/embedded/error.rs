@@ -23,6 +23,9 @@ impl From<rusqlite::Error> for StoreError {
     }
 }
 
+/// The folder that the packaged service may write.
+const SERVICE_FOLDER: &str = "/var/lib/fleetbeat";
+
 /// Whether another process has the database at present.
 pub(super) fn is_busy(error: &rusqlite::Error) -> bool {
     matches!(
@@ -47,18 +50,35 @@ pub(super) fn explain_open_error(file: &Path, error: rusqlite::Error) -> StoreEr
         }
         Some(
             ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied,
-        ) => Setup::Unusable { path, reason }.into(),
+        ) => {
+            let reason = explain_walls(file, reason);
+            Setup::Unusable { path, reason }.into()
+        }
         _ => error.into(),
     }
 }
 
 /// The file or folder `path` cannot be used.
 pub(super) fn unusable(path: &Path, error: &io::Error) -> StoreError {
-    Setup::Unusable {
-        path: path.display().to_string(),
-        reason: error.to_string(),
+    let mut reason = error.to_string();
+    if error.kind() == io::ErrorKind::ReadOnlyFilesystem {
+        reason = explain_walls(path, reason);
     }
-    .into()
+    let path = path.display().to_string();
+    Setup::Unusable { path, reason }.into()
+}
+
+/// The reason, and what helps where systemd's walls around the service are it.
+fn explain_walls(path: &Path, reason: String) -> String {
+    let is_service = std::env::var_os("INVOCATION_ID").is_some();
+    if !is_service || path.starts_with(SERVICE_FOLDER) {
+        return reason;
+    }
+    format!(
+        "{reason}; the service may write {SERVICE_FOLDER} only, until \
+         `systemctl edit fleetbeat-server` has added [Service] and ReadWritePaths= with \
+         this folder, which must belong to the user fleetbeat"
+    )
 }
 
 /// The file `path` is not a backup that could be restored.

@@ -5,6 +5,8 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown};
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::error::unusable;
 use crate::store::error::{Setup, StoreError};
@@ -13,6 +15,53 @@ use crate::store::error::{Setup, StoreError};
 pub(super) const DATABASE: &str = "fleetbeat.db";
 /// The file that a server locks.
 const LOCK: &str = "lock";
+
+/// How long a server or a command waits for the lock: a command holds it for the moment
+/// in which it changes the schema.
+const LOCK_WAIT: Duration = Duration::from_secs(1);
+
+/// Why `folder` can be no folder; `None` if it is one, or can be made.
+pub(super) fn explain_no_folder(folder: &Path) -> Option<String> {
+    // The nearest ancestor that is there, which is the folder itself at best.
+    let nearest = folder.ancestors().find_map(|ancestor| {
+        let metadata = fs::metadata(ancestor).ok()?;
+        Some((ancestor, metadata))
+    });
+    match nearest {
+        Some((path, metadata)) if !metadata.is_dir() => {
+            Some(format!("{} is not a folder", path.display()))
+        }
+        _ if fs::symlink_metadata(folder).is_ok() && fs::metadata(folder).is_err() => {
+            Some(format!("{} is a link to nowhere", folder.display()))
+        }
+        _ => None,
+    }
+}
+
+/// Refuses a folder without a database.
+///
+/// # Errors
+/// There is no database, or the folder cannot be read.
+pub(super) fn find_database(folder: &Path) -> Result<(), StoreError> {
+    let file = folder.join(DATABASE);
+    if is_database(&file)? {
+        return Ok(());
+    }
+    let path = file.display().to_string();
+    Err(Setup::NoDatabase { path }.into())
+}
+
+/// Whether `file` is there and not empty: SQLite takes an empty file for a new database.
+///
+/// # Errors
+/// The file cannot be looked at.
+pub(super) fn is_database(file: &Path) -> Result<bool, StoreError> {
+    match fs::metadata(file) {
+        Ok(metadata) => Ok(metadata.len() > 0),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(unusable(file, &error)),
+    }
+}
 
 /// Makes the folder if there is none. Only the owner may read the folder, because
 /// password hashes and keys are in there.
@@ -43,6 +92,16 @@ pub(super) fn create_new_private_file(file: &Path) -> io::Result<File> {
         .open(file)
 }
 
+/// Opens a file that only the caller's user may read, and makes it if there is none.
+pub(super) fn open_private_file(file: &Path) -> io::Result<File> {
+    File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(file)
+}
+
 /// Gives a file that root has made to the owner of the folder, who is the server's user,
 /// because the server could not open the file otherwise. Only for a file that was made
 /// just now: a file that was there before may be a link to a file of somebody else.
@@ -64,12 +123,18 @@ pub(super) fn take_lock(folder: &Path) -> Result<File, StoreError> {
         create_private_file(&path).and_then(|()| File::options().write(true).open(&path));
     let file = file.map_err(|error| unusable(&path, &error))?;
 
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(fs::TryLockError::WouldBlock) => {
-            let path = folder.display().to_string();
-            Err(Setup::Locked { path }.into())
+    let deadline = Instant::now() + LOCK_WAIT;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(fs::TryLockError::WouldBlock) if Instant::now() < deadline => {
+                thread::sleep(Duration::from_millis(20));
+            }
+            Err(fs::TryLockError::WouldBlock) => {
+                let path = folder.display().to_string();
+                return Err(Setup::Locked { path }.into());
+            }
+            Err(fs::TryLockError::Error(error)) => return Err(unusable(&path, &error)),
         }
-        Err(fs::TryLockError::Error(error)) => Err(unusable(&path, &error)),
     }
 }

@@ -6,6 +6,7 @@
 
 mod backup;
 mod connection;
+mod contents;
 mod error;
 mod folder;
 mod owners;
@@ -29,10 +30,11 @@ use std::time::Duration;
 use fleetbeat_protocol::{FlagsPatch, Server};
 use rusqlite::{OptionalExtension, Transaction};
 
-use self::connection::{Check, Connections};
+use self::connection::{Check, Connections, has_current_schema};
+use self::contents::Contents;
 pub(super) use self::restore::restore;
 use super::backend::Store;
-use super::error::StoreError;
+use super::error::{Setup, StoreError};
 use super::identity::{Conflicts, Event};
 use super::server::{Beat, Due, Fleet, HostName, ServerStore, SweepOrder, Swept};
 use super::user::{User, UserStore};
@@ -43,6 +45,15 @@ pub(super) struct Embedded {
     /// Counts the changes of the hosts' records.
     revision: AtomicU64,
     conflicts: Conflicts,
+}
+
+/// What a command does where there is no database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::store) enum IfMissing {
+    /// Fail: the path is wrong, most likely, and an empty database helps nobody.
+    Fail,
+    /// Make one, as the server's first start would.
+    Create,
 }
 
 impl Embedded {
@@ -57,13 +68,25 @@ impl Embedded {
         Connections::open(folder, Some(lock), Check::Whole).map(Embedded::new)
     }
 
-    /// Opens the folder for a command that may run beside the server, and before its
-    /// first start.
+    /// Opens the folder for a command that may run beside the server. The schema is
+    /// changed under the server's lock only.
     ///
     /// # Errors
-    /// As [`Embedded::open`], but for the lock.
-    pub(super) fn open_beside_server(folder: &Path) -> Result<Embedded, StoreError> {
-        folder::create_private_folder(folder)?;
+    /// As [`Embedded::open`]; there is no database, and none is to be made; or a server
+    /// of an older version runs.
+    pub(super) fn open_beside_server(
+        folder: &Path,
+        if_missing: IfMissing,
+    ) -> Result<Embedded, StoreError> {
+        if if_missing == IfMissing::Create {
+            folder::create_private_folder(folder)?;
+        } else {
+            folder::find_database(folder)?;
+        }
+        if !has_current_schema(&folder.join(folder::DATABASE))? {
+            let lock = folder::take_lock(folder).map_err(explain_older)?;
+            drop(Connections::open(folder, Some(lock), Check::Header)?);
+        }
         Connections::open(folder, None, Check::Header).map(Embedded::new)
     }
 
@@ -76,10 +99,11 @@ impl Embedded {
     }
 
     /// Writes a consistent copy of the whole database to `file`, which must not exist.
+    /// Gives what is in the copy.
     ///
     /// # Errors
     /// The file exists or cannot be written.
-    pub(super) fn backup(&self, file: &Path) -> Result<(), StoreError> {
+    pub(super) fn backup(&self, file: &Path) -> Result<Contents, StoreError> {
         backup::backup(&self.connections, file)
     }
 
@@ -91,6 +115,23 @@ impl Embedded {
         let value = self.connections.write(change)?;
         self.revision.fetch_add(1, Ordering::Release);
         Ok(value)
+    }
+}
+
+/// Why no database can ever be in `folder`, as far as a look at it tells.
+pub(super) fn find_wrong_folder(folder: &Path) -> Vec<StoreError> {
+    let wrong = folder::explain_no_folder(folder).map(|reason| {
+        let key = "storage.path";
+        Setup::Setting { key, reason }.into()
+    });
+    wrong.into_iter().collect()
+}
+
+/// A schema that is not current, under the lock of a server: the server is an older one.
+fn explain_older(error: StoreError) -> StoreError {
+    match error {
+        StoreError::Setup(Setup::Locked { path }) => Setup::Older { path }.into(),
+        error => error,
     }
 }
 
@@ -192,6 +233,16 @@ impl Store for Embedded {
                 .optional()
         });
         any.map(|_| ())
+    }
+
+    /// Writes the schema's version again, which is a page in the write-ahead log.
+    fn try_write(&self) -> Result<(), StoreError> {
+        self.connections.write(|transaction| {
+            let version: i64 =
+                transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+            transaction.pragma_update(None, "user_version", version)?;
+            Ok(())
+        })
     }
 
     /// Empties the write-ahead log, so that one file holds everything.

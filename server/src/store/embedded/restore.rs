@@ -15,6 +15,7 @@ use fleetbeat_protocol::Timestamp;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::connection::{Check, checkpoint, prepare_writer};
+use super::contents::Contents;
 use super::error::{no_backup, unusable};
 use super::folder::{
     DATABASE, create_new_private_file, create_private_folder, give_to_owner_of_folder,
@@ -34,14 +35,6 @@ pub(in crate::store) struct Restored {
     contents: Contents,
     /// The place of the database that was there before.
     replaced: Option<PathBuf>,
-}
-
-/// A summary of a database.
-struct Contents {
-    servers: i64,
-    users: i64,
-    /// The newest heartbeat, in milliseconds since 1970.
-    last_heartbeat: Option<i64>,
 }
 
 /// Puts the database in the file `backup` in the place of the one in `folder`, which no
@@ -71,18 +64,8 @@ pub(in crate::store) fn restore(
 
 impl fmt::Display for Restored {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Contents {
-            servers,
-            users,
-            last_heartbeat,
-        } = self.contents;
-        write!(f, "restored: {servers} servers, {users} users")?;
-        if let Some(at) =
-            last_heartbeat.and_then(|at| Timestamp::from_millisecond(at).ok())
-        {
-            write!(f, ", the last heartbeat at {at:.0}")?;
-        }
-        writeln!(f)?;
+        writeln!(f, "restored: {}", self.contents)?;
+
         match &self.replaced {
             Some(path) => {
                 writeln!(f, "the database before it is kept as {}", path.display())
@@ -131,7 +114,7 @@ fn check_copy(backup: &Path, unchecked: &Path) -> Result<Contents, StoreError> {
     prepare_writer(&mut connection, Check::Whole).map_err(explain)?;
     migrate(&mut connection, backup)?;
     checkpoint(&connection).map_err(explain)?;
-    read_contents(&connection).map_err(explain)
+    Contents::read(&connection).map_err(explain)
 }
 
 fn explain_check_error(backup: &Path, error: &rusqlite::Error) -> StoreError {
@@ -141,21 +124,6 @@ fn explain_check_error(backup: &Path, error: &rusqlite::Error) -> StoreError {
         _ => error.to_string(),
     };
     no_backup(backup, reason)
-}
-
-fn read_contents(connection: &Connection) -> rusqlite::Result<Contents> {
-    connection.query_row(
-        "SELECT (SELECT count(*) FROM servers), (SELECT count(*) FROM users), \
-         (SELECT max(last_heartbeat) FROM servers)",
-        [],
-        |row| {
-            Ok(Contents {
-                servers: row.get(0)?,
-                users: row.get(1)?,
-                last_heartbeat: row.get(2)?,
-            })
-        },
-    )
 }
 
 /// Makes the checked copy the folder's database. Gives the place of the database that was
@@ -202,8 +170,11 @@ fn swap(checked: &Path, file: &Path, kept: &Path) -> io::Result<()> {
 }
 
 /// Makes the names in the folder of `file` safe from a loss of power.
-fn sync_folder_of(file: &Path) -> io::Result<()> {
-    File::open(file.parent().unwrap_or(file))?.sync_all()
+pub(super) fn sync_folder_of(file: &Path) -> io::Result<()> {
+    let folder = file
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 /// Moves everything from the database's log into the database.
@@ -214,7 +185,7 @@ fn empty_log(file: &Path) -> rusqlite::Result<()> {
 }
 
 /// Removes a database and SQLite's files beside the database.
-fn remove_database(file: &Path) -> io::Result<()> {
+pub(super) fn remove_database(file: &Path) -> io::Result<()> {
     for ending in ["", LOG, LOG_INDEX] {
         or_not_there(fs::remove_file(with_ending(file, ending)))?;
     }
@@ -230,7 +201,7 @@ fn or_not_there(done: io::Result<()>) -> io::Result<bool> {
     }
 }
 
-fn with_ending(file: &Path, ending: &str) -> PathBuf {
+pub(super) fn with_ending(file: &Path, ending: &str) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
     name.push(ending);
     name.into()
@@ -240,14 +211,14 @@ fn with_ending(file: &Path, ending: &str) -> PathBuf {
 mod tests {
     use super::*;
     use crate::store::conformance::{beat, servers};
-    use crate::store::embedded::Embedded;
+    use crate::store::embedded::{Embedded, IfMissing};
     use crate::store::server::ServerStore;
 
     #[test]
     fn what_is_replaced_is_whole_without_its_log() {
         let (folder, elsewhere) =
             (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let old = Embedded::open_beside_server(folder.path()).unwrap();
+        let old = Embedded::open_beside_server(folder.path(), IfMissing::Create).unwrap();
         let checked = folder.path().join(UNCHECKED);
         old.backup(&checked).unwrap();
         old.record(&[beat("192.0.2.1", Timestamp::UNIX_EPOCH)])

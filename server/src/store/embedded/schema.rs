@@ -135,6 +135,9 @@ const HOST_IDS: &str = "
     INSERT INTO state SELECT 0, -1, coalesce(max(id), 0) + 1 FROM servers;
 ";
 
+/// The version of the schema that this program makes.
+pub(super) const NEWEST: usize = MIGRATIONS.len();
+
 /// Brings the schema of the database `file` up to date.
 ///
 /// # Errors

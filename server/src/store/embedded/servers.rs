@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
 
 use fleetbeat_protocol::{AgentId, FlagsPatch, Heartbeat, Server, Status};
+use log::Level;
 use rusqlite::types::{Null, ToSqlOutput, Value};
 use rusqlite::{
     Connection, OptionalExtension, Row, Transaction, params, params_from_iter,
@@ -17,6 +18,7 @@ use rusqlite::{
 use serde::Serialize;
 
 use super::row::{optional_ip, parsed, timestamp};
+use crate::recurring::log_if_due;
 use crate::store::column::{COLUMNS, FLAGS, Identity, Kind};
 use crate::store::server::{Beat, HostName, Supersedes};
 
@@ -165,7 +167,10 @@ pub(super) fn all(connection: &Connection) -> rusqlite::Result<Vec<Arc<Server>>>
         match server_from_row(row) {
             Ok(server) => servers.push(Arc::new(server)),
             // Somebody has edited the file; the other hosts must not suffer.
-            Err(error) => log::warn!("a damaged row is left out: {error}"),
+            Err(error) => {
+                let line = || format!("a damaged row is left out: {error}");
+                log_if_due(Level::Warn, "damaged rows", &error.to_string(), line);
+            }
         }
     }
 

@@ -20,7 +20,7 @@ fn a_folder_has_one_server_but_commands_work_beside_it() {
         Err(StoreError::Setup(Setup::Locked { .. }))
     ));
     assert!(
-        Embedded::open_beside_server(folder.path())
+        Embedded::open_beside_server(folder.path(), IfMissing::Create)
             .unwrap()
             .users()
             .unwrap()
@@ -230,9 +230,102 @@ fn a_backup_is_whole_and_overwrites_nothing() {
         .unwrap();
     let copy = folder.path().join("copy");
     fs::create_dir(&copy).unwrap();
-    store.backup(&copy.join("fleetbeat.db")).unwrap();
+    let file = copy.join("fleetbeat.db");
+    // What a backup that was killed has left.
+    fs::write(copy.join("fleetbeat.db.part"), "a part").unwrap();
+
+    let contents = store.backup(&file).unwrap().to_string();
+    let expected = "1 servers, 0 users, the last heartbeat at 1970-01-01T00:00:00Z";
+    assert_eq!(contents, expected);
+    assert_eq!(names_in(&copy), ["fleetbeat.db"]);
     assert_eq!(servers(&Embedded::open(&copy).unwrap()), servers(&store));
-    assert!(store.backup(&copy.join("fleetbeat.db")).is_err());
+
+    let before = fs::read(&file).unwrap();
+    let refused = store.backup(&file).unwrap_err().to_string();
+    assert!(
+        refused.contains("fleetbeat.db: entity already exists"),
+        "{refused}"
+    );
+    assert_eq!(fs::read(&file).unwrap(), before);
+}
+
+#[test]
+fn a_backup_that_fails_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Embedded::open(folder.path()).unwrap();
+    store
+        .record(&[beat("10.0.0.1", Timestamp::UNIX_EPOCH)])
+        .unwrap();
+    let copy = folder.path().join("copy");
+    fs::create_dir(&copy).unwrap();
+    // A row that cannot be copied, as on a full disk, only when all is written.
+    let writer = store.connections.writer();
+    writer.execute_batch("DROP TABLE users").unwrap();
+    drop(writer);
+
+    let failed = store.backup(&copy.join("b.db")).unwrap_err().to_string();
+    assert!(failed.contains("copy/b.db: "), "{failed}");
+    assert!(names_in(&copy).is_empty(), "{:?}", names_in(&copy));
+    assert!(store.backup(&folder.path().join("nowhere/b.db")).is_err());
+}
+
+#[test]
+fn a_wrong_path_makes_no_database() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = |path: &Path| {
+        let opened = Embedded::open_beside_server(path, IfMissing::Fail);
+        opened.err().map(|error| error.to_string()).unwrap()
+    };
+    for path in [folder.path().join("wrong"), folder.path().to_owned()] {
+        let told = open(&path);
+        let named = path.join("fleetbeat.db: there is no database");
+        assert!(told.starts_with(named.to_str().unwrap()), "{told}");
+    }
+    assert!(names_in(folder.path()).is_empty());
+
+    fs::write(folder.path().join("fleetbeat.db"), "").unwrap();
+    assert!(open(folder.path()).contains("there is no database"));
+    assert_eq!(names_in(folder.path()), ["fleetbeat.db"]);
+    fs::write(folder.path().join("file"), "").unwrap();
+    assert!(open(&folder.path().join("file")).contains("Not a directory"));
+}
+
+#[test]
+fn a_command_changes_the_schema_only_where_no_server_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Embedded::open(folder.path()).unwrap();
+    let older = || {
+        let connection = rusqlite::Connection::open(folder.path().join("fleetbeat.db"));
+        let connection = connection.unwrap();
+        let drops: String = connection
+            .query_row(
+                "SELECT group_concat('DROP TABLE ' || name || ';', '') FROM sqlite_schema
+                 WHERE type = 'table' AND name NOT LIKE 'sqlite%'",
+                [],
+                |row| row.get(0),
+            )
+            .unwrap();
+        connection.execute_batch(&drops).unwrap();
+        connection.pragma_update(None, "user_version", 0).unwrap();
+    };
+    older();
+    let open = || Embedded::open_beside_server(folder.path(), IfMissing::Fail);
+    assert!(matches!(
+        open(),
+        Err(StoreError::Setup(Setup::Older { .. }))
+    ));
+    drop(server);
+    assert!(open().unwrap().users().unwrap().is_empty());
+}
+
+/// The names of the files in a folder, but for the lock and SQLite's own.
+fn names_in(folder: &Path) -> Vec<String> {
+    let names = fs::read_dir(folder).unwrap();
+    let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let is_ours = |name: &String| !name.ends_with("-wal") && !name.ends_with("-shm");
+    let mut names: Vec<String> = names.filter(is_ours).collect();
+    names.sort();
+    names
 }
 
 /// Fills the history with heartbeats of hosts from 10.1.0.0 on, `each` of every host.

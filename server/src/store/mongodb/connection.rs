@@ -2,15 +2,16 @@
 //!
 //! The driver is asynchronous, and has no deadline for an operation. So this file runs
 //! the driver on a small runtime, cancels an operation that takes too long, and hides
-//! futures from the other files. While MongoDB is away every operation fails at once, and
-//! a thread asks each second whether MongoDB is back.
+//! futures from the other files. A thread asks each second whether MongoDB is there, and
+//! while it is not, every operation fails at once. An operation that is slow says nothing
+//! about MongoDB: only after some in a row do operations of its class fail at once.
 
 use std::future::Future;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fleetbeat_daemon::clock;
 use fleetbeat_daemon::condition::Condition;
@@ -22,14 +23,16 @@ use mongodb::action::Find;
 use mongodb::bson::{Document, doc};
 use mongodb::error::Error;
 use mongodb::options::{
-    Acknowledgment, ClientOptions, ReadConcern, ReadPreference, SelectionCriteria,
-    WriteConcern,
+    Acknowledgment, ClientOptions, ConnectionString, ReadConcern, ReadPreference,
+    SelectionCriteria, WriteConcern,
 };
 use mongodb::{Client, Collection, Database};
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
-use super::error::MongoDbError;
+use super::breaker::Breaker;
+use super::error::{DUPLICATE_KEY, MongoDbError};
+use super::url;
 use crate::config::MongoDbSettings;
 use crate::store::error::{Setup, StoreError, Unavailable};
 
@@ -51,13 +54,29 @@ const MAX_RETRY_WAIT: Duration = Duration::from_secs(30);
 /// which host is silent.
 const MAX_CLOCK_OFFSET: SignedDuration = SignedDuration::from_secs(30);
 
+/// The schemes of MongoDB's URLs.
+const SCHEMES: [&str; 2] = ["mongodb", "mongodb+srv"];
+/// How a URL begins whose hosts are in the DNS.
+const LOOKED_UP: &str = "mongodb+srv:";
+/// What is told of a URL that is none of MongoDB's.
+const EXPECTED: &str = "must be mongodb://HOST:PORT, mongodb://HOST,HOST/?replicaSet=NAME or \
+     mongodb+srv://HOST, with NAME:PASSWORD@ before the first host where MongoDB asks for \
+     a login; in NAME and PASSWORD the characters : / ? # [ ] @ % are percent-encoded";
+
 /// The connection to one database in MongoDB.
 pub(super) struct Connection {
     runtime: Arc<Runtime>,
     database: Database,
-    /// The circuit breaker: whether MongoDB answered when it was last asked.
+    /// Whether MongoDB answered when the probe asked last.
     is_up: Arc<AtomicBool>,
+    /// When the probe got an answer last.
+    answered: Arc<Mutex<Instant>>,
     probe: Mutex<Option<Worker>>,
+    /// A circuit breaker for each class of operations, so that a slow one of one class
+    /// fails none of another.
+    heartbeats: Breaker,
+    scans: Breaker,
+    single: Breaker,
 }
 
 /// What MongoDB did with a command of updates.
@@ -72,6 +91,8 @@ pub(super) struct Updated {
 pub(super) struct RefusedUpdate {
     /// The update's place in the command.
     pub(super) index: usize,
+    /// Whether a unique index has the value already.
+    pub(super) is_duplicate_key: bool,
     /// MongoDB's words.
     pub(super) reason: String,
 }
@@ -92,7 +113,8 @@ impl Connection {
             .build()
             .map_err(|error| cannot_start(&error))?;
 
-        let wrong = |error| MongoDbError::of_url(error, &settings.url);
+        let wrong =
+            |error| MongoDbError::of_url(error, || explain_url(&runtime, &settings.url));
         let options =
             runtime.block_on(async { ClientOptions::parse(&settings.url).await });
         let options = complete(options.map_err(wrong)?, settings);
@@ -104,17 +126,22 @@ impl Connection {
             runtime: Arc::new(runtime),
             database: client.database(&settings.database),
             is_up: Arc::new(AtomicBool::new(true)),
+            answered: Arc::new(Mutex::new(Instant::now())),
             clock_trouble: Condition::default(),
         };
         let runtime = probe.runtime.clone();
         let database = probe.database.clone();
-        let is_up = probe.is_up.clone();
+        let (is_up, answered) = (probe.is_up.clone(), probe.answered.clone());
         let probe = probe.start().map_err(|error| cannot_start(&error))?;
         Ok(Connection {
             runtime,
             database,
             is_up,
+            answered,
             probe: Mutex::new(Some(probe)),
+            heartbeats: Breaker::default(),
+            scans: Breaker::default(),
+            single: Breaker::default(),
         })
     }
 
@@ -163,22 +190,39 @@ impl Connection {
         &self,
         operation: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, MongoDbError> {
-        self.run_steps(in_time(operation))
+        self.run_steps(&self.single, in_time(operation))
+    }
+
+    /// [`Connection::run`] for an operation on the way of a heartbeat.
+    pub(super) fn run_for_heartbeats<T>(
+        &self,
+        operation: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, MongoDbError> {
+        self.run_steps(&self.heartbeats, in_time(operation))
     }
 
     /// Runs an operation that keeps its deadlines itself.
     fn run_steps<T>(
         &self,
+        breaker: &Breaker,
         steps: impl Future<Output = Result<T, MongoDbError>>,
     ) -> Result<T, MongoDbError> {
         if !self.is_up() {
             return Err(Unavailable::Away.into());
         }
+        if !breaker.lets_through(Instant::now()) {
+            return Err(Unavailable::Away.into());
+        }
         let result = self.runtime.block_on(steps);
-        if let Err(error) = result.as_ref()
-            && error.is_away()
+        let is_unanswered = result.as_ref().is_err_and(MongoDbError::is_away);
+        breaker.note(is_unanswered, Instant::now());
+        if let Err(error) = &result
+            && is_unanswered
+            && lock(&self.answered).elapsed() >= DEADLINE
             && self.is_up.swap(false, Ordering::Relaxed)
         {
+            // The probe has got no answer for as long, either. The operations that wait
+            // need not find that out one by one.
             log::error!("MongoDB is away: {error}");
         }
         result
@@ -190,9 +234,27 @@ impl Connection {
     pub(super) fn collect<T>(
         &self,
         find: Find<'_, Document>,
+        read: impl FnMut(&Document) -> Option<T>,
+    ) -> Result<Vec<T>, MongoDbError> {
+        self.collect_in(&self.scans, find, read)
+    }
+
+    /// [`Connection::collect`] for a query on the way of a heartbeat.
+    pub(super) fn collect_for_heartbeats<T>(
+        &self,
+        find: Find<'_, Document>,
+        read: impl FnMut(&Document) -> Option<T>,
+    ) -> Result<Vec<T>, MongoDbError> {
+        self.collect_in(&self.heartbeats, find, read)
+    }
+
+    fn collect_in<T>(
+        &self,
+        breaker: &Breaker,
+        find: Find<'_, Document>,
         mut read: impl FnMut(&Document) -> Option<T>,
     ) -> Result<Vec<T>, MongoDbError> {
-        self.run_steps(async {
+        self.run_steps(breaker, async {
             let mut cursor = in_time(async { find.batch_size(BATCH).await }).await?;
             let mut values = Vec::new();
             while in_time(cursor.advance()).await? {
@@ -211,7 +273,8 @@ impl Connection {
             "ordered": false,
             "writeConcern": {"w": "majority", "wtimeout": timeout_ms},
         };
-        let reply = self.run(async { self.database.run_command(command).await })?;
+        let operation = in_time(async { self.database.run_command(command).await });
+        let reply = self.run_steps(&self.heartbeats, operation)?;
 
         if let Ok(error) = reply.get_document("writeConcernError") {
             let reason = error.get_str("errmsg");
@@ -267,6 +330,8 @@ impl RefusedUpdate {
     fn from_document(error: &Document) -> RefusedUpdate {
         RefusedUpdate {
             index: read_count(error, "index").unwrap_or(usize::MAX),
+            is_duplicate_key: read_count(error, "code")
+                == usize::try_from(DUPLICATE_KEY).ok(),
             reason: error.get_str("errmsg").unwrap_or("refused").to_owned(),
         }
     }
@@ -277,6 +342,42 @@ fn read_count(reply: &Document, name: &str) -> Option<usize> {
     let number = reply.get_i32(name).map(i64::from);
     let number = number.or_else(|_| reply.get_i64(name)).ok()?;
     usize::try_from(number).ok()
+}
+
+/// Whether a connection could be made with this URL, as far as that can be told without
+/// asking anybody: neither MongoDB nor the DNS.
+///
+/// # Errors
+/// What is wrong, without any part of a password.
+pub(super) fn check_url(url: &str) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| error.to_string())?;
+    match try_url(&runtime, url) {
+        Ok(()) => Ok(()),
+        Err(_) => Err(explain_url(&runtime, url)),
+    }
+}
+
+fn explain_url(runtime: &Runtime, url: &str) -> String {
+    let try_url =
+        |url: &str| try_url(runtime, url).map_err(|error| error.kind.to_string());
+    url::explain(url, &SCHEMES, EXPECTED, try_url)
+}
+
+/// Makes a client with the URL's options, and drops it.
+fn try_url(runtime: &Runtime, url: &str) -> Result<(), Error> {
+    let parsed = ConnectionString::parse(url)?;
+    runtime.block_on(async {
+        let options = if url.starts_with(LOOKED_UP) {
+            // The DNS would tell the hosts. Everything else is in the URL.
+            ClientOptions::builder().tls(parsed.tls).build()
+        } else {
+            ClientOptions::parse(url).await?
+        };
+        Client::with_options(options).map(drop)
+    })
 }
 
 fn cannot_start(error: &io::Error) -> StoreError {
@@ -349,12 +450,13 @@ pub(super) fn retry_until_there<T>(
     }
 }
 
-/// Asks each second whether MongoDB is there. Only the probe closes the circuit breaker
-/// again.
+/// Asks each second whether MongoDB is there, and decides that it is back. That it is
+/// away an operation may find as well, where the probe gets no answer, either.
 struct Probe {
     runtime: Arc<Runtime>,
     database: Database,
     is_up: Arc<AtomicBool>,
+    answered: Arc<Mutex<Instant>>,
     /// This machine's clock and MongoDB's are too far apart.
     clock_trouble: Condition,
 }
@@ -376,6 +478,9 @@ impl Probe {
             .block_on(async { timeout(CONNECT_TIMEOUT, async { hello.await }).await });
         let reply = result.ok().and_then(Result::ok);
 
+        if reply.is_some() {
+            *lock(&self.answered) = Instant::now();
+        }
         let was_up = self.is_up.swap(reply.is_some(), Ordering::Relaxed);
         match (was_up, reply.is_some()) {
             (true, false) => log::error!("MongoDB is away: it does not answer"),

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Mutex;
 
+use fleetbeat_daemon::lock::lock;
 use mongodb::IndexModel;
 use mongodb::bson::{Document, doc};
 use mongodb::options::IndexOptions;
@@ -22,9 +24,38 @@ pub(super) struct Databases {
     pub(super) mongodb: Connection,
     /// Redis; `None` sends all reads to MongoDB.
     pub(super) redis: Option<RedisCopies>,
+    /// Records that this instance has changed, as MongoDB holds them now, until the
+    /// instance's copy of the fleet has them. At most one for each host.
+    read_back: Mutex<BTreeMap<IpAddr, VersionedServer>>,
 }
 
 impl Databases {
+    /// The two databases.
+    pub(super) fn new(mongodb: Connection, redis: Option<RedisCopies>) -> Databases {
+        Databases {
+            mongodb,
+            redis,
+            read_back: Mutex::default(),
+        }
+    }
+
+    /// Keeps records that this instance has changed for its copy of the fleet.
+    pub(super) fn keep_read_back(&self, records: &[VersionedServer]) {
+        let mut read_back = lock(&self.read_back);
+        for record in records {
+            let ip = record.server.ip;
+            let is_newer = |kept: &VersionedServer| kept.version < record.version;
+            if read_back.get(&ip).is_none_or(is_newer) {
+                read_back.insert(ip, record.clone());
+            }
+        }
+    }
+
+    /// Takes the records that were kept.
+    pub(super) fn take_read_back(&self) -> BTreeMap<IpAddr, VersionedServer> {
+        std::mem::take(&mut *lock(&self.read_back))
+    }
+
     /// Makes the indexes in MongoDB. Several instances may do so at once.
     pub(super) fn make_indexes(&self) -> Result<(), MongoDbError> {
         // A record without the field, which another program has left there, must not keep

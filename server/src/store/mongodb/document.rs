@@ -11,9 +11,11 @@ use fleetbeat_daemon::clock;
 use fleetbeat_protocol::{
     AgentId, Flags, FlagsPatch, Heartbeat, Server, Service, Status, Timestamp,
 };
+use log::Level;
 use mongodb::bson::{Bson, DateTime, Document, doc};
 use serde::{Deserialize, Serialize};
 
+use crate::recurring::log_if_due;
 use crate::store::column::{COLUMNS, Column, FLAGS, Identity, Kind};
 use crate::store::identity::Known;
 use crate::store::server::{Beat, HostName, Supersedes, new_server_id};
@@ -55,10 +57,11 @@ impl VersionedServer {
     pub(super) fn from_document(document: &Document) -> Option<VersionedServer> {
         let Some(ip) = text(document, "ip").and_then(|ip| ip.parse::<IpAddr>().ok())
         else {
-            log::warn!(
-                "a record without an address in MongoDB is left out: {:?}",
-                document.get("_id")
-            );
+            let line = || {
+                let id = document.get("_id");
+                format!("a record without an address in MongoDB is left out: {id:?}")
+            };
+            log_if_due(Level::Warn, "damaged records", "", line);
             return None;
         };
 

@@ -95,14 +95,13 @@ impl MongoDbError {
     }
 
     /// The error of a URL with which the driver cannot even begin. The DNS, where the URL
-    /// names a cluster to be looked up, may answer later.
-    pub(super) fn of_url(error: Error, url: &str) -> MongoDbError {
+    /// names a cluster to be looked up, may answer later. `explain` says what is wrong
+    /// with the URL in place of the driver, whose words may hold a part of a password.
+    pub(super) fn of_url(error: Error, explain: impl FnOnce() -> String) -> MongoDbError {
         if is_connection_error(&error) {
             return MongoDbError::Driver(error);
         }
-        // A password may be in the URL.
-        let reason = error.kind.to_string().replace(url, "the URL");
-        wrong_url(reason).into()
+        wrong_url(explain()).into()
     }
 
     /// The setting that makes an attempt hopeless.

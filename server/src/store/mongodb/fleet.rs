@@ -138,6 +138,7 @@ impl FleetCopy {
 
     /// Brings the copy up to date, as far as the databases answer.
     fn update(&mut self, databases: &Arc<Databases>) -> Result<(), StoreError> {
+        self.apply_read_back(databases);
         let is_followed = self.follow(databases);
         let reloaded = match self.loaded {
             Some(loaded) if is_followed => self.reload_in_background(databases, loaded),
@@ -156,11 +157,24 @@ impl FleetCopy {
         Ok(())
     }
 
+    /// Applies what this instance has changed itself: whether or not Redis has taken it.
+    fn apply_read_back(&mut self, databases: &Databases) {
+        for (ip, record) in databases.take_read_back() {
+            if let Some(reload) = &mut self.reload {
+                reload.followed.insert(ip);
+            }
+            self.insert_if_newer(record);
+        }
+    }
+
     /// Applies what the stream tells; false if it does not tell.
     fn follow(&mut self, databases: &Databases) -> bool {
         let (Some(redis), Some(position)) = (&databases.redis, &self.position) else {
             return false;
         };
+        if !redis.tells_changes() {
+            return false;
+        }
         let Ok(ChangesSince::Hosts(ips, position)) = redis.changes_since(position) else {
             return false;
         };

@@ -14,12 +14,14 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use fleetbeat_protocol::AgentId;
+use log::Level;
 use mongodb::bson::Document;
 
 use super::connection::Connection;
 use super::document::{self, Update};
 use super::error::MongoDbError;
 use super::owners::{self, Outcome, Records};
+use crate::recurring::log_if_due;
 use crate::store::identity::{Conflicts, Event, Known, Step, tombstone_of_agent};
 use crate::store::server::{Beat, Supersedes};
 
@@ -202,12 +204,13 @@ impl<'a> Round<'a> {
             let Some(mut open) = opens.get(refused.index).copied() else {
                 return Err(MongoDbError::refused(refused.reason));
             };
-            log::warn!(
-                "MongoDB refuses the record of {}: {}",
-                open.beat.ip,
-                refused.reason
-            );
-            open.mend = true;
+            // An agent that another instance has just given a record is looked for again.
+            if !refused.is_duplicate_key {
+                let (ip, reason) = (open.beat.ip, &refused.reason);
+                let line = || format!("MongoDB refuses the record of {ip}: {reason}");
+                log_if_due(Level::Warn, "refused records", reason, line);
+                open.mend = true;
+            }
             if missed == 0 {
                 self.again.push(open);
             }
@@ -225,8 +228,9 @@ impl<'a> Round<'a> {
         let documents: Vec<&Document> =
             inserts.iter().map(|(_, document, _)| document).collect();
         let servers = mongodb.servers();
-        let inserted =
-            mongodb.run(async { servers.insert_many(documents).ordered(false).await });
+        let inserted = mongodb.run_for_heartbeats(async {
+            servers.insert_many(documents).ordered(false).await
+        });
         let taken = match inserted {
             Ok(_) => Vec::new(),
             Err(error) => error.duplicates().ok_or(error)?,
@@ -264,8 +268,9 @@ fn keep_history(
         return Ok(());
     }
     let history = mongodb.history();
-    let inserted =
-        mongodb.run(async { history.insert_many(documents).ordered(false).await });
+    let inserted = mongodb.run_for_heartbeats(async {
+        history.insert_many(documents).ordered(false).await
+    });
     match inserted {
         Err(error) if error.is_duplicate_key() => Ok(()),
         result => result.map(|_| ()),

@@ -62,3 +62,18 @@ impl SweepLease {
         }
     }
 }
+
+/// Writes beside the leases, and waits for the majority: the leases' collection is the one
+/// that other programs have no business with.
+pub(super) fn try_write(mongodb: &Connection) -> Result<(), MongoDbError> {
+    let leases = mongodb.leases();
+    let here = doc! {"_id": "readiness"};
+    let write = doc! {"$set": {"until": date(clock::now())}};
+    let written =
+        mongodb.run(async { leases.update_one(here, write).upsert(true).await });
+    match written {
+        // Another instance has just inserted the document, so writing works.
+        Err(error) if error.is_duplicate_key() => Ok(()),
+        result => result.map(|_| ()),
+    }
+}

@@ -9,6 +9,7 @@
 //!
 //! This file says which function does what; each subject has a file of its own.
 
+mod breaker;
 mod connection;
 mod databases;
 mod document;
@@ -20,6 +21,7 @@ mod owners;
 mod redis;
 mod refresh;
 mod sweep;
+mod url;
 mod users;
 
 use std::collections::BTreeSet;
@@ -41,12 +43,26 @@ use self::lease::SweepLease;
 use self::owners::Outcome;
 use self::redis::RedisCopies;
 use self::refresh::Refresh;
-use super::backend::Store;
+use super::backend::{CacheState, Store};
 use super::error::{Setup, StoreError};
 use super::identity::{Conflicts, Event};
 use super::server::{Beat, Due, Fleet, HostName, ServerStore, SweepOrder, Swept};
 use super::user::{User, UserStore};
 use crate::config::MongoDbSettings;
+
+/// Which of the settings can never work, and why, as far as that can be told without
+/// asking anybody.
+pub(super) fn find_wrong_settings(settings: &MongoDbSettings) -> Vec<StoreError> {
+    let mongodb = connection::check_url(&settings.url).map_err(|reason| {
+        let key = "mongodb.url";
+        StoreError::from(Setup::Setting { key, reason })
+    });
+    let redis = match settings.redis.as_slice() {
+        [] => Ok(()),
+        urls => redis::check_urls(urls),
+    };
+    [mongodb.err(), redis.err()].into_iter().flatten().collect()
+}
 
 /// The store on MongoDB and Redis.
 pub(super) struct MongoDb {
@@ -78,7 +94,7 @@ impl MongoDb {
         };
         let mongodb =
             connection::retry_until_there(patience, || Connection::connect(settings))?;
-        let databases = Arc::new(Databases { mongodb, redis });
+        let databases = Arc::new(Databases::new(mongodb, redis));
         connection::retry_until_there(patience, || databases.make_indexes())?;
 
         let service_time = connection::retry_until_there(patience, || {
@@ -175,6 +191,7 @@ impl ServerStore for MongoDb {
         if let (Some(redis), Some(record)) = (&self.databases.redis, &record)
             && redis.is_up()
         {
+            self.databases.keep_read_back(std::slice::from_ref(record));
             // At once, for a reader of Redis. If this copy fails, the refresh makes the
             // copy.
             let _ = redis.store(std::slice::from_ref(record), &[]);
@@ -234,8 +251,12 @@ impl Store for MongoDb {
         Ok(self.databases.mongodb.ping()?)
     }
 
-    fn cache_is_up(&self) -> Option<bool> {
-        self.databases.redis.as_ref().map(RedisCopies::is_up)
+    fn try_write(&self) -> Result<(), StoreError> {
+        Ok(lease::try_write(&self.databases.mongodb)?)
+    }
+
+    fn cache_state(&self) -> Option<CacheState> {
+        self.databases.redis.as_ref().map(RedisCopies::state)
     }
 
     fn find_ended_thread(&self) -> Option<&'static str> {

@@ -14,10 +14,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use fleetbeat_daemon::lock::lock;
+use log::Level;
 use redis::cluster::{ClusterClient, ClusterConnection, cluster_pipe};
 use redis::{Cmd, ErrorKind, RedisError, RedisResult, Value};
 
 use super::document::VersionedServer;
+use super::url;
+use crate::recurring::log_if_due;
+use crate::store::backend::CacheState;
 use crate::store::error::{Setup, StoreError, Unavailable};
 
 /// The life of a copy, in seconds: longer than five missed heartbeats.
@@ -36,6 +40,11 @@ const MAX_PIPELINE: usize = 500;
 
 /// The stream of changes.
 const CHANGES: &str = "fleetbeat:changes";
+/// What is written to see whether Redis takes writes. In a cluster the braces put it on
+/// the node of the stream.
+const PROBE: &str = "{fleetbeat:changes}:probe";
+/// After so long without a write the stream is not relied on without another.
+const WRITE_EVERY: Duration = Duration::from_secs(1);
 /// Entries kept, each with the addresses of one write: some minutes of a large fleet.
 const MAX_CHANGES: usize = 2000;
 /// Addresses in one entry.
@@ -55,6 +64,13 @@ redis.call("SET", KEYS[1], ARGV[1], "EX", ARGV[4])
 return 1
 "#;
 
+/// The schemes of Redis' URLs.
+const SCHEMES: [&str; 4] = ["redis", "rediss", "valkey", "valkeys"];
+/// What is told of a URL that is none of Redis'.
+const EXPECTED: &str = "must be redis://HOST:PORT, or rediss:// for TLS, with \
+     NAME:PASSWORD@ before the host where Redis asks for a login (Sentinel is not known); \
+     in NAME and PASSWORD the characters : / ? # [ ] @ % are percent-encoded";
+
 /// The copies in Redis, with a circuit breaker: while Redis is away every call fails at
 /// once, but for one attempt each second.
 pub(super) struct RedisCopies {
@@ -63,6 +79,10 @@ pub(super) struct RedisCopies {
     idle: Mutex<Vec<RedisConnection>>,
     /// Whether Redis answered when it was last asked.
     is_up: AtomicBool,
+    /// Whether Redis took the last write.
+    takes_writes: AtomicBool,
+    /// When Redis took a write last; `None` if it has refused one since.
+    written_last: Mutex<Option<Instant>>,
     /// When a Redis that is away may be asked again.
     retry_at: Mutex<Instant>,
 }
@@ -101,11 +121,13 @@ impl RedisCopies {
     /// # Errors
     /// A URL that can never work, a refused login.
     pub(super) fn new(urls: &[String]) -> Result<RedisCopies, StoreError> {
-        let client = RedisClient::new(urls).map_err(|error| wrong_url(&error))?;
+        let client = RedisClient::new(urls).map_err(|_| explain_urls(urls))?;
         let copies = RedisCopies {
             client,
             idle: Mutex::default(),
             is_up: AtomicBool::new(true),
+            takes_writes: AtomicBool::new(true),
+            written_last: Mutex::default(),
             retry_at: Mutex::new(Instant::now()),
         };
 
@@ -131,14 +153,28 @@ impl RedisCopies {
     ) -> Result<(), StoreError> {
         let remove = |ip: &IpAddr| redis::cmd("DEL").arg(key(*ip)).clone();
         let copies = records.iter().map(store_command);
-        self.run(copies.chain(gone.iter().map(remove)).collect())?;
+        self.write(copies.chain(gone.iter().map(remove)).collect())?;
 
         // A cluster's nodes get their commands one after the other: the news must not be
         // there before the copies.
         let stored = records.iter().map(|record| &record.server.ip);
         let changed: Vec<String> = stored.chain(gone).map(ToString::to_string).collect();
         let news = changed.chunks(MAX_CHANGED).map(append);
-        self.run(news.collect()).map(|_| ())
+        self.write(news.collect()).map(|_| ())
+    }
+
+    /// Whether the stream of changes tells all changes: Redis answers, and takes the
+    /// writes that tell of them. A Redis that has become a replica goes on answering, and
+    /// an instance that writes nothing itself would not notice, so something is written
+    /// if nothing was lately.
+    pub(super) fn tells_changes(&self) -> bool {
+        let is_old = |written: Instant| written.elapsed() >= WRITE_EVERY;
+        if lock(&self.written_last).is_none_or(is_old) {
+            let mut command = redis::cmd("SET");
+            command.arg(PROBE).arg(1).arg("PX").arg(1);
+            let _ = self.write(vec![command]);
+        }
+        self.state() == CacheState::Up
     }
 
     /// The copies of these hosts' records; `None` for a copy that is not there, or that
@@ -166,7 +202,7 @@ impl RedisCopies {
         if let Some((position, _)) = self.entries(command)?.pop() {
             return Ok(position);
         }
-        let reply = self.run(vec![append(&[])])?.pop().unwrap_or(Value::Nil);
+        let reply = self.write(vec![append(&[])])?.pop().unwrap_or(Value::Nil);
         redis::from_redis_value(reply)
             .map(StreamPosition)
             .map_err(|error| refused(error.to_string()))
@@ -218,6 +254,39 @@ impl RedisCopies {
         self.is_up.load(Ordering::Relaxed)
     }
 
+    /// Whether Redis can be used.
+    pub(super) fn state(&self) -> CacheState {
+        if !self.is_up() {
+            CacheState::Away
+        } else if self.takes_writes.load(Ordering::Relaxed) {
+            CacheState::Up
+        } else {
+            CacheState::RefusesWrites
+        }
+    }
+
+    /// As [`RedisCopies::run`], and notes whether Redis takes writes.
+    fn write(&self, commands: Vec<Cmd>) -> Result<Vec<Value>, StoreError> {
+        let written = self.run(commands);
+        let takes_writes = match &written {
+            Ok(_) => true,
+            Err(StoreError::Refused { .. }) => false,
+            Err(_) => return written,
+        };
+        *lock(&self.written_last) = takes_writes.then(Instant::now);
+        let took_writes = self.takes_writes.swap(takes_writes, Ordering::Relaxed);
+        match (took_writes, &written) {
+            (true, Err(error)) => {
+                log::warn!(
+                    "Redis takes no writes, reads are MongoDB's and slower: {error}"
+                );
+            }
+            (false, Ok(_)) => log::info!("Redis takes writes again"),
+            _ => {}
+        }
+        written
+    }
+
     /// Runs the commands in order, and gives their replies; fails at once while Redis is
     /// away.
     fn run(&self, commands: Vec<Cmd>) -> Result<Vec<Value>, StoreError> {
@@ -240,8 +309,11 @@ impl RedisCopies {
             }
             Err(error) if answers(&error) => {
                 self.is_up.store(true, Ordering::Relaxed);
-                log::warn!("Redis refuses: {}", error.code().unwrap_or_default());
-                Err(refused(describe(&error)))
+                let reason = describe(&error);
+                let code = error.code().unwrap_or_default();
+                let line = || format!("Redis refuses: {reason}");
+                log_if_due(Level::Warn, "Redis", code, line);
+                Err(refused(reason))
             }
             Err(error) => {
                 self.went_away(&error);
@@ -386,6 +458,38 @@ fn is_hopeless(error: &RedisError) -> bool {
         error.kind(),
         ErrorKind::AuthenticationFailed | ErrorKind::InvalidClientConfig
     ) || ["NOAUTH", "WRONGPASS", "NOPERM"].contains(&code)
+}
+
+/// Whether connections could be made with these URLs, as far as that can be told without
+/// asking anybody.
+///
+/// # Errors
+/// What is wrong, without any part of a password.
+pub(super) fn check_urls(urls: &[String]) -> Result<(), StoreError> {
+    match RedisClient::new(urls) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(explain_urls(urls)),
+    }
+}
+
+/// What is wrong with the URLs that the library has refused.
+fn explain_urls(urls: &[String]) -> StoreError {
+    let try_url = |url: &str| {
+        let urls = [url.to_owned()];
+        RedisClient::new(&urls)
+            .map(drop)
+            .map_err(|error| describe(&error))
+    };
+    let wrong = urls.iter().find(|url| try_url(url).is_err());
+    let reason = match wrong {
+        Some(url) => url::explain(url, &SCHEMES, EXPECTED, try_url),
+        None => {
+            "the nodes of a cluster must have the same login and all TLS, or all none"
+                .to_owned()
+        }
+    };
+    let key = "redis.url";
+    Setup::Setting { key, reason }.into()
 }
 
 fn wrong_url(error: &RedisError) -> StoreError {

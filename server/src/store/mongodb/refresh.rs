@@ -147,5 +147,6 @@ fn copy(databases: &Databases, ips: &[IpAddr]) -> Result<(), StoreError> {
             None => gone.push(ip),
         }
     }
+    databases.keep_read_back(&records);
     redis.store(&records, &gone)
 }

@@ -1,9 +1,11 @@
 //! The users in MongoDB.
 
 use fleetbeat_protocol::Role;
+use log::Level;
 use mongodb::bson::{Document, doc};
 
 use super::connection::Connection;
+use crate::recurring::log_if_due;
 use crate::store::error::{Conflict, StoreError};
 use crate::store::user::User;
 
@@ -108,10 +110,11 @@ fn user_from_document(document: &Document) -> Option<User> {
     };
     let user = read();
     if user.is_none() {
-        log::warn!(
-            "a damaged user in MongoDB is left out: {:?}",
-            document.get("_id")
-        );
+        let line = || {
+            let id = document.get("_id");
+            format!("a damaged user in MongoDB is left out: {id:?}")
+        };
+        log_if_due(Level::Warn, "damaged users", "", line);
     }
     user
 }

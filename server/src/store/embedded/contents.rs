@@ -1,0 +1,44 @@
+//! What is in a database, in words for a person.
+
+use std::fmt;
+
+use fleetbeat_protocol::Timestamp;
+use rusqlite::Connection;
+
+/// A summary of a database, for whoever has saved or restored it.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::store) struct Contents {
+    pub(super) servers: i64,
+    pub(super) users: i64,
+    /// The newest heartbeat, in milliseconds since 1970.
+    last_heartbeat: Option<i64>,
+}
+
+impl Contents {
+    /// Counts what is there.
+    pub(super) fn read(connection: &Connection) -> rusqlite::Result<Contents> {
+        connection.query_row(
+            "SELECT (SELECT count(*) FROM servers), (SELECT count(*) FROM users), \
+             (SELECT max(last_heartbeat) FROM servers)",
+            [],
+            |row| {
+                Ok(Contents {
+                    servers: row.get(0)?,
+                    users: row.get(1)?,
+                    last_heartbeat: row.get(2)?,
+                })
+            },
+        )
+    }
+}
+
+impl fmt::Display for Contents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} servers, {} users", self.servers, self.users)?;
+        let at = self.last_heartbeat.map(Timestamp::from_millisecond);
+        match at {
+            Some(Ok(at)) => write!(f, ", the last heartbeat at {at:.0}"),
+            _ => Ok(()),
+        }
+    }
+}
