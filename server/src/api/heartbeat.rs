@@ -179,8 +179,9 @@ struct Address {
 /// Which host the heartbeat is about: the host that the key is bound to, or the host that
 /// the heartbeat names, or the host that it comes from.
 ///
-/// A loopback address names a host only to an agent on the server's own machine. Of a
-/// connection it tells nothing: a proxy may stand there.
+/// A loopback address names a host only to an agent on the server's own machine, so it is
+/// refused from a connection that comes from elsewhere. Of a connection it tells nothing:
+/// a proxy may stand there.
 fn find_address(
     named: Option<IpAddr>,
     observed: Option<IpAddr>,
@@ -188,12 +189,10 @@ fn find_address(
     let is_local = |ip: &IpAddr| ip.is_loopback();
     let refuse = |message: String| Err(FieldError::new("ip", message));
     match (named, observed) {
-        (Some(ip), _) if is_local(&ip) && !observed.as_ref().is_some_and(is_local) => {
-            refuse(format!(
-                "is {ip}, which is a loopback address, and the agent is on another \
+        (Some(ip), Some(seen)) if is_local(&ip) && !is_local(&seen) => refuse(format!(
+            "is {ip}, which is a loopback address, and the agent is on another \
                  machine than the server"
-            ))
-        }
+        )),
         (Some(ip), observed) => Ok(Address { ip, observed }),
         (None, Some(seen)) if is_everybodys(seen) || is_nobodys(seen) => refuse(format!(
             "is missing, and the connection comes from {seen}, which is not the \
@@ -247,7 +246,8 @@ mod tests {
             // An agent elsewhere.
             ("127.0.0.1", "198.51.100.1", ""),
             ("::1", "2001:db8::1", ""),
-            ("127.0.0.1", "", ""),
+            // Nobody can tell; it may be an agent beside the proxy.
+            ("127.0.0.1", "", "127.0.0.1"),
             // Nothing tells the host's address.
             ("", "127.0.0.1", ""),
             ("", "::1", ""),

@@ -23,7 +23,7 @@ pub(crate) struct Failure {
     detail: String,
     errors: Vec<FieldError>,
     headers: Vec<(&'static str, String)>,
-    /// In a box, because a failure is the unhappy half of many results.
+    // In boxes, because a failure is the unhappy half of many results.
     moved_to: Option<Box<IpAddr>>,
     cause: Option<Box<str>>,
     awaited_body: Option<usize>,

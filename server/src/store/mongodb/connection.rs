@@ -31,7 +31,7 @@ use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
 use super::breaker::Breaker;
-use super::error::MongoDbError;
+use super::error::{DUPLICATE_KEY, MongoDbError};
 use super::url;
 use crate::config::MongoDbSettings;
 use crate::store::error::{Setup, StoreError, Unavailable};
@@ -91,6 +91,8 @@ pub(super) struct Updated {
 pub(super) struct RefusedUpdate {
     /// The update's place in the command.
     pub(super) index: usize,
+    /// Whether a unique index has the value already.
+    pub(super) is_duplicate_key: bool,
     /// MongoDB's words.
     pub(super) reason: String,
 }
@@ -191,6 +193,14 @@ impl Connection {
         self.run_steps(&self.single, in_time(operation))
     }
 
+    /// [`Connection::run`] for an operation on the way of a heartbeat.
+    pub(super) fn run_for_heartbeats<T>(
+        &self,
+        operation: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, MongoDbError> {
+        self.run_steps(&self.heartbeats, in_time(operation))
+    }
+
     /// Runs an operation that keeps its deadlines itself.
     fn run_steps<T>(
         &self,
@@ -224,9 +234,27 @@ impl Connection {
     pub(super) fn collect<T>(
         &self,
         find: Find<'_, Document>,
+        read: impl FnMut(&Document) -> Option<T>,
+    ) -> Result<Vec<T>, MongoDbError> {
+        self.collect_in(&self.scans, find, read)
+    }
+
+    /// [`Connection::collect`] for a query on the way of a heartbeat.
+    pub(super) fn collect_for_heartbeats<T>(
+        &self,
+        find: Find<'_, Document>,
+        read: impl FnMut(&Document) -> Option<T>,
+    ) -> Result<Vec<T>, MongoDbError> {
+        self.collect_in(&self.heartbeats, find, read)
+    }
+
+    fn collect_in<T>(
+        &self,
+        breaker: &Breaker,
+        find: Find<'_, Document>,
         mut read: impl FnMut(&Document) -> Option<T>,
     ) -> Result<Vec<T>, MongoDbError> {
-        self.run_steps(&self.scans, async {
+        self.run_steps(breaker, async {
             let mut cursor = in_time(async { find.batch_size(BATCH).await }).await?;
             let mut values = Vec::new();
             while in_time(cursor.advance()).await? {
@@ -302,6 +330,8 @@ impl RefusedUpdate {
     fn from_document(error: &Document) -> RefusedUpdate {
         RefusedUpdate {
             index: read_count(error, "index").unwrap_or(usize::MAX),
+            is_duplicate_key: read_count(error, "code")
+                == usize::try_from(DUPLICATE_KEY).ok(),
             reason: error.get_str("errmsg").unwrap_or("refused").to_owned(),
         }
     }

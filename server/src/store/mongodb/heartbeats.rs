@@ -226,8 +226,9 @@ impl<'a> Round<'a> {
         let documents: Vec<&Document> =
             inserts.iter().map(|(_, document, _)| document).collect();
         let servers = mongodb.servers();
-        let inserted =
-            mongodb.run(async { servers.insert_many(documents).ordered(false).await });
+        let inserted = mongodb.run_for_heartbeats(async {
+            servers.insert_many(documents).ordered(false).await
+        });
         let taken = match inserted {
             Ok(_) => Vec::new(),
             Err(error) => error.duplicates().ok_or(error)?,
@@ -265,8 +266,9 @@ fn keep_history(
         return Ok(());
     }
     let history = mongodb.history();
-    let inserted =
-        mongodb.run(async { history.insert_many(documents).ordered(false).await });
+    let inserted = mongodb.run_for_heartbeats(async {
+        history.insert_many(documents).ordered(false).await
+    });
     match inserted {
         Err(error) if error.is_duplicate_key() => Ok(()),
         result => result.map(|_| ()),

@@ -102,7 +102,7 @@ impl Records {
         }
         let tombstones = mongodb.tombstones();
         let found = tombstones.find(doc! {"_id": {"$in": names}});
-        let found = mongodb.collect(found, |document| {
+        let found = mongodb.collect_for_heartbeats(found, |document| {
             let name = document.get_str("_id").ok()?.to_owned();
             let heir = document.get_str("heir").ok().map(str::to_owned);
             let flags = read_flags(document);
@@ -243,7 +243,7 @@ impl Records {
         if let Some(owned) = self.owned(record) {
             let servers = mongodb.servers();
             let condition = owned.unchanged();
-            mongodb.run(async { servers.delete_one(condition).await })?;
+            mongodb.run_for_heartbeats(async { servers.delete_one(condition).await })?;
         }
         Ok(())
     }
@@ -261,7 +261,7 @@ fn find(
     let servers = mongodb.servers();
     let found = servers.find(doc! {field: {"$in": values}});
     let found = found.projection(owned_fields());
-    mongodb.collect(found, |document| Some(Owned::from_document(document)))
+    mongodb.collect_for_heartbeats(found, |document| Some(Owned::from_document(document)))
 }
 
 /// Keeps flags in a tombstone, if they differ from the defaults. An older tombstone of
@@ -276,7 +276,7 @@ pub(super) fn bury(
     let tombstones = mongodb.tombstones();
     let named = doc! {"_id": name};
     if flags == Flags::default() {
-        mongodb.run(async { tombstones.delete_one(named).await })?;
+        mongodb.run_for_heartbeats(async { tombstones.delete_one(named).await })?;
         return Ok(());
     }
 
@@ -286,7 +286,7 @@ pub(super) fn bury(
         tombstone.insert("heir", heir);
     }
     let replace = tombstones.replace_one(named, tombstone).upsert(true);
-    mongodb.run(async { replace.await })?;
+    mongodb.run_for_heartbeats(async { replace.await })?;
     Ok(())
 }
 
@@ -348,7 +348,9 @@ fn change(
     update: Document,
 ) -> Result<bool, MongoDbError> {
     let servers = mongodb.servers();
-    match mongodb.run(async { servers.update_one(condition, update).await }) {
+    match mongodb
+        .run_for_heartbeats(async { servers.update_one(condition, update).await })
+    {
         Ok(result) => Ok(result.matched_count > 0),
         Err(error) if error.is_duplicate_key() => Ok(false),
         Err(error) => Err(error),
@@ -364,7 +366,7 @@ fn leave(mongodb: &Connection, record: &Known<String>) -> Result<(), MongoDbErro
     let left = doc! {"server_id": &record.key};
     let replace = moves.replace_one(doc! {"_id": ip.to_string()}, left);
     let replace = replace.upsert(true);
-    mongodb.run(async { replace.await })?;
+    mongodb.run_for_heartbeats(async { replace.await })?;
     Ok(())
 }
 
@@ -377,13 +379,13 @@ pub(super) fn arrive(
     if !tombstones.is_empty() {
         let raised = doc! {"_id": {"$in": tombstones}};
         let tombstones = mongodb.tombstones();
-        mongodb.run(async { tombstones.delete_many(raised).await })?;
+        mongodb.run_for_heartbeats(async { tombstones.delete_many(raised).await })?;
     }
     if !ips.is_empty() {
         let ips: Vec<String> = ips.iter().map(ToString::to_string).collect();
         let arrived = doc! {"_id": {"$in": ips}};
         let moves = mongodb.moves();
-        mongodb.run(async { moves.delete_many(arrived).await })?;
+        mongodb.run_for_heartbeats(async { moves.delete_many(arrived).await })?;
     }
     Ok(())
 }
