@@ -114,6 +114,9 @@ impl Listener {
     pub(crate) fn stop(self) {
         self.shared.tasks.ask_to_stop();
         let _ = self.poll.join();
+        if let Listen::Unix(path) = &self.address {
+            let _ = fs::remove_file(path);
+        }
 
         self.shared.arrivals.close();
         for worker in self.workers {

@@ -204,11 +204,13 @@ impl<'a> Round<'a> {
             let Some(mut open) = opens.get(refused.index).copied() else {
                 return Err(MongoDbError::refused(refused.reason));
             };
-            let reason = &refused.reason;
-            let line =
-                || format!("MongoDB refuses the record of {}: {reason}", open.beat.ip);
-            log_if_due(Level::Warn, "refused records", reason, line);
-            open.mend = true;
+            // An agent that another instance has just given a record is looked for again.
+            if !refused.is_duplicate_key {
+                let (ip, reason) = (open.beat.ip, &refused.reason);
+                let line = || format!("MongoDB refuses the record of {ip}: {reason}");
+                log_if_due(Level::Warn, "refused records", reason, line);
+                open.mend = true;
+            }
             if missed == 0 {
                 self.again.push(open);
             }
