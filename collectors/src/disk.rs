@@ -406,8 +406,7 @@ fn is_foreign(point: &str) -> bool {
             .strip_prefix(*folder)
             .is_some_and(|rest| rest.starts_with('/'))
     };
-    FOREIGN_FILES.contains(&point)
-        || FOREIGN_FOLDERS.iter().any(|folder| is_below(&folder))
+    FOREIGN_FILES.contains(&point) || FOREIGN_FOLDERS.iter().any(is_below)
 }
 
 fn read_usage(point: &Path) -> io::Result<Usage> {

@@ -82,7 +82,7 @@ pub(crate) fn is_name(text: &str) -> bool {
 }
 
 const BLANK: [char; 2] = [' ', '\t'];
-/// The beginning of an exemplar, behind the number, as OpenMetrics has it.
+/// The beginning of an exemplar, behind the number, as `OpenMetrics` has it.
 const EXEMPLAR: &str = " # {";
 const NO_NAME: &str = "does not begin with a metric's name";
 
