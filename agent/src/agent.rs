@@ -5,7 +5,6 @@
 //! loop. The end of a call is an [`Event`].
 
 use std::mem;
-use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread::{Builder, Scope};
@@ -14,12 +13,12 @@ use std::time::{Duration, Instant};
 use fleetbeat_daemon::clock;
 use fleetbeat_daemon::service_manager::{self, ServiceManager};
 use fleetbeat_protocol::Heartbeat;
-use fleetbeat_settings::{Problems, show_duration};
+use fleetbeat_settings::show_duration;
 
-use crate::config::Config;
+use crate::config::{CollectorTables, Config, ConfigError};
 use crate::delivery::spool::Spool;
 use crate::delivery::{Delivery, Destination, Outcome, Request, Sender};
-use crate::host::Host;
+use crate::host::{Host, Identity, Keeping};
 use crate::jitter;
 use crate::sampling::Sampler;
 use crate::sampling::schedule::{Schedule, Task};
@@ -34,16 +33,24 @@ pub(crate) enum Event {
     CallEnded(Outcome),
 }
 
+/// What the agent keeps in its state folder.
+pub(crate) struct KeptState {
+    pub(crate) spool: Spool,
+    pub(crate) identity: Identity,
+}
+
 /// Samples and sends until told to stop. `load` reads the configuration again. Calls post
-/// their outcomes to `post`, the other end of `events`.
+/// their outcomes to `post`, the other end of `events`. `settled` is dropped when nothing
+/// is left to keep, although a call may still be under way.
 pub(crate) fn run(
     config: Config,
-    load: impl Fn() -> Result<Config, Problems>,
-    spool: Spool,
+    load: impl Fn() -> Result<Config, ConfigError>,
+    kept: KeptState,
     post: &mpsc::Sender<Event>,
     events: &Receiver<Event>,
+    settled: mpsc::Sender<()>,
 ) {
-    let mut agent = Agent::new(config, spool);
+    let mut agent = Agent::new(config, kept);
     let mut manager = ServiceManager::ready(Instant::now());
     std::thread::scope(|scope| {
         loop {
@@ -56,7 +63,9 @@ pub(crate) fn run(
                 Ok(Event::Reload) => manager.reloading(|| agent.reload(load())),
                 Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => {
                     service_manager::stopping();
-                    return agent.keep_samples();
+                    agent.keep_samples();
+                    drop(settled);
+                    return;
                 }
                 Err(RecvTimeoutError::Timeout) => {}
             }
@@ -64,8 +73,12 @@ pub(crate) fn run(
             let now = Instant::now();
             manager.alive(now);
             agent.apply_configuration(now);
-            if let Some(request) = agent.delivery.begin(now) {
-                start_call(scope, Arc::clone(&agent.sender), request, post);
+            match agent.begin_call(now) {
+                Some(Ok(request)) => {
+                    start_call(scope, Arc::clone(&agent.sender), request, post);
+                }
+                Some(Err(outcome)) => drop(post.send(Event::CallEnded(outcome))),
+                None => {}
             }
             agent.do_task(now);
         }
@@ -96,6 +109,9 @@ struct ActiveSettings {
     url: String,
     sample_every: Duration,
     samples: u32,
+    /// Where the key is.
+    key_source: String,
+    collectors: CollectorTables,
 }
 
 impl ActiveSettings {
@@ -104,6 +120,8 @@ impl ActiveSettings {
             url: config.server.url.base.clone(),
             sample_every: config.sample_every,
             samples: config.samples_per_heartbeat,
+            key_source: config.server.key_source.clone().unwrap_or_default(),
+            collectors: config.tables.clone(),
         }
     }
 
@@ -114,15 +132,16 @@ impl ActiveSettings {
     /// Logs the settings behind the words `event`.
     fn log(&self, event: &str) {
         log::info!(
-            "{event}a heartbeat to {} every {}",
+            "{event}a heartbeat to {} every {}, with the key of {}",
             self.url,
-            show_duration(self.interval())
+            show_duration(self.interval()),
+            self.key_source
         );
     }
 }
 
 impl Agent {
-    fn new(config: Config, spool: Spool) -> Agent {
+    fn new(config: Config, kept: KeptState) -> Agent {
         let settings = ActiveSettings::of(&config);
         settings.log("");
         let offset = jitter::fraction();
@@ -130,9 +149,14 @@ impl Agent {
 
         Agent {
             sender: Arc::new(Sender::new(&config.server)),
-            host: Host::new(config.host, config.roots, config.server.target()),
+            host: Host::new(
+                config.host,
+                config.roots,
+                config.server.way(),
+                Keeping::Service(kept.identity),
+            ),
             sampler: Sampler::new(config.collectors),
-            delivery: Delivery::new(settings.interval(), spool),
+            delivery: Delivery::new(settings.interval(), kept.spool),
             schedule: Schedule::new(Instant::now(), sample_every, samples, offset),
             settings,
             offset,
@@ -165,6 +189,23 @@ impl Agent {
         self.schedule.done(now);
     }
 
+    /// The request to be sent `now`, under the address that the host has now; or why the
+    /// request cannot be sent yet.
+    fn begin_call(&mut self, now: Instant) -> Option<Result<Request, Outcome>> {
+        let mut request = self.delivery.begin(now)?;
+        match self.host.address() {
+            Some(ip) => request.set_address(ip),
+            None if self.host.needs_address() => {
+                return Some(Err(Outcome::failed(
+                    "this host's own address is not known yet, and the proxy hides it \
+                     from the server (host.ip can set it)",
+                )));
+            }
+            None => {}
+        }
+        Some(Ok(request))
+    }
+
     /// The heartbeat's body made of the samples so far; `None` without samples.
     fn take_samples(&mut self) -> Option<Vec<u8>> {
         let readings = self.sampler.take()?;
@@ -180,7 +221,7 @@ impl Agent {
     }
 
     /// The configuration was read again. A wrong configuration changes nothing.
-    fn reload(&mut self, loaded: Result<Config, Problems>) {
+    fn reload(&mut self, loaded: Result<Config, ConfigError>) {
         match loaded {
             Ok(config) => self.pending_config = Some(config),
             Err(problems) => {
@@ -215,8 +256,10 @@ impl Agent {
 
         self.sender = Arc::new(Sender::new(&config.server));
         self.host
-            .describe(config.host, config.roots, config.server.target());
-        self.sampler.replace(config.collectors);
+            .describe(config.host, config.roots, config.server.way());
+        let new = &self.settings.collectors;
+        let is_same = |name: &str| old.collectors.get(name) == new.get(name);
+        self.sampler.replace(config.collectors, is_same);
     }
 
     /// Follows the new settings where the old ones differ.
@@ -235,8 +278,7 @@ impl Agent {
     }
 }
 
-/// Sends `request` in a thread, which posts the outcome in any case: without an outcome,
-/// the delivery would wait for ever and send no further heartbeat.
+/// Sends `request` in a thread, which posts the outcome.
 fn start_call<'scope>(
     scope: &'scope Scope<'scope, '_>,
     sender: Arc<Sender>,
@@ -245,9 +287,7 @@ fn start_call<'scope>(
 ) {
     let tell = post.clone();
     let call = move || {
-        let send = || sender.send(request.kind, &request.body);
-        let outcome = panic::catch_unwind(AssertUnwindSafe(send))
-            .unwrap_or_else(|_| Outcome::failed("the call panicked"));
+        let outcome = sender.send(request.kind, &request.body);
         let is_over = matches!(outcome, Outcome::Accepted | Outcome::Refused { .. });
         let _ = tell.send(Event::CallEnded(outcome));
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Instant;
@@ -10,15 +10,15 @@ use std::time::Instant;
 use fleetbeat_daemon::{clock, logging};
 use log::LevelFilter;
 
-use crate::agent::{self, Event};
+use crate::agent::{self, Event, KeptState};
 use crate::cli::{Arguments, Command};
 use crate::config::api_key::hide_memory;
-use crate::config::{Config, KeyNeed};
-use crate::delivery::spool::Spool;
+use crate::config::{Config, KeyNeed, accepted};
+use crate::delivery::spool::{self, Spool};
 use crate::delivery::{Outcome, RequestKind, Sender};
 use crate::doctor;
 use crate::health;
-use crate::host::Host;
+use crate::host::{Host, Identity, Keeping, MACHINE_ID, peek};
 use crate::sampling::Sampler;
 use crate::sampling::schedule::{self, Window};
 use crate::service::exit::AgentError;
@@ -34,7 +34,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), AgentError> {
     let load = |need| Config::load(&path, need).map_err(AgentError::Config);
     match arguments.command {
         Command::Print(text) => print(text.trim_end()),
-        Command::CheckConfig => print(load(KeyNeed::Optional)?.summary(&path)),
+        Command::CheckConfig => check_config(&load(KeyNeed::Optional)?, &path),
         Command::Doctor => doctor::run(&path),
         Command::Health => print(health::report(&path)?),
         Command::Once { send: false } => once(load(KeyNeed::Optional)?, None),
@@ -43,31 +43,79 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), AgentError> {
             let sender = Sender::new(&config.server);
             once(config, Some(&sender))
         }
-        Command::Run => run_service(load(KeyNeed::Required)?, path),
+        Command::Run => run_service(path),
     }
+}
+
+/// Prints the meaning of the configuration, and who this host is.
+fn check_config(config: &Config, path: &Path) -> Result<(), AgentError> {
+    let identity = match peek(&config.spool) {
+        Some(kept) => format!("{}…", kept.agent_id),
+        None => "none that this user can read; the service makes it".to_owned(),
+    };
+    print(format!("{}\nidentity:   {identity}", config.summary(path)))
 }
 
 /// Sends heartbeats until a signal ends the agent. The file at `path` is read again when
 /// a signal says so.
-fn run_service(config: Config, path: PathBuf) -> Result<(), AgentError> {
-    let spool = Spool::open(&config.spool)?;
+fn run_service(path: PathBuf) -> Result<(), AgentError> {
+    // First of all: a signal that comes earlier would end the agent.
+    let signals = signals::watch()?;
+    let config = load_to_run(&path)?;
+    let has_worked = spool::file_path(&config.spool).exists();
+    let kept = KeptState {
+        spool: Spool::open(&config.spool)?,
+        identity: Identity::load(&config.spool, Path::new(MACHINE_ID), has_worked),
+    };
+
     let (post, events) = mpsc::channel();
+    let (settle, settled) = mpsc::channel();
     let (stopping, reloading) = (post.clone(), post.clone());
     let stop = move || drop(stopping.send(Event::Stop));
     let reload = move || drop(reloading.send(Event::Reload));
-
     let work = move || {
-        let load = || Config::load(&path, KeyNeed::Required);
-        agent::run(config, load, spool, &post, &events);
+        let load = || {
+            let config = Config::load(&path, KeyNeed::Required)?;
+            accepted::keep(&path, &config);
+            Ok(config)
+        };
+        agent::run(config, load, kept, &post, &events, settle);
     };
-    signals::run_until_stopped(work, stop, reload)
+    signals::run_until_stopped(signals, &settled, work, stop, reload)
+}
+
+/// The configuration to begin with. Where a mistake has got into the files since the
+/// service has accepted them, what they said then counts.
+fn load_to_run(path: &Path) -> Result<Config, AgentError> {
+    let error = match Config::load(path, KeyNeed::Required) {
+        Ok(config) => {
+            accepted::keep(path, &config);
+            return Ok(config);
+        }
+        Err(error) if error.is_temporary => return Err(AgentError::Config(error)),
+        Err(error) => error,
+    };
+    let Some(Ok(config)) = accepted::load(path) else {
+        return Err(AgentError::Config(error));
+    };
+
+    log::error!(
+        "the configuration is wrong, so the one that was accepted last counts until this \
+         is corrected:"
+    );
+    for problem in error.to_string().lines() {
+        log::error!("{problem}");
+    }
+    Ok(config)
 }
 
 /// Takes one sample, prints the heartbeat made of it, and sends the heartbeat if there is
 /// a sender.
 fn once(config: Config, sender: Option<&Sender>) -> Result<(), AgentError> {
     let mut sampler = Sampler::new(config.collectors);
-    let mut host = Host::new(config.host, config.roots, config.server.target());
+    let identity = Keeping::Looker(peek(&config.spool));
+    let way = config.server.way();
+    let mut host = Host::new(config.host, config.roots, way, identity);
 
     sampler.open(Instant::now(), Window::Last);
     thread::sleep(schedule::window_length(config.sample_every));

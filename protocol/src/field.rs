@@ -117,17 +117,25 @@ pub(crate) fn text<'a>(
         errors.add(field, format!("must be a string, not {}", json.kind()));
         return None;
     };
+    check_text(field, text, max_chars, errors).then_some(text)
+}
+
+/// Whether `text` keeps the rules of [`text`].
+pub(crate) fn check_text(
+    field: &str,
+    text: &str,
+    max_chars: usize,
+    errors: &mut Errors,
+) -> bool {
+    // A text has at most as many characters as bytes: only a long text needs counting.
     if text.contains('\0') {
         errors.add(field, "must not contain a NUL character");
-        return None;
-    }
-
-    // A text has at most as many characters as bytes: only a long text needs counting.
-    if text.len() > max_chars && text.chars().count() > max_chars {
+    } else if text.len() > max_chars && text.chars().count() > max_chars {
         errors.add(field, format!("is longer than {max_chars} characters"));
-        return None;
+    } else {
+        return true;
     }
-    Some(text)
+    false
 }
 
 /// `true` or `false`.
@@ -158,11 +166,16 @@ pub(crate) fn percentage(
         return None;
     }
     let value = number(field, json, errors)?;
-    if !(0.0..=100.0).contains(&value) {
+    check_percentage(field, value, errors).then_some(value)
+}
+
+/// Whether `value` is from 0 to 100.
+pub(crate) fn check_percentage(field: &str, value: f64, errors: &mut Errors) -> bool {
+    let is_in_range = (0.0..=100.0).contains(&value);
+    if !is_in_range {
         errors.add(field, format!("must be from 0 to 100, not {value}"));
-        return None;
     }
-    Some(value)
+    is_in_range
 }
 
 /// An instant, as an RFC 3339 string.

@@ -16,6 +16,7 @@ use crate::timestamp::Timestamp;
 
 /// The largest integer that JSON readers in every language hold exactly, 2^53 - 1.
 const MAX_SAFE_INTEGER: f64 = 9_007_199_254_740_991.0;
+const SEQ_RULE: &str = "must be a whole number from 0 to 2^53 - 1";
 
 /// The body of `POST /heartbeat`, and an element of `POST /heartbeats`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -122,6 +123,87 @@ impl Heartbeat {
 
         errors.into_result(heartbeat)
     }
+
+    /// Checks a heartbeat of one's own before it is sent: the rules are those of
+    /// [`Heartbeat::from_json`], applied to what this heartbeat is as JSON.
+    ///
+    /// # Errors
+    /// Every broken rule, as `from_json` would report it.
+    pub fn check(&self) -> Result<(), Vec<FieldError>> {
+        let mut errors = Errors::default();
+        let texts = [
+            ("countryCode", Some(&self.country_code)),
+            ("country", Some(&self.country)),
+            ("region", self.region.as_ref()),
+            ("city", Some(&self.city)),
+            ("hostname", Some(&self.hostname)),
+        ];
+        check_texts(&texts, &mut errors);
+        check_services(&self.services, &mut errors);
+        check_load(&self.load, &mut errors);
+        check_metrics(&self.metrics, &mut errors);
+
+        check_texts(&[("boot_id", self.boot_id.as_ref())], &mut errors);
+        if self.seq.is_some_and(|seq| seq as f64 > MAX_SAFE_INTEGER) {
+            errors.add("seq", SEQ_RULE);
+        }
+        check_texts(
+            &[("agent_version", self.agent_version.as_ref())],
+            &mut errors,
+        );
+        errors.into_result(())
+    }
+}
+
+fn check_texts(texts: &[(&str, Option<&String>)], errors: &mut Errors) {
+    for (field, text) in texts {
+        let Some(text) = text else { continue };
+        field::check_text(field, text, MAX_TEXT_CHARS, errors);
+    }
+}
+
+fn check_services(services: &[Service], errors: &mut Errors) {
+    if services.len() > MAX_SERVICES {
+        return errors.add(
+            "services",
+            too_many("elements", services.len(), MAX_SERVICES),
+        );
+    }
+    for (index, service) in services.iter().enumerate() {
+        let field = format!("services[{index}].name");
+        field::check_text(&field, &service.name, MAX_NAME_CHARS, errors);
+    }
+}
+
+fn check_load(load: &Load, errors: &mut Errors) {
+    for (field, value) in [
+        ("load.cpu", load.cpu),
+        ("load.ram", load.ram),
+        ("load.net", load.net),
+    ] {
+        // In JSON, what is not a number is null: a load that could not be measured.
+        let Some(value) = value.filter(|value| value.is_finite()) else {
+            continue;
+        };
+        field::check_percentage(field, value, errors);
+    }
+}
+
+fn check_metrics(metrics: &BTreeMap<String, f64>, errors: &mut Errors) {
+    if metrics.len() > MAX_METRICS {
+        return errors.add("metrics", too_many("members", metrics.len(), MAX_METRICS));
+    }
+    for (name, value) in metrics {
+        let field = format!("metrics.{name}");
+        field::check_text(&field, name, MAX_NAME_CHARS, errors);
+        if !value.is_finite() {
+            field::number(&field, &Json::Null, errors);
+        }
+    }
+}
+
+fn too_many(what: &str, count: usize, limit: usize) -> String {
+    format!("has {count} {what}, more than {limit}")
 }
 
 fn parse_host_ip(json: &Json<'_>, errors: &mut Errors) -> Option<IpAddr> {
@@ -145,7 +227,7 @@ fn parse_agent_id(json: &Json<'_>, errors: &mut Errors) -> Option<AgentId> {
 fn parse_seq(json: &Json<'_>, errors: &mut Errors) -> Option<u64> {
     let value = field::number("seq", json, errors)?;
     if value.fract() != 0.0 || !(0.0..=MAX_SAFE_INTEGER).contains(&value) {
-        errors.add("seq", "must be a whole number from 0 to 2^53 - 1");
+        errors.add("seq", SEQ_RULE);
         return None;
     }
     #[allow(
@@ -165,8 +247,7 @@ fn parse_services(body: &Object<'_>, errors: &mut Errors) -> Vec<Service> {
         return Vec::new();
     };
     if items.len() > MAX_SERVICES {
-        let message = format!("has {} elements, more than {MAX_SERVICES}", items.len());
-        errors.add("services", message);
+        errors.add("services", too_many("elements", items.len(), MAX_SERVICES));
         return Vec::new();
     }
 
@@ -220,8 +301,7 @@ fn parse_metrics(body: &Object<'_>, errors: &mut Errors) -> BTreeMap<String, f64
     };
     let count = object.members().count();
     if count > MAX_METRICS {
-        let message = format!("has {count} members, more than {MAX_METRICS}");
-        errors.add("metrics", message);
+        errors.add("metrics", too_many("members", count, MAX_METRICS));
         return BTreeMap::new();
     }
 

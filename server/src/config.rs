@@ -4,6 +4,7 @@
 //! part of the server is known here.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -32,6 +33,8 @@ pub(crate) struct Config {
     pub(crate) listen: Listen,
     /// Whether `listen` may be more than loopback.
     exposed: bool,
+    /// How connections are encrypted; `None`: they are not.
+    pub(crate) tls: Option<TlsSettings>,
     /// The networks of the proxies whose `X-Forwarded-For` is believed.
     pub(crate) trusted_proxies: Vec<IpNet>,
     /// Threads that answer requests.
@@ -48,6 +51,17 @@ pub(crate) struct Config {
     pub(crate) secret_key: Option<Secret>,
     /// The first superadmin's password; `None`: the first start makes a password up.
     pub(crate) admin_password: Option<Secret>,
+}
+
+/// How connections are encrypted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TlsSettings {
+    /// The file with the certificate and its chain.
+    pub(crate) certificate: PathBuf,
+    /// The file with the certificate's key.
+    pub(crate) key: PathBuf,
+    /// Where plain HTTP is answered with the way to HTTPS.
+    pub(crate) redirect_listen: Option<SocketAddr>,
 }
 
 /// Why a configuration is read.
@@ -190,6 +204,11 @@ fn parse(root: &mut Table<'_>, variable: &impl Fn(&str) -> Option<OsString>) -> 
         root.problem("listen", message);
     }
 
+    let tls = root.table("tls", parse_tls).flatten();
+    if let (Some(_), Some(Listen::Unix(_))) = (&tls, &listen) {
+        root.problem("listen", "must be a TCP address where [tls] is set");
+    }
+
     let trusted_proxies = root
         .parsed_list("trusted_proxies", parse_network)
         .unwrap_or_default();
@@ -204,6 +223,7 @@ fn parse(root: &mut Table<'_>, variable: &impl Fn(&str) -> Option<OsString>) -> 
     Config {
         listen: listen.unwrap_or_else(default_listen),
         exposed,
+        tls,
         trusted_proxies,
         workers,
         storage,
@@ -212,6 +232,33 @@ fn parse(root: &mut Table<'_>, variable: &impl Fn(&str) -> Option<OsString>) -> 
         agent_api_key: None,
         secret_key: None,
         admin_password: None,
+    }
+}
+
+/// The certificate; `None` if a file is missing, which is told.
+fn parse_tls(tls: &mut Table<'_>) -> Option<TlsSettings> {
+    tls.require("certificate");
+    tls.require("key");
+    let certificate = tls.parsed("certificate", parse_path);
+    let key = tls.parsed("key", parse_path);
+    let redirect_listen = tls.parsed("redirect_listen", |text| {
+        text.parse().map_err(|_| {
+            "must be an address with a port, such as \"0.0.0.0:80\"".to_owned()
+        })
+    });
+
+    Some(TlsSettings {
+        certificate: certificate?,
+        key: key?,
+        redirect_listen,
+    })
+}
+
+fn parse_path(path: &str) -> Result<PathBuf, String> {
+    if path.starts_with('/') {
+        Ok(PathBuf::from(path))
+    } else {
+        Err("must be an absolute path".to_owned())
     }
 }
 
@@ -250,13 +297,7 @@ fn parse_backend(storage: &mut Table<'_>) -> (Backend, PathBuf) {
         "mongodb" => Ok(Backend::MongoDb),
         _ => Err("must be \"embedded\" or \"mongodb\"".to_owned()),
     });
-    let path = storage.parsed("path", |path| {
-        if path.starts_with('/') {
-            Ok(PathBuf::from(path))
-        } else {
-            Err("must be an absolute path".to_owned())
-        }
-    });
+    let path = storage.parsed("path", parse_path);
 
     (
         backend.unwrap_or(Backend::Embedded),

@@ -6,6 +6,7 @@ use fleetbeat_daemon::exit::{self, Fatal};
 use fleetbeat_settings::Problems;
 
 use crate::commands::user::UserError;
+use crate::http::CertificateError;
 use crate::secret_rules::UnusablePassword;
 use crate::store::StoreError;
 use crate::watchdog::Death;
@@ -34,6 +35,9 @@ pub(crate) enum ServerError {
     /// The first user's password cannot be used.
     #[error("fleetbeat-server")]
     Password(#[from] UnusablePassword),
+    /// The certificate for TLS cannot be used.
+    #[error("fleetbeat-server: tls")]
+    Certificate(#[from] CertificateError),
     /// The address cannot be had.
     #[error("fleetbeat-server: cannot listen on {address}")]
     Listen { address: String, source: io::Error },
@@ -56,6 +60,7 @@ impl Fatal for ServerError {
         match self {
             ServerError::Usage(_) => exit::USAGE,
             ServerError::Config(_) => exit::CONFIG,
+            ServerError::Certificate(CertificateError::Wrong { .. }) => exit::CONFIG,
             ServerError::Store(error) if error.is_configuration() => exit::CONFIG,
             _ => exit::FAILURE,
         }

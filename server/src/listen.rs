@@ -51,8 +51,8 @@ impl Listen {
     pub(crate) fn check_private(&self) -> Result<(), String> {
         match self {
             Listen::Tcp(address) if !address.ip().to_canonical().is_loopback() => Err(
-                "is not a loopback address: this HTTP server is meant to stand behind a \
-                 reverse proxy, not to face a network (`exposed = true` if you know better)"
+                "is not a loopback address, so that others can reach it: say \
+                 `exposed = true` if they are meant to, and see [tls]"
                     .to_owned(),
             ),
             _ => Ok(()),

@@ -4,6 +4,7 @@
 mod api;
 mod auth;
 mod bootstrap;
+mod certificates;
 mod cli;
 mod commands;
 mod config;

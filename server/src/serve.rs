@@ -9,18 +9,21 @@ use std::time::Duration;
 
 use fleetbeat_daemon::service_manager;
 use fleetbeat_daemon::thread::spawn;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::api::{self, ApiState};
 use crate::auth::Auth;
 use crate::auth::logins::Logins;
 use crate::bootstrap;
+use crate::certificates::{self, Certificates};
 use crate::config::{self, Config};
 use crate::error::ServerError;
 use crate::fleet::snapshot::Snapshots;
 use crate::fleet::sweep;
-use crate::http::{Handler, Listener, Request, TrustedProxies};
+use crate::http::{
+    CertificateFiles, Encryption, Handler, Listener, Request, TrustedProxies,
+};
 use crate::ingest::Ingest;
 use crate::jobs::Jobs;
 use crate::store::{self, Store};
@@ -71,7 +74,8 @@ impl Running {
         bootstrap::create_first_admin(&*store, config)?;
 
         // From here on a signal asks for a clean stop.
-        let signals = Signals::new([SIGTERM, SIGINT]).map_err(ServerError::Start)?;
+        let signals =
+            Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(ServerError::Start)?;
         let dead = end.clone();
         let mut jobs = Jobs::new(move |job| drop(dead.send(End::Dead(job.into()))));
 
@@ -83,8 +87,20 @@ impl Running {
         );
         let state =
             start_jobs(&mut jobs, config, store, auth).map_err(ServerError::Start)?;
-        let listener = listen(config, state)?;
-        start_watching(&mut jobs, &listener, signals, end).map_err(ServerError::Start)?;
+        let certificates = load_certificates(config)?.map(Arc::new);
+        if let Some(certificates) = &certificates {
+            certificates::start(&mut jobs, certificates.clone())
+                .map_err(ServerError::Start)?;
+        }
+        let listener = listen(config, state, certificates.as_deref())?;
+        jobs.watch(listener.ended_thread());
+        let reread = move || {
+            if let Some(certificates) = &certificates {
+                certificates.reread();
+            }
+        };
+        start_watching(&mut jobs, &listener, signals, reread, end)
+            .map_err(ServerError::Start)?;
 
         Ok(Running { listener, jobs })
     }
@@ -140,13 +156,42 @@ fn start_jobs(
     })
 }
 
+/// The certificate for TLS, if the configuration asks for it.
+///
+/// # Errors
+/// The certificate cannot be used.
+pub(crate) fn load_certificates(
+    config: &Config,
+) -> Result<Option<Certificates>, ServerError> {
+    let files = config.tls.as_ref().map(|tls| CertificateFiles {
+        certificate: tls.certificate.clone(),
+        key: tls.key.clone(),
+    });
+    Ok(files.map(Certificates::load).transpose()?)
+}
+
 /// Listens, and gives what comes in to the API.
-fn listen(config: &Config, state: ApiState) -> Result<Listener, ServerError> {
+fn listen(
+    config: &Config,
+    state: ApiState,
+    certificates: Option<&Certificates>,
+) -> Result<Listener, ServerError> {
     let handler: Arc<Handler> =
         Arc::new(move |request: &mut Request| api::handle(&state, request));
     let trusted = TrustedProxies::new(config.trusted_proxies.clone());
 
-    let listener = Listener::start(&config.listen, trusted, config.workers, &handler);
+    let encryption = certificates.map(|certificates| Encryption {
+        certificate: certificates.current(),
+        redirect: config.tls.as_ref().and_then(|tls| tls.redirect_listen),
+    });
+
+    let listener = Listener::start(
+        &config.listen,
+        encryption,
+        trusted,
+        config.workers,
+        &handler,
+    );
     listener.map_err(|source| ServerError::Listen {
         address: config.listen.to_string(),
         source,
@@ -159,6 +204,7 @@ fn start_watching(
     jobs: &mut Jobs,
     listener: &Listener,
     mut signals: Signals,
+    reread: impl Fn() + Send + 'static,
     end: &Sender<End>,
 ) -> io::Result<()> {
     let (handle, asked) = (signals.handle(), end.clone());
@@ -166,17 +212,22 @@ fn start_watching(
         "signals",
         move || handle.close(),
         move |_| {
-            // The first signal asks for a clean stop, a second one means now.
-            if signals.forever().next().is_some() {
-                let _ = asked.send(End::Signal);
-            }
-            if signals.forever().next().is_some() {
-                process::exit(EXIT_SECOND_SIGNAL);
+            let mut is_stopping = false;
+            for signal in signals.forever() {
+                match signal {
+                    SIGHUP => reread(),
+                    // The first signal asks for a clean stop, a second one means now.
+                    _ if is_stopping => process::exit(EXIT_SECOND_SIGNAL),
+                    _ => {
+                        is_stopping = true;
+                        let _ = asked.send(End::Signal);
+                    }
+                }
             }
         },
     )?;
 
-    log::info!("listening on {}", listener.address());
+    log::info!("listening on {}", listener.url());
     let dead = end.clone();
     watchdog::start(jobs, listener.address(), move |death| {
         let _ = dead.send(End::Dead(death));

@@ -1,9 +1,8 @@
 //! The watchdog: asks the server for a sign of life through its own listener, and looks
 //! at the pulses of all jobs.
 //!
-//! tiny_http's accept thread ends in silence when file descriptors run out, and the
-//! process would go on deaf. The watchdog then ends the process, and systemd starts it
-//! again. While all is well, the watchdog feeds systemd's own watchdog, which ends the
+//! A process that has gone deaf would go on and look alive from outside. The watchdog then
+//! ends the process, and systemd starts it again. While all is well, the watchdog feeds systemd's own watchdog, which ends the
 //! process should this one hang, too.
 
 use std::io::{self, Read, Write};

@@ -51,6 +51,11 @@ impl Problems {
         });
     }
 
+    /// How many problems there are.
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
     /// `Ok` if there are no problems.
     ///
     /// # Errors

@@ -200,6 +200,12 @@ impl Table<'_> {
         Some(tables)
     }
 
+    /// The value of `key` as text, whatever its place and the order of its keys: equal
+    /// texts are equal values.
+    pub fn text_of(&mut self, key: &'static str) -> Option<String> {
+        self.get(key).map(|value| value.kind.text())
+    }
+
     /// Whether the key is there, be the value right or wrong.
     pub fn has(&mut self, key: &'static str) -> bool {
         self.get(key).is_some()

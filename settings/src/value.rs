@@ -46,6 +46,28 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
+    /// The value as text.
+    pub(crate) fn text(&self) -> String {
+        match self {
+            Kind::Text(text) => format!("{text:?}"),
+            Kind::Integer(number) => number.to_string(),
+            Kind::Boolean(is_set) => is_set.to_string(),
+            Kind::Array(items) => {
+                let items: Vec<_> = items.iter().map(|item| item.kind.text()).collect();
+                format!("[{}]", items.join(", "))
+            }
+            Kind::Table(entries) => {
+                let entries: Vec<_> = entries
+                    .iter()
+                    .map(|(key, value)| format!("{key:?} = {}", value.kind.text()))
+                    .collect();
+                format!("{{{}}}", entries.join(", "))
+            }
+            Kind::Other(name) => (*name).to_owned(),
+            Kind::Broken => String::new(),
+        }
+    }
+
     /// The type's name, for messages.
     pub(crate) fn name(&self) -> &'static str {
         match self {

@@ -161,9 +161,11 @@ fn heartbeats_follow_each_other_with_growing_numbers() {
 fn a_wrong_key_is_an_error_and_tried_on() {
     let is_key_known = Arc::new(AtomicBool::new(false));
     let known = Arc::clone(&is_key_known);
+    let problem =
+        r#"{"status":401,"title":"Unauthorized","detail":"no","request_id":"r"}"#;
     let server = ScriptedServer::start(move |_| match known.load(Ordering::Relaxed) {
         true => answer(200, "", OK),
-        false => answer(401, "", ""),
+        false => answer(401, "", problem),
     });
 
     let agent = Agent::start(&server.url(), FAST);
@@ -200,6 +202,35 @@ fn a_refused_heartbeat_is_dropped_and_counted() {
     let reason = "answer 422: 1 rule is broken; load.cpu must be from 0 to 100";
     agent.wait_for_log(&format!("heartbeat dropped, 1 since the start: {reason}"));
     agent.wait_for_log(&format!("heartbeat dropped, 2 since the start: {reason}"));
+}
+
+#[test]
+fn what_a_proxy_says_costs_no_heartbeat() {
+    for status in [400, 401, 403, 404, 405, 413, 422] {
+        let is_back = Arc::new(AtomicBool::new(false));
+        let back = Arc::clone(&is_back);
+        let server = ScriptedServer::start_seeing(move |_, request| {
+            match (
+                back.load(Ordering::Relaxed),
+                request.line.contains("heartbeats"),
+            ) {
+                (false, _) => answer(status, "", "<html>not here</html>"),
+                (true, false) => answer(200, "", OK),
+                (true, true) => {
+                    answer(200, "", r#"{"status":"ok","accepted":9,"rejected":[]}"#)
+                }
+            }
+        });
+        let agent = Agent::start(&server.url(), FAST);
+        agent.wait_for_log(&format!("answer {status} is not fleetbeat-server's"));
+        agent.wait_for_log("a heartbeat stays in the spool");
+        is_back.store(true, Ordering::Relaxed);
+        agent.wait_for_log("of the spool");
+
+        let log = agent.log();
+        assert!(!log.contains("dropped"), "{log}");
+        assert_eq!(log.matches("WARN").count(), 1, "{log}");
+    }
 }
 
 #[test]
@@ -268,7 +299,7 @@ fn samples_go_on_while_a_call_waits_for_its_answer() {
         &format!("{FAST}[spool]\npath = \"/nowhere\"\n"),
     );
     // The call gives up after 15 s only.
-    agent.wait_for_log("heartbeat dropped, 3 since the start: the next one is due");
+    agent.wait_for_log("heartbeat dropped, 4 since the start: the next one is due");
     server.next();
     assert!(server.requests.try_recv().is_err(), "one call at a time");
 }

@@ -167,6 +167,7 @@ fn a_host_that_is_well_is_told_so_and_the_server_does_not_know_it_afterwards() {
         "clock",
         "collector ram",
         "heartbeat",
+        "identity",
         "spool",
     ];
     assert_eq!(
@@ -199,6 +200,7 @@ fn a_wrong_configuration_is_told_with_every_problem() {
         "clock",
         "collectors",
         "heartbeat",
+        "identity",
         "spool",
     ];
     let (state, text) = report.check("configuration");

@@ -47,7 +47,14 @@ fn machine_with_agent(server: &FleetbeatServer) -> Option<Machine> {
         format!("AGENT_API_KEY={AGENT_KEY}\n"),
         0o600,
     );
+    let tmpfiles = fs::read(packaging().join("fleetbeat-agent.tmpfiles")).unwrap();
+    machine.write("/usr/lib/tmpfiles.d/fleetbeat-agent.conf", tmpfiles, 0o644);
     machine.ask("systemd-sysusers", &[]);
+    // As the package does it: the agent has to be able to read its key.
+    machine.ask(
+        "systemd-tmpfiles",
+        &["--create", "/usr/lib/tmpfiles.d/fleetbeat-agent.conf"],
+    );
     machine.ask("systemctl", &["daemon-reload"]);
     Some(machine)
 }
@@ -156,8 +163,9 @@ fn a_reload_takes_over_a_good_configuration_and_leaves_a_bad_one() {
     };
     machine.ask("systemctl", &["start", UNIT]);
     let pid = machine.show(UNIT, "MainPID");
-    let settled = |said: &str| {
-        machine.ask("systemctl", &["reload", UNIT]);
+    let settled = |said: &str, is_good: bool| {
+        let reload = machine.run("systemctl", &["reload", UNIT]);
+        assert_eq!(reload.status.success(), is_good, "{said}");
         wait_for("the word in the journal", || {
             machine
                 .ask("journalctl", &["--unit", UNIT, "--output=cat"])
@@ -174,13 +182,29 @@ fn a_reload_takes_over_a_good_configuration_and_leaves_a_bad_one() {
         "[schedule]\nsample_every = \"2s\"\n",
         0o644,
     );
-    settled("configuration reloaded: a heartbeat to");
+    settled("configuration reloaded: a heartbeat to", true);
     machine.write(
         "/etc/fleetbeat/agent.d/wrong.toml",
         "[schedule]\nsample_evry = \"3s\"\n",
         0o644,
     );
-    settled("schedule.sample_evry");
+    settled("schedule.sample_evry", false);
+
+    // The mistake is not the end at the next start either.
+    machine.ask("systemctl", &["restart", UNIT]);
+    assert_eq!(machine.show(UNIT, "ActiveState"), "active");
+    let journal = machine.ask("journalctl", &["--unit", UNIT, "--output=cat"]);
+    assert!(journal.contains("was accepted last counts"), "{journal}");
+
+    // A key in agent.env is exchanged by a reload.
+    machine.ask("rm", &["/etc/fleetbeat/agent.d/wrong.toml"]);
+    let env = "/etc/fleetbeat/agent.env";
+    machine.ask("sed", &["-i", "s/=.*/=another-key-than-the-servers/", env]);
+    machine.ask("systemctl", &["reload", UNIT]);
+    wait_for("the new key's failure", || {
+        let journal = machine.ask("journalctl", &["--unit", UNIT, "--output=cat"]);
+        journal.contains("does not know this key").then_some(())
+    });
 }
 
 #[test]
@@ -189,12 +213,6 @@ fn the_doctor_finds_the_service_well_when_called_as_its_user() {
     let Some(machine) = machine_with_agent(&server) else {
         return;
     };
-    machine.write(
-        "/etc/fleetbeat/agent.env",
-        format!("AGENT_API_KEY={AGENT_KEY}\n"),
-        0o640,
-    );
-    machine.ask("chgrp", &["fleetbeat-agent", "/etc/fleetbeat/agent.env"]);
     machine.ask("systemctl", &["start", UNIT]);
     let as_user = [
         "--reuid=fleetbeat-agent",

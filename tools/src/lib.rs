@@ -4,6 +4,8 @@
 
 pub mod client;
 pub mod fleet;
+#[cfg(feature = "harness")]
+pub mod front;
 pub mod load;
 #[cfg(feature = "harness")]
 pub mod nginx;

@@ -40,11 +40,16 @@ pub fn program(name: &str) -> Command {
 }
 
 /// Where the binary `name` lies: beside the running program, or one folder up from a
-/// test.
+/// test. FLEETBEAT_AGENT names another agent, such as the static one that is shipped.
 ///
 /// # Panics
 /// As [`program`].
 pub fn program_path(name: &str) -> PathBuf {
+    if name == "fleetbeat-agent"
+        && let Some(path) = std::env::var_os("FLEETBEAT_AGENT")
+    {
+        return path.into();
+    }
     let own = std::env::current_exe().expect("the running program has a path");
     let folders = own.ancestors().skip(1).take(2);
     folders

@@ -198,11 +198,16 @@ impl FleetbeatServer {
             let log = self.log();
             let line = log[seen..]
                 .lines()
-                .find_map(|line| line.split_once("listening on http://"));
+                .find_map(|line| line.split_once("listening on "));
             if line.is_none() && !self.is_running() {
                 panic!("fleetbeat-server ended: {log}");
             }
-            line.and_then(|(_, address)| address.trim().parse().ok())
+            let (_, address) = line?;
+            match address.split_once("://") {
+                Some((_, address)) => address.trim().parse().ok(),
+                // A Unix socket has no address.
+                None => Some(self.address),
+            }
         });
         self.address = address;
     }
@@ -258,6 +263,15 @@ impl FleetbeatServer {
 
     fn log_path(&self) -> PathBuf {
         self.folder.path().join("log")
+    }
+
+    /// Sends the process a signal, such as `HUP`.
+    ///
+    /// # Panics
+    /// If the server does not run.
+    pub fn signal(&self, name: &str) {
+        let process = self.process.as_ref();
+        process.expect("a running server").signal(name);
     }
 
     /// Whether the process has not ended.

@@ -28,8 +28,10 @@ const ARROWS: [(&str, &[&str]); 9] = [
 
 /// Crates that the server hides, and where each may be named: the beginnings of paths
 /// below `server/src/`.
-const HIDDEN: [(&str, &[&str]); 7] = [
-    ("tiny_http", &["http/listener.rs", "http/request.rs"]),
+const HIDDEN: [(&str, &[&str]); 9] = [
+    ("tiny_http", &["http/guard/head.rs", "http/response.rs"]),
+    ("httparse", &["http/guard/"]),
+    ("rustls", &["http/guard/"]),
     ("rusqlite", &["store/embedded/"]),
     ("mongodb", &["store/mongodb/"]),
     ("tokio", &["store/mongodb/connection.rs"]),

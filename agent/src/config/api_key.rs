@@ -4,13 +4,14 @@
 //! [`Secret`] keeps the key out of the log. The environment of a process is visible to
 //! root and to the process's own user, so a file or a credential is the better place.
 
-use std::ffi::OsString;
+use std::cell::Cell;
 use std::fs;
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use fleetbeat_settings::{Problem, Problems, Secret};
+use rustix::fs::{StatVfsMountFlags, fstatvfs};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 /// The places of the key besides `server.api_key_file`, for people.
@@ -36,79 +37,186 @@ pub(crate) enum KeyNeed {
     Optional,
 }
 
+/// A usable key, and where it was found.
+#[derive(Debug, Clone)]
+pub(crate) struct Key {
+    pub(crate) secret: Secret,
+    /// The place, for people: `agent.env:3: AGENT_API_KEY`.
+    pub(crate) source: String,
+}
+
 /// A key as found outside of agent.toml.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum FoundKey {
     Nowhere,
+    /// There is a file that may hold a key, and this user cannot read it.
+    Hidden(PathBuf),
     /// There is a key, but not a usable one: the reason is among the problems.
     Unusable,
-    Usable(Secret),
+    Usable(Key),
 }
 
-impl FoundKey {
-    pub(super) fn into_secret(self) -> Option<Secret> {
-        match self {
-            FoundKey::Usable(key) => Some(key),
-            FoundKey::Nowhere | FoundKey::Unusable => None,
-        }
+/// Files that could not be read, although they may be there at the next try: such a
+/// problem is not in what the operator has written.
+#[derive(Debug, Default)]
+pub(super) struct Absences(Cell<usize>);
+
+impl Absences {
+    /// Counts an error that makes a problem, if the file is missing or closed.
+    pub(super) fn note(&self, error: &io::Error) {
+        let is_absence = error.raw_os_error().is_some()
+            && matches!(
+                error.kind(),
+                ErrorKind::NotFound | ErrorKind::PermissionDenied
+            );
+        self.0.set(self.0.get() + usize::from(is_absence));
+    }
+
+    /// Counts a problem with a file that this user may not read.
+    pub(super) fn note_denied(&self) {
+        self.0.set(self.0.get() + 1);
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.0.get()
+    }
+
+    /// The text of a private file; an error makes a problem.
+    fn read_private(&self, path: &Path) -> io::Result<String> {
+        read_private(path).inspect_err(|error| self.note(error))
     }
 }
 
-/// A variable's name and its value.
-type Variable = (&'static str, OsString);
+/// A line of agent.env about the key.
+#[derive(Debug, PartialEq, Eq)]
+struct Line {
+    number: usize,
+    name: &'static str,
+    value: String,
+}
 
-/// Looks for the key in the environment, then in agent.env beside the configuration
-/// `config`, then among systemd's credentials.
-///
-/// systemd hands the lines of agent.env to the service as its environment. Reading the
-/// file here gives the same key to a person who calls the agent by hand.
-pub(super) fn find(config: &Path, problems: &mut Problems) -> FoundKey {
-    let of_file = read_environment_file(&config.with_extension("env"), problems);
-    let of_process: Vec<Variable> = VARIABLES
+/// Looks for the key in the environment, in agent.env beside the configuration `config`,
+/// and among systemd's credentials. All of them are read: two different keys are a
+/// problem, because nobody could tell which one counts.
+pub(super) fn find(
+    config: &Path,
+    absences: &Absences,
+    problems: &mut Problems,
+) -> FoundKey {
+    let before = problems.count();
+    let file = config.with_extension("env");
+    let (of_file, hidden) = match read_environment_file(&file, absences, problems) {
+        EnvironmentFile::Lines(lines) => {
+            (find_in_lines(&file, &lines, absences, problems), None)
+        }
+        EnvironmentFile::Hidden => (None, Some(file)),
+        EnvironmentFile::Useless => (None, None),
+    };
+    let found = [
+        find_in_environment(absences, problems),
+        of_file,
+        find_credential(absences, problems),
+    ];
+
+    let mut keys = found.into_iter().flatten();
+    let first = keys.next();
+    if let Some(first) = &first
+        && let Some(other) = keys.find(|key| key.secret != first.secret)
+    {
+        problems.add(Problem {
+            file: first.source.clone(),
+            line: None,
+            key: String::new(),
+            message: differs_from(&other.source),
+        });
+    }
+    match (first, hidden) {
+        _ if problems.count() > before => FoundKey::Unusable,
+        (Some(key), _) => FoundKey::Usable(key),
+        (None, Some(path)) => FoundKey::Hidden(path),
+        (None, None) => FoundKey::Nowhere,
+    }
+}
+
+/// What to say of a key when the place `other` has another key.
+pub(super) fn differs_from(other: &str) -> String {
+    format!("is another key than that of {other}: one of the two must go")
+}
+
+fn find_in_environment(absences: &Absences, problems: &mut Problems) -> Option<Key> {
+    let read = |path: &Path| absences.read_private(path);
+    let key = Secret::find(VARIABLES[0], |name| std::env::var_os(name), read, problems)?;
+    let name = VARIABLES
         .into_iter()
-        .filter_map(|name| Some((name, std::env::var_os(name)?)))
-        .collect();
-
-    for variables in [of_process, of_file] {
-        if !variables.is_empty() {
-            return find_in_variables(&variables, problems);
-        }
-    }
-    find_credential(problems)
-}
-
-fn find_in_variables(variables: &[Variable], problems: &mut Problems) -> FoundKey {
-    let value_of = |name: &str| {
-        let mut named = variables.iter().filter(|(other, _)| *other == name);
-        named.next().map(|(_, value)| value.clone())
-    };
-    let Some(key) = Secret::find(VARIABLES[0], value_of, read_private, problems) else {
-        return FoundKey::Unusable;
-    };
+        .find(|name| std::env::var_os(name).is_some())?;
 
     match check(&key) {
-        Ok(()) => FoundKey::Usable(key),
+        Ok(()) => Some(Key {
+            secret: key,
+            source: format!("environment: {name}"),
+        }),
         Err(message) => {
-            problems.add_variable(VARIABLES[0], message);
-            FoundKey::Unusable
+            problems.add_variable(name, message);
+            None
         }
     }
 }
 
-fn find_credential(problems: &mut Problems) -> FoundKey {
-    let Some(folder) = std::env::var_os(CREDENTIALS_FOLDER) else {
-        return FoundKey::Nowhere;
+/// The key that the lines of agent.env set. As for systemd, the last line of a name
+/// counts.
+fn find_in_lines(
+    file: &Path,
+    lines: &[Line],
+    absences: &Absences,
+    problems: &mut Problems,
+) -> Option<Key> {
+    let line = lines.last()?;
+    let mut fail = |message: String| {
+        problems.add(Problem {
+            file: file.display().to_string(),
+            line: Some(line.number),
+            key: line.name.to_owned(),
+            message,
+        });
+        None
     };
-    let path = PathBuf::from(folder).join(CREDENTIAL);
-    if !path.exists() {
-        return FoundKey::Nowhere;
+    if let Some(other) = lines.iter().rfind(|other| other.name != line.name) {
+        let (name, number) = (other.name, other.number);
+        return fail(format!(
+            "is set, and so is {name} in line {number}: one of them must go"
+        ));
     }
 
-    match read(&path) {
-        Ok(key) => FoundKey::Usable(key),
+    let found = if line.name == VARIABLES[0] {
+        Secret::read(file, |_| Ok(line.value.clone()))
+            .map_err(|_| "is empty".to_owned())
+            .and_then(|key| check(&key).map(|()| key).map_err(str::to_owned))
+    } else {
+        read(Path::new(&line.value), absences)
+    };
+    match found {
+        Ok(secret) => Some(Key {
+            secret,
+            source: format!("{}:{}: {}", file.display(), line.number, line.name),
+        }),
+        Err(message) => fail(message),
+    }
+}
+
+fn find_credential(absences: &Absences, problems: &mut Problems) -> Option<Key> {
+    let path = PathBuf::from(std::env::var_os(CREDENTIALS_FOLDER)?).join(CREDENTIAL);
+    if !path.exists() {
+        return None;
+    }
+
+    match read(&path, absences) {
+        Ok(secret) => Some(Key {
+            secret,
+            source: format!("systemd's credential {CREDENTIAL}"),
+        }),
         Err(message) => {
             problems.add_variable(CREDENTIALS_FOLDER, message);
-            FoundKey::Unusable
+            None
         }
     }
 }
@@ -117,8 +225,8 @@ fn find_credential(problems: &mut Problems) -> FoundKey {
 ///
 /// # Errors
 /// A sentence with the path.
-pub(super) fn read(path: &Path) -> Result<Secret, String> {
-    let key = Secret::read(path, read_private)?;
+pub(super) fn read(path: &Path, absences: &Absences) -> Result<Secret, String> {
+    let key = Secret::read(path, |path| absences.read_private(path))?;
     check(&key)
         .map(|()| key)
         .map_err(|message| format!("{}: {message}", path.display()))
@@ -142,11 +250,17 @@ fn check(key: &Secret) -> Result<(), &'static str> {
 }
 
 /// The text of a private file, to which "others" have no access. The group may have
-/// access: systemd has one for credentials, and the agent's user has one, too.
+/// access: systemd has one for credentials, and the agent's user has one, too. A file on
+/// a read-only file system is as its maker wanted it: Docker's secrets have mode 444, and
+/// nobody can change that.
 fn read_private(path: &Path) -> io::Result<String> {
     let mut file = fs::File::open(path)?;
     let mode = file.metadata()?.mode() & 0o777;
-    if mode & 0o007 != 0 {
+    let is_changeable = || {
+        let system = fstatvfs(&file);
+        !system.is_ok_and(|system| system.f_flag.contains(StatVfsMountFlags::RDONLY))
+    };
+    if mode & 0o007 != 0 && is_changeable() {
         let message = format!("its mode {mode:03o} lets everybody in: chmod o=");
         return Err(io::Error::new(ErrorKind::PermissionDenied, message));
     }
@@ -155,21 +269,38 @@ fn read_private(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-/// The key's variables in systemd's environment file at `path`. The file may be absent or
-/// readable for root alone, and has no variables then.
-fn read_environment_file(path: &Path, problems: &mut Problems) -> Vec<Variable> {
-    match read_private(path) {
-        Ok(text) => return parse_environment(&text),
-        Err(error) if error.kind() == ErrorKind::NotFound => {}
-        Err(error) if is_denied_by_system(&error) => {}
-        Err(error) => problems.add(Problem {
-            file: path.display().to_string(),
-            line: None,
-            key: String::new(),
-            message: error.to_string(),
-        }),
-    }
-    Vec::new()
+/// What became of agent.env.
+enum EnvironmentFile {
+    /// The lines about the key; none where there is no such file.
+    Lines(Vec<Line>),
+    /// The file is not for this user, who may do without.
+    Hidden,
+    /// The reason is among the problems.
+    Useless,
+}
+
+/// Reads the key's lines in the environment file at `path`.
+fn read_environment_file(
+    path: &Path,
+    absences: &Absences,
+    problems: &mut Problems,
+) -> EnvironmentFile {
+    let error = match read_private(path) {
+        Ok(text) => return EnvironmentFile::Lines(parse_environment(&text)),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            return EnvironmentFile::Lines(Vec::new());
+        }
+        Err(error) if is_denied_by_system(&error) => return EnvironmentFile::Hidden,
+        Err(error) => error,
+    };
+    absences.note(&error);
+    problems.add(Problem {
+        file: path.display().to_string(),
+        line: None,
+        key: String::new(),
+        message: error.to_string(),
+    });
+    EnvironmentFile::Useless
 }
 
 /// Whether the system has denied the access. [`read_private`] has errors of the same kind
@@ -178,24 +309,29 @@ fn is_denied_by_system(error: &io::Error) -> bool {
     error.raw_os_error().is_some() && error.kind() == ErrorKind::PermissionDenied
 }
 
-/// The variables of the key among the lines `NAME=value`, where the value may be in
-/// quotes. All other lines are skipped, and of two lines with the same name the later one
-/// counts.
-fn parse_environment(text: &str) -> Vec<Variable> {
-    let mut found: Vec<Variable> = Vec::new();
-    for (name, value) in text.lines().filter_map(|line| line.split_once('=')) {
-        let Some(name) = VARIABLES.into_iter().find(|known| *known == name.trim()) else {
-            continue;
-        };
+/// The lines `NAME=value` of the key, as systemd, shells and editors of other systems
+/// write them: perhaps with `export`, quotes around the value, a byte order mark or
+/// another system's line ends. All other lines are skipped.
+fn parse_environment(text: &str) -> Vec<Line> {
+    let text = text.trim_start_matches('\u{feff}');
+    let lines = text.lines().enumerate();
+    let parsed = lines.filter_map(|(index, line)| {
+        let (name, value) = line.split_once('=')?;
+        let name = name.trim();
+        let name = name.strip_prefix("export ").map_or(name, str::trim);
+        let name = VARIABLES.into_iter().find(|known| *known == name)?;
 
         let value = value.trim();
         let unquoted = ['"', '\'']
             .into_iter()
             .find_map(|quote| value.strip_prefix(quote)?.strip_suffix(quote));
-        found.retain(|(other, _)| *other != name);
-        found.push((name, unquoted.unwrap_or(value).into()));
-    }
-    found
+        Some(Line {
+            number: index + 1,
+            name,
+            value: unquoted.unwrap_or(value).to_owned(),
+        })
+    });
+    parsed.collect()
 }
 
 #[cfg(test)]
@@ -220,7 +356,7 @@ mod tests {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
             assert_eq!(read_private(&path).is_ok(), is_private, "{mode:o}");
         }
-        let told = read(&path).unwrap_err();
+        let told = read(&path, &Absences::default()).unwrap_err();
         assert!(
             told.ends_with("its mode 604 lets everybody in: chmod o="),
             "{told}"
@@ -243,29 +379,36 @@ mod tests {
     }
 
     #[test]
-    fn an_environment_file_is_read_as_systemd_reads_it() {
+    fn an_environment_file_is_read_as_people_write_it() {
+        const KEY: &str = VARIABLES[0];
+        const FILE: &str = VARIABLES[1];
         for (text, expected) in [
-            ("AGENT_API_KEY=k=1", &[("AGENT_API_KEY", "k=1")][..]),
+            ("AGENT_API_KEY=k=1", &[(1, KEY, "k=1")][..]),
             (
                 "# AGENT_API_KEY=no\n;AGENT_API_KEY=no\n\n\
                  OTHER=x\n  AGENT_API_KEY = k \r\n",
-                &[("AGENT_API_KEY", "k")],
+                &[(5, KEY, "k")],
             ),
             (
                 "AGENT_API_KEY=\"k\"\nAGENT_API_KEY='l'",
-                &[("AGENT_API_KEY", "l")],
+                &[(1, KEY, "k"), (2, KEY, "l")],
             ),
             (
                 "AGENT_API_KEY_FILE=/k\nAGENT_API_KEY=",
-                &[("AGENT_API_KEY_FILE", "/k"), ("AGENT_API_KEY", "")],
+                &[(1, FILE, "/k"), (2, KEY, "")],
             ),
+            ("\u{feff}AGENT_API_KEY=k\r\n", &[(1, KEY, "k")]),
+            ("export AGENT_API_KEY='k'\n", &[(1, KEY, "k")]),
+            ("\texport   AGENT_API_KEY=k", &[(1, KEY, "k")]),
+            ("exported AGENT_API_KEY=k", &[]),
             ("AGENT_API_KEY", &[]),
         ] {
-            let expected: Vec<(&str, OsString)> = expected
+            let lines = parse_environment(text);
+            let told: Vec<_> = lines
                 .iter()
-                .map(|(name, value)| (*name, OsString::from(*value)))
+                .map(|line| (line.number, line.name, line.value.as_str()))
                 .collect();
-            assert_eq!(parse_environment(text), expected, "{text:?}");
+            assert_eq!(told, expected, "{text:?}");
         }
     }
 }

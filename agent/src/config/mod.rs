@@ -1,8 +1,11 @@
 //! The configuration: agent.toml, then agent.d/*.toml, checked as a whole.
 
+pub(crate) mod accepted;
 pub(crate) mod api_key;
+mod ascii_name;
 mod server;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::net::IpAddr;
@@ -14,9 +17,9 @@ use fleetbeat_protocol::{MAX_TEXT_CHARS, parse_ip};
 use fleetbeat_settings::{Document, Problem, Problems, Table, show_duration};
 
 pub(crate) use api_key::KeyNeed;
-pub(crate) use server::ServerSettings;
+pub(crate) use server::{ServerSettings, Way};
 
-use api_key::FoundKey;
+use api_key::{Absences, FoundKey};
 
 /// Shortest time between samples. A window is a second long, or half of the time between
 /// samples if a second is longer. Only tests need such short windows.
@@ -33,7 +36,19 @@ const MAX_INTERVAL: Duration = Duration::from_secs(3600);
 /// host down, given the server's default limit of four minutes.
 const USUAL_INTERVAL: Duration = Duration::from_secs(120);
 /// The folder made by systemd for the service (`StateDirectory=`).
-pub(crate) const SPOOL_FOLDER: &str = "/var/lib/fleetbeat-agent";
+pub(crate) const STATE_FOLDER: &str = "/var/lib/fleetbeat-agent";
+
+/// Equal texts for the same name are the same collector.
+pub(crate) type CollectorTables = BTreeMap<&'static str, String>;
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+#[error("{problems}")]
+pub(crate) struct ConfigError {
+    pub(crate) problems: Problems,
+    /// Files are missing or closed, and nothing else is wrong: starting again may help.
+    pub(crate) is_temporary: bool,
+}
 
 /// A configuration without problems.
 pub(crate) struct Config {
@@ -43,6 +58,8 @@ pub(crate) struct Config {
     pub(crate) samples_per_heartbeat: u32,
     /// The enabled collectors.
     pub(crate) collectors: Vec<(&'static Definition, Box<dyn Collector>)>,
+    /// For each of them, everything that its work depends on, as text.
+    pub(crate) tables: CollectorTables,
     pub(crate) roots: Roots,
     /// The folder for heartbeats not yet accepted by the server.
     pub(crate) spool: PathBuf,
@@ -50,7 +67,7 @@ pub(crate) struct Config {
 
 /// The host as configured; `None` where the agent is to find a value out, or to leave the
 /// value out.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(crate) struct HostSettings {
     pub(crate) ip: Option<IpAddr>,
     pub(crate) hostname: Option<String>,
@@ -66,16 +83,45 @@ impl Config {
     ///
     /// # Errors
     /// All problems of the configuration.
-    pub(crate) fn load(path: &Path, need: KeyNeed) -> Result<Config, Problems> {
-        let mut problems = Problems::default();
-        let mut document = Document::open(path, &mut problems);
-        for path in find_drop_ins(&path.with_extension("d"), &mut problems) {
-            document.merge(Document::open(&path, &mut problems));
-        }
+    pub(crate) fn load(path: &Path, need: KeyNeed) -> Result<Config, ConfigError> {
+        let (absences, mut problems) = (Absences::default(), Problems::default());
+        let mut open = |path: &Path| {
+            if let Err(error) = fs::File::open(path) {
+                absences.note(&error);
+            }
+            Document::open(path, &mut problems)
+        };
 
-        let key = api_key::find(path, &mut problems);
-        let config = document.read(&mut problems, |root| read_root(root, key, need));
-        problems.into_result()?;
+        let mut document = open(path);
+        let drop_ins = list_drop_ins(path);
+        for path in drop_ins.iter().flatten() {
+            document.merge(open(path));
+        }
+        if let Err(error) = drop_ins {
+            absences.note(&error);
+            problems.add(cannot_be_read(&path.with_extension("d"), &error));
+        }
+        Config::read(path, &document, need, &absences, problems)
+    }
+
+    /// The configuration in `document`, and the key that is found beside the file at
+    /// `path`.
+    fn read(
+        path: &Path,
+        document: &Document,
+        need: KeyNeed,
+        absences: &Absences,
+        mut problems: Problems,
+    ) -> Result<Config, ConfigError> {
+        let key = api_key::find(path, absences, &mut problems);
+        let config =
+            document.read(&mut problems, |root| read_root(root, key, need, absences));
+
+        let is_temporary = problems.count() == absences.count();
+        problems.into_result().map_err(|problems| ConfigError {
+            problems,
+            is_temporary,
+        })?;
         Ok(config.expect("where nothing is wrong, nothing is missing"))
     }
 
@@ -96,9 +142,9 @@ impl Config {
         } else {
             names.join(", ")
         };
-        let key = match self.server.key {
-            Some(_) => "found",
-            None => "none that this user can read; the service needs one",
+        let key = match &self.server.key_source {
+            Some(source) => format!("found in {source}"),
+            None => "none that this user can read; the service needs one".to_owned(),
         };
         let interval = self.interval();
         let warning = if interval > USUAL_INTERVAL {
@@ -123,24 +169,24 @@ impl Config {
     }
 }
 
-/// The *.toml files in `folder` in the order of their names, without hidden files,
-/// because editors leave such files. An absent folder is like an empty folder.
-fn find_drop_ins(folder: &Path, problems: &mut Problems) -> Vec<PathBuf> {
-    match list_drop_ins(folder) {
-        Ok(paths) => return paths,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => problems.add(Problem {
-            file: folder.display().to_string(),
-            line: None,
-            key: String::new(),
-            message: format!("cannot be read: {error}"),
-        }),
+fn cannot_be_read(path: &Path, error: &io::Error) -> Problem {
+    Problem {
+        file: path.display().to_string(),
+        line: None,
+        key: String::new(),
+        message: format!("cannot be read: {error}"),
     }
-    Vec::new()
 }
 
-fn list_drop_ins(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut paths = fs::read_dir(folder)?
+/// The *.toml files in the folder beside the file at `path` in the order of their names,
+/// without hidden files, because editors leave such files. An absent folder is like an
+/// empty folder.
+fn list_drop_ins(path: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(path.with_extension("d")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut paths = entries
         .map(|entry| Ok(entry?.path()))
         .collect::<io::Result<Vec<_>>>()?;
     paths.retain(|path| {
@@ -152,13 +198,27 @@ fn list_drop_ins(folder: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 /// `None` if the server's URL is missing or wrong: the reason is among the problems.
-fn read_root(root: &mut Table<'_>, key: FoundKey, need: KeyNeed) -> Option<Config> {
-    let server = root.section("server", |table| server::read_server(table, key, need));
+fn read_root(
+    root: &mut Table<'_>,
+    key: FoundKey,
+    need: KeyNeed,
+    absences: &Absences,
+) -> Option<Config> {
+    let server = root.section("server", |table| {
+        server::read_server(table, key, need, absences)
+    });
     let host = root.section("host", read_host);
     let (sample_every, samples_per_heartbeat) = root.section("schedule", read_schedule);
     let roots = root.section("paths", read_paths);
-    let collectors = root.section("collectors", |table| {
-        fleetbeat_collectors::build(table, &roots)
+    let (collectors, tables) = root.section("collectors", |table| {
+        let collectors = fleetbeat_collectors::build(table, &roots);
+        let mut text = |name| table.text_of(name).unwrap_or_default();
+        let tables = collectors
+            .iter()
+            .map(|(definition, _)| definition.name)
+            .map(|name| (name, format!("{}; {roots:?}", text(name))))
+            .collect();
+        (collectors, tables)
     });
     let spool = root.section("spool", read_spool);
 
@@ -168,6 +228,7 @@ fn read_root(root: &mut Table<'_>, key: FoundKey, need: KeyNeed) -> Option<Confi
         sample_every,
         samples_per_heartbeat,
         collectors,
+        tables,
         roots,
         spool,
     })
@@ -245,7 +306,7 @@ fn read_spool(table: &mut Table<'_>) -> PathBuf {
             Err("must be an absolute path of a folder".to_owned())
         }
     });
-    path.unwrap_or_else(|| PathBuf::from(SPOOL_FOLDER))
+    path.unwrap_or_else(|| PathBuf::from(STATE_FOLDER))
 }
 
 fn parse_country_code(text: &str) -> Result<String, String> {

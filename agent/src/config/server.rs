@@ -9,7 +9,8 @@ use ureq::http::Uri;
 use ureq::tls::{Certificate, PemItem, parse_pem};
 use ureq::{Proxy, ProxyProtocol};
 
-use super::api_key::{self, FoundKey, KeyNeed};
+use super::api_key::{self, Absences, FoundKey, Key, KeyNeed};
+use super::ascii_name;
 
 /// The server that heartbeats go to, and the way there.
 pub(crate) struct ServerSettings {
@@ -19,6 +20,8 @@ pub(crate) struct ServerSettings {
     pub(crate) proxy: Option<Proxy>,
     /// The server accepts nothing without a key; measuring and checking do without.
     pub(crate) key: Option<Secret>,
+    /// Where the key was found, for people.
+    pub(crate) key_source: Option<String>,
 }
 
 /// A checked URL of a server.
@@ -39,7 +42,29 @@ enum PlainHttp {
     Anywhere,
 }
 
+/// How heartbeats travel, as far as the host's own address depends on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Way {
+    /// The name or address of the first machine on the way: the proxy or the server.
+    pub(crate) next: String,
+    /// The server sees the proxy's address in place of the host's.
+    pub(crate) is_proxied: bool,
+    /// server.url itself says that the server is on this machine.
+    pub(crate) is_loopback: bool,
+}
+
 impl ServerSettings {
+    /// The way of heartbeats.
+    pub(crate) fn way(&self) -> Way {
+        let (next, _) = self.target();
+        let is_proxied = self.proxy.is_some();
+        Way {
+            next,
+            is_proxied,
+            is_loopback: !is_proxied && is_loopback(&self.url.host),
+        }
+    }
+
     /// Name and port of the first machine on the way: the proxy, or else the server.
     pub(crate) fn target(&self) -> (String, u16) {
         match &self.proxy {
@@ -55,6 +80,7 @@ pub(super) fn read_server(
     table: &mut Table<'_>,
     found: FoundKey,
     need: KeyNeed,
+    absences: &Absences,
 ) -> Option<ServerSettings> {
     table.require("url");
     let plain_http = match table.boolean("allow_insecure") {
@@ -62,28 +88,72 @@ pub(super) fn read_server(
         _ => PlainHttp::ToLoopback,
     };
     let url = table.parsed("url", |text| parse_url(text, plain_http));
-    let ca = table.parsed("ca_file", read_ca);
+    let ca = table.parsed("ca_file", |path| read_ca(path, absences));
     let proxy = table.parsed("proxy", parse_proxy);
 
-    let key_of_file = table.parsed("api_key_file", |path| api_key::read(Path::new(path)));
-    let is_missing = found == FoundKey::Nowhere && !table.has("api_key_file");
-    if is_missing && need == KeyNeed::Required {
-        table.problem(
-            "api_key_file",
-            format!("is missing, and so are {}", api_key::PLACES),
-        );
-    }
+    let key = read_key(table, found, need, absences);
 
+    let (key, key_source) = key.map(|key| (key.secret, key.source)).unzip();
     Some(ServerSettings {
         url: url?,
         ca,
         proxy,
-        key: found.into_secret().or(key_of_file),
+        key,
+        key_source,
     })
+}
+
+/// The key: the one that was found elsewhere, or that of `api_key_file`.
+fn read_key(
+    table: &mut Table<'_>,
+    found: FoundKey,
+    need: KeyNeed,
+    absences: &Absences,
+) -> Option<Key> {
+    const FILE: &str = "api_key_file";
+    let of_file = table.parsed(FILE, |path| {
+        let secret = api_key::read(Path::new(path), absences)?;
+        let source = format!("server.api_key_file: {path}");
+        Ok(Key { secret, source })
+    });
+
+    match (found, of_file) {
+        (FoundKey::Usable(key), Some(other)) if key.secret != other.secret => {
+            table.problem(FILE, api_key::differs_from(&key.source));
+            None
+        }
+        (FoundKey::Usable(key), _) => Some(key),
+        (FoundKey::Unusable, _) => None,
+        (_, Some(key)) => Some(key),
+        (FoundKey::Nowhere, None) => {
+            if need == KeyNeed::Required && !table.has(FILE) {
+                let places = api_key::PLACES;
+                table.problem(FILE, format!("is missing, and so are {places}"));
+            }
+            None
+        }
+        (FoundKey::Hidden(path), None) => {
+            if need == KeyNeed::Required && !table.has(FILE) {
+                let shown = path.display();
+                absences.note_denied();
+                table.problem(
+                    FILE,
+                    format!(
+                        "is missing, and {shown} cannot be read by this user: chgrp \
+                         fleetbeat-agent {shown}; chmod 640 {shown}"
+                    ),
+                );
+            }
+            None
+        }
+    }
 }
 
 fn parse_url(text: &str, plain_http: PlainHttp) -> Result<ServerUrl, String> {
     let wrong = "must be a URL such as \"https://fleet.example.com\"";
+    if !text.is_ascii() {
+        return Err(advise_ascii(text).unwrap_or_else(|| wrong.to_owned()));
+    }
     let uri: Uri = text.parse().map_err(|_| wrong)?;
     let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
         return Err(wrong.into());
@@ -119,6 +189,17 @@ fn parse_url(text: &str, plain_http: PlainHttp) -> Result<ServerUrl, String> {
     })
 }
 
+/// What to say of a URL whose name has letters beyond ASCII.
+fn advise_ascii(text: &str) -> Option<String> {
+    let (scheme, rest) = text.split_once("://")?;
+    let (name, path) = rest.split_at(rest.find(['/', ':']).unwrap_or(rest.len()));
+    let name = ascii_name::to_ascii(name)?;
+    let path = if path.is_ascii() { path } else { "/..." };
+    Some(format!(
+        "must have its name in ASCII, probably as {scheme}://{name}{path}"
+    ))
+}
+
 fn is_loopback(host: &str) -> bool {
     host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
 }
@@ -140,8 +221,11 @@ fn parse_proxy(text: &str) -> Result<Proxy, String> {
     })
 }
 
-fn read_ca(path: &str) -> Result<Vec<Certificate<'static>>, String> {
-    let text = fs::read(path).map_err(|error| format!("{path}: {error}"))?;
+fn read_ca(path: &str, absences: &Absences) -> Result<Vec<Certificate<'static>>, String> {
+    let text = fs::read(path).map_err(|error| {
+        absences.note(&error);
+        format!("{path}: {error}")
+    })?;
 
     let mut certificates = Vec::new();
     for item in parse_pem(&text) {
@@ -248,6 +332,7 @@ mod tests {
             ca: None,
             proxy: None,
             key: None,
+            key_source: None,
         };
         assert_eq!(server.target(), ("2001:db8::1".to_owned(), 443));
         server.proxy = Some(Proxy::new("http://[2001:db8::2]:3128").unwrap());

@@ -87,6 +87,7 @@ fn judge_failure(status: u16, retry_after: Option<Duration>, body: &[u8]) -> Out
         retry_after,
     };
 
+    let problem = find_problem(body);
     match status {
         200..=299 => failed(format!(
             "answer {status} is not fleetbeat-server's: is server.url right?"
@@ -94,18 +95,40 @@ fn judge_failure(status: u16, retry_after: Option<Duration>, body: &[u8]) -> Out
         300..=399 => failed(format!(
             "answer {status} leads elsewhere, which is not followed: is server.url right?"
         )),
+        408 | 429 => failed(show_problem(status, body)),
+        // What a proxy says is not the server's word about this heartbeat.
+        400..=499 if problem.is_none() => failed(format!(
+            "answer {status} is not fleetbeat-server's, but that of something before \
+             it: is server.url right, and does the proxy there let heartbeats through?"
+        )),
         401 => Outcome::Unauthorized {
             reason: "the server does not know this key (401): is AGENT_API_KEY the \
                      same in the server's environment and in \
-                     /etc/fleetbeat/agent.env, and was the agent restarted since?"
+                     /etc/fleetbeat/agent.env?"
                 .to_owned(),
         },
-        408 | 429 => failed(show_problem(status, body)),
+        422 if problem.is_some_and(|problem| is_about_address_alone(&problem)) => {
+            failed(format!(
+                "{} (host.ip in agent.toml sets the address)",
+                show_problem(status, body)
+            ))
+        }
         400..=499 => Outcome::Refused {
             reason: show_problem(status, body),
         },
         _ => failed(show_problem(status, body)),
     }
+}
+
+/// The problem that fleetbeat-server tells in `body`; `None` for an answer of anything
+/// else, such as a proxy on the way.
+pub(crate) fn find_problem(body: &[u8]) -> Option<Problem> {
+    serde_json::from_slice(body).ok()
+}
+
+/// Whether the server takes the heartbeat once it has an address, or another one.
+fn is_about_address_alone(problem: &Problem) -> bool {
+    !problem.errors.is_empty() && problem.errors.iter().all(|error| error.field == "ip")
 }
 
 /// The wait that a Retry-After header asks for: a number of seconds, however many, or the
@@ -123,12 +146,14 @@ pub(super) fn parse_retry_after(text: &str, now: Option<&str>) -> Option<Duratio
 /// An answer for the log: the status, and the problem's text if the body is one of
 /// fleetbeat-server's problems. Words of other servers do not get into the log.
 pub(crate) fn show_problem(status: u16, body: &[u8]) -> String {
-    let Ok(problem) = serde_json::from_slice::<Problem>(body) else {
+    let Some(problem) = find_problem(body) else {
         return format!("answer {status}");
     };
     let fields = show_fields(&problem.errors);
     let told = if fields.is_empty() {
         problem.detail
+    } else if fields.contains(&problem.detail) {
+        fields
     } else {
         format!("{}; {fields}", problem.detail)
     };
@@ -165,6 +190,7 @@ mod tests {
     #[test]
     fn the_status_decides_whether_to_try_again() {
         assert_eq!(kind(200, r#"{"status":"ok"}"#), "accepted");
+        let ours = problem("bad", "[]");
         for (status, expected) in [
             (200, "failed"),
             (204, "failed"),
@@ -181,8 +207,42 @@ mod tests {
             (500, "failed"),
             (503, "failed"),
         ] {
-            assert_eq!(kind(status, "<html>"), expected, "{status}");
+            assert_eq!(kind(status, &ours), expected, "{status}");
+            for proxys in ["<html>", "", "{}", r#"{"status":404}"#] {
+                assert_eq!(kind(status, proxys), "failed", "{status}");
+            }
         }
+    }
+
+    fn problem(detail: &str, errors: &str) -> String {
+        format!(
+            r#"{{"status":422,"title":"t","detail":"{detail}","request_id":"r",
+                "errors":{errors}}}"#
+        )
+    }
+
+    #[test]
+    fn a_heartbeat_is_kept_where_only_its_address_is_missing() {
+        let ip = r#"{"field":"ip","message":"cannot be told"}"#;
+        let name = r#"{"field":"hostname","message":"is too long"}"#;
+        for (errors, expected) in [
+            (format!("[{ip}]"), "failed"),
+            (format!("[{ip},{name}]"), "refused"),
+            (format!("[{name}]"), "refused"),
+        ] {
+            assert_eq!(kind(422, &problem("bad", &errors)), expected, "{errors}");
+        }
+    }
+
+    #[test]
+    fn what_the_detail_and_the_fields_say_is_said_once() {
+        let fields = r#"[{"field":"ip","message":"is odd"}]"#;
+        let shown = |detail| show_problem(422, problem(detail, fields).as_bytes());
+        assert_eq!(shown("ip is odd"), "answer 422: ip is odd");
+        assert_eq!(
+            shown("a rule is broken"),
+            "answer 422: a rule is broken; ip is odd"
+        );
     }
 
     #[test]

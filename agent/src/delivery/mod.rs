@@ -14,6 +14,7 @@ mod report;
 mod request;
 mod sender;
 pub(crate) mod spool;
+mod stamp;
 #[cfg(test)]
 mod tests;
 
@@ -21,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use log::Level;
 
-pub(crate) use answer::{Outcome, show_problem};
+pub(crate) use answer::{Outcome, find_problem, show_problem};
 pub(crate) use request::{Request, RequestKind};
 pub(crate) use sender::Sender;
 

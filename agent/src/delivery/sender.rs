@@ -28,7 +28,12 @@ impl Sender {
         };
         self.call(path, kind, body).unwrap_or_else(|error| {
             let url = self.client.url(path);
-            Outcome::failed(format!("no answer from {url}: {}", explain(&error)))
+            let hint = if http::is_tls_error(&error) {
+                " (fleetbeat-agent doctor tells what to do)"
+            } else {
+                ""
+            };
+            Outcome::failed(format!("no answer from {url}: {}{hint}", explain(&error)))
         })
     }
 

@@ -2,13 +2,11 @@
 //! the step before.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
-use std::sync::mpsc;
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use fleetbeat_daemon::exit::explain;
-use fleetbeat_daemon::thread::spawn;
 use fleetbeat_protocol::{BatchAnswer, Problem};
 use ureq::{Error, Timeout};
 
@@ -17,8 +15,9 @@ use super::found::Found;
 use super::probe::{self, Reply};
 use super::tls_error;
 use crate::config::ServerSettings;
-use crate::delivery::show_problem;
-use crate::http::{CONNECT_TIMEOUT, RESOLVE_TIMEOUT};
+use crate::delivery::{find_problem, show_problem};
+use crate::dns::{self, RESOLVE_TIMEOUT};
+use crate::http::CONNECT_TIMEOUT;
 
 /// Most addresses to try of a name.
 const MAX_ADDRESSES: usize = 8;
@@ -34,34 +33,19 @@ pub(super) fn resolve(found: &mut Found) -> Finding {
     Ok(told)
 }
 
-/// The addresses of `name`. The wait for a silent name server is as long as before a
-/// heartbeat.
+/// The addresses of `name`, found as for a heartbeat, and with the same patience.
 fn look_up(name: &str, port: u16) -> Result<Vec<SocketAddr>, Trouble> {
-    let (tell, found) = mpsc::channel();
-    let target = (name.to_owned(), port);
-    // The lookup cannot be stopped, so the thread may end with the process.
-    let ask = move || {
-        drop(tell.send(target.to_socket_addrs().map(Iterator::collect::<Vec<_>>)));
-    };
-    let _ = spawn("lookup", ask);
+    let addresses = dns::look_up(name, Instant::now() + RESOLVE_TIMEOUT);
+    let addresses = addresses.map_err(|error| {
+        let advice = format!(
+            "is the name in server.url (or server.proxy) right? Do the name servers in \
+             /etc/resolv.conf answer? Try: getent hosts {name}"
+        );
+        Trouble::new(format!("{name} is not found: {error}"), advice)
+    })?;
 
-    let what = match found.recv_timeout(RESOLVE_TIMEOUT) {
-        Ok(Ok(mut addresses)) if !addresses.is_empty() => {
-            addresses.dedup();
-            addresses.truncate(MAX_ADDRESSES);
-            return Ok(addresses);
-        }
-        Ok(Ok(_)) => format!("{name} has no address"),
-        Ok(Err(error)) => format!("{name} is not found: {error}"),
-        Err(_) => {
-            format!("no name server has answered for {name} in {RESOLVE_TIMEOUT:?}")
-        }
-    };
-    let advice = format!(
-        "is the name in server.url (or server.proxy) right? Do the name servers in \
-         /etc/resolv.conf answer? Try: getent hosts {name}"
-    );
-    Err(Trouble::new(what, advice))
+    let addresses = addresses.into_iter().take(MAX_ADDRESSES);
+    Ok(addresses.map(|ip| (ip, port).into()).collect())
 }
 
 fn show_addresses(
@@ -254,7 +238,7 @@ fn judge_key(reply: &Reply, server: &ServerSettings) -> Result<String, Trouble> 
              read it",
         )),
         200 if is_ours => Ok("the server knows it".to_owned()),
-        401 => Err(Trouble::new(
+        401 if find_problem(&reply.body).is_some() => Err(Trouble::new(
             "the server does not know it (401)",
             "take the one from AGENT_API_KEY in the server's environment, or from the \
              file agent_api_key in its storage folder, and restart the agent",

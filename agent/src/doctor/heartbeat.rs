@@ -1,14 +1,12 @@
 //! Whether the server would take the heartbeat that the samples make.
 
-use std::mem;
-
 use fleetbeat_daemon::clock;
 use fleetbeat_protocol::{Heartbeat, Json};
 
 use super::finding::{Finding, Obstacle, Trouble};
 use super::found::Found;
 use crate::agent;
-use crate::host::Host;
+use crate::host::{Host, Keeping, peek};
 use crate::sampling::{LeftOut, Readings, put_together};
 
 /// Most left out names for each reason.
@@ -28,11 +26,11 @@ pub(super) fn build(found: &mut Found) -> Finding {
     Ok(told)
 }
 
-fn describe(found: &mut Found, readings: Readings) -> Result<Heartbeat, Obstacle> {
-    let config = found.config.as_mut().ok_or(Obstacle::Missing)?;
-    let settings = mem::take(&mut config.host);
-    let target = config.server.target();
-    let mut host = Host::new(settings, config.roots.clone(), target);
+fn describe(found: &Found, readings: Readings) -> Result<Heartbeat, Obstacle> {
+    let config = found.config.as_ref().ok_or(Obstacle::Missing)?;
+    let identity = Keeping::Looker(peek(&config.spool));
+    let (settings, roots) = (config.host.clone(), config.roots.clone());
+    let mut host = Host::new(settings, roots, config.server.way(), identity);
     Ok(host.heartbeat(readings))
 }
 

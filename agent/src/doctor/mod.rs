@@ -14,6 +14,7 @@ mod connection;
 mod finding;
 mod found;
 mod heartbeat;
+mod identity;
 mod probe;
 mod report;
 mod spool;
@@ -60,6 +61,7 @@ const STEPS: &[Step] = &[
         examine: Examine::EachCollector(collector::run_each),
     },
     Step::whole("heartbeat", Some("collectors"), heartbeat::build),
+    Step::whole("identity", Some("configuration"), identity::examine),
     Step::whole("spool", Some("configuration"), spool::examine),
 ];
 

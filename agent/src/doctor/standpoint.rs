@@ -15,7 +15,7 @@ use std::process::{self, Command, ExitStatus, Stdio};
 
 use rustix::process::geteuid;
 
-use crate::config::{Config, KeyNeed, SPOOL_FOLDER};
+use crate::config::{Config, KeyNeed, STATE_FOLDER};
 use crate::service::exit::AgentError;
 
 /// The service's unit.
@@ -206,7 +206,7 @@ fn settings_of(unit: &str) -> impl Iterator<Item = (String, String)> {
 /// result and the user.
 fn run_as_owner(path: &Path) -> Option<(ExitStatus, u32)> {
     let configured = Config::load(path, KeyNeed::Optional).ok();
-    let folder = configured.map_or_else(|| SPOOL_FOLDER.into(), |config| config.spool);
+    let folder = configured.map_or_else(|| STATE_FOLDER.into(), |config| config.spool);
     let owner = fs::metadata(folder).ok()?;
     if owner.uid() == 0 {
         return None;

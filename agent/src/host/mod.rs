@@ -1,64 +1,95 @@
 //! The host's address, name, place and boot.
 
+mod fit;
+mod identity;
+mod kernel;
 mod own_address;
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::net::IpAddr;
 use std::path::Path;
 
 use fleetbeat_collectors::Roots;
-use fleetbeat_protocol::Heartbeat;
+use fleetbeat_protocol::{AgentId, Heartbeat};
 
-use crate::config::HostSettings;
+use crate::config::{HostSettings, Way};
 use crate::sampling::Readings;
+pub(crate) use identity::{Identity, Kept, MACHINE_ID, peek};
+use kernel::Kernel;
 use own_address::OwnAddress;
 
 /// The host as described by heartbeats.
 pub(crate) struct Host {
     settings: HostSettings,
     roots: Roots,
+    is_proxied: bool,
+    identity: Keeping,
     address: OwnAddress,
     boot_id: Option<String>,
     seq: u64,
+    /// What was left out of the last heartbeat: the log has it.
+    left_out: BTreeSet<String>,
+}
+
+/// Who keeps the host's identity.
+pub(crate) enum Keeping {
+    /// The service: what changes is written to the state folder.
+    Service(Identity),
+    /// A command that only looks, and what it has found.
+    Looker(Option<Kept>),
 }
 
 impl Host {
-    /// The host as `settings` describe it. Packets to the server go to `target`, a name
-    /// and a port.
+    /// The host as `config` describes it.
     pub(crate) fn new(
         settings: HostSettings,
         roots: Roots,
-        target: (String, u16),
+        way: Way,
+        identity: Keeping,
     ) -> Host {
         let boot_id = read_line(&roots.proc.join("sys/kernel/random/boot_id"));
+        let kernel = Kernel {
+            proc: roots.proc.clone(),
+        };
+        let (kept, is_upgraded) = match &identity {
+            Keeping::Service(identity) => (Some(identity.kept()), identity.is_upgraded()),
+            Keeping::Looker(kept) => (*kept, false),
+        };
+        let address = kept.and_then(|kept| kept.address);
 
         Host {
             settings,
             roots,
-            address: OwnAddress::new(target),
+            is_proxied: way.is_proxied,
+            identity,
+            address: OwnAddress::new(way, kernel, address, is_upgraded),
             boot_id,
             seq: 0,
+            left_out: BTreeSet::new(),
         }
     }
 
     /// Describes the host by a new configuration. The heartbeats' numbers go on, and an
     /// address that was found stays.
-    pub(crate) fn describe(
-        &mut self,
-        settings: HostSettings,
-        roots: Roots,
-        target: (String, u16),
-    ) {
-        self.address.set_target(target);
+    pub(crate) fn describe(&mut self, settings: HostSettings, roots: Roots, way: Way) {
+        let kernel = Kernel {
+            proc: roots.proc.clone(),
+        };
+        self.is_proxied = way.is_proxied;
+        self.address.set_way(way, kernel);
         (self.settings, self.roots) = (settings, roots);
     }
 
-    /// The next heartbeat, with `readings`.
+    /// The next heartbeat, with `readings`, as the server takes it.
     pub(crate) fn heartbeat(&mut self, readings: Readings) -> Heartbeat {
         self.seq = (self.seq + 1).max(self.read_uptime_ms().unwrap_or(0));
+        if self.settings.ip.is_none() {
+            self.address.watch();
+        }
 
-        Heartbeat {
-            // Without an address, the server takes the address of the connection.
-            ip: self.settings.ip.or_else(|| self.address.find()),
+        let mut heartbeat = Heartbeat {
+            ip: self.address(),
             country_code: self.settings.country_code.clone(),
             country: self.settings.country.clone(),
             region: self.settings.region.clone(),
@@ -71,8 +102,44 @@ impl Host {
             boot_id: self.boot_id.clone(),
             seq: Some(self.seq),
             agent_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
-            agent_id: None,
+            agent_id: self.agent_id(),
+        };
+        self.fit(&mut heartbeat);
+        heartbeat
+    }
+
+    /// The address by which the server is to know the host. `None` leaves it to the
+    /// server to take the address of the connection.
+    pub(crate) fn address(&mut self) -> Option<IpAddr> {
+        let address = self.settings.ip.or_else(|| self.address.find());
+        if let Keeping::Service(identity) = &mut self.identity {
+            // An address that the operator has set is kept by the operator.
+            identity.set_address(address.filter(|_| self.settings.ip.is_none()));
+            identity.save();
         }
+        address
+    }
+
+    /// Whether a heartbeat without an address would be taken for another host's: the
+    /// proxy's.
+    pub(crate) fn needs_address(&self) -> bool {
+        self.is_proxied
+    }
+
+    fn agent_id(&self) -> Option<AgentId> {
+        match &self.identity {
+            Keeping::Service(identity) => Some(identity.kept().agent_id),
+            Keeping::Looker(kept) => kept.map(|kept| kept.agent_id),
+        }
+    }
+
+    /// Leaves out what the server would refuse, and says so once.
+    fn fit(&mut self, heartbeat: &mut Heartbeat) {
+        let left_out: BTreeSet<String> = fit::fit(heartbeat).into_iter().collect();
+        for line in left_out.difference(&self.left_out) {
+            log::warn!("left out of heartbeats, because the server refuses it: {line}");
+        }
+        self.left_out = left_out;
     }
 
     /// The least number for the next heartbeat. Numbers must grow over a boot, even
@@ -145,7 +212,12 @@ mod tests {
                 ip: Some([192, 0, 2, 1].into()),
                 ..HostSettings::default()
             };
-            Host::new(settings, roots, ("192.0.2.2".to_owned(), 9))
+            let way = Way {
+                next: "192.0.2.2".to_owned(),
+                is_proxied: false,
+                is_loopback: false,
+            };
+            Host::new(settings, roots, way, Keeping::Looker(None))
         };
         let readings = || Readings {
             load: Default::default(),

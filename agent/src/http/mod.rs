@@ -1,5 +1,6 @@
 //! The agent's HTTP client: short calls to the server, and to nobody else.
 
+mod resolver;
 mod tls;
 
 pub(crate) use tls::provider as tls_provider;
@@ -9,12 +10,14 @@ use std::time::Duration;
 use fleetbeat_settings::Secret;
 use ureq::http::Response;
 use ureq::tls::{RootCerts, TlsConfig};
+use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, Body, Error};
 
 use crate::config::ServerSettings;
+use crate::dns::RESOLVE_TIMEOUT;
+use resolver::NameServers;
+pub(crate) use tls::sha256;
 
-/// Longest wait for the name server.
-pub(crate) const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest wait for a connection, TLS handshake included.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest call, from the lookup of the name to the last byte of the answer.
@@ -69,6 +72,18 @@ pub(crate) fn header<'a>(response: &'a Response<Body>, name: &str) -> Option<&'a
     response.headers().get(name)?.to_str().ok()
 }
 
+/// Whether the call failed in the TLS library, whose words need explaining.
+pub(crate) fn is_tls_error(error: &Error) -> bool {
+    match error {
+        Error::Rustls(_) => true,
+        Error::Io(error) => error
+            .get_ref()
+            .and_then(|inner| inner.downcast_ref::<rustls::Error>())
+            .is_some(),
+        _ => false,
+    }
+}
+
 /// The answer's body.
 ///
 /// # Errors
@@ -108,5 +123,5 @@ fn build(server: &ServerSettings) -> Agent {
         .output_buffer_size(BUFFER_BYTES)
         .tls_config(tls)
         .build();
-    config.new_agent()
+    Agent::with_parts(config, DefaultConnector::default(), NameServers)
 }

@@ -17,7 +17,7 @@ use fleetbeat_collectors::{Collector, Definition, Sample};
 use fleetbeat_protocol::{Load, Service, Timestamp};
 
 pub(crate) use fit::LeftOut;
-use runner::Runner;
+use runner::{Retired, Runner};
 use schedule::Window;
 
 /// Longest wait for collectors, from the beginning of the window: the first heartbeat is
@@ -29,6 +29,8 @@ const MAX_SHOWN_NAMES: usize = 3;
 /// The collectors and the samples since the last heartbeat.
 pub(crate) struct Sampler {
     collectors: Vec<Runner>,
+    /// Threads that hang in collectors of an earlier configuration.
+    left_behind: Vec<Retired>,
     /// When the last window began.
     opened_at: Option<Instant>,
     cpu: Mean,
@@ -96,6 +98,7 @@ impl Sampler {
     ) -> Sampler {
         Sampler {
             collectors: collectors.into_iter().map(Runner::new).collect(),
+            left_behind: Vec::new(),
             opened_at: None,
             cpu: Mean::default(),
             ram: Mean::default(),
@@ -107,12 +110,31 @@ impl Sampler {
         }
     }
 
-    /// Runs other collectors from the next window on; the samples so far stay.
+    /// Runs other collectors from the next window on; the samples so far stay. A collector
+    /// that `is_same` as before goes on as it is, with all that it remembers.
     pub(crate) fn replace(
         &mut self,
         collectors: Vec<(&'static Definition, Box<dyn Collector>)>,
+        is_same: impl Fn(&str) -> bool,
     ) {
-        self.collectors = collectors.into_iter().map(Runner::new).collect();
+        let mut before = mem::take(&mut self.collectors);
+        let mut take = |name| {
+            let at = before.iter().position(|runner| runner.name() == name)?;
+            Some(before.swap_remove(at))
+        };
+        for (definition, collector) in collectors {
+            let runner = match take(definition.name) {
+                Some(runner) if is_same(definition.name) => runner,
+                other => {
+                    self.left_behind.extend(other.and_then(Runner::retire));
+                    Runner::new((definition, collector))
+                }
+            };
+            self.collectors.push(runner);
+        }
+        self.left_behind
+            .extend(before.into_iter().filter_map(Runner::retire));
+
         let names: BTreeSet<&str> = self.collectors.iter().map(Runner::name).collect();
         if !names.contains("services") {
             self.services.clear();
@@ -123,8 +145,11 @@ impl Sampler {
     /// Opens a sample's window at `now`.
     pub(crate) fn open(&mut self, now: Instant, window: Window) {
         self.opened_at = Some(now);
+        self.left_behind.retain(Retired::is_hanging);
         for runner in &mut self.collectors {
-            runner.open(window);
+            let mut others = self.left_behind.iter();
+            let is_blocked = others.any(|run| run.name() == runner.name());
+            runner.open(window, is_blocked);
         }
     }
 

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, TryRecvError};
+use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -21,6 +21,8 @@ use super::schedule::Window;
 
 /// The name of the whole collector among the failing parts.
 const WHOLE: &str = "";
+/// What to say of a collector that is left behind.
+const HANGS: &str = "hangs: it is asked again when it has returned";
 
 /// A collector, shared by the window's thread and the runner.
 type SharedCollector = Arc<Mutex<Box<dyn Collector>>>;
@@ -97,10 +99,27 @@ impl Runner {
         &self.troubles
     }
 
-    /// A window begins.
-    pub(super) fn open(&mut self, window: Window) {
+    /// The collector is not needed any more. Gives its thread if that hangs.
+    pub(super) fn retire(mut self) -> Option<Retired> {
+        let run = self.run.take()?;
+        if !run.is_hanging() {
+            run.end();
+            return None;
+        }
+        Some(Retired {
+            name: self.name(),
+            run,
+        })
+    }
+
+    /// A window begins. A collector that is blocked has a thread of an earlier
+    /// configuration that hangs, and gets no second one.
+    pub(super) fn open(&mut self, window: Window, is_blocked: bool) {
         self.is_asked =
             window == Window::Last || self.definition.pace == Pace::EachSample;
+        if self.is_asked && is_blocked {
+            return self.complain(HANGS);
+        }
         let is_hanging = self.run.as_ref().is_some_and(Run::is_hanging);
         if !self.is_asked || is_hanging {
             return;
@@ -142,14 +161,9 @@ impl Runner {
                     run.end();
                     return self.judge(outcome);
                 }
-                Err(RecvTimeoutError::Disconnected) => {
-                    run.end();
-                    self.complain("panicked");
-                    return lock(&self.collector).fallback();
-                }
-                Err(RecvTimeoutError::Timeout) => {
+                Err(_) => {
                     run.is_left_behind = true;
-                    self.complain("hangs: it is asked again when it has returned");
+                    self.complain(HANGS);
                 }
             }
         }
@@ -213,6 +227,22 @@ impl Runner {
             WHOLE => format!("collector {name}"),
             _ => format!("collector {name}: {}", part.escape_debug()),
         }
+    }
+}
+
+/// The thread of a collector of an earlier configuration.
+pub(super) struct Retired {
+    name: &'static str,
+    run: Run,
+}
+
+impl Retired {
+    pub(super) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    pub(super) fn is_hanging(&self) -> bool {
+        self.run.is_hanging()
     }
 }
 

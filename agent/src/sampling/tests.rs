@@ -1,4 +1,4 @@
-//! The sampler with collectors that fail, hang, panic and say too much.
+//! The sampler with collectors that fail, hang and say too much.
 
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
@@ -231,18 +231,6 @@ fn a_hanging_collector_is_left_behind_until_it_returns() {
 }
 
 #[test]
-fn a_collector_that_panics_fails_and_is_asked_again() {
-    let mut sampler = sampler(vec![
-        ("ram", Box::new(Scripted(Vec::new()))),
-        ("services", Box::new(Scripted(vec![Ok(None)]))),
-    ]);
-    for _ in 0..2 {
-        sample(&mut sampler, 1, Window::Early);
-        assert_eq!(said(&sampler), ["panicked"]);
-    }
-}
-
-#[test]
 fn each_failing_part_is_said_for_itself() {
     let names = || vec!["a".to_owned()];
     let mut sampler = sampler(vec![(
@@ -327,4 +315,48 @@ fn what_a_heartbeat_has_no_place_for_is_left_out_and_said_once() {
         "the first collectors come first"
     );
     assert_eq!(sampler.left_out.len(), 4, "{:?}", sampler.left_out);
+}
+
+#[test]
+fn a_reload_keeps_what_has_not_changed_and_starts_no_second_thread_of_what_hangs() {
+    let ram = |percent: f64| Scripted(vec![Ok(Some(Sample::Ram(percent))); 9]);
+    let (go_on, told) = mpsc::channel();
+    let mut sampler = sampler(vec![
+        ("ram", Box::new(ram(50.0))),
+        ("services", Box::new(Hanging(told))),
+    ]);
+    sample(&mut sampler, 1, Window::Last);
+    let hangs = "hangs: it is asked again when it has returned";
+    assert_eq!(said(&sampler), [hangs]);
+    drop(sampler.take());
+
+    let definition = |name| {
+        COLLECTORS
+            .iter()
+            .find(|definition| definition.name == name)
+            .unwrap()
+    };
+    let active = || Scripted(vec![Ok(Some(services(&[("wg", true)]))); 9]);
+    for _ in 0..3 {
+        let new: Vec<(_, Box<dyn Collector>)> = vec![
+            (definition("services"), Box::new(active())),
+            (definition("ram"), Box::new(ram(70.0))),
+        ];
+        sampler.replace(new, |name| name == "ram");
+        sample(&mut sampler, 2, Window::Last);
+        let readings = sampler.take().unwrap();
+        assert_eq!(readings.load.ram, Some(50.0), "it is the same as before");
+        assert!(!readings.services[0].active);
+    }
+    assert_eq!(sampler.left_behind.len(), 1);
+
+    go_on.send(Err("late")).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !sampler.left_behind.is_empty() {
+        assert!(Instant::now() < deadline, "it has returned");
+        sample(&mut sampler, 3, Window::Early);
+        thread::yield_now();
+    }
+    sample(&mut sampler, 4, Window::Last);
+    assert!(sampler.take().unwrap().services[0].active);
 }

@@ -4,7 +4,8 @@ use std::io;
 use std::path::PathBuf;
 
 use fleetbeat_daemon::exit::{self, Fatal};
-use fleetbeat_settings::Problems;
+
+use crate::config::ConfigError;
 
 /// An error that ends the agent.
 #[derive(Debug, thiserror::Error)]
@@ -13,7 +14,7 @@ pub(crate) enum AgentError {
     Usage(String),
     /// All problems of the configuration, a line for each.
     #[error("{0}")]
-    Config(Problems),
+    Config(ConfigError),
     #[error("fleetbeat-agent: {doing}")]
     System {
         doing: &'static str,
@@ -28,15 +29,13 @@ pub(crate) enum AgentError {
     Unwell(usize),
     #[error("fleetbeat-agent is not healthy: {0}")]
     NotHealthy(String),
-    #[error("fleetbeat-agent: the agent's thread panicked")]
-    Panicked,
 }
 
 impl Fatal for AgentError {
     fn exit_code(&self) -> u8 {
         match self {
             AgentError::Usage(_) => exit::USAGE,
-            AgentError::Config(_) => exit::CONFIG,
+            AgentError::Config(error) if !error.is_temporary => exit::CONFIG,
             _ => exit::FAILURE,
         }
     }
@@ -44,15 +43,24 @@ impl Fatal for AgentError {
 
 #[cfg(test)]
 mod tests {
+    use fleetbeat_settings::Problems;
+
     use super::*;
 
     #[test]
     fn a_wrong_command_line_and_a_wrong_configuration_have_codes_of_their_own() {
+        let config = |is_temporary| {
+            AgentError::Config(ConfigError {
+                problems: Problems::default(),
+                is_temporary,
+            })
+        };
         let usage = AgentError::Usage("unknown command \"start\"".to_owned());
         for (error, code) in [
             (usage, 64),
-            (AgentError::Config(Problems::default()), 78),
-            (AgentError::Panicked, 1),
+            (config(false), 78),
+            (config(true), 1),
+            (AgentError::NotAccepted(String::new()), 1),
         ] {
             assert_eq!(error.exit_code(), code, "{error}");
         }

@@ -3,43 +3,56 @@
 //! The main thread waits for signals while the agent's loop runs in another thread.
 
 use std::io;
+use std::sync::mpsc::Receiver;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::{Handle, Signals};
+use signal_hook::iterator::Signals;
 
 use fleetbeat_daemon::thread::spawn;
 
 use crate::service::exit::AgentError;
 
-/// How long the agent's thread may take to end. A call that waits longer for the server
-/// ends with the process. No harm is done, because the server has either the whole
-/// heartbeat or nothing.
+/// How long the agent's thread may take to put its samples into the spool: as long as a
+/// collector that hangs holds it up.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// How long the agent's thread may take to end after that. A call that waits longer for
+/// the server ends with the process. No harm is done, because the server has either the
+/// whole heartbeat or nothing.
 const GRACE: Duration = Duration::from_millis(500);
 /// How often the end of the thread is looked for.
 const POLL_EVERY: Duration = Duration::from_millis(5);
 
-/// Runs `work` in a thread of its own until it is done. On a signal, `stop` tells the
-/// work to end, or `reload` to read the configuration again.
+/// Takes the signals over from the system, which would end the process. They wait until
+/// somebody asks for them.
 ///
 /// # Errors
-/// Signals cannot be watched, a thread cannot be started, or the work has panicked.
+/// Signals cannot be watched.
+pub(crate) fn watch() -> Result<Signals, AgentError> {
+    let doing = "cannot watch for signals";
+    Signals::new([SIGTERM, SIGINT, SIGHUP])
+        .map_err(|source| AgentError::System { doing, source })
+}
+
+/// Runs `work` in a thread of its own until a signal ends it. On a signal, `stop` tells
+/// the work to end, or `reload` to read the configuration again. The other end of
+/// `settled` is dropped when the work has kept what there is to keep.
+///
+/// # Errors
+/// A thread cannot be started.
 pub(crate) fn run_until_stopped(
+    mut signals: Signals,
+    settled: &Receiver<()>,
     work: impl FnOnce() + Send + 'static,
     stop: impl FnOnce(),
     reload: impl Fn(),
 ) -> Result<(), AgentError> {
-    let failed = |doing| move |source: io::Error| AgentError::System { doing, source };
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
-        .map_err(failed("cannot watch for signals"))?;
-
-    let end = EndOfWork(signals.handle());
-    let worker = spawn("agent", move || {
-        let _end = end;
-        work();
-    })
-    .map_err(failed("cannot start a thread"))?;
+    let failed = |source: io::Error| AgentError::System {
+        doing: "cannot start a thread",
+        source,
+    };
+    let worker = spawn("agent", work).map_err(failed)?;
 
     let is_end = |signal: &i32| {
         if *signal == SIGHUP {
@@ -52,22 +65,10 @@ pub(crate) fn run_until_stopped(
         stop();
     }
 
+    let _ = settled.recv_timeout(PATIENCE);
     let deadline = Instant::now() + GRACE;
-    while !worker.is_finished() {
-        if Instant::now() >= deadline {
-            return Ok(());
-        }
+    while !worker.is_finished() && Instant::now() < deadline {
         thread::sleep(POLL_EVERY);
     }
-    worker.join().map_err(|_| AgentError::Panicked)
-}
-
-/// Ends the wait for signals when it is dropped: at the end of the work, or when the work
-/// panics.
-struct EndOfWork(Handle);
-
-impl Drop for EndOfWork {
-    fn drop(&mut self) {
-        self.0.close();
-    }
+    Ok(())
 }

@@ -78,7 +78,6 @@ fn headers(asset: &Asset) -> Vec<(&'static str, String)> {
         ("ETag", asset.etag.to_owned()),
         ("Vary", "Accept-Encoding".to_owned()),
         ("Content-Security-Policy", policy.to_owned()),
-        ("X-Content-Type-Options", "nosniff".to_owned()),
         ("Referrer-Policy", "no-referrer".to_owned()),
     ]
 }

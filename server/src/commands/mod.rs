@@ -25,7 +25,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), ServerError> {
         Command::Version => println!("fleetbeat-server {}", env!("CARGO_PKG_VERSION")),
         Command::Health => health::ask(file, variable)?,
         Command::CheckConfig => {
-            configure(Purpose::Serve)?;
+            serve::load_certificates(&configure(Purpose::Serve)?)?;
             println!("the configuration is fine");
         }
         Command::Run => {

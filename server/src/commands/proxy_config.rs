@@ -1,6 +1,8 @@
 //! `proxy-config nginx`: a complete nginx site to stand before this server.
 
 use std::fmt::Write;
+use std::iter;
+use std::path::Path;
 
 use crate::listen::Listen;
 
@@ -73,7 +75,12 @@ pub(super) fn nginx(site: &Site, upstream: &Listen) -> String {
     let mut text = INTRODUCTION.replace("DOMAIN", &site.domain) + preparation;
     text += &LIMITS.replace("UPSTREAM", &upstream);
     if !site.plain && site.listen.is_none() {
-        text += &REDIRECT.replace("DOMAIN", &site.domain);
+        let redirect = REDIRECT.replace("DOMAIN", &site.domain);
+        text += &if has_ipv6() {
+            redirect
+        } else {
+            redirect.replace(REDIRECT_IPV6, "")
+        };
     }
 
     text += "server {\n";
@@ -86,13 +93,95 @@ pub(super) fn nginx(site: &Site, upstream: &Listen) -> String {
         text += &tls(site);
     }
 
-    text += SITE;
+    text += &SITE.replace("ERRORS", &errors());
+    text
+}
+
+/// What nginx answers by itself, in the form in which the server answers: for each status
+/// its title, what it means here, and whether to come back.
+const ERRORS: [(u16, &str, &str, bool); 10] = [
+    (
+        400,
+        "Bad Request",
+        "this is not an HTTP request that can be passed on",
+        false,
+    ),
+    (
+        408,
+        "Request Timeout",
+        "the request has not come in time",
+        false,
+    ),
+    (
+        413,
+        "Content Too Large",
+        "the body is longer than 1 MiB",
+        false,
+    ),
+    (
+        414,
+        "URI Too Long",
+        "the target is longer than 8 KiB",
+        false,
+    ),
+    (
+        429,
+        "Too Many Requests",
+        "too many logins: wait before the next one",
+        true,
+    ),
+    (
+        494,
+        "Request Header Fields Too Large",
+        "the head is longer than 32 KiB",
+        false,
+    ),
+    (
+        500,
+        "Internal Server Error",
+        "the proxy before the server failed",
+        true,
+    ),
+    (502, "Bad Gateway", "the server cannot be reached", true),
+    (503, "Service Unavailable", "too many connections", true),
+    (
+        504,
+        "Gateway Timeout",
+        "the server has not answered in time",
+        true,
+    ),
+];
+
+/// The part of a site by which nginx's own errors are problems (RFC 9457), too.
+fn errors() -> String {
+    let mut text = String::from(
+        "    # nginx's own errors look like the server's. The server's are passed on.\n",
+    );
+    for (status, title, detail, comes_back) in ERRORS {
+        // nginx's own code for a head that is too large.
+        let sent = if status == 494 { 431 } else { status };
+        let retry_after = if comes_back {
+            " add_header Retry-After 5 always;"
+        } else {
+            ""
+        };
+        let _ = write!(
+            text,
+            "    error_page {status} /.nginx/{status};\n    \
+             location = /.nginx/{status} {{ internal; default_type application/problem+json;\
+             {retry_after} return {sent} '{{\"status\":{sent},\"title\":\"{title}\",\
+             \"detail\":\"{detail}\",\"request_id\":\"$request_id\"}}'; }}\n"
+        );
+    }
     text
 }
 
 /// Where nginx listens.
 fn listens(site: &Site) -> Vec<String> {
-    let every_address = |port: &str| vec![port.to_owned(), format!("[::]:{port}")];
+    let every_address = |port: &str| {
+        let ipv6 = has_ipv6().then(|| format!("[::]:{port}"));
+        iter::once(port.to_owned()).chain(ipv6).collect()
+    };
 
     match &site.listen {
         None if site.plain => every_address("80"),
@@ -100,6 +189,11 @@ fn listens(site: &Site) -> Vec<String> {
         Some(listen) if listen.contains(':') => vec![listen.clone()],
         Some(port) => every_address(port),
     }
+}
+
+/// Whether this machine speaks IPv6: nginx does not start where `[::]` cannot be had.
+fn has_ipv6() -> bool {
+    Path::new("/proc/net/if_inet6").exists()
 }
 
 /// The site's TLS, with the certificate that was named, or else certbot's.
@@ -138,10 +232,13 @@ limit_req_zone $binary_remote_addr zone=fleetbeat_login:1m rate=30r/m;
 limit_conn_zone $binary_remote_addr zone=fleetbeat_connections:10m;
 
 upstream fleetbeat {
-    server UPSTREAM;
+    # One request that fails says nothing about the next one.
+    server UPSTREAM max_fails=0;
 }
 
 ";
+
+const REDIRECT_IPV6: &str = "    listen [::]:80;\n";
 
 const REDIRECT: &str = "\
 server {
@@ -181,6 +278,7 @@ const SITE: &str = "
     limit_conn fleetbeat_connections 256;
     limit_conn_status 503;
 
+ERRORS
     location / {
         proxy_pass http://fleetbeat;
         # The server wants whole requests, and a new connection for each of them.

@@ -5,7 +5,8 @@
 
 use fleetbeat_protocol::{FieldError, Problem};
 
-use super::response::{Body, Response, reason};
+use super::guard::outgoing::Body;
+use super::response::{Response, reason};
 
 /// A request that fails. The client sees status, detail and the broken rules; the cause
 /// goes to the log, once, when the failure becomes a response.
@@ -16,6 +17,7 @@ pub(crate) struct Failure {
     errors: Vec<FieldError>,
     headers: Vec<(&'static str, String)>,
     cause: Option<String>,
+    awaited_body: Option<usize>,
 }
 
 impl Failure {
@@ -26,6 +28,7 @@ impl Failure {
             errors: Vec::new(),
             headers: Vec::new(),
             cause: None,
+            awaited_body: None,
         }
     }
 
@@ -60,6 +63,51 @@ impl Failure {
         let allowed = allowed.join(", ");
         Failure::new(405, format!("this path answers {allowed}"))
             .with_header("Allow", allowed)
+    }
+
+    /// 408: the peer was too slow.
+    pub(super) fn too_slow(detail: &'static str) -> Failure {
+        Failure::new(408, detail)
+    }
+
+    /// 417: this `Expect` is unknown.
+    pub(super) fn unknown_expectation() -> Failure {
+        Failure::new(417, "the only expectation known is 100-continue")
+    }
+
+    /// 431: the head is longer than that.
+    pub(super) fn head_too_large(limit: usize) -> Failure {
+        Failure::new(431, format!("the head is longer than {limit} bytes"))
+    }
+
+    /// 431: the head has more fields than that.
+    pub(super) fn too_many_fields(limit: usize) -> Failure {
+        Failure::new(431, format!("the head has more than {limit} fields"))
+    }
+
+    /// 505: this is not HTTP/1.0 or HTTP/1.1.
+    pub(super) fn unknown_version() -> Failure {
+        Failure::new(505, "this server speaks HTTP/1.1")
+    }
+
+    /// Not a failure of the request: the handler needs the body, of at most `limit`
+    /// bytes, and the body has not come. The handler is called again once it has.
+    pub(super) fn body_to_come(limit: usize) -> Failure {
+        Failure {
+            awaited_body: Some(limit),
+            ..Failure::new(100, "the body has not come")
+        }
+    }
+
+    /// The longest body that the handler waits for, if this is [`Failure::body_to_come`].
+    pub(super) fn awaited_body(&self) -> Option<usize> {
+        self.awaited_body
+    }
+
+    /// The status of the response.
+    #[cfg(test)]
+    pub(super) fn status(&self) -> u16 {
+        self.status
     }
 
     /// 409: what is there already forbids the change.

@@ -1,30 +1,43 @@
 //! Who is at the other end: the peer of the connection, or the client of a proxy.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
+use super::guard::connection::Origin;
+
 /// Who is at the other end of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Peer {
-    /// A TCP peer that speaks for itself alone: no `X-Forwarded-For` was sent.
-    Direct(IpAddr),
-    /// A request that came through a proxy, or says so: over a Unix socket, or with
-    /// `X-Forwarded-For`.
-    Proxied {
-        /// The client's address as far as trusted proxies tell it; `None` behind a Unix
-        /// socket whose peer says nothing.
-        client: Option<IpAddr>,
-    },
+pub(crate) struct Peer {
+    /// Where the connection comes from.
+    origin: Origin,
+    /// The client's address, as far as it can be believed.
+    client: Option<IpAddr>,
+    /// What `X-Forwarded-For` was worth.
+    forwarding: Forwarding,
+}
+
+/// What `X-Forwarded-For` was worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Forwarding {
+    /// The peer speaks for itself alone: it sent none, and is not a proxy.
+    None,
+    /// The peer is a trusted proxy, which speaks for its client.
+    Believed,
+    /// A stranger sent one.
+    Ignored,
 }
 
 impl Peer {
-    /// The address that the request came from, as far as it can be believed.
+    /// The address that the request came from, as far as it can be believed: never a
+    /// trusted proxy's, and `None` where a proxy does not tell its client's.
     pub(crate) fn ip(self) -> Option<IpAddr> {
-        match self {
-            Peer::Direct(ip) => Some(ip),
-            Peer::Proxied { client } => client,
-        }
+        self.client
+    }
+
+    /// Whether an `X-Forwarded-For` came from a peer that is not a trusted proxy.
+    pub(crate) fn forwards_untrusted(self) -> bool {
+        self.forwarding == Forwarding::Ignored
     }
 }
 
@@ -38,114 +51,149 @@ impl TrustedProxies {
         TrustedProxies(networks)
     }
 
-    /// The peer of a request whose connection comes from `connected`, which is `None` for
-    /// a Unix socket, and which has these values of `X-Forwarded-For`.
+    /// The peer of a request whose connection comes from `origin` and which has these
+    /// values of `X-Forwarded-For`.
     ///
     /// The client is, from the right, the first address in the chain that is not a trusted
     /// proxy. The peer of a Unix socket is always trusted, because the file's permissions
-    /// have let it in.
+    /// have let it in. A trusted proxy that tells no address leaves the client unknown:
+    /// the proxy's own address must not stand for all its clients.
     pub(super) fn find_peer<'a>(
         &self,
-        connected: Option<IpAddr>,
-        forwarded: impl Iterator<Item = &'a str>,
+        origin: Origin,
+        forwarded: impl DoubleEndedIterator<Item = &'a str>,
     ) -> Peer {
-        let connected = connected.map(|ip| ip.to_canonical());
-        let hops: Vec<&str> = forwarded.flat_map(|value| value.split(',')).collect();
-        if let (Some(ip), []) = (connected, hops.as_slice()) {
-            return Peer::Direct(ip);
+        let is_trusted = origin.ip.is_none_or(|ip| self.contains(ip));
+        let mut hops = forwarded.rev().flat_map(|value| value.rsplit(','));
+        if !is_trusted {
+            let forwarding = match hops.next() {
+                Some(_) => Forwarding::Ignored,
+                None => Forwarding::None,
+            };
+            return Peer {
+                origin,
+                client: origin.ip,
+                forwarding,
+            };
         }
 
-        let mut client = connected;
-        for hop in hops.into_iter().rev() {
-            let is_trusted = client.is_none_or(|ip| self.contains(ip));
-            match fleetbeat_protocol::parse_ip(hop.trim()) {
-                Some(ip) if is_trusted => client = Some(ip),
-                _ => break,
+        let mut client = None;
+        for hop in hops {
+            client = parse_hop(hop);
+            if client.is_none_or(|ip| !self.contains(ip)) {
+                break;
             }
         }
-
-        Peer::Proxied { client }
+        Peer {
+            origin,
+            client,
+            forwarding: Forwarding::Believed,
+        }
     }
 
-    fn contains(&self, ip: IpAddr) -> bool {
+    /// Whether the address is a trusted proxy's.
+    pub(super) fn contains(&self, ip: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(&ip))
     }
+}
+
+/// The address of one hop, which some proxies write in brackets, in quotes or with a port.
+fn parse_hop(hop: &str) -> Option<IpAddr> {
+    let hop = hop.trim().trim_matches('"');
+    let without_port = || hop.parse().map(|address: SocketAddr| address.ip()).ok();
+    let bare = hop
+        .strip_prefix('[')
+        .and_then(|hop| hop.strip_suffix(']'))
+        .unwrap_or(hop);
+
+    let ip = fleetbeat_protocol::parse_ip(bare).or_else(without_port);
+    ip.map(|ip| ip.to_canonical())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// The client that is believed, and what the header was worth.
+    fn find(
+        connected: Option<&str>,
+        forwarded: &[&str],
+        trusted: &[&str],
+    ) -> (Option<String>, Forwarding) {
+        let proxies = trusted.iter().map(|network| network.parse().unwrap());
+        let origin = Origin {
+            ip: connected.map(|ip| ip.parse().unwrap()),
+            is_tls: false,
+        };
+        let proxies = TrustedProxies::new(proxies.collect());
+        let peer = proxies.find_peer(origin, forwarded.iter().copied());
+        (peer.ip().map(|ip| ip.to_string()), peer.forwarding)
+    }
+
+    const PROXIES: [&str; 2] = ["127.0.0.1/32", "10.0.0.0/8"];
+
     #[test]
     fn a_client_is_who_the_last_trusted_proxy_says_it_is() {
-        let direct = |ip: &str| Peer::Direct(ip.parse().unwrap());
-        let proxied = |ip: &str| Peer::Proxied {
-            client: Some(ip.parse().unwrap()),
-        };
-        let unknown = Peer::Proxied { client: None };
-        let trusts_loopback = ["127.0.0.1/32", "10.0.0.0/8"];
-
-        for (connected, forwarded, trusted, expected) in [
-            // No header: TCP peers are direct, whether or not they are trusted.
-            (Some("127.0.0.1"), &[][..], &[][..], direct("127.0.0.1")),
-            (
-                Some("127.0.0.1"),
-                &[],
-                &trusts_loopback,
-                direct("127.0.0.1"),
-            ),
-            (Some("::ffff:9.9.9.9"), &[], &[], direct("9.9.9.9")),
-            (None, &[], &[], unknown),
-            // A header from a peer that is not trusted tells nothing about the client.
-            (
-                Some("9.9.9.9"),
-                &["1.2.3.4"],
-                &trusts_loopback,
-                proxied("9.9.9.9"),
-            ),
-            (Some("127.0.0.1"), &["1.2.3.4"], &[], proxied("127.0.0.1")),
-            // A header from a trusted proxy does, up to the first hop that is not trusted.
-            (
-                Some("127.0.0.1"),
-                &["1.2.3.4"],
-                &trusts_loopback,
-                proxied("1.2.3.4"),
-            ),
+        for (connected, forwarded, client) in [
+            (Some("127.0.0.1"), &["1.2.3.4"][..], Some("1.2.3.4")),
             (
                 Some("127.0.0.1"),
                 &["6.6.6.6, 1.2.3.4", "10.1.1.1"],
-                &trusts_loopback,
-                proxied("1.2.3.4"),
+                Some("1.2.3.4"),
             ),
             (
                 Some("127.0.0.1"),
-                &["10.0.0.1"],
-                &trusts_loopback,
-                proxied("10.0.0.1"),
+                &["6.6.6.6", "1.2.3.4,10.1.1.1"],
+                Some("1.2.3.4"),
             ),
-            // What is not an address ends the chain.
+            (Some("127.0.0.1"), &["10.0.0.1"], Some("10.0.0.1")),
+            // Ports, brackets and quotes are not part of the address.
             (
                 Some("127.0.0.1"),
-                &[""],
-                &trusts_loopback,
-                proxied("127.0.0.1"),
+                &["198.51.100.3:51234"],
+                Some("198.51.100.3"),
+            ),
+            (Some("127.0.0.1"), &["[2001:db8::3]"], Some("2001:db8::3")),
+            (
+                Some("127.0.0.1"),
+                &["[2001:db8::3]:443"],
+                Some("2001:db8::3"),
             ),
             (
                 Some("127.0.0.1"),
-                &["1.2.3.4, unknown, 10.1.1.1"],
-                &trusts_loopback,
-                proxied("10.1.1.1"),
+                &["\"[2001:db8::3]:443\""],
+                Some("2001:db8::3"),
             ),
+            (Some("127.0.0.1"), &["::ffff:1.2.3.4"], Some("1.2.3.4")),
+            // What is not an address tells nothing, and ends the chain.
+            (Some("127.0.0.1"), &[][..], None),
+            (Some("127.0.0.1"), &[""], None),
+            (Some("127.0.0.1"), &["unknown"], None),
+            (Some("127.0.0.1"), &["_hidden:80"], None),
+            (Some("127.0.0.1"), &["1.2.3.4, unknown, 10.1.1.1"], None),
             // A Unix socket's peer is trusted.
-            (None, &["1.2.3.4"], &[], proxied("1.2.3.4")),
-            (None, &["6.6.6.6, 1.2.3.4"], &[], proxied("1.2.3.4")),
-            (None, &["nobody"], &[], unknown),
+            (None, &[], None),
+            (None, &["1.2.3.4"], Some("1.2.3.4")),
+            (None, &["6.6.6.6, 1.2.3.4"], Some("1.2.3.4")),
+            (None, &["nobody"], None),
         ] {
-            let proxies = trusted.iter().map(|network| network.parse().unwrap());
-            let proxies = TrustedProxies::new(proxies.collect());
-            let connected = connected.map(|ip: &str| ip.parse().unwrap());
-            let peer = proxies.find_peer(connected, forwarded.iter().copied());
-            assert_eq!(peer, expected, "{connected:?} {forwarded:?} {trusted:?}");
+            let expected = (client.map(str::to_owned), Forwarding::Believed);
+            let found = find(connected, forwarded, &PROXIES);
+            assert_eq!(found, expected, "{connected:?} {forwarded:?}");
         }
+    }
+
+    #[test]
+    fn a_stranger_speaks_for_itself_alone() {
+        for (connected, forwarded, forwarding) in [
+            ("9.9.9.9", &[][..], Forwarding::None),
+            ("9.9.9.9", &["1.2.3.4"], Forwarding::Ignored),
+            ("9.9.9.9", &[""], Forwarding::Ignored),
+        ] {
+            let found = find(Some(connected), forwarded, &PROXIES);
+            assert_eq!(found, (Some(connected.to_owned()), forwarding));
+        }
+        let found = find(Some("127.0.0.1"), &[], &[]);
+        assert_eq!(found, (Some("127.0.0.1".to_owned()), Forwarding::None));
     }
 }

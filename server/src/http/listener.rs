@@ -1,72 +1,91 @@
-//! The listening socket and the workers that answer what comes in.
+//! The listening socket, the poll loop behind it, and the workers that answer what comes
+//! in.
 
 use std::fs;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use fleetbeat_daemon::thread::spawn;
 use rustix::fs::Mode;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::exchange::{self, Handler};
 use super::forwarded::TrustedProxies;
-use super::framing::Framing;
-use super::request::Request;
-use super::slow_lane::SlowLane;
+use super::guard::doors::{Door, Speaks};
+use super::guard::poll::{Poll, Shared};
+use super::guard::tls::Certificate;
 use crate::listen::Listen;
 
-/// How long a stop waits for the slow lane.
-const SLOW_LANE_STOP: Duration = Duration::from_secs(1);
 /// A dead peer's connection is noticed within about twice this.
 const KEEPALIVE: Duration = Duration::from_secs(30);
-/// A TCP peer that does not take its response is given up after this.
-pub(super) const UNREAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// The system gives up a closed connection whose peer takes nothing after this.
+const UNREAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1024;
 
+/// How connections are encrypted.
+pub(crate) struct Encryption {
+    /// The certificate of new connections.
+    pub(crate) certificate: Certificate,
+    /// Where HTTP is spoken only to say that HTTPS is.
+    pub(crate) redirect: Option<SocketAddr>,
+}
+
 /// The listening socket and its threads.
 pub(crate) struct Listener {
-    server: Arc<tiny_http::Server>,
+    shared: Shared,
+    poll: JoinHandle<()>,
     workers: Vec<JoinHandle<()>>,
-    slow_lane: Arc<SlowLane>,
     address: Listen,
+    is_encrypted: bool,
+    is_deaf: Arc<AtomicBool>,
 }
 
 impl Listener {
     /// Listens and starts so many workers.
     ///
     /// # Errors
-    /// The address cannot be had, or a thread cannot be started.
+    /// An address cannot be had, or a thread cannot be started.
     pub(crate) fn start(
         listen: &Listen,
+        encryption: Option<Encryption>,
         trusted: TrustedProxies,
         workers: usize,
         handler: &Arc<Handler>,
     ) -> io::Result<Listener> {
-        let (server, address) = bind(listen)?;
-        let server = Arc::new(server);
-        let trusted = Arc::new(trusted);
-        let slow_lane = Arc::new(SlowLane::new(handler.clone()));
+        allow_descriptors();
+        let is_encrypted = encryption.is_some();
+        let (doors, address) = open_doors(listen, encryption)?;
+        let shared = Shared::new()?;
+        let poll = Poll::new(doors, shared.clone(), Arc::new(trusted))?;
 
         let start_worker = |n| {
-            let (server, trusted) = (server.clone(), trusted.clone());
-            let (slow_lane, handler) = (slow_lane.clone(), handler.clone());
+            let (shared, handler) = (shared.clone(), handler.clone());
             spawn(format!("worker-{n}"), move || {
-                run_worker(&server, &trusted, &slow_lane, &*handler);
+                while let Some(arrived) = shared.arrivals.next() {
+                    exchange::serve(arrived, &shared.tasks, &*handler);
+                }
             })
         };
         let workers = (0..workers).map(start_worker).collect::<io::Result<_>>()?;
 
+        let is_deaf = Arc::new(AtomicBool::new(false));
+        let poll = start_polling(poll, Deaf(is_deaf.clone()))?;
         Ok(Listener {
-            server,
+            shared,
+            poll,
             workers,
-            slow_lane,
             address,
+            is_encrypted,
+            is_deaf,
         })
     }
 
@@ -75,44 +94,118 @@ impl Listener {
         &self.address
     }
 
-    /// Takes no more requests, waits until the workers have answered theirs, and closes
-    /// the socket. A slow peer is waited for a second at most.
-    pub(crate) fn stop(self) {
-        for _ in &self.workers {
-            self.server.unblock();
+    /// The address for people, with what is spoken there.
+    pub(crate) fn url(&self) -> String {
+        let url = self.address.to_string();
+        match self.is_encrypted {
+            true => url.replacen("http:", "https:", 1),
+            false => url,
         }
+    }
+
+    /// Names the thread that serves peers, once it has ended.
+    pub(crate) fn ended_thread(&self) -> impl Fn() -> Option<&'static str> + use<> {
+        let is_deaf = self.is_deaf.clone();
+        move || is_deaf.load(Ordering::Relaxed).then_some("poll")
+    }
+
+    /// Accepts no more, answers what has come in, and closes the socket. A slow peer is
+    /// waited for a second at most.
+    pub(crate) fn stop(self) {
+        self.shared.tasks.ask_to_stop();
+        let _ = self.poll.join();
+
+        self.shared.arrivals.close();
         for worker in self.workers {
             let _ = worker.join();
         }
-
-        self.slow_lane.drain(SLOW_LANE_STOP);
     }
 }
 
+/// Tells, when it is dropped, that the poll loop has ended: however it has.
+struct Deaf(Arc<AtomicBool>);
+
+impl Drop for Deaf {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+fn start_polling(poll: Poll, deaf: Deaf) -> io::Result<JoinHandle<()>> {
+    spawn("poll", move || {
+        let _deaf = deaf;
+        if let Err(error) = poll.run() {
+            log::error!("connections cannot be watched: {error}");
+        }
+    })
+}
+
+/// As many descriptors as the system's administrator allows: each connection takes one.
+fn allow_descriptors() {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current == limit.maximum {
+        return;
+    }
+
+    let allowed = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, allowed) {
+        log::warn!("the limit of open files cannot be raised: {error}");
+    }
+}
+
+/// Listens everywhere; gives the main address that was taken, too.
+fn open_doors(
+    listen: &Listen,
+    encryption: Option<Encryption>,
+) -> io::Result<(Vec<Door>, Listen)> {
+    let (socket, address) = bind(listen)?;
+    let Some(encryption) = encryption else {
+        let speaks = Speaks::Http;
+        return Ok((vec![Door { socket, speaks }], address));
+    };
+
+    let speaks = Speaks::Https(encryption.certificate);
+    let mut doors = vec![Door { socket, speaks }];
+    if let (Some(redirect), Listen::Tcp(https)) = (encryption.redirect, &address) {
+        let socket = bind_tcp(redirect).map_err(|error| {
+            let message = format!("{redirect} for tls.redirect_listen: {error}");
+            io::Error::new(error.kind(), message)
+        })?;
+        doors.push(Door {
+            socket: socket.into(),
+            speaks: Speaks::Redirect(https.port()),
+        });
+    }
+    Ok((doors, address))
+}
+
 /// Listens; gives the address that was taken, too.
-fn bind(listen: &Listen) -> io::Result<(tiny_http::Server, Listen)> {
-    let (server, address) = match listen {
+fn bind(listen: &Listen) -> io::Result<(OwnedFd, Listen)> {
+    match listen {
         Listen::Tcp(address) => {
-            let listener = bind_tcp(*address)?;
-            let address = Listen::Tcp(listener.local_addr()?);
-            (tiny_http::Server::from_listener(listener, None), address)
+            let socket = bind_tcp(*address)?;
+            let address = socket.local_addr()?.as_socket().unwrap_or(*address);
+            Ok((socket.into(), Listen::Tcp(address)))
         }
         Listen::Unix(path) => {
             let listener = bind_unix(path)?;
-            let address = listen.clone();
-            (tiny_http::Server::from_listener(listener, None), address)
+            listener.set_nonblocking(true)?;
+            Ok((listener.into(), listen.clone()))
         }
-    };
-    Ok((server.map_err(io::Error::other)?, address))
+    }
 }
 
-fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+fn bind_tcp(address: SocketAddr) -> io::Result<socket2::Socket> {
     let domain = socket2::Domain::for_address(address);
     let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
 
-    // Accepted sockets inherit these options from their listener on Linux; tiny_http
-    // lets nobody set them later.
+    // Accepted sockets inherit these options from their listener on Linux, which saves a
+    // call for each connection.
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(
         &socket2::TcpKeepalive::new()
@@ -124,7 +217,7 @@ fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
 
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
-    Ok(socket.into())
+    Ok(socket)
 }
 
 /// Binds the path, over a socket that a killed predecessor left, and lets owner and group
@@ -144,23 +237,4 @@ fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     let listener = UnixListener::bind(path);
     rustix::process::umask(before);
     listener
-}
-
-/// Serves requests until the listener stops. `recv` fails when it is unblocked, and when
-/// tiny_http's accept thread has died, which the watchdog notices.
-fn run_worker(
-    server: &tiny_http::Server,
-    trusted: &TrustedProxies,
-    slow_lane: &Arc<SlowLane>,
-    handler: &Handler,
-) {
-    while let Ok(inner) = server.recv() {
-        let request = Request::new(inner, trusted);
-        // Reading the rest of a body, or throwing it away, may block on the peer.
-        if request.framing() == Framing::Finished {
-            exchange::serve(request, handler);
-        } else {
-            slow_lane.take(request);
-        }
-    }
 }

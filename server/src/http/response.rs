@@ -1,13 +1,12 @@
-//! Responses, and writing a response to its connection.
+//! Responses, and what a response is on the wire.
 
-use std::fmt::Write as _;
-use std::io::{self, Write};
-use std::sync::Arc;
-use std::time::SystemTime;
+use std::io;
 
-/// Bodies up to this length are copied behind their head and sent in one write.
-const SMALL_BODY_BYTES: usize = 16 * 1024;
-/// Room for a head, so that its string seldom grows.
+use tiny_http::{HTTPVersion, Header};
+
+use super::guard::outgoing::{Body, Outgoing};
+
+/// Room for a head, so that it seldom grows.
 const USUAL_HEAD_BYTES: usize = 512;
 
 /// The answer to a request.
@@ -22,16 +21,11 @@ pub(crate) struct Response {
     pub(crate) body: Body,
 }
 
-/// The bytes of a response; views of the fleet are shared between many.
-#[derive(Debug, Clone)]
-pub(crate) enum Body {
-    /// Bytes that are part of the program.
-    Static(&'static [u8]),
-    /// Bytes for this response alone.
-    Owned(Vec<u8>),
-    /// Bytes that other responses have, too.
-    Shared(Arc<Vec<u8>>),
-}
+/// The headers of every response, besides `Date`, `Content-Length` and `Connection`.
+const ALWAYS: [(&str, &str); 2] = [
+    ("Server", "fleetbeat-server"),
+    ("X-Content-Type-Options", "nosniff"),
+];
 
 /// How much of a response its client wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,16 +34,6 @@ pub(super) enum Extent {
     Whole,
     /// The head alone, for `HEAD`.
     HeadOnly,
-}
-
-impl Body {
-    fn as_bytes(&self) -> &[u8] {
-        match self {
-            Body::Static(bytes) => bytes,
-            Body::Owned(bytes) => bytes,
-            Body::Shared(bytes) => bytes,
-        }
-    }
 }
 
 impl Response {
@@ -78,57 +62,65 @@ impl Response {
         self
     }
 
-    /// Writes the response to its connection.
-    ///
-    /// # Errors
-    /// The peer has gone, or takes nothing.
-    pub(super) fn write_to(
-        &self,
-        writer: &mut (impl Write + ?Sized),
-        extent: Extent,
-    ) -> io::Result<()> {
-        let mut bytes = self.head().into_bytes();
-        let body = self.body.as_bytes();
-
-        if extent == Extent::HeadOnly || self.status == 304 {
-            writer.write_all(&bytes)?;
-        } else if body.len() <= SMALL_BODY_BYTES {
-            bytes.extend_from_slice(body);
-            writer.write_all(&bytes)?;
-        } else {
-            writer.write_all(&bytes)?;
-            writer.write_all(body)?;
-        }
-
-        writer.flush()
+    /// The response as bytes for its client.
+    pub(super) fn encode(&self, extent: Extent) -> Outgoing {
+        let has_body = extent == Extent::Whole && self.status != 304;
+        Outgoing::new(self.head(), has_body.then(|| self.body.clone()))
     }
 
-    /// The status line and all headers, with room behind them for a small body.
-    fn head(&self) -> String {
-        let body_bytes = self.body.as_bytes().len();
-        let room = if body_bytes <= SMALL_BODY_BYTES {
-            body_bytes
-        } else {
-            0
-        };
-        let mut head = String::with_capacity(USUAL_HEAD_BYTES + room);
+    /// The whole response as bytes.
+    pub(super) fn into_outgoing(self) -> Outgoing {
+        Outgoing::new(self.head(), Some(self.body))
+    }
 
-        let (status, reason) = (self.status, reason(self.status));
-        let _ = write!(head, "HTTP/1.1 {status} {reason}\r\n");
-        for (name, value) in &self.headers {
-            let _ = write!(head, "{name}: {value}\r\n");
-        }
-
+    /// The status line and all headers, written by `tiny_http`.
+    fn head(&self) -> Vec<u8> {
+        let headers = self.headers.iter();
+        let headers = headers.map(|(name, value)| (*name, value.as_str()));
+        let headers = ALWAYS
+            .into_iter()
+            .chain(headers)
+            .filter_map(|(name, value)| Header::from_bytes(name, value).ok());
         // A 304 stands for a body whose length depends on the content coding that its
         // client would have got.
-        if self.status != 304 {
-            let _ = write!(head, "Content-Length: {body_bytes}\r\n");
-        }
-        let date = httpdate::fmt_http_date(SystemTime::now());
-        let _ = write!(head, "Date: {date}\r\nConnection: close\r\n\r\n");
+        let length = match self.status {
+            304 => 0,
+            _ => self.body.as_bytes().len(),
+        };
 
+        let response = tiny_http::Response::new(
+            self.status.into(),
+            headers.collect(),
+            io::empty(),
+            Some(length),
+            None,
+        );
+        let mut head = Vec::with_capacity(USUAL_HEAD_BYTES);
+        // Never chunked, however long the body is. Writing to memory does not fail.
+        let _ = response.with_chunked_threshold(usize::MAX).raw_print(
+            &mut head,
+            HTTPVersion(1, 1),
+            &[],
+            true,
+            None,
+        );
+
+        end_head(&mut head, self.status);
         head
     }
+}
+
+/// Says that the connection ends, which `tiny_http` does not let its callers say, and takes
+/// back a 304's length.
+fn end_head(head: &mut Vec<u8>, status: u16) {
+    let end: &[u8] = match status {
+        304 => b"Content-Length: 0\r\n\r\n",
+        _ => b"\r\n",
+    };
+    if let Some(rest) = head.strip_suffix(end) {
+        head.truncate(rest.len());
+    }
+    head.extend_from_slice(b"Connection: close\r\n\r\n");
 }
 
 /// The phrase for each status that this server sends.
@@ -136,18 +128,23 @@ pub(super) fn reason(status: u16) -> &'static str {
     match status {
         200 => "OK",
         304 => "Not Modified",
+        308 => "Permanent Redirect",
         400 => "Bad Request",
         401 => "Unauthorized",
         403 => "Forbidden",
         404 => "Not Found",
         405 => "Method Not Allowed",
+        408 => "Request Timeout",
         409 => "Conflict",
         413 => "Content Too Large",
         415 => "Unsupported Media Type",
+        417 => "Expectation Failed",
         422 => "Unprocessable Content",
         429 => "Too Many Requests",
+        431 => "Request Header Fields Too Large",
         500 => "Internal Server Error",
         503 => "Service Unavailable",
+        505 => "HTTP Version Not Supported",
         _ => "Other",
     }
 }

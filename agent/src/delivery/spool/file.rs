@@ -19,11 +19,12 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::sync::Arc;
 
 use super::record::{self, DONE, HEADER_BYTES, Header, STATE_AT};
+use crate::state_folder;
 
 /// How much is read at once while searching for the next record.
 const SEARCH_BYTES: usize = 4096;
@@ -109,22 +110,8 @@ impl SpoolFile {
     /// `WouldBlock` if another process has the file; another kind if the file cannot be
     /// read or written.
     pub(super) fn open(path: &Path, limits: Limits) -> io::Result<SpoolFile> {
-        let is_new = !path.exists();
-        let mut options = File::options();
-        let file = options
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(path)?;
+        let file = state_folder::open_or_create(path)?;
         file.try_lock()?;
-
-        if let (true, Some(folder)) = (is_new, path.parent()) {
-            // So that a power cut leaves the file in its folder. Some file systems cannot
-            // sync a folder, and the spool works there as well.
-            let _ = File::open(folder).and_then(|folder| folder.sync_all());
-        }
 
         let mut spool = SpoolFile::empty(Arc::new(file), limits);
         spool.scan()?;
@@ -150,6 +137,17 @@ impl SpoolFile {
     /// How many records wait.
     pub(super) fn len(&self) -> usize {
         self.waiting
+    }
+
+    /// Whether somebody has removed the file: what is written to it is lost at the end.
+    pub(super) fn is_removed(&self) -> bool {
+        self.file.metadata().is_ok_and(|file| file.nlink() == 0)
+    }
+
+    /// Goes on with the numbers of `other`, a file that was removed: a record of it may be
+    /// under way to the server still.
+    pub(super) fn follow(&mut self, other: &SpoolFile) {
+        self.next_number = self.next_number.max(other.next_number);
     }
 
     /// Bytes outside of records when the file was opened.

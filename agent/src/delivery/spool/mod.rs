@@ -105,9 +105,17 @@ impl Spool {
     }
 
     fn try_append(&mut self, body: &[u8], max_count: usize) -> io::Result<u64> {
+        let removed = self.file.take_if(|file| file.is_removed());
+        if removed.is_some() {
+            let path = self.path.display();
+            log::warn!("{path} was removed while the agent uses it, and is made anew");
+        }
         // Somebody may have made the folder since the last heartbeat.
         if self.file.is_none() {
             self.try_open()?;
+        }
+        if let (Some(file), Some(removed)) = (&mut self.file, removed) {
+            file.follow(&removed);
         }
         let file = self.file.as_mut().ok_or(io::ErrorKind::NotFound)?;
         let dropped_before = file.dropped();
@@ -153,8 +161,10 @@ impl Spool {
                 file.skipped_bytes()
             );
         }
-        if file.len() > 0 {
-            log::info!("{} heartbeats wait in the spool", file.len());
+        match file.len() {
+            0 => {}
+            1 => log::info!("1 heartbeat waits in the spool"),
+            count => log::info!("{count} heartbeats wait in the spool"),
         }
         self.file = Some(file);
         Ok(())

@@ -528,3 +528,18 @@ fn plays_the_process_whose_disk_is_full() {
     assert_eq!(waiting(&mut file), [2]);
     io::stdout().write_all(b"the disk was full\n").unwrap();
 }
+
+#[test]
+fn a_file_that_was_removed_is_made_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut spool = Spool::open(folder.path()).unwrap();
+    let first = spool.append(b"{}", ALL).unwrap();
+    fs::remove_file(file_path(folder.path())).unwrap();
+
+    let second = spool.append(b"{\"a\":1}", ALL).unwrap();
+    assert!(second > first, "the first one may be under way");
+    spool.remove(first);
+    drop(spool);
+    let mut again = Spool::open(folder.path()).unwrap();
+    assert_eq!(again.batch(ALL, ALL).unwrap().body, b"[{\"a\":1}]");
+}

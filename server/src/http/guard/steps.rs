@@ -1,0 +1,363 @@
+//! The steps of a connection: what the poll loop does once a socket is ready, or once a
+//! worker has done its part.
+
+use std::io::{self, Read, Write};
+use std::time::Instant;
+
+use rustix::event::epoll::EventFlags;
+
+use super::body::{BodyReader, Pieces};
+use super::budget::Permit;
+use super::chunked::ChunkedReader;
+use super::connection::Connection;
+use super::doors::Speaks;
+use super::head::{Framing, Head, HeadReader};
+use super::limits::{
+    ANSWER_STEP_BYTES, ANSWER_TIME, DRAIN_BYTES, DRAIN_TIME, HANDSHAKE_TIME, HEAD_TIME,
+};
+use super::outgoing::Outgoing;
+use super::poll::{Phase, Poll, Waiting};
+use super::queues::{Arrived, Task};
+use crate::http::failure::Failure;
+use crate::http::redirect;
+use crate::http::request::{Body, Request, new_id};
+use crate::http::response::Response;
+
+/// How a TLS handshake begins.
+const HANDSHAKE_BYTE: u8 = 0x16;
+
+/// The one path that is answered without TLS where TLS is spoken: for the watchdog, and
+/// for whoever else asks whether the server lives.
+const HEALTH: &str = "/healthz";
+
+impl Poll {
+    pub(super) fn step(&mut self, waiting: Waiting) {
+        let Waiting {
+            connection,
+            phase,
+            deadline,
+        } = waiting;
+        match phase {
+            Phase::Start => self.start(connection),
+            Phase::Handshake => self.shake_hands(connection),
+            Phase::Head(reader) => self.read_head(connection, reader, deadline),
+            Phase::Body(reader) => self.read_body(connection, reader),
+            Phase::Answer {
+                outgoing,
+                seen,
+                permit,
+            } => self.go_on_sending(connection, outgoing, seen, permit, deadline),
+            Phase::Drain(left) => self.drain(connection, left, deadline),
+        }
+    }
+
+    /// Looks at the first byte of a connection that should be TLS: who speaks HTTP instead
+    /// can be told so.
+    pub(super) fn start(&mut self, connection: Connection) {
+        match connection.first_byte() {
+            Ok(Some(HANDSHAKE_BYTE)) => {
+                let Some(Speaks::Https(certificate)) = self.doors.speaks(connection.door)
+                else {
+                    return;
+                };
+                match certificate.session() {
+                    Ok(session) => self.shake_hands(connection.encrypt(session)),
+                    Err(error) => log::error!("a TLS connection cannot begin: {error}"),
+                }
+            }
+            Ok(Some(_)) => self.begin_head(connection),
+            Err(error) if would_block(&error) => {
+                let deadline = connection.accepted + HANDSHAKE_TIME;
+                self.wait(connection, EventFlags::IN, Phase::Start, deadline);
+            }
+            Ok(None) | Err(_) => {}
+        }
+    }
+
+    /// Has the handshake computed, as far as what the peer has sent allows.
+    fn shake_hands(&mut self, connection: Connection) {
+        let Some(handshakes) = &self.handshakes else {
+            return;
+        };
+        if let Err(connection) = handshakes.push(connection) {
+            self.crowd.push_back(connection.token);
+            let deadline = connection.accepted + HANDSHAKE_TIME;
+            self.keep(connection, Phase::Handshake, deadline);
+        }
+    }
+
+    /// A handshake has been computed, so that one of those that wait can be.
+    fn after_handshake(&mut self) {
+        if let Some(token) = self.crowd.pop_front() {
+            self.go_on(token);
+        }
+    }
+
+    pub(super) fn begin_head(&mut self, connection: Connection) {
+        let deadline = Instant::now() + HEAD_TIME;
+        self.read_head(connection, HeadReader::default(), deadline);
+    }
+
+    fn read_head(
+        &mut self,
+        mut connection: Connection,
+        mut reader: HeadReader,
+        deadline: Instant,
+    ) {
+        loop {
+            let read = connection.read(&mut self.buffer);
+            match read {
+                Ok(0) if reader.is_empty() => return,
+                Ok(0) => {
+                    let failure = Failure::bad_request("the head breaks off");
+                    return self.refuse(connection, failure);
+                }
+                Ok(count) => match reader.take(&self.buffer[..count]) {
+                    Ok(None) => {}
+                    Ok(Some((head, behind))) => {
+                        return self.dispatch(connection, head, behind);
+                    }
+                    Err(failure) => return self.refuse(connection, failure),
+                },
+                Err(error) if would_block(&error) => {
+                    let phase = Phase::Head(reader);
+                    return self.wait(connection, EventFlags::IN, phase, deadline);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Gives a request to the workers. A body that has come with its head goes along.
+    fn dispatch(&mut self, connection: Connection, head: Head, mut behind: Vec<u8>) {
+        if let Some(response) = self.turn_to_https(&connection, &head) {
+            return self.send(connection, response.into_outgoing());
+        }
+
+        let body = match head.framing {
+            Framing::None => Body::Whole(Vec::new()),
+            Framing::Length(length) if behind.len() >= length => {
+                behind.truncate(length);
+                Body::Whole(behind)
+            }
+            Framing::Length(_) | Framing::Chunked => Body::ToCome(behind),
+        };
+
+        let request = Request::new(head, body, connection.origin(), &self.trusted);
+        self.shared.arrivals.push(Arrived {
+            connection,
+            request,
+        });
+    }
+
+    /// The response to a request that belongs on another connection: an encrypted one.
+    fn turn_to_https(&self, connection: &Connection, head: &Head) -> Option<Response> {
+        match self.doors.speaks(connection.door)? {
+            Speaks::Redirect(port) => Some(redirect::respond(head, *port)),
+            // Who asks whether the server lives need not speak TLS.
+            Speaks::Https(_) if !connection.origin().is_tls && head.target != HEALTH => {
+                let failure = Failure::bad_request("this port speaks HTTPS");
+                Some(failure.into_response(&new_id()))
+            }
+            Speaks::Http | Speaks::Https(_) => None,
+        }
+    }
+
+    /// Does what workers have left to do. True if a stop is asked for.
+    pub(super) fn take_tasks(&mut self) -> bool {
+        let (tasks, stop_is_asked) = self.shared.tasks.take();
+        for task in tasks {
+            match task {
+                Task::ReadBody { arrived, limit } => self.begin_body(*arrived, limit),
+                Task::Send(connection, outgoing) => self.send(connection, outgoing),
+                Task::ShakeOn(connection) => {
+                    let deadline = connection.accepted + HANDSHAKE_TIME;
+                    let flags = match connection.wants_write() {
+                        true => EventFlags::OUT,
+                        false => EventFlags::IN,
+                    };
+                    self.wait(connection, flags, Phase::Handshake, deadline);
+                    self.after_handshake();
+                }
+                Task::Shaken(connection) => {
+                    self.begin_head(connection);
+                    self.after_handshake();
+                }
+                Task::Close(connection) => {
+                    let deadline = Instant::now() + DRAIN_TIME;
+                    self.drain(connection, DRAIN_BYTES, deadline);
+                }
+            }
+        }
+        stop_is_asked
+    }
+
+    /// Begins to read a body, of which some may have come with the head.
+    fn begin_body(&mut self, arrived: Arrived, limit: usize) {
+        let Arrived {
+            mut connection,
+            mut request,
+        } = arrived;
+        let start = request.take_body_start();
+        let pieces = match request.framing() {
+            Framing::Length(length) => Pieces::Length(Vec::with_capacity(length), length),
+            Framing::None | Framing::Chunked => {
+                Pieces::Chunked(ChunkedReader::new(limit))
+            }
+        };
+
+        let mut reader = Box::new(BodyReader {
+            permit: self.bodies.permit(),
+            started: Instant::now(),
+            request,
+            pieces,
+        });
+        if !reader.permit.grow_to(reader.pieces.bytes()) {
+            return self.refuse(connection, no_room());
+        }
+
+        if reader.request.waits_for_continue() && start.is_empty() {
+            // A new connection takes this line at once.
+            let _ = connection.write(b"HTTP/1.1 100 Continue\r\n\r\n");
+        }
+        match reader.pieces.take(&start) {
+            Ok(None) => self.read_body(connection, reader),
+            Ok(Some(body)) => self.finish_body(connection, *reader, body),
+            Err(failure) => self.refuse(connection, failure),
+        }
+    }
+
+    fn read_body(&mut self, mut connection: Connection, mut reader: Box<BodyReader>) {
+        // To the end of what has come: TLS may hold bytes of which epoll knows nothing.
+        loop {
+            let read = connection.read(&mut self.buffer);
+            let taken = match read {
+                Ok(0) => Err(Failure::bad_request("the body breaks off")),
+                Ok(count) => reader.pieces.take(&self.buffer[..count]),
+                Err(error) if would_block(&error) => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(None),
+                Err(_) => return,
+            };
+
+            match taken {
+                Ok(Some(body)) => return self.finish_body(connection, *reader, body),
+                Ok(None) if reader.permit.grow_to(reader.pieces.bytes()) => {}
+                Ok(None) => return self.refuse(connection, no_room()),
+                Err(failure) => return self.refuse(connection, failure),
+            }
+        }
+
+        let deadline = reader.deadline();
+        self.wait(connection, EventFlags::IN, Phase::Body(reader), deadline);
+    }
+
+    /// Gives a request to the workers again, now with its body.
+    fn finish_body(&self, connection: Connection, reader: BodyReader, body: Vec<u8>) {
+        let mut request = reader.request;
+        request.complete(body, reader.permit);
+        self.shared.arrivals.push(Arrived {
+            connection,
+            request,
+        });
+    }
+
+    /// Answers a request that no worker gets to see.
+    fn refuse(&mut self, connection: Connection, failure: Failure) {
+        let response = failure.into_response(&new_id());
+        self.send(connection, response.into_outgoing());
+    }
+
+    fn send(&mut self, connection: Connection, outgoing: Outgoing) {
+        let mut permit = self.answers.permit();
+        if !permit.grow_to(outgoing.unshared_bytes()) {
+            return connection.reset();
+        }
+        let (seen, deadline) = (outgoing.sent(), Instant::now() + ANSWER_TIME);
+        self.go_on_sending(connection, outgoing, seen, permit, deadline);
+    }
+
+    fn go_on_sending(
+        &mut self,
+        mut connection: Connection,
+        mut outgoing: Outgoing,
+        seen: usize,
+        permit: Permit,
+        deadline: Instant,
+    ) {
+        match outgoing.write_to(&mut connection) {
+            Ok(()) => {
+                connection.end_writing();
+                let deadline = Instant::now() + DRAIN_TIME;
+                self.drain(connection, DRAIN_BYTES, deadline);
+            }
+            Err(error) if would_block(&error) => {
+                let phase = Phase::Answer {
+                    outgoing,
+                    seen,
+                    permit,
+                };
+                self.wait(connection, EventFlags::OUT, phase, deadline);
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// Throws away what the peer still sends, so that it reads its response and not a
+    /// reset, and closes the connection once the peer has.
+    fn drain(&mut self, mut connection: Connection, mut left: usize, deadline: Instant) {
+        loop {
+            let read = connection.discard(&mut self.buffer);
+            match read {
+                Ok(0) => return,
+                Ok(count) if count < left => left -= count,
+                Ok(_) => return,
+                Err(error) if would_block(&error) => {
+                    let phase = Phase::Drain(left);
+                    return self.wait(connection, EventFlags::IN, phase, deadline);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Ends a connection whose time is over, or gives a response that goes on more time.
+    pub(super) fn end_late(&mut self, waiting: Waiting) {
+        let Waiting {
+            connection, phase, ..
+        } = waiting;
+        match phase {
+            Phase::Head(_) => {
+                self.refuse(
+                    connection,
+                    Failure::too_slow("the head has not come in time"),
+                );
+            }
+            Phase::Body(_) => {
+                self.refuse(
+                    connection,
+                    Failure::too_slow("the body has not come in time"),
+                );
+            }
+            Phase::Answer {
+                outgoing,
+                seen,
+                permit,
+            } if outgoing.sent() - seen >= ANSWER_STEP_BYTES => {
+                let (seen, deadline) = (outgoing.sent(), Instant::now() + ANSWER_TIME);
+                self.go_on_sending(connection, outgoing, seen, permit, deadline);
+            }
+            Phase::Answer { .. } => connection.reset(),
+            Phase::Start | Phase::Handshake | Phase::Drain(_) => {}
+        }
+    }
+}
+
+fn would_block(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock
+}
+
+fn no_room() -> Failure {
+    Failure::overloaded("too many bodies are being read")
+}
