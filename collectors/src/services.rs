@@ -271,25 +271,10 @@ impl Services {
                 break;
             };
 
-            if is_about(output.complaint.as_deref(), refused) {
-                self.refuse(refused, output.complaint);
+            let is_alone = names.len() == 1;
+            if self.gives_up(refused, output.complaint, &mut retry, is_alone)? {
                 states.push(UNKNOWN.to_owned());
-            } else {
-                match retry {
-                    Retry::Possible => retry = Retry::Done,
-                    Retry::Done if names.len() > 1 => {
-                        self.refuse(refused, output.complaint.clone());
-                        states.push(UNKNOWN.to_owned());
-                        retry = Retry::Useless;
-                    }
-                    Retry::Done | Retry::Useless => {
-                        self.part_errors.clear();
-                        let what = "each unit's state";
-                        return Err(self.is_silent_about(what, output.complaint));
-                    }
-                }
             }
-
             if states.len() == names.len() {
                 break;
             }
@@ -298,6 +283,35 @@ impl Services {
 
         self.ask_about_unknown(&names, &mut states);
         Ok(states.iter().map(|state| is_active(state)).collect())
+    }
+
+    /// Whether the unit at which systemctl stopped is given up, and not asked for again.
+    fn gives_up(
+        &mut self,
+        unit: &str,
+        complaint: Option<String>,
+        retry: &mut Retry,
+        is_alone: bool,
+    ) -> Result<bool, Error> {
+        if is_about(complaint.as_deref(), unit) {
+            self.refuse(unit, complaint);
+            return Ok(true);
+        }
+        match retry {
+            Retry::Possible => {
+                *retry = Retry::Done;
+                Ok(false)
+            }
+            Retry::Done if !is_alone => {
+                self.refuse(unit, complaint);
+                *retry = Retry::Useless;
+                Ok(true)
+            }
+            Retry::Done | Retry::Useless => {
+                self.part_errors.clear();
+                Err(self.is_silent_about("each unit's state", complaint))
+            }
+        }
     }
 
     /// Asks once more for the units whose state systemctl has called unknown: an old

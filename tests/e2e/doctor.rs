@@ -397,6 +397,7 @@ impl OpenSsl {
             ])
             .current_dir(folder.path())
             .stdin(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
             .spawn()
             .expect("openssl");
         wait_for("openssl to listen", || {

@@ -233,6 +233,85 @@ fn the_doctor_finds_the_service_well_when_called_as_its_user() {
     );
 }
 
+/// Images get their names late, by cloud-init or by hand.
+#[test]
+fn a_name_that_the_host_gets_later_is_the_services_too() {
+    let server = FleetbeatServer::start();
+    let Some(machine) = machine_with_agent(&server) else {
+        return;
+    };
+    machine.ask("systemctl", &["start", UNIT]);
+    let token = server.admin_token();
+    let name = || Some(server.servers(&token).first()?["hostname"].clone());
+    wait_for("a heartbeat", name);
+    machine.ask("hostname", &["vpn-de-01"]);
+    wait_for("the new name", || (name()? == "vpn-de-01").then_some(()));
+}
+
+/// What root may do says nothing about the service.
+#[test]
+fn the_doctor_that_root_calls_looks_from_inside_the_units_walls() {
+    let server = FleetbeatServer::start();
+    let Some(machine) = machine_with_agent(&server) else {
+        return;
+    };
+    let commands = "[collectors.exec]\ncommands = [\n\
+        {name = \"who\", run = [\"/bin/sh\", \"-c\", \"echo uid $(id -u)\"]},\n\
+        {name = \"tmp\", run = [\"/bin/sh\", \"-c\", \"cat /tmp/number\"]},\n\
+        {name = \"net\", run = [\"/usr/bin/perl\", \"-e\", 'socket(S, 16, 3, 0) or die $!; print \"up 1\\n\"']} ]\n";
+    machine.write("/etc/fleetbeat/agent.d/exec.toml", commands, 0o644);
+    machine.write("/tmp/number", "number 1\n", 0o644);
+    machine.ask("systemctl", &["start", UNIT]);
+    machine.ask("systemctl", &["stop", UNIT]);
+    let user = machine.ask("id", &["-u", "fleetbeat-agent"]);
+    let doctor = || {
+        let output = machine.run("fleetbeat-agent", &["doctor"]);
+        (
+            output.status.success(),
+            String::from_utf8(output.stdout).unwrap(),
+        )
+    };
+
+    let (is_well, told) = doctor();
+    assert!(
+        is_well && told.contains("key                   the server knows it"),
+        "{told}"
+    );
+    assert!(
+        told.contains(&format!("can be written by user {user}")),
+        "{told}"
+    );
+    assert!(
+        told.contains("warning  collector exec        tmp: "),
+        "{told}"
+    );
+    assert!(told.contains("/tmp/number: No such file"), "{told}");
+    assert!(!told.contains("net: "), "netlink is let through: {told}");
+
+    // The operator's drop-ins are part of the walls.
+    let drop_in = "/run/systemd/system/fleetbeat-agent.service.d/tmp.conf";
+    machine.write(drop_in, "[Service]\nPrivateTmp=no\n", 0o644);
+    machine.ask("systemctl", &["daemon-reload"]);
+    let (is_well, told) = doctor();
+    assert!(is_well && told.contains("tmp_number 1"), "{told}");
+    assert!(told.contains(&format!("who_uid {user}")), "{told}");
+
+    let file = "/etc/fleetbeat/agent.toml";
+    machine.ask("chmod", &["600", file]);
+    let (is_well, told) = doctor();
+    assert!(
+        !is_well && told.contains("failed   configuration"),
+        "{told}"
+    );
+    assert!(told.contains("Permission denied"), "{told}");
+    machine.ask("chmod", &["644", file]);
+
+    machine.ask("chown", &["root", "/var/lib/fleetbeat-agent/spool"]);
+    machine.ask("chmod", &["600", "/var/lib/fleetbeat-agent/spool"]);
+    let (is_well, told) = doctor();
+    assert!(!is_well && told.contains("failed   spool"), "{told}");
+}
+
 #[test]
 fn the_unit_takes_nothing_from_what_is_measured() {
     let server = FleetbeatServer::start();
