@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use fleetbeat_settings::Table;
@@ -33,6 +34,9 @@ const MAX_NAME_BYTES: usize = 32;
 /// The `PATH` of commands.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// The windows of all collectors so far: one that a reload has replaced may still run.
+static WINDOWS: AtomicU64 = AtomicU64::new(0);
+
 pub(crate) fn build(
     options: &mut Table<'_>,
     roots: &Roots,
@@ -53,7 +57,7 @@ pub(crate) fn build(
     Some(Box::new(Exec {
         proc: roots.proc.clone(),
         commands,
-        windows: 0,
+        window: 0,
         running: Vec::new(),
         part_errors: Vec::new(),
     }))
@@ -133,8 +137,8 @@ fn parse_word(word: &str) -> Result<String, String> {
 struct Exec {
     proc: PathBuf,
     commands: Vec<Command>,
-    /// The number of windows so far, which tells their commands apart.
-    windows: u64,
+    /// The window's number, which tells its commands from those of other windows.
+    window: u64,
     /// A subprocess for each command, from the beginning of the window until the end.
     running: Vec<Result<Subprocess, Error>>,
     part_errors: Vec<PartError>,
@@ -154,7 +158,7 @@ impl Collector for Exec {
         // A window that was never closed may have left commands, which end before others
         // begin.
         self.running.clear();
-        self.windows += 1;
+        self.window = WINDOWS.fetch_add(1, Ordering::Relaxed);
         let mark = self.mark();
         self.running = self
             .commands
@@ -198,7 +202,7 @@ impl Collector for Exec {
 impl Exec {
     /// The mark of what the window's commands start.
     fn mark(&self) -> String {
-        format!("{}.{}", std::process::id(), self.windows)
+        format!("{}.{}", std::process::id(), self.window)
     }
 }
 
