@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fleetbeat_daemon::condition::Condition;
+use fleetbeat_daemon::exit::explain;
 use fleetbeat_daemon::lock::lock;
 
 use crate::http::{Certificate, CertificateError, CertificateFiles};
@@ -72,7 +73,8 @@ impl Certificates {
                 log::info!("new connections get the certificate as it is now");
             }
             Err(error) => {
-                if state.trouble.begins(error.to_string()) {
+                let error = explain(&error);
+                if state.trouble.begins(&*error) {
                     log::error!("the certificate so far stays: {error}");
                 }
             }

@@ -88,8 +88,11 @@ impl Poll {
 
     /// A handshake has been computed, so that one of those that wait can be.
     fn after_handshake(&mut self) {
-        if let Some(token) = self.crowd.pop_front() {
-            self.go_on(token);
+        while let Some(token) = self.crowd.pop_front() {
+            // One that has been given up meanwhile leaves its turn to the next.
+            if self.waiting.contains_key(&token) {
+                return self.go_on(token);
+            }
         }
     }
 

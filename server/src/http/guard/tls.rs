@@ -37,7 +37,7 @@ pub(crate) struct CertificateFiles {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CertificateError {
     /// The file cannot be read, now.
-    #[error("{file}: {source}")]
+    #[error("{file} cannot be read")]
     Unreadable { file: String, source: io::Error },
     /// What is in the file is of no use.
     #[error("{file}: {reason}")]
