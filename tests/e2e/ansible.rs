@@ -548,10 +548,8 @@ fn change(operator: &Operator, hosts: &[Host], server: &FleetbeatServer) {
         .machine
         .ask("journalctl", &["--unit", AGENT, "--output=cat"]);
     assert!(journal.contains("configuration reloaded"), "{journal}");
-    let environment = rotated
-        .machine
-        .ask("cat", &[&format!("/proc/{}/environ", rotated.pid())]);
-    assert!(environment.contains(NEXT_KEY));
+    let file = rotated.machine.ask("cat", &["/etc/fleetbeat/agent.env"]);
+    assert!(file.contains(NEXT_KEY));
     wait_for_host(server, &token, rotated, |shown| {
         shown["last_heartbeat"] != heard
     });

@@ -201,7 +201,7 @@ pub(crate) fn start_openvpn(machine: &Machine) {
 /// Lets a Debian's rpm believe in a machine of its own family, with systemd and a shell.
 pub(crate) fn pretend_to_be_of_the_rpm_family(machine: &Machine) {
     let spec = "Name: systemd\nVersion: 1\nRelease: 1\nSummary: What is there\nLicense: MIT\nBuildArch: noarch\n\
-                Provides: /bin/sh\n%description\nWhat is there.\n%files\n";
+                Provides: /bin/sh\nProvides: dbus\n%description\nWhat is there.\n%files\n";
     machine.write("/var/tmp/stand-in/systemd.spec", spec, 0o644);
     let folder = "_topdir /var/tmp/stand-in";
     machine.ask(
