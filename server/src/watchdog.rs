@@ -158,7 +158,7 @@ fn ask_for_health(mut stream: impl Read + Write) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use std::net::TcpListener;
-    use std::thread;
+    use std::thread::{self, JoinHandle};
 
     use super::*;
 
@@ -170,14 +170,15 @@ mod tests {
         }
     }
 
-    /// Answers one question with `status`.
-    fn answer(listener: &TcpListener, status: &'static str) {
+    /// Answers one question with `status`. The thread has a copy of the listener, which
+    /// listens until the thread has ended.
+    fn answer(listener: &TcpListener, status: &'static str) -> JoinHandle<()> {
         let listener = listener.try_clone().unwrap();
         thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
             let _ = stream.read(&mut [0; 1024]);
             let _ = stream.write_all(status.as_bytes());
-        });
+        })
     }
 
     #[test]
@@ -186,11 +187,14 @@ mod tests {
         let mut watchdog = watchdog(&Jobs::new(|_| {}), &listener);
         let now = Instant::now();
         for _ in 1..MAX_SILENT {
-            answer(&listener, "HTTP/1.1 500 Internal Server Error\r\n\r\n");
+            let answered =
+                answer(&listener, "HTTP/1.1 500 Internal Server Error\r\n\r\n");
             assert_eq!(watchdog.look(now).unwrap(), Sign::Silent);
+            answered.join().unwrap();
         }
-        answer(&listener, "HTTP/1.1 200 OK\r\n\r\n");
+        let answered = answer(&listener, "HTTP/1.1 200 OK\r\n\r\n");
         assert_eq!(watchdog.look(now).unwrap(), Sign::Alive);
+        answered.join().unwrap();
         assert_eq!(watchdog.silent, 0);
 
         drop(listener);
@@ -218,7 +222,7 @@ mod tests {
         has_begun.recv().unwrap();
 
         let mut watchdog = watchdog(&jobs, &listener);
-        answer(&listener, "HTTP/1.1 200 OK\r\n\r\n");
+        let _answered = answer(&listener, "HTTP/1.1 200 OK\r\n\r\n");
         assert_eq!(watchdog.look(Instant::now()).unwrap(), Sign::Alive);
         let later = Instant::now() + Duration::from_secs(3600);
         let death = watchdog.look(later).unwrap_err();
