@@ -70,12 +70,7 @@ impl Document {
         match fs::read_to_string(path) {
             Ok(text) => Document::parse(&file, &text, problems),
             Err(error) => {
-                problems.add(Problem {
-                    file: file.clone(),
-                    line: None,
-                    key: String::new(),
-                    message: format!("cannot be read: {error}"),
-                });
+                problems.add(Problem::unreadable(path, &error));
                 Document {
                     place: Place {
                         file: file.into(),
@@ -96,24 +91,18 @@ impl Document {
         merge(&mut self.entries, later.entries);
     }
 
-    /// Takes over the settings of the drop-ins of the file at `path`: of the `*.toml` files
-    /// in the folder beside it that ends in `.d`, in the order of their names. A hidden
-    /// file, such as an editor's copy, is not read. The folder need not be there.
+    /// Takes over the settings of the drop-ins of the file at `path`, which
+    /// [`list_drop_ins`] finds.
     pub fn merge_drop_ins(&mut self, path: &Path, problems: &mut Problems) {
-        let folder = path.with_extension("d");
-        match list_drop_ins(&folder) {
+        match list_drop_ins(path) {
             Ok(paths) => {
                 for path in paths {
                     self.merge(Document::open(&path, problems));
                 }
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => problems.add(Problem {
-                file: folder.display().to_string(),
-                line: None,
-                key: String::new(),
-                message: format!("cannot be read: {error}"),
-            }),
+            Err(error) => {
+                problems.add(Problem::unreadable(&path.with_extension("d"), &error));
+            }
         }
     }
 
@@ -129,8 +118,18 @@ impl Document {
     }
 }
 
-fn list_drop_ins(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut paths = fs::read_dir(folder)?
+/// The drop-ins of the file at `path`: the `*.toml` files in the folder beside it that ends
+/// in `.d`, in the order of their names. A hidden file, such as an editor's copy, is left
+/// out. An absent folder is like an empty one.
+///
+/// # Errors
+/// The folder cannot be read.
+pub fn list_drop_ins(path: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(path.with_extension("d")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut paths = entries
         .map(|entry| Ok(entry?.path()))
         .collect::<io::Result<Vec<_>>>()?;
     paths.retain(|path| {

@@ -33,7 +33,7 @@ mod secret;
 mod table;
 mod value;
 
-pub use document::Document;
+pub use document::{Document, list_drop_ins};
 pub use duration::show_duration;
 pub use problem::{Problem, Problems};
 pub use secret::Secret;

@@ -1,6 +1,8 @@
 //! What is wrong with the settings: every problem, not only the first.
 
 use std::fmt;
+use std::io;
+use std::path::Path;
 
 /// One mistake in the settings, and the place of the mistake.
 ///
@@ -15,6 +17,19 @@ pub struct Problem {
     pub key: String,
     /// What is wrong, and what would be right. Never a secret's value.
     pub message: String,
+}
+
+impl Problem {
+    /// The file or folder at `path` cannot be read.
+    #[must_use]
+    pub fn unreadable(path: &Path, error: &io::Error) -> Problem {
+        Problem {
+            file: path.display().to_string(),
+            line: None,
+            key: String::new(),
+            message: format!("cannot be read: {error}"),
+        }
+    }
 }
 
 impl fmt::Display for Problem {

@@ -2,8 +2,9 @@
 //! well-behaved host goes on and is served throughout.
 
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -14,11 +15,13 @@ use fleetbeat_tools::client::{encode, read_answer};
 use fleetbeat_tools::front::{Front, Stream};
 use fleetbeat_tools::nginx::{Nginx, free_address};
 use fleetbeat_tools::process::{self, program};
-use fleetbeat_tools::redis_server::RedisServer;
-use fleetbeat_tools::server::{ADMIN_PASSWORD, AGENT_KEY, Database, FleetbeatServer};
+use fleetbeat_tools::server::{ADMIN_PASSWORD, AGENT_KEY, FleetbeatServer};
 use fleetbeat_tools::stand_in::Authority;
 use fleetbeat_tools::wait::wait_for;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::{Value, json};
+
+use crate::compose::TwoInstances;
 
 const HEARTBEAT: &str = include_str!("../../protocol/golden/heartbeat-minimal.json");
 /// No heartbeat of the host beside the attacks takes longer.
@@ -249,8 +252,8 @@ fn heads_without_end(front: &Front, before: Before) {
     }
 }
 
-/// Readers that ask for the whole fleet and read nothing of it.
-fn answers_that_nobody_reads(front: &Front, beating: &Beating) {
+/// The token of the admin.
+fn log_in(front: &Front) -> String {
     let login = format!(
         "username=admin&password={}",
         ADMIN_PASSWORD.replace(' ', "+")
@@ -258,8 +261,12 @@ fn answers_that_nobody_reads(front: &Front, beating: &Beating) {
     let token = front
         .request("POST", "/token", &[], login.as_bytes())
         .unwrap();
-    let token = token.json()["access_token"].as_str().unwrap().to_owned();
-    let bearer = format!("Bearer {token}");
+    token.json()["access_token"].as_str().unwrap().to_owned()
+}
+
+/// Readers that ask for the whole fleet and read nothing of it.
+fn answers_that_nobody_reads(front: &Front, beating: &Beating) {
+    let bearer = format!("Bearer {}", log_in(front));
     let authorization = [("Authorization", bearer.as_str())];
 
     let list = encode("GET", "/servers?all_servers=true", &authorization, b"");
@@ -418,31 +425,83 @@ fn point_to(site: &str, server: &FleetbeatServer) -> String {
 
 #[test]
 fn two_instances_behind_nginx_stand_the_attack_list() {
-    let (database, redis) = (Database::new(), RedisServer::start());
-    let settings = "trusted_proxies = [\"127.0.0.1\"]\n";
-    let start = || {
-        FleetbeatServer::start_on_mongodb(
-            &database,
-            &database.url,
-            &redis.url(),
-            settings,
-        )
-    };
-    let (first, second) = (start(), start());
-
-    let address = free_address();
-    let packaging = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging");
-    let site = fs::read_to_string(packaging.join("compose/nginx.conf")).unwrap();
-    let site = site
-        .replace("server-1:8080", &first.address().to_string())
-        .replace("server-2:8080", &second.address().to_string())
-        .replace("listen 8080;", &format!("listen {address};"));
-
-    let nginx = Nginx::start(&site, address);
-    let front = Front::Tcp(address);
+    let mut instances = TwoInstances::start();
+    let front = Front::Tcp(instances.address);
     fill(&front);
     attack(&front, Before::Nginx);
-    nginx.stop();
+    assert!(instances.first.is_running() && instances.second.is_running());
+    instances.nginx.stop();
+}
+
+#[test]
+fn a_peer_that_takes_nothing_is_given_up() {
+    let folder = tempfile::tempdir().unwrap();
+    // The buffers of a TCP connection over loopback would take the whole list.
+    let path = folder.path().join("http.sock");
+    let listen = format!("unix:{}", path.display());
+    let _server = FleetbeatServer::start_with("", &[("FLEETBEAT_LISTEN", &listen)]);
+    let front = Front::Unix(path.clone());
+    fill(&front);
+
+    let bearer = format!("Bearer {}", log_in(&front));
+    let authorization = [("Authorization", bearer.as_str())];
+    let list = encode("GET", "/servers?all_servers=true", &authorization, b"");
+    let asked = Instant::now();
+    let mut unread = UnixStream::connect(&path).unwrap();
+    unread.write_all(&list).unwrap();
+    wait_for("the server to give the peer up", || {
+        let mut watched = [PollFd::new(&unread, PollFlags::empty())];
+        poll(&mut watched, Some(&Timespec::default())).unwrap();
+        watched[0].revents().contains(PollFlags::HUP).then_some(())
+    });
+
+    let waited = asked.elapsed().as_secs();
+    assert!((9..15).contains(&waited), "{waited} s");
+    let error = read_answer(&mut unread).unwrap_err();
+    assert_eq!(error.to_string(), "the answer breaks off");
+}
+
+#[test]
+fn a_body_that_does_not_come_is_answered_in_time() {
+    let server = FleetbeatServer::start();
+    let front = Front::Tcp(server.address());
+    let key = format!("X-API-Key: {AGENT_KEY}\r\nContent-Length: 65536\r\n");
+    let started = Instant::now();
+    let mut idle: Vec<Box<dyn Stream>> = [&b"GET / HT"[..], b"", &head(&key)]
+        .map(|start| send(&front, start))
+        .into();
+    for stream in &mut idle {
+        let answer = read_all(&mut **stream);
+        assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    }
+    // Ten seconds for the heads, and one more for 64 KiB of a body.
+    let waited = started.elapsed().as_secs();
+    assert!((10..15).contains(&waited), "{waited} s");
+}
+
+#[test]
+fn bodies_have_a_limit_all_together() {
+    let server = FleetbeatServer::start();
+    let front = Front::Tcp(server.address());
+    let promise = format!(
+        "POST /heartbeats HTTP/1.1\r\nHost: x\r\nX-API-Key: {AGENT_KEY}\r\n\
+         Expect: 100-continue\r\nContent-Length: 1048576\r\n\r\n"
+    );
+    let ask = || {
+        let mut stream = send(&front, promise.as_bytes());
+        let mut start = [0; 12];
+        stream.read_exact(&mut start).unwrap();
+        (stream, String::from_utf8_lossy(&start).into_owned())
+    };
+
+    let mut promised: Vec<_> = (0..64).map(|_| ask()).collect();
+    assert!(promised.iter().all(|(_, start)| start == "HTTP/1.1 100"));
+    assert_eq!(ask().1, "HTTP/1.1 503", "64 MiB are promised");
+
+    promised.pop();
+    wait_for("room for another body", || {
+        (ask().1 == "HTTP/1.1 100").then_some(())
+    });
 }
 
 /// Settings for TLS, with a certificate for `localhost` in `folder`.

@@ -2,6 +2,7 @@
 //! of one file before two instances. `images.rs` runs the images and tests their content.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 
@@ -20,29 +21,52 @@ fn packaging() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging")
 }
 
+/// Two instances on one MongoDB and one Redis, behind the nginx of compose.yaml.
+pub(crate) struct TwoInstances {
+    pub(crate) first: FleetbeatServer,
+    pub(crate) second: FleetbeatServer,
+    pub(crate) nginx: Nginx,
+    /// Where nginx listens.
+    pub(crate) address: SocketAddr,
+    _databases: (Database, RedisServer),
+}
+
+impl TwoInstances {
+    pub(crate) fn start() -> TwoInstances {
+        let (database, redis) = (Database::new(), RedisServer::start());
+        let settings = "trusted_proxies = [\"127.0.0.1\"]\n";
+        let start = || {
+            FleetbeatServer::start_on_mongodb(
+                &database,
+                &database.url,
+                &redis.url(),
+                settings,
+            )
+        };
+        let (first, second) = (start(), start());
+
+        let address = free_address();
+        let site = fs::read_to_string(packaging().join("compose/nginx.conf")).unwrap();
+        let site = site
+            .replace("server-1:8080", &first.address().to_string())
+            .replace("server-2:8080", &second.address().to_string())
+            .replace("listen 8080;", &format!("listen {address};"));
+        TwoInstances {
+            nginx: Nginx::start(&site, address),
+            first,
+            second,
+            address,
+            _databases: (database, redis),
+        }
+    }
+}
+
 #[test]
 fn two_instances_behind_its_nginx_serve_as_one_and_go_on_when_one_is_killed() {
-    let (database, redis) = (Database::new(), RedisServer::start());
-    let settings = "trusted_proxies = [\"127.0.0.1\"]\n";
-    let start = || {
-        FleetbeatServer::start_on_mongodb(
-            &database,
-            &database.url,
-            &redis.url(),
-            settings,
-        )
-    };
-    let (mut first, second) = (start(), start());
-
-    let free = free_address();
-    let site = fs::read_to_string(packaging().join("compose/nginx.conf")).unwrap();
-    let site = site
-        .replace("server-1:8080", &first.address().to_string())
-        .replace("server-2:8080", &second.address().to_string())
-        .replace("listen 8080;", &format!("listen {free};"));
-    let nginx = Nginx::start(&site, free);
+    let mut instances = TwoInstances::start();
+    let address = instances.address;
     let request = |method: &str, target: &str, headers: &[(&str, &str)], body: &str| {
-        client::request(free, method, target, headers, body.as_bytes()).unwrap()
+        client::request(address, method, target, headers, body.as_bytes()).unwrap()
     };
     let login = format!(
         "username=admin&password={}",
@@ -93,7 +117,7 @@ fn two_instances_behind_its_nginx_serve_as_one_and_go_on_when_one_is_killed() {
         413
     );
 
-    first.kill();
+    instances.first.kill();
     for _ in 0..10 {
         assert_eq!(
             request("POST", "/heartbeat", &[("X-API-Key", AGENT_KEY)], HEARTBEAT).status,
@@ -101,7 +125,7 @@ fn two_instances_behind_its_nginx_serve_as_one_and_go_on_when_one_is_killed() {
         );
     }
     assert_eq!(list(), ["1.2.3.4"]);
-    nginx.stop();
+    instances.nginx.stop();
 }
 
 /// A compose file as Docker Compose reads it.

@@ -10,10 +10,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use fleetbeat_settings::{Document, Problems};
+use fleetbeat_settings::{Document, Problems, list_drop_ins};
 
 use super::api_key::Absences;
-use super::{Config, ConfigError, KeyNeed, STATE_FOLDER, list_drop_ins};
+use super::{Config, ConfigError, KeyNeed, STATE_FOLDER};
 use crate::state_folder;
 
 /// The copy's name in the state folder.

@@ -7,14 +7,15 @@ mod server;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fleetbeat_collectors::{Collector, Definition, Roots};
 use fleetbeat_protocol::{MAX_TEXT_CHARS, parse_ip};
-use fleetbeat_settings::{Document, Problem, Problems, Table, show_duration};
+use fleetbeat_settings::{
+    Document, Problem, Problems, Table, list_drop_ins, show_duration,
+};
 
 pub(crate) use api_key::KeyNeed;
 pub(crate) use server::{ServerSettings, Way};
@@ -99,7 +100,7 @@ impl Config {
         }
         if let Err(error) = drop_ins {
             absences.note(&error);
-            problems.add(cannot_be_read(&path.with_extension("d"), &error));
+            problems.add(Problem::unreadable(&path.with_extension("d"), &error));
         }
         Config::read(path, &document, need, &absences, problems)
     }
@@ -167,34 +168,6 @@ impl Config {
             self.spool.display(),
         )
     }
-}
-
-fn cannot_be_read(path: &Path, error: &io::Error) -> Problem {
-    Problem {
-        file: path.display().to_string(),
-        line: None,
-        key: String::new(),
-        message: format!("cannot be read: {error}"),
-    }
-}
-
-/// The *.toml files in the folder beside the file at `path` in the order of their names,
-/// without hidden files, because editors leave such files. An absent folder is like an
-/// empty folder.
-fn list_drop_ins(path: &Path) -> io::Result<Vec<PathBuf>> {
-    let entries = match fs::read_dir(path.with_extension("d")) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries?,
-    };
-    let mut paths = entries
-        .map(|entry| Ok(entry?.path()))
-        .collect::<io::Result<Vec<_>>>()?;
-    paths.retain(|path| {
-        let name = path.file_name().unwrap_or_default().as_encoded_bytes();
-        name.ends_with(b".toml") && !name.starts_with(b".")
-    });
-    paths.sort();
-    Ok(paths)
 }
 
 /// `None` if the server's URL is missing or wrong: the reason is among the problems.

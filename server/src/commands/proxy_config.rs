@@ -314,6 +314,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_site_of_the_compose_file_has_the_same_errors() {
+        let site = include_str!("../../../packaging/compose/nginx.conf");
+        assert!(site.contains(&errors()), "{}", errors());
+    }
+
+    #[test]
     fn a_domain_is_as_long_as_dns_allows_and_no_longer() {
         check_domain(&"a".repeat(253)).unwrap();
         for bad in [&*"a".repeat(254), "", "-a", ".a", "a b", "a;b"] {

@@ -37,10 +37,7 @@ impl Exchange {
             connection: Some(connection),
             tasks: tasks.clone(),
             request_id: request.id().to_owned(),
-            extent: match request.method() {
-                "HEAD" => Extent::HeadOnly,
-                _ => Extent::Whole,
-            },
+            extent: Extent::of(request.method()),
         }
     }
 

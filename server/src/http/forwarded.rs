@@ -4,13 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
-use super::guard::connection::Origin;
-
 /// Who is at the other end of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Peer {
-    /// Where the connection comes from.
-    origin: Origin,
     /// The client's address, as far as it can be believed.
     client: Option<IpAddr>,
     /// What `X-Forwarded-For` was worth.
@@ -51,8 +47,8 @@ impl TrustedProxies {
         TrustedProxies(networks)
     }
 
-    /// The peer of a request whose connection comes from `origin` and which has these
-    /// values of `X-Forwarded-For`.
+    /// The peer of a request whose connection comes from `connected`, which is `None` for
+    /// a Unix socket, and which has these values of `X-Forwarded-For`.
     ///
     /// The client is, from the right, the first address in the chain that is not a trusted
     /// proxy. The peer of a Unix socket is always trusted, because the file's permissions
@@ -60,10 +56,10 @@ impl TrustedProxies {
     /// the proxy's own address must not stand for all its clients.
     pub(super) fn find_peer<'a>(
         &self,
-        origin: Origin,
+        connected: Option<IpAddr>,
         forwarded: impl DoubleEndedIterator<Item = &'a str>,
     ) -> Peer {
-        let is_trusted = origin.ip.is_none_or(|ip| self.contains(ip));
+        let is_trusted = connected.is_none_or(|ip| self.contains(ip));
         let mut hops = forwarded.rev().flat_map(|value| value.rsplit(','));
         if !is_trusted {
             let forwarding = match hops.next() {
@@ -71,8 +67,7 @@ impl TrustedProxies {
                 None => Forwarding::None,
             };
             return Peer {
-                origin,
-                client: origin.ip,
+                client: connected,
                 forwarding,
             };
         }
@@ -85,7 +80,6 @@ impl TrustedProxies {
             }
         }
         Peer {
-            origin,
             client,
             forwarding: Forwarding::Believed,
         }
@@ -121,12 +115,9 @@ mod tests {
         trusted: &[&str],
     ) -> (Option<String>, Forwarding) {
         let proxies = trusted.iter().map(|network| network.parse().unwrap());
-        let origin = Origin {
-            ip: connected.map(|ip| ip.parse().unwrap()),
-            is_tls: false,
-        };
+        let connected = connected.map(|ip| ip.parse().unwrap());
         let proxies = TrustedProxies::new(proxies.collect());
-        let peer = proxies.find_peer(origin, forwarded.iter().copied());
+        let peer = proxies.find_peer(connected, forwarded.iter().copied());
         (peer.ip().map(|ip| ip.to_string()), peer.forwarding)
     }
 

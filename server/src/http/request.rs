@@ -1,9 +1,10 @@
 //! A request, as handlers see it.
 
+use std::net::IpAddr;
+
 use super::failure::Failure;
 use super::forwarded::{Peer, TrustedProxies};
 use super::guard::budget::Permit;
-use super::guard::connection::Origin;
 use super::guard::head::{Framing, Head};
 
 /// A request, with everything that a handler may ask of it.
@@ -93,17 +94,17 @@ impl Request {
 
 /// What the guard and [`super::exchange`] do with a request.
 impl Request {
-    /// The request of this head, which came over a connection from `origin`.
+    /// The request of this head, which came over a connection from `connected`.
     pub(super) fn new(
         head: Head,
         body: Body,
-        origin: Origin,
+        connected: Option<IpAddr>,
         trusted: &TrustedProxies,
     ) -> Request {
         let target = head.target.as_str();
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let (path, query) = (decode_path(path), query.to_owned());
-        let peer = trusted.find_peer(origin, header_values(&head, "X-Forwarded-For"));
+        let peer = trusted.find_peer(connected, header_values(&head, "X-Forwarded-For"));
 
         Request {
             broken: path.as_ref().err().copied().map(Failure::bad_request),

@@ -36,6 +36,16 @@ pub(super) enum Extent {
     HeadOnly,
 }
 
+impl Extent {
+    /// How much of the response to a request of this method is wanted.
+    pub(super) fn of(method: &str) -> Extent {
+        match method {
+            "HEAD" => Extent::HeadOnly,
+            _ => Extent::Whole,
+        }
+    }
+}
+
 impl Response {
     /// `value` as JSON, which no cache may keep.
     pub(crate) fn json(status: u16, value: &impl serde::Serialize) -> Response {
@@ -66,11 +76,6 @@ impl Response {
     pub(super) fn encode(&self, extent: Extent) -> Outgoing {
         let has_body = extent == Extent::Whole && self.status != 304;
         Outgoing::new(self.head(), has_body.then(|| self.body.clone()))
-    }
-
-    /// The whole response as bytes.
-    pub(super) fn into_outgoing(self) -> Outgoing {
-        Outgoing::new(self.head(), Some(self.body))
     }
 
     /// The status line and all headers, written by `tiny_http`.

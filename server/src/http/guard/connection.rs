@@ -11,15 +11,6 @@ use socket2::Socket;
 
 use super::seats::Seat;
 
-/// Where a connection comes from: what the socket tells, and nothing that the peer says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Origin {
-    /// The peer's address; `None` for a Unix socket.
-    pub(crate) ip: Option<IpAddr>,
-    /// Whether the connection is encrypted.
-    pub(crate) is_tls: bool,
-}
-
 /// A connection. Dropped, the connection is closed.
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -63,12 +54,14 @@ impl Connection {
         }
     }
 
-    /// Where the connection comes from.
-    pub(crate) fn origin(&self) -> Origin {
-        Origin {
-            ip: self.ip,
-            is_tls: matches!(self.stream, Stream::Tls(_)),
-        }
+    /// The peer's address, as the socket tells it; `None` for a Unix socket.
+    pub(super) fn ip(&self) -> Option<IpAddr> {
+        self.ip
+    }
+
+    /// Whether the connection is encrypted.
+    pub(super) fn is_encrypted(&self) -> bool {
+        matches!(self.stream, Stream::Tls(_))
     }
 
     /// The network that the connection counts for, if it counts for one.

@@ -26,6 +26,7 @@ use super::tls::Handshakes;
 use crate::http::failure::Failure;
 use crate::http::forwarded::TrustedProxies;
 use crate::http::request::new_id;
+use crate::http::response::Extent;
 
 /// Deadlines are looked at this often.
 const TICK: Duration = Duration::from_millis(100);
@@ -339,7 +340,7 @@ fn tick() -> Timespec {
 /// Answers a connection that gets no seat, as far as its socket takes the answer at once.
 fn turn_away(mut socket: &Socket) {
     let failure = Failure::overloaded("too many connections");
-    let mut outgoing = failure.into_response(&new_id()).into_outgoing();
+    let mut outgoing = failure.into_response(&new_id()).encode(Extent::Whole);
     let _ = outgoing.write_to(&mut socket);
     let _ = socket.shutdown(std::net::Shutdown::Write);
 }

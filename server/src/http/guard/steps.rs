@@ -21,7 +21,7 @@ use super::queues::{Arrived, Task};
 use crate::http::failure::Failure;
 use crate::http::redirect;
 use crate::http::request::{Body, Request, new_id};
-use crate::http::response::Response;
+use crate::http::response::{Extent, Response};
 
 /// How a TLS handshake begins.
 const HANDSHAKE_BYTE: u8 = 0x16;
@@ -135,7 +135,8 @@ impl Poll {
     /// Gives a request to the workers. A body that has come with its head goes along.
     fn dispatch(&mut self, connection: Connection, head: Head, mut behind: Vec<u8>) {
         if let Some(response) = self.turn_to_https(&connection, &head) {
-            return self.send(connection, response.into_outgoing());
+            let extent = Extent::of(head.method.as_str());
+            return self.send(connection, response.encode(extent));
         }
 
         let body = match head.framing {
@@ -147,7 +148,7 @@ impl Poll {
             Framing::Length(_) | Framing::Chunked => Body::ToCome(behind),
         };
 
-        let request = Request::new(head, body, connection.origin(), &self.trusted);
+        let request = Request::new(head, body, connection.ip(), &self.trusted);
         self.shared.arrivals.push(Arrived {
             connection,
             request,
@@ -159,7 +160,7 @@ impl Poll {
         match self.doors.speaks(connection.door)? {
             Speaks::Redirect(port) => Some(redirect::respond(head, *port)),
             // Who asks whether the server lives need not speak TLS.
-            Speaks::Https(_) if !connection.origin().is_tls && head.target != HEALTH => {
+            Speaks::Https(_) if !connection.is_encrypted() && head.target != HEALTH => {
                 let failure = Failure::bad_request("this port speaks HTTPS");
                 Some(failure.into_response(&new_id()))
             }
@@ -268,7 +269,7 @@ impl Poll {
     /// Answers a request that no worker gets to see.
     fn refuse(&mut self, connection: Connection, failure: Failure) {
         let response = failure.into_response(&new_id());
-        self.send(connection, response.into_outgoing());
+        self.send(connection, response.encode(Extent::Whole));
     }
 
     fn send(&mut self, connection: Connection, outgoing: Outgoing) {

@@ -109,7 +109,10 @@ pub(super) fn record(
             step => prepare(transaction, beat, &step, events)?,
         }
     }
-    Err(rusqlite::Error::StatementChangedRows(0).into())
+    Err(StoreError::Refused {
+        database: "SQLite",
+        reason: format!("no record was found for {} in {MAX_STEPS} steps", beat.ip),
+    })
 }
 
 /// Does a step after which the record has to be looked for again.
@@ -270,15 +273,15 @@ fn take(
 
 /// Keeps the flags of `host` in a tombstone, if they differ from the defaults.
 fn bury(
-    transaction: &Transaction<'_>,
+    connection: &rusqlite::Connection,
     name: &str,
     heir: Option<i64>,
     host: i64,
 ) -> rusqlite::Result<()> {
-    transaction
+    connection
         .prepare_cached("DELETE FROM tombstones WHERE name = ?1")?
         .execute([name])?;
-    transaction
+    connection
         .prepare_cached(&BURY)?
         .execute(params![name, heir, host])?;
     Ok(())
@@ -291,16 +294,15 @@ pub(super) fn remove(
 ) -> rusqlite::Result<()> {
     let mut select =
         connection.prepare_cached("SELECT agent_id, ip FROM servers WHERE id = ?1")?;
-    let (agent_id, ip): (Option<String>, String) =
-        select.query_row([host], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let name = agent_id.map_or(format!("ip:{ip}"), |id| format!("agent:{id}"));
+    let (agent_id, ip) = select.query_row([host], |row| {
+        Ok((optional_agent_id(row, 0)?, parsed(row, 1, str::parse)?))
+    })?;
+    let name = match agent_id {
+        Some(id) => tombstone_of_agent(id),
+        None => tombstone_of_ip(ip),
+    };
 
-    connection
-        .prepare_cached("DELETE FROM tombstones WHERE name = ?1")?
-        .execute([&name])?;
-    connection
-        .prepare_cached(&BURY)?
-        .execute(params![name, None::<i64>, host])?;
+    bury(connection, &name, None, host)?;
     delete(connection, host)
 }
 
