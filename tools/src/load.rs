@@ -57,11 +57,13 @@ impl Report {
         self.body_bytes += body_bytes;
     }
 
-    fn merge(&mut self, other: Report) {
-        for (status, count) in other.statuses {
-            *self.statuses.entry(status).or_default() += count;
+    /// The answers of both, for all that counts answers; the time stays this one's.
+    pub fn merge(&mut self, other: &Report) {
+        for (status, count) in &other.statuses {
+            *self.statuses.entry(*status).or_default() += count;
         }
-        self.latencies.extend(other.latencies);
+        self.latencies.extend(&other.latencies);
+        self.latencies.sort_unstable();
         self.body_bytes += other.body_bytes;
     }
 }
@@ -108,11 +110,10 @@ pub fn run(
     thread::scope(|scope| {
         let senders: Vec<_> = (0..threads).map(|_| scope.spawn(send)).collect();
         for sender in senders {
-            total.merge(sender.join().expect("no thread panics"));
+            total.merge(&sender.join().expect("no thread panics"));
         }
     });
 
     total.took = started.elapsed();
-    total.latencies.sort_unstable();
     total
 }
