@@ -2,7 +2,7 @@
 SHELL := bash
 .DEFAULT_GOAL := help
 .PHONY: help demo test check build release dashboard setup bench fleet-outage static-agents static dist repo man \
-  measure-code images deny shellcheck clean test-packages test-ansible-fleet capacity
+  measure-code images deny shellcheck clean test-packages test-ansible-fleet capacity soak
 
 HOSTS ?= 0
 ARCHS ?= amd64 arm64
@@ -54,6 +54,9 @@ bench: release static-agents ## measure, and print the tables of the README
 
 fleet-outage: release ## play a thousand agents whose server dies for a minute: about eight minutes
 	target/release/fleet-outage
+
+soak: release ## play ten thousand hosts for an hour, with what happens in an hour
+	scripts/measure.sh soak
 
 capacity: release static ## measure what fleets of each size cost, for docs/capacity.md: about twenty minutes
 	scripts/measure.sh capacity

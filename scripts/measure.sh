@@ -2,11 +2,12 @@
 # Measures the programs and prints tables; `make bench` and `make capacity` build first.
 #   scripts/measure.sh bench                  for the README
 #   scripts/measure.sh capacity [--quick]     for docs/capacity.md
+#   scripts/measure.sh soak [--quick]         an hour's fleet, with spools, deletion, backups and reloads
 # bench measures the programs in target/release and the static agent, capacity the
 # shipped, static binaries. --quick is the small version in the tests, with the tools in
-# target/debug. Both measure on the MongoDB of MONGODB_URL; without MONGODB_URL, the
-# databases of the tests are started, and stopped in the end. capacity makes a network
-# namespace, as root and most users may.
+# target/debug. bench and capacity measure on the MongoDB of MONGODB_URL; without
+# MONGODB_URL, the databases of the tests are started, and stopped in the end. capacity
+# makes a network namespace, as root and most users may.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/lib.sh
@@ -45,8 +46,15 @@ capacity() {
   unshare --map-root-user --net sh -c 'ip link set lo up && exec "$@"' sh "$programs/capacity" "$@" network
 }
 
+soak() {
+  local build=release
+  [[ ${1:-} != --quick ]] || build=debug
+  "target/$build/soak" "$@"
+}
+
 case ${1:-} in
   bench) bench ;;
   capacity) capacity "${@:2}" ;;
+  soak) soak "${@:2}" ;;
   *) usage ;;
 esac

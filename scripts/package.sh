@@ -35,6 +35,7 @@ fill() {
 
   rm -rf "${contents:?}"/*
   cp "$binary" README.md LICENSE-* packaging/copyright "$contents/"
+  install -D --target-directory "$contents/docs" --mode 644 docs/*.md
   cp "packaging/$package".{service,sysusers,tmpfiles,nfpm.yaml} "$settings/$short".{toml,env} "$contents/"
   cp -r target/completions/{bash,zsh,fish} "$contents/"
   sed "s/PACKAGE/$package/" packaging/lintian-overrides >"$contents/lintian-overrides"
@@ -58,7 +59,7 @@ write_tarball() {
   local package=$1 arch=$2 top=$1-$version-linux-$2
   mkdir "$contents/$top"
   (cd "$contents" && mv "$package" ./*.toml ./*.env "$package".{service,sysusers,tmpfiles} ./*.[58].gz bash zsh fish \
-    README.md changelog.gz THIRD-PARTY.gz LICENSE-* "$top/")
+    README.md docs changelog.gz THIRD-PARTY.gz LICENSE-* "$top/")
   tar --create --directory "$contents" --sort=name --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner \
     --mode=go-w --format=gnu "$top" | gzip -9n >"$dist/$top.tar.gz"
 }

@@ -34,6 +34,7 @@ everything() {
     stage "the static agent" cargo test --workspace --test e2e -- agent:: configuration:: identity:: spool:: doctor:: rotation:: --skip static_agent::
   stage "benchmark, small" target/debug/bench --quick --agent "target/static/$(own_arch)/fleetbeat-agent"
   stage "capacity, small" scripts/measure.sh capacity --quick
+  stage "soak, small" scripts/measure.sh soak --quick
   stage "dashboard unit tests" npm --prefix dashboard test
   stage "dashboard in a browser" npm --prefix dashboard run e2e
 }

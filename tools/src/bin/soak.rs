@@ -9,16 +9,18 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use fleetbeat_protocol::{MAX_BATCH, Timestamp};
+use fleetbeat_protocol::Timestamp;
 
 use fleetbeat_tools::fleet::Fleet;
 use fleetbeat_tools::load::{self, Report};
 use fleetbeat_tools::report::{self, mib, millis};
 use fleetbeat_tools::server::{AGENT_KEY, FleetbeatServer};
+use fleetbeat_tools::wait::DEADLINE;
 use fleetbeat_tools::{client, process};
 use lexopt::Arg;
 use serde_json::{Value, json};
@@ -33,6 +35,8 @@ Options:
 const THREADS: usize = 64;
 /// Admins with an open dashboard.
 const DASHBOARDS: usize = 3;
+/// Hosts that empty their spools at once.
+const SPOOLS_AT_ONCE: usize = 4;
 /// A dashboard asks so often.
 const POLL: Duration = Duration::from_secs(5);
 /// The server's memory may grow by so much from the first windows to the last: by a tenth,
@@ -44,8 +48,8 @@ struct Plan {
     hosts: u32,
     /// Time between two heartbeats of a host.
     interval: Duration,
-    /// Heartbeats out of spools, which become history before the soak begins.
-    history: usize,
+    /// Heartbeats in the spool of each host, which become history before the soak begins.
+    spooled: usize,
     sweep: &'static str,
     /// Latencies and memory are told for each of these.
     window: Duration,
@@ -63,7 +67,7 @@ impl Plan {
         Plan {
             hosts: 10_000,
             interval: Duration::from_secs(120),
-            history: 1_000_000,
+            spooled: 100,
             sweep: "[sweep]\ninterval = \"60s\"\ndown_after = \"4m\"\ndelete_after = \"30m\"\n",
             window: Duration::from_secs(60),
             windows: 60,
@@ -77,7 +81,7 @@ impl Plan {
         Plan {
             hosts: 100,
             interval: Duration::from_secs(4),
-            history: 20_000,
+            spooled: 200,
             sweep: "[sweep]\ninterval = \"1s\"\ndown_after = \"10s\"\ndelete_after = \"60s\"\n",
             window: Duration::from_secs(5),
             windows: 16,
@@ -176,7 +180,7 @@ fn soak(plan: &Plan) -> Vec<String> {
     problems.extend(judge(plan, &windows));
     problems.extend(compare(&server, &token, &hosts));
     match backup(&server) {
-        Ok(left) if left < full / 2 || plan.history == 0 => {
+        Ok(left) if left < full / 2 => {
             println!("\nA backup had {full} bytes before, and has {left} now.");
         }
         Ok(left) => problems.push(format!(
@@ -197,42 +201,62 @@ fn arrive(server: &FleetbeatServer, hosts: &mut Hosts, plan: &Plan) {
     assert_eq!(report.failed(), 0, "{:?}", report.statuses);
 }
 
-/// Sends heartbeats out of spools, in full batches.
+/// Each host that beats empties a spool.
 fn fill_history(server: &FleetbeatServer, plan: &Plan, hosts: &Hosts) {
-    let now = Timestamp::now().as_millisecond();
-    let (mut sent, known) = (0, hosts.last.iter().flatten().cycle());
-    let mut known = known.enumerate();
-
-    let report = load::run(server.address(), 8, None, || {
-        if sent >= plan.history {
-            return None;
+    let beating: Vec<&Value> = hosts.last.iter().flatten().collect();
+    let left = Mutex::new(beating.iter());
+    let began = Instant::now();
+    thread::scope(|scope| {
+        for _ in 0..SPOOLS_AT_ONCE {
+            scope.spawn(|| {
+                loop {
+                    let next = left.lock().expect("no thread panics").next();
+                    let Some(heartbeat) = next else { return };
+                    empty_spool(server.address(), heartbeat, plan.spooled);
+                }
+            });
         }
-        sent += MAX_BATCH;
-        let batch: Vec<Value> = known
-            .by_ref()
-            .take(MAX_BATCH)
-            .map(|(n, heartbeat)| {
-                let before = 60_000 + 1_000 * i64::try_from(n).unwrap_or(i64::MAX);
-                let collected_at = Timestamp::from_millisecond(now - before);
-                let mut heartbeat = heartbeat.clone();
-                heartbeat["collected_at"] =
-                    json!(collected_at.expect("a time").to_string());
-                heartbeat
-            })
-            .collect();
-        let body = json!(batch).to_string();
-        Some(client::encode(
-            "POST",
-            "/heartbeats",
-            &HEADERS,
-            body.as_bytes(),
-        ))
     });
-    assert_eq!(report.failed(), 0, "{:?}", report.statuses);
     println!(
-        "{sent} heartbeats out of spools stored in {:.1} s.\n",
-        report.took.as_secs_f64()
+        "{} heartbeats out of spools stored in {:.1} s.\n",
+        beating.len() * plan.spooled,
+        began.elapsed().as_secs_f64()
     );
+}
+
+/// Sends `count` older heartbeats of a host, until the server has taken them.
+fn empty_spool(server: SocketAddr, heartbeat: &Value, count: usize) {
+    let now = Timestamp::now().as_millisecond();
+    let spooled: Vec<Value> = (1..)
+        .take(count)
+        .map(|n| {
+            let collected_at = Timestamp::from_millisecond(now - n * 120_000);
+            let mut heartbeat = heartbeat.clone();
+            heartbeat["collected_at"] = json!(collected_at.expect("a time").to_string());
+            heartbeat
+        })
+        .collect();
+
+    let body = json!(spooled).to_string();
+    let request = client::encode("POST", "/heartbeats", &HEADERS, body.as_bytes());
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        let answer = client::exchange(server, &request).expect("an answer");
+        if answer.status == 200 {
+            return;
+        }
+        assert_eq!(
+            answer.status,
+            503,
+            "{:?}",
+            String::from_utf8_lossy(&answer.body)
+        );
+        assert!(
+            Instant::now() < deadline,
+            "the server does not take a spool"
+        );
+        thread::sleep(Duration::from_millis(100));
+    }
 }
 
 const HEADERS: [(&str, &str); 2] = [
