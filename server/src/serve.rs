@@ -231,7 +231,8 @@ fn start_watching(
 
     log::info!("listening on {}", listener.url());
     let dead = end.clone();
-    watchdog::start(jobs, listener.address(), move |death| {
+    let progress = listener.progress();
+    watchdog::start(jobs, listener.address(), progress, move |death| {
         let _ = dead.send(End::Dead(death));
     })
 }

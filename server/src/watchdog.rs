@@ -1,66 +1,66 @@
-//! The watchdog: asks the server for a sign of life through its own listener, and looks
-//! at the pulses of all jobs.
+//! The watchdog: sees whether the threads that serve peers move, whether the listening
+//! socket is there, and looks at the pulses of all jobs.
 //!
 //! A process that has gone deaf would go on and look alive from outside. The watchdog then
-//! ends the process, and systemd starts it again. While all is well, the watchdog feeds systemd's own watchdog, which ends the
-//! process should this one hang, too.
+//! ends the process, and systemd starts it again. A server that is only busy moves, so the
+//! watchdog asks for no answer: an answer would wait behind those of all others. While all
+//! is well, the watchdog feeds systemd's own watchdog, which ends the process should this
+//! one hang, too.
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::TcpStream;
-use std::os::unix::net::UnixStream;
-use std::sync::mpsc;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use fleetbeat_daemon::service_manager::ServiceManager;
-use fleetbeat_daemon::thread::spawn;
+use socket2::{Domain, SockAddr, Socket, Type};
 
+use crate::http::Progress;
 use crate::jobs::{DeadJob, Jobs, Pulses};
 use crate::listen::Listen;
 
 /// The time between two looks.
 const INTERVAL: Duration = Duration::from_secs(5);
-/// How long the watchdog waits for an answer.
-const TIMEOUT: Duration = Duration::from_secs(5);
-/// How long [`ask_once`] waits for an answer. Shorter than [`TIMEOUT`], so that its own
-/// sentence is told and not that of a socket.
-const TIMEOUT_ONCE: Duration = Duration::from_secs(4);
-/// So many answers in a row may be missing: a server can be this busy and not be dead. A
-/// server that refuses a connection is dead at once.
-const MAX_SILENT: u32 = 6;
+/// How long the watchdog waits for a connection.
+const TIMEOUT: Duration = Duration::from_secs(1);
+/// At so many looks in a row nothing may have moved: the machine may have been stopped
+/// meanwhile, or the databases be slow.
+const MAX_STILL: u32 = 6;
 
 /// Why the server cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Death {
-    /// The listener answers no more.
-    #[error("the HTTP server is dead: {0}")]
+    /// Nobody listens at the server's address.
+    #[error("the HTTP server is dead: nobody listens at {0}")]
     Deaf(String),
+    /// The threads that serve peers stand still.
+    #[error("the HTTP server is dead: it has stood still for {} s", .0.as_secs())]
+    Still(Duration),
     /// A background thread does its work no more.
     #[error(transparent)]
     Job(#[from] DeadJob),
 }
 
-/// Starts watching over the listener at `address` and all jobs so far. `on_death` is
-/// called once, when the server cannot go on.
+/// Starts watching over the listener at `address`, whose threads have come as far as
+/// `progress` says, and over all jobs so far. `on_death` is called once, when the server
+/// cannot go on.
 ///
 /// # Errors
 /// The system gives no further thread.
 pub(crate) fn start(
     jobs: &mut Jobs,
     address: &Listen,
+    progress: impl Fn() -> Progress + Send + 'static,
     on_death: impl FnOnce(Death) + Send + 'static,
 ) -> io::Result<()> {
-    let mut watchdog = Watchdog {
-        address: address.reachable(),
-        pulses: jobs.pulses(),
-        silent: 0,
-    };
+    let mut watchdog = Watchdog::new(address, progress, jobs.pulses());
     let mut manager = ServiceManager::ready(Instant::now());
 
     jobs.start("watchdog", move |stop, pulse| {
         while stop.wait(INTERVAL) {
             match pulse.round(|| watchdog.look(Instant::now())) {
                 Ok(Sign::Alive) => manager.alive(Instant::now()),
-                Ok(Sign::Silent) => {}
+                Ok(Sign::Still) => {}
                 Err(death) => return on_death(death),
             }
         }
@@ -68,23 +68,35 @@ pub(crate) fn start(
 }
 
 /// What the watchdog looks at, and what it has seen so far.
-struct Watchdog {
+struct Watchdog<P> {
     address: Listen,
+    progress: P,
+    seen: Progress,
+    /// The looks in a row at which nothing had moved.
+    still: u32,
     pulses: Pulses,
-    /// The answers that were missing in a row.
-    silent: u32,
 }
 
 /// What a look has found, if the server goes on.
 #[derive(Debug, PartialEq, Eq)]
 enum Sign {
-    /// The listener answers, and no job hangs.
+    /// Everything moves.
     Alive,
-    /// The listener has not answered this time.
-    Silent,
+    /// The threads that serve peers have not moved since the last look.
+    Still,
 }
 
-impl Watchdog {
+impl<P: Fn() -> Progress> Watchdog<P> {
+    fn new(address: &Listen, progress: P, pulses: Pulses) -> Watchdog<P> {
+        Watchdog {
+            address: address.reachable(),
+            seen: progress(),
+            progress,
+            still: 0,
+            pulses,
+        }
+    }
+
     /// Looks after everything at `now`.
     ///
     /// # Errors
@@ -93,118 +105,119 @@ impl Watchdog {
         if let Some(dead) = self.pulses.find_dead(now) {
             return Err(dead.into());
         }
-
-        let Err(error) = ask(&self.address) else {
-            self.silent = 0;
-            return Ok(Sign::Alive);
-        };
-        self.silent += 1;
-        log::warn!("no sign of life through our own listener: {error}");
-
-        let is_refused = error.kind() == io::ErrorKind::ConnectionRefused;
-        if is_refused || self.silent >= MAX_SILENT {
-            return Err(Death::Deaf(error.to_string()));
+        if is_gone(&self.address) {
+            return Err(Death::Deaf(self.address.to_string()));
         }
-        Ok(Sign::Silent)
+
+        let before = std::mem::replace(&mut self.seen, (self.progress)());
+        if !self.seen.stands_still_since(before) {
+            self.still = 0;
+            return Ok(Sign::Alive);
+        }
+
+        self.still += 1;
+        if self.still >= MAX_STILL {
+            return Err(Death::Still(INTERVAL * self.still));
+        }
+        log::warn!("the HTTP server stands still");
+        Ok(Sign::Still)
     }
 }
 
-/// Asks the server at `address` once, from another process.
-///
-/// # Errors
-/// There is no good answer, or none in time.
-pub(crate) fn ask_once(address: &Listen) -> io::Result<()> {
-    let (tell, told) = mpsc::channel();
-    let address = address.reachable();
-    // Connecting to a Unix socket knows no deadline. So a thread does it, which may end
-    // with the process.
-    spawn("ask", move || drop(tell.send(ask(&address))))?;
-
-    told.recv_timeout(TIMEOUT_ONCE).unwrap_or_else(|_| {
-        let message = format!("no answer within {} s", TIMEOUT_ONCE.as_secs());
-        Err(io::Error::new(io::ErrorKind::TimedOut, message))
+/// Whether nobody listens at `address`. A listener that is too busy to be reached is there.
+fn is_gone(address: &Listen) -> bool {
+    let connected = match address {
+        Listen::Tcp(address) => TcpStream::connect_timeout(address, TIMEOUT).map(drop),
+        Listen::Unix(path) => connect_at_once(path),
+    };
+    connected.is_err_and(|error| {
+        matches!(
+            error.kind(),
+            io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound
+        )
     })
 }
 
-fn ask(address: &Listen) -> io::Result<()> {
-    match address {
-        Listen::Tcp(address) => {
-            let stream = TcpStream::connect_timeout(address, TIMEOUT)?;
-            stream.set_read_timeout(Some(TIMEOUT))?;
-            stream.set_write_timeout(Some(TIMEOUT))?;
-            ask_for_health(stream)
-        }
-        Listen::Unix(path) => {
-            let stream = UnixStream::connect(path)?;
-            stream.set_read_timeout(Some(TIMEOUT))?;
-            stream.set_write_timeout(Some(TIMEOUT))?;
-            ask_for_health(stream)
-        }
-    }
-}
-
-fn ask_for_health(mut stream: impl Read + Write) -> io::Result<()> {
-    stream.write_all(b"GET /healthz HTTP/1.0\r\n\r\n")?;
-    let mut status = [0; 12];
-    stream.read_exact(&mut status)?;
-
-    if &status == b"HTTP/1.1 200" {
-        Ok(())
-    } else {
-        Err(io::Error::other("an answer that is not 200"))
-    }
+/// Connects to a Unix socket, unless its queue is full: a plain connection would wait, and
+/// without a deadline.
+fn connect_at_once(path: &Path) -> io::Result<()> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.connect(&SockAddr::unix(path)?)
 }
 
 #[cfg(test)]
 mod tests {
     use std::net::TcpListener;
-    use std::thread::{self, JoinHandle};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::sync::mpsc;
 
     use super::*;
 
-    fn watchdog(jobs: &Jobs, listener: &TcpListener) -> Watchdog {
-        Watchdog {
-            address: Listen::Tcp(listener.local_addr().unwrap()),
-            pulses: jobs.pulses(),
-            silent: 0,
-        }
-    }
+    /// A listener, and the rounds that its poll loop has made.
+    struct Server(TcpListener, Arc<AtomicU64>);
 
-    /// Answers one question with `status`. The thread has a copy of the listener, which
-    /// listens until the thread has ended.
-    fn answer(listener: &TcpListener, status: &'static str) -> JoinHandle<()> {
-        let listener = listener.try_clone().unwrap();
-        thread::spawn(move || {
-            let (mut stream, _) = listener.accept().unwrap();
-            let _ = stream.read(&mut [0; 1024]);
-            let _ = stream.write_all(status.as_bytes());
-        })
+    impl Server {
+        fn new() -> Server {
+            Server(TcpListener::bind("127.0.0.1:0").unwrap(), Arc::default())
+        }
+
+        fn watchdog(&self, jobs: &Jobs) -> Watchdog<impl Fn() -> Progress + use<>> {
+            let rounds = self.1.clone();
+            let progress = move || Progress::of(rounds.load(Ordering::Relaxed), 0, false);
+            let address = Listen::Tcp(self.0.local_addr().unwrap());
+            Watchdog::new(&address, progress, jobs.pulses())
+        }
+
+        fn moves(&self) {
+            self.1.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     #[test]
-    fn a_listener_may_be_silent_a_few_times_and_refuse_never() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let mut watchdog = watchdog(&Jobs::new(|_| {}), &listener);
+    fn a_server_may_stand_still_a_few_times_and_refuse_never() {
+        let server = Server::new();
+        let mut watchdog = server.watchdog(&Jobs::new(|_| {}));
         let now = Instant::now();
-        for _ in 1..MAX_SILENT {
-            let answered =
-                answer(&listener, "HTTP/1.1 500 Internal Server Error\r\n\r\n");
-            assert_eq!(watchdog.look(now).unwrap(), Sign::Silent);
-            answered.join().unwrap();
+        for _ in 1..MAX_STILL {
+            assert_eq!(watchdog.look(now).unwrap(), Sign::Still);
         }
-        let answered = answer(&listener, "HTTP/1.1 200 OK\r\n\r\n");
+        server.moves();
         assert_eq!(watchdog.look(now).unwrap(), Sign::Alive);
-        answered.join().unwrap();
-        assert_eq!(watchdog.silent, 0);
+        for _ in 1..MAX_STILL {
+            assert_eq!(watchdog.look(now).unwrap(), Sign::Still);
+        }
+        let death = watchdog.look(now).unwrap_err();
+        assert!(matches!(death, Death::Still(_)), "{death}");
 
-        drop(listener);
+        server.moves();
+        drop(server);
         let death = watchdog.look(now).unwrap_err();
         assert!(matches!(death, Death::Deaf(_)), "{death}");
     }
 
     #[test]
-    fn a_job_that_hangs_is_death_though_the_listener_answers() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    fn a_unix_socket_whose_queue_is_full_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        socket.bind(&SockAddr::unix(&path).unwrap()).unwrap();
+        socket.listen(0).unwrap();
+
+        let address = Listen::Unix(path.clone());
+        for _ in 0..3 {
+            assert!(!is_gone(&address));
+        }
+        drop(socket);
+        assert!(is_gone(&address), "refused");
+        std::fs::remove_file(path).unwrap();
+        assert!(is_gone(&address), "not found");
+    }
+
+    #[test]
+    fn a_job_that_hangs_is_death_though_the_listener_moves() {
+        let server = Server::new();
         let (queue, work) = mpsc::channel::<()>();
         let (begun, has_begun) = mpsc::channel();
         let mut jobs = Jobs::new(|_| {});
@@ -221,9 +234,10 @@ mod tests {
         .unwrap();
         has_begun.recv().unwrap();
 
-        let mut watchdog = watchdog(&jobs, &listener);
-        let _answered = answer(&listener, "HTTP/1.1 200 OK\r\n\r\n");
+        let mut watchdog = server.watchdog(&jobs);
+        server.moves();
         assert_eq!(watchdog.look(Instant::now()).unwrap(), Sign::Alive);
+        server.moves();
         let later = Instant::now() + Duration::from_secs(3600);
         let death = watchdog.look(later).unwrap_err();
         assert!(death.to_string().contains("stuck hangs"), "{death}");

@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
@@ -37,45 +38,47 @@ enum Before {
 }
 
 /// Heads that no server may understand, and how this server answers.
-const REFUSED: [(&str, &[u8], u16); 18] = [
-    ("not ASCII", b"GET / HTTP/1.1\r\ncf-region: S\xc3\xa3o Paulo\r\n\r\n", 400),
+const REFUSED: [(&str, &[u8], u16); 20] = [
+    ("not ASCII", b"GET / HTTP/1.1\r\nHost: x\r\ncf-region: S\xc3\xa3o Paulo\r\n\r\n", 400),
     ("not ASCII in the target", b"GET /\xff HTTP/1.1\r\nHost: x\r\n\r\n", 400),
-    ("NUL", b"GET / HTTP/1.1\r\nX: a\0b\r\n\r\n", 400),
+    ("NUL", b"GET / HTTP/1.1\r\nHost: x\r\nX: a\0b\r\n\r\n", 400),
     ("LF alone", b"GET / HTTP/1.1\nHost: x\n\n", 400),
-    ("CR alone", b"GET / HTTP/1.1\r\nX: a\rY: b\r\n\r\n", 400),
-    ("a continued line", b"GET / HTTP/1.1\r\nX: a\r\n b\r\n\r\n", 400),
+    ("CR alone", b"GET / HTTP/1.1\r\nHost: x\r\nX: a\rY: b\r\n\r\n", 400),
+    ("a continued line", b"GET / HTTP/1.1\r\nHost: x\r\nX: a\r\n b\r\n\r\n", 400),
     ("a blank before the colon", b"GET / HTTP/1.1\r\nHost : x\r\n\r\n", 400),
     ("HTTP/2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
     ("HTTP/1.7", b"GET / HTTP/1.7\r\nHost: x\r\n\r\n", 505),
     ("HTTP/0.9", b"GET /\r\n\r\n", 400),
     ("no HTTP at all", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),
-    ("an unknown Expect", b"POST /heartbeat HTTP/1.1\r\nExpect: a\r\n\r\n", 417),
+    ("an unknown Expect", b"POST /heartbeat HTTP/1.1\r\nHost: x\r\nExpect: a\r\n\r\n", 417),
     (
         "both framings",
-        b"POST /heartbeat HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"POST /heartbeat HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         400,
     ),
     (
         "two lengths",
-        b"POST /heartbeat HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello",
+        b"POST /heartbeat HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello",
         400,
     ),
     (
         "a hexadecimal length",
-        b"POST /heartbeat HTTP/1.1\r\nContent-Length: 0x10\r\n\r\nhello",
+        b"POST /heartbeat HTTP/1.1\r\nHost: x\r\nContent-Length: 0x10\r\n\r\nhello",
         400,
     ),
     (
         "an absurd length without a key",
-        b"POST /heartbeat HTTP/1.1\r\nContent-Length: 9223372036854775807\r\n\r\nhello",
+        b"POST /heartbeat HTTP/1.1\r\nHost: x\r\nContent-Length: 9223372036854775807\r\n\r\nhello",
         401,
     ),
     (
         "an unknown coding",
-        b"POST /heartbeat HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\nhello",
+        b"POST /heartbeat HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\nhello",
         400,
     ),
     ("a target that is no path", b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+    ("no host", b"GET / HTTP/1.1\r\n\r\n", 400),
+    ("two hosts", b"GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n", 400),
 ];
 
 /// A host that sends a heartbeat again and again, until it is dropped.
@@ -489,19 +492,103 @@ fn bodies_have_a_limit_all_together() {
     );
     let ask = || {
         let mut stream = send(&front, promise.as_bytes());
+        let mut start = [0; 25];
+        stream.read_exact(&mut start).unwrap();
+        assert_eq!(&start[..12], b"HTTP/1.1 100");
+        stream
+    };
+    let nearly_all = vec![b' '; (1 << 20) - 1];
+    let refused = |stream: &mut dyn Stream| {
+        let _ = stream.write_all(&nearly_all);
         let mut start = [0; 12];
         stream.read_exact(&mut start).unwrap();
-        (stream, String::from_utf8_lossy(&start).into_owned())
+        &start == b"HTTP/1.1 503"
     };
 
-    let mut promised: Vec<_> = (0..64).map(|_| ask()).collect();
-    assert!(promised.iter().all(|(_, start)| start == "HTTP/1.1 100"));
-    assert_eq!(ask().1, "HTTP/1.1 503", "64 MiB are promised");
+    // Promises alone take nothing.
+    let _promised: Vec<_> = (0..64).map(|_| ask()).collect();
+    let mut sent: Vec<_> = (0..48).map(|_| ask()).collect();
+    for stream in &mut sent {
+        stream.write_all(&nearly_all).unwrap();
+    }
+    assert!(refused(&mut *ask()), "48 MiB are there");
 
-    promised.pop();
-    wait_for("room for another body", || {
-        (ask().1 == "HTTP/1.1 100").then_some(())
+    // Single heartbeats have room of their own.
+    let body = format!("{HEARTBEAT}{}", " ".repeat(20_000));
+    let key = [("X-API-Key", AGENT_KEY)];
+    let answer = front.request("POST", "/heartbeat", &key, body.as_bytes());
+    assert_eq!(answer.unwrap().status, 200);
+
+    sent.clear();
+    let batch = format!("[{HEARTBEAT}{}]", " ".repeat(900_000));
+    wait_for("room for another batch", || {
+        let answer = front.request("POST", "/heartbeats", &key, batch.as_bytes());
+        answer
+            .is_ok_and(|answer| answer.status == 200)
+            .then_some(())
     });
+}
+
+#[test]
+fn a_peer_that_sends_nothing_but_empty_lines_holds_up_nobody() {
+    let server = FleetbeatServer::start();
+    let front = Front::Tcp(server.address());
+    let beating = Beating::start(&front);
+    let mut stream = send(&front, b"");
+    let lines = b"\r\n".repeat(32 * 1024);
+    // The server has enough of it after 16 KiB, and does not read the rest.
+    let written = (0..64).try_for_each(|_| stream.write_all(&lines));
+    assert!(written.is_err());
+    beating.end();
+
+    let mut stream = send(&front, &b"\r\n".repeat(8 * 1024));
+    let answer = read_all(&mut *stream);
+    assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+}
+
+#[test]
+fn who_has_nothing_to_say_makes_room_when_descriptors_are_short() {
+    let server = FleetbeatServer::start();
+    let limit = ["--pid", &server.pid().to_string(), "--nofile=64:64"];
+    let limited = Command::new("prlimit").args(limit).status().unwrap();
+    assert!(limited.success(), "prlimit comes with util-linux");
+
+    let front = Front::Tcp(server.address());
+    let _idle: Vec<_> = (0..200).map(|_| send(&front, b"")).collect();
+    for _ in 0..20 {
+        let key = [("X-API-Key", AGENT_KEY)];
+        let answer = front.request("POST", "/heartbeat", &key, HEARTBEAT.as_bytes());
+        assert_eq!(answer.unwrap().status, 200);
+    }
+    let told = server
+        .log()
+        .matches("no connection can be accepted")
+        .count();
+    assert!(told <= 1, "{}", server.log());
+}
+
+#[test]
+fn a_server_that_stops_leaves_its_successor_the_socket() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("http.sock");
+    let listen = format!("unix:{}", path.display());
+    let start = || FleetbeatServer::start_with("", &[("FLEETBEAT_LISTEN", &listen)]);
+    let mut first = start();
+    let front = Front::Unix(path.clone());
+    // A stop waits for this body for a second.
+    let _half = send(
+        &front,
+        &head(&format!(
+            "X-API-Key: {AGENT_KEY}\r\nContent-Length: 65536\r\n"
+        )),
+    );
+    first.signal("TERM");
+    wait_for("the socket to go", || (!path.exists()).then_some(()));
+
+    let _second = start();
+    assert!(first.wait().success());
+    let answer = front.request("GET", "/healthz", &[], b"").unwrap();
+    assert_eq!(answer.status, 200);
 }
 
 /// Settings for TLS, with a certificate for `localhost` in `folder`.

@@ -269,8 +269,17 @@ fn a_server_out_of_file_descriptors_goes_on_when_it_has_some_again() {
         .args(["--pid", &server.pid().to_string(), "--nofile=64:64"])
         .status();
     assert!(limit.unwrap().success());
-    let idle: Vec<TcpStream> = (0..80)
-        .filter_map(|_| connect(server.address()).ok())
+    // In the middle of a body: who has sent nothing makes room.
+    let half = format!(
+        "POST /heartbeat HTTP/1.1\r\nHost: x\r\nX-API-Key: {AGENT_KEY}\r\n\
+         Content-Length: 9000\r\n\r\n{{"
+    );
+    let slow: Vec<TcpStream> = (0..80)
+        .filter_map(|_| {
+            let mut stream = connect(server.address()).ok()?;
+            stream.write_all(half.as_bytes()).ok()?;
+            Some(stream)
+        })
         .collect();
     wait_for("a line in the log", || {
         server
@@ -278,9 +287,9 @@ fn a_server_out_of_file_descriptors_goes_on_when_it_has_some_again() {
             .contains("no connection can be accepted")
             .then_some(())
     });
-    drop(idle);
-    assert_alive(&mut server);
+    drop(slow);
     wait_for("the end of the trouble", || {
+        assert_alive(&mut server);
         server
             .log()
             .contains("connections are accepted again")

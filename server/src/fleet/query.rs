@@ -124,6 +124,15 @@ impl Query {
         texts.into_iter().flatten().map(String::len).sum()
     }
 
+    /// The query for a fleet of so many hosts: a limit that leaves nobody out is none, so
+    /// that one view serves all such limits.
+    pub(super) fn of_fleet(&self, hosts: usize) -> Query {
+        Query {
+            limit: self.limit.filter(|limit| *limit < hosts),
+            ..self.clone()
+        }
+    }
+
     /// The servers asked for; `servers` are sorted by address.
     pub(crate) fn select<'a>(
         &self,

@@ -207,6 +207,7 @@ fn make(
 impl Snapshot {
     /// The servers that `query` asks for, made at the first call.
     fn view(&self, query: &Query) -> Arc<View> {
+        let query = &query.of_fleet(self.fleet.servers.len());
         let cell = lock(&self.views).find(query);
         if let Some(view) = cell.get() {
             return view.clone();
@@ -304,6 +305,15 @@ mod tests {
                 text.contains("nowhere") || text.contains("=0")
             );
         }
+    }
+
+    #[test]
+    fn limits_that_leave_nobody_out_share_a_view() {
+        let snapshot = snapshot(10, 1);
+        let view = |text: &str| snapshot.view(&Query::parse(text).unwrap());
+        assert!(Arc::ptr_eq(&view("limit=10"), &view("limit=5000")));
+        assert!(Arc::ptr_eq(&view("limit=10"), &view("")));
+        assert!(!Arc::ptr_eq(&view("limit=9"), &view("")));
     }
 
     #[test]

@@ -5,9 +5,9 @@ use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -20,7 +20,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use super::exchange::{self, Handler};
 use super::forwarded::TrustedProxies;
 use super::guard::doors::{Door, Speaks};
-use super::guard::poll::{Poll, Shared};
+use super::guard::poll::{Poll, Progress, Shared};
 use super::guard::tls::Certificate;
 use crate::listen::Listen;
 
@@ -45,8 +45,16 @@ pub(crate) struct Listener {
     poll: JoinHandle<()>,
     workers: Vec<JoinHandle<()>>,
     address: Listen,
+    /// The file of a Unix socket.
+    socket_file: Option<SocketFile>,
     is_encrypted: bool,
     is_deaf: Arc<AtomicBool>,
+}
+
+/// The file of a Unix socket: its path, and what tells it from the file of a successor.
+struct SocketFile {
+    path: PathBuf,
+    device_and_inode: (u64, u64),
 }
 
 impl Listener {
@@ -64,6 +72,7 @@ impl Listener {
         allow_descriptors();
         let is_encrypted = encryption.is_some();
         let (doors, address) = open_doors(listen, encryption)?;
+        let socket_file = SocketFile::of(&address)?;
         let shared = Shared::new()?;
         let poll = Poll::new(doors, shared.clone(), Arc::new(trusted))?;
 
@@ -84,6 +93,7 @@ impl Listener {
             poll,
             workers,
             address,
+            socket_file,
             is_encrypted,
             is_deaf,
         })
@@ -109,18 +119,49 @@ impl Listener {
         move || is_deaf.load(Ordering::Relaxed).then_some("poll")
     }
 
+    /// Tells how far the threads that serve peers have come.
+    pub(crate) fn progress(&self) -> impl Fn() -> Progress + use<> {
+        let shared = self.shared.clone();
+        move || shared.look()
+    }
+
     /// Accepts no more, answers what has come in, and closes the socket. A slow peer is
     /// waited for a second at most.
     pub(crate) fn stop(self) {
+        // First: a successor may bind the path as soon as nobody listens.
+        if let Some(file) = &self.socket_file {
+            file.remove();
+        }
         self.shared.tasks.ask_to_stop();
         let _ = self.poll.join();
-        if let Listen::Unix(path) = &self.address {
-            let _ = fs::remove_file(path);
-        }
 
         self.shared.arrivals.close();
         for worker in self.workers {
             let _ = worker.join();
+        }
+    }
+}
+
+impl SocketFile {
+    /// The file of the socket that listens at `address`, if it has one.
+    fn of(address: &Listen) -> io::Result<Option<SocketFile>> {
+        let Listen::Unix(path) = address else {
+            return Ok(None);
+        };
+        let metadata = fs::symlink_metadata(path)?;
+        Ok(Some(SocketFile {
+            path: path.clone(),
+            device_and_inode: (metadata.dev(), metadata.ino()),
+        }))
+    }
+
+    /// Removes the file, unless another file has its place.
+    fn remove(&self) {
+        let is_ours = fs::symlink_metadata(&self.path).is_ok_and(|metadata| {
+            (metadata.dev(), metadata.ino()) == self.device_and_inode
+        });
+        if is_ours {
+            let _ = fs::remove_file(&self.path);
         }
     }
 }

@@ -28,6 +28,7 @@ pub(crate) use self::exchange::{Exchange, Handler, Reply};
 pub(crate) use self::failure::Failure;
 pub(crate) use self::forwarded::TrustedProxies;
 pub(crate) use self::guard::outgoing::Body;
+pub(crate) use self::guard::poll::Progress;
 pub(crate) use self::guard::tls::{Certificate, CertificateError, CertificateFiles};
 pub(crate) use self::listener::{Encryption, Listener};
 pub(crate) use self::request::Request;

@@ -14,6 +14,8 @@ pub(super) struct BodyReader {
     pub(super) pieces: Pieces,
     pub(super) permit: Permit,
     pub(super) started: Instant,
+    /// When something has come last.
+    pub(super) heard: Instant,
 }
 
 /// What has come of a body.
@@ -36,11 +38,19 @@ impl Pieces {
         }
     }
 
-    /// The bytes that the body takes in memory, as far as that is known.
-    pub(super) fn bytes(&self) -> usize {
+    /// The length of the body, as far as that is known.
+    fn length(&self) -> usize {
         match self {
             Pieces::Length(_, length) => *length,
             Pieces::Chunked(reader) => reader.received(),
+        }
+    }
+
+    /// The memory that the body takes: what a peer promises takes none.
+    pub(super) fn memory(&self) -> usize {
+        match self {
+            Pieces::Length(body, _) => body.capacity(),
+            Pieces::Chunked(reader) => reader.memory(),
         }
     }
 }
@@ -48,7 +58,7 @@ impl Pieces {
 impl BodyReader {
     /// How long the peer has for what is known of the body.
     pub(super) fn deadline(&self) -> Instant {
-        let steps = u32::try_from(self.pieces.bytes() / BODY_STEP_BYTES);
+        let steps = u32::try_from(self.pieces.length() / BODY_STEP_BYTES);
         self.started + BODY_TIME + BODY_TIME_PER_STEP * steps.unwrap_or(u32::MAX)
     }
 }

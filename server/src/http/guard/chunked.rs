@@ -4,6 +4,12 @@ use crate::http::failure::Failure;
 
 /// The longest line that holds a chunk's size, with its extensions.
 const MAX_SIZE_LINE_BYTES: usize = 1024;
+/// What lines may take besides the body: so many bytes, and [`LINE_SHARE`] for each byte of
+/// the body. A body of chunks of one byte needs five. Without a limit, extensions would
+/// keep the poll loop busy with a short body for as long as a peer likes.
+const MAX_LINE_BYTES: usize = 16 * 1024;
+/// See [`MAX_LINE_BYTES`].
+const LINE_SHARE: usize = 8;
 /// The longest trailers.
 const MAX_TRAILER_BYTES: usize = 16 * 1024;
 
@@ -16,6 +22,8 @@ pub(crate) struct ChunkedReader {
     raw: Vec<u8>,
     body: Vec<u8>,
     expects: Expects,
+    /// The lines with sizes so far.
+    line_bytes: usize,
     /// The trailers so far.
     trailer_bytes: usize,
 }
@@ -43,6 +51,7 @@ impl ChunkedReader {
             raw: Vec::new(),
             body: Vec::new(),
             expects: Expects::Size,
+            line_bytes: 0,
             trailer_bytes: 0,
         }
     }
@@ -50,6 +59,11 @@ impl ChunkedReader {
     /// The bytes of the body that have come.
     pub(crate) fn received(&self) -> usize {
         self.body.len()
+    }
+
+    /// The memory that the body takes.
+    pub(crate) fn memory(&self) -> usize {
+        self.body.capacity()
     }
 
     /// Takes what has come. Gives the body, once it is whole; what comes behind its end is
@@ -115,6 +129,10 @@ impl ChunkedReader {
         let size = usize::try_from(size).unwrap_or(usize::MAX);
         if size > self.limit - self.body.len() {
             return Err(Failure::too_large(self.limit));
+        }
+        self.line_bytes += used;
+        if self.line_bytes > MAX_LINE_BYTES + LINE_SHARE * self.body.len() {
+            return Err(broken());
         }
         self.expects = match size {
             0 => Expects::Trailer,
@@ -223,5 +241,19 @@ mod tests {
         ] {
             assert_eq!(read(bytes.as_bytes()), Err(status), "{bytes}");
         }
+    }
+
+    #[test]
+    fn lines_may_not_be_longer_than_what_they_bring() {
+        let mut honest = ChunkedReader::new(100_000);
+        for _ in 0..100_000 {
+            assert_eq!(honest.take(b"1\r\na\r\n").unwrap(), None);
+        }
+        assert!(honest.take(b"0\r\n\r\n").unwrap().is_some());
+
+        let mut greedy = ChunkedReader::new(100_000);
+        let chunk = format!("1;{}\r\na\r\n", "x".repeat(1000));
+        let refused = (0..20).find_map(|_| greedy.take(chunk.as_bytes()).err());
+        assert_eq!(refused.map(|failure| failure.status()), Some(400));
     }
 }

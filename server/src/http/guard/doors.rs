@@ -4,13 +4,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use fleetbeat_daemon::condition::Condition;
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::io::Errno;
 use rustix::net::{SocketAddrAny, SocketFlags, acceptfrom_with};
 use socket2::Socket;
 
 use super::tls::Certificate;
+use crate::recurring::Recurring;
 
 /// How long no connection is accepted after the system had no descriptor left.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -43,9 +43,17 @@ pub(super) struct Doors {
     first_name: u64,
     /// When the doors are opened again, after the system had no descriptor left.
     opens_at: Option<Instant>,
-    trouble: Condition,
-    /// The attempts that have failed since the trouble began.
-    failed: u64,
+    trouble: Recurring,
+}
+
+/// What is found at a door.
+pub(super) enum Knock {
+    /// A connection, with its peer's address.
+    Let(Socket, Option<IpAddr>),
+    /// Nobody.
+    Nobody,
+    /// Somebody, for whom the system has no descriptor.
+    NoDescriptor(Errno),
 }
 
 impl Doors {
@@ -65,8 +73,7 @@ impl Doors {
             doors,
             first_name,
             opens_at: None,
-            trouble: Condition::default(),
-            failed: 0,
+            trouble: Recurring::default(),
         })
     }
 
@@ -80,28 +87,27 @@ impl Doors {
         self.opens_at.is_some()
     }
 
-    /// The next connection at the door of this number, with its peer's address; `None` if
-    /// there is none, or if the system has no descriptor for it.
-    pub(super) fn accept(
-        &mut self,
-        door: usize,
-        epoll: &OwnedFd,
-    ) -> Option<(Socket, Option<IpAddr>)> {
+    /// Who is next at the door of this number.
+    pub(super) fn accept(&mut self, door: usize) -> Knock {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let Some(Door { socket, .. }) = self.doors.get(door) else {
+            return Knock::Nobody;
+        };
         loop {
-            let error = match acceptfrom_with(&self.doors.get(door)?.socket, flags) {
+            let error = match acceptfrom_with(socket, flags) {
                 Ok((socket, address)) => {
-                    self.tell_end_of_trouble();
-                    return Some((Socket::from(socket), address.and_then(ip)));
+                    if let Some(tally) = self.trouble.well(Instant::now()) {
+                        log::info!("connections are accepted again{tally}");
+                    }
+                    return Knock::Let(Socket::from(socket), address.and_then(ip));
                 }
                 Err(error) => error,
             };
 
             match error {
-                Errno::AGAIN => return None,
+                Errno::AGAIN => return Knock::Nobody,
                 Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM => {
-                    self.pause(error, epoll);
-                    return None;
+                    return Knock::NoDescriptor(error);
                 }
                 // The peer has gone before it was accepted.
                 _ => {}
@@ -123,20 +129,14 @@ impl Doors {
         self.opens_at = None;
     }
 
-    fn pause(&mut self, error: Errno, epoll: &OwnedFd) {
-        self.failed += 1;
-        if self.trouble.begins(error.to_string()) {
-            log::error!("no connection can be accepted: {error}; see LimitNOFILE");
+    /// Accepts nobody for a moment: the system had no descriptor, because of `error`.
+    pub(super) fn pause(&mut self, error: Errno, epoll: &OwnedFd) {
+        let now = Instant::now();
+        if let Some(tally) = self.trouble.again(&error.to_string(), now) {
+            log::error!("no connection can be accepted: {error}; see LimitNOFILE{tally}");
         }
-        self.opens_at = Some(Instant::now() + PAUSE);
+        self.opens_at = Some(now + PAUSE);
         self.watch(EventFlags::empty(), epoll);
-    }
-
-    fn tell_end_of_trouble(&mut self) {
-        if self.trouble.ends() {
-            let times = std::mem::take(&mut self.failed);
-            log::info!("connections are accepted again, after {times} failed attempts");
-        }
     }
 
     fn watch(&self, flags: EventFlags, epoll: &OwnedFd) {

@@ -48,6 +48,9 @@ pub(crate) struct HeadReader {
     bytes: Vec<u8>,
     /// The bytes that have been looked at, and are sound.
     checked: usize,
+    /// The bytes of empty lines before the head. They count as a part of it: a peer could
+    /// send nothing else, for ever.
+    skipped: usize,
 }
 
 impl HeadReader {
@@ -65,14 +68,12 @@ impl HeadReader {
         bytes: &[u8],
     ) -> Result<Option<(Head, Vec<u8>)>, Failure> {
         self.bytes.extend_from_slice(bytes);
-        // RFC 9112 §2.2: a server skips empty lines before a request.
-        while self.checked == 0 && self.bytes.starts_with(b"\r\n") {
-            self.bytes.drain(..2);
-        }
+        self.skip_empty_lines();
 
         let end = self.find_end()?;
-        if end.unwrap_or(self.bytes.len()) > MAX_HEAD_BYTES
-            || (end.is_none() && self.bytes.len() == MAX_HEAD_BYTES)
+        let most = MAX_HEAD_BYTES.saturating_sub(self.skipped);
+        if end.unwrap_or(self.bytes.len()) > most
+            || (end.is_none() && self.bytes.len() == most)
         {
             return Err(Failure::head_too_large(MAX_HEAD_BYTES));
         }
@@ -82,6 +83,18 @@ impl HeadReader {
 
         let behind = self.bytes.split_off(end);
         Ok(Some((parse(&self.bytes)?, behind)))
+    }
+
+    /// RFC 9112 §2.2: a server skips empty lines before a request.
+    fn skip_empty_lines(&mut self) {
+        let lines = self.bytes.chunks_exact(2);
+        let empty = 2 * lines.take_while(|line| *line == b"\r\n").count();
+        // A CR alone may have been looked at.
+        if empty > 0 && self.checked <= 1 {
+            self.bytes.drain(..empty);
+            self.skipped += empty;
+            self.checked = 0;
+        }
     }
 
     /// Looks at the bytes that have not been looked at. Gives the head's length, once the
@@ -132,6 +145,7 @@ fn parse(bytes: &[u8]) -> Result<Head, Failure> {
     let headers = request.headers.iter().map(read_field);
     let headers: Vec<Header> = headers.collect::<Result<_, _>>()?;
     let is_1_1 = request.version == Some(1);
+    check_host(&headers, is_1_1)?;
 
     Ok(Head {
         method: Method::from_str(method)
@@ -141,6 +155,16 @@ fn parse(bytes: &[u8]) -> Result<Head, Failure> {
         waits_for_continue: is_1_1 && asks_for_continue(&headers)?,
         headers,
     })
+}
+
+/// RFC 9112 §3.2: a request names one host, and may name none before HTTP/1.1.
+fn check_host(headers: &[Header], is_1_1: bool) -> Result<(), Failure> {
+    let hosts = headers.iter().filter(|header| header.field.equiv("Host"));
+    match hosts.count() {
+        1 => Ok(()),
+        0 if !is_1_1 => Ok(()),
+        _ => Err(Failure::bad_request("give the field Host once")),
+    }
 }
 
 fn read_field(field: &httparse::Header<'_>) -> Result<Header, Failure> {
@@ -265,12 +289,12 @@ mod tests {
     #[test]
     fn a_sound_head_is_read_and_what_is_behind_it_is_kept() {
         let request =
-            b"\r\nPOST /a?b HTTP/1.1\r\nContent-Length: 7\r\nX:\t y \r\n\r\nab\xffde";
+            b"\r\nPOST /a?b HTTP/1.1\r\nHost: h\r\nContent-Length: 7\r\nX:\t y \r\n\r\nab\xffde";
         let (head, behind) = read(request).unwrap();
         assert_eq!(head.method, Method::Post);
         assert_eq!(head.target, "/a?b");
         assert_eq!(head.framing, Framing::Length(7));
-        assert_eq!(head.headers[1].value.as_str(), "y");
+        assert_eq!(head.headers[2].value.as_str(), "y");
         assert!(!head.waits_for_continue);
         assert_eq!(behind, b"ab\xffde");
 
@@ -303,6 +327,7 @@ mod tests {
             ": a\r\n",
             "no colon\r\n",
             "X: \x07\r\n",
+            "Host: y\r\n",
         ] {
             assert_eq!(status_of(fields), 400, "{fields:?}");
         }
@@ -338,20 +363,22 @@ mod tests {
     #[test]
     fn a_head_has_a_length_and_a_number_of_fields() {
         let of_length = |length: usize| {
-            let start = "GET / HTTP/1.1\r\nX: ";
+            let start = "GET / HTTP/1.1\r\nHost: h\r\nX: ";
             let value = "a".repeat(length - start.len() - 4);
             read(format!("{start}{value}\r\n\r\n").as_bytes()).err()
         };
         assert_eq!(of_length(MAX_HEAD_BYTES), None);
         assert_eq!(of_length(MAX_HEAD_BYTES + 1), Some(431));
         assert_eq!(read(&vec![b'a'; MAX_HEAD_BYTES]).err(), Some(431));
+        assert_eq!(read(&b"\r\n".repeat(MAX_HEAD_BYTES / 2)).err(), Some(431));
+        assert_eq!(read(&b"\r\n".repeat(MAX_HEAD_BYTES / 2 - 1)).err(), Some(0));
 
         let of_fields = |count: usize| {
             let fields = "X: a\r\n".repeat(count);
-            read(format!("GET / HTTP/1.1\r\n{fields}\r\n").as_bytes()).err()
+            read(format!("GET / HTTP/1.1\r\nHost: h\r\n{fields}\r\n").as_bytes()).err()
         };
-        assert_eq!(of_fields(MAX_FIELDS), None);
-        assert_eq!(of_fields(MAX_FIELDS + 1), Some(431));
+        assert_eq!(of_fields(MAX_FIELDS - 1), None);
+        assert_eq!(of_fields(MAX_FIELDS), Some(431));
     }
 
     #[test]
@@ -369,9 +396,17 @@ mod tests {
     }
 
     #[test]
+    fn a_request_names_its_host_once() {
+        assert_eq!(read(b"GET / HTTP/1.1\r\n\r\n").err(), Some(400));
+        assert_eq!(read(b"GET / HTTP/1.1\r\nhost:\r\n\r\n").err(), None);
+        assert_eq!(read(b"GET / HTTP/1.0\r\n\r\n").err(), None);
+    }
+
+    #[test]
     fn only_100_continue_can_be_expected() {
         let head = |expect: &str, version: &str| {
-            let request = format!("PUT / HTTP/{version}\r\nExpect: {expect}\r\n\r\n");
+            let request =
+                format!("PUT / HTTP/{version}\r\nHost: h\r\nExpect: {expect}\r\n\r\n");
             read(request.as_bytes()).map(|(head, _)| head.waits_for_continue)
         };
         assert_eq!(head("100-Continue", "1.1"), Ok(true));

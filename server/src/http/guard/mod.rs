@@ -33,3 +33,4 @@ pub(super) mod queues;
 pub(super) mod seats;
 pub(super) mod steps;
 pub(super) mod tls;
+pub(super) mod unread;

@@ -71,6 +71,14 @@ impl Outgoing {
         self.first.len() + own
     }
 
+    /// The bytes that this response keeps in memory together with others.
+    pub(crate) fn shared(&self) -> Option<&Arc<Vec<u8>>> {
+        match &self.body {
+            Some(Body::Shared(bytes)) => Some(bytes),
+            _ => None,
+        }
+    }
+
     /// Writes what the peer takes.
     ///
     /// # Errors
@@ -148,11 +156,12 @@ mod tests {
     }
 
     #[test]
-    fn a_shared_body_counts_for_nobody() {
+    fn a_shared_body_is_not_its_response_s_own() {
         let long = vec![0; SMALL_BODY_BYTES + 1];
         let shared =
             Outgoing::new(vec![0; 9], Some(Body::Shared(Arc::new(long.clone()))));
         assert_eq!(shared.unshared_bytes(), 9);
+        assert_eq!(shared.shared().map(|bytes| bytes.len()), Some(long.len()));
         let owned = Outgoing::new(vec![0; 9], Some(Body::Owned(long)));
         assert_eq!(owned.unshared_bytes(), 9 + SMALL_BODY_BYTES + 1);
     }

@@ -5,6 +5,7 @@ use std::io;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::buffer::spare_capacity;
@@ -14,15 +15,19 @@ use rustix::io::Errno;
 use socket2::Socket;
 
 use super::body::BodyReader;
-use super::budget::{Budget, Permit};
+use super::budget::Budget;
 use super::connection::Connection;
-use super::doors::{Door, Doors, Speaks};
+use super::doors::{Door, Doors, Knock, Speaks};
 use super::head::HeadReader;
-use super::limits::{MAX_ANSWER_BYTES, MAX_BODY_BYTES, MAX_CONNECTIONS, STOP_TIME};
+use super::limits::{
+    BODY_SILENCE, MAX_ANSWER_BYTES, MAX_BODY_BYTES, MAX_CONNECTIONS,
+    MAX_SHORT_BODY_BYTES, STOP_TIME,
+};
 use super::outgoing::Outgoing;
 use super::queues::{Arrivals, Tasks};
 use super::seats::{self, NoSeat, Seat, Seats};
 use super::tls::Handshakes;
+use super::unread::{Held, Unread};
 use crate::http::failure::Failure;
 use crate::http::forwarded::TrustedProxies;
 use crate::http::request::new_id;
@@ -48,6 +53,37 @@ pub(crate) struct Shared {
     pub(crate) arrivals: Arc<Arrivals>,
     /// Where tasks come from.
     pub(crate) tasks: Arc<Tasks>,
+    /// The rounds that the loop has made.
+    rounds: Arc<AtomicU64>,
+}
+
+/// How far the threads that serve peers have come, for whoever watches over them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Progress {
+    /// The rounds of the poll loop.
+    rounds: u64,
+    /// The requests that workers have taken.
+    taken: u64,
+    /// Whether a request waits for a worker.
+    somebody_waits: bool,
+}
+
+impl Progress {
+    /// What a look would have found.
+    #[cfg(test)]
+    pub(crate) fn of(rounds: u64, taken: u64, somebody_waits: bool) -> Progress {
+        Progress {
+            rounds,
+            taken,
+            somebody_waits,
+        }
+    }
+
+    /// Whether nothing has moved since `before` that should have.
+    pub(crate) fn stands_still_since(self, before: Progress) -> bool {
+        let waits = self.somebody_waits && before.somebody_waits;
+        self.rounds == before.rounds || (waits && self.taken == before.taken)
+    }
 }
 
 impl Shared {
@@ -59,7 +95,21 @@ impl Shared {
         Ok(Shared {
             arrivals: Arc::default(),
             tasks: Arc::new(Tasks::new()?),
+            rounds: Arc::default(),
         })
+    }
+
+    /// How far the threads have come. The poll loop is asked for a further round, which
+    /// the next look sees.
+    pub(crate) fn look(&self) -> Progress {
+        let rounds = self.rounds.load(Ordering::Relaxed);
+        self.tasks.wake_up();
+        let (taken, somebody_waits) = self.arrivals.taken();
+        Progress {
+            rounds,
+            taken,
+            somebody_waits,
+        }
     }
 }
 
@@ -75,9 +125,12 @@ pub(crate) struct Poll {
     pub(super) trusted: Arc<TrustedProxies>,
     pub(super) seats: Seats,
     pub(super) bodies: Budget,
-    pub(super) answers: Budget,
+    pub(super) short_bodies: Budget,
+    pub(super) unread: Unread,
     /// The connections that wait for their peer, the oldest first.
     pub(super) waiting: BTreeMap<u64, Waiting>,
+    /// Those of them that go on after the others have had their turn.
+    pub(super) again: Vec<u64>,
     next_token: u64,
     pub(super) buffer: Vec<u8>,
 }
@@ -100,14 +153,18 @@ pub(super) enum Phase {
     /// The body.
     Body(Box<BodyReader>),
     /// That the peer takes its response.
-    Answer {
-        outgoing: Outgoing,
-        /// What had been sent at the last look.
-        seen: usize,
-        permit: Permit,
-    },
+    Answer(Sending),
     /// That the peer closes the connection; so many bytes may still come.
     Drain(usize),
+}
+
+/// A response on its way to a peer that does not take it at once.
+pub(super) struct Sending {
+    pub(super) outgoing: Outgoing,
+    /// What had been sent when the deadline was set.
+    pub(super) seen: usize,
+    /// Counts the response, once it waits.
+    pub(super) held: Option<Held>,
 }
 
 impl Poll {
@@ -140,8 +197,10 @@ impl Poll {
             trusted,
             seats: Seats::new(MAX_CONNECTIONS),
             bodies: Budget::new(MAX_BODY_BYTES),
-            answers: Budget::new(MAX_ANSWER_BYTES),
+            short_bodies: Budget::new(MAX_SHORT_BODY_BYTES),
+            unread: Unread::new(MAX_ANSWER_BYTES),
             waiting: BTreeMap::new(),
+            again: Vec::new(),
             next_token: 0,
             buffer: vec![0; READ_BYTES],
         })
@@ -158,13 +217,17 @@ impl Poll {
 
         loop {
             let is_idle = self.waiting.is_empty() && !self.doors.are_paused();
-            let timeout = (!is_idle || stops_by.is_some()).then(tick);
+            let timeout = match self.again.is_empty() {
+                true => (!is_idle || stops_by.is_some()).then(tick),
+                false => Some(Timespec::default()),
+            };
             events.clear();
             match epoll::wait(&self.epoll, spare_capacity(&mut events), timeout.as_ref())
             {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
+            self.shared.rounds.fetch_add(1, Ordering::Relaxed);
 
             for event in &events {
                 match event.data.u64() {
@@ -177,6 +240,9 @@ impl Poll {
                     name @ DOOR.. => self.accept(name - DOOR),
                     token => self.go_on(token),
                 }
+            }
+            for token in std::mem::take(&mut self.again) {
+                self.go_on(token);
             }
 
             let now = Instant::now();
@@ -212,9 +278,15 @@ impl Poll {
     fn accept(&mut self, door: u64) {
         let door = usize::try_from(door).unwrap_or(usize::MAX);
         for _ in 0..TURNS {
-            match self.doors.accept(door, &self.epoll) {
-                Some((socket, ip)) => self.welcome(socket, ip, door),
-                None => return,
+            match self.doors.accept(door) {
+                Knock::Let(socket, ip) => self.welcome(socket, ip, door),
+                Knock::Nobody => return,
+                // Who has nothing to say makes room.
+                Knock::NoDescriptor(error) => {
+                    if self.evict(|_| true).is_none() {
+                        return self.doors.pause(error, &self.epoll);
+                    }
+                }
             }
         }
     }
@@ -254,17 +326,28 @@ impl Poll {
     }
 
     /// Takes the oldest of these connections that has not sent a whole head, or has its
-    /// response.
+    /// response; else the oldest that is silent within its body.
     fn evict(&mut self, is_meant: impl Fn(&Connection) -> bool) -> Option<Connection> {
-        let is_idle = |waiting: &Waiting| {
+        let now = Instant::now();
+        let is_idle = |phase: &Phase| {
             matches!(
-                waiting.phase,
+                phase,
                 Phase::Start | Phase::Handshake | Phase::Head(_) | Phase::Drain(_)
-            ) && is_meant(&waiting.connection)
+            )
         };
-        let mut waiting = self.waiting.iter();
-        let (token, _) = waiting.find(|(_, waiting)| is_idle(waiting))?;
-        let token = *token;
+        let is_silent = |phase: &Phase| match phase {
+            Phase::Body(reader) => now.duration_since(reader.heard) >= BODY_SILENCE,
+            _ => false,
+        };
+
+        let find = |is_done: &dyn Fn(&Phase) -> bool| {
+            let mut waiting = self.waiting.iter();
+            let found = waiting.find(|(_, waiting)| {
+                is_done(&waiting.phase) && is_meant(&waiting.connection)
+            });
+            found.map(|(token, _)| *token)
+        };
+        let token = find(&is_idle).or_else(|| find(&is_silent))?;
         self.waiting
             .remove(&token)
             .map(|evicted| evicted.connection)

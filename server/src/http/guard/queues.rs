@@ -52,6 +52,8 @@ pub(crate) struct Arrivals {
 #[derive(Debug, Default)]
 struct Queue {
     waiting: VecDeque<Arrived>,
+    /// The requests that workers have taken so far.
+    taken: u64,
     is_closed: bool,
 }
 
@@ -71,6 +73,7 @@ impl Arrivals {
         let mut queue = lock(&self.queue);
         loop {
             if let Some(arrived) = queue.waiting.pop_front() {
+                queue.taken += 1;
                 return Some(arrived);
             }
             if queue.is_closed {
@@ -79,6 +82,12 @@ impl Arrivals {
             let waited = self.changed.wait(queue);
             queue = waited.unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// The requests that workers have taken so far, and whether others wait.
+    pub(super) fn taken(&self) -> (u64, bool) {
+        let queue = lock(&self.queue);
+        (queue.taken, !queue.waiting.is_empty())
     }
 
     /// Takes nothing more.
@@ -152,7 +161,8 @@ impl Tasks {
         waiting.tasks.clear();
     }
 
-    fn wake_up(&self) {
+    /// Has the poll loop make a round.
+    pub(super) fn wake_up(&self) {
         let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
     }
 }

@@ -7,17 +7,18 @@ use std::time::Instant;
 use rustix::event::epoll::EventFlags;
 
 use super::body::{BodyReader, Pieces};
-use super::budget::Permit;
 use super::chunked::ChunkedReader;
 use super::connection::Connection;
 use super::doors::Speaks;
 use super::head::{Framing, Head, HeadReader};
 use super::limits::{
     ANSWER_STEP_BYTES, ANSWER_TIME, DRAIN_BYTES, DRAIN_TIME, HANDSHAKE_TIME, HEAD_TIME,
+    MAX_READS, SHORT_BODY_BYTES,
 };
 use super::outgoing::Outgoing;
-use super::poll::{Phase, Poll, Waiting};
+use super::poll::{Phase, Poll, Sending, Waiting};
 use super::queues::{Arrived, Task};
+use super::unread::Held;
 use crate::http::failure::Failure;
 use crate::http::redirect;
 use crate::http::request::{Body, Request, new_id};
@@ -26,8 +27,8 @@ use crate::http::response::{Extent, Response};
 /// How a TLS handshake begins.
 const HANDSHAKE_BYTE: u8 = 0x16;
 
-/// The one path that is answered without TLS where TLS is spoken: for the watchdog, and
-/// for whoever else asks whether the server lives.
+/// The one path that is answered without TLS where TLS is spoken: for whoever asks whether
+/// the server lives.
 const HEALTH: &str = "/healthz";
 
 impl Poll {
@@ -42,11 +43,7 @@ impl Poll {
             Phase::Handshake => self.shake_hands(connection),
             Phase::Head(reader) => self.read_head(connection, reader, deadline),
             Phase::Body(reader) => self.read_body(connection, reader),
-            Phase::Answer {
-                outgoing,
-                seen,
-                permit,
-            } => self.go_on_sending(connection, outgoing, seen, permit, deadline),
+            Phase::Answer(sending) => self.go_on_sending(connection, sending, deadline),
             Phase::Drain(left) => self.drain(connection, left, deadline),
         }
     }
@@ -205,21 +202,24 @@ impl Poll {
         } = arrived;
         let start = request.take_body_start();
         let pieces = match request.framing() {
-            Framing::Length(length) => Pieces::Length(Vec::with_capacity(length), length),
+            Framing::Length(length) => Pieces::Length(Vec::new(), length),
             Framing::None | Framing::Chunked => {
                 Pieces::Chunked(ChunkedReader::new(limit))
             }
         };
 
+        let bodies = match limit <= SHORT_BODY_BYTES {
+            true => &self.short_bodies,
+            false => &self.bodies,
+        };
+        let now = Instant::now();
         let mut reader = Box::new(BodyReader {
-            permit: self.bodies.permit(),
-            started: Instant::now(),
+            permit: bodies.permit(),
+            started: now,
+            heard: now,
             request,
             pieces,
         });
-        if !reader.permit.grow_to(reader.pieces.bytes()) {
-            return self.refuse(connection, no_room());
-        }
 
         if reader.request.waits_for_continue() && start.is_empty() {
             // A new connection takes this line at once.
@@ -233,27 +233,34 @@ impl Poll {
     }
 
     fn read_body(&mut self, mut connection: Connection, mut reader: Box<BodyReader>) {
-        // To the end of what has come: TLS may hold bytes of which epoll knows nothing.
-        loop {
+        for _ in 0..MAX_READS {
             let read = connection.read(&mut self.buffer);
             let taken = match read {
                 Ok(0) => Err(Failure::bad_request("the body breaks off")),
                 Ok(count) => reader.pieces.take(&self.buffer[..count]),
-                Err(error) if would_block(&error) => break,
+                Err(error) if would_block(&error) => {
+                    let deadline = reader.deadline();
+                    let phase = Phase::Body(reader);
+                    return self.wait(connection, EventFlags::IN, phase, deadline);
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(None),
                 Err(_) => return,
             };
 
             match taken {
                 Ok(Some(body)) => return self.finish_body(connection, *reader, body),
-                Ok(None) if reader.permit.grow_to(reader.pieces.bytes()) => {}
+                Ok(None) if reader.permit.grow_to(reader.pieces.memory()) => {}
                 Ok(None) => return self.refuse(connection, no_room()),
                 Err(failure) => return self.refuse(connection, failure),
             }
+            reader.heard = Instant::now();
         }
 
+        // Others have their turn. Without epoll, because TLS may hold bytes of which epoll
+        // knows nothing.
         let deadline = reader.deadline();
-        self.wait(connection, EventFlags::IN, Phase::Body(reader), deadline);
+        self.again.push(connection.token);
+        self.keep(connection, Phase::Body(reader), deadline);
     }
 
     /// Gives a request to the workers again, now with its body.
@@ -272,38 +279,59 @@ impl Poll {
         self.send(connection, response.encode(Extent::Whole));
     }
 
+    /// Sends a response, of which some may have been sent.
     fn send(&mut self, connection: Connection, outgoing: Outgoing) {
-        let mut permit = self.answers.permit();
-        if !permit.grow_to(outgoing.unshared_bytes()) {
-            return connection.reset();
-        }
-        let (seen, deadline) = (outgoing.sent(), Instant::now() + ANSWER_TIME);
-        self.go_on_sending(connection, outgoing, seen, permit, deadline);
+        let sending = Sending {
+            seen: outgoing.sent(),
+            outgoing,
+            held: None,
+        };
+        self.go_on_sending(connection, sending, Instant::now() + ANSWER_TIME);
     }
 
     fn go_on_sending(
         &mut self,
         mut connection: Connection,
-        mut outgoing: Outgoing,
-        seen: usize,
-        permit: Permit,
+        mut sending: Sending,
         deadline: Instant,
     ) {
-        match outgoing.write_to(&mut connection) {
+        match sending.outgoing.write_to(&mut connection) {
             Ok(()) => {
                 connection.end_writing();
                 let deadline = Instant::now() + DRAIN_TIME;
                 self.drain(connection, DRAIN_BYTES, deadline);
             }
             Err(error) if would_block(&error) => {
-                let phase = Phase::Answer {
-                    outgoing,
-                    seen,
-                    permit,
-                };
+                if sending.held.is_none() {
+                    sending.held = Some(self.hold(&sending.outgoing));
+                }
+                let phase = Phase::Answer(sending);
                 self.wait(connection, EventFlags::OUT, phase, deadline);
             }
             Err(_) => {}
+        }
+    }
+
+    /// Counts what a response keeps in memory. Where that is too much, others that keep
+    /// something go, the oldest first: a peer that takes its response is never old.
+    fn hold(&mut self, outgoing: &Outgoing) -> Held {
+        loop {
+            if let Some(held) = self.unread.hold(outgoing) {
+                return held;
+            }
+            let mut waiting = self.waiting.iter();
+            let keeps = |waiting: &Waiting| matches!(&waiting.phase, Phase::Answer(_));
+            let oldest = waiting.find(|(_, waiting)| keeps(waiting));
+            match oldest.map(|(token, _)| *token) {
+                Some(token) => self.reset(token),
+                None => return self.unread.hold_beyond_limit(),
+            }
+        }
+    }
+
+    fn reset(&mut self, token: u64) {
+        if let Some(waiting) = self.waiting.remove(&token) {
+            waiting.connection.reset();
         }
     }
 
@@ -344,15 +372,13 @@ impl Poll {
                     Failure::too_slow("the body has not come in time"),
                 );
             }
-            Phase::Answer {
-                outgoing,
-                seen,
-                permit,
-            } if outgoing.sent() - seen >= ANSWER_STEP_BYTES => {
-                let (seen, deadline) = (outgoing.sent(), Instant::now() + ANSWER_TIME);
-                self.go_on_sending(connection, outgoing, seen, permit, deadline);
+            Phase::Answer(mut sending)
+                if sending.outgoing.sent() - sending.seen >= ANSWER_STEP_BYTES =>
+            {
+                sending.seen = sending.outgoing.sent();
+                self.go_on_sending(connection, sending, Instant::now() + ANSWER_TIME);
             }
-            Phase::Answer { .. } => connection.reset(),
+            Phase::Answer(_) => connection.reset(),
             Phase::Start | Phase::Handshake | Phase::Drain(_) => {}
         }
     }
