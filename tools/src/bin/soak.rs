@@ -392,19 +392,32 @@ fn judge(plan: &Plan, windows: &[Window]) -> Vec<String> {
     problems
 }
 
-/// Hosts that the server shows otherwise than they were acknowledged.
+/// Hosts that the server shows otherwise than they were acknowledged. The list may be some
+/// seconds old, so it gets some time.
 fn compare(server: &FleetbeatServer, token: &str, hosts: &Hosts) -> Vec<String> {
-    let shown: BTreeMap<String, Value> = server
-        .servers(token)
-        .into_iter()
-        .map(|record| (record["ip"].as_str().unwrap_or_default().to_owned(), record))
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        let differing = find_differing(&server.servers(token), hosts);
+        if differing.is_empty() || Instant::now() > deadline {
+            return differing;
+        }
+        thread::sleep(Duration::from_millis(200));
+    }
+}
+
+fn find_differing(shown: &[Value], hosts: &Hosts) -> Vec<String> {
+    let shown: BTreeMap<&str, &Value> = shown
+        .iter()
+        .map(|record| (record["ip"].as_str().unwrap_or_default(), record))
         .collect();
 
     let beating = hosts.last.iter().flatten();
     let differing = beating.filter(|heartbeat| {
         let ip = heartbeat["ip"].as_str().unwrap_or_default();
-        let record = shown.get(ip).unwrap_or(&Value::Null);
-        record["load"] != heartbeat["load"] || record["hostname"] != heartbeat["hostname"]
+        shown.get(ip).is_none_or(|record| {
+            record["load"] != heartbeat["load"]
+                || record["hostname"] != heartbeat["hostname"]
+        })
     });
     differing
         .map(|heartbeat| format!("{} is not as acknowledged", heartbeat["ip"]))

@@ -6,6 +6,9 @@
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::Path;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
@@ -18,6 +21,8 @@ use crate::store::error::{Setup, StoreError};
 
 /// The ending of a backup's name until the backup is whole.
 const UNFINISHED: &str = ".part";
+/// What a backup has written goes to the disk this often.
+const SYNC_EVERY: Duration = Duration::from_millis(50);
 
 /// Writes a consistent copy of the whole database to `file`, which must not exist. Gives
 /// what is in the copy.
@@ -35,7 +40,8 @@ pub(super) fn backup(
 
     let unfinished = with_ending(file, UNFINISHED);
     let lock = open_unfinished(&unfinished).map_err(failed)?;
-    let contents = copy(connections, file, &unfinished).and_then(|contents| {
+    let copied = while_syncing(&lock, || copy(connections, file, &unfinished));
+    let contents = copied.and_then(|contents| {
         lock.sync_all()
             .and_then(|()| fs::rename(&unfinished, file))
             .and_then(|()| sync_folder_of(file))
@@ -47,6 +53,25 @@ pub(super) fn backup(
         let _ = remove_database(&unfinished);
     }
     contents
+}
+
+/// Runs `copy` while what it writes to `file` goes to the disk in small pieces. Left to the
+/// system, it would go in bursts of hundreds of megabytes, and each commit of the server
+/// would wait behind them.
+fn while_syncing<T>(file: &File, copy: impl FnOnce() -> T) -> T {
+    let (done, is_done) = mpsc::channel::<()>();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            let timeout = Err(RecvTimeoutError::Timeout);
+            while is_done.recv_timeout(SYNC_EVERY) == timeout {
+                // The last sync tells of errors.
+                let _ = file.sync_data();
+            }
+        });
+        let copied = copy();
+        drop(done);
+        copied
+    })
 }
 
 /// An empty file that this backup alone writes. What a killed backup has left is
