@@ -70,6 +70,7 @@ impl Running {
     /// Opens the store, makes what only a first start has to make, and starts all parts.
     /// What can be refused comes before anything is made.
     fn start(config: &Config, end: &Sender<End>) -> Result<Running, ServerError> {
+        bootstrap::refuse_root(config)?;
         let certificates = load_certificates(config)?.map(Arc::new);
         let sockets = bind(config)?;
         warn_of_plain_network(config);
