@@ -103,6 +103,10 @@ impl Running {
             if let Some(certificates) = &certificates {
                 certificates.reread();
             }
+            log::info!(
+                "asked to reload: of all settings only the certificate is read again; \
+                 restart the server to take over the others"
+            );
         };
         start_watching(&mut jobs, &listener, signals, reread, end)
             .map_err(ServerError::Start)?;
