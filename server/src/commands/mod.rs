@@ -72,6 +72,7 @@ fn run_beside_server(command: Command, config: &Config) -> Result<(), ServerErro
         Command::Backup { file } => database::backup(&config.storage, &file)?,
         Command::Restore { file } => database::restore(&config.storage, &file)?,
         Command::ProxyConfig(site) => {
+            proxy_config::refuse_encrypted(config).map_err(ServerError::Needless)?;
             print!("{}", proxy_config::nginx(&site, &config.listen));
         }
         Command::Run
