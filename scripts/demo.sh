@@ -73,6 +73,22 @@ if ! start_server "${PORT:-8080}"; then
   fi
 fi
 
+# The agent's table of services, with those that this machine has: the first name of each.
+services_of_this_machine() {
+  local names unit entries=()
+  [[ -d /run/systemd/system ]] || return 0
+  for names in "ssh sshd" "cron crond" "dbus dbus-broker" "wg-quick@wg0"; do
+    for unit in $names; do
+      if systemctl is-active --quiet "$unit" || systemctl is-enabled --quiet "$unit" 2>/dev/null; then
+        entries+=("{name = \"${names%% *}\", unit = \"$unit\"}")
+        break
+      fi
+    done
+  done
+  ((${#entries[@]} > 0)) || return 0
+  printf '[collectors.services]\nunits = [ %s ]\n' "$(IFS=,; echo "${entries[*]}")"
+}
+
 cat >"$folder/agent.toml" <<TOML
 [server]
 url = "$url"
@@ -85,8 +101,9 @@ samples_per_heartbeat = 2
 [collectors.ram]
 [collectors.net]
 speed_mbps = 1000
-[collectors.services]
-units = [ {name = "ssh", unit = "ssh"}, {name = "cron", unit = "cron"}, {name = "wg", unit = "wg-quick@wg0"} ]
+[collectors.disk]
+[collectors.uptime]
+$(services_of_this_machine)
 [spool]
 path = "$folder"
 TOML

@@ -37,15 +37,19 @@ if [[ -z $key || -f $key ]]; then
     echo "repository: signed with a throw-away key: for tests only" >&2
     gpg --batch --quiet --passphrase '' --quick-generate-key "Fleetbeat test key" rsa3072 sign 7d
   else
-    gpg --batch --quiet --import "$key"
+    gpg --batch --quiet --import "$key" || fail "FLEETBEAT_SIGNING_KEY: $key holds no secret key"
   fi
+  file=$key
   key=$(gpg --batch --quiet --trust-model always --with-colons --list-secret-keys |
     awk -F: '$1 == "fpr" {print $10; exit}')
+  [[ -n $key ]] || fail "FLEETBEAT_SIGNING_KEY: $file holds no secret key"
+elif ! gpg --batch --quiet --list-secret-keys "$key" >/dev/null 2>&1; then
+  fail "FLEETBEAT_SIGNING_KEY: $key is neither a secret key in your keyring nor a file"
 fi
 sign() { gpg --batch --yes --quiet --trust-model always --local-user "$key" "$@"; }
 
 gpg --batch --armor --export "$key" >"$target.new/fleetbeat.asc"
-[[ -s $target.new/fleetbeat.asc ]] || fail "no key $key"
+[[ -s $target.new/fleetbeat.asc ]] || fail "the key $key cannot be exported"
 
 make_apt() {
   local index sum file

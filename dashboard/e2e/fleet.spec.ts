@@ -34,7 +34,7 @@ test('the table shows each host with its place, services and load', async ({ pag
   await expect(host.getByTitle('wg: active')).toBeVisible()
   await expect(host.getByTitle('ov: not active')).toBeVisible()
   await expect(row(page, 'vpn-de-06').getByTitle('Not measured')).toBeVisible()
-  await expect(page.getByText('2 servers')).toBeVisible()
+  await expect(page.getByText('2 hosts')).toBeVisible()
   await expect(page.getByText('0 down')).toBeVisible()
 })
 

@@ -1,15 +1,18 @@
 //! The first start: what the server makes up where nothing is configured or stored yet.
 
+use std::fmt;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use fleetbeat_protocol::Role;
 use fleetbeat_settings::Secret;
 
+use crate::accounts::Account;
 use crate::auth::{AgentKeys, passwords};
 use crate::config::{Config, Storage};
 use crate::error::ServerError;
 use crate::generated_key;
+use crate::ownership;
 use crate::secret_rules::{check_secret_key, find_short_agent_key, parse_agent_keys};
 use crate::store::{Conflict, StoreError, User, UserStore};
 
@@ -28,6 +31,31 @@ pub(crate) struct Keys {
     pub(crate) secret: Secret,
 }
 
+/// Refuses to serve as root on a folder of another user: the service could not use what
+/// root makes there, and the password of the first start would be seen here alone.
+///
+/// # Errors
+/// What to do instead.
+pub(crate) fn refuse_root(config: &Config) -> Result<(), ServerError> {
+    let Storage::Embedded { path } = &config.storage else {
+        return Ok(());
+    };
+    let Some(uid) = ownership::find_other_owner(path) else {
+        return Ok(());
+    };
+
+    let user = match Account::find_by_uid(Path::new("/"), uid) {
+        Some(account) => account.name,
+        None => format!("#{uid}"),
+    };
+    Err(ServerError::Root(format!(
+        "{} belongs to the user {user}, and root is not to serve from it: start the \
+         service (systemctl start fleetbeat-server), or call this as that user (sudo -u \
+         '{user}' fleetbeat-server)",
+        path.display()
+    )))
+}
+
 /// The keys as configured, or as the embedded store keeps them in its folder, where they
 /// are made on the first start.
 ///
@@ -42,10 +70,70 @@ pub(crate) fn find_keys(config: &Config) -> Result<Keys, ServerError> {
     check_secret_key(secret.expose())
         .map_err(|message| ServerError::Key(format!("{place}: {message}")))?;
 
+    for source in find_key_sources(config, &given_by) {
+        log::info!("{source}");
+    }
     if let Some(warning) = find_short_key(config) {
         log::warn!("{warning}");
     }
     Ok(Keys { agents, secret })
+}
+
+/// Where a key that is given comes from when the server starts.
+fn given_by(name: &str) -> String {
+    format!("{name} of the environment")
+}
+
+/// Where a key comes from, and what does not count although it is there.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct KeySource {
+    /// Which key it is.
+    key: &'static str,
+    /// The place that counts.
+    pub(crate) counts: String,
+    /// The file of the embedded store that does not count, because the key is given.
+    pub(crate) ignored: Option<PathBuf>,
+}
+
+/// A sentence for the log.
+impl fmt::Display for KeySource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the {} is from {}", self.key, self.counts)?;
+        match &self.ignored {
+            Some(file) => write!(f, ", and {} does not count", file.display()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The sources of both keys; `given_by` names the place of a variable.
+pub(crate) fn find_key_sources(
+    config: &Config,
+    given_by: &dyn Fn(&str) -> String,
+) -> [KeySource; 2] {
+    let agents = (
+        "agents' key",
+        "AGENT_API_KEY",
+        AGENT_KEY,
+        &config.agent_api_key,
+    );
+    let secret = ("secret key", "SECRET_KEY", SECRET_KEY, &config.secret_key);
+
+    [agents, secret].map(|(key, variable, file, given)| {
+        let file = match &config.storage {
+            Storage::Embedded { path } => Some(path.join(file)),
+            Storage::MongoDb(_) => None,
+        };
+        let (counts, ignored) = match (given, file) {
+            (None, Some(file)) => (file.display().to_string(), None),
+            (_, file) => (given_by(variable), file.filter(|file| file.exists())),
+        };
+        KeySource {
+            key,
+            counts,
+            ignored,
+        }
+    })
 }
 
 /// What is wrong with the keys that the embedded store has made, as far as this user may
@@ -124,6 +212,12 @@ pub(crate) fn create_first_admin(
 ) -> Result<(), ServerError> {
     let users = store.users()?;
     if users.iter().any(|user| user.role == Role::Superadmin) {
+        if config.admin_password.is_some() {
+            log::info!(
+                "FLEETBEAT_ADMIN_PASSWORD is for a first start, and there are users: it \
+                 changes no password; `fleetbeat-server user passwd {FIRST_ADMIN}` does"
+            );
+        }
         return Ok(());
     }
     if users.iter().any(|user| user.username == FIRST_ADMIN) {
@@ -171,8 +265,30 @@ fn print_password(password: &str) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::config::Purpose;
+
+    #[test]
+    fn a_given_key_counts_and_the_file_that_does_not_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let toml = folder.path().join("server.toml");
+        fs::write(&toml, format!("[storage]\npath = {:?}\n", folder.path())).unwrap();
+        let given =
+            |name: &str| (name == "AGENT_API_KEY").then(|| "a-key-of-the-tests".into());
+        let config = Config::load(Some(&toml), Purpose::Administer, given).unwrap();
+        let told = || find_key_sources(&config, &given_by).map(|key| key.to_string());
+
+        let agents = "the agents' key is from AGENT_API_KEY of the environment";
+        let file = |name: &str| folder.path().join(name).display().to_string();
+        let secret = format!("the secret key is from {}", file(SECRET_KEY));
+        assert_eq!(told(), [agents.to_owned(), secret.clone()]);
+
+        fs::write(folder.path().join(AGENT_KEY), "another key").unwrap();
+        let both = format!("{agents}, and {} does not count", file(AGENT_KEY));
+        assert_eq!(told(), [both, secret]);
+    }
 
     /// The users after a first start, where `before` had been added already.
     fn users_after_start(before: &[(&str, Role)]) -> Vec<(String, Role)> {
@@ -190,7 +306,7 @@ mod tests {
         }
 
         let toml = folder.path().join("server.toml");
-        std::fs::write(&toml, "").unwrap();
+        fs::write(&toml, "").unwrap();
         let mut config =
             Config::load(Some(&toml), Purpose::Administer, |_| None).unwrap();
         let password = || Ok("password of the tests".to_owned());

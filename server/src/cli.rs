@@ -148,11 +148,46 @@ fn parse_command(words: &[&str], options: Options) -> Result<Command, lexopt::Er
         ["restore", file] => Command::Restore { file: file.into() },
         ["proxy-config", "nginx"] => Command::ProxyConfig(options.into_site()?),
         ["proxy-config", ..] => return Err("`proxy-config` knows nginx only".into()),
-        _ => {
-            let typed = words.join(" ");
-            return Err(format!("{typed:?} is not a command: see --help").into());
-        }
+        _ => return Err(explain_unknown(words).into()),
     })
+}
+
+/// The commands, each with what has to stand behind it.
+const NEEDS: [(&[&str], &str); 12] = [
+    (&["run"], ""),
+    (&["check-config"], ""),
+    (&["health"], ""),
+    (&["user", "add"], "NAME"),
+    (&["user", "passwd"], "NAME"),
+    (&["user", "list"], ""),
+    (&["user", "remove"], "NAME"),
+    (&["user"], "add, passwd, list or remove"),
+    (&["prune"], ""),
+    (&["backup"], "FILE"),
+    (&["restore"], "FILE"),
+    (&["proxy-config"], "nginx"),
+];
+
+/// What is wrong with words that are not a whole command.
+fn explain_unknown(words: &[&str]) -> String {
+    let begun = NEEDS.iter().find_map(|(command, needed)| {
+        let behind = words.strip_prefix(*command)?;
+        Some((command.join(" "), *needed, behind))
+    });
+
+    match begun {
+        Some((command, needed, [])) => format!("`{command}` needs {needed}"),
+        Some((command, _, _)) if command == "user" => {
+            format!("{:?} is not a command: see --help", words.join(" "))
+        }
+        Some((command, "", [more, ..])) => {
+            format!("`{command}` takes nothing, and was given {more:?}")
+        }
+        Some((command, needed, [_, more, ..])) => {
+            format!("`{command}` takes one {needed}, and was given {more:?}, too")
+        }
+        _ => format!("{:?} is not a command: see --help", words.join(" ")),
+    }
 }
 
 impl Options {
@@ -302,8 +337,26 @@ mod tests {
             ("user add ann --role root", "root"),
             ("user list --role admin", "--role"),
             ("run --password-stdin", "--password-stdin"),
-            ("user add", "user add"),
-            ("restore", "restore"),
+            ("user", "`user` needs add, passwd, list or remove"),
+            ("user frob", "\"user frob\" is not a command"),
+            ("user add", "`user add` needs NAME"),
+            ("user passwd", "`user passwd` needs NAME"),
+            ("user remove", "`user remove` needs NAME"),
+            (
+                "user remove ann bob",
+                "takes one NAME, and was given \"bob\", too",
+            ),
+            (
+                "user list all",
+                "`user list` takes nothing, and was given \"all\"",
+            ),
+            ("backup", "`backup` needs FILE"),
+            ("backup a b", "takes one FILE, and was given \"b\", too"),
+            ("restore", "`restore` needs FILE"),
+            ("check-config f", "takes nothing, and was given \"f\""),
+            ("run run", "`run` takes nothing"),
+            ("health now", "`health` takes nothing"),
+            ("prune all", "`prune` takes nothing"),
             ("proxy-config", "nginx"),
             ("proxy-config nginx", "--domain"),
             ("proxy-config nginx --domain a;b", "a;b"),

@@ -12,7 +12,7 @@ use std::time::Duration;
 use fleetbeat_settings::{Document, Problems, Secret, Table};
 use ipnet::IpNet;
 
-use crate::listen::Listen;
+use crate::listen::{Listen, Protocol};
 use crate::secret_rules::{check_password, check_secret_key, parse_agent_keys};
 
 /// The file that is read when no other is named, if the file exists.
@@ -21,6 +21,8 @@ const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
 const DEFAULT_STORAGE: &str = "/var/lib/fleetbeat";
 const DEFAULT_MONGODB: &str = "mongodb://127.0.0.1:27017";
 const DEFAULT_DATABASE: &str = "fleetbeat";
+/// What is wrong with a Unix socket where `[tls]` names a certificate.
+const SOCKET_WITH_TLS: &str = "must be a TCP address where [tls] is set";
 const MAX_WORKERS: usize = 1024;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -168,30 +170,63 @@ impl Config {
         .read_into(&mut config, purpose);
         (config, problems)
     }
+
+    /// Where the server listens and what it speaks there, for people.
+    pub(crate) fn url(&self) -> String {
+        self.listen.url(protocol_with(self.tls.as_ref()))
+    }
+
+    /// What to tell where keys and passwords cross a network as they are; `None` where
+    /// they are encrypted, or stay on this machine, or a proxy is named that encrypts.
+    pub(crate) fn find_plain_network(&self) -> Option<String> {
+        let is_meant = self.tls.is_some() || !self.trusted_proxies.is_empty();
+        if is_meant || self.listen.check_private().is_ok() {
+            return None;
+        }
+        Some(format!(
+            "{} can be reached by others, and without [tls] keys and passwords cross the \
+             network as they are",
+            self.url()
+        ))
+    }
 }
 
-/// Where a server with this configuration listens, whatever else may be wrong with the
-/// rest: the server that runs has read an older text, perhaps.
+/// Where a server with this configuration listens and what is spoken there, whatever else
+/// may be wrong with the rest: the server that runs has read an older text, perhaps.
 ///
 /// # Errors
 /// Why that cannot be told.
 pub(crate) fn find_listen(
     file: Option<&Path>,
     variable: impl Fn(&str) -> Option<OsString>,
-) -> Result<Listen, String> {
-    if let Some(listen) = variable("FLEETBEAT_LISTEN") {
-        return Listen::parse(&listen.to_string_lossy())
-            .map_err(|message| format!("FLEETBEAT_LISTEN {message}"));
-    }
-
+) -> Result<(Listen, Protocol), String> {
     let mut problems = Problems::default();
     let document = open(file, &mut problems);
+    let (listen, tls) = document.read(&mut Problems::default(), |root| {
+        let tls = root.table("tls", parse_tls).flatten();
+        (root.string("listen"), tls)
+    });
+    let protocol = protocol_with(tls.as_ref());
+
+    if let Some(listen) = variable("FLEETBEAT_LISTEN") {
+        return Listen::parse(&listen.to_string_lossy())
+            .map(|listen| (listen, protocol))
+            .map_err(|message| format!("FLEETBEAT_LISTEN {message}"));
+    }
     problems
         .into_result()
         .map_err(|problems| problems.to_string())?;
-    let listen = document.read(&mut Problems::default(), |root| root.string("listen"));
     Listen::parse(listen.as_deref().unwrap_or(DEFAULT_LISTEN))
+        .map(|listen| (listen, protocol))
         .map_err(|message| format!("listen {message}"))
+}
+
+/// What a server with these settings speaks.
+fn protocol_with(tls: Option<&TlsSettings>) -> Protocol {
+    match tls {
+        Some(_) => Protocol::Https,
+        None => Protocol::Http,
+    }
 }
 
 /// The file that is read, where `named` is the one on the command line.
@@ -223,8 +258,10 @@ fn parse(root: &mut Table<'_>, variable: &impl Fn(&str) -> Option<OsString>) -> 
     }
 
     let tls = root.table("tls", parse_tls).flatten();
-    if let (Some(_), Some(Listen::Unix(_))) = (&tls, &listen) {
-        root.problem("listen", "must be a TCP address where [tls] is set");
+    if let (Some(_), Some(Listen::Unix(_)), None) =
+        (&tls, &listen, variable("FLEETBEAT_LISTEN"))
+    {
+        root.problem("listen", SOCKET_WITH_TLS);
     }
 
     let trusted_proxies = root
@@ -405,6 +442,9 @@ impl<Variable: Fn(&str) -> Option<OsString>> Environment<'_, Variable> {
         let parsed = Listen::parse(&listen.to_string_lossy()).and_then(|listen| {
             if !config.exposed {
                 listen.check_private()?;
+            }
+            if let (Some(_), Listen::Unix(_)) = (&config.tls, &listen) {
+                return Err(SOCKET_WITH_TLS.to_owned());
             }
             Ok(listen)
         });

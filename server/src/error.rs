@@ -41,6 +41,18 @@ pub(crate) enum ServerError {
     /// The address cannot be had.
     #[error("fleetbeat-server: cannot listen on {address}")]
     Listen { address: String, source: io::Error },
+    /// The server must not run as root here; the sentence says what to do.
+    #[error("fleetbeat-server: {0}")]
+    Root(String),
+    /// The system has denied something, and what helps.
+    #[error("{}{}{advice}", exit::explain(&**error), separator(error))]
+    Denied {
+        error: Box<ServerError>,
+        advice: String,
+    },
+    /// The command makes no sense with this configuration; the sentence says why.
+    #[error("fleetbeat-server: {0}")]
+    Needless(String),
     /// The system gives no thread, or what else a server needs to start.
     #[error("fleetbeat-server: cannot start")]
     Start(#[source] io::Error),
@@ -59,11 +71,20 @@ impl Fatal for ServerError {
     fn exit_code(&self) -> u8 {
         match self {
             ServerError::Usage(_) => exit::USAGE,
-            ServerError::Config(_) => exit::CONFIG,
+            ServerError::Config(_) | ServerError::Root(_) => exit::CONFIG,
             ServerError::Certificate(CertificateError::Wrong { .. }) => exit::CONFIG,
+            ServerError::Denied { error, .. } => error.exit_code(),
             ServerError::Store(error) if error.is_configuration() => exit::CONFIG,
             _ => exit::FAILURE,
         }
+    }
+}
+
+/// What stands between an error and what helps: a list of problems ends with its line.
+fn separator(error: &ServerError) -> &'static str {
+    match error {
+        ServerError::Config(problems) if problems.count() > 1 => "\n",
+        _ => "; ",
     }
 }
 

@@ -8,6 +8,8 @@ use std::path::Path;
 
 use fleetbeat_settings::Secret;
 
+use crate::ownership::give_to_owner_of_folder;
+
 /// The key in `file`. If there is no such file yet, a key is made and kept there, readable
 /// by its owner alone.
 ///
@@ -34,7 +36,8 @@ pub(crate) fn load(file: &Path) -> Option<Result<Secret, String>> {
 }
 
 /// Makes a key. The file is written under another name and renamed, so that a crash leaves
-/// no half key behind.
+/// no half key behind. A key that root makes belongs to the folder's owner, as the
+/// database does.
 fn create(file: &Path) -> io::Result<()> {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes)?;
@@ -47,6 +50,7 @@ fn create(file: &Path) -> io::Result<()> {
         .write(true)
         .mode(0o600)
         .open(&unfinished)?;
+    give_to_owner_of_folder(&output, file)?;
     writeln!(output, "{key}")?;
     output.sync_all()?;
 

@@ -13,11 +13,18 @@ pub(crate) enum Listen {
     Unix(PathBuf),
 }
 
-/// For people.
+/// What is spoken with clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    Http,
+    Https,
+}
+
+/// As in server.toml.
 impl fmt::Display for Listen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Listen::Tcp(address) => write!(f, "http://{address}"),
+            Listen::Tcp(address) => write!(f, "{address}"),
             Listen::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
@@ -42,6 +49,16 @@ impl Listen {
              and a path"
                 .to_owned()
         })
+    }
+
+    /// The address with what is spoken there, for people.
+    pub(crate) fn url(&self, protocol: Protocol) -> String {
+        let scheme = match (self, protocol) {
+            (Listen::Unix(_), _) => "",
+            (_, Protocol::Http) => "http://",
+            (_, Protocol::Https) => "https://",
+        };
+        format!("{scheme}{self}")
     }
 
     /// Refuses what a network could reach: only this machine may.
@@ -94,6 +111,17 @@ mod tests {
         }
         for text in ["here", "127.0.0.1", "unix:socket", ""] {
             Listen::parse(text).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn an_address_is_shown_with_what_is_spoken_there() {
+        for (listens, protocol, shown) in [
+            ("0.0.0.0:80", Protocol::Http, "http://0.0.0.0:80"),
+            ("[::1]:443", Protocol::Https, "https://[::1]:443"),
+            ("unix:/s", Protocol::Http, "unix:/s"),
+        ] {
+            assert_eq!(Listen::parse(listens).unwrap().url(protocol), shown);
         }
     }
 

@@ -1,6 +1,7 @@
 //! fleetbeat-server: takes heartbeats, keeps the fleet's state, serves the API and the
 //! dashboard.
 
+mod accounts;
 mod api;
 mod auth;
 mod bootstrap;
@@ -15,6 +16,7 @@ mod http;
 mod ingest;
 mod jobs;
 mod listen;
+mod ownership;
 mod recurring;
 mod secret_rules;
 mod serve;

@@ -22,7 +22,7 @@ use crate::error::ServerError;
 use crate::fleet::snapshot::Snapshots;
 use crate::fleet::sweep;
 use crate::http::{
-    CertificateFiles, Encryption, Handler, Listener, Request, TrustedProxies,
+    CertificateFiles, Handler, Listener, Request, Sockets, TrustedProxies,
 };
 use crate::ingest::Ingest;
 use crate::jobs::Jobs;
@@ -68,7 +68,13 @@ pub(crate) fn run(config: &Config) -> Result<(), ServerError> {
 
 impl Running {
     /// Opens the store, makes what only a first start has to make, and starts all parts.
+    /// What can be refused comes before anything is made.
     fn start(config: &Config, end: &Sender<End>) -> Result<Running, ServerError> {
+        bootstrap::refuse_root(config)?;
+        let certificates = load_certificates(config)?.map(Arc::new);
+        let sockets = bind(config)?;
+        warn_of_plain_network(config);
+
         let store = store::open(&config.storage)?;
         let keys = bootstrap::find_keys(config)?;
         bootstrap::create_first_admin(&*store, config)?;
@@ -87,17 +93,20 @@ impl Running {
         );
         let state =
             start_jobs(&mut jobs, config, store, auth).map_err(ServerError::Start)?;
-        let certificates = load_certificates(config)?.map(Arc::new);
         if let Some(certificates) = &certificates {
             certificates::start(&mut jobs, certificates.clone())
                 .map_err(ServerError::Start)?;
         }
-        let listener = listen(config, state, certificates.as_deref())?;
+        let listener = listen(config, sockets, state, certificates.as_deref())?;
         jobs.watch(listener.ended_thread());
         let reread = move || {
             if let Some(certificates) = &certificates {
                 certificates.reread();
             }
+            log::info!(
+                "asked to reload: of all settings only the certificate is read again; \
+                 restart the server to take over the others"
+            );
         };
         start_watching(&mut jobs, &listener, signals, reread, end)
             .map_err(ServerError::Start)?;
@@ -172,32 +181,41 @@ pub(crate) fn load_certificates(
     Ok(files.map(Certificates::load).transpose()?)
 }
 
+/// Takes the addresses.
+fn bind(config: &Config) -> Result<Sockets, ServerError> {
+    let redirect = config.tls.as_ref().and_then(|tls| tls.redirect_listen);
+    let sockets = Sockets::bind(&config.listen, redirect);
+    sockets.map_err(|source| cannot_listen(config, source))
+}
+
 /// Listens, and gives what comes in to the API.
 fn listen(
     config: &Config,
+    sockets: Sockets,
     state: ApiState,
     certificates: Option<&Certificates>,
 ) -> Result<Listener, ServerError> {
     let handler: Arc<Handler> =
         Arc::new(move |request: &mut Request| api::handle(&state, request));
     let trusted = TrustedProxies::new(config.trusted_proxies.clone());
+    let certificate = certificates.map(Certificates::current);
 
-    let encryption = certificates.map(|certificates| Encryption {
-        certificate: certificates.current(),
-        redirect: config.tls.as_ref().and_then(|tls| tls.redirect_listen),
-    });
+    let listener =
+        Listener::start(sockets, certificate, trusted, config.workers, &handler);
+    listener.map_err(|source| cannot_listen(config, source))
+}
 
-    let listener = Listener::start(
-        &config.listen,
-        encryption,
-        trusted,
-        config.workers,
-        &handler,
-    );
-    listener.map_err(|source| ServerError::Listen {
-        address: config.listen.to_string(),
+fn cannot_listen(config: &Config, source: io::Error) -> ServerError {
+    ServerError::Listen {
+        address: config.url(),
         source,
-    })
+    }
+}
+
+fn warn_of_plain_network(config: &Config) {
+    if let Some(warning) = config.find_plain_network() {
+        log::warn!("{warning}");
+    }
 }
 
 /// Waits for signals, and watches over the listener and all jobs so far. These two jobs

@@ -102,6 +102,67 @@ fn it_is_printed_without_the_secrets_that_serving_needs() {
 }
 
 #[test]
+fn it_is_refused_before_a_server_that_speaks_https_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("server.toml");
+    let tls = "listen = \"127.0.0.1:8443\"\n\
+               [tls]\ncertificate = \"/c.pem\"\nkey = \"/k.pem\"\n";
+    std::fs::write(&config, tls).unwrap();
+    let words = ["proxy-config", "nginx", "--domain", "fleet.example.com"];
+    let output = run(&config, &words, "");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && output.stdout.is_empty());
+    assert!(told.contains("speaks HTTPS itself"), "{told}");
+}
+
+/// The nginx blocks of a section of docs/operating.md.
+fn documented(section: &str) -> Vec<String> {
+    let docs = include_str!("../../docs/operating.md");
+    let (_, text) = docs.split_once(section).unwrap();
+    let (text, _) = text.split_once("\n## ").unwrap();
+    let blocks = text.split("```nginx\n").skip(1);
+    blocks
+        .map(|block| block.split("```").next().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn below_a_path_the_documented_site_works_and_limits_logins() {
+    let server = FleetbeatServer::start_with("trusted_proxies = [\"127.0.0.1\"]\n", &[]);
+    let blocks = documented("## Below a path");
+    let [around, inside] = &blocks[..] else {
+        panic!("{blocks:?}");
+    };
+    let around = around.replace(
+        "unix:/run/fleetbeat/http.sock",
+        &server.address().to_string(),
+    );
+    let address = free_address();
+    let site = format!("{around}server {{ listen {address};\n{inside}}}\n");
+    let nginx = Nginx::start(&site, address);
+
+    let send = |method: &str, target: &str, headers: &[(&str, &str)], body: &str| {
+        client::request(address, method, target, headers, body.as_bytes()).unwrap()
+    };
+    let key = [("X-API-Key", AGENT_KEY)];
+    assert_eq!(
+        send("POST", "/fleet/heartbeat", &key, HEARTBEAT).status,
+        200
+    );
+    assert_eq!(send("GET", "/fleet", &[], "").status, 301);
+    // Answered without a password's hash, which a busy machine takes long for.
+    let ask = || send("GET", "/fleet/token", &[], "").status;
+    let answers: Vec<u16> = (0..40).map(|_| ask()).collect();
+    assert!(
+        answers.contains(&405) && answers.contains(&429),
+        "{answers:?}"
+    );
+    let log = nginx.access_log();
+    assert!(log.contains("/fleet/token HTTP/1.1\" 429"), "{log}");
+    nginx.stop();
+}
+
+#[test]
 fn everything_is_reached_and_addresses_are_the_clients_own() {
     let mut site = Site::start();
     site.assert_alive();

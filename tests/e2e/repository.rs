@@ -2,6 +2,7 @@
 //! both.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::LazyLock;
@@ -217,4 +218,37 @@ pub(crate) fn pretend_to_be_of_the_rpm_family(machine: &Machine) {
 
     let package = "/var/tmp/stand-in/RPMS/noarch/systemd-1-1.noarch.rpm";
     machine.ask("rpm", &["--force-debian", "--install", package]);
+}
+
+#[test]
+fn a_signing_key_that_is_nowhere_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path().join("gnupg");
+    fs::create_dir(&home).unwrap();
+    fs::set_permissions(&home, fs::Permissions::from_mode(0o700)).unwrap();
+    fs::write(folder.path().join("some.deb"), "").unwrap();
+    fs::write(folder.path().join("empty.asc"), "").unwrap();
+    for (key, expected) in [
+        (
+            "nokey".into(),
+            "nokey is neither a secret key in your keyring nor a file",
+        ),
+        (
+            folder.path().join("empty.asc"),
+            "empty.asc holds no secret key",
+        ),
+    ] {
+        let output = Command::new(root().join("scripts/repository.sh"))
+            .env("FLEETBEAT_SIGNING_KEY", &key)
+            .env("GNUPGHOME", &home)
+            .env("DIST", folder.path())
+            .env("REPOSITORY", folder.path().join("repository"))
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            !output.status.success() && told.contains(expected),
+            "{told}"
+        );
+    }
 }

@@ -11,6 +11,8 @@ export interface Column {
   label: string
   /** The value that the column sorts by; null goes last in either direction. */
   value: (server: Server) => string | number | null
+  /** What the column says, for its tooltip, where the label alone does not tell. */
+  meaning?: string
   /** Whether the first click on the header brings the greatest value to the top. */
   greatestFirst: boolean
 }
@@ -19,6 +21,17 @@ export interface Column {
 export interface Sort {
   key: string
   descending: boolean
+}
+
+const LABEL = 'A label of yours, by which apps filter /servers'
+
+/** What each flag does, for its tooltip. */
+export const FLAG_MEANINGS: Record<Flag, string> = {
+  gaming: LABEL,
+  streaming: LABEL,
+  paid: LABEL,
+  enabled: 'Off: /servers no longer lists the host for apps',
+  static: 'On: the host is never deleted, however long it is down',
 }
 
 export const COLUMNS: readonly Column[] = [
@@ -44,6 +57,7 @@ export const COLUMNS: readonly Column[] = [
   ...FLAGS.map((flag) => ({
     key: flag,
     label: flagLabel(flag),
+    meaning: FLAG_MEANINGS[flag],
     value: (server: Server) => Number(server[flag]),
     greatestFirst: true,
   })),

@@ -22,7 +22,7 @@ describe('ServerTable', () => {
     return wrapper.findAll('.hostname').map((cell) => cell.text())
   }
 
-  test('shows a server with everything that is known of it', () => {
+  test('shows a host with everything that is known of it', () => {
     const wrapper = table([
       aServer({ last_heartbeat: new Date(Date.now() - 90_000).toISOString() }),
     ])
@@ -67,12 +67,34 @@ describe('ServerTable', () => {
     const wrapper = table([aServer()], 'Your role is readonly.')
     const flag = wrapper.get('[role=switch]')
     expect(flag.attributes('disabled')).toBeDefined()
-    expect(flag.attributes('title')).toBe('Your role is readonly.')
+    expect(flag.attributes('title')).toMatch(/^A label of yours.*\. Your role is readonly\.$/)
     expect(wrapper.get(`#${String(flag.attributes('aria-describedby'))}`).text()).toBe(
       'Your role is readonly.',
     )
     await flag.trigger('click')
     expect(setFlag).not.toHaveBeenCalled()
+  })
+
+  test('says what each flag does', () => {
+    const wrapper = table([aServer()])
+    const titles = wrapper.findAll('[role=switch]').map((flag) => flag.attributes('title') ?? '')
+    const expected = [
+      /apps filter/,
+      /apps filter/,
+      /apps filter/,
+      /no longer lists/,
+      /never deleted/,
+    ]
+    expected.forEach((meaning, index) => {
+      expect(titles[index]).toMatch(meaning)
+    })
+    expect(wrapper.get('th.column-static').attributes('title')).toBe(titles[4])
+  })
+
+  test('a host that is not enabled looks like one', () => {
+    const wrapper = table([aServer({ ip: 'a' }), aServer({ ip: 'b', enabled: false })])
+    const disabled = wrapper.findAll('.server').map((row) => row.classes('is-disabled'))
+    expect(disabled).toEqual([false, true])
   })
 
   test('is sorted by a click on a header, which says so', async () => {

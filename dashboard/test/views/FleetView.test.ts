@@ -34,7 +34,7 @@ describe('FleetView', () => {
     const servers = [aServer(), aServer({ ip: '1.2.3.5', status: 'down' })]
     const wrapper = await open(anApi(servers))
     expect(wrapper.get('.account').text()).toBe('adaadmin')
-    expect(wrapper.get('.summary').text()).toBe('2 servers1 active1 down')
+    expect(wrapper.get('.summary').text()).toBe('2 hosts1 active1 down')
     expect(document.title).toBe('(1 down) Fleetbeat')
     await wrapper.get('header button').trigger('click')
     expect(wrapper.emitted('logout')).toHaveLength(1)
@@ -80,7 +80,10 @@ describe('FleetView', () => {
 
   test('an empty fleet is told, not shown as a table without rows', async () => {
     const wrapper = await open(anApi([]))
-    expect(wrapper.get('.empty').text()).toContain('No server has been heard of yet')
+    const text = wrapper.get('.empty').text()
+    expect(text).toContain('No host has been heard of yet')
+    expect(text).toContain('Install fleetbeat-agent on a host')
+    expect(text).toContain(new URL('.', document.baseURI).href.replace(/\/$/, ''))
     expect(wrapper.find('table').exists()).toBe(false)
   })
 

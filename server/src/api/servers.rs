@@ -113,7 +113,7 @@ fn describe(patch: FlagsPatch) -> Option<String> {
 fn host(request: &Request) -> Result<HostName, Failure> {
     let path = request.path();
     let Some(name) = path.get(1) else {
-        return Err(Failure::not_found("the path names no server"));
+        return Err(Failure::not_found("the path names no host"));
     };
     Ok(match parse_ip(name) {
         Some(ip) => HostName::Ip(ip),
@@ -129,9 +129,7 @@ fn unknown(api: &ApiState, host: &HostName) -> Failure {
     };
     match moved_to {
         Ok(Some(ip)) => Failure::moved(ip),
-        Ok(None) => {
-            Failure::not_found("there is no server with this address or server_id")
-        }
+        Ok(None) => Failure::not_found("there is no host with this address or server_id"),
         Err(error) => error.into(),
     }
 }

@@ -29,13 +29,15 @@ pub(super) fn ask(
     file: Option<&Path>,
     variable: impl Fn(&str) -> Option<OsString>,
 ) -> Result<(), ServerError> {
-    let listen = config::find_listen(file, variable).map_err(ServerError::Unhealthy)?;
+    let (listen, protocol) =
+        config::find_listen(file, variable).map_err(ServerError::Unhealthy)?;
+    let url = listen.url(protocol);
 
     ask_in_time(&listen).map_err(|error| {
-        ServerError::Unhealthy(format!("{listen} is not healthy: {error}"))
+        ServerError::Unhealthy(format!("{url} is not healthy: {error}"))
     })?;
 
-    println!("{listen} is healthy");
+    println!("{url} is healthy");
     Ok(())
 }
 

@@ -3,27 +3,38 @@
 mod audit;
 mod check_config;
 mod database;
+mod denied;
 mod health;
 pub(crate) mod proxy_config;
 mod prune;
 pub(crate) mod user;
 
 use std::ffi::OsString;
+use std::path::Path;
 
 use fleetbeat_daemon::logging;
 use log::LevelFilter;
 
+use self::denied::Caller;
 use crate::cli::{self, Cli, Command};
 use crate::config::{Config, Purpose};
 use crate::error::ServerError;
 use crate::{serve, store};
 
 /// Does what was typed. `run` comes back when the server has stopped.
+///
+/// # Errors
+/// Why it was not done, and what helps where the system has denied it to the caller.
 pub(crate) fn run(cli: Cli) -> Result<(), ServerError> {
+    let caller = Caller::of(&cli.command);
     let file = cli.config.as_deref();
+    run_command(cli.command, file).map_err(|error| denied::advise(error, caller))
+}
+
+fn run_command(command: Command, file: Option<&Path>) -> Result<(), ServerError> {
     let configure = |purpose| Config::load(file, purpose, variable);
 
-    match cli.command {
+    match command {
         Command::Help => print!("{}", cli::HELP),
         Command::Version => println!("fleetbeat-server {}", env!("CARGO_PKG_VERSION")),
         Command::Health => health::ask(file, variable)?,
@@ -61,6 +72,7 @@ fn run_beside_server(command: Command, config: &Config) -> Result<(), ServerErro
         Command::Backup { file } => database::backup(&config.storage, &file)?,
         Command::Restore { file } => database::restore(&config.storage, &file)?,
         Command::ProxyConfig(site) => {
+            proxy_config::refuse_encrypted(config).map_err(ServerError::Needless)?;
             print!("{}", proxy_config::nginx(&site, &config.listen));
         }
         Command::Run

@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::iter;
 use std::path::Path;
 
+use crate::config::Config;
 use crate::listen::Listen;
 
 /// What the site is to look like.
@@ -65,9 +66,25 @@ pub(crate) fn check_path(option: &str, path: &str) -> Result<(), String> {
     })
 }
 
+/// Refuses to print a site before a server that speaks HTTPS itself: the site speaks plain
+/// HTTP with the server.
+///
+/// # Errors
+/// What to do instead.
+pub(super) fn refuse_encrypted(config: &Config) -> Result<(), String> {
+    if config.tls.is_none() {
+        return Ok(());
+    }
+    Err(
+        "this server speaks HTTPS itself and needs no proxy; to put one before it, remove \
+         [tls] and let it listen on a socket: listen = \"unix:/run/fleetbeat/http.sock\""
+            .to_owned(),
+    )
+}
+
 /// The site for nginx 1.18 and later, before a server that listens on `upstream`.
 pub(super) fn nginx(site: &Site, upstream: &Listen) -> String {
-    let (upstream, preparation) = match upstream {
+    let (upstream, preparation) = match upstream.reachable() {
         Listen::Tcp(address) => (address.to_string(), FOR_TCP),
         Listen::Unix(path) => (format!("unix:{}", path.display()), FOR_UNIX),
     };
@@ -139,15 +156,20 @@ const ERRORS: [(u16, &str, &str, bool); 10] = [
     (
         500,
         "Internal Server Error",
-        "the proxy before the server failed",
+        "the proxy before fleetbeat-server failed",
         true,
     ),
-    (502, "Bad Gateway", "the server cannot be reached", true),
+    (
+        502,
+        "Bad Gateway",
+        "fleetbeat-server cannot be reached",
+        true,
+    ),
     (503, "Service Unavailable", "too many connections", true),
     (
         504,
         "Gateway Timeout",
-        "the server has not answered in time",
+        "fleetbeat-server has not answered in time",
         true,
     ),
 ];

@@ -1,5 +1,6 @@
 //! The user commands: they work on the store beside a running server.
 
+use std::fs::File;
 use std::io::{self, Read, Write};
 
 use fleetbeat_protocol::Role;
@@ -14,6 +15,9 @@ use crate::store::{Conflict, StoreError, User, UserStore};
 const MAX_USERNAME_CHARS: usize = 64;
 /// Standard input is read up to here: more cannot be a password.
 const MAX_INPUT_BYTES: u64 = 4096;
+
+/// The terminal of the process, if the process has one.
+const TERMINAL: &str = "/dev/tty";
 
 /// Why a user command failed.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +36,12 @@ pub(crate) enum UserError {
     /// The password was typed in two ways.
     #[error("the two passwords differ")]
     Differ,
+    /// There is no terminal.
+    #[error(
+        "there is no terminal to ask for the password at: give the password with \
+         --password-stdin"
+    )]
+    NoTerminal,
     /// Neither terminal nor standard input gives a password.
     #[error("the password cannot be read")]
     Input(#[source] io::Error),
@@ -141,8 +151,7 @@ fn read_password(source: PasswordFrom) -> Result<String, UserError> {
             Ok(text.trim_end_matches(['\r', '\n']).to_owned())
         }
         PasswordFrom::Prompt => {
-            let ask =
-                |prompt| rpassword::prompt_password(prompt).map_err(UserError::Input);
+            let ask = |prompt| rpassword::prompt_password(prompt).map_err(explain_prompt);
             let password = ask("Password: ")?;
             let again = ask("Again: ")?;
 
@@ -152,6 +161,16 @@ fn read_password(source: PasswordFrom) -> Result<String, UserError> {
                 Err(UserError::Differ)
             }
         }
+    }
+}
+
+/// The terminal is a file that cannot be opened where the process has none.
+fn explain_prompt(error: io::Error) -> UserError {
+    let is_there = File::open(TERMINAL).is_ok();
+    if is_there {
+        UserError::Input(error)
+    } else {
+        UserError::NoTerminal
     }
 }
 

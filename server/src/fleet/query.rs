@@ -86,6 +86,12 @@ impl Query {
             seen.push(name.into_owned());
         }
 
+        if parsed.status == Some(Status::Down.as_str()) && !parsed.all_servers {
+            let message = "down needs all_servers=true: without it only active hosts are \
+                           listed";
+            errors.push(FieldError::new("status", message.to_owned()));
+        }
+
         if errors.is_empty() {
             Ok(parsed)
         } else {
@@ -315,7 +321,7 @@ mod tests {
             ("all_servers=false", vec![1, 4, 5]),
             ("all_servers=true", vec![1, 2, 3, 4, 5]),
             ("all_servers=true&status=down", vec![2]),
-            ("status=down", vec![]),
+            ("status=active", vec![1, 4, 5]),
             ("country=at", vec![4]),
             ("country=%C3%B6sterreich", vec![4]),
             ("country=Austria", vec![]),
@@ -355,6 +361,13 @@ mod tests {
             ]
         );
         assert_eq!(fields("limit=-1"), ["limit"]);
+        // Never anything else than an empty list, which would say that no host is down.
+        assert_eq!(fields("status=down"), ["status"]);
+        assert_eq!(fields("all_servers=false&status=down"), ["status"]);
+        assert_eq!(
+            fields("status=down&all_servers="),
+            ["all_servers", "status"]
+        );
         assert_eq!(fields("statsu=down"), ["statsu"]);
         assert_eq!(fields("limit=1&limit=2"), ["limit"]);
     }

@@ -72,7 +72,7 @@ impl Failure {
     pub(crate) fn moved(to: IpAddr) -> Failure {
         Failure {
             moved_to: Some(Box::new(to)),
-            ..Failure::not_found(format!("the server with this address is {to} now"))
+            ..Failure::not_found(format!("the host with this address is {to} now"))
         }
     }
 

@@ -23,6 +23,7 @@ pub(crate) mod negotiation;
 mod redirect;
 mod request;
 mod response;
+mod sockets;
 
 pub(crate) use self::exchange::{Exchange, Handler, Reply};
 pub(crate) use self::failure::Failure;
@@ -30,6 +31,7 @@ pub(crate) use self::forwarded::TrustedProxies;
 pub(crate) use self::guard::outgoing::Body;
 pub(crate) use self::guard::poll::Progress;
 pub(crate) use self::guard::tls::{Certificate, CertificateError, CertificateFiles};
-pub(crate) use self::listener::{Encryption, Listener};
+pub(crate) use self::listener::Listener;
 pub(crate) use self::request::Request;
 pub(crate) use self::response::Response;
+pub(crate) use self::sockets::Sockets;

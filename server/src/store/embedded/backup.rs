@@ -35,7 +35,8 @@ pub(super) fn backup(
 ) -> Result<Contents, StoreError> {
     let failed = |error: io::Error| unusable(file, &error);
     if fs::symlink_metadata(file).is_ok() {
-        return Err(failed(io::ErrorKind::AlreadyExists.into()));
+        let exists = "exists, and a backup goes to a new file";
+        return Err(failed(io::Error::new(io::ErrorKind::AlreadyExists, exists)));
     }
 
     let unfinished = with_ending(file, UNFINISHED);

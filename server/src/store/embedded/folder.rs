@@ -3,12 +3,13 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::error::unusable;
+use crate::ownership::give_to_owner_of_folder;
 use crate::store::error::{Setup, StoreError};
 
 /// The database's name in its folder.
@@ -100,17 +101,6 @@ pub(super) fn open_private_file(file: &Path) -> io::Result<File> {
         .write(true)
         .mode(0o600)
         .open(file)
-}
-
-/// Gives a file that root has made to the owner of the folder, who is the server's user,
-/// because the server could not open the file otherwise. Only for a file that was made
-/// just now: a file that was there before may be a link to a file of somebody else.
-pub(super) fn give_to_owner_of_folder(created: &File, path: &Path) -> io::Result<()> {
-    let folder = fs::metadata(path.parent().unwrap_or(path))?;
-    if created.metadata()?.uid() == folder.uid() {
-        return Ok(());
-    }
-    fchown(created, Some(folder.uid()), Some(folder.gid()))
 }
 
 /// Takes the lock that a server holds on the folder, until the file is closed.

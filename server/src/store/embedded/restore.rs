@@ -18,10 +18,10 @@ use super::connection::{Check, checkpoint, prepare_writer};
 use super::contents::Contents;
 use super::error::{no_backup, unusable};
 use super::folder::{
-    DATABASE, create_new_private_file, create_private_folder, give_to_owner_of_folder,
-    take_lock,
+    DATABASE, create_new_private_file, create_private_folder, take_lock,
 };
 use super::schema::migrate;
+use crate::ownership::give_to_owner_of_folder;
 use crate::store::error::StoreError;
 
 /// The backup in the folder, until it is known to be good.

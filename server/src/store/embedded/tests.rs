@@ -243,7 +243,7 @@ fn a_backup_is_whole_and_overwrites_nothing() {
     let before = fs::read(&file).unwrap();
     let refused = store.backup(&file).unwrap_err().to_string();
     assert!(
-        refused.contains("fleetbeat.db: entity already exists"),
+        refused.contains("fleetbeat.db: exists, and a backup goes to a new file"),
         "{refused}"
     );
     assert_eq!(fs::read(&file).unwrap(), before);

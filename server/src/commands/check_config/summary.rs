@@ -1,0 +1,92 @@
+//! What counts, where a configuration is valid.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use fleetbeat_settings::list_drop_ins;
+
+use crate::accounts::Account;
+use crate::bootstrap::{self, KeySource};
+use crate::config::{self, Config, Storage};
+
+/// What a server with this configuration works with; one line for each part.
+pub(super) struct Summary<'a> {
+    config: &'a Config,
+    /// The files that were read, in their order.
+    files: Vec<PathBuf>,
+    agents_key: KeySource,
+    secret_key: KeySource,
+    user: Option<&'a Account>,
+}
+
+impl Summary<'_> {
+    /// `place_of` names the place of a variable, and `user` is who was asked if that was
+    /// not the caller.
+    pub(super) fn new<'a>(
+        file: Option<&Path>,
+        config: &'a Config,
+        place_of: &dyn Fn(&str) -> String,
+        user: Option<&'a Account>,
+    ) -> Summary<'a> {
+        let path = config::path(file);
+        let own = path.exists().then(|| path.to_owned());
+        let drop_ins = list_drop_ins(path).unwrap_or_default();
+        let [agents_key, secret_key] = bootstrap::find_key_sources(config, place_of);
+
+        Summary {
+            config,
+            files: own.into_iter().chain(drop_ins).collect(),
+            agents_key,
+            secret_key,
+            user,
+        }
+    }
+}
+
+impl fmt::Display for Summary<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let files: Vec<_> = self
+            .files
+            .iter()
+            .map(|file| file.display().to_string())
+            .collect();
+        let files = match files.is_empty() {
+            true => "none, so the defaults count".to_owned(),
+            false => files.join(", "),
+        };
+
+        writeln!(f, "the configuration is valid")?;
+        writeln!(f, "files:       {files}")?;
+        writeln!(f, "listen:      {}", self.config.url())?;
+        writeln!(f, "storage:     {}", show_storage(&self.config.storage))?;
+        writeln!(f, "agents' key: {}", show_key(&self.agents_key))?;
+        write!(f, "secret key:  {}", show_key(&self.secret_key))?;
+        match self.user {
+            Some(user) => write!(f, "\nasked as:    user {}", user.name),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The backend and its place, without a URL that could hold a password.
+fn show_storage(storage: &Storage) -> String {
+    match storage {
+        Storage::Embedded { path } => format!("embedded, in {}", path.display()),
+        Storage::MongoDb(settings) => {
+            let redis = match settings.redis.is_empty() {
+                true => "without Redis",
+                false => "with Redis",
+            };
+            format!("mongodb, database {}, {redis}", settings.database)
+        }
+    }
+}
+
+fn show_key(source: &KeySource) -> String {
+    match &source.ignored {
+        Some(file) => {
+            format!("{} ({} does not count)", source.counts, file.display())
+        }
+        None => source.counts.clone(),
+    }
+}
