@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fleetbeat_settings::{Document, Problems, Secret, Table};
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 use crate::listen::{Listen, Protocol};
 use crate::secret_rules::{check_password, check_secret_key, parse_agent_keys};
@@ -257,7 +257,12 @@ fn parse(root: &mut Table<'_>, variable: &impl Fn(&str) -> Option<OsString>) -> 
         root.problem("listen", message);
     }
 
-    let tls = root.table("tls", parse_tls).flatten();
+    let tls = root.table("tls", |table| {
+        let tls = parse_tls(table)?;
+        check_redirect(table, &tls, exposed, listen.as_ref());
+        Some(tls)
+    });
+    let tls = tls.flatten();
     if let (Some(_), Some(Listen::Unix(_)), None) =
         (&tls, &listen, variable("FLEETBEAT_LISTEN"))
     {
@@ -310,6 +315,23 @@ fn parse_tls(tls: &mut Table<'_>) -> Option<TlsSettings> {
         key: key?,
         redirect_listen,
     })
+}
+
+/// The redirect's address has the rules of `listen`, and is another one.
+fn check_redirect(
+    table: &mut Table<'_>,
+    tls: &TlsSettings,
+    exposed: bool,
+    listen: Option<&Listen>,
+) {
+    let Some(redirect) = tls.redirect_listen.map(Listen::Tcp) else {
+        return;
+    };
+    if Some(&redirect) == listen {
+        table.problem("redirect_listen", "is where HTTPS is spoken: see listen");
+    } else if !exposed && let Err(message) = redirect.check_private() {
+        table.problem("redirect_listen", message);
+    }
 }
 
 fn parse_path(path: &str) -> Result<PathBuf, String> {
@@ -519,7 +541,21 @@ fn parse_network(text: &str) -> Result<IpNet, String> {
     let address = fleetbeat_protocol::parse_ip(text).map(IpNet::from);
     address
         .or_else(|| text.parse().ok())
+        .map(without_mapping)
         .ok_or_else(|| "must be an address or a network such as 10.0.0.0/8".to_owned())
+}
+
+/// The IPv4 network that a network of IPv4-mapped addresses means; another one as it is.
+/// Connections over IPv4 have IPv4 addresses, whatever the socket is.
+fn without_mapping(network: IpNet) -> IpNet {
+    let IpNet::V6(mapped) = network else {
+        return network;
+    };
+    let prefix = mapped.prefix_len().checked_sub(128 - 32);
+    let network = mapped.addr().to_ipv4_mapped().zip(prefix);
+    network
+        .and_then(|(address, prefix)| Ipv4Net::new(address, prefix).ok())
+        .map_or(IpNet::V6(mapped), IpNet::V4)
 }
 
 fn default_listen() -> Listen {
@@ -534,4 +570,24 @@ fn default_workers() -> usize {
 /// The cores this process may use.
 pub(crate) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, Into::into)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mapped_network_is_the_ipv4_network_that_it_means() {
+        for (text, network) in [
+            ("::ffff:127.0.0.0/104", "127.0.0.0/8"),
+            ("::ffff:10.1.2.3", "10.1.2.3/32"),
+            ("::ffff:10.1.2.3/128", "10.1.2.3/32"),
+            ("10.0.0.0/8", "10.0.0.0/8"),
+            ("::/0", "::/0"),
+            ("fd00::/8", "fd00::/8"),
+        ] {
+            assert_eq!(parse_network(text), Ok(network.parse().unwrap()), "{text}");
+        }
+        assert!(parse_network("10.0.0.0/33").is_err());
+    }
 }

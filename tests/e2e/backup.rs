@@ -6,7 +6,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Output;
+use std::process::{Command, Output};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -262,12 +262,20 @@ fn what_is_no_backup_is_named_and_changes_nothing() {
     );
     fs::copy(&good, path("newer")).unwrap();
     write_database(&path("newer"), "PRAGMA user_version = 99");
+    write_database(
+        &path("namesake"),
+        "CREATE TABLE servers (a); CREATE TABLE history (a); CREATE TABLE users (a)",
+    );
     fs::create_dir(path("folder")).unwrap();
+    let made = Command::new("mkfifo").arg(path("pipe")).status().unwrap();
+    assert!(made.success());
     let database = server.data().join("fleetbeat.db");
     let before = fs::read(&database).unwrap();
     for (name, reason) in [
         ("missing", "No such file"),
-        ("folder", "directory"),
+        ("folder", "it is not a file"),
+        ("pipe", "it is not a file"),
+        ("namesake", "it is no database of fleetbeat-server's"),
         ("garbage", "it is no database"),
         ("empty", "it is no database of fleetbeat-server's"),
         ("half", "it is damaged"),

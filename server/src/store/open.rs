@@ -95,9 +95,7 @@ pub(crate) fn backup(
     file: &Path,
 ) -> Result<impl fmt::Display + use<>, StoreError> {
     match storage {
-        Storage::Embedded { path } => {
-            Embedded::open_beside_server(path, IfMissing::Fail)?.backup(file)
-        }
+        Storage::Embedded { path } => embedded::backup(path, file),
         Storage::MongoDb(_) => Err(other_tool("mongodump")),
     }
 }

@@ -266,10 +266,11 @@ const HEADERS: [(&str, &str); 2] = [
 
 /// One window of heartbeats.
 fn beat(server: SocketAddr, hosts: &mut Hosts, plan: &Plan) -> Report {
-    let mut left = (plan.rate() * plan.window.as_secs_f64()).round() as u32;
+    let windows = plan.interval.as_secs_f64() / plan.window.as_secs_f64();
+    let mut left = f64::from(plan.hosts) / windows;
     load::run(server, THREADS, Some(plan.rate()), || {
-        left = left.checked_sub(1)?;
-        Some(hosts.request())
+        left -= 1.0;
+        (left >= 0.0).then(|| hosts.request())
     })
 }
 

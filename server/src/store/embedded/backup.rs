@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::connection::Connections;
 use super::contents::Contents;
 use super::error::unusable;
 use super::folder::open_private_file;
@@ -29,10 +28,7 @@ const SYNC_EVERY: Duration = Duration::from_millis(50);
 ///
 /// # Errors
 /// The file exists or cannot be written. Nothing is left behind.
-pub(super) fn backup(
-    connections: &Connections,
-    file: &Path,
-) -> Result<Contents, StoreError> {
+pub(super) fn backup(database: &Connection, file: &Path) -> Result<Contents, StoreError> {
     let failed = |error: io::Error| unusable(file, &error);
     if fs::symlink_metadata(file).is_ok() {
         let exists = "exists, and a backup goes to a new file";
@@ -40,8 +36,9 @@ pub(super) fn backup(
     }
 
     let unfinished = with_ending(file, UNFINISHED);
-    let lock = open_unfinished(&unfinished).map_err(failed)?;
-    let copied = while_syncing(&lock, || copy(connections, file, &unfinished));
+    let lock =
+        open_unfinished(&unfinished).map_err(|error| unusable(&unfinished, &error))?;
+    let copied = while_syncing(&lock, || copy(database, file, &unfinished));
     let contents = copied.and_then(|contents| {
         lock.sync_all()
             .and_then(|()| fs::rename(&unfinished, file))
@@ -93,7 +90,7 @@ fn open_unfinished(file: &Path) -> io::Result<File> {
 
 /// Copies the database to `unfinished`, and reads the copy.
 fn copy(
-    connections: &Connections,
+    database: &Connection,
     file: &Path,
     unfinished: &Path,
 ) -> Result<Contents, StoreError> {
@@ -105,7 +102,7 @@ fn copy(
         reason: error.to_string(),
     };
 
-    let copied = connections.writer().execute("VACUUM INTO ?1", [name]);
+    let copied = database.execute("VACUUM INTO ?1", [name]);
     copied.map_err(explain)?;
 
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;

@@ -290,7 +290,11 @@ fn open_maintenance(file: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-fn open_reader(file: &Path) -> Result<Connection, StoreError> {
+/// A connection that changes nothing.
+///
+/// # Errors
+/// The database cannot be read.
+pub(super) fn open_reader(file: &Path) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(file, flags)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;

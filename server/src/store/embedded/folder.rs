@@ -1,12 +1,14 @@
 //! The folder of the embedded store. The files in the folder are private, and a single
 //! server at a time may use the folder.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
+
+use rustix::fs::OFlags;
 
 use super::error::unusable;
 use crate::ownership::give_to_owner_of_folder;
@@ -93,14 +95,25 @@ pub(super) fn create_new_private_file(file: &Path) -> io::Result<File> {
         .open(file)
 }
 
-/// Opens a file that only the caller's user may read, and makes it if there is none.
+/// Opens a file that only the caller's user may read from now on, and makes it if there is
+/// none. Whatever else has the name, such as a link to a file of somebody else, is refused.
 pub(super) fn open_private_file(file: &Path) -> io::Result<File> {
-    File::options()
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let opened = File::options()
         .create(true)
         .truncate(false)
         .write(true)
         .mode(0o600)
-        .open(file)
+        .custom_flags(flags.bits().cast_signed())
+        .open(file)?;
+
+    let metadata = opened.metadata()?;
+    if !metadata.is_file() || metadata.nlink() > 1 {
+        let message = "is not a file of its own";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+    }
+    opened.set_permissions(Permissions::from_mode(0o600))?;
+    Ok(opened)
 }
 
 /// Takes the lock that a server holds on the folder, until the file is closed.

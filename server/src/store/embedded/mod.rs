@@ -30,7 +30,7 @@ use std::time::Duration;
 use fleetbeat_protocol::{FlagsPatch, Server};
 use rusqlite::{OptionalExtension, Transaction};
 
-use self::connection::{Check, Connections, has_current_schema};
+use self::connection::{Check, Connections, has_current_schema, open_reader};
 use self::contents::Contents;
 pub(super) use self::restore::restore;
 use super::backend::Store;
@@ -54,6 +54,31 @@ pub(in crate::store) enum IfMissing {
     Fail,
     /// Make one, as the server's first start would.
     Create,
+}
+
+/// Writes a consistent copy of the whole database in `folder` to `file`, which must not
+/// exist. Gives what is in the copy. A server may run meanwhile, and its disk be full: the
+/// database is only read.
+///
+/// # Errors
+/// There is no database, or the file exists or cannot be written.
+pub(super) fn backup(folder: &Path, file: &Path) -> Result<Contents, StoreError> {
+    folder::find_database(folder)?;
+    update_schema(folder)?;
+    let database = open_reader(&folder.join(folder::DATABASE))?;
+    backup::backup(&database, file)
+}
+
+/// Brings an older database to the present schema.
+///
+/// # Errors
+/// A server of an older version runs.
+fn update_schema(folder: &Path) -> Result<(), StoreError> {
+    if !has_current_schema(&folder.join(folder::DATABASE))? {
+        let lock = folder::take_lock(folder).map_err(explain_older)?;
+        drop(Connections::open(folder, Some(lock), Check::Header)?);
+    }
+    Ok(())
 }
 
 impl Embedded {
@@ -83,10 +108,7 @@ impl Embedded {
         } else {
             folder::find_database(folder)?;
         }
-        if !has_current_schema(&folder.join(folder::DATABASE))? {
-            let lock = folder::take_lock(folder).map_err(explain_older)?;
-            drop(Connections::open(folder, Some(lock), Check::Header)?);
-        }
+        update_schema(folder)?;
         Connections::open(folder, None, Check::Header).map(Embedded::new)
     }
 
@@ -96,15 +118,6 @@ impl Embedded {
             revision: AtomicU64::new(0),
             conflicts: Conflicts::default(),
         }
-    }
-
-    /// Writes a consistent copy of the whole database to `file`, which must not exist.
-    /// Gives what is in the copy.
-    ///
-    /// # Errors
-    /// The file exists or cannot be written.
-    pub(super) fn backup(&self, file: &Path) -> Result<Contents, StoreError> {
-        backup::backup(&self.connections, file)
     }
 
     /// Runs a change of hosts' records.

@@ -88,6 +88,13 @@ fn copy(backup: &Path, unchecked: &Path) -> Result<(), StoreError> {
 }
 
 fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
+    // A pipe would be waited for.
+    if !fs::metadata(from)?.is_file() {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "it is not a file",
+        ));
+    }
     let mut from = File::open(from)?;
     let mut copied = create_new_private_file(to)?;
     give_to_owner_of_folder(&copied, to)?;
@@ -99,15 +106,15 @@ fn check_copy(backup: &Path, unchecked: &Path) -> Result<Contents, StoreError> {
     let explain = |error| explain_check_error(backup, &error);
     let mut connection = Connection::open(unchecked).map_err(explain)?;
 
-    let tables: i64 = connection
+    let (tables, version): (i64, i64) = connection
         .query_row(
-            "SELECT count(*) FROM sqlite_schema \
-             WHERE name IN ('servers', 'history', 'users')",
+            "SELECT count(*), (SELECT user_version FROM pragma_user_version) \
+             FROM sqlite_schema WHERE name IN ('servers', 'history', 'users')",
             [],
-            |row| row.get(0),
+            |row| Ok((row.get(0)?, row.get(1)?)),
         )
         .map_err(explain)?;
-    if tables != 3 {
+    if tables != 3 || version == 0 {
         return Err(no_backup(backup, "it is no database of fleetbeat-server's"));
     }
 
@@ -211,7 +218,7 @@ pub(super) fn with_ending(file: &Path, ending: &str) -> PathBuf {
 mod tests {
     use super::*;
     use crate::store::conformance::{beat, servers};
-    use crate::store::embedded::{Embedded, IfMissing};
+    use crate::store::embedded::{Embedded, IfMissing, backup};
     use crate::store::server::ServerStore;
 
     #[test]
@@ -220,7 +227,7 @@ mod tests {
             (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let old = Embedded::open_beside_server(folder.path(), IfMissing::Create).unwrap();
         let checked = folder.path().join(UNCHECKED);
-        old.backup(&checked).unwrap();
+        backup(folder.path(), &checked).unwrap();
         old.record(&[beat("192.0.2.1", Timestamp::UNIX_EPOCH)])
             .unwrap();
         // As after a kill: what was committed last is in the log alone.

@@ -138,7 +138,7 @@ fn a_commit_waits_for_the_disk_and_files_are_private() {
         .query_row("PRAGMA synchronous", [], |row| row.get::<_, i64>(0))
         .unwrap();
     assert_eq!(synchronous, full);
-    store.backup(&folder.path().join("copy.db")).unwrap();
+    backup(folder.path(), &folder.path().join("copy.db")).unwrap();
     for name in ["fleetbeat.db", "fleetbeat.db-wal", "copy.db"] {
         let mode = fs::metadata(folder.path().join(name))
             .unwrap()
@@ -232,21 +232,43 @@ fn a_backup_is_whole_and_overwrites_nothing() {
     fs::create_dir(&copy).unwrap();
     let file = copy.join("fleetbeat.db");
     // What a backup that was killed has left.
-    fs::write(copy.join("fleetbeat.db.part"), "a part").unwrap();
+    let part = copy.join("fleetbeat.db.part");
+    fs::write(&part, "a part").unwrap();
+    fs::set_permissions(&part, fs::Permissions::from_mode(0o666)).unwrap();
 
-    let contents = store.backup(&file).unwrap().to_string();
+    let contents = backup(folder.path(), &file).unwrap().to_string();
     let expected = "1 servers, 0 users, the last heartbeat at 1970-01-01T00:00:00Z";
     assert_eq!(contents, expected);
     assert_eq!(names_in(&copy), ["fleetbeat.db"]);
+    let mode = fs::metadata(&file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
     assert_eq!(servers(&Embedded::open(&copy).unwrap()), servers(&store));
 
     let before = fs::read(&file).unwrap();
-    let refused = store.backup(&file).unwrap_err().to_string();
+    let refused = backup(folder.path(), &file).unwrap_err().to_string();
     assert!(
         refused.contains("fleetbeat.db: exists, and a backup goes to a new file"),
         "{refused}"
     );
     assert_eq!(fs::read(&file).unwrap(), before);
+}
+
+#[test]
+fn a_backup_follows_no_link() {
+    let folder = tempfile::tempdir().unwrap();
+    let _store = Embedded::open(folder.path()).unwrap();
+    let (file, other) = (folder.path().join("b.db"), folder.path().join("other"));
+    fs::write(&other, "of somebody else").unwrap();
+    let part = folder.path().join("b.db.part");
+
+    std::os::unix::fs::symlink(&other, &part).unwrap();
+    let failed = backup(folder.path(), &file).unwrap_err().to_string();
+    assert!(failed.contains("b.db.part"), "{failed}");
+    fs::remove_file(&part).unwrap();
+    fs::hard_link(&other, &part).unwrap();
+    assert!(backup(folder.path(), &file).is_err());
+    assert_eq!(fs::read(&other).unwrap(), b"of somebody else");
+    assert!(!file.exists());
 }
 
 #[test]
@@ -263,10 +285,12 @@ fn a_backup_that_fails_leaves_nothing() {
     writer.execute_batch("DROP TABLE users").unwrap();
     drop(writer);
 
-    let failed = store.backup(&copy.join("b.db")).unwrap_err().to_string();
+    let failed = backup(folder.path(), &copy.join("b.db"))
+        .unwrap_err()
+        .to_string();
     assert!(failed.contains("copy/b.db: "), "{failed}");
     assert!(names_in(&copy).is_empty(), "{:?}", names_in(&copy));
-    assert!(store.backup(&folder.path().join("nowhere/b.db")).is_err());
+    assert!(backup(folder.path(), &folder.path().join("nowhere/b.db")).is_err());
 }
 
 #[test]
