@@ -22,6 +22,7 @@ use crate::host::{Host, Identity, Keeping, MACHINE_ID, peek};
 use crate::sampling::Sampler;
 use crate::sampling::schedule::{self, Window};
 use crate::service::exit::AgentError;
+use crate::service::owner::become_owner_of;
 use crate::service::signals;
 
 /// Runs the command.
@@ -89,6 +90,7 @@ fn run_service(path: PathBuf) -> Result<(), AgentError> {
 fn load_to_run(path: &Path) -> Result<Config, AgentError> {
     let error = match Config::load(path, KeyNeed::Required) {
         Ok(config) => {
+            become_owner_of(&config.spool);
             accepted::keep(path, &config);
             return Ok(config);
         }
@@ -98,6 +100,7 @@ fn load_to_run(path: &Path) -> Result<Config, AgentError> {
     let Some(Ok(config)) = accepted::load(path) else {
         return Err(AgentError::Config(error));
     };
+    become_owner_of(&config.spool);
 
     log::error!(
         "the configuration is wrong, so the one that was accepted last counts until this \

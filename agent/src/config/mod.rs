@@ -3,24 +3,22 @@
 pub(crate) mod accepted;
 pub(crate) mod api_key;
 mod ascii_name;
+mod read_only;
 mod server;
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fleetbeat_collectors::{Collector, Definition, Roots};
 use fleetbeat_protocol::{MAX_TEXT_CHARS, parse_ip};
-use fleetbeat_settings::{
-    Document, Problem, Problems, Table, list_drop_ins, show_duration,
-};
+use fleetbeat_settings::{Document, Fault, Problems, Table, show_duration};
 
 pub(crate) use api_key::KeyNeed;
 pub(crate) use server::{ServerSettings, Way};
 
-use api_key::{Absences, FoundKey};
+use api_key::FoundKey;
 
 /// Shortest time between samples. A window is a second long, or half of the time between
 /// samples if a second is longer. Only tests need such short windows.
@@ -85,24 +83,10 @@ impl Config {
     /// # Errors
     /// All problems of the configuration.
     pub(crate) fn load(path: &Path, need: KeyNeed) -> Result<Config, ConfigError> {
-        let (absences, mut problems) = (Absences::default(), Problems::default());
-        let mut open = |path: &Path| {
-            if let Err(error) = fs::File::open(path) {
-                absences.note(&error);
-            }
-            Document::open(path, &mut problems)
-        };
-
-        let mut document = open(path);
-        let drop_ins = list_drop_ins(path);
-        for path in drop_ins.iter().flatten() {
-            document.merge(open(path));
-        }
-        if let Err(error) = drop_ins {
-            absences.note(&error);
-            problems.add(Problem::unreadable(&path.with_extension("d"), &error));
-        }
-        Config::read(path, &document, need, &absences, problems)
+        let mut problems = Problems::default();
+        let mut document = Document::open(path, &mut problems);
+        document.merge_drop_ins(path, &mut problems);
+        Config::read(path, &document, need, problems)
     }
 
     /// The configuration in `document`, and the key that is found beside the file at
@@ -111,14 +95,12 @@ impl Config {
         path: &Path,
         document: &Document,
         need: KeyNeed,
-        absences: &Absences,
         mut problems: Problems,
     ) -> Result<Config, ConfigError> {
-        let key = api_key::find(path, absences, &mut problems);
-        let config =
-            document.read(&mut problems, |root| read_root(root, key, need, absences));
+        let key = api_key::find(path, &mut problems);
+        let config = document.read(&mut problems, |root| read_root(root, key, need));
 
-        let is_temporary = problems.count() == absences.count();
+        let is_temporary = problems.are_temporary();
         problems.into_result().map_err(|problems| ConfigError {
             problems,
             is_temporary,
@@ -171,15 +153,8 @@ impl Config {
 }
 
 /// `None` if the server's URL is missing or wrong: the reason is among the problems.
-fn read_root(
-    root: &mut Table<'_>,
-    key: FoundKey,
-    need: KeyNeed,
-    absences: &Absences,
-) -> Option<Config> {
-    let server = root.section("server", |table| {
-        server::read_server(table, key, need, absences)
-    });
+fn read_root(root: &mut Table<'_>, key: FoundKey, need: KeyNeed) -> Option<Config> {
+    let server = root.section("server", |table| server::read_server(table, key, need));
     let host = root.section("host", read_host);
     let (sample_every, samples_per_heartbeat) = root.section("schedule", read_schedule);
     let roots = root.section("paths", read_paths);
@@ -251,13 +226,18 @@ fn read_schedule(table: &mut Table<'_>) -> (Duration, u32) {
 
 fn read_paths(table: &mut Table<'_>) -> Roots {
     let mut folder = |key| {
-        table.parsed(key, |text| {
+        table.opened(key, |text| {
             let path = PathBuf::from(text);
             if path.is_dir() {
-                Ok(path)
-            } else {
-                Err(format!("{text:?} is no folder"))
+                return Ok(path);
             }
+            let wrong = format!("{text:?} is no folder");
+            // What is not there may be about to be mounted.
+            Err(if path.exists() {
+                wrong.into()
+            } else {
+                Fault::temporary(wrong)
+            })
         })
     };
 

@@ -1,16 +1,20 @@
 //! The section `[server]`: where heartbeats go, and how.
 
-use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
 
-use fleetbeat_settings::{Secret, Table};
+use fleetbeat_settings::{Fault, Secret, Table, read_file};
 use ureq::http::Uri;
 use ureq::tls::{Certificate, PemItem, parse_pem};
 use ureq::{Proxy, ProxyProtocol};
 
-use super::api_key::{self, Absences, FoundKey, Key, KeyNeed};
+use super::api_key::{self, FoundKey, Key, KeyNeed};
 use super::ascii_name;
+
+/// Longest file of certificates: all of a distribution's have room.
+const MAX_CA_BYTES: u64 = 8 << 20;
+/// What editors of other systems put before a text.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// The server that heartbeats go to, and the way there.
 pub(crate) struct ServerSettings {
@@ -80,7 +84,6 @@ pub(super) fn read_server(
     table: &mut Table<'_>,
     found: FoundKey,
     need: KeyNeed,
-    absences: &Absences,
 ) -> Option<ServerSettings> {
     table.require("url");
     let plain_http = match table.boolean("allow_insecure") {
@@ -88,10 +91,10 @@ pub(super) fn read_server(
         _ => PlainHttp::ToLoopback,
     };
     let url = table.parsed("url", |text| parse_url(text, plain_http));
-    let ca = table.parsed("ca_file", |path| read_ca(path, absences));
+    let ca = table.opened("ca_file", read_ca);
     let proxy = table.parsed("proxy", parse_proxy);
 
-    let key = read_key(table, found, need, absences);
+    let key = read_key(table, found, need);
 
     let (key, key_source) = key.map(|key| (key.secret, key.source)).unzip();
     Some(ServerSettings {
@@ -104,15 +107,10 @@ pub(super) fn read_server(
 }
 
 /// The key: the one that was found elsewhere, or that of `api_key_file`.
-fn read_key(
-    table: &mut Table<'_>,
-    found: FoundKey,
-    need: KeyNeed,
-    absences: &Absences,
-) -> Option<Key> {
+fn read_key(table: &mut Table<'_>, found: FoundKey, need: KeyNeed) -> Option<Key> {
     const FILE: &str = "api_key_file";
-    let of_file = table.parsed(FILE, |path| {
-        let secret = api_key::read(Path::new(path), absences)?;
+    let of_file = table.opened(FILE, |path| {
+        let secret = api_key::read(Path::new(path))?;
         let source = format!("server.api_key_file: {path}");
         Ok(Key { secret, source })
     });
@@ -135,14 +133,11 @@ fn read_key(
         (FoundKey::Hidden(path), None) => {
             if need == KeyNeed::Required && !table.has(FILE) {
                 let shown = path.display();
-                absences.note_denied();
-                table.problem(
-                    FILE,
-                    format!(
-                        "is missing, and {shown} cannot be read by this user: chgrp \
-                         fleetbeat-agent {shown}; chmod 640 {shown}"
-                    ),
+                let message = format!(
+                    "is missing, and {shown} cannot be read by this user: chgrp \
+                     fleetbeat-agent {shown}; chmod 640 {shown}"
                 );
+                table.problem(FILE, Fault::temporary(message));
             }
             None
         }
@@ -221,22 +216,34 @@ fn parse_proxy(text: &str) -> Result<Proxy, String> {
     })
 }
 
-fn read_ca(path: &str, absences: &Absences) -> Result<Vec<Certificate<'static>>, String> {
-    let text = fs::read(path).map_err(|error| {
-        absences.note(&error);
-        format!("{path}: {error}")
-    })?;
+fn read_ca(path: &str) -> Result<Vec<Certificate<'static>>, Fault> {
+    let text = read_file(Path::new(path), MAX_CA_BYTES)
+        .map_err(|error| Fault::unreadable(Path::new(path), &error))?;
 
+    // A file that is just being written ends anywhere.
+    let cut_off = |what: &str| Fault::temporary(format!("{path}: {what}"));
     let mut certificates = Vec::new();
-    for item in parse_pem(&text) {
-        let item = item.map_err(|error| format!("{path}: {error}"))?;
-        if let PemItem::Certificate(certificate) = item {
-            certificates.push(certificate);
+    for item in parse_pem(text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&text)) {
+        match item {
+            Ok(PemItem::Certificate(certificate)) => certificates.push(certificate),
+            Ok(_) => {}
+            Err(_) => return Err(cut_off("breaks off, or is damaged")),
         }
     }
 
     if certificates.is_empty() {
-        return Err(format!("{path}: holds no certificate in PEM form"));
+        let what = "holds no certificate in PEM form";
+        return Err(match text.trim_ascii().is_empty() {
+            true => cut_off(what),
+            false => format!("{path}: {what}").into(),
+        });
+    }
+    // A bundle may have one of an old form among others.
+    let is_usable = |certificate: &Certificate<'_>| {
+        webpki::anchor_from_trusted_cert(&certificate.der().into()).is_ok()
+    };
+    if !certificates.iter().any(is_usable) {
+        return Err(format!("{path}: holds no certificate that can be used").into());
     }
     Ok(certificates)
 }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use fleetbeat_daemon::condition::Condition;
 use fleetbeat_protocol::{AgentId, parse_ip};
+use fleetbeat_settings::read_file;
 
 use crate::http::sha256;
 use crate::state_folder;
@@ -168,7 +169,8 @@ fn read(path: &Path, machine: &str) -> Result<Kept, Unusable> {
 /// A hash of the machine's id, which itself is nobody else's business. A system without
 /// an id, such as a container, has a hash as well.
 fn hash_machine(machine_id: &Path) -> String {
-    let id = state_folder::read(machine_id, MAX_BYTES).unwrap_or_default();
+    let id = read_file(machine_id, MAX_BYTES).unwrap_or_default();
+    let id = String::from_utf8_lossy(&id);
     let hash = sha256(format!("fleetbeat-agent {}", id.trim()).as_bytes());
     let shown = hash.iter().take(MACHINE_BYTES);
     shown.map(|byte| format!("{byte:02x}")).collect()

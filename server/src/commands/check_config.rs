@@ -85,6 +85,7 @@ fn locate(
         line: None,
         key: key.to_owned(),
         message,
+        is_temporary: false,
     }
 }
 
