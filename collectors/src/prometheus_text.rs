@@ -133,8 +133,8 @@ fn parse_series(text: &str) -> Result<(String, &str), &'static str> {
 }
 
 /// The labels up to the closing brace, and the rest.
-fn parse_labels(mut text: &str) -> Result<(BTreeMap<&str, String>, &str), &'static str> {
-    let mut labels = BTreeMap::new();
+fn parse_labels(mut text: &str) -> Result<(Vec<(&str, String)>, &str), &'static str> {
+    let mut labels: Vec<(&str, String)> = Vec::new();
     loop {
         text = text.trim_start_matches(BLANK);
         if let Some(rest) = text.strip_prefix('}') {
@@ -151,8 +151,10 @@ fn parse_labels(mut text: &str) -> Result<(BTreeMap<&str, String>, &str), &'stat
             .strip_prefix('"')
             .ok_or("has a label without quotes")?;
         let (value, rest) = parse_quoted(quoted)?;
-        if labels.insert(name, value).is_some() {
-            return Err("repeats a label");
+        // Sorted by name.
+        match labels.binary_search_by_key(&name, |(known, _)| *known) {
+            Ok(_) => return Err("repeats a label"),
+            Err(place) => labels.insert(place, (name, value)),
         }
 
         text = rest.trim_start_matches(BLANK);
