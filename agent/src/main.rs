@@ -5,6 +5,7 @@
 //! can make the agent run anything.
 
 mod agent;
+mod call;
 mod cli;
 mod commands;
 mod config;

@@ -16,6 +16,8 @@ use fleetbeat_protocol::{MAX_TEXT_CHARS, parse_ip};
 use fleetbeat_settings::{Document, Fault, Problems, Table, show_duration};
 
 pub(crate) use api_key::KeyNeed;
+#[cfg(test)]
+pub(crate) use server::ServerUrl;
 pub(crate) use server::{ServerSettings, Way};
 
 use api_key::FoundKey;
