@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use fleetbeat_daemon::exit::explain;
-use fleetbeat_protocol::{BatchAnswer, Problem};
+use fleetbeat_protocol::BatchAnswer;
 use ureq::{Error, Timeout};
 
 use super::finding::{Finding, Obstacle, Trouble};
@@ -230,7 +230,9 @@ fn judge_key(reply: &Reply, server: &ServerSettings) -> Result<String, Trouble> 
     let is_ours = serde_json::from_slice::<BatchAnswer>(&reply.body)
         .is_ok_and(|answer| answer.status == "ok");
     match reply.status {
-        401 if !is_problem(reply) => Err(wants_login(reply, &server.url.base)),
+        401 if find_problem(401, &reply.body).is_none() => {
+            Err(wants_login(reply, &server.url.base))
+        }
         200 | 401 if server.key.is_none() => Err(Trouble::new(
             "there is none that this user can read",
             "put AGENT_API_KEY=… into agent.env beside agent.toml, or name its file in \
@@ -238,19 +240,13 @@ fn judge_key(reply: &Reply, server: &ServerSettings) -> Result<String, Trouble> 
              read it",
         )),
         200 if is_ours => Ok("the server knows it".to_owned()),
-        401 if find_problem(&reply.body).is_some() => Err(Trouble::new(
+        401 => Err(Trouble::new(
             "the server does not know it (401)",
             "take the one from AGENT_API_KEY in the server's environment, or from the \
              file agent_api_key in its storage folder, and restart the agent",
         )),
         _ => Err(explain_other_reply(reply, &server.url.base)),
     }
-}
-
-/// Whether the reply is an error of fleetbeat-server, and not of a proxy before it.
-fn is_problem(reply: &Reply) -> bool {
-    serde_json::from_slice::<Problem>(&reply.body)
-        .is_ok_and(|problem| problem.status == reply.status)
 }
 
 /// A proxy wants a login of its own.
