@@ -55,14 +55,14 @@ impl Host {
             Keeping::Service(identity) => (Some(identity.kept()), identity.is_upgraded()),
             Keeping::Looker(kept) => (*kept, false),
         };
-        let address = kept.and_then(|kept| kept.address);
+        let addresses = kept.map_or([None; 2], |kept| [kept.address, kept.former]);
 
         Host {
             settings,
             roots,
             is_proxied: way.is_proxied,
             identity,
-            address: OwnAddress::new(way, kernel, address, is_upgraded),
+            address: OwnAddress::new(way, kernel, addresses, is_upgraded),
             boot_id,
             seq: 0,
             left_out: Vec::new(),
@@ -113,7 +113,10 @@ impl Host {
         let address = self.settings.ip.or_else(|| self.address.find());
         if let Keeping::Service(identity) = &mut self.identity {
             // An address that the operator has set is kept by the operator.
-            identity.set_address(address.filter(|_| self.settings.ip.is_none()));
+            let is_found = self.settings.ip.is_none();
+            let [address, former] =
+                [address, self.address.former()].map(|ip| ip.filter(|_| is_found));
+            identity.set_addresses(address, former);
             identity.save();
         }
         address

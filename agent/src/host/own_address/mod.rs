@@ -29,6 +29,9 @@ const ELSEWHERE: [IpAddr; 2] = [
 pub(crate) struct OwnAddress {
     search: Search,
     kept: Option<IpAddr>,
+    /// The lost address of the other family, which is taken back when the host has it
+    /// again: a family that is away for a while must not change who the host is.
+    former: Option<IpAddr>,
     /// For how many heartbeats the kernel has been without the kept address.
     lost_for: u32,
     lookup: Option<Lookup>,
@@ -59,11 +62,12 @@ struct Lookup {
 }
 
 impl OwnAddress {
-    /// `kept` is the address of an earlier run.
+    /// `kept` is the address of an earlier run, and `former` the lost one of the other
+    /// family.
     pub(super) fn new(
         way: Way,
         kernel: Kernel,
-        kept: Option<IpAddr>,
+        [kept, former]: [Option<IpAddr>; 2],
         is_upgraded: bool,
     ) -> OwnAddress {
         let search = Search {
@@ -73,6 +77,7 @@ impl OwnAddress {
         };
         OwnAddress {
             kept: kept.filter(|ip| search.may_keep(*ip)),
+            former: former.filter(|ip| search.may_keep(*ip)),
             search,
             lost_for: 0,
             lookup: None,
@@ -87,14 +92,19 @@ impl OwnAddress {
         self.search.kernel = kernel;
         if is_other {
             self.lookup = None;
-            self.kept = self
-                .kept
-                .filter(|ip| !is_private(*ip) && self.search.may_keep(*ip));
+            for ip in [&mut self.kept, &mut self.former] {
+                *ip = ip.filter(|ip| !is_private(*ip) && self.search.may_keep(*ip));
+            }
         }
     }
 
     /// A heartbeat is made: looks whether the kernel still has the address.
     pub(super) fn watch(&mut self) {
+        let is_back = |ip: &mut IpAddr| self.search.kernel.has(*ip) == Some(true);
+        if let Some(ip) = self.former.take_if(is_back) {
+            self.lookup = None;
+            self.take(Some(ip));
+        }
         let is_lost = self.kept.is_some_and(|ip| {
             !ip.is_loopback() && self.search.kernel.has(ip) == Some(false)
         });
@@ -116,6 +126,11 @@ impl OwnAddress {
             self.look_up();
         }
         self.kept
+    }
+
+    /// The lost address that is waited for.
+    pub(super) fn former(&self) -> Option<IpAddr> {
+        self.former
     }
 
     /// Starts a lookup unless a lookup is under way, and waits until the lookup's
@@ -141,6 +156,8 @@ impl OwnAddress {
         let Some(ip) = found else { return };
         if let Some(old) = self.kept.filter(|old| *old != ip) {
             log::info!("this host's address is {ip} from now on, and not {old}");
+            let former = self.former.or(Some(old));
+            self.former = former.filter(|former| former.is_ipv4() != ip.is_ipv4());
         }
         self.kept = Some(ip);
         self.lost_for = 0;
