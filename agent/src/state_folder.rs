@@ -18,7 +18,11 @@ pub(crate) fn open_or_create(path: &Path) -> io::Result<File> {
     let is_new = !path.exists();
     let file = open(
         path,
-        File::options().read(true).write(true).create(true).mode(0o600),
+        File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .mode(0o600),
     )?;
     if is_new {
         sync_folder_of(path);
@@ -153,7 +157,8 @@ mod tests {
     fn a_file_that_others_may_have_written_is_not_ones_own() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("accepted");
-        for (mode, is_own) in [(0o600, true), (0o644, true), (0o620, false), (0o602, false)]
+        for (mode, is_own) in
+            [(0o600, true), (0o644, true), (0o620, false), (0o602, false)]
         {
             fs::write(&path, "text").unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();

@@ -61,9 +61,10 @@ fn every_rule_is_told_with_file_line_and_key() {
         let expected = fs::read_to_string(path.with_extension("txt"))
             .unwrap()
             .replace("EVERY_COLLECTOR", &names_of(COLLECTORS));
-        // Who waits may see a missing file appear; a wrong text stays wrong.
+        // Who waits may see a missing file or folder appear; a wrong text stays wrong.
         let is_missing = path.display().to_string().ends_with("-missing.toml")
-            && expected.contains("No such file");
+            && ["No such file", "is no folder"].map(|end| expected.contains(end))
+                != [false; 2];
         let code = if is_missing { 1 } else { 78 };
         assert_eq!(
             check_config(&path, &[]),
@@ -174,6 +175,108 @@ fn a_key_that_everybody_can_read_is_refused_wherever_it_is() {
                 && told.ends_with("its mode 644 lets everybody in: chmod o=\n"),
             "{told}"
         );
+    }
+}
+
+#[test]
+fn files_that_are_closed_or_just_being_written_may_be_right_at_the_next_try() {
+    let folder = beside("agent.env", "AGENT_API_KEY=key\n", 0o640);
+    let config = folder.path().join("agent.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    let empty = folder.path().join("empty");
+    fs::write(&empty, "").unwrap();
+    fs::set_permissions(&empty, fs::Permissions::from_mode(0o600)).unwrap();
+    for setting in ["ca_file", "api_key_file"] {
+        fs::write(&config, format!("{text}{setting} = {empty:?}\n")).unwrap();
+        let (code, told) = check_config(&config, &[]);
+        assert_eq!(code, 1, "{told}");
+    }
+    let pem = fs::read_to_string(fixtures().join("ca.pem")).unwrap();
+    let ca_file = format!("{text}ca_file = {empty:?}\n");
+    fs::write(&config, ca_file).unwrap();
+    for (pem, expected) in [
+        (pem.clone(), 0),
+        (format!("\u{feff}{pem}"), 0),
+        (pem[..pem.len() / 2].to_owned(), 1),
+        ("no certificate".to_owned(), 78),
+        (
+            "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_owned(),
+            78,
+        ),
+    ] {
+        fs::write(&empty, &pem).unwrap();
+        let (code, told) = check_config(&config, &[]);
+        assert_eq!(code, expected, "{pem}: {told}");
+        assert!(
+            !told.contains("PemError") && !told.contains("Error("),
+            "{told}"
+        );
+    }
+}
+
+#[test]
+fn a_closed_configuration_folder_may_be_open_at_the_next_try() {
+    // Root may read everything, so somebody else is asked.
+    if !is_root() {
+        return;
+    }
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).unwrap();
+    let output = Command::new("setpriv")
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+        .arg(env!("CARGO_BIN_EXE_fleetbeat-agent"))
+        .arg("-c")
+        .arg(folder.path().join("agent.toml"))
+        .arg("run")
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains("Permission denied"), "{told}");
+}
+
+/// Whether these tests run as root.
+fn is_root() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    fs::metadata("/proc/self").unwrap().uid() == 0
+}
+
+#[test]
+fn a_pipe_in_a_files_place_is_not_waited_for() {
+    let folder = beside("agent.env", "AGENT_API_KEY=key\n", 0o640);
+    let config = folder.path().join("agent.toml");
+    let pipe = folder.path().join("pipe");
+    fs::create_dir(folder.path().join("agent.d")).unwrap();
+    let text = fs::read_to_string(&config).unwrap();
+    let make = |path: &Path| {
+        assert!(
+            Command::new("mkfifo")
+                .args(["-m", "600"])
+                .arg(path)
+                .status()
+                .unwrap()
+                .success()
+        );
+    };
+    make(&pipe);
+    for setting in ["ca_file", "api_key_file"] {
+        fs::write(&config, format!("{text}{setting} = {pipe:?}\n")).unwrap();
+        let (code, told) = check_config(&config, &[]);
+        assert!(
+            code == 78 && told.contains("is not a regular file"),
+            "{told}"
+        );
+    }
+    fs::write(&config, text).unwrap();
+    for name in ["agent.d/x.toml", "agent.env"] {
+        let path = folder.path().join(name);
+        let _ = fs::remove_file(&path);
+        make(&path);
+        let (code, told) = check_config(&config, &[]);
+        assert!(
+            code == 78 && told.contains("is not a regular file"),
+            "{told}"
+        );
+        fs::remove_file(&path).unwrap();
     }
 }
 

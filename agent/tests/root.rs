@@ -80,7 +80,10 @@ fn links_in_the_state_folder_lead_to_nothing() {
     let status = fs::read_to_string(format!("/proc/{}/status", agent.0.id())).unwrap();
     let users = format!("Uid:\t{NOBODY}\t{NOBODY}\t{NOBODY}\t{NOBODY}\n");
     assert!(status.contains(&users), "{status}");
-    assert!(status.contains(&format!("Groups:\t{NOBODY} \n")), "{status}");
+    assert!(
+        status.contains(&format!("Groups:\t{NOBODY} \n")),
+        "{status}"
+    );
     drop(agent);
 
     for path in &precious {

@@ -44,11 +44,18 @@ mod tests {
 
     #[test]
     fn only_a_regular_file_of_a_sensible_length_is_read() {
-        let folder = std::env::temp_dir().join(format!("settings-{}", std::process::id()));
+        let folder =
+            std::env::temp_dir().join(format!("settings-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         let (file, pipe) = (folder.join("file"), folder.join("pipe"));
         fs::write(&file, "ü").unwrap();
-        assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        assert!(
+            Command::new("mkfifo")
+                .arg(&pipe)
+                .status()
+                .unwrap()
+                .success()
+        );
 
         assert_eq!(read_text(&file, 2).unwrap(), "ü");
         read_file(&file, 1).unwrap_err();

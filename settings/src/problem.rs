@@ -110,7 +110,12 @@ impl Problems {
 
     /// Adds a problem with the environment variable `name`.
     pub fn add_variable(&mut self, name: &str, fault: impl Into<Fault>) {
-        self.add_fault("environment".to_owned(), None, name.to_owned(), fault.into());
+        self.add_fault(
+            "environment".to_owned(),
+            None,
+            name.to_owned(),
+            fault.into(),
+        );
     }
 
     /// Adds the problem that `fault` is at its place.

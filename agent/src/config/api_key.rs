@@ -134,9 +134,8 @@ fn find_in_lines(file: &Path, lines: &[Line], problems: &mut Problems) -> Option
     };
     if let Some(other) = lines.iter().rfind(|other| other.name != line.name) {
         let (name, number) = (other.name, other.number);
-        let message = format!(
-            "is set, and so is {name} in line {number}: one of them must go"
-        );
+        let message =
+            format!("is set, and so is {name} in line {number}: one of them must go");
         return fail(message.into());
     }
 
