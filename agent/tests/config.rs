@@ -40,6 +40,9 @@ fn run(words: &[&str], config: &Path, variables: &[(&str, &str)]) -> (i32, Strin
     )
 }
 
+/// A key, for what is not about keys.
+const KEY: [(&str, &str); 1] = [("AGENT_API_KEY", "a-key")];
+
 /// The names as check-config lists them.
 fn names_of<'a>(definitions: impl IntoIterator<Item = &'a Definition>) -> String {
     let names = definitions.into_iter().map(|definition| definition.name);
@@ -67,7 +70,7 @@ fn every_rule_is_told_with_file_line_and_key() {
                 != [false; 2];
         let code = if is_missing { 1 } else { 78 };
         assert_eq!(
-            check_config(&path, &[]),
+            check_config(&path, &KEY),
             (code, expected),
             "{}",
             path.display()
@@ -100,9 +103,10 @@ fn problems_of_the_environment_join_those_of_the_file() {
 fn a_missing_key_is_told_with_the_rest_by_what_sends() {
     let path = fixtures().join("config/url-wrong.toml");
     let url = fs::read_to_string(path.with_extension("txt")).unwrap();
-    let key = "url-wrong.toml:1: server.api_key_file: is missing, and so are \
-        AGENT_API_KEY in the environment, agent.env beside agent.toml, and the systemd credential agent_api_key\n";
-    for words in [["run"].as_slice(), &["once", "--send"]] {
+    let key = "url-wrong.toml:1: server.api_key_file: is missing, and there is no key \
+        elsewhere: put AGENT_API_KEY=... into url-wrong.env (on the server: cat \
+        /var/lib/fleetbeat/agent_api_key)\n";
+    for words in [["run"].as_slice(), &["once", "--send"], &["check-config"]] {
         assert_eq!(
             run(words, &path, &[]),
             (78, format!("{key}{url}")),
@@ -136,7 +140,11 @@ fn beside(name: &str, text: &str, mode: u32) -> TempDir {
 fn the_key_is_found_in_each_of_its_places() {
     let found = |folder: &TempDir, variables: &[(&str, &str)]| {
         let (code, told) = check_config(&folder.path().join("agent.toml"), variables);
-        assert_eq!(code, 0, "{told}");
+        assert_eq!(
+            code == 78,
+            told.contains("there is no key elsewhere"),
+            "{told}"
+        );
         told.contains("key:        found in ")
     };
     let env = beside(
@@ -216,6 +224,7 @@ fn files_that_are_closed_or_just_being_written_may_be_right_at_the_next_try() {
 
 #[test]
 fn a_closed_configuration_folder_may_be_open_at_the_next_try() {
+    let folder = beside("agent.env", "AGENT_API_KEY=key\n", 0o640);
     // Root may read everything, so somebody else is asked.
     if !is_root() {
         return;
@@ -332,6 +341,10 @@ fn a_wrong_key_in_agent_env_is_told_with_file_and_line() {
         ),
         ("AGENT_API_KEY=\n", "agent.env:1: AGENT_API_KEY: is empty\n"),
         (
+            "AGENT_API_KEY=\"key\n",
+            "agent.env:1: AGENT_API_KEY: has a quote without its other one\n",
+        ),
+        (
             "AGENT_API_KEY_FILE=/nowhere\n\nAGENT_API_KEY=key\n",
             "agent.env:3: AGENT_API_KEY: is set, and so is AGENT_API_KEY_FILE in line 1: \
              one of them must go\n",
@@ -347,7 +360,10 @@ fn a_wrong_key_in_agent_env_is_told_with_file_and_line() {
 }
 
 /// The packaged configuration after `change`, checked beside a key and a certificate.
-fn check_packaged(change: impl Fn(&str) -> String) -> (i32, String) {
+fn check_packaged(
+    variables: &[(&str, &str)],
+    change: impl Fn(&str) -> String,
+) -> (i32, String) {
     let packaged = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/agent.toml");
     let folder = tempfile::tempdir().unwrap();
     let text = change(&fs::read_to_string(packaged).unwrap());
@@ -361,7 +377,24 @@ fn check_packaged(change: impl Fn(&str) -> String) -> (i32, String) {
     let key = folder.path().join("agent.key");
     fs::write(&key, "key\n").unwrap();
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
-    check_config(&path, &[])
+    check_config(&path, variables)
+}
+
+#[test]
+fn a_key_file_holds_the_key_alone() {
+    let folder = beside("agent.env", "", 0o640);
+    let key = folder.path().join("key");
+    for (text, expected) in [
+        ("\u{feff}key\r\n", 0),
+        ("AGENT_API_KEY=key\n", 78),
+        ("two words\n", 78),
+    ] {
+        fs::write(&key, text).unwrap();
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+        let variables = [("AGENT_API_KEY_FILE", key.to_str().unwrap())];
+        let told = check_config(&folder.path().join("agent.toml"), &variables);
+        assert_eq!(told.0, expected, "{told:?}");
+    }
 }
 
 #[test]
@@ -380,15 +413,15 @@ fn the_packaged_configuration_is_valid() {
         heartbeat:  every 2m, of 4 samples\n\
          collectors: {names}\n\
          spool:      /var/lib/fleetbeat-agent\n\
-         key:        none that this user can read; the service needs one\n\
+         key:        found in environment: AGENT_API_KEY\n\
          identity:   none that this user can read; the service makes it\n"
     );
-    assert_eq!(check_packaged(str::to_owned), (0, expected));
+    assert_eq!(check_packaged(&KEY, str::to_owned), (0, expected));
 }
 
 #[test]
 fn an_interval_above_what_the_server_expects_is_pointed_out() {
-    let (code, told) = check_packaged(|text| {
+    let (code, told) = check_packaged(&KEY, |text| {
         text.replace("# samples_per_heartbeat = 4", "samples_per_heartbeat = 5")
     });
     let expected = "heartbeat:  every 150s, of 5 samples (over 2m: raise the server's \
@@ -405,7 +438,7 @@ fn the_packaged_configuration_is_valid_with_every_comment_taken_up() {
                 key.chars().all(|c| c.is_ascii_lowercase() || c == '_')
             })
     };
-    let (code, told) = check_packaged(|text| {
+    let (code, told) = check_packaged(&[], |text| {
         let uncomment = |line: &str| match line.strip_prefix("# ") {
             Some(text) if is_setting(text) => format!("{text}\n"),
             _ => format!("{line}\n"),

@@ -45,7 +45,7 @@ pub(crate) fn keep(path: &Path, config: &Config) {
 /// The configuration that was accepted last of the file at `path`; `None` if none is
 /// kept. What the copy says is done with the rights of the user who can have written it,
 /// so root becomes that user.
-pub(crate) fn load(path: &Path) -> Option<Result<Config, ConfigError>> {
+pub(crate) fn load(path: &Path, need: KeyNeed) -> Option<Result<Config, ConfigError>> {
     let copy = default_folder().join(FILE_NAME);
     become_owner_of(&default_folder());
     let text = state_folder::read_own(&copy, MAX_BYTES).ok()?;
@@ -61,7 +61,7 @@ pub(crate) fn load(path: &Path) -> Option<Result<Config, ConfigError>> {
     if Path::new(first) != path {
         return None;
     }
-    Some(Config::read(path, &document, KeyNeed::Required, problems))
+    Some(Config::read(path, &document, need, problems))
 }
 
 /// systemd names the folder. It cannot be the spool's: where the spool is stands in the

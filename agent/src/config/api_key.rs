@@ -14,12 +14,10 @@ use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 use super::read_only;
 
-/// The places of the key besides `server.api_key_file`, for people.
-pub(super) const PLACES: &str = "AGENT_API_KEY in the environment, agent.env beside \
-                                 agent.toml, and the systemd credential agent_api_key";
-
 /// The environment variables that hold the key, or the path of its file.
 const VARIABLES: [&str; 2] = ["AGENT_API_KEY", "AGENT_API_KEY_FILE"];
+/// What may stand around a value in agent.env.
+const QUOTES: [char; 2] = ['"', '\''];
 /// The name of systemd's credential: `LoadCredential=agent_api_key:PATH`.
 const CREDENTIAL: &str = "agent_api_key";
 /// Longest key: a longer file holds something else.
@@ -50,7 +48,8 @@ pub(crate) struct Key {
 /// A key as found outside of agent.toml.
 #[derive(Debug)]
 pub(super) enum FoundKey {
-    Nowhere,
+    /// There is none; the file would be the place for one.
+    Nowhere(PathBuf),
     /// There is a file that may hold a key, and this user cannot read it.
     Hidden(PathBuf),
     /// There is a key, but not a usable one: the reason is among the problems.
@@ -74,7 +73,7 @@ pub(super) fn find(config: &Path, problems: &mut Problems) -> FoundKey {
     let file = config.with_extension("env");
     let (of_file, hidden) = match read_environment_file(&file, problems) {
         EnvironmentFile::Lines(lines) => (find_in_lines(&file, &lines, problems), None),
-        EnvironmentFile::Hidden => (None, Some(file)),
+        EnvironmentFile::Hidden => (None, Some(file.clone())),
         EnvironmentFile::Useless => (None, None),
     };
     let found = [
@@ -95,7 +94,7 @@ pub(super) fn find(config: &Path, problems: &mut Problems) -> FoundKey {
         _ if problems.count() > before => FoundKey::Unusable,
         (Some(key), _) => FoundKey::Usable(key),
         (None, Some(path)) => FoundKey::Hidden(path),
-        (None, None) => FoundKey::Nowhere,
+        (None, None) => FoundKey::Nowhere(file),
     }
 }
 
@@ -137,6 +136,10 @@ fn find_in_lines(file: &Path, lines: &[Line], problems: &mut Problems) -> Option
         let message =
             format!("is set, and so is {name} in line {number}: one of them must go");
         return fail(message.into());
+    }
+
+    if line.value.starts_with(QUOTES) || line.value.ends_with(QUOTES) {
+        return fail("has a quote without its other one".into());
     }
 
     let found = if line.name == VARIABLES[0] {
@@ -195,6 +198,9 @@ pub(crate) fn hide_memory() {
 /// An error unless the key can be the value of an HTTP header.
 fn check(key: &Secret) -> Result<(), &'static str> {
     let key = key.expose();
+    if VARIABLES.iter().any(|name| key.starts_with(name)) {
+        return Err("is a line of agent.env: the key must stand alone");
+    }
     if key.len() > MAX_BYTES || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err("is no key: a key is one word of printable ASCII characters");
     }
@@ -211,7 +217,8 @@ fn read_private(path: &Path) -> io::Result<String> {
         let message = format!("its mode {mode:03o} lets everybody in: chmod o=");
         return Err(io::Error::new(ErrorKind::PermissionDenied, message));
     }
-    read_text(path, MAX_FILE_BYTES)
+    let text = read_text(path, MAX_FILE_BYTES)?;
+    Ok(text.trim_start_matches('\u{feff}').to_owned())
 }
 
 /// What became of agent.env.
@@ -248,16 +255,17 @@ fn is_denied_by_system(error: &io::Error) -> bool {
 /// write them: perhaps with `export`, quotes around the value, a byte order mark or
 /// another system's line ends. All other lines are skipped.
 fn parse_environment(text: &str) -> Vec<Line> {
-    let text = text.trim_start_matches('\u{feff}');
     let lines = text.lines().enumerate();
     let parsed = lines.filter_map(|(index, line)| {
         let (name, value) = line.split_once('=')?;
         let name = name.trim();
-        let name = name.strip_prefix("export ").map_or(name, str::trim);
+        let exported = name.strip_prefix("export");
+        let exported = exported.filter(|rest| rest.starts_with([' ', '\t']));
+        let name = exported.map_or(name, str::trim);
         let name = VARIABLES.into_iter().find(|known| *known == name)?;
 
         let value = value.trim();
-        let unquoted = ['"', '\'']
+        let unquoted = QUOTES
             .into_iter()
             .find_map(|quote| value.strip_prefix(quote)?.strip_suffix(quote));
         Some(Line {
@@ -332,7 +340,8 @@ mod tests {
                 "AGENT_API_KEY_FILE=/k\nAGENT_API_KEY=",
                 &[(1, FILE, "/k"), (2, KEY, "")],
             ),
-            ("\u{feff}AGENT_API_KEY=k\r\n", &[(1, KEY, "k")]),
+            ("export\tAGENT_API_KEY=k\r\n", &[(1, KEY, "k")]),
+            ("AGENT_API_KEY=\"k", &[(1, KEY, "\"k")]),
             ("export AGENT_API_KEY='k'\n", &[(1, KEY, "k")]),
             ("\texport   AGENT_API_KEY=k", &[(1, KEY, "k")]),
             ("exported AGENT_API_KEY=k", &[]),

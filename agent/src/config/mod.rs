@@ -39,6 +39,11 @@ const USUAL_INTERVAL: Duration = Duration::from_secs(120);
 /// The folder made by systemd for the service (`StateDirectory=`).
 pub(crate) const STATE_FOLDER: &str = "/var/lib/fleetbeat-agent";
 
+/// What to do about a file that the service may not read.
+pub(crate) const CLOSED_ADVICE: &str = "the service's user must be able to read this: \
+                                        chown root:fleetbeat-agent FILE, and chmod 640 \
+                                        FILE";
+
 /// Equal texts for the same name are the same collector.
 pub(crate) type CollectorTables = BTreeMap<&'static str, String>;
 
@@ -157,7 +162,11 @@ impl Config {
 /// `None` if the server's URL is missing or wrong: the reason is among the problems.
 fn read_root(root: &mut Table<'_>, key: FoundKey, need: KeyNeed) -> Option<Config> {
     let server = root.section("server", |table| server::read_server(table, key, need));
-    let host = root.section("host", read_host);
+    // Where the URL is wrong, one problem is enough.
+    let is_near = server
+        .as_ref()
+        .is_none_or(|server| server.way().is_loopback);
+    let host = root.section("host", |table| read_host(table, is_near));
     let (sample_every, samples_per_heartbeat) = root.section("schedule", read_schedule);
     let roots = root.section("paths", read_paths);
     let (collectors, tables) = root.section("collectors", |table| {
@@ -184,10 +193,10 @@ fn read_root(root: &mut Table<'_>, key: FoundKey, need: KeyNeed) -> Option<Confi
     })
 }
 
-fn read_host(table: &mut Table<'_>) -> HostSettings {
+fn read_host(table: &mut Table<'_>, is_near: bool) -> HostSettings {
     let ip = table.parsed("ip", |text| match text {
         "auto" => Ok(None),
-        _ => parse_host_ip(text).map(Some),
+        _ => parse_host_ip(text, is_near).map(Some),
     });
     let hostname = table.parsed("hostname", |text| match text {
         "" => Err("must be \"auto\" or a name".to_owned()),
@@ -282,19 +291,23 @@ fn parse_text(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// An address fit to be a host's identity. Loopback addresses are for tests.
-fn parse_host_ip(text: &str) -> Result<IpAddr, String> {
+/// An address fit to be a host's identity. A loopback address is one to a server that
+/// `is_near`, on this machine.
+fn parse_host_ip(text: &str, is_near: bool) -> Result<IpAddr, String> {
     let ip = parse_ip(text).ok_or("must be \"auto\" or an IPv4 or IPv6 address")?;
     let is_link_local = match ip {
-        IpAddr::V4(ip) => ip.is_link_local(),
+        IpAddr::V4(ip) => ip.is_link_local() || ip.is_broadcast(),
         IpAddr::V6(ip) => ip.is_unicast_link_local(),
     };
     if ip.is_unspecified() || ip.is_multicast() || is_link_local {
         return Err(
-            "must be the host's own address, not an unspecified, multicast or \
-                    link-local one"
+            "must be the host's own address, not an unspecified, multicast, broadcast or \
+             link-local one"
                 .into(),
         );
+    }
+    if ip.is_loopback() && !is_near {
+        return Err("must not be a loopback address: the server is elsewhere".into());
     }
     Ok(ip)
 }

@@ -10,6 +10,7 @@ use ureq::{Proxy, ProxyProtocol};
 
 use super::api_key::{self, FoundKey, Key, KeyNeed};
 use super::ascii_name;
+use crate::dns;
 
 /// Longest file of certificates: all of a distribution's have room.
 const MAX_CA_BYTES: u64 = 8 << 20;
@@ -123,10 +124,14 @@ fn read_key(table: &mut Table<'_>, found: FoundKey, need: KeyNeed) -> Option<Key
         (FoundKey::Usable(key), _) => Some(key),
         (FoundKey::Unusable, _) => None,
         (_, Some(key)) => Some(key),
-        (FoundKey::Nowhere, None) => {
+        (FoundKey::Nowhere(file), None) => {
             if need == KeyNeed::Required && !table.has(FILE) {
-                let places = api_key::PLACES;
-                table.problem(FILE, format!("is missing, and so are {places}"));
+                let file = file.display();
+                let message = format!(
+                    "is missing, and there is no key elsewhere: put AGENT_API_KEY=... into \
+                     {file} (on the server: cat /var/lib/fleetbeat/agent_api_key)"
+                );
+                table.problem(FILE, message);
             }
             None
         }
@@ -170,6 +175,7 @@ fn parse_url(text: &str, plain_http: PlainHttp) -> Result<ServerUrl, String> {
             .ok_or("has a port that is not from 1 to 65535")?,
     };
     let host = without_brackets(authority.host());
+    check_host(&host)?;
     if !is_https && plain_http == PlainHttp::ToLoopback && !is_loopback(&host) {
         return Err("would show the key to the network: use https://, or set \
                     allow_insecure = true"
@@ -210,14 +216,35 @@ fn without_brackets(host: &str) -> String {
         .to_owned()
 }
 
+/// An error for what is neither an address nor a name that a name server can know. An
+/// address with a zone is for this machine alone.
+fn check_host(host: &str) -> Result<(), String> {
+    let is_name = |host: &str| !host.contains([':', '%']) && dns::is_name(host);
+    if host.parse::<IpAddr>().is_ok() || is_name(host) {
+        return Ok(());
+    }
+    Err("must have a host that is a name or an address (without a zone)".to_owned())
+}
+
 fn parse_proxy(text: &str) -> Result<Proxy, String> {
     let is_spoken = |proxy: &Proxy| {
         matches!(proxy.protocol(), ProxyProtocol::Http | ProxyProtocol::Https)
     };
-    let proxy = Proxy::new(text).ok().filter(is_spoken);
-    proxy.ok_or_else(|| {
+    let proxy = Proxy::new(text).ok().filter(is_spoken).ok_or_else(|| {
         "must be a URL such as \"http://proxy.example.com:3128\"".to_owned()
-    })
+    })?;
+    check_host(&without_brackets(proxy.host()))?;
+
+    // A port that is out of range would be taken for a missing one.
+    let place = text.rsplit(['/', '@']).find(|part| !part.is_empty());
+    let as_port = Some(proxy.port()).filter(|port| *port > 0);
+    let port = place.and_then(|place| place.rsplit_once(':'));
+    match port {
+        Some((_, port)) if !port.ends_with(']') && port.parse().ok() != as_port => {
+            Err("has a port that is not from 1 to 65535".to_owned())
+        }
+        _ => Ok(proxy),
+    }
 }
 
 fn read_ca(path: &str) -> Result<Vec<Certificate<'static>>, Fault> {
@@ -311,7 +338,12 @@ mod tests {
         ] {
             parse_url(bad, PlainHttp::Anywhere).unwrap_err();
         }
+        let long = format!("https://{}.test", "a".repeat(64));
         for bad in [
+            "https://a..b",
+            "https://.",
+            "http://[fe80::1%25eth0]",
+            &long,
             "https://a:0",
             "https://a:65536",
             "https://a:",
@@ -332,6 +364,31 @@ mod tests {
                     .contains("allow_insecure"),
                 "{plain}"
             );
+        }
+    }
+
+    #[test]
+    fn a_proxy_has_a_host_and_a_port_that_can_be() {
+        for (text, port) in [
+            ("http://proxy.test:3128", 3128),
+            ("http://proxy.test:3128/", 3128),
+            ("http://user:pass@proxy.test:3128", 3128),
+            ("http://user:pass@proxy.test", 80),
+            ("http://[2001:db8::2]:3128", 3128),
+            ("http://[2001:db8::2]", 80),
+            ("https://proxy.test", 443),
+        ] {
+            let proxy = parse_proxy(text).unwrap();
+            assert_eq!(proxy.port(), port, "{text}");
+        }
+        for bad in [
+            "http://proxy.test:99999",
+            "http://proxy.test:0",
+            "http://a..b:3128",
+            "http://[fe80::1%25eth0]:3128",
+            "socks5://proxy.test:1080",
+        ] {
+            parse_proxy(bad).unwrap_err();
         }
     }
 

@@ -77,6 +77,11 @@ pub(crate) fn look_up(name: &str, deadline: Instant) -> Result<Vec<IpAddr>, Look
     Resolver::default().look_up(name, deadline)
 }
 
+/// Whether a name server can be asked for `name`.
+pub(crate) fn is_name(name: &str) -> bool {
+    message::question(0, name, Family::V4).is_some()
+}
+
 /// Looks names up in a host's files.
 #[derive(Default)]
 struct Resolver {

@@ -120,10 +120,20 @@ fn advise(name: &str, what: &str) -> String {
                 package dbus installed, and does it run? Try: systemctl status dbus"
             .to_owned();
     }
-    format!(
-        "see collectors.{name} in agent.toml, and whether the service's user may read what \
-         it names"
-    )
+    let hint = if what.contains("Permission denied") {
+        "may the service's user read and run what it names?"
+    } else if what.contains("No such file") {
+        "is what it names there, inside the walls of the unit as well?"
+    } else if what.contains("did not answer within") {
+        "let a timer write the numbers into a file for textfile"
+    } else if what.contains("line ") {
+        "each line is a metric's name and a number"
+    } else if what.contains("not found") {
+        "give each program its whole path"
+    } else {
+        "call by hand what it names, as the service's user"
+    };
+    format!("see collectors.{name} in agent.toml: {hint}")
 }
 
 fn show_sample(sample: &Sample) -> String {
