@@ -104,6 +104,8 @@ impl OwnAddress {
         if let Some(ip) = self.former.take_if(is_back) {
             self.lookup = None;
             self.take(Some(ip));
+            // The one in between was only a stand-in.
+            self.former = None;
         }
         let is_lost = self.kept.is_some_and(|ip| {
             !ip.is_loopback() && self.search.kernel.has(ip) == Some(false)
