@@ -62,7 +62,7 @@ pub(crate) fn build(
 ) -> Option<Box<dyn Collector>> {
     let wanted = options.parsed_list("mounts", parse_path);
     let exclude = options
-        .parsed_list("exclude", parse_path)
+        .parsed_list("exclude", parse_pattern)
         .unwrap_or_default();
     if wanted.as_ref().is_some_and(Vec::is_empty) {
         options.problem(
@@ -94,6 +94,14 @@ pub(crate) fn build(
 
 fn is_excluded(point: &str, exclude: &[WildMatch]) -> bool {
     exclude.iter().any(|pattern| pattern.matches(point))
+}
+
+/// A pattern of paths, which may begin with anything.
+fn parse_pattern(text: &str) -> Result<String, String> {
+    if text.starts_with(['*', '?']) && !text.contains('\0') {
+        return Ok(text.to_owned());
+    }
+    parse_path(text)
 }
 
 /// A path as /proc/self/mounts has paths: without slashes at the end or in a row.
@@ -520,6 +528,16 @@ mod tests {
             ("/a\0", None),
         ] {
             assert_eq!(parse_path(text).ok().as_deref(), path, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_may_begin_with_anything() {
+        for pattern in ["*", "*/docker/*", "?srv", "/boot/*"] {
+            assert_eq!(parse_pattern(pattern).as_deref(), Ok(pattern));
+        }
+        for bad in ["docker", "", "*\0"] {
+            parse_pattern(bad).unwrap_err();
         }
     }
 

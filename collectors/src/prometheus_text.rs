@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 /// # Errors
 /// The number of the first wrong line, and the fault. The message repeats nothing of the
 /// line, so that the message stays the same while the fault does.
-pub(crate) fn parse(text: &str) -> Result<BTreeMap<String, f64>, String> {
+#[cfg(test)]
+fn parse(text: &str) -> Result<BTreeMap<String, f64>, String> {
     let (metrics, faults) = parse_good_lines(text);
     let wrong = faults.into_iter().find(|fault| fault.is_left_out);
     wrong.map_or(Ok(metrics), |fault| Err(fault.text))
