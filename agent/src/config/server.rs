@@ -193,7 +193,11 @@ fn parse_url(text: &str, plain_http: PlainHttp) -> Result<ServerUrl, String> {
 fn advise_ascii(text: &str) -> Option<String> {
     let (scheme, rest) = text.split_once("://")?;
     let (name, path) = rest.split_at(rest.find(['/', ':']).unwrap_or(rest.len()));
-    let name = ascii_name::to_ascii(name)?;
+    let Some(name) = ascii_name::to_ascii(name) else {
+        let message = "must have its name in ASCII: write the name in small letters, and \
+                       the next message tells the ASCII form";
+        return Some(message.to_owned());
+    };
     let path = if path.is_ascii() { path } else { "/..." };
     Some(format!(
         "must have its name in ASCII, probably as {scheme}://{name}{path}"
