@@ -11,6 +11,7 @@ mod config;
 mod delivery;
 mod dns;
 mod doctor;
+mod errand;
 mod health;
 mod host;
 mod http;

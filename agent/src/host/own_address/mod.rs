@@ -5,15 +5,12 @@
 //! a second. So an address that was found once is kept for as long as the host has it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-
-use fleetbeat_daemon::thread::spawn;
 
 use super::kernel::Kernel;
 use crate::config::Way;
 use crate::dns::{self, RESOLVE_TIMEOUT};
+use crate::errand::Errand;
 use crate::route;
 
 /// How long a heartbeat waits for a lookup. With a silent name server the lookup takes
@@ -57,8 +54,7 @@ struct Route {
 /// A thread that asks the name server. The thread cannot be stopped, so at the agent's
 /// end it may end with the process.
 struct Lookup {
-    thread: JoinHandle<()>,
-    found: Receiver<Option<IpAddr>>,
+    errand: Errand<Option<IpAddr>>,
     deadline: Instant,
 }
 
@@ -134,13 +130,10 @@ impl OwnAddress {
             return;
         };
 
-        let wait = lookup.deadline.saturating_duration_since(Instant::now());
-        match lookup.found.recv_timeout(wait) {
-            Err(RecvTimeoutError::Timeout) => self.lookup = Some(lookup),
-            found => {
-                let _ = lookup.thread.join();
-                self.take(found.ok().flatten());
-            }
+        if lookup.errand.wait(lookup.deadline) {
+            self.take(lookup.errand.join().flatten());
+        } else {
+            self.lookup = Some(lookup);
         }
     }
 
@@ -160,16 +153,8 @@ impl Lookup {
         deadline: Instant,
         find: impl FnOnce() -> Option<IpAddr> + Send + 'static,
     ) -> Option<Lookup> {
-        let (tell, found) = mpsc::channel();
-        let ask = move || {
-            let _ = tell.send(find());
-        };
-        let thread = spawn("lookup", ask).ok()?;
-        Some(Lookup {
-            thread,
-            found,
-            deadline,
-        })
+        let errand = Errand::start("lookup", find).ok()?;
+        Some(Lookup { errand, deadline })
     }
 }
 

@@ -1,3 +1,5 @@
+use std::sync::mpsc;
+
 use super::*;
 
 fn way(next: &str) -> Way {
