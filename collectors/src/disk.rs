@@ -12,7 +12,6 @@
 //! server across the network) keeps its thread, and the rest is asked about in another
 //! one. The mount is asked about again when it has returned.
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::ffi::OsStringExt;
@@ -88,7 +87,7 @@ pub(crate) fn build(
         wanted,
         exclude,
         read_usage: Arc::new(read_usage),
-        hanging: BTreeMap::new(),
+        hanging: Vec::new(),
         part_errors: Vec::new(),
     }))
 }
@@ -120,8 +119,8 @@ struct Disk {
     wanted: Option<Vec<String>>,
     exclude: Vec<WildMatch>,
     read_usage: ReadUsage,
-    /// The threads that mounts keep.
-    hanging: BTreeMap<OsString, JoinHandle<()>>,
+    /// The threads that mounts keep, with the mounts' paths.
+    hanging: Vec<(OsString, JoinHandle<()>)>,
     part_errors: Vec<PartError>,
 }
 
@@ -192,13 +191,14 @@ impl Disk {
 
     /// The usage of each mount, in the mounts' order.
     fn read_usages(&mut self, mounts: &[Mount]) -> Vec<Result<Usage, Error>> {
-        self.hanging.retain(|_, thread| !thread.is_finished());
+        self.hanging.retain(|(_, thread)| !thread.is_finished());
         let deadline = Instant::now() + TOTAL_TIMEOUT;
         let mut usages = Vec::new();
 
         while usages.len() < mounts.len() {
             // A mount that hangs since an earlier sample is not asked about again.
-            let is_free = |mount: &&Mount| !self.hanging.contains_key(&mount.path);
+            let is_free =
+                |mount: &&Mount| self.hanging.iter().all(|(path, _)| *path != mount.path);
             let rest = &mounts[usages.len()..];
             let batch: Vec<_> = rest.iter().take_while(is_free).cloned().collect();
             let Some(next) = rest.get(batch.len()) else {
@@ -241,7 +241,7 @@ impl Disk {
                     usages.push(usage.map_err(|source| Error::read(&mount.path, source)));
                 }
                 Err(_) => {
-                    self.hanging.insert(mount.path.clone(), thread);
+                    self.hanging.push((mount.path.clone(), thread));
                     usages.push(Err(Error::Unknown(hangs(mount))));
                     break;
                 }
@@ -570,7 +570,7 @@ mod tests {
             wanted,
             exclude: vec![WildMatch::new("/mnt/*")],
             read_usage: Arc::new(read_usage),
-            hanging: BTreeMap::new(),
+            hanging: Vec::new(),
             part_errors: Vec::new(),
         };
         (proc, disk)
@@ -687,7 +687,7 @@ mod tests {
 
         drop(release);
         let began = Instant::now();
-        while !disk.hanging.values().all(JoinHandle::is_finished) {
+        while !disk.hanging.iter().all(|(_, thread)| thread.is_finished()) {
             assert!(began.elapsed() < Duration::from_secs(10), "it still hangs");
             std::thread::sleep(Duration::from_millis(5));
         }

@@ -5,7 +5,7 @@
 //! or one JSON object of numbers. The metrics' names begin with the command's name, so
 //! that the metrics of two commands never have the same name.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -65,7 +65,7 @@ pub(crate) fn build(
 
 /// Two commands whose metrics could have the same name are a problem.
 fn refuse_names_that_meet(commands: &[Command], options: &mut Table<'_>) {
-    let mut names = BTreeSet::new();
+    let mut names = Vec::new();
     for name in commands.iter().map(|command| command.name.as_str()) {
         let meets = |other: &&str| begins_with(name, other) || begins_with(other, name);
         if let Some(other) = names.iter().copied().find(meets) {
@@ -74,7 +74,7 @@ fn refuse_names_that_meet(commands: &[Command], options: &mut Table<'_>) {
             );
             options.problem("commands", message);
         }
-        names.insert(name);
+        names.push(name);
     }
 }
 
@@ -245,7 +245,9 @@ fn parse_metrics(text: &str) -> Result<BTreeMap<String, f64>, String> {
         return prometheus_text::parse(text);
     }
 
-    let numbers: BTreeMap<String, f64> = serde_json::from_str(text).map_err(|error| {
+    // From bytes, as the server's answers: the agent then has one reader of JSON, not two.
+    let numbers = serde_json::from_slice(text.as_bytes());
+    let numbers: BTreeMap<String, f64> = numbers.map_err(|error| {
         format!(
             "line {} column {}: is no JSON object of numbers",
             error.line(),

@@ -5,7 +5,6 @@ mod identity;
 mod kernel;
 mod own_address;
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
@@ -29,7 +28,7 @@ pub(crate) struct Host {
     boot_id: Option<String>,
     seq: u64,
     /// What was left out of the last heartbeat: the log has it.
-    left_out: BTreeSet<String>,
+    left_out: Vec<String>,
 }
 
 /// Who keeps the host's identity.
@@ -66,7 +65,7 @@ impl Host {
             address: OwnAddress::new(way, kernel, address, is_upgraded),
             boot_id,
             seq: 0,
-            left_out: BTreeSet::new(),
+            left_out: Vec::new(),
         }
     }
 
@@ -135,8 +134,8 @@ impl Host {
 
     /// Leaves out what the server would refuse, and says so once.
     fn fit(&mut self, heartbeat: &mut Heartbeat) {
-        let left_out: BTreeSet<String> = fit::fit(heartbeat).into_iter().collect();
-        for line in left_out.difference(&self.left_out) {
+        let left_out = fit::fit(heartbeat);
+        for line in left_out.iter().filter(|line| !self.left_out.contains(line)) {
             log::warn!("left out of heartbeats, because the server refuses it: {line}");
         }
         self.left_out = left_out;
