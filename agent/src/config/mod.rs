@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fleetbeat_collectors::{Collector, Definition, Roots};
-use fleetbeat_protocol::{MAX_TEXT_CHARS, parse_ip};
+use fleetbeat_protocol::{MAX_TEXT_CHARS, is_nobodys, parse_ip};
 use fleetbeat_settings::{
     Document, Problem, Problems, Table, list_drop_ins, show_duration,
 };
@@ -307,10 +307,10 @@ fn parse_host_ip(text: &str) -> Result<IpAddr, String> {
         IpAddr::V4(ip) => ip.is_link_local(),
         IpAddr::V6(ip) => ip.is_unicast_link_local(),
     };
-    if ip.is_unspecified() || ip.is_multicast() || is_link_local {
+    if is_nobodys(ip) || is_link_local {
         return Err(
-            "must be the host's own address, not an unspecified, multicast or \
-                    link-local one"
+            "must be the host's own address, not an unspecified, multicast, broadcast \
+                    or link-local one"
                 .into(),
         );
     }
