@@ -133,9 +133,12 @@ fn parse_series(text: &str) -> Result<(String, &str), &'static str> {
     Ok((format!("{name}{{{}}}", labels.join(",")), rest))
 }
 
+/// Names and values, sorted by name.
+type Labels<'a> = Vec<(&'a str, String)>;
+
 /// The labels up to the closing brace, and the rest.
-fn parse_labels(mut text: &str) -> Result<(Vec<(&str, String)>, &str), &'static str> {
-    let mut labels: Vec<(&str, String)> = Vec::new();
+fn parse_labels(mut text: &str) -> Result<(Labels<'_>, &str), &'static str> {
+    let mut labels = Labels::new();
     loop {
         text = text.trim_start_matches(BLANK);
         if let Some(rest) = text.strip_prefix('}') {
@@ -152,7 +155,6 @@ fn parse_labels(mut text: &str) -> Result<(Vec<(&str, String)>, &str), &'static 
             .strip_prefix('"')
             .ok_or("has a label without quotes")?;
         let (value, rest) = parse_quoted(quoted)?;
-        // Sorted by name.
         match labels.binary_search_by_key(&name, |(known, _)| *known) {
             Ok(_) => return Err("repeats a label"),
             Err(place) => labels.insert(place, (name, value)),

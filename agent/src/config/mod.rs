@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fleetbeat_collectors::{Collector, Definition, Roots};
-use fleetbeat_protocol::{MAX_TEXT_CHARS, parse_ip};
+use fleetbeat_protocol::{MAX_TEXT_CHARS, is_nobodys, parse_ip};
 use fleetbeat_settings::{Document, Fault, Problems, Table, show_duration};
 
 pub(crate) use api_key::KeyNeed;
@@ -296,10 +296,10 @@ fn parse_text(text: &str) -> Result<String, String> {
 fn parse_host_ip(text: &str, is_near: bool) -> Result<IpAddr, String> {
     let ip = parse_ip(text).ok_or("must be \"auto\" or an IPv4 or IPv6 address")?;
     let is_link_local = match ip {
-        IpAddr::V4(ip) => ip.is_link_local() || ip.is_broadcast(),
+        IpAddr::V4(ip) => ip.is_link_local(),
         IpAddr::V6(ip) => ip.is_unicast_link_local(),
     };
-    if ip.is_unspecified() || ip.is_multicast() || is_link_local {
+    if is_nobodys(ip) || is_link_local {
         return Err(
             "must be the host's own address, not an unspecified, multicast, broadcast or \
              link-local one"

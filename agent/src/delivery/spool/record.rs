@@ -94,15 +94,15 @@ fn checksum(number: u64, length: u32, body: &[u8]) -> u32 {
 static CRC_OF_BYTE: [u32; 256] = {
     const POLYNOMIAL: u32 = 0xEDB8_8320;
     let mut table = [0; 256];
-    let mut byte = 0;
+    let mut byte = 0_u32;
     while byte < 256 {
-        let mut crc = byte as u32;
+        let mut crc = byte;
         let mut bit = 0;
         while bit < 8 {
             crc = (crc >> 1) ^ (POLYNOMIAL * (crc & 1));
             bit += 1;
         }
-        table[byte] = crc;
+        table[byte as usize] = crc;
         byte += 1;
     }
     table
