@@ -15,6 +15,7 @@ use fleetbeat_daemon::service_manager::{self, ServiceManager};
 use fleetbeat_protocol::Heartbeat;
 use fleetbeat_settings::show_duration;
 
+use crate::call::Calls;
 use crate::config::{CollectorTables, Config, ConfigError};
 use crate::delivery::spool::Spool;
 use crate::delivery::{Delivery, Destination, Outcome, Request, Sender};
@@ -29,8 +30,8 @@ pub(crate) enum Event {
     Stop,
     /// The configuration may have changed.
     Reload,
-    /// The call under way has ended.
-    CallEnded(Outcome),
+    /// The call of this number has ended.
+    CallEnded(u64, Outcome),
 }
 
 /// What the agent keeps in its state folder.
@@ -56,9 +57,10 @@ pub(crate) fn run(
         loop {
             let wake_at = earliest(agent.wake_at(), manager.due());
             match events.recv_timeout(wake_at.saturating_duration_since(Instant::now())) {
-                Ok(Event::CallEnded(outcome)) => {
-                    let chance = jitter::fraction();
-                    agent.delivery.settle(outcome, Instant::now(), chance);
+                Ok(Event::CallEnded(number, outcome)) => {
+                    if agent.calls.end(number) {
+                        agent.settle(outcome);
+                    }
                 }
                 Ok(Event::Reload) => manager.reloading(|| agent.reload(load())),
                 Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => {
@@ -73,11 +75,14 @@ pub(crate) fn run(
             let now = Instant::now();
             manager.alive(now);
             agent.apply_configuration(now);
+            if agent.calls.is_given_up(now) {
+                agent.settle(Outcome::failed("the call has not come back in time"));
+            }
             match agent.begin_call(now) {
-                Some(Ok(request)) => {
-                    start_call(scope, Arc::clone(&agent.sender), request, post);
+                Some(Ok((number, request))) => {
+                    start_call(scope, Arc::clone(&agent.sender), number, request, post);
                 }
-                Some(Err(outcome)) => drop(post.send(Event::CallEnded(outcome))),
+                Some(Err(outcome)) => agent.settle(outcome),
                 None => {}
             }
             agent.do_task(now);
@@ -96,6 +101,7 @@ struct Agent {
     host: Host,
     sampler: Sampler,
     delivery: Delivery,
+    calls: Calls,
     schedule: Schedule,
     /// The place of the heartbeats in the interval, as a fraction from 0 to just under 1.
     /// Differs from host to host.
@@ -157,6 +163,7 @@ impl Agent {
             ),
             sampler: Sampler::new(config.collectors),
             delivery: Delivery::new(settings.interval(), kept.spool),
+            calls: Calls::default(),
             schedule: Schedule::new(Instant::now(), sample_every, samples, offset),
             settings,
             offset,
@@ -167,7 +174,13 @@ impl Agent {
     /// When a call or a task is due.
     fn wake_at(&self) -> Instant {
         let (task_at, _) = self.schedule.next();
-        earliest(task_at, self.delivery.due())
+        earliest(earliest(task_at, self.delivery.due()), self.calls.due())
+    }
+
+    /// The call under way has ended, or cannot begin.
+    fn settle(&mut self, outcome: Outcome) {
+        let chance = jitter::fraction();
+        self.delivery.settle(outcome, Instant::now(), chance);
     }
 
     /// Does the schedule's next task, if due.
@@ -189,9 +202,9 @@ impl Agent {
         self.schedule.done(now);
     }
 
-    /// The request to be sent `now`, under the address that the host has now; or why the
-    /// request cannot be sent yet.
-    fn begin_call(&mut self, now: Instant) -> Option<Result<Request, Outcome>> {
+    /// The number of the call and the request to be sent `now`, under the address that the
+    /// host has now; or why the request cannot be sent yet.
+    fn begin_call(&mut self, now: Instant) -> Option<Result<(u64, Request), Outcome>> {
         let mut request = self.delivery.begin(now)?;
         match self.host.address() {
             Some(ip) => request.set_address(ip),
@@ -203,7 +216,8 @@ impl Agent {
             }
             None => {}
         }
-        Some(Ok(request))
+        let begun = self.calls.begin(now).map(|number| (number, request));
+        Some(begun.ok_or_else(|| Outcome::failed("earlier calls have not come back")))
     }
 
     /// The heartbeat's body made of the samples so far; `None` without samples.
@@ -282,6 +296,7 @@ impl Agent {
 fn start_call<'scope>(
     scope: &'scope Scope<'scope, '_>,
     sender: Arc<Sender>,
+    number: u64,
     request: Request,
     post: &mpsc::Sender<Event>,
 ) {
@@ -289,7 +304,7 @@ fn start_call<'scope>(
     let call = move || {
         let outcome = sender.send(request.kind, &request.body);
         let is_over = matches!(outcome, Outcome::Accepted | Outcome::Refused { .. });
-        let _ = tell.send(Event::CallEnded(outcome));
+        let _ = tell.send(Event::CallEnded(number, outcome));
 
         // A disk may take its time. In this thread nothing else waits for the disk.
         if let (false, Some(unsynced)) = (is_over, request.unsynced)
@@ -307,7 +322,7 @@ fn start_call<'scope>(
         .spawn_scoped(scope, call);
     if let Err(error) = started {
         let outcome = Outcome::failed(format!("cannot start a thread: {error}"));
-        let _ = post.send(Event::CallEnded(outcome));
+        let _ = post.send(Event::CallEnded(number, outcome));
     }
 }
 

@@ -13,7 +13,7 @@ use log::LevelFilter;
 use crate::agent::{self, Event, KeptState};
 use crate::cli::{Arguments, Command};
 use crate::config::api_key::hide_memory;
-use crate::config::{Config, KeyNeed, accepted};
+use crate::config::{CLOSED_ADVICE, Config, KeyNeed, accepted};
 use crate::delivery::spool::{self, Spool};
 use crate::delivery::{Outcome, RequestKind, Sender};
 use crate::doctor;
@@ -22,6 +22,7 @@ use crate::host::{Host, Identity, Keeping, MACHINE_ID, peek};
 use crate::sampling::Sampler;
 use crate::sampling::schedule::{self, Window};
 use crate::service::exit::AgentError;
+use crate::service::owner::become_owner_of;
 use crate::service::signals;
 
 /// Runs the command.
@@ -34,7 +35,13 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), AgentError> {
     let load = |need| Config::load(&path, need).map_err(AgentError::Config);
     match arguments.command {
         Command::Print(text) => print(text.trim_end()),
-        Command::CheckConfig => check_config(&load(KeyNeed::Optional)?, &path),
+        Command::CheckConfig => match doctor::go_inside_unit(&path, "check-config") {
+            Some(result) => result,
+            None => {
+                let config = load(KeyNeed::Required).inspect_err(advise)?;
+                check_config(&config, &path)
+            }
+        },
         Command::Doctor => doctor::run(&path),
         Command::Health => print(health::report(&path)?),
         Command::Once { send: false } => once(load(KeyNeed::Optional)?, None),
@@ -44,6 +51,13 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), AgentError> {
             once(config, Some(&sender))
         }
         Command::Run => run_service(path),
+    }
+}
+
+/// What to do about an error that the system's words do not explain.
+fn advise(error: &AgentError) {
+    if error.to_string().contains("Permission denied") {
+        eprintln!("fleetbeat-agent: {CLOSED_ADVICE}");
     }
 }
 
@@ -89,15 +103,17 @@ fn run_service(path: PathBuf) -> Result<(), AgentError> {
 fn load_to_run(path: &Path) -> Result<Config, AgentError> {
     let error = match Config::load(path, KeyNeed::Required) {
         Ok(config) => {
+            become_owner_of(&config.spool);
             accepted::keep(path, &config);
             return Ok(config);
         }
         Err(error) if error.is_temporary => return Err(AgentError::Config(error)),
         Err(error) => error,
     };
-    let Some(Ok(config)) = accepted::load(path) else {
+    let Some(Ok(config)) = accepted::load(path, KeyNeed::Required) else {
         return Err(AgentError::Config(error));
     };
+    become_owner_of(&config.spool);
 
     log::error!(
         "the configuration is wrong, so the one that was accepted last counts until this \

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use fleetbeat_settings::show_duration;
 
-use crate::config::{Config, KeyNeed};
+use crate::config::{Config, KeyNeed, accepted};
 use crate::delivery::spool;
 use crate::service::exit::AgentError;
 
@@ -25,8 +25,11 @@ const SLACK: Duration = Duration::from_secs(10);
 /// # Errors
 /// The agent is dead or hangs, or there is no spool to judge by.
 pub(crate) fn report(path: &Path) -> Result<String, AgentError> {
-    let config = Config::load(path, KeyNeed::Optional)
-        .map_err(|problems| AgentError::NotHealthy(problems.to_string()))?;
+    let config = Config::load(path, KeyNeed::Optional).or_else(|problems| {
+        // An agent that was started with a mistake in the files goes on with its copy.
+        let kept = accepted::load(path, KeyNeed::Optional).and_then(Result::ok);
+        kept.ok_or_else(|| AgentError::NotHealthy(problems.to_string()))
+    })?;
     let spool = spool::file_path(&config.spool);
     let modified = fs::metadata(&spool).and_then(|metadata| metadata.modified());
     let written_at = modified.map_err(|error| {

@@ -5,12 +5,14 @@
 //! can make the agent run anything.
 
 mod agent;
+mod call;
 mod cli;
 mod commands;
 mod config;
 mod delivery;
 mod dns;
 mod doctor;
+mod errand;
 mod health;
 mod host;
 mod http;

@@ -1,28 +1,29 @@
-//! Files in the agent's state folder. Root may call the agent by hand, and what root
-//! makes there belongs to the folder's owner all the same, because the service has to be
-//! able to use it.
+//! Files in the agent's state folder. The folder belongs to the agent's user, and root may
+//! call the agent by hand: so no link in the folder is followed, and nothing there is
+//! trusted because of its name.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
+use rustix::fs::OFlags;
 use rustix::process::geteuid;
 
 /// Opens the private file at `path` to read and write, and makes the file if need be.
 ///
 /// # Errors
-/// The file cannot be opened or made.
+/// The file cannot be opened or made, or there is something else.
 pub(crate) fn open_or_create(path: &Path) -> io::Result<File> {
     let is_new = !path.exists();
-    let file = File::options()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)?;
-    give_to_owner(&file, path);
+    let file = open(
+        path,
+        File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .mode(0o600),
+    )?;
     if is_new {
         sync_folder_of(path);
     }
@@ -36,14 +37,14 @@ pub(crate) fn open_or_create(path: &Path) -> io::Result<File> {
 /// The file stays as it was.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let new = path.with_extension("new");
+    // A kill may have left one, and anybody else a link.
+    let _ = fs::remove_file(&new);
     let mut options = File::options();
     let mut file = options
         .write(true)
-        .create(true)
-        .truncate(true)
+        .create_new(true)
         .mode(0o600)
         .open(&new)?;
-    give_to_owner(&file, path);
 
     let written = file.write_all(bytes).and_then(|()| file.sync_all());
     written
@@ -58,30 +59,42 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// # Errors
 /// `NotFound` where there is no file; another kind where there is something else.
 pub(crate) fn read(path: &Path, max_bytes: u64) -> io::Result<String> {
-    // Opening a pipe would wait for a writer.
-    if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("is not a file"));
+    read_text(open(path, File::options().read(true))?, max_bytes)
+}
+
+/// As [`read`], of a file that nobody but this process's user can have written.
+///
+/// # Errors
+/// As for [`read`]; `PermissionDenied` where another user may have written the file.
+pub(crate) fn read_own(path: &Path, max_bytes: u64) -> io::Result<String> {
+    let file = open(path, File::options().read(true))?;
+    let found = file.metadata()?;
+    if found.uid() != geteuid().as_raw() || found.mode() & 0o022 != 0 {
+        return Err(io::ErrorKind::PermissionDenied.into());
     }
+    read_text(file, max_bytes)
+}
+
+fn read_text(file: File, max_bytes: u64) -> io::Result<String> {
     let mut text = String::new();
-    File::open(path)?
-        .take(max_bytes + 1)
-        .read_to_string(&mut text)?;
+    file.take(max_bytes + 1).read_to_string(&mut text)?;
     if text.len() as u64 > max_bytes {
         return Err(io::ErrorKind::FileTooLarge.into());
     }
     Ok(text)
 }
 
-/// Gives the file at `path` to the owner of its folder, if that takes root and root is
-/// who asks. Where it fails, the file is root's, as before.
-fn give_to_owner(file: &File, path: &Path) {
-    let folder = path.parent().and_then(|folder| fs::metadata(folder).ok());
-    if let Some(owner) = folder
-        && geteuid().is_root()
-        && file.metadata().is_ok_and(|file| file.uid() != owner.uid())
-    {
-        let _ = fchown(file, Some(owner.uid()), Some(owner.gid()));
+/// Opens the file at `path`, which must not be a link: neither a symbolic link nor, where
+/// root opens it, a second name of a file that may be elsewhere. A pipe in its place is
+/// not waited for.
+fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    let file = options.custom_flags(flags).open(path)?;
+    let found = file.metadata()?;
+    if !found.is_file() || (geteuid().is_root() && found.nlink() > 1) {
+        return Err(io::Error::other("is not a file of its own"));
     }
+    Ok(file)
 }
 
 /// So that a power cut leaves a new file in its folder. Some file systems cannot sync a
@@ -93,32 +106,69 @@ fn sync_folder_of(path: &Path) {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::{PermissionsExt, chown, symlink};
+    use std::process::Command;
+
     use super::*;
 
     #[test]
-    fn a_file_is_private_and_belongs_to_the_folders_owner() {
+    fn a_file_is_private_and_replaced_as_a_whole() {
         let folder = tempfile::tempdir().unwrap();
-        let root = geteuid().is_root();
-        if root {
-            std::os::unix::fs::chown(folder.path(), Some(65534), Some(65534)).unwrap();
-        }
-        let owner = fs::metadata(folder.path()).unwrap().uid();
-
         let (spool, identity) =
             (folder.path().join("spool"), folder.path().join("identity"));
         open_or_create(&spool).unwrap();
         for text in ["one", "two"] {
             replace(&identity, text.as_bytes()).unwrap();
             assert_eq!(read(&identity, 3).unwrap(), text);
+            assert_eq!(read_own(&identity, 3).unwrap(), text);
         }
         for path in [&spool, &identity] {
-            let file = fs::metadata(path).unwrap();
-            assert_eq!((file.mode() & 0o777, file.uid()), (0o600, owner));
+            assert_eq!(fs::metadata(path).unwrap().mode() & 0o777, 0o600);
         }
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
 
         let too_long = read(&identity, 2).unwrap_err();
         assert_eq!(too_long.kind(), io::ErrorKind::FileTooLarge);
         assert!(read(folder.path(), 9).is_err());
+    }
+
+    #[test]
+    fn no_link_is_followed_and_no_pipe_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let [target, link, pipe] =
+            ["target", "link", "pipe"].map(|name| folder.path().join(name));
+        fs::write(&target, "precious").unwrap();
+        symlink(&target, &link).unwrap();
+        symlink(&target, folder.path().join("link.new")).unwrap();
+        let made = Command::new("mkfifo").arg(&pipe).status().unwrap();
+        assert!(made.success());
+
+        for path in [&link, &pipe] {
+            open_or_create(path).unwrap_err();
+            read(path, 99).unwrap_err();
+            read_own(path, 99).unwrap_err();
+        }
+        replace(&link, b"new").unwrap();
+        assert_eq!(read(&link, 99).unwrap(), "new");
+        assert_eq!(fs::read_to_string(&target).unwrap(), "precious");
+    }
+
+    #[test]
+    fn a_file_that_others_may_have_written_is_not_ones_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("accepted");
+        for (mode, is_own) in
+            [(0o600, true), (0o644, true), (0o620, false), (0o602, false)]
+        {
+            fs::write(&path, "text").unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(read_own(&path, 99).is_ok(), is_own, "{mode:o}");
+            assert_eq!(read(&path, 99).unwrap(), "text");
+        }
+        if geteuid().is_root() {
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+            chown(&path, Some(65534), None).unwrap();
+            read_own(&path, 99).unwrap_err();
+        }
     }
 }

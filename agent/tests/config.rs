@@ -40,6 +40,9 @@ fn run(words: &[&str], config: &Path, variables: &[(&str, &str)]) -> (i32, Strin
     )
 }
 
+/// A key, for what is not about keys.
+const KEY: [(&str, &str); 1] = [("AGENT_API_KEY", "a-key")];
+
 /// The names as check-config lists them.
 fn names_of<'a>(definitions: impl IntoIterator<Item = &'a Definition>) -> String {
     let names = definitions.into_iter().map(|definition| definition.name);
@@ -61,12 +64,13 @@ fn every_rule_is_told_with_file_line_and_key() {
         let expected = fs::read_to_string(path.with_extension("txt"))
             .unwrap()
             .replace("EVERY_COLLECTOR", &names_of(COLLECTORS));
-        // Who waits may see a missing file appear; a wrong text stays wrong.
+        // Who waits may see a missing file or folder appear; a wrong text stays wrong.
         let is_missing = path.display().to_string().ends_with("-missing.toml")
-            && expected.contains("No such file");
+            && ["No such file", "is no folder"].map(|end| expected.contains(end))
+                != [false; 2];
         let code = if is_missing { 1 } else { 78 };
         assert_eq!(
-            check_config(&path, &[]),
+            check_config(&path, &KEY),
             (code, expected),
             "{}",
             path.display()
@@ -99,9 +103,10 @@ fn problems_of_the_environment_join_those_of_the_file() {
 fn a_missing_key_is_told_with_the_rest_by_what_sends() {
     let path = fixtures().join("config/url-wrong.toml");
     let url = fs::read_to_string(path.with_extension("txt")).unwrap();
-    let key = "url-wrong.toml:1: server.api_key_file: is missing, and so are \
-        AGENT_API_KEY in the environment, agent.env beside agent.toml, and the systemd credential agent_api_key\n";
-    for words in [["run"].as_slice(), &["once", "--send"]] {
+    let key = "url-wrong.toml:1: server.api_key_file: is missing, and there is no key \
+        elsewhere: put AGENT_API_KEY=... into url-wrong.env (on the server: cat \
+        /var/lib/fleetbeat/agent_api_key)\n";
+    for words in [["run"].as_slice(), &["once", "--send"], &["check-config"]] {
         assert_eq!(
             run(words, &path, &[]),
             (78, format!("{key}{url}")),
@@ -135,7 +140,11 @@ fn beside(name: &str, text: &str, mode: u32) -> TempDir {
 fn the_key_is_found_in_each_of_its_places() {
     let found = |folder: &TempDir, variables: &[(&str, &str)]| {
         let (code, told) = check_config(&folder.path().join("agent.toml"), variables);
-        assert_eq!(code, 0, "{told}");
+        assert_eq!(
+            code == 78,
+            told.contains("there is no key elsewhere"),
+            "{told}"
+        );
         told.contains("key:        found in ")
     };
     let env = beside(
@@ -174,6 +183,109 @@ fn a_key_that_everybody_can_read_is_refused_wherever_it_is() {
                 && told.ends_with("its mode 644 lets everybody in: chmod o=\n"),
             "{told}"
         );
+    }
+}
+
+#[test]
+fn files_that_are_closed_or_just_being_written_may_be_right_at_the_next_try() {
+    let folder = beside("agent.env", "AGENT_API_KEY=key\n", 0o640);
+    let config = folder.path().join("agent.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    let empty = folder.path().join("empty");
+    fs::write(&empty, "").unwrap();
+    fs::set_permissions(&empty, fs::Permissions::from_mode(0o600)).unwrap();
+    for setting in ["ca_file", "api_key_file"] {
+        fs::write(&config, format!("{text}{setting} = {empty:?}\n")).unwrap();
+        let (code, told) = check_config(&config, &[]);
+        assert_eq!(code, 1, "{told}");
+    }
+    let pem = fs::read_to_string(fixtures().join("ca.pem")).unwrap();
+    let ca_file = format!("{text}ca_file = {empty:?}\n");
+    fs::write(&config, ca_file).unwrap();
+    for (pem, expected) in [
+        (pem.clone(), 0),
+        (format!("\u{feff}{pem}"), 0),
+        (pem[..pem.len() / 2].to_owned(), 1),
+        ("no certificate".to_owned(), 78),
+        (
+            "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_owned(),
+            78,
+        ),
+    ] {
+        fs::write(&empty, &pem).unwrap();
+        let (code, told) = check_config(&config, &[]);
+        assert_eq!(code, expected, "{pem}: {told}");
+        assert!(
+            !told.contains("PemError") && !told.contains("Error("),
+            "{told}"
+        );
+    }
+}
+
+#[test]
+fn a_closed_configuration_folder_may_be_open_at_the_next_try() {
+    let folder = beside("agent.env", "AGENT_API_KEY=key\n", 0o640);
+    // Root may read everything, so somebody else is asked.
+    if !is_root() {
+        return;
+    }
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).unwrap();
+    let output = Command::new("setpriv")
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+        .arg(env!("CARGO_BIN_EXE_fleetbeat-agent"))
+        .arg("-c")
+        .arg(folder.path().join("agent.toml"))
+        .arg("run")
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains("Permission denied"), "{told}");
+}
+
+/// Whether these tests run as root.
+fn is_root() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    fs::metadata("/proc/self").unwrap().uid() == 0
+}
+
+#[test]
+fn a_pipe_in_a_files_place_is_not_waited_for() {
+    let folder = beside("agent.env", "AGENT_API_KEY=key\n", 0o640);
+    let config = folder.path().join("agent.toml");
+    let pipe = folder.path().join("pipe");
+    fs::create_dir(folder.path().join("agent.d")).unwrap();
+    let text = fs::read_to_string(&config).unwrap();
+    let make = |path: &Path| {
+        assert!(
+            Command::new("mkfifo")
+                .args(["-m", "600"])
+                .arg(path)
+                .status()
+                .unwrap()
+                .success()
+        );
+    };
+    make(&pipe);
+    for setting in ["ca_file", "api_key_file"] {
+        fs::write(&config, format!("{text}{setting} = {pipe:?}\n")).unwrap();
+        let (code, told) = check_config(&config, &[]);
+        assert!(
+            code == 78 && told.contains("is not a regular file"),
+            "{told}"
+        );
+    }
+    fs::write(&config, text).unwrap();
+    for name in ["agent.d/x.toml", "agent.env"] {
+        let path = folder.path().join(name);
+        let _ = fs::remove_file(&path);
+        make(&path);
+        let (code, told) = check_config(&config, &[]);
+        assert!(
+            code == 78 && told.contains("is not a regular file"),
+            "{told}"
+        );
+        fs::remove_file(&path).unwrap();
     }
 }
 
@@ -229,6 +341,10 @@ fn a_wrong_key_in_agent_env_is_told_with_file_and_line() {
         ),
         ("AGENT_API_KEY=\n", "agent.env:1: AGENT_API_KEY: is empty\n"),
         (
+            "AGENT_API_KEY=\"key\n",
+            "agent.env:1: AGENT_API_KEY: has a quote without its other one\n",
+        ),
+        (
             "AGENT_API_KEY_FILE=/nowhere\n\nAGENT_API_KEY=key\n",
             "agent.env:3: AGENT_API_KEY: is set, and so is AGENT_API_KEY_FILE in line 1: \
              one of them must go\n",
@@ -244,7 +360,10 @@ fn a_wrong_key_in_agent_env_is_told_with_file_and_line() {
 }
 
 /// The packaged configuration after `change`, checked beside a key and a certificate.
-fn check_packaged(change: impl Fn(&str) -> String) -> (i32, String) {
+fn check_packaged(
+    variables: &[(&str, &str)],
+    change: impl Fn(&str) -> String,
+) -> (i32, String) {
     let packaged = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/agent.toml");
     let folder = tempfile::tempdir().unwrap();
     let text = change(&fs::read_to_string(packaged).unwrap());
@@ -258,7 +377,24 @@ fn check_packaged(change: impl Fn(&str) -> String) -> (i32, String) {
     let key = folder.path().join("agent.key");
     fs::write(&key, "key\n").unwrap();
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
-    check_config(&path, &[])
+    check_config(&path, variables)
+}
+
+#[test]
+fn a_key_file_holds_the_key_alone() {
+    let folder = beside("agent.env", "", 0o640);
+    let key = folder.path().join("key");
+    for (text, expected) in [
+        ("\u{feff}key\r\n", 0),
+        ("AGENT_API_KEY=key\n", 78),
+        ("two words\n", 78),
+    ] {
+        fs::write(&key, text).unwrap();
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+        let variables = [("AGENT_API_KEY_FILE", key.to_str().unwrap())];
+        let told = check_config(&folder.path().join("agent.toml"), &variables);
+        assert_eq!(told.0, expected, "{told:?}");
+    }
 }
 
 #[test]
@@ -277,15 +413,15 @@ fn the_packaged_configuration_is_valid() {
         heartbeat:  every 2m, of 4 samples\n\
          collectors: {names}\n\
          spool:      /var/lib/fleetbeat-agent\n\
-         key:        none that this user can read; the service needs one\n\
+         key:        found in environment: AGENT_API_KEY\n\
          identity:   none that this user can read; the service makes it\n"
     );
-    assert_eq!(check_packaged(str::to_owned), (0, expected));
+    assert_eq!(check_packaged(&KEY, str::to_owned), (0, expected));
 }
 
 #[test]
 fn an_interval_above_what_the_server_expects_is_pointed_out() {
-    let (code, told) = check_packaged(|text| {
+    let (code, told) = check_packaged(&KEY, |text| {
         text.replace("# samples_per_heartbeat = 4", "samples_per_heartbeat = 5")
     });
     let expected = "heartbeat:  every 150s, of 5 samples (over 2m: raise the server's \
@@ -302,7 +438,7 @@ fn the_packaged_configuration_is_valid_with_every_comment_taken_up() {
                 key.chars().all(|c| c.is_ascii_lowercase() || c == '_')
             })
     };
-    let (code, told) = check_packaged(|text| {
+    let (code, told) = check_packaged(&[], |text| {
         let uncomment = |line: &str| match line.strip_prefix("# ") {
             Some(text) if is_setting(text) => format!("{text}\n"),
             _ => format!("{line}\n"),

@@ -25,6 +25,7 @@ fn health(folder: &TempDir) -> (i32, String) {
         .arg("-c")
         .arg(folder.path().join("agent.toml"))
         .arg("health")
+        .env("STATE_DIRECTORY", folder.path())
         .env_remove("AGENT_API_KEY");
     let output = command.output().unwrap();
     let text = [output.stdout, output.stderr].concat();
@@ -88,6 +89,25 @@ fn a_clock_that_was_set_back_is_no_illness() {
         .set_modified(later)
         .unwrap();
     assert_eq!(health(&folder).0, 0);
+}
+
+#[test]
+fn a_mistake_in_the_files_makes_no_agent_ill_that_goes_on_with_its_copy() {
+    let folder = configured("");
+    let config = folder.path().join("agent.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    let copy = format!("#= {} {}\n{text}\n", text.len(), config.display());
+    fs::write(folder.path().join("accepted-configuration"), copy).unwrap();
+    fs::write(folder.path().join("spool"), "").unwrap();
+    fs::write(&config, "[server]\nurl = 1\n").unwrap();
+    let (code, printed) = health(&folder);
+    assert_eq!(code, 0, "{printed}");
+    fs::remove_file(folder.path().join("accepted-configuration")).unwrap();
+    let (code, printed) = health(&folder);
+    assert!(
+        code == 1 && printed.contains("must be a string"),
+        "{printed}"
+    );
 }
 
 #[test]

@@ -12,13 +12,12 @@
 //! server across the network) keeps its thread, and the rest is asked about in another
 //! one. The mount is asked about again when it has returned.
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -63,7 +62,7 @@ pub(crate) fn build(
 ) -> Option<Box<dyn Collector>> {
     let wanted = options.parsed_list("mounts", parse_path);
     let exclude = options
-        .parsed_list("exclude", parse_path)
+        .parsed_list("exclude", parse_pattern)
         .unwrap_or_default();
     if wanted.as_ref().is_some_and(Vec::is_empty) {
         options.problem(
@@ -88,13 +87,21 @@ pub(crate) fn build(
         wanted,
         exclude,
         read_usage: Arc::new(read_usage),
-        hanging: BTreeMap::new(),
+        hanging: &HANGING,
         part_errors: Vec::new(),
     }))
 }
 
 fn is_excluded(point: &str, exclude: &[WildMatch]) -> bool {
     exclude.iter().any(|pattern| pattern.matches(point))
+}
+
+/// A pattern of paths, which may begin with anything.
+fn parse_pattern(text: &str) -> Result<String, String> {
+    if text.starts_with(['*', '?']) && !text.contains('\0') {
+        return Ok(text.to_owned());
+    }
+    parse_path(text)
 }
 
 /// A path as /proc/self/mounts has paths: without slashes at the end or in a row.
@@ -113,6 +120,12 @@ fn parse_path(text: &str) -> Result<String, String> {
 /// Asks the system about a mount; the tests have functions of their own.
 type ReadUsage = Arc<dyn Fn(&Path) -> io::Result<Usage> + Send + Sync>;
 
+/// The threads that mounts keep.
+type Hanging = Mutex<Vec<(OsString, JoinHandle<()>)>>;
+
+/// Those of all collectors: a reload makes another collector, and the mount still hangs.
+static HANGING: Hanging = Mutex::new(Vec::new());
+
 /// Reads /proc/self/mounts and asks the system about each mount that counts.
 struct Disk {
     proc: PathBuf,
@@ -120,8 +133,8 @@ struct Disk {
     wanted: Option<Vec<String>>,
     exclude: Vec<WildMatch>,
     read_usage: ReadUsage,
-    /// The threads that mounts keep.
-    hanging: BTreeMap<OsString, JoinHandle<()>>,
+    /// The threads that mounts keep, with the mounts' paths.
+    hanging: &'static Hanging,
     part_errors: Vec<PartError>,
 }
 
@@ -192,13 +205,15 @@ impl Disk {
 
     /// The usage of each mount, in the mounts' order.
     fn read_usages(&mut self, mounts: &[Mount]) -> Vec<Result<Usage, Error>> {
-        self.hanging.retain(|_, thread| !thread.is_finished());
+        self.hanging().retain(|(_, thread)| !thread.is_finished());
         let deadline = Instant::now() + TOTAL_TIMEOUT;
         let mut usages = Vec::new();
 
         while usages.len() < mounts.len() {
             // A mount that hangs since an earlier sample is not asked about again.
-            let is_free = |mount: &&Mount| !self.hanging.contains_key(&mount.path);
+            let is_free = |mount: &&Mount| {
+                self.hanging().iter().all(|(path, _)| *path != mount.path)
+            };
             let rest = &mounts[usages.len()..];
             let batch: Vec<_> = rest.iter().take_while(is_free).cloned().collect();
             let Some(next) = rest.get(batch.len()) else {
@@ -241,13 +256,17 @@ impl Disk {
                     usages.push(usage.map_err(|source| Error::read(&mount.path, source)));
                 }
                 Err(_) => {
-                    self.hanging.insert(mount.path.clone(), thread);
+                    self.hanging().push((mount.path.clone(), thread));
                     usages.push(Err(Error::Unknown(hangs(mount))));
                     break;
                 }
             }
         }
         usages
+    }
+
+    fn hanging(&self) -> MutexGuard<'static, Vec<(OsString, JoinHandle<()>)>> {
+        self.hanging.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn fail(&mut self, point: &str, error: Error) {
@@ -513,6 +532,16 @@ mod tests {
     }
 
     #[test]
+    fn a_pattern_may_begin_with_anything() {
+        for pattern in ["*", "*/docker/*", "?srv", "/boot/*"] {
+            assert_eq!(parse_pattern(pattern).as_deref(), Ok(pattern));
+        }
+        for bad in ["docker", "", "*\0"] {
+            parse_pattern(bad).unwrap_err();
+        }
+    }
+
+    #[test]
     fn what_is_mounted_over_another_hides_it() {
         let mounts =
             parse_mounts(b"/dev/a /srv ext4 rw 0 0\ntmpfs /srv tmpfs rw 0 0\nhalf a\n");
@@ -570,7 +599,7 @@ mod tests {
             wanted,
             exclude: vec![WildMatch::new("/mnt/*")],
             read_usage: Arc::new(read_usage),
-            hanging: BTreeMap::new(),
+            hanging: Box::leak(Box::default()),
             part_errors: Vec::new(),
         };
         (proc, disk)
@@ -653,7 +682,7 @@ mod tests {
     fn a_mount_that_hangs_takes_no_other_with_it_and_is_asked_once() {
         let (release, hold) = mpsc::channel::<()>();
         let (asked, asks) = mpsc::channel();
-        let hold = std::sync::Mutex::new((hold, asked));
+        let hold = Mutex::new((hold, asked));
         let read_usage = move |point: &Path| {
             if point.ends_with("nas") {
                 let (hold, asked) = &*hold.lock().unwrap();
@@ -668,6 +697,15 @@ mod tests {
         let (_proc, mut disk) = disk(mounts, options, read_usage);
 
         for _ in 0..2 {
+            // As a reload does: another collector.
+            disk = Disk {
+                proc: disk.proc.clone(),
+                wanted: disk.wanted.clone(),
+                exclude: Vec::new(),
+                read_usage: Arc::clone(&disk.read_usage),
+                hanging: disk.hanging,
+                part_errors: Vec::new(),
+            };
             let (told, failed) = collect(&mut disk);
             assert_eq!(told.len(), 4, "{told:?}");
             assert!(
@@ -687,7 +725,11 @@ mod tests {
 
         drop(release);
         let began = Instant::now();
-        while !disk.hanging.values().all(JoinHandle::is_finished) {
+        while !disk
+            .hanging()
+            .iter()
+            .all(|(_, thread)| thread.is_finished())
+        {
             assert!(began.elapsed() < Duration::from_secs(10), "it still hangs");
             std::thread::sleep(Duration::from_millis(5));
         }

@@ -5,7 +5,7 @@
 //! or one JSON object of numbers. The metrics' names begin with the command's name, so
 //! that the metrics of two commands never have the same name.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -65,7 +65,7 @@ pub(crate) fn build(
 
 /// Two commands whose metrics could have the same name are a problem.
 fn refuse_names_that_meet(commands: &[Command], options: &mut Table<'_>) {
-    let mut names = BTreeSet::new();
+    let mut names = Vec::new();
     for name in commands.iter().map(|command| command.name.as_str()) {
         let meets = |other: &&str| begins_with(name, other) || begins_with(other, name);
         if let Some(other) = names.iter().copied().find(meets) {
@@ -74,7 +74,7 @@ fn refuse_names_that_meet(commands: &[Command], options: &mut Table<'_>) {
             );
             options.problem("commands", message);
         }
-        names.insert(name);
+        names.push(name);
     }
 }
 
@@ -175,15 +175,17 @@ impl Collector for Exec {
         let running = std::mem::take(&mut self.running);
         let groups: Vec<_> = running.iter().flatten().map(Subprocess::group).collect();
         for (command, subprocess) in self.commands.iter().zip(running) {
-            match subprocess.and_then(|subprocess| command.finish(subprocess)) {
-                Ok(found) => metrics.extend(found.into_iter().map(|(series, value)| {
+            let finished = subprocess.and_then(|subprocess| command.finish(subprocess));
+            let error = finished.map_or_else(Some, |(found, error)| {
+                metrics.extend(found.into_iter().map(|(series, value)| {
                     (format!("{}_{series}", command.name), value)
-                })),
-                Err(error) => self.part_errors.push(PartError {
-                    part: command.name.clone(),
-                    error,
-                }),
-            }
+                }));
+                error
+            });
+            self.part_errors.extend(error.map(|error| PartError {
+                part: command.name.clone(),
+                error,
+            }));
         }
 
         for part in leftovers::end(&self.proc, &self.mark(), &groups) {
@@ -222,8 +224,11 @@ impl Command {
     }
 
     /// The metrics in the command's output. A command that fails has no metrics, even if
-    /// the output has some.
-    fn finish(&self, subprocess: Subprocess) -> Result<BTreeMap<String, f64>, Error> {
+    /// the output has some. Beside the metrics, what is wrong with the output.
+    fn finish(
+        &self,
+        subprocess: Subprocess,
+    ) -> Result<(BTreeMap<String, f64>, Option<Error>), Error> {
         let output = subprocess.wait()?;
         let wrong = |why: String| Error::Detailed {
             message: format!("{} {why}", self.program.display()),
@@ -233,19 +238,38 @@ impl Command {
             Some(status) if !status.success() => {
                 Err(wrong(format!("ended with {status}")))
             }
-            _ => parse_metrics(&output.text)
-                .map_err(|why| wrong(format!("prints no metrics: {why}"))),
+            _ => match parse_metrics(&output.text) {
+                (found, None) => Ok((found, None)),
+                (found, Some(why)) if found.is_empty() => {
+                    Err(wrong(format!("prints no metrics: {why}")))
+                }
+                (found, Some(why)) => {
+                    let error = wrong(format!("prints what is left out: {why}"));
+                    Ok((found, Some(error)))
+                }
+            },
         }
     }
 }
 
-/// The metrics in the output of a command, which is in one of the two forms.
-fn parse_metrics(text: &str) -> Result<BTreeMap<String, f64>, String> {
-    if !text.trim_start().starts_with('{') {
-        return prometheus_text::parse(text);
+/// The metrics in the output of a command, which is in one of the two forms, and what is
+/// wrong with the rest.
+fn parse_metrics(text: &str) -> (BTreeMap<String, f64>, Option<String>) {
+    if text.trim_start().starts_with('{') {
+        return match parse_object(text) {
+            Ok(metrics) => (metrics, None),
+            Err(why) => (BTreeMap::new(), Some(why)),
+        };
     }
+    let (metrics, faults) = prometheus_text::parse_good_lines(text);
+    let wrong = faults.into_iter().find(|fault| fault.is_left_out);
+    (metrics, wrong.map(|fault| fault.text))
+}
 
-    let numbers: BTreeMap<String, f64> = serde_json::from_str(text).map_err(|error| {
+fn parse_object(text: &str) -> Result<BTreeMap<String, f64>, String> {
+    // From bytes, as the server's answers: the agent then has one reader of JSON, not two.
+    let numbers = serde_json::from_slice(text.as_bytes());
+    let numbers: BTreeMap<String, f64> = numbers.map_err(|error| {
         format!(
             "line {} column {}: is no JSON object of numbers",
             error.line(),
@@ -278,7 +302,7 @@ mod tests {
         .into();
         assert_eq!(
             parse_metrics("# a comment\nup 1.5\njobs{queue=\"a b\"} 3\n"),
-            Ok(expected)
+            (expected, None)
         );
         let expected = [
             ("jobs{queue=\"a b\"}".to_owned(), 3.0),
@@ -287,10 +311,11 @@ mod tests {
         .into();
         assert_eq!(
             parse_metrics(" {\"up\": 1.5, \"jobs{queue=\\\"a b\\\"}\": 3}\n"),
-            Ok(expected)
+            (expected, None)
         );
         for nothing in ["", "\n", "{}", "# nothing"] {
-            assert_eq!(parse_metrics(nothing), Ok(BTreeMap::new()), "{nothing:?}");
+            let expected = (BTreeMap::new(), None);
+            assert_eq!(parse_metrics(nothing), expected, "{nothing:?}");
         }
     }
 
@@ -328,8 +353,15 @@ mod tests {
                 "two members of the JSON object are the same metric",
             ),
         ] {
-            assert_eq!(parse_metrics(text), Err(why.to_owned()), "{text}");
+            assert_eq!(parse_metrics(text).1.as_deref(), Some(why), "{text}");
         }
+    }
+
+    #[test]
+    fn a_wrong_line_takes_no_other_with_it() {
+        let (metrics, why) = parse_metrics("up 1\nsh: oops\ndown 2\n");
+        assert_eq!(metrics.into_keys().collect::<Vec<_>>(), ["down", "up"]);
+        assert_eq!(why.as_deref(), Some("line 2: has no number after the name"));
     }
 
     #[test]

@@ -4,7 +4,6 @@
 //!
 //! A command's environment has a mark, which all of its children inherit.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -18,15 +17,15 @@ pub(crate) const VARIABLE: &str = "FLEETBEAT_COMMAND";
 /// Kills each process whose mark is `mark` and a command's name, with a dot between them.
 /// Gives the names. The processes in `groups` have been killed already. Nothing is killed if `proc` is that of other processes than this
 /// one's, such as the host's in a container.
-pub(crate) fn end(proc: &Path, mark: &str, groups: &[Pid]) -> BTreeSet<String> {
+pub(crate) fn end(proc: &Path, mark: &str, groups: &[Pid]) -> Vec<String> {
     let own = getpid().as_raw_nonzero().to_string();
     let is_own =
         fs::read_link(proc.join("self")).is_ok_and(|link| link == Path::new(&own));
     if !is_own {
-        return BTreeSet::new();
+        return Vec::new();
     }
 
-    let mut names = BTreeSet::new();
+    let mut names = Vec::new();
     for entry in fs::read_dir(proc).into_iter().flatten().flatten() {
         let number = entry.file_name().to_string_lossy().parse();
         let Some(pid) = number.ok().and_then(Pid::from_raw) else {
@@ -37,8 +36,9 @@ pub(crate) fn end(proc: &Path, mark: &str, groups: &[Pid]) -> BTreeSet<String> {
         if let Some(name) = find_name(&environment, mark)
             && !read_group(&entry.path()).is_some_and(|group| groups.contains(&group))
             && kill_process(pid, Signal::KILL).is_ok()
+            && !names.contains(&name)
         {
-            names.insert(name);
+            names.push(name);
         }
     }
     names

@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 /// # Errors
 /// The number of the first wrong line, and the fault. The message repeats nothing of the
 /// line, so that the message stays the same while the fault does.
-pub(crate) fn parse(text: &str) -> Result<BTreeMap<String, f64>, String> {
+#[cfg(test)]
+fn parse(text: &str) -> Result<BTreeMap<String, f64>, String> {
     let (metrics, faults) = parse_good_lines(text);
     let wrong = faults.into_iter().find(|fault| fault.is_left_out);
     wrong.map_or(Ok(metrics), |fault| Err(fault.text))
@@ -132,9 +133,12 @@ fn parse_series(text: &str) -> Result<(String, &str), &'static str> {
     Ok((format!("{name}{{{}}}", labels.join(",")), rest))
 }
 
+/// Names and values, sorted by name.
+type Labels<'a> = Vec<(&'a str, String)>;
+
 /// The labels up to the closing brace, and the rest.
-fn parse_labels(mut text: &str) -> Result<(BTreeMap<&str, String>, &str), &'static str> {
-    let mut labels = BTreeMap::new();
+fn parse_labels(mut text: &str) -> Result<(Labels<'_>, &str), &'static str> {
+    let mut labels = Labels::new();
     loop {
         text = text.trim_start_matches(BLANK);
         if let Some(rest) = text.strip_prefix('}') {
@@ -151,8 +155,9 @@ fn parse_labels(mut text: &str) -> Result<(BTreeMap<&str, String>, &str), &'stat
             .strip_prefix('"')
             .ok_or("has a label without quotes")?;
         let (value, rest) = parse_quoted(quoted)?;
-        if labels.insert(name, value).is_some() {
-            return Err("repeats a label");
+        match labels.binary_search_by_key(&name, |(known, _)| *known) {
+            Ok(_) => return Err("repeats a label"),
+            Err(place) => labels.insert(place, (name, value)),
         }
 
         text = rest.trim_start_matches(BLANK);

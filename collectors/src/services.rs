@@ -6,7 +6,6 @@
 //! not vanish from the dashboard. So the collector remembers each unit it has seen since
 //! the agent's start, and calls forgotten units inactive.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -76,9 +75,11 @@ pub(crate) fn build(
         let message = format!("must have 1 to {MAX_SERVICES} elements, not {count}");
         options.problem("units", message);
     }
-    let mut names = BTreeSet::new();
-    for entry in &entries {
-        if !names.insert(&entry.name) {
+    for (place, entry) in entries.iter().enumerate() {
+        if entries[..place]
+            .iter()
+            .any(|other| other.name == entry.name)
+        {
             options.problem("units", format!("has the name {:?} twice", entry.name));
         }
     }
@@ -138,12 +139,15 @@ enum Unit {
     Pattern(Pattern),
 }
 
+/// A unit's name, and whether the unit is active.
+type UnitState = (String, bool);
+
 /// A pattern and the matching units so far.
 struct Pattern {
     text: String,
     matcher: WildMatch,
-    /// Each unit seen so far, and whether the unit is active.
-    seen: BTreeMap<String, bool>,
+    /// Each unit seen so far, sorted by name.
+    seen: Vec<UnitState>,
 }
 
 impl Collector for Services {
@@ -350,9 +354,9 @@ impl Services {
     }
 
     /// The units that match the patterns, and whether each is active.
-    fn take_units(&mut self) -> Result<BTreeMap<String, bool>, Error> {
+    fn take_units(&mut self) -> Result<Vec<UnitState>, Error> {
         let Some(subprocess) = self.units.take() else {
-            return Ok(BTreeMap::new());
+            return Ok(Vec::new());
         };
         let first = subprocess.wait()?;
         if let Some(units) = listed_units(&first) {
@@ -373,7 +377,7 @@ impl Services {
     }
 
     /// Takes up systemd's list of the patterns' units.
-    fn remember(&mut self, listed: &BTreeMap<String, bool>) {
+    fn remember(&mut self, listed: &[UnitState]) {
         let room = MAX_SERVICES.saturating_sub(self.names().len());
         for pattern in self.seen_patterns() {
             pattern.remember(listed);
@@ -383,7 +387,9 @@ impl Services {
         let count: usize = self.seen_patterns().map(|pattern| pattern.seen.len()).sum();
         if count > room {
             for pattern in self.seen_patterns() {
-                pattern.seen.retain(|unit, _| listed.contains_key(unit));
+                let is_listed =
+                    |unit: &String| listed.iter().any(|(name, _)| name == unit);
+                pattern.seen.retain(|(unit, _)| is_listed(unit));
             }
         }
 
@@ -401,7 +407,7 @@ impl Services {
     /// systemd did not tell its list: the units seen so far count as inactive.
     fn forget_states(&mut self) {
         for pattern in self.seen_patterns() {
-            pattern.seen.values_mut().for_each(|active| *active = false);
+            pattern.forget_states();
         }
     }
 
@@ -484,7 +490,7 @@ fn too_long(unit: &str) -> PartError {
 }
 
 /// The units in the answer of `systemctl list-units`; `None` if it has not told them.
-fn listed_units(output: &Output) -> Option<BTreeMap<String, bool>> {
+fn listed_units(output: &Output) -> Option<Vec<UnitState>> {
     // No unit is a possible answer, but not from a systemctl that failed.
     let is_told = output
         .status
@@ -539,7 +545,7 @@ impl Unit {
         Unit::Pattern(Pattern {
             matcher: WildMatch::new(&text),
             text,
-            seen: BTreeMap::new(),
+            seen: Vec::new(),
         })
     }
 }
@@ -547,11 +553,20 @@ impl Unit {
 impl Pattern {
     /// Takes up the units that match. A unit seen before, but not listed any more, is
     /// inactive.
-    fn remember(&mut self, listed: &BTreeMap<String, bool>) {
-        self.seen.values_mut().for_each(|active| *active = false);
-        let matching = listed.iter().filter(|(unit, _)| self.matcher.matches(unit));
-        self.seen
-            .extend(matching.map(|(unit, active)| (unit.clone(), *active)));
+    fn remember(&mut self, listed: &[UnitState]) {
+        self.forget_states();
+        for state in listed.iter().filter(|(unit, _)| self.matcher.matches(unit)) {
+            match self.seen.binary_search_by(|(unit, _)| unit.cmp(&state.0)) {
+                Ok(place) => self.seen[place] = state.clone(),
+                Err(place) => self.seen.insert(place, state.clone()),
+            }
+        }
+    }
+
+    fn forget_states(&mut self) {
+        for (_, active) in &mut self.seen {
+            *active = false;
+        }
     }
 
     /// The name in the heartbeat of a unit of the pattern; `name` is the entry's. With
@@ -580,8 +595,8 @@ fn is_active(state: &str) -> bool {
 /// line the name, whether the unit is loaded, the state, and more. A unit does not count
 /// if it is listed only because another unit names it. `None` if a line is not of that
 /// form, or has a NUL, because the server would refuse the NUL.
-fn parse_units(text: &str) -> Option<BTreeMap<String, bool>> {
-    let mut units = BTreeMap::new();
+fn parse_units(text: &str) -> Option<Vec<UnitState>> {
+    let mut units = Vec::new();
     for line in text.lines() {
         let mut words = line.split_ascii_whitespace();
         let (unit, load, state) = (words.next()?, words.next()?, words.next()?);
@@ -589,7 +604,7 @@ fn parse_units(text: &str) -> Option<BTreeMap<String, bool>> {
             return None;
         }
         if load != "not-found" || is_active(state) {
-            units.insert(unit.to_owned(), is_active(state));
+            units.push((unit.to_owned(), is_active(state)));
         }
     }
     Some(units)
@@ -667,7 +682,7 @@ mod tests {
             ("wg-quick@d.service", true),
         ];
         assert_eq!(units, expected);
-        assert_eq!(parse_units(""), Some(BTreeMap::new()));
+        assert_eq!(parse_units(""), Some(Vec::new()));
         assert_eq!(parse_units("System has not\nbooted"), None);
         assert_eq!(parse_units("b\0.service loaded active running B\n"), None);
     }
@@ -730,8 +745,8 @@ mod tests {
         };
         let mut states = |listed: &[&str]| {
             let unit = |instance: &&str| (format!("wg-quick@{instance}.service"), true);
-            let mut listed: BTreeMap<_, _> = listed.iter().map(unit).collect();
-            listed.insert("squid.service".to_owned(), true);
+            let mut listed: Vec<_> = listed.iter().map(unit).collect();
+            listed.push(("squid.service".to_owned(), true));
             services.remember(&listed);
             let (services, _) = services.services(Some(&[]));
             services

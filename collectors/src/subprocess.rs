@@ -26,6 +26,9 @@ use crate::leftovers;
 const POLL: Duration = Duration::from_millis(10);
 /// Most bytes of a program's standard error that are looked at for the first line.
 const MAX_STDERR_BYTES: usize = 4096;
+/// Most reads of standard error for each look at a program: one that complains without
+/// end must not keep the agent reading.
+const MAX_STDERR_READS: usize = 256;
 /// Longest complaint, in characters.
 const MAX_COMPLAINT_CHARS: usize = 200;
 
@@ -158,9 +161,12 @@ impl Subprocess {
     /// Takes the content of the pipes.
     fn read(&mut self) -> Result<(), Error> {
         // The rest of standard error is thrown away, so that a full pipe does not hold
-        // the program up. One read is enough for each look at the program.
+        // the program up.
         let mut piece = [0; MAX_STDERR_BYTES];
-        if let Ok(length) = self.stderr.read(&mut piece) {
+        for _ in 0..MAX_STDERR_READS {
+            let Ok(length @ 1..) = self.stderr.read(&mut piece) else {
+                break;
+            };
             let room = MAX_STDERR_BYTES.saturating_sub(self.complained.len());
             self.complained
                 .extend_from_slice(&piece[..length.min(room)]);
@@ -250,6 +256,24 @@ fn first_line(bytes: &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_program_that_complains_at_length_is_not_held_up() {
+        let script = "head -c 700000 /dev/zero >&2; echo x 1";
+        let invocation = Invocation {
+            program: Path::new("/bin/sh"),
+            arguments: &["-c", script],
+            path: Some(OsStr::new("/usr/bin:/bin")),
+            mark: None,
+            timeout: Duration::from_secs(20),
+            max_bytes: 100,
+        };
+        let started = Instant::now();
+        let output = Subprocess::start(&invocation, started).unwrap();
+        assert_eq!(output.wait().unwrap().text, "x 1\n");
+        // A read of 4 KiB for each look took 1.7 s and more.
+        assert!(started.elapsed() < Duration::from_millis(1600));
+    }
 
     #[test]
     fn a_complaint_is_one_short_line_without_control_characters() {

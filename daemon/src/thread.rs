@@ -13,6 +13,8 @@ pub fn spawn<T: Send + 'static>(
     name: impl Into<String>,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<JoinHandle<T>> {
+    // The standard library's part, which is long, is built once and not for each `work`.
+    let work: Box<dyn FnOnce() -> T + Send> = Box::new(work);
     Builder::new().name(name.into()).spawn(work)
 }
 

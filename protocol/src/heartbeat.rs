@@ -131,6 +131,9 @@ impl Heartbeat {
     /// Every broken rule, as `from_json` would report it.
     pub fn check(&self) -> Result<(), Vec<FieldError>> {
         let mut errors = Errors::default();
+        if let Some(ip) = self.ip {
+            check_host_ip(ip.to_canonical(), &mut errors);
+        }
         let texts = [
             ("countryCode", Some(&self.country_code)),
             ("country", Some(&self.country)),
@@ -212,13 +215,17 @@ fn parse_host_ip(json: &Json<'_>, errors: &mut Errors) -> Option<IpAddr> {
         errors.add("ip", "must be an IPv4 or IPv6 address without a zone");
         return None;
     };
+    check_host_ip(ip, errors).then_some(ip)
+}
+
+/// Whether a host can have the address.
+fn check_host_ip(ip: IpAddr, errors: &mut Errors) -> bool {
     if is_nobodys(ip) {
         let message = "must be a host's own address, not unspecified, multicast or \
                        broadcast";
         errors.add("ip", message);
-        return None;
     }
-    Some(ip)
+    !is_nobodys(ip)
 }
 
 fn parse_agent_id(json: &Json<'_>, errors: &mut Errors) -> Option<AgentId> {

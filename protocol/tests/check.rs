@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::collections::BTreeMap;
-
 use std::fmt::Debug;
+use std::net::{IpAddr, Ipv4Addr};
 
 use fleetbeat_protocol::*;
 use proptest::collection::vec;
@@ -41,8 +41,17 @@ fn few_or_too_many<T: Debug + 'static>(
     prop_oneof![4 => vec(item.clone(), 0..5), 1 => vec(item, 63..66)]
 }
 
+fn address() -> impl Strategy<Value = IpAddr> {
+    prop_oneof![
+        2 => any::<IpAddr>(),
+        1 => any::<Ipv4Addr>().prop_map(|ip| ip.to_ipv6_mapped().into()),
+        1 => Just(Ipv4Addr::BROADCAST.into()),
+    ]
+}
+
 prop_compose! {
     fn heartbeat()(
+        ip in proptest::option::of(address()),
         texts in proptest::array::uniform5(text()),
         optional in proptest::array::uniform3(proptest::option::of(text())),
         services in few_or_too_many((text(), any::<bool>())),
@@ -54,7 +63,7 @@ prop_compose! {
         let [region, boot_id, agent_version] = optional;
         let [cpu, ram, net] = load;
         Heartbeat {
-            ip: None,
+            ip,
             country_code,
             country,
             region,

@@ -19,7 +19,7 @@ pub(crate) fn load_or_create(file: &Path) -> Result<Secret, String> {
     if !file.exists() {
         create(file).map_err(|error| format!("{}: {error}", file.display()))?;
     }
-    Secret::read(file, |path| fs::read_to_string(path))
+    read(file)
 }
 
 /// The key in `file`; `None` if there is none, or this user may not read it.
@@ -31,8 +31,12 @@ pub(crate) fn load(file: &Path) -> Option<Result<Secret, String>> {
         {
             None
         }
-        _ => Some(Secret::read(file, |path| fs::read_to_string(path))),
+        _ => Some(read(file)),
     }
+}
+
+fn read(file: &Path) -> Result<Secret, String> {
+    Secret::read(file, |path| fs::read_to_string(path)).map_err(|fault| fault.message)
 }
 
 /// Makes a key. The file is written under another name and renamed, so that a crash leaves

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use toml::de::{DeTable, DeValue};
 
+use crate::file::{MAX_SETTINGS_BYTES, read_text};
 use crate::problem::{Problem, Problems};
 use crate::table::Table;
 use crate::value::{Absent, Entries, Kind, Place, Value};
@@ -44,12 +45,8 @@ impl Document {
             }
             parsing.broken_lines.push(line);
             let message = format!("is no TOML: {}", error.message());
-            problems.add(Problem {
-                file: file.to_owned(),
-                line: Some(line),
-                key: String::new(),
-                message,
-            });
+            let (file, key) = (file.to_owned(), String::new());
+            problems.add_fault(file, Some(line), key, message.into());
         }
 
         let place = Place {
@@ -67,7 +64,7 @@ impl Document {
     /// empty, but no key is then said to be missing.
     pub fn open(path: &Path, problems: &mut Problems) -> Document {
         let file = path.display().to_string();
-        match fs::read_to_string(path) {
+        match read_text(path, MAX_SETTINGS_BYTES) {
             Ok(text) => Document::parse(&file, &text, problems),
             Err(error) => {
                 problems.add(Problem::unreadable(path, &error));

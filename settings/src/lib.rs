@@ -28,6 +28,7 @@
 
 mod document;
 mod duration;
+mod file;
 mod problem;
 mod secret;
 mod table;
@@ -35,6 +36,7 @@ mod value;
 
 pub use document::{Document, list_drop_ins};
 pub use duration::show_duration;
-pub use problem::{Problem, Problems};
+pub use file::{read_file, read_text};
+pub use problem::{Fault, Problem, Problems};
 pub use secret::Secret;
 pub use table::Table;

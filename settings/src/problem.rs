@@ -17,6 +17,9 @@ pub struct Problem {
     pub key: String,
     /// What is wrong, and what would be right. Never a secret's value.
     pub message: String,
+    /// What is wrong is not in what the operator has written, and may be right at the
+    /// next try: a file is missing, closed, or just being written.
+    pub is_temporary: bool,
 }
 
 impl Problem {
@@ -28,8 +31,58 @@ impl Problem {
             line: None,
             key: String::new(),
             message: format!("cannot be read: {error}"),
+            is_temporary: is_temporary(error),
         }
     }
+}
+
+/// What is wrong with a value, and whether waiting may help.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// As in [`Problem::message`].
+    pub message: String,
+    /// As in [`Problem::is_temporary`].
+    pub is_temporary: bool,
+}
+
+impl Fault {
+    /// What may be right at the next try.
+    pub fn temporary(message: impl Into<String>) -> Fault {
+        Fault {
+            message: message.into(),
+            is_temporary: true,
+        }
+    }
+
+    /// The file at `path` cannot be read.
+    #[must_use]
+    pub fn unreadable(path: &Path, error: &io::Error) -> Fault {
+        Fault {
+            message: format!("{}: {error}", path.display()),
+            is_temporary: is_temporary(error),
+        }
+    }
+}
+
+impl<T: Into<String>> From<T> for Fault {
+    fn from(message: T) -> Fault {
+        Fault {
+            message: message.into(),
+            is_temporary: false,
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+/// Whether the system has not let a file be read. Whoever reads has errors of its own, too,
+/// without a code of the system: about what stands in the file, or about its mode.
+fn is_temporary(error: &io::Error) -> bool {
+    error.raw_os_error().is_some()
 }
 
 impl fmt::Display for Problem {
@@ -56,14 +109,35 @@ impl Problems {
     }
 
     /// Adds a problem with the environment variable `name`.
-    pub fn add_variable(&mut self, name: &str, message: impl Into<String>) {
-        let (file, key) = ("environment".to_owned(), name.to_owned());
+    pub fn add_variable(&mut self, name: &str, fault: impl Into<Fault>) {
+        self.add_fault(
+            "environment".to_owned(),
+            None,
+            name.to_owned(),
+            fault.into(),
+        );
+    }
+
+    /// Adds the problem that `fault` is at its place.
+    pub fn add_fault(
+        &mut self,
+        file: String,
+        line: Option<usize>,
+        key: String,
+        fault: Fault,
+    ) {
         self.add(Problem {
             file,
-            line: None,
+            line,
             key,
-            message: message.into(),
+            message: fault.message,
+            is_temporary: fault.is_temporary,
         });
+    }
+
+    /// Whether waiting may help with every problem.
+    pub fn are_temporary(&self) -> bool {
+        self.0.iter().all(|problem| problem.is_temporary)
     }
 
     /// How many problems there are.

@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
-use crate::problem::Problems;
+use crate::problem::{Fault, Problems};
 
 /// A key or password. `Debug` shows `Secret(…)`, never the value, so that no log can.
 #[derive(Clone, PartialEq, Eq)]
@@ -31,16 +31,16 @@ impl Secret {
             (None, None) => return None,
             (Some(_), Some(_)) => (
                 name,
-                Err(format!(
+                Err(Fault::from(format!(
                     "is set, and so is {file_name}: one of them must go"
-                )),
+                ))),
             ),
             (Some(value), None) => (
                 name,
                 value
                     .into_string()
-                    .map_err(|_| "is not UTF-8".to_owned())
-                    .and_then(Secret::from_text),
+                    .map_err(|_| "is not UTF-8".into())
+                    .and_then(|value| Secret::from_text(value).map_err(Fault::from)),
             ),
             (None, Some(path)) => {
                 (file_name.as_str(), Secret::read(Path::new(&path), read))
@@ -48,7 +48,7 @@ impl Secret {
         };
 
         found
-            .map_err(|message| problems.add_variable(used, message))
+            .map_err(|fault| problems.add_variable(used, fault))
             .ok()
     }
 
@@ -60,11 +60,12 @@ impl Secret {
     pub fn read(
         path: &Path,
         read: impl Fn(&Path) -> io::Result<String>,
-    ) -> Result<Secret, String> {
-        let text = read(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    ) -> Result<Secret, Fault> {
+        let text = read(path).map_err(|error| Fault::unreadable(path, &error))?;
         let secret = text.trim_end_matches(['\r', '\n']).to_owned();
-        Secret::from_text(secret)
-            .map_err(|message| format!("{}: {message}", path.display()))
+        // Whoever writes the file may be about to.
+        let empty = |what| Fault::temporary(format!("{}: {what}", path.display()));
+        Secret::from_text(secret).map_err(empty)
     }
 
     /// The value, to be used and never shown.
@@ -72,9 +73,9 @@ impl Secret {
         &self.0
     }
 
-    fn from_text(text: String) -> Result<Secret, String> {
+    fn from_text(text: String) -> Result<Secret, &'static str> {
         if text.is_empty() {
-            Err("is empty".to_owned())
+            Err("is empty")
         } else {
             Ok(Secret(text))
         }

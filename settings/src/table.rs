@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::duration::{parse_duration, show_duration};
-use crate::problem::{Problem, Problems};
+use crate::problem::{Fault, Problems};
 use crate::value::{Absent, Entries, Kind, Place, Value};
 
 /// A table being read.
@@ -63,6 +63,15 @@ impl Table<'_> {
         parse: impl FnOnce(&str) -> Result<T, String>,
     ) -> Option<T> {
         self.value(key, |value| parse(text(value)?))
+    }
+
+    /// As [`Table::parsed`], for the path of a file that `open` may not find right now.
+    pub fn opened<T>(
+        &mut self,
+        key: &'static str,
+        open: impl FnOnce(&str) -> Result<T, Fault>,
+    ) -> Option<T> {
+        self.value(key, |value| open(text(value)?))
     }
 
     /// A whole number within `range`.
@@ -137,7 +146,7 @@ impl Table<'_> {
                 Err(message) => self.add(
                     &item.place,
                     format!("{}[{index}]", self.path_of(key)),
-                    message,
+                    message.into(),
                 ),
             }
         }
@@ -221,13 +230,13 @@ impl Table<'_> {
     /// Adds a problem with `key`: at the key's line, or at the table's where the key is
     /// absent. Nothing is added for an absent key while a file could not be read, because
     /// the key may be in the unread file.
-    pub fn problem(&mut self, key: &'static str, message: impl Into<String>) {
+    pub fn problem(&mut self, key: &'static str, fault: impl Into<Fault>) {
         let place = match self.get(key) {
             Some(value) => &value.place,
             None if self.absent == Absent::Unknown => return,
             None => self.place,
         };
-        self.add(place, self.path_of(key), message.into());
+        self.add(place, self.path_of(key), fault.into());
     }
 }
 
@@ -248,28 +257,24 @@ impl<'a> Table<'a> {
         }
     }
 
-    fn add(&mut self, place: &Place, key: String, message: String) {
-        self.problems.add(Problem {
-            file: place.file.to_string(),
-            line: place.line,
-            key,
-            message,
-        });
+    fn add(&mut self, place: &Place, key: String, fault: Fault) {
+        let file = place.file.to_string();
+        self.problems.add_fault(file, place.line, key, fault);
     }
 
     /// What `convert` makes of the value; the error of `convert` is the problem's
     /// message.
-    fn value<T>(
+    fn value<T, E: Into<Fault>>(
         &mut self,
         key: &'static str,
-        convert: impl FnOnce(&Value) -> Result<T, String>,
+        convert: impl FnOnce(&Value) -> Result<T, E>,
     ) -> Option<T> {
         let value = self.get(key)?;
         if let Kind::Broken = value.kind {
             return None;
         }
         convert(value)
-            .map_err(|message| self.add(&value.place, self.path_of(key), message))
+            .map_err(|fault| self.add(&value.place, self.path_of(key), fault.into()))
             .ok()
     }
 
@@ -293,7 +298,7 @@ impl<'a> Table<'a> {
             kind => self.add(
                 &value.place,
                 path.to_owned(),
-                format!("must be a table, not {}", kind.name()),
+                format!("must be a table, not {}", kind.name()).into(),
             ),
         }
         None
@@ -304,7 +309,7 @@ impl<'a> Table<'a> {
         for (key, value) in self.entries {
             if !self.known.contains(&key.as_str()) {
                 let message = format!("is not a known key; known here: {known}");
-                self.add(&value.place, self.path_of(key), message);
+                self.add(&value.place, self.path_of(key), message.into());
             }
         }
     }

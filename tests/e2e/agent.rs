@@ -205,6 +205,21 @@ fn a_refused_heartbeat_is_dropped_and_counted() {
 }
 
 #[test]
+fn an_answer_that_says_nothing_of_a_heartbeat_costs_none() {
+    // The status of the answer, and that of the server's problem in it.
+    for (status, told) in [(404, 404), (405, 405), (409, 409), (403, 503)] {
+        let problem = format!(
+            r#"{{"status":{told},"title":"t","detail":"d","request_id":"r","errors":[]}}"#
+        );
+        let server = ScriptedServer::start(move |_| answer(status, "", &problem));
+        let agent = Agent::start(&server.url(), FAST);
+        agent.wait_for_log("a heartbeat stays in the spool");
+        let log = agent.log();
+        assert!(!log.contains("dropped"), "{status}: {log}");
+    }
+}
+
+#[test]
 fn what_a_proxy_says_costs_no_heartbeat() {
     for status in [400, 401, 403, 404, 405, 413, 422] {
         let is_back = Arc::new(AtomicBool::new(false));

@@ -312,6 +312,63 @@ fn the_doctor_that_root_calls_looks_from_inside_the_units_walls() {
     assert!(!is_well && told.contains("failed   spool"), "{told}");
 }
 
+/// What root's check-config says holds for the service, its reload and its restart.
+#[test]
+fn check_config_that_root_calls_looks_as_the_service_does() {
+    let server = FleetbeatServer::start();
+    let Some(machine) = machine_with_agent(&server) else {
+        return;
+    };
+    let (env, drop_in) = ("/etc/fleetbeat/agent.env", "/etc/fleetbeat/agent.d/x.toml");
+    let check = || {
+        let output = machine.run("fleetbeat-agent", &["check-config"]);
+        let told = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        (output.status.code(), told)
+    };
+    machine.ask("systemctl", &["start", UNIT]);
+    let (code, told) = check();
+    assert!(code == Some(0) && told.contains("is valid"), "{told}");
+
+    // Inside the unit /etc is read-only, and everybody may read the key all the same.
+    machine.ask("chmod", &["644", env]);
+    let (code, told) = check();
+    assert!(
+        code == Some(78) && told.contains("lets everybody in"),
+        "{told}"
+    );
+    assert!(
+        !machine
+            .run("systemctl", &["restart", UNIT])
+            .status
+            .success()
+    );
+    machine.ask("chmod", &["640", env]);
+    machine.ask("systemctl", &["restart", UNIT]);
+
+    // Root alone may read the key, or a drop-in: a restart would end the service.
+    for closed in [env, drop_in] {
+        if closed == drop_in {
+            machine.write(drop_in, "[host]\ncity = \"x\"\n", 0o600);
+        } else {
+            machine.ask("chown", &["root:root", env]);
+        }
+        let (code, told) = check();
+        assert!(code == Some(1) && told.contains(closed), "{told}");
+        assert!(told.contains("640"), "{told}");
+        assert!(!machine.run("systemctl", &["reload", UNIT]).status.success());
+        machine.ask("chown", &["root:fleetbeat-agent", env]);
+    }
+    machine.ask("rm", &[drop_in]);
+
+    machine.write(env, "# no key\n", 0o640);
+    machine.ask("chown", &["root:fleetbeat-agent", env]);
+    let (code, told) = check();
+    assert!(
+        code == Some(78) && told.contains("put AGENT_API_KEY="),
+        "{told}"
+    );
+}
+
 #[test]
 fn the_unit_takes_nothing_from_what_is_measured() {
     let server = FleetbeatServer::start();

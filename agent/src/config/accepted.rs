@@ -6,14 +6,13 @@
 //! is read from its own place at each start.
 
 use std::env;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use fleetbeat_settings::{Document, Problems, list_drop_ins};
+use fleetbeat_settings::{Document, Problems, list_drop_ins, read_text};
 
-use super::api_key::Absences;
 use super::{Config, ConfigError, KeyNeed, STATE_FOLDER};
+use crate::service::owner::become_owner_of;
 use crate::state_folder;
 
 /// The copy's name in the state folder.
@@ -44,10 +43,12 @@ pub(crate) fn keep(path: &Path, config: &Config) {
 }
 
 /// The configuration that was accepted last of the file at `path`; `None` if none is
-/// kept.
-pub(crate) fn load(path: &Path) -> Option<Result<Config, ConfigError>> {
+/// kept. What the copy says is done with the rights of the user who can have written it,
+/// so root becomes that user.
+pub(crate) fn load(path: &Path, need: KeyNeed) -> Option<Result<Config, ConfigError>> {
     let copy = default_folder().join(FILE_NAME);
-    let text = state_folder::read(&copy, MAX_BYTES).ok()?;
+    become_owner_of(&default_folder());
+    let text = state_folder::read_own(&copy, MAX_BYTES).ok()?;
     let files = parse(&text)?;
 
     let mut problems = Problems::default();
@@ -60,9 +61,7 @@ pub(crate) fn load(path: &Path) -> Option<Result<Config, ConfigError>> {
     if Path::new(first) != path {
         return None;
     }
-    let absences = Absences::default();
-    let need = KeyNeed::Required;
-    Some(Config::read(path, &document, need, &absences, problems))
+    Some(Config::read(path, &document, need, problems))
 }
 
 /// systemd names the folder. It cannot be the spool's: where the spool is stands in the
@@ -78,7 +77,7 @@ fn default_folder() -> PathBuf {
 fn read_files(path: &Path) -> io::Result<String> {
     let mut copy = String::new();
     for file in [path.to_owned()].into_iter().chain(list_drop_ins(path)?) {
-        let text = fs::read_to_string(&file)?;
+        let text = read_text(&file, MAX_BYTES)?;
         let (length, shown) = (text.len(), file.display());
         copy.push_str(&format!("{MARK}{length} {shown}\n{text}\n"));
     }
@@ -100,6 +99,8 @@ fn parse(copy: &str) -> Option<Vec<(&str, &str)>> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

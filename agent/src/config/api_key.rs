@@ -4,26 +4,26 @@
 //! [`Secret`] keeps the key out of the log. The environment of a process is visible to
 //! root and to the process's own user, so a file or a credential is the better place.
 
-use std::cell::Cell;
 use std::fs;
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use fleetbeat_settings::{Problem, Problems, Secret};
-use rustix::fs::{StatVfsMountFlags, fstatvfs};
+use fleetbeat_settings::{Fault, Problem, Problems, Secret, read_text};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
-/// The places of the key besides `server.api_key_file`, for people.
-pub(super) const PLACES: &str = "AGENT_API_KEY in the environment, agent.env beside \
-                                 agent.toml, and the systemd credential agent_api_key";
+use super::read_only;
 
 /// The environment variables that hold the key, or the path of its file.
 const VARIABLES: [&str; 2] = ["AGENT_API_KEY", "AGENT_API_KEY_FILE"];
+/// What may stand around a value in agent.env.
+const QUOTES: [char; 2] = ['"', '\''];
 /// The name of systemd's credential: `LoadCredential=agent_api_key:PATH`.
 const CREDENTIAL: &str = "agent_api_key";
 /// Longest key: a longer file holds something else.
 const MAX_BYTES: usize = 1024;
+/// Longest file around a key, such as agent.env with its comments.
+const MAX_FILE_BYTES: u64 = 64 << 10;
 
 /// The environment variable with the folder of systemd's credentials.
 const CREDENTIALS_FOLDER: &str = "CREDENTIALS_DIRECTORY";
@@ -48,43 +48,13 @@ pub(crate) struct Key {
 /// A key as found outside of agent.toml.
 #[derive(Debug)]
 pub(super) enum FoundKey {
-    Nowhere,
+    /// There is none; the file would be the place for one.
+    Nowhere(PathBuf),
     /// There is a file that may hold a key, and this user cannot read it.
     Hidden(PathBuf),
     /// There is a key, but not a usable one: the reason is among the problems.
     Unusable,
     Usable(Key),
-}
-
-/// Files that could not be read, although they may be there at the next try: such a
-/// problem is not in what the operator has written.
-#[derive(Debug, Default)]
-pub(super) struct Absences(Cell<usize>);
-
-impl Absences {
-    /// Counts an error that makes a problem, if the file is missing or closed.
-    pub(super) fn note(&self, error: &io::Error) {
-        let is_absence = error.raw_os_error().is_some()
-            && matches!(
-                error.kind(),
-                ErrorKind::NotFound | ErrorKind::PermissionDenied
-            );
-        self.0.set(self.0.get() + usize::from(is_absence));
-    }
-
-    /// Counts a problem with a file that this user may not read.
-    pub(super) fn note_denied(&self) {
-        self.0.set(self.0.get() + 1);
-    }
-
-    pub(super) fn count(&self) -> usize {
-        self.0.get()
-    }
-
-    /// The text of a private file; an error makes a problem.
-    fn read_private(&self, path: &Path) -> io::Result<String> {
-        read_private(path).inspect_err(|error| self.note(error))
-    }
 }
 
 /// A line of agent.env about the key.
@@ -98,24 +68,18 @@ struct Line {
 /// Looks for the key in the environment, in agent.env beside the configuration `config`,
 /// and among systemd's credentials. All of them are read: two different keys are a
 /// problem, because nobody could tell which one counts.
-pub(super) fn find(
-    config: &Path,
-    absences: &Absences,
-    problems: &mut Problems,
-) -> FoundKey {
+pub(super) fn find(config: &Path, problems: &mut Problems) -> FoundKey {
     let before = problems.count();
     let file = config.with_extension("env");
-    let (of_file, hidden) = match read_environment_file(&file, absences, problems) {
-        EnvironmentFile::Lines(lines) => {
-            (find_in_lines(&file, &lines, absences, problems), None)
-        }
-        EnvironmentFile::Hidden => (None, Some(file)),
+    let (of_file, hidden) = match read_environment_file(&file, problems) {
+        EnvironmentFile::Lines(lines) => (find_in_lines(&file, &lines, problems), None),
+        EnvironmentFile::Hidden => (None, Some(file.clone())),
         EnvironmentFile::Useless => (None, None),
     };
     let found = [
-        find_in_environment(absences, problems),
+        find_in_environment(problems),
         of_file,
-        find_credential(absences, problems),
+        find_credential(problems),
     ];
 
     let mut keys = found.into_iter().flatten();
@@ -123,18 +87,14 @@ pub(super) fn find(
     if let Some(first) = &first
         && let Some(other) = keys.find(|key| key.secret != first.secret)
     {
-        problems.add(Problem {
-            file: first.source.clone(),
-            line: None,
-            key: String::new(),
-            message: differs_from(&other.source),
-        });
+        let (place, message) = (first.source.clone(), differs_from(&other.source));
+        problems.add_fault(place, None, String::new(), message.into());
     }
     match (first, hidden) {
         _ if problems.count() > before => FoundKey::Unusable,
         (Some(key), _) => FoundKey::Usable(key),
         (None, Some(path)) => FoundKey::Hidden(path),
-        (None, None) => FoundKey::Nowhere,
+        (None, None) => FoundKey::Nowhere(file),
     }
 }
 
@@ -143,9 +103,9 @@ pub(super) fn differs_from(other: &str) -> String {
     format!("is another key than that of {other}: one of the two must go")
 }
 
-fn find_in_environment(absences: &Absences, problems: &mut Problems) -> Option<Key> {
-    let read = |path: &Path| absences.read_private(path);
-    let key = Secret::find(VARIABLES[0], |name| std::env::var_os(name), read, problems)?;
+fn find_in_environment(problems: &mut Problems) -> Option<Key> {
+    let variable = |name: &str| std::env::var_os(name);
+    let key = Secret::find(VARIABLES[0], variable, read_private, problems)?;
     let name = VARIABLES
         .into_iter()
         .find(|name| std::env::var_os(name).is_some())?;
@@ -164,58 +124,53 @@ fn find_in_environment(absences: &Absences, problems: &mut Problems) -> Option<K
 
 /// The key that the lines of agent.env set. As for systemd, the last line of a name
 /// counts.
-fn find_in_lines(
-    file: &Path,
-    lines: &[Line],
-    absences: &Absences,
-    problems: &mut Problems,
-) -> Option<Key> {
+fn find_in_lines(file: &Path, lines: &[Line], problems: &mut Problems) -> Option<Key> {
     let line = lines.last()?;
-    let mut fail = |message: String| {
-        problems.add(Problem {
-            file: file.display().to_string(),
-            line: Some(line.number),
-            key: line.name.to_owned(),
-            message,
-        });
+    let mut fail = |fault: Fault| {
+        let (file, name) = (file.display().to_string(), line.name.to_owned());
+        problems.add_fault(file, Some(line.number), name, fault);
         None
     };
     if let Some(other) = lines.iter().rfind(|other| other.name != line.name) {
         let (name, number) = (other.name, other.number);
-        return fail(format!(
-            "is set, and so is {name} in line {number}: one of them must go"
-        ));
+        let message =
+            format!("is set, and so is {name} in line {number}: one of them must go");
+        return fail(message.into());
+    }
+
+    if line.value.starts_with(QUOTES) || line.value.ends_with(QUOTES) {
+        return fail("has a quote without its other one".into());
     }
 
     let found = if line.name == VARIABLES[0] {
         Secret::read(file, |_| Ok(line.value.clone()))
-            .map_err(|_| "is empty".to_owned())
-            .and_then(|key| check(&key).map(|()| key).map_err(str::to_owned))
+            .map_err(|_| "is empty".into())
+            .and_then(|key| check(&key).map(|()| key).map_err(Fault::from))
     } else {
-        read(Path::new(&line.value), absences)
+        read(Path::new(&line.value))
     };
     match found {
         Ok(secret) => Some(Key {
             secret,
             source: format!("{}:{}: {}", file.display(), line.number, line.name),
         }),
-        Err(message) => fail(message),
+        Err(fault) => fail(fault),
     }
 }
 
-fn find_credential(absences: &Absences, problems: &mut Problems) -> Option<Key> {
+fn find_credential(problems: &mut Problems) -> Option<Key> {
     let path = PathBuf::from(std::env::var_os(CREDENTIALS_FOLDER)?).join(CREDENTIAL);
     if !path.exists() {
         return None;
     }
 
-    match read(&path, absences) {
+    match read(&path) {
         Ok(secret) => Some(Key {
             secret,
             source: format!("systemd's credential {CREDENTIAL}"),
         }),
-        Err(message) => {
-            problems.add_variable(CREDENTIALS_FOLDER, message);
+        Err(fault) => {
+            problems.add_variable(CREDENTIALS_FOLDER, fault);
             None
         }
     }
@@ -225,11 +180,11 @@ fn find_credential(absences: &Absences, problems: &mut Problems) -> Option<Key> 
 ///
 /// # Errors
 /// A sentence with the path.
-pub(super) fn read(path: &Path, absences: &Absences) -> Result<Secret, String> {
-    let key = Secret::read(path, |path| absences.read_private(path))?;
-    check(&key)
-        .map(|()| key)
-        .map_err(|message| format!("{}: {message}", path.display()))
+pub(super) fn read(path: &Path) -> Result<Secret, Fault> {
+    let key = Secret::read(path, read_private)?;
+    let told = |message| Fault::from(format!("{}: {message}", path.display()));
+    check(&key).map_err(told)?;
+    Ok(key)
 }
 
 /// Keeps the memory of this process, and with it the key, out of core dumps and away from
@@ -243,6 +198,9 @@ pub(crate) fn hide_memory() {
 /// An error unless the key can be the value of an HTTP header.
 fn check(key: &Secret) -> Result<(), &'static str> {
     let key = key.expose();
+    if VARIABLES.iter().any(|name| key.starts_with(name)) {
+        return Err("is a line of agent.env: the key must stand alone");
+    }
     if key.len() > MAX_BYTES || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err("is no key: a key is one word of printable ASCII characters");
     }
@@ -250,23 +208,17 @@ fn check(key: &Secret) -> Result<(), &'static str> {
 }
 
 /// The text of a private file, to which "others" have no access. The group may have
-/// access: systemd has one for credentials, and the agent's user has one, too. A file on
-/// a read-only file system is as its maker wanted it: Docker's secrets have mode 444, and
+/// access: systemd has one for credentials, and the agent's user has one, too. A file that
+/// was given read-only is as its maker wanted it: Docker's secrets have mode 444, and
 /// nobody can change that.
 fn read_private(path: &Path) -> io::Result<String> {
-    let mut file = fs::File::open(path)?;
-    let mode = file.metadata()?.mode() & 0o777;
-    let is_changeable = || {
-        let system = fstatvfs(&file);
-        !system.is_ok_and(|system| system.f_flag.contains(StatVfsMountFlags::RDONLY))
-    };
-    if mode & 0o007 != 0 && is_changeable() {
+    let mode = fs::metadata(path)?.mode() & 0o777;
+    if mode & 0o007 != 0 && !read_only::is_given(path) {
         let message = format!("its mode {mode:03o} lets everybody in: chmod o=");
         return Err(io::Error::new(ErrorKind::PermissionDenied, message));
     }
-    let mut text = String::new();
-    file.read_to_string(&mut text)?;
-    Ok(text)
+    let text = read_text(path, MAX_FILE_BYTES)?;
+    Ok(text.trim_start_matches('\u{feff}').to_owned())
 }
 
 /// What became of agent.env.
@@ -280,11 +232,7 @@ enum EnvironmentFile {
 }
 
 /// Reads the key's lines in the environment file at `path`.
-fn read_environment_file(
-    path: &Path,
-    absences: &Absences,
-    problems: &mut Problems,
-) -> EnvironmentFile {
+fn read_environment_file(path: &Path, problems: &mut Problems) -> EnvironmentFile {
     let error = match read_private(path) {
         Ok(text) => return EnvironmentFile::Lines(parse_environment(&text)),
         Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -293,13 +241,7 @@ fn read_environment_file(
         Err(error) if is_denied_by_system(&error) => return EnvironmentFile::Hidden,
         Err(error) => error,
     };
-    absences.note(&error);
-    problems.add(Problem {
-        file: path.display().to_string(),
-        line: None,
-        key: String::new(),
-        message: error.to_string(),
-    });
+    problems.add(Problem::unreadable(path, &error));
     EnvironmentFile::Useless
 }
 
@@ -313,16 +255,17 @@ fn is_denied_by_system(error: &io::Error) -> bool {
 /// write them: perhaps with `export`, quotes around the value, a byte order mark or
 /// another system's line ends. All other lines are skipped.
 fn parse_environment(text: &str) -> Vec<Line> {
-    let text = text.trim_start_matches('\u{feff}');
     let lines = text.lines().enumerate();
     let parsed = lines.filter_map(|(index, line)| {
         let (name, value) = line.split_once('=')?;
         let name = name.trim();
-        let name = name.strip_prefix("export ").map_or(name, str::trim);
+        let exported = name.strip_prefix("export");
+        let exported = exported.filter(|rest| rest.starts_with([' ', '\t']));
+        let name = exported.map_or(name, str::trim);
         let name = VARIABLES.into_iter().find(|known| *known == name)?;
 
         let value = value.trim();
-        let unquoted = ['"', '\'']
+        let unquoted = QUOTES
             .into_iter()
             .find_map(|quote| value.strip_prefix(quote)?.strip_suffix(quote));
         Some(Line {
@@ -356,7 +299,7 @@ mod tests {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
             assert_eq!(read_private(&path).is_ok(), is_private, "{mode:o}");
         }
-        let told = read(&path, &Absences::default()).unwrap_err();
+        let told = read(&path).unwrap_err().message;
         assert!(
             told.ends_with("its mode 604 lets everybody in: chmod o="),
             "{told}"
@@ -397,7 +340,8 @@ mod tests {
                 "AGENT_API_KEY_FILE=/k\nAGENT_API_KEY=",
                 &[(1, FILE, "/k"), (2, KEY, "")],
             ),
-            ("\u{feff}AGENT_API_KEY=k\r\n", &[(1, KEY, "k")]),
+            ("export\tAGENT_API_KEY=k\r\n", &[(1, KEY, "k")]),
+            ("AGENT_API_KEY=\"k", &[(1, KEY, "\"k")]),
             ("export AGENT_API_KEY='k'\n", &[(1, KEY, "k")]),
             ("\texport   AGENT_API_KEY=k", &[(1, KEY, "k")]),
             ("exported AGENT_API_KEY=k", &[]),

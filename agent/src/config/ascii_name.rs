@@ -10,13 +10,19 @@ const DAMP: u32 = 700;
 const INITIAL_BIAS: u32 = 72;
 const FIRST_OTHER: u32 = 0x80;
 
-/// The name in ASCII; `None` if there is no such form.
+/// The name in ASCII; `None` if there is no such form, or if the name has capital letters
+/// beyond ASCII, because a table of all letters in both cases makes the agent larger.
 pub(super) fn to_ascii(name: &str) -> Option<String> {
+    let is_capital = |letter: char| !letter.is_ascii() && letter.is_uppercase();
+    if name.contains(is_capital) {
+        return None;
+    }
     let labels = name.split('.').map(|label| {
         if label.is_ascii() {
             return Some(label.to_owned());
         }
-        encode(&label.to_lowercase()).map(|encoded| format!("xn--{encoded}"))
+        let encoded = encode(&label.to_ascii_lowercase());
+        encoded.map(|encoded| format!("xn--{encoded}"))
     });
     Some(labels.collect::<Option<Vec<_>>>()?.join("."))
 }
@@ -96,7 +102,7 @@ mod tests {
         for (name, ascii) in [
             ("fleet.example.com", "fleet.example.com"),
             ("bücher.example", "xn--bcher-kva.example"),
-            ("BÜCHER.example", "xn--bcher-kva.example"),
+            ("Bücher.Example", "xn--bcher-kva.Example"),
             ("flotte.münchen.de", "flotte.xn--mnchen-3ya.de"),
             ("пример.испытание", "xn--e1afmkfd.xn--80akhbyknj4f"),
             ("例え.テスト", "xn--r8jz45g.xn--zckzah"),
@@ -104,5 +110,6 @@ mod tests {
         ] {
             assert_eq!(to_ascii(name).as_deref(), Some(ascii));
         }
+        assert_eq!(to_ascii("BÜCHER.example"), None);
     }
 }

@@ -3,24 +3,24 @@
 pub(crate) mod accepted;
 pub(crate) mod api_key;
 mod ascii_name;
+mod read_only;
 mod server;
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fleetbeat_collectors::{Collector, Definition, Roots};
-use fleetbeat_protocol::{MAX_TEXT_CHARS, parse_ip};
-use fleetbeat_settings::{
-    Document, Problem, Problems, Table, list_drop_ins, show_duration,
-};
+use fleetbeat_protocol::{MAX_TEXT_CHARS, is_nobodys, parse_ip};
+use fleetbeat_settings::{Document, Fault, Problems, Table, show_duration};
 
 pub(crate) use api_key::KeyNeed;
+#[cfg(test)]
+pub(crate) use server::ServerUrl;
 pub(crate) use server::{ServerSettings, Way};
 
-use api_key::{Absences, FoundKey};
+use api_key::FoundKey;
 
 /// Shortest time between samples. A window is a second long, or half of the time between
 /// samples if a second is longer. Only tests need such short windows.
@@ -38,6 +38,11 @@ const MAX_INTERVAL: Duration = Duration::from_secs(3600);
 const USUAL_INTERVAL: Duration = Duration::from_secs(120);
 /// The folder made by systemd for the service (`StateDirectory=`).
 pub(crate) const STATE_FOLDER: &str = "/var/lib/fleetbeat-agent";
+
+/// What to do about a file that the service may not read.
+pub(crate) const CLOSED_ADVICE: &str = "the service's user must be able to read this: \
+                                        chown root:fleetbeat-agent FILE, and chmod 640 \
+                                        FILE";
 
 /// Equal texts for the same name are the same collector.
 pub(crate) type CollectorTables = BTreeMap<&'static str, String>;
@@ -85,24 +90,10 @@ impl Config {
     /// # Errors
     /// All problems of the configuration.
     pub(crate) fn load(path: &Path, need: KeyNeed) -> Result<Config, ConfigError> {
-        let (absences, mut problems) = (Absences::default(), Problems::default());
-        let mut open = |path: &Path| {
-            if let Err(error) = fs::File::open(path) {
-                absences.note(&error);
-            }
-            Document::open(path, &mut problems)
-        };
-
-        let mut document = open(path);
-        let drop_ins = list_drop_ins(path);
-        for path in drop_ins.iter().flatten() {
-            document.merge(open(path));
-        }
-        if let Err(error) = drop_ins {
-            absences.note(&error);
-            problems.add(Problem::unreadable(&path.with_extension("d"), &error));
-        }
-        Config::read(path, &document, need, &absences, problems)
+        let mut problems = Problems::default();
+        let mut document = Document::open(path, &mut problems);
+        document.merge_drop_ins(path, &mut problems);
+        Config::read(path, &document, need, problems)
     }
 
     /// The configuration in `document`, and the key that is found beside the file at
@@ -111,14 +102,12 @@ impl Config {
         path: &Path,
         document: &Document,
         need: KeyNeed,
-        absences: &Absences,
         mut problems: Problems,
     ) -> Result<Config, ConfigError> {
-        let key = api_key::find(path, absences, &mut problems);
-        let config =
-            document.read(&mut problems, |root| read_root(root, key, need, absences));
+        let key = api_key::find(path, &mut problems);
+        let config = document.read(&mut problems, |root| read_root(root, key, need));
 
-        let is_temporary = problems.count() == absences.count();
+        let is_temporary = problems.are_temporary();
         problems.into_result().map_err(|problems| ConfigError {
             problems,
             is_temporary,
@@ -171,16 +160,13 @@ impl Config {
 }
 
 /// `None` if the server's URL is missing or wrong: the reason is among the problems.
-fn read_root(
-    root: &mut Table<'_>,
-    key: FoundKey,
-    need: KeyNeed,
-    absences: &Absences,
-) -> Option<Config> {
-    let server = root.section("server", |table| {
-        server::read_server(table, key, need, absences)
-    });
-    let host = root.section("host", read_host);
+fn read_root(root: &mut Table<'_>, key: FoundKey, need: KeyNeed) -> Option<Config> {
+    let server = root.section("server", |table| server::read_server(table, key, need));
+    // Where the URL is wrong, one problem is enough.
+    let is_near = server
+        .as_ref()
+        .is_none_or(|server| server.way().is_loopback);
+    let host = root.section("host", |table| read_host(table, is_near));
     let (sample_every, samples_per_heartbeat) = root.section("schedule", read_schedule);
     let roots = root.section("paths", read_paths);
     let (collectors, tables) = root.section("collectors", |table| {
@@ -207,10 +193,10 @@ fn read_root(
     })
 }
 
-fn read_host(table: &mut Table<'_>) -> HostSettings {
+fn read_host(table: &mut Table<'_>, is_near: bool) -> HostSettings {
     let ip = table.parsed("ip", |text| match text {
         "auto" => Ok(None),
-        _ => parse_host_ip(text).map(Some),
+        _ => parse_host_ip(text, is_near).map(Some),
     });
     let hostname = table.parsed("hostname", |text| match text {
         "" => Err("must be \"auto\" or a name".to_owned()),
@@ -251,13 +237,18 @@ fn read_schedule(table: &mut Table<'_>) -> (Duration, u32) {
 
 fn read_paths(table: &mut Table<'_>) -> Roots {
     let mut folder = |key| {
-        table.parsed(key, |text| {
+        table.opened(key, |text| {
             let path = PathBuf::from(text);
             if path.is_dir() {
-                Ok(path)
-            } else {
-                Err(format!("{text:?} is no folder"))
+                return Ok(path);
             }
+            let wrong = format!("{text:?} is no folder");
+            // What is not there may be about to be mounted.
+            Err(if path.exists() {
+                wrong.into()
+            } else {
+                Fault::temporary(wrong)
+            })
         })
     };
 
@@ -300,19 +291,23 @@ fn parse_text(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// An address fit to be a host's identity. Loopback addresses are for tests.
-fn parse_host_ip(text: &str) -> Result<IpAddr, String> {
+/// An address fit to be a host's identity. A loopback address is one to a server that
+/// `is_near`, on this machine.
+fn parse_host_ip(text: &str, is_near: bool) -> Result<IpAddr, String> {
     let ip = parse_ip(text).ok_or("must be \"auto\" or an IPv4 or IPv6 address")?;
     let is_link_local = match ip {
         IpAddr::V4(ip) => ip.is_link_local(),
         IpAddr::V6(ip) => ip.is_unicast_link_local(),
     };
-    if ip.is_unspecified() || ip.is_multicast() || is_link_local {
+    if is_nobodys(ip) || is_link_local {
         return Err(
-            "must be the host's own address, not an unspecified, multicast or \
-                    link-local one"
+            "must be the host's own address, not an unspecified, multicast, broadcast or \
+             link-local one"
                 .into(),
         );
+    }
+    if ip.is_loopback() && !is_near {
+        return Err("must not be a loopback address: the server is elsewhere".into());
     }
     Ok(ip)
 }

@@ -1,16 +1,21 @@
 //! The section `[server]`: where heartbeats go, and how.
 
-use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
 
-use fleetbeat_settings::{Secret, Table};
+use fleetbeat_settings::{Fault, Secret, Table, read_file};
 use ureq::http::Uri;
 use ureq::tls::{Certificate, PemItem, parse_pem};
 use ureq::{Proxy, ProxyProtocol};
 
-use super::api_key::{self, Absences, FoundKey, Key, KeyNeed};
+use super::api_key::{self, FoundKey, Key, KeyNeed};
 use super::ascii_name;
+use crate::dns;
+
+/// Longest file of certificates: all of a distribution's have room.
+const MAX_CA_BYTES: u64 = 8 << 20;
+/// What editors of other systems put before a text.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// The server that heartbeats go to, and the way there.
 pub(crate) struct ServerSettings {
@@ -80,7 +85,6 @@ pub(super) fn read_server(
     table: &mut Table<'_>,
     found: FoundKey,
     need: KeyNeed,
-    absences: &Absences,
 ) -> Option<ServerSettings> {
     table.require("url");
     let plain_http = match table.boolean("allow_insecure") {
@@ -88,10 +92,10 @@ pub(super) fn read_server(
         _ => PlainHttp::ToLoopback,
     };
     let url = table.parsed("url", |text| parse_url(text, plain_http));
-    let ca = table.parsed("ca_file", |path| read_ca(path, absences));
+    let ca = table.opened("ca_file", read_ca);
     let proxy = table.parsed("proxy", parse_proxy);
 
-    let key = read_key(table, found, need, absences);
+    let key = read_key(table, found, need);
 
     let (key, key_source) = key.map(|key| (key.secret, key.source)).unzip();
     Some(ServerSettings {
@@ -104,15 +108,10 @@ pub(super) fn read_server(
 }
 
 /// The key: the one that was found elsewhere, or that of `api_key_file`.
-fn read_key(
-    table: &mut Table<'_>,
-    found: FoundKey,
-    need: KeyNeed,
-    absences: &Absences,
-) -> Option<Key> {
+fn read_key(table: &mut Table<'_>, found: FoundKey, need: KeyNeed) -> Option<Key> {
     const FILE: &str = "api_key_file";
-    let of_file = table.parsed(FILE, |path| {
-        let secret = api_key::read(Path::new(path), absences)?;
+    let of_file = table.opened(FILE, |path| {
+        let secret = api_key::read(Path::new(path))?;
         let source = format!("server.api_key_file: {path}");
         Ok(Key { secret, source })
     });
@@ -125,24 +124,25 @@ fn read_key(
         (FoundKey::Usable(key), _) => Some(key),
         (FoundKey::Unusable, _) => None,
         (_, Some(key)) => Some(key),
-        (FoundKey::Nowhere, None) => {
+        (FoundKey::Nowhere(file), None) => {
             if need == KeyNeed::Required && !table.has(FILE) {
-                let places = api_key::PLACES;
-                table.problem(FILE, format!("is missing, and so are {places}"));
+                let file = file.display();
+                let message = format!(
+                    "is missing, and there is no key elsewhere: put AGENT_API_KEY=... into \
+                     {file} (on the server: cat /var/lib/fleetbeat/agent_api_key)"
+                );
+                table.problem(FILE, message);
             }
             None
         }
         (FoundKey::Hidden(path), None) => {
             if need == KeyNeed::Required && !table.has(FILE) {
                 let shown = path.display();
-                absences.note_denied();
-                table.problem(
-                    FILE,
-                    format!(
-                        "is missing, and {shown} cannot be read by this user: chgrp \
-                         fleetbeat-agent {shown}; chmod 640 {shown}"
-                    ),
+                let message = format!(
+                    "is missing, and {shown} cannot be read by this user: chgrp \
+                     fleetbeat-agent {shown}; chmod 640 {shown}"
                 );
+                table.problem(FILE, Fault::temporary(message));
             }
             None
         }
@@ -175,6 +175,7 @@ fn parse_url(text: &str, plain_http: PlainHttp) -> Result<ServerUrl, String> {
             .ok_or("has a port that is not from 1 to 65535")?,
     };
     let host = without_brackets(authority.host());
+    check_host(&host)?;
     if !is_https && plain_http == PlainHttp::ToLoopback && !is_loopback(&host) {
         return Err("would show the key to the network: use https://, or set \
                     allow_insecure = true"
@@ -193,7 +194,11 @@ fn parse_url(text: &str, plain_http: PlainHttp) -> Result<ServerUrl, String> {
 fn advise_ascii(text: &str) -> Option<String> {
     let (scheme, rest) = text.split_once("://")?;
     let (name, path) = rest.split_at(rest.find(['/', ':']).unwrap_or(rest.len()));
-    let name = ascii_name::to_ascii(name)?;
+    let Some(name) = ascii_name::to_ascii(name) else {
+        let message = "must have its name in ASCII: write the name in small letters, and \
+                       the next message tells the ASCII form";
+        return Some(message.to_owned());
+    };
     let path = if path.is_ascii() { path } else { "/..." };
     Some(format!(
         "must have its name in ASCII, probably as {scheme}://{name}{path}"
@@ -211,32 +216,65 @@ fn without_brackets(host: &str) -> String {
         .to_owned()
 }
 
+/// An error for what is neither an address nor a name that a name server can know. An
+/// address with a zone is for this machine alone.
+fn check_host(host: &str) -> Result<(), String> {
+    let is_name = |host: &str| !host.contains([':', '%']) && dns::is_name(host);
+    if host.parse::<IpAddr>().is_ok() || is_name(host) {
+        return Ok(());
+    }
+    Err("must have a host that is a name or an address (without a zone)".to_owned())
+}
+
 fn parse_proxy(text: &str) -> Result<Proxy, String> {
     let is_spoken = |proxy: &Proxy| {
         matches!(proxy.protocol(), ProxyProtocol::Http | ProxyProtocol::Https)
     };
-    let proxy = Proxy::new(text).ok().filter(is_spoken);
-    proxy.ok_or_else(|| {
+    let proxy = Proxy::new(text).ok().filter(is_spoken).ok_or_else(|| {
         "must be a URL such as \"http://proxy.example.com:3128\"".to_owned()
-    })
+    })?;
+    check_host(&without_brackets(proxy.host()))?;
+
+    // A port that is out of range would be taken for a missing one.
+    let place = text.rsplit(['/', '@']).find(|part| !part.is_empty());
+    let as_port = Some(proxy.port()).filter(|port| *port > 0);
+    let port = place.and_then(|place| place.rsplit_once(':'));
+    match port {
+        Some((_, port)) if !port.ends_with(']') && port.parse().ok() != as_port => {
+            Err("has a port that is not from 1 to 65535".to_owned())
+        }
+        _ => Ok(proxy),
+    }
 }
 
-fn read_ca(path: &str, absences: &Absences) -> Result<Vec<Certificate<'static>>, String> {
-    let text = fs::read(path).map_err(|error| {
-        absences.note(&error);
-        format!("{path}: {error}")
-    })?;
+fn read_ca(path: &str) -> Result<Vec<Certificate<'static>>, Fault> {
+    let text = read_file(Path::new(path), MAX_CA_BYTES)
+        .map_err(|error| Fault::unreadable(Path::new(path), &error))?;
 
+    // A file that is just being written ends anywhere.
+    let cut_off = |what: &str| Fault::temporary(format!("{path}: {what}"));
     let mut certificates = Vec::new();
-    for item in parse_pem(&text) {
-        let item = item.map_err(|error| format!("{path}: {error}"))?;
-        if let PemItem::Certificate(certificate) = item {
-            certificates.push(certificate);
+    for item in parse_pem(text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&text)) {
+        match item {
+            Ok(PemItem::Certificate(certificate)) => certificates.push(certificate),
+            Ok(_) => {}
+            Err(_) => return Err(cut_off("breaks off, or is damaged")),
         }
     }
 
     if certificates.is_empty() {
-        return Err(format!("{path}: holds no certificate in PEM form"));
+        let what = "holds no certificate in PEM form";
+        return Err(match text.trim_ascii().is_empty() {
+            true => cut_off(what),
+            false => format!("{path}: {what}").into(),
+        });
+    }
+    // A bundle may have one of an old form among others.
+    let is_usable = |certificate: &Certificate<'_>| {
+        webpki::anchor_from_trusted_cert(&certificate.der().into()).is_ok()
+    };
+    if !certificates.iter().any(is_usable) {
+        return Err(format!("{path}: holds no certificate that can be used").into());
     }
     Ok(certificates)
 }
@@ -300,7 +338,12 @@ mod tests {
         ] {
             parse_url(bad, PlainHttp::Anywhere).unwrap_err();
         }
+        let long = format!("https://{}.test", "a".repeat(64));
         for bad in [
+            "https://a..b",
+            "https://.",
+            "http://[fe80::1%25eth0]",
+            &long,
             "https://a:0",
             "https://a:65536",
             "https://a:",
@@ -321,6 +364,31 @@ mod tests {
                     .contains("allow_insecure"),
                 "{plain}"
             );
+        }
+    }
+
+    #[test]
+    fn a_proxy_has_a_host_and_a_port_that_can_be() {
+        for (text, port) in [
+            ("http://proxy.test:3128", 3128),
+            ("http://proxy.test:3128/", 3128),
+            ("http://user:pass@proxy.test:3128", 3128),
+            ("http://user:pass@proxy.test", 80),
+            ("http://[2001:db8::2]:3128", 3128),
+            ("http://[2001:db8::2]", 80),
+            ("https://proxy.test", 443),
+        ] {
+            let proxy = parse_proxy(text).unwrap();
+            assert_eq!(proxy.port(), port, "{text}");
+        }
+        for bad in [
+            "http://proxy.test:99999",
+            "http://proxy.test:0",
+            "http://a..b:3128",
+            "http://[fe80::1%25eth0]:3128",
+            "socks5://proxy.test:1080",
+        ] {
+            parse_proxy(bad).unwrap_err();
         }
     }
 

@@ -87,7 +87,7 @@ fn judge_failure(status: u16, retry_after: Option<Duration>, body: &[u8]) -> Out
         retry_after,
     };
 
-    let problem = find_problem(body);
+    let problem = find_problem(status, body);
     match status {
         200..=299 => failed(format!(
             "answer {status} is not fleetbeat-server's: is server.url right?"
@@ -95,7 +95,12 @@ fn judge_failure(status: u16, retry_after: Option<Duration>, body: &[u8]) -> Out
         300..=399 => failed(format!(
             "answer {status} leads elsewhere, which is not followed: is server.url right?"
         )),
-        408 | 429 => failed(show_problem(status, body)),
+        408 | 409 | 429 => failed(show_problem(status, body)),
+        // A server that knows no such path has not looked at the heartbeat.
+        404 | 405 if problem.is_some() => failed(format!(
+            "{}: is the path in server.url right?",
+            show_problem(status, body)
+        )),
         // What a proxy says is not the server's word about this heartbeat.
         400..=499 if problem.is_none() => failed(format!(
             "answer {status} is not fleetbeat-server's, but that of something before \
@@ -120,10 +125,12 @@ fn judge_failure(status: u16, retry_after: Option<Duration>, body: &[u8]) -> Out
     }
 }
 
-/// The problem that fleetbeat-server tells in `body`; `None` for an answer of anything
-/// else, such as a proxy on the way.
-pub(crate) fn find_problem(body: &[u8]) -> Option<Problem> {
-    serde_json::from_slice(body).ok()
+/// The problem that fleetbeat-server tells in the `body` of an answer with this status;
+/// `None` for an answer of anything else, such as a proxy on the way, which may also have
+/// put its own status over the server's.
+pub(crate) fn find_problem(status: u16, body: &[u8]) -> Option<Problem> {
+    let problem: Problem = serde_json::from_slice(body).ok()?;
+    (problem.status == status).then_some(problem)
 }
 
 /// Whether the server takes the heartbeat once it has an address, or another one.
@@ -146,7 +153,7 @@ pub(super) fn parse_retry_after(text: &str, now: Option<&str>) -> Option<Duratio
 /// An answer for the log: the status, and the problem's text if the body is one of
 /// fleetbeat-server's problems. Words of other servers do not get into the log.
 pub(crate) fn show_problem(status: u16, body: &[u8]) -> String {
-    let Some(problem) = find_problem(body) else {
+    let Some(problem) = find_problem(status, body) else {
         return format!("answer {status}");
     };
     let fields = show_fields(&problem.errors);
@@ -171,7 +178,20 @@ fn show_fields(errors: &[FieldError]) -> String {
 /// The beginning of a text from the network, without control characters.
 fn shorten(text: &str) -> String {
     let shown: String = text.chars().take(MAX_SHOWN_CHARS).collect();
-    shown.escape_debug().to_string()
+    printable(&shown).replace('\n', "\\n")
+}
+
+/// A text of somebody else's, fit for a log and a terminal: without control characters and
+/// characters that turn the direction of the text. Lines stay lines.
+pub(crate) fn printable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '"' | '\'' | '\\' | '\n' => shown.push(c),
+            _ => shown.extend(c.escape_debug()),
+        }
+    }
+    shown
 }
 
 #[cfg(test)]
@@ -190,7 +210,6 @@ mod tests {
     #[test]
     fn the_status_decides_whether_to_try_again() {
         assert_eq!(kind(200, r#"{"status":"ok"}"#), "accepted");
-        let ours = problem("bad", "[]");
         for (status, expected) in [
             (200, "failed"),
             (204, "failed"),
@@ -199,15 +218,20 @@ mod tests {
             (400, "refused"),
             (401, "unauthorized"),
             (403, "refused"),
-            (404, "refused"),
+            (404, "failed"),
+            (405, "failed"),
             (408, "failed"),
+            (409, "failed"),
             (413, "refused"),
             (422, "refused"),
             (429, "failed"),
             (500, "failed"),
             (503, "failed"),
         ] {
+            let ours = problem_of(status, "bad", "[]");
             assert_eq!(kind(status, &ours), expected, "{status}");
+            let rewritten = problem_of(599, "bad", "[]");
+            assert_eq!(kind(status, &rewritten), "failed", "{status}");
             for proxys in ["<html>", "", "{}", r#"{"status":404}"#] {
                 assert_eq!(kind(status, proxys), "failed", "{status}");
             }
@@ -215,8 +239,12 @@ mod tests {
     }
 
     fn problem(detail: &str, errors: &str) -> String {
+        problem_of(422, detail, errors)
+    }
+
+    fn problem_of(status: u16, detail: &str, errors: &str) -> String {
         format!(
-            r#"{{"status":422,"title":"t","detail":"{detail}","request_id":"r",
+            r#"{{"status":{status},"title":"t","detail":"{detail}","request_id":"r",
                 "errors":{errors}}}"#
         )
     }
@@ -287,6 +315,11 @@ mod tests {
             r"answer 422: bad\u{1b}[2J; load.cpu must be from 0 to 100"
         );
         assert_eq!(show_problem(500, b"<html>\x1b"), "answer 500");
+        let quoted = problem.replace("bad\\u001b[2J", "the host's\\n\\u202e");
+        assert_eq!(
+            show_problem(422, quoted.as_bytes()),
+            r"answer 422: the host's\n\u{202e}; load.cpu must be from 0 to 100"
+        );
         let long = problem.replace("bad", &"x".repeat(10_000));
         assert!(show_problem(422, long.as_bytes()).len() < 320);
     }

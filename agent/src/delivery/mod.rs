@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use log::Level;
 
-pub(crate) use answer::{Outcome, find_problem, show_problem};
+pub(crate) use answer::{Outcome, find_problem, printable, show_problem};
 pub(crate) use request::{Request, RequestKind};
 pub(crate) use sender::Sender;
 

@@ -1,6 +1,5 @@
 //! The delivery's lines in the log: beginnings and ends of troubles, not each call.
 
-use std::collections::BTreeSet;
 use std::mem;
 
 use fleetbeat_daemon::condition::Condition;
@@ -22,7 +21,7 @@ pub(super) struct DeliveryLog {
     /// Lost heartbeats since the agent's start.
     dropped_count: u64,
     /// The reasons for losses that the log knows.
-    drop_reasons: BTreeSet<String>,
+    drop_reasons: Vec<String>,
     /// Heartbeats of the spool accepted by the server since the spool was last empty.
     replayed_count: usize,
 }
@@ -37,7 +36,7 @@ const MANY: u64 = 16;
 /// and so on.
 #[derive(Default)]
 struct Outage {
-    reasons: BTreeSet<String>,
+    reasons: Vec<String>,
     failed_count: u64,
 }
 
@@ -60,8 +59,13 @@ impl Outage {
 }
 
 /// Whether the log is to get `reason`, which it then knows.
-fn is_news(reasons: &mut BTreeSet<String>, reason: &str) -> bool {
-    reasons.len() < MAX_REASONS && reasons.insert(reason.to_owned())
+fn is_news(reasons: &mut Vec<String>, reason: &str) -> bool {
+    let is_news =
+        reasons.len() < MAX_REASONS && reasons.iter().all(|known| known != reason);
+    if is_news {
+        reasons.push(reason.to_owned());
+    }
+    is_news
 }
 
 impl DeliveryLog {

@@ -19,7 +19,8 @@ use message::{Answer, Family};
 
 /// Longest wait for the name servers.
 pub(crate) const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How much longer the second family is waited for when the first has an address.
+/// How much longer the second family is waited for when the first has an address, or an
+/// answer that has to come by TCP.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// Longest answer in a datagram, with room for servers that say more than they should.
 const MAX_DATAGRAM_BYTES: usize = 4096;
@@ -76,6 +77,11 @@ pub(crate) fn look_up(name: &str, deadline: Instant) -> Result<Vec<IpAddr>, Look
     Resolver::default().look_up(name, deadline)
 }
 
+/// Whether a name server can be asked for `name`.
+pub(crate) fn is_name(name: &str) -> bool {
+    message::question(0, name, Family::V4).is_some()
+}
+
 /// Looks names up in a host's files.
 #[derive(Default)]
 struct Resolver {
@@ -130,13 +136,24 @@ fn ask_for_each(
     deadline: Instant,
 ) -> Result<Vec<IpAddr>, LookupError> {
     let mut first_error = None;
-    for candidate in servers.candidates(name) {
-        match ask_in_order(servers, &candidate, deadline) {
+    let candidates = servers.candidates(name);
+    let count = u32::try_from(candidates.len()).unwrap_or(u32::MAX);
+    // A domain whose server is silent leaves time for the name itself, which is as likely
+    // as all domains together.
+    let weight = |candidate: &str| if candidate == name { count } else { 1 };
+    let mut weights_left: u32 = candidates.iter().map(|name| weight(name)).sum();
+
+    for candidate in candidates {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() && first_error.is_some() {
+            break;
+        }
+        let weight = weight(&candidate);
+        let share = left * weight / weights_left.max(1);
+        weights_left -= weight;
+        match ask_in_order(servers, &candidate, Instant::now() + share) {
             Ok(found) => return Ok(found),
             Err(error) => first_error = first_error.or(Some(error)),
-        }
-        if Instant::now() >= deadline {
-            break;
         }
     }
     Err(first_error.unwrap_or_else(|| LookupError::NotAName(name.to_owned())))
@@ -155,7 +172,7 @@ fn ask_in_order(
     let mut tries_left = servers.rounds * count;
     let mut last_error = None;
 
-    for _ in 0..servers.rounds {
+    for round in 0..servers.rounds {
         for server in &servers.addresses {
             // The last server has its share of the time, however silent the others are.
             let left = deadline.saturating_duration_since(Instant::now());
@@ -165,10 +182,13 @@ fn ask_in_order(
             let wait = servers.timeout.min(left / tries_left.max(1));
             tries_left = tries_left.saturating_sub(1);
 
-            match questions
-                .ask(*server, Instant::now() + wait)
-                .judge(name, server.ip())
-            {
+            // Some firewalls let only the first of two questions at a time through.
+            let until = Instant::now() + wait;
+            let told = match round {
+                0 => questions.ask_together(*server, until),
+                _ => questions.ask_in_turns(*server, until),
+            };
+            match told.judge(name, server.ip()) {
                 Err(error @ LookupError::NotTold { .. }) => last_error = Some(error),
                 told => return told,
             }
@@ -196,19 +216,35 @@ impl Questions {
         })
     }
 
-    /// What `server` answers until `deadline`.
-    fn ask(&self, server: SocketAddr, deadline: Instant) -> Told {
+    /// What `server` answers until `deadline` to both questions at once.
+    fn ask_together(&self, server: SocketAddr, deadline: Instant) -> Told {
         let mut told = Told::default();
-        if let Err(error) = self.exchange(server, deadline, &mut told) {
+        self.ask(&[0, 1], server, deadline, &mut told);
+        told
+    }
+
+    /// What `server` answers until `deadline` to one question after the other.
+    fn ask_in_turns(&self, server: SocketAddr, deadline: Instant) -> Told {
+        let mut told = Told::default();
+        let half = deadline.saturating_duration_since(Instant::now()) / 2;
+        self.ask(&[0], server, Instant::now() + half, &mut told);
+        let until = told.patience(deadline);
+        self.ask(&[1], server, until, &mut told);
+        told
+    }
+
+    /// Asks the questions with these numbers.
+    fn ask(&self, asked: &[usize], server: SocketAddr, until: Instant, told: &mut Told) {
+        if let Err(error) = self.exchange(asked, server, until, told) {
             told.trouble = Some(Trouble::Unreachable(error.to_string()));
         }
-        told
     }
 
     fn exchange(
         &self,
+        asked: &[usize],
         server: SocketAddr,
-        mut deadline: Instant,
+        deadline: Instant,
         told: &mut Told,
     ) -> io::Result<()> {
         let any: IpAddr = match server {
@@ -217,16 +253,14 @@ impl Questions {
         };
         let socket = UdpSocket::bind((any, 0))?;
         socket.connect(server)?;
-        for (_, question) in &self.families {
-            socket.send(question)?;
+        for index in asked {
+            socket.send(&self.families[*index].1)?;
         }
 
         let mut bytes = [0; MAX_DATAGRAM_BYTES];
-        while told.answers.iter().any(Option::is_none) {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Ok(());
-            }
+        let mut until = deadline;
+        while asked.iter().any(|index| told.answers[*index].is_none()) {
+            let Ok(left) = time_left(until) else { break };
             socket.set_read_timeout(Some(left))?;
             let length = match socket.recv(&mut bytes) {
                 Ok(length) => length,
@@ -234,25 +268,33 @@ impl Questions {
                 Err(error) => return Err(error),
             };
 
-            self.take(&bytes[..length], server, deadline, told);
-            if told.has_address() {
-                deadline = deadline.min(Instant::now() + PATIENCE);
+            self.take(&bytes[..length], told);
+            let is_cut =
+                |index: &usize| matches!(told.answers[*index], Some(Answer::Truncated));
+            if asked.iter().any(is_cut) {
+                until = until.min(Instant::now() + PATIENCE);
+            }
+            until = told.patience(until);
+        }
+
+        // TCP may be closed: what comes by datagrams comes first.
+        let until = told.patience(deadline);
+        for index in asked {
+            let (family, question) = &self.families[*index];
+            let place = &mut told.answers[*index];
+            if let Some(Answer::Truncated) = place {
+                let answer = ask_by_tcp(server, question, *family, until);
+                *place = answer.ok().flatten().or(place.take());
             }
         }
         Ok(())
     }
 
     /// Takes the answer in `bytes`. What answers neither question is passed over.
-    fn take(&self, bytes: &[u8], server: SocketAddr, deadline: Instant, told: &mut Told) {
+    fn take(&self, bytes: &[u8], told: &mut Told) {
         for ((family, question), place) in self.families.iter().zip(&mut told.answers) {
-            let answer = match message::parse(bytes, question, *family) {
-                Some(Answer::Truncated) => {
-                    ask_by_tcp(server, question, *family, deadline)
-                }
-                answer => answer,
-            };
-            if answer.is_some() {
-                *place = answer;
+            if place.is_none() {
+                *place = message::parse(bytes, question, *family);
             }
         }
     }
@@ -264,23 +306,47 @@ fn ask_by_tcp(
     question: &[u8],
     family: Family,
     deadline: Instant,
-) -> Option<Answer> {
-    let left = || {
-        let left = deadline.saturating_duration_since(Instant::now());
-        (!left.is_zero()).then_some(left)
-    };
-    let mut stream = TcpStream::connect_timeout(&server, left()?).ok()?;
-    stream.set_write_timeout(left()).ok()?;
-    stream.set_read_timeout(left()).ok()?;
+) -> io::Result<Option<Answer>> {
+    let mut stream = TcpStream::connect_timeout(&server, time_left(deadline)?)?;
+    stream.set_write_timeout(Some(time_left(deadline)?))?;
 
-    let length = u16::try_from(question.len()).ok()?;
+    let length = u16::try_from(question.len()).unwrap_or_default();
     let request = [&length.to_be_bytes()[..], question].concat();
-    stream.write_all(&request).ok()?;
+    stream.write_all(&request)?;
     let mut length = [0; 2];
-    stream.read_exact(&mut length).ok()?;
+    read_until(&mut stream, &mut length, deadline)?;
     let mut bytes = vec![0; u16::from_be_bytes(length).into()];
-    stream.read_exact(&mut bytes).ok()?;
-    message::parse(&bytes, question, family)
+    read_until(&mut stream, &mut bytes, deadline)?;
+    Ok(message::parse(&bytes, question, family))
+}
+
+/// Fills `bytes`. A server that sends a byte now and then must not take longer than one
+/// that sends nothing, so each read waits for what is left of the time.
+fn read_until(
+    stream: &mut TcpStream,
+    mut bytes: &mut [u8],
+    deadline: Instant,
+) -> io::Result<()> {
+    while !bytes.is_empty() {
+        stream.set_read_timeout(Some(time_left(deadline)?))?;
+        match stream.read(bytes)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            length => bytes = &mut bytes[length..],
+        }
+    }
+    Ok(())
+}
+
+/// The time until `deadline`.
+///
+/// # Errors
+/// There is none left.
+fn time_left(deadline: Instant) -> io::Result<Duration> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    if left.is_zero() {
+        return Err(io::ErrorKind::TimedOut.into());
+    }
+    Ok(left)
 }
 
 fn is_timeout(error: &io::Error) -> bool {
@@ -301,6 +367,15 @@ impl Told {
         self.answers.iter().any(|answer| {
             matches!(answer, Some(Answer::Addresses(found)) if !found.is_empty())
         })
+    }
+
+    /// Until when more is waited for: not until `deadline` where there is an address.
+    fn patience(&self, deadline: Instant) -> Instant {
+        if self.has_address() {
+            deadline.min(Instant::now() + PATIENCE)
+        } else {
+            deadline
+        }
     }
 
     /// The addresses; or whether there are none, or the server has not told.

@@ -12,10 +12,14 @@ enum Says {
     Code(u8),
     /// The whole answer, by TCP only.
     TooLong,
+    /// The answer is too long for a datagram, and TCP is silent.
+    OnlyCut,
+    /// The answer is too long for a datagram, and comes by TCP, a byte now and then.
+    Dripping,
     Nothing,
 }
 
-use Says::{Address, Code, Nothing, TooLong};
+use Says::{Address, Code, Dripping, Nothing, OnlyCut, TooLong};
 
 const A: u8 = 1;
 
@@ -34,8 +38,9 @@ fn name_server(v4: Says, v6: Says, delay: Duration) -> SocketAddr {
             Nothing => None,
             Address => Some(answer(question, 0, true)),
             Code(code) => Some(answer(question, code, false)),
-            TooLong if by_tcp => Some(answer(question, 0, true)),
-            TooLong => {
+            TooLong | Dripping if by_tcp => Some(answer(question, 0, true)),
+            OnlyCut if by_tcp => None,
+            TooLong | OnlyCut | Dripping => {
                 let mut bytes = answer(question, 0, false);
                 bytes[2] |= 2;
                 Some(bytes)
@@ -44,10 +49,21 @@ fn name_server(v4: Says, v6: Says, delay: Duration) -> SocketAddr {
     };
 
     thread::spawn(move || {
+        let mut silent = Vec::new();
         for mut stream in listener.incoming().map_while(Result::ok) {
             let mut question = [0; 512];
             let length = stream.read(&mut question).unwrap();
-            let bytes = answer(&question[2..length], true).unwrap();
+            let Some(bytes) = answer(&question[2..length], true) else {
+                silent.push(stream);
+                continue;
+            };
+            if matches!(v6, Dripping) {
+                let _ = stream.write_all(&60_000_u16.to_be_bytes());
+                while stream.write_all(b"x").is_ok() {
+                    thread::sleep(Duration::from_millis(100));
+                }
+                continue;
+            }
             let length = u16::try_from(bytes.len()).unwrap().to_be_bytes();
             stream.write_all(&[&length[..], &bytes].concat()).unwrap();
         }
@@ -149,6 +165,59 @@ fn name_servers_are_asked_in_their_order() {
 fn an_answer_too_long_for_a_datagram_comes_by_tcp() {
     let server = name_server(TooLong, Code(0), Duration::ZERO);
     assert_eq!(find(&[server]).unwrap(), [V4]);
+}
+
+#[test]
+fn tcp_that_is_silent_or_drips_costs_neither_time_nor_the_other_family() {
+    for v6 in [OnlyCut, Dripping] {
+        let server = name_server(Address, v6, Duration::ZERO);
+        assert_eq!(find(&[server]).unwrap(), [V4], "{v6:?}");
+    }
+    let started = Instant::now();
+    find(&[name_server(Dripping, Dripping, Duration::ZERO)]).unwrap_err();
+    let took = started.elapsed();
+    assert!(took < Duration::from_secs(6), "{took:?}");
+}
+
+/// A name server that answers those questions for IPv4 addresses that `hears` lets
+/// through, and says that there are no IPv6 addresses.
+fn hard_of_hearing(
+    mut hears: impl FnMut(&[u8], SocketAddr) -> bool + Send + 'static,
+) -> SocketAddr {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    thread::spawn(move || {
+        let mut question = [0; 512];
+        while let Ok((length, from)) = socket.recv_from(&mut question) {
+            let question = &question[..length];
+            if hears(question, from) {
+                let has_record = question[length - 3] == A;
+                let _ = socket.send_to(&answer(question, 0, has_record), from);
+            }
+        }
+    });
+    address
+}
+
+#[test]
+fn a_firewall_that_lets_one_question_through_is_asked_one_at_a_time() {
+    let mut last = None;
+    let server = hard_of_hearing(move |_, from| last.replace(from) != Some(from));
+    assert_eq!(find(&[server]).unwrap(), [V4]);
+}
+
+#[test]
+fn a_search_domain_whose_server_is_silent_leaves_time_for_the_name() {
+    let is_of = |question: &[u8]| question.windows(6).any(|part| part == b"silent");
+    let servers = NameServers {
+        addresses: vec![hard_of_hearing(move |question, _| !is_of(question))],
+        search: vec!["a.silent.test".to_owned(), "silent.test".to_owned()],
+        min_dots: 5,
+        ..NameServers::default()
+    };
+    let deadline = Instant::now() + Duration::from_secs(4);
+    let found = ask_for_each(&servers, "fleet.test", deadline).unwrap();
+    assert_eq!(found, [IpAddr::from([10, 77, 0, 2])]);
 }
 
 #[test]

@@ -5,6 +5,8 @@ use std::time::{Duration, SystemTime};
 use super::finding::{Finding, Obstacle, Trouble};
 use super::found::Found;
 
+/// From this difference on the server refuses what waits in the spool.
+const MAX_AHEAD: Duration = Duration::from_secs(24 * 3600);
 /// Largest harmless difference. The server times a fresh heartbeat by the server's clock,
 /// but a heartbeat from the spool by the host's clock.
 const TOLERANCE: Duration = Duration::from_secs(30);
@@ -23,10 +25,10 @@ pub(super) fn compare(found: &mut Found) -> Finding {
     let of_host = reply.asked_at + reply.took / 2;
     // A date has whole seconds: on average, half of a second is missing.
     let of_server = date + Duration::from_millis(500);
-    Ok(judge(of_host, of_server)?)
+    judge(of_host, of_server)
 }
 
-fn judge(of_host: SystemTime, of_server: SystemTime) -> Result<String, Trouble> {
+fn judge(of_host: SystemTime, of_server: SystemTime) -> Finding {
     let (offset, side) = match of_host.duration_since(of_server) {
         Ok(ahead) => (ahead, "ahead of"),
         Err(behind) => (behind.duration(), "behind"),
@@ -34,11 +36,17 @@ fn judge(of_host: SystemTime, of_server: SystemTime) -> Result<String, Trouble> 
     if offset <= TOLERANCE {
         return Ok(format!("within {} s of the server's", offset.as_secs() + 1));
     }
-    Err(Trouble::new(
+    let trouble = Trouble::new(
         format!("this host's is {} {side} the server's", show_offset(offset)),
         "set the wrong one of the two, and let it be kept right (timedatectl set-ntp \
          true, or chrony): what waits in the spool counts with this host's time",
-    ))
+    );
+    // The server takes live heartbeats all the same.
+    Err(if of_host > of_server && offset >= MAX_AHEAD {
+        Obstacle::Trouble(trouble)
+    } else {
+        Obstacle::Warning(trouble)
+    })
 }
 
 /// A duration as a whole number, in a suitable unit.
@@ -60,6 +68,8 @@ mod tests {
     #[test]
     fn half_a_minute_is_no_trouble_on_either_side() {
         let now = SystemTime::now();
+        let late = judge(now + MAX_AHEAD, now);
+        assert!(matches!(late, Err(Obstacle::Trouble(_))));
         for (offset_ms, expected) in [
             (0, Ok("within 1 s of the server's")),
             (-29_900, Ok("within 30 s of the server's")),
@@ -86,7 +96,10 @@ mod tests {
             } else {
                 now - offset
             };
-            let told = judge(ours, now).map_err(|trouble| trouble.what);
+            let told = judge(ours, now).map_err(|obstacle| match obstacle {
+                Obstacle::Warning(trouble) => trouble.what,
+                _ => panic!("{offset_ms}"),
+            });
             assert_eq!(told.as_deref().map_err(String::as_str), expected);
         }
     }

@@ -1,17 +1,16 @@
 //! Whether each collector has a sample to give after a window.
 
 use std::mem;
-use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use fleetbeat_collectors::{Collector, Error, PartError, Sample};
+use fleetbeat_collectors::{Collector, Error, Sample};
 
 use super::finding::{Finding, Obstacle, Trouble};
 use super::found::Found;
-use crate::sampling::schedule;
+use crate::errand::Errand;
+use crate::sampling::{WindowOutcome, schedule};
 use fleetbeat_daemon::exit::explain;
-use fleetbeat_daemon::thread::spawn;
 
 /// Longest wait for a collector after the window. A heartbeat waits for less time.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -44,57 +43,45 @@ pub(super) fn run_each(found: &mut Found) -> Result<JudgedCollectors, Obstacle> 
         .map(|(definition, collector)| (definition.name, start(collector, window)))
         .collect();
 
-    Ok(Box::new(started.into_iter().map(move |(name, taken)| {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let mut taken = taken.recv_timeout(left).ok();
-        let sample = taken.as_mut().and_then(Taken::take_sample);
+    Ok(Box::new(started.into_iter().map(move |(name, run)| {
+        let ended = run.filter(|run| run.wait(deadline));
+        let mut outcome = ended.and_then(Run::join).flatten();
+        let sample = outcome.as_mut().and_then(take_sample);
         Judged {
             collector: name,
-            finding: judge(name, taken, sample.as_ref()),
+            finding: judge(name, outcome, sample.as_ref()),
             sample,
         }
     })))
 }
 
-/// A collector's result.
-struct Taken {
-    result: Result<Option<Sample>, Error>,
-    fallback: Option<Sample>,
-    part_errors: Vec<PartError>,
-}
+/// A collector in a thread. A thread that hangs in the kernel ends with the process.
+type Run = Errand<Option<WindowOutcome>>;
 
-impl Taken {
-    /// Takes the sample that the heartbeat has.
-    fn take_sample(&mut self) -> Option<Sample> {
-        match &mut self.result {
-            Ok(sample) => sample.take(),
-            Err(_) => self.fallback.take(),
-        }
+/// Takes the sample that the heartbeat has.
+fn take_sample(outcome: &mut WindowOutcome) -> Option<Sample> {
+    match &mut outcome.result {
+        Ok(sample) => sample.take(),
+        Err(_) => outcome.fallback.take(),
     }
 }
 
-/// Runs a collector in a thread. A thread that hangs in the kernel ends with the process.
-fn start(mut collector: Box<dyn Collector>, window: Duration) -> mpsc::Receiver<Taken> {
-    let (tell, taken) = mpsc::channel();
+/// Runs a collector in a thread; `None` if the system gives no further thread.
+fn start(mut collector: Box<dyn Collector>, window: Duration) -> Option<Run> {
     let take = move || {
-        let result = collector.open(Instant::now()).and_then(|()| {
+        let wait = || {
             thread::sleep(window);
-            collector.collect(Instant::now())
-        });
-        let _ = tell.send(Taken {
-            result,
-            fallback: collector.fallback(),
-            part_errors: collector.part_errors(),
-        });
+            Some(())
+        };
+        WindowOutcome::of(&mut *collector, wait)
     };
-    let _ = spawn("collector", take);
-    taken
+    Errand::start("collector", take).ok()
 }
 
 /// Judges the result of the collector `name`, apart from the `sample`; `None` after a
 /// hang or a panic.
-fn judge(name: &str, taken: Option<Taken>, sample: Option<&Sample>) -> Finding {
-    let Some(taken) = taken else {
+fn judge(name: &str, outcome: Option<WindowOutcome>, sample: Option<&Sample>) -> Finding {
+    let Some(outcome) = outcome else {
         let what = format!("has not ended in {PATIENCE:?}");
         let advice = format!(
             "what does collectors.{name} in agent.toml wait for? A file system across the \
@@ -103,7 +90,7 @@ fn judge(name: &str, taken: Option<Taken>, sample: Option<&Sample>) -> Finding {
         return Err(Trouble { what, advice }.into());
     };
 
-    match (taken.result, sample) {
+    match (outcome.result, sample) {
         (Err(error), _) => {
             let what = explain(&error);
             let trouble = Trouble::new(what.as_str(), advise(name, &what));
@@ -113,8 +100,8 @@ fn judge(name: &str, taken: Option<Taken>, sample: Option<&Sample>) -> Finding {
                 _ => Obstacle::Trouble(trouble),
             })
         }
-        (Ok(_), _) if !taken.part_errors.is_empty() => {
-            let shown = taken.part_errors.iter().map(|failure| {
+        (Ok(_), _) if !outcome.part_errors.is_empty() => {
+            let shown = outcome.part_errors.iter().map(|failure| {
                 let part = failure.part.escape_debug();
                 format!("{part}: {}", explain(&failure.error))
             });
@@ -133,10 +120,20 @@ fn advise(name: &str, what: &str) -> String {
                 package dbus installed, and does it run? Try: systemctl status dbus"
             .to_owned();
     }
-    format!(
-        "see collectors.{name} in agent.toml, and whether the service's user may read what \
-         it names"
-    )
+    let hint = if what.contains("Permission denied") {
+        "may the service's user read and run what it names?"
+    } else if what.contains("No such file") {
+        "is what it names there, inside the walls of the unit as well?"
+    } else if what.contains("did not answer within") {
+        "let a timer write the numbers into a file for textfile"
+    } else if what.contains("line ") {
+        "each line is a metric's name and a number"
+    } else if what.contains("not found") {
+        "give each program its whole path"
+    } else {
+        "call by hand what it names, as the service's user"
+    };
+    format!("see collectors.{name} in agent.toml: {hint}")
 }
 
 fn show_sample(sample: &Sample) -> String {

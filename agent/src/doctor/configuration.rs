@@ -2,7 +2,7 @@
 
 use super::finding::{Finding, Trouble};
 use super::found::Found;
-use crate::config::{Config, KeyNeed};
+use crate::config::{CLOSED_ADVICE, Config, KeyNeed};
 
 /// Loads the configuration. A missing key is for the step "key" to tell: all steps before
 /// it do without.
@@ -10,8 +10,9 @@ pub(super) fn load(found: &mut Found) -> Finding {
     let config = Config::load(&found.path, KeyNeed::Optional).map_err(|problems| {
         let what = problems.to_string();
         let advice = if what.contains("Permission denied") {
-            "the service's user must be able to read this: chown root:fleetbeat-agent FILE, \
-             and chmod 640 FILE"
+            CLOSED_ADVICE
+        } else if what.contains("No such file") {
+            "is the path right? The service reads /etc/fleetbeat/agent.toml"
         } else {
             "correct this; man agent.toml shows every setting"
         };

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use fleetbeat_daemon::exit::explain;
-use fleetbeat_protocol::{BatchAnswer, Problem};
+use fleetbeat_protocol::BatchAnswer;
 use ureq::{Error, Timeout};
 
 use super::finding::{Finding, Obstacle, Trouble};
@@ -132,6 +132,14 @@ fn tcp_advice(kind: io::ErrorKind) -> &'static str {
     }
 }
 
+fn no_key() -> Trouble {
+    Trouble::new(
+        "there is none that the service's user can read",
+        "put AGENT_API_KEY=... into agent.env beside agent.toml, or name its file in \
+         server.api_key_file; then chgrp fleetbeat-agent FILE, and chmod 640 FILE",
+    )
+}
+
 /// The step "tls": calls the server, and tells whether the call came as far as HTTP.
 pub(super) fn shake_hands(found: &mut Found) -> Finding {
     found.connected.ok_or(Obstacle::Missing)?;
@@ -139,7 +147,7 @@ pub(super) fn shake_hands(found: &mut Found) -> Finding {
     let call = probe::call(server);
     if let Err(error) = &call
         && server.url.is_https
-        && ends_before_request(error)
+        && (ends_before_request(error) || is_nonsense_of_proxy(error, server))
     {
         let address = found.addresses.iter().flatten().next();
         let trouble = tls_error::explain_short_key(error, server, address.copied())
@@ -161,6 +169,12 @@ fn ends_before_request(error: &Error) -> bool {
             | Error::Protocol(_)
             | Error::LargeResponseHeader(..)
     )
+}
+
+/// Whether the call ended with an answer that is not HTTP, where a proxy is the first who
+/// answers.
+fn is_nonsense_of_proxy(error: &Error, server: &ServerSettings) -> bool {
+    server.proxy.is_some() && matches!(error, Error::Protocol(_))
 }
 
 fn show_trust(server: &ServerSettings) -> String {
@@ -193,19 +207,24 @@ fn explain_failed_call(error: &Error, server: &ServerSettings) -> Trouble {
                  password in server.proxy?"
             ),
         ),
+        Error::Timeout(Timeout::Connect) if server.proxy.is_some() => Trouble::new(
+            format!("the proxy has made no connection to {name} in {CONNECT_TIMEOUT:?}"),
+            "is it overloaded, and does it reach the server? Its log tells",
+        ),
         Error::Timeout(Timeout::Connect) => Trouble::new(
             format!(
                 "{name} takes connections, but has not shaken hands in \
                  {CONNECT_TIMEOUT:?}"
             ),
-            format!(
-                "does it speak TLS on port {port} (not fleetbeat-server does, but the \
-                 proxy before it), or is it overloaded?"
-            ),
+            format!("does it speak TLS on port {port}, or is it overloaded?"),
         ),
         Error::Timeout(_) => Trouble::new(
             format!("{name} takes the request and does not answer"),
             "is fleetbeat-server overloaded, or its database? Its log and /readyz tell",
+        ),
+        _ if server.proxy.is_some() => Trouble::new(
+            format!("the proxy does not answer as one: {}", explain(error)),
+            "is server.proxy right, and is what listens there an HTTP proxy?",
         ),
         _ => Trouble::new(
             format!("the call broke off: {}", explain(error).escape_debug()),
@@ -217,8 +236,13 @@ fn explain_failed_call(error: &Error, server: &ServerSettings) -> Trouble {
 
 /// The step "key": what the server's reply says about the key.
 pub(super) fn show_key(found: &mut Found) -> Finding {
-    let call = found.call.take().ok_or(Obstacle::Missing)?;
+    let call = found.call.take();
     let server = found.server()?;
+    // No way to the server is needed to see this.
+    if call.is_none() && server.key.is_none() {
+        return Err(no_key().into());
+    }
+    let call = call.ok_or(Obstacle::Missing)?;
     let reply = call.map_err(|error| explain_failed_call(&error, server))?;
     let judged = judge_key(&reply, server);
 
@@ -230,27 +254,18 @@ fn judge_key(reply: &Reply, server: &ServerSettings) -> Result<String, Trouble> 
     let is_ours = serde_json::from_slice::<BatchAnswer>(&reply.body)
         .is_ok_and(|answer| answer.status == "ok");
     match reply.status {
-        401 if !is_problem(reply) => Err(wants_login(reply, &server.url.base)),
-        200 | 401 if server.key.is_none() => Err(Trouble::new(
-            "there is none that this user can read",
-            "put AGENT_API_KEY=… into agent.env beside agent.toml, or name its file in \
-             server.api_key_file; and call this as the agent's user or as root, who may \
-             read it",
-        )),
+        401 if find_problem(401, &reply.body).is_none() => {
+            Err(wants_login(reply, &server.url.base))
+        }
+        200 | 401 if server.key.is_none() => Err(no_key()),
         200 if is_ours => Ok("the server knows it".to_owned()),
-        401 if find_problem(&reply.body).is_some() => Err(Trouble::new(
+        401 => Err(Trouble::new(
             "the server does not know it (401)",
             "take the one from AGENT_API_KEY in the server's environment, or from the \
              file agent_api_key in its storage folder, and restart the agent",
         )),
         _ => Err(explain_other_reply(reply, &server.url.base)),
     }
-}
-
-/// Whether the reply is an error of fleetbeat-server, and not of a proxy before it.
-fn is_problem(reply: &Reply) -> bool {
-    serde_json::from_slice::<Problem>(&reply.body)
-        .is_ok_and(|problem| problem.status == reply.status)
 }
 
 /// A proxy wants a login of its own.

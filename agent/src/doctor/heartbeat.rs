@@ -1,7 +1,7 @@
 //! Whether the server would take the heartbeat that the samples make.
 
 use fleetbeat_daemon::clock;
-use fleetbeat_protocol::{Heartbeat, Json};
+use fleetbeat_protocol::Heartbeat;
 
 use super::finding::{Finding, Obstacle, Trouble};
 use super::found::Found;
@@ -19,9 +19,8 @@ pub(super) fn build(found: &mut Found) -> Finding {
     let (readings, left_out) = put_together(samples, clock::now());
     let heartbeat = describe(found, readings)?;
 
-    let body = agent::body(&heartbeat);
-    check(&body)?;
-    let told = show(&heartbeat, body.len());
+    check(&heartbeat)?;
+    let told = show(&heartbeat, agent::body(&heartbeat).len());
     warn(&told, &left_out)?;
     Ok(told)
 }
@@ -37,19 +36,15 @@ fn describe(found: &Found, readings: Readings) -> Result<Heartbeat, Obstacle> {
     Ok(host.heartbeat(readings))
 }
 
-/// Holds a heartbeat's body to the rules by which the server refuses heartbeats.
-fn check(body: &[u8]) -> Result<(), Trouble> {
-    let parsed = serde_json::from_slice::<Json<'_>>(body);
-    let wrong = match parsed.map(|json| Heartbeat::from_json(&json)) {
-        Ok(Ok(_)) => return Ok(()),
-        Ok(Err(errors)) => {
-            let shown = errors
-                .iter()
-                .map(|error| format!("{} {}", error.field, error.message));
-            shown.collect::<Vec<_>>().join("; ")
-        }
-        Err(error) => error.to_string(),
+/// Holds the heartbeat to the rules by which the server refuses heartbeats.
+fn check(heartbeat: &Heartbeat) -> Result<(), Trouble> {
+    let Err(errors) = heartbeat.check() else {
+        return Ok(());
     };
+    let shown = errors
+        .iter()
+        .map(|error| format!("{} {}", error.field, error.message));
+    let wrong = shown.collect::<Vec<_>>().join("; ");
     Err(Trouble::new(
         format!("the server would refuse it: {}", wrong.escape_debug()),
         "correct the setting, or the name on this host, that the text comes from",

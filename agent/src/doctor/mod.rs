@@ -23,6 +23,8 @@ mod tls_error;
 
 use std::path::Path;
 
+pub(crate) use standpoint::go_inside_unit;
+
 use crate::service::exit::AgentError;
 use collector::{Judged, JudgedCollectors};
 use finding::{Finding, Obstacle};

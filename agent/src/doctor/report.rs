@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use super::finding::Trouble;
+use crate::delivery::printable;
 use crate::service::exit::AgentError;
 
 /// Prints a line for each step and counts the steps that failed.
@@ -41,9 +42,10 @@ impl Report {
     }
 }
 
-/// Prints a line at once; the reader may be gone. Further lines of the text stand below
+/// Prints a line at once; the reader may be gone. What other programs have printed has no
+/// power over root's terminal. Further lines of the text stand below
 /// the first line.
 fn print(outcome: &str, name: &str, text: &str) {
-    let text = text.replace('\n', &format!("\n{:31}", ""));
+    let text = printable(text).replace('\n', &format!("\n{:31}", ""));
     let _ = writeln!(io::stdout(), "{outcome:<8} {name:<21} {text}");
 }

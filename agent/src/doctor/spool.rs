@@ -9,6 +9,7 @@ use rustix::process::geteuid;
 
 use super::finding::{Finding, Obstacle, Trouble};
 use super::found::Found;
+use crate::delivery::spool;
 
 /// Most space taken by the spool.
 const NEEDED_BYTES: u64 = 4 << 20;
@@ -34,6 +35,16 @@ fn examine_folder(folder: &Path) -> Result<String, Trouble> {
     })?;
 
     check_files(folder, &user)?;
+    let file = spool::file_path(folder);
+    if fs::symlink_metadata(&file).is_ok_and(|found| !found.is_file()) {
+        return Err(Trouble::new(
+            format!(
+                "{} is not a file, so nothing can wait there",
+                file.display()
+            ),
+            "remove it, and restart the agent, which makes the file",
+        ));
+    }
 
     let disk = statvfs(folder).map_err(|error| {
         Trouble::new(format!("{shown}: {error}"), "is its disk well?")
@@ -84,4 +95,18 @@ fn check_access(folder: &Path) -> io::Result<()> {
         return Err(io::ErrorKind::NotADirectory.into());
     }
     Ok(access(folder, Access::WRITE_OK | Access::EXEC_OK)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_a_file_is_no_spool() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(examine_folder(folder.path()).is_ok());
+        fs::create_dir(spool::file_path(folder.path())).unwrap();
+        let trouble = examine_folder(folder.path()).map_err(|trouble| trouble.what);
+        assert!(trouble.unwrap_err().ends_with("nothing can wait there"));
+    }
 }

@@ -46,6 +46,25 @@ const LEFT_OUT: [&str; 12] = [
 const LEFT_OUT_BEGINNINGS: [&str; 6] =
     ["Exec", "Restart", "Timeout", "Watchdog", "Standard", "Log"];
 
+/// Where root asks about the service's configuration: runs `command` inside the walls of
+/// the service's unit, where the service's own rights and credentials count. `None` if that
+/// does not work, or is done already.
+pub(crate) fn go_inside_unit(
+    path: &Path,
+    command: &str,
+) -> Option<Result<(), AgentError>> {
+    if std::env::var_os(MARK).is_some() {
+        // A sign that the walls let the command through, whatever it says next.
+        let _ = writeln!(io::stdout());
+        return None;
+    }
+    if !geteuid().is_root() {
+        return None;
+    }
+    let unit = read_unit().filter(|unit| is_of_service(unit, path))?;
+    run_in_unit(&unit, path, command).ok().map(result_of)
+}
+
 /// Runs `doctor` for the configuration at `path` from where the service looks, and gives
 /// its result. `None` if the doctor is there already, or cannot get there: standard error
 /// says so then.
@@ -65,7 +84,7 @@ pub(super) fn go_inside(path: &Path) -> Option<Result<(), AgentError>> {
         return None;
     }
 
-    let why = match unit.map(|unit| run_in_unit(&unit, path)) {
+    let why = match unit.map(|unit| run_in_unit(&unit, path, "doctor")) {
         Some(Ok(status)) => return Some(result_of(status)),
         Some(Err(why)) => why,
         None => format!("this host has no {UNIT} for this configuration"),
@@ -122,16 +141,17 @@ fn is_of_service(unit: &str, path: &Path) -> bool {
 ///
 /// # Errors
 /// The doctor has not run, and why.
-fn run_in_unit(unit: &str, path: &Path) -> Result<ExitStatus, String> {
-    let mut command = Command::new("systemd-run");
-    command.args(["--quiet", "--wait", "--pipe", "--collect"]);
-    command.arg(format!("--unit=fleetbeat-agent-doctor-{}", process::id()));
-    command.arg(format!("--setenv={MARK}=1"));
-    command.args(walls_of(unit));
-    command.arg("--").args(arguments(path)?);
+fn run_in_unit(unit: &str, path: &Path, command: &str) -> Result<ExitStatus, String> {
+    let arguments = arguments(path, command)?;
+    let mut run = Command::new("systemd-run");
+    run.args(["--quiet", "--wait", "--pipe", "--collect"]);
+    run.arg(format!("--unit=fleetbeat-agent-doctor-{}", process::id()));
+    run.arg(format!("--setenv={MARK}=1"));
+    run.args(walls_of(unit));
+    run.arg("--").args(arguments);
 
-    command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command
+    run.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = run
         .spawn()
         .map_err(|error| format!("cannot start systemd-run: {error}"))?;
     let lines = child.stdout.take().map_or(0, pass_on);
@@ -151,12 +171,14 @@ fn run_in_unit(unit: &str, path: &Path) -> Result<ExitStatus, String> {
     Ok(output.status)
 }
 
-/// Prints each line as it comes. Gives the number of lines.
+/// Prints each line as it comes, but for empty ones. Gives the number of lines.
 fn pass_on(from: impl io::Read) -> usize {
     let mut count = 0;
     for line in BufReader::new(from).lines().map_while(Result::ok) {
-        let _ = writeln!(io::stdout(), "{line}");
         count += 1;
+        if !line.is_empty() {
+            let _ = writeln!(io::stdout(), "{line}");
+        }
     }
     count
 }
@@ -212,7 +234,7 @@ fn run_as_owner(path: &Path) -> Option<(ExitStatus, u32)> {
         return None;
     }
 
-    let [program, rest @ ..] = &arguments(path).ok()?[..] else {
+    let [program, rest @ ..] = &arguments(path, "doctor").ok()?[..] else {
         return None;
     };
     let mut command = Command::new(program);
@@ -222,12 +244,12 @@ fn run_as_owner(path: &Path) -> Option<(ExitStatus, u32)> {
     Some((command.status().ok()?, owner.uid()))
 }
 
-/// The command of another doctor for the same configuration.
-fn arguments(path: &Path) -> Result<[PathBuf; 4], String> {
+/// The command line of `command` for the same configuration.
+fn arguments(path: &Path, command: &str) -> Result<[PathBuf; 4], String> {
     let own = |error| format!("cannot find this program: {error}");
     let program = std::env::current_exe().map_err(own)?;
     let path = absolute(path).map_err(own)?;
-    Ok([program, "--config".into(), path, "doctor".into()])
+    Ok([program, "--config".into(), path, command.into()])
 }
 
 #[cfg(test)]

@@ -1,11 +1,12 @@
 //! Failed TLS handshakes in plain words.
 
+use std::error;
 use std::net::SocketAddr;
 
 use fleetbeat_daemon::clock;
 use fleetbeat_protocol::Timestamp;
 use rustls::pki_types::UnixTime;
-use rustls::{AlertDescription, CertificateError, Error};
+use rustls::{AlertDescription, CertificateError, Error, OtherError};
 
 use super::certificate;
 use super::finding::Trouble;
@@ -27,8 +28,8 @@ pub(super) fn explain(error: &Error, server: &ServerSettings) -> Trouble {
         Error::InvalidCertificate(error) => explain_certificate(error, server),
         Error::InvalidMessage(_) => Trouble::new(
             format!("what listens on port {port} of {name} does not speak TLS"),
-            "is the port in server.url right? fleetbeat-server itself speaks plain HTTP: \
-             TLS is its proxy's",
+            "is the port in server.url right? fleetbeat-server speaks TLS if its server.toml \
+             has [tls], and otherwise plain HTTP to the proxy before it",
         ),
         Error::AlertReceived(AlertDescription::HandshakeFailure) => Trouble::new(
             format!("{name} and this agent have no algorithm in common"),
@@ -130,12 +131,25 @@ fn explain_certificate(error: &CertificateError, server: &ServerSettings) -> Tro
             signature_algorithm_id: id,
             ..
         } => unknown_signature(name, id),
+        CertificateError::Other(OtherError(cause)) if is_authority(&**cause) => {
+            Trouble::new(
+                format!("the certificate of {name} is an authority's own (CA:TRUE)"),
+                "let the server have one that is signed by it and is not an authority's: \
+             docs/operating.md has the commands",
+            )
+        }
         error => Trouble::new(
             format!("the certificate of {name} cannot be used: {error}"),
             "let the server have one of X.509 version 3 for its name, signed by an \
              authority, not by itself",
         ),
     }
+}
+
+/// Whether a certificate is of no use to a server because it is an authority's.
+fn is_authority(cause: &(dyn error::Error + 'static)) -> bool {
+    let known = cause.downcast_ref::<webpki::Error>();
+    matches!(known, Some(webpki::Error::CaUsedAsEndEntity))
 }
 
 fn unknown_authority(server: &ServerSettings) -> Trouble {

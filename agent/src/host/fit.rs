@@ -73,6 +73,7 @@ fn leave_out(heartbeat: &mut Heartbeat, field: &str) {
         "country" => cut(&mut heartbeat.country),
         "city" => cut(&mut heartbeat.city),
         "hostname" => cut(&mut heartbeat.hostname),
+        "ip" => heartbeat.ip = None,
         "region" => heartbeat.region = None,
         "boot_id" => heartbeat.boot_id = None,
         "agent_version" => heartbeat.agent_version = None,
@@ -170,6 +171,7 @@ mod tests {
         ] {
             *field = Some(text.clone());
         }
+        heartbeat.ip = Some([255; 4].into());
         heartbeat.seq = Some(u64::MAX);
         heartbeat.load = Load {
             cpu: Some(101.0),
@@ -184,6 +186,7 @@ mod tests {
         assert!(!fit(&mut heartbeat).is_empty());
         assert_eq!(fit(&mut heartbeat), [""; 0]);
         assert_eq!(heartbeat.check(), Ok(()));
+        assert_eq!(heartbeat.ip, None);
         assert_eq!(heartbeat.hostname, text[..253]);
         assert_eq!(
             (heartbeat.services.len(), heartbeat.metrics.len()),

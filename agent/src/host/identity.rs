@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use fleetbeat_daemon::condition::Condition;
 use fleetbeat_protocol::{AgentId, parse_ip};
+use fleetbeat_settings::read_file;
 
 use crate::http::sha256;
 use crate::state_folder;
@@ -28,6 +29,8 @@ pub(crate) struct Kept {
     pub(crate) agent_id: AgentId,
     /// The address that the agent chose, and by which the server knows the host.
     pub(crate) address: Option<IpAddr>,
+    /// The address of the other family that the host has lost, and may have again.
+    pub(crate) former: Option<IpAddr>,
 }
 
 /// The identity of a running agent.
@@ -72,6 +75,7 @@ impl Identity {
             kept: kept.unwrap_or_else(|| Kept {
                 agent_id: new_id(),
                 address: None,
+                former: None,
             }),
             path,
             machine,
@@ -88,10 +92,19 @@ impl Identity {
         self.is_upgraded
     }
 
-    /// Keeps `address` as well.
-    pub(crate) fn set_address(&mut self, address: Option<IpAddr>) {
-        self.is_saved &= self.kept.address == address;
-        self.kept.address = address;
+    /// Keeps the addresses as well.
+    pub(crate) fn set_addresses(
+        &mut self,
+        address: Option<IpAddr>,
+        former: Option<IpAddr>,
+    ) {
+        let kept = Kept {
+            address,
+            former,
+            ..self.kept
+        };
+        self.is_saved &= self.kept == kept;
+        self.kept = kept;
     }
 
     /// Writes the file if it does not say what is kept. Without the file the agent works
@@ -115,13 +128,16 @@ impl Identity {
     }
 
     fn text(&self) -> String {
-        let address = self.kept.address.map(|ip| format!("address {ip}\n"));
+        let line = |name, ip: Option<IpAddr>| {
+            ip.map_or_else(String::new, |ip| format!("{name} {ip}\n"))
+        };
         format!(
             "# Who this host is to fleetbeat-server. Not to be copied to another host.\n\
-             agent_id {}\nmachine {}\n{}",
+             agent_id {}\nmachine {}\n{}{}",
             self.kept.agent_id.expose(),
             self.machine,
-            address.unwrap_or_default()
+            line("address", self.kept.address),
+            line("former", self.kept.former)
         )
     }
 }
@@ -162,13 +178,15 @@ fn read(path: &Path, machine: &str) -> Result<Kept, Unusable> {
     Ok(Kept {
         agent_id,
         address: value("address").and_then(parse_ip),
+        former: value("former").and_then(parse_ip),
     })
 }
 
 /// A hash of the machine's id, which itself is nobody else's business. A system without
 /// an id, such as a container, has a hash as well.
 fn hash_machine(machine_id: &Path) -> String {
-    let id = state_folder::read(machine_id, MAX_BYTES).unwrap_or_default();
+    let id = read_file(machine_id, MAX_BYTES).unwrap_or_default();
+    let id = String::from_utf8_lossy(&id);
     let hash = sha256(format!("fleetbeat-agent {}", id.trim()).as_bytes());
     let shown = hash.iter().take(MACHINE_BYTES);
     shown.map(|byte| format!("{byte:02x}")).collect()
@@ -201,15 +219,19 @@ mod tests {
         assert!(!file.exists(), "nothing is written before the agent runs");
         first.save();
         let address = Some("2001:db8::7".parse().unwrap());
-        first.set_address(address);
+        let former = Some([192, 0, 2, 7].into());
+        first.set_addresses(address, former);
         first.save();
         assert_eq!(load().kept(), first.kept());
-        assert_eq!(load().kept().address, address);
+        assert_eq!(
+            (load().kept().address, load().kept().former),
+            (address, former)
+        );
         assert_eq!(fs::metadata(&file).unwrap().mode() & 0o777, 0o600);
         let text = fs::read_to_string(&file).unwrap();
         assert!(!text.contains("0123456789abcdef0123"), "{text}");
 
-        first.set_address(None);
+        first.set_addresses(None, None);
         first.save();
         assert_eq!(load().kept().address, None);
     }

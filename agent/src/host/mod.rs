@@ -5,7 +5,6 @@ mod identity;
 mod kernel;
 mod own_address;
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
@@ -29,7 +28,7 @@ pub(crate) struct Host {
     boot_id: Option<String>,
     seq: u64,
     /// What was left out of the last heartbeat: the log has it.
-    left_out: BTreeSet<String>,
+    left_out: Vec<String>,
 }
 
 /// Who keeps the host's identity.
@@ -56,17 +55,17 @@ impl Host {
             Keeping::Service(identity) => (Some(identity.kept()), identity.is_upgraded()),
             Keeping::Looker(kept) => (*kept, false),
         };
-        let address = kept.and_then(|kept| kept.address);
+        let addresses = kept.map_or([None; 2], |kept| [kept.address, kept.former]);
 
         Host {
             settings,
             roots,
             is_proxied: way.is_proxied,
             identity,
-            address: OwnAddress::new(way, kernel, address, is_upgraded),
+            address: OwnAddress::new(way, kernel, addresses, is_upgraded),
             boot_id,
             seq: 0,
-            left_out: BTreeSet::new(),
+            left_out: Vec::new(),
         }
     }
 
@@ -114,7 +113,10 @@ impl Host {
         let address = self.settings.ip.or_else(|| self.address.find());
         if let Keeping::Service(identity) = &mut self.identity {
             // An address that the operator has set is kept by the operator.
-            identity.set_address(address.filter(|_| self.settings.ip.is_none()));
+            let is_found = self.settings.ip.is_none();
+            let [address, former] =
+                [address, self.address.former()].map(|ip| ip.filter(|_| is_found));
+            identity.set_addresses(address, former);
             identity.save();
         }
         address
@@ -135,8 +137,8 @@ impl Host {
 
     /// Leaves out what the server would refuse, and says so once.
     fn fit(&mut self, heartbeat: &mut Heartbeat) {
-        let left_out: BTreeSet<String> = fit::fit(heartbeat).into_iter().collect();
-        for line in left_out.difference(&self.left_out) {
+        let left_out = fit::fit(heartbeat);
+        for line in left_out.iter().filter(|line| !self.left_out.contains(line)) {
             log::warn!("left out of heartbeats, because the server refuses it: {line}");
         }
         self.left_out = left_out;

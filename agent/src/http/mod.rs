@@ -1,5 +1,6 @@
 //! The agent's HTTP client: short calls to the server, and to nobody else.
 
+mod deadlines;
 mod resolver;
 mod tls;
 
@@ -10,18 +11,21 @@ use std::time::Duration;
 use fleetbeat_settings::Secret;
 use ureq::http::Response;
 use ureq::tls::{RootCerts, TlsConfig};
-use ureq::unversioned::transport::DefaultConnector;
+use ureq::unversioned::transport::{
+    ConnectProxyConnector, Connector, RustlsConnector, TcpConnector,
+};
 use ureq::{Agent, Body, Error};
 
 use crate::config::ServerSettings;
 use crate::dns::RESOLVE_TIMEOUT;
+use deadlines::Deadlines;
 use resolver::NameServers;
 pub(crate) use tls::sha256;
 
 /// Longest wait for a connection, TLS handshake included.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest call, from the lookup of the name to the last byte of the answer.
-const CALL_TIMEOUT: Duration = Duration::from_secs(15);
+pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(15);
 /// Longest body of an answer.
 const MAX_ANSWER_BYTES: u64 = 64 * 1024;
 const MAX_HEADER_BYTES: usize = 16 * 1024;
@@ -123,5 +127,11 @@ fn build(server: &ServerSettings) -> Agent {
         .output_buffer_size(BUFFER_BYTES)
         .tls_config(tls)
         .build();
-    Agent::with_parts(config, DefaultConnector::default(), NameServers)
+    // As ureq's own connector, and within the deadlines.
+    let connector =
+        ().chain(ConnectProxyConnector::default())
+            .chain(TcpConnector::default())
+            .chain(Deadlines)
+            .chain(RustlsConnector::default());
+    Agent::with_parts(config, connector, NameServers)
 }

@@ -6,15 +6,19 @@ use fleetbeat_protocol::{MAX_METRICS, MAX_NAME_CHARS, MAX_SERVICES, Service};
 
 /// Names of left out services and metrics, by the reason.
 #[derive(Debug, Default, PartialEq)]
-pub(crate) struct LeftOut(BTreeMap<&'static str, Vec<String>>);
+pub(crate) struct LeftOut(Vec<(&'static str, Vec<String>)>);
 
 impl LeftOut {
     fn add(&mut self, reason: &'static str, name: &str) {
-        self.0.entry(reason).or_default().push(name.to_owned());
+        let name = name.to_owned();
+        match self.0.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, names)) => names.push(name),
+            None => self.0.push((reason, vec![name])),
+        }
     }
 
     pub(super) fn reasons(&self) -> impl Iterator<Item = &'static str> {
-        self.0.keys().copied()
+        self.0.iter().map(|(reason, _)| *reason)
     }
 
     /// The reasons, each with a sentence that has the first `most` of the names.

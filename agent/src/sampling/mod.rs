@@ -9,7 +9,7 @@ pub(crate) mod schedule;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::mem;
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,7 @@ use fleetbeat_collectors::{Collector, Definition, Sample};
 use fleetbeat_protocol::{Load, Service, Timestamp};
 
 pub(crate) use fit::LeftOut;
+pub(crate) use runner::WindowOutcome;
 use runner::{Retired, Runner};
 use schedule::Window;
 
@@ -37,10 +38,8 @@ pub(crate) struct Sampler {
     ram: Mean,
     net: Mean,
     services: Vec<Service>,
-    /// The last metrics of each collector, by the collector's name.
-    metrics: BTreeMap<&'static str, Vec<(String, f64)>>,
     /// Reasons for leaving something out of the last heartbeat: the log has them.
-    left_out: BTreeSet<&'static str>,
+    left_out: Vec<&'static str>,
     /// When the last sample was taken; `None` without a sample since the last heartbeat.
     collected_at: Option<Timestamp>,
 }
@@ -104,8 +103,7 @@ impl Sampler {
             ram: Mean::default(),
             net: Mean::default(),
             services: Vec::new(),
-            metrics: BTreeMap::new(),
-            left_out: BTreeSet::new(),
+            left_out: Vec::new(),
             collected_at: None,
         }
     }
@@ -135,11 +133,10 @@ impl Sampler {
         self.left_behind
             .extend(before.into_iter().filter_map(Runner::retire));
 
-        let names: BTreeSet<&str> = self.collectors.iter().map(Runner::name).collect();
-        if !names.contains("services") {
+        let mut names = self.collectors.iter().map(Runner::name);
+        if !names.any(|name| name == "services") {
             self.services.clear();
         }
-        self.metrics.retain(|name, _| names.contains(name));
     }
 
     /// Opens a sample's window at `now`.
@@ -171,11 +168,9 @@ impl Sampler {
                 Some(Sample::Ram(percent)) => self.ram.add(percent),
                 Some(Sample::Net(percent)) => self.net.add(percent),
                 Some(Sample::Services(services)) => self.services = services,
-                Some(Sample::Metrics(metrics)) => {
-                    drop(self.metrics.insert(runner.name(), metrics));
-                }
+                Some(Sample::Metrics(metrics)) => runner.metrics = metrics,
                 // Metrics of an earlier sample may be wrong by now.
-                None => drop(self.metrics.remove(runner.name())),
+                None => runner.metrics.clear(),
             }
         }
         self.collected_at = Some(taken_at);
@@ -193,7 +188,7 @@ impl Sampler {
 
         let (services, metrics, left_out) = self.fit();
         for (reason, sentence) in left_out.sentences(MAX_SHOWN_NAMES) {
-            if !self.left_out.contains(reason) {
+            if !self.left_out.contains(&reason) {
                 log::warn!("{sentence}");
             }
         }
@@ -213,8 +208,7 @@ impl Sampler {
         let groups: Vec<_> = self
             .collectors
             .iter()
-            .filter_map(|runner| self.metrics.get(runner.name()))
-            .map(Vec::as_slice)
+            .map(|runner| runner.metrics.as_slice())
             .collect();
 
         let mut left_out = LeftOut::default();

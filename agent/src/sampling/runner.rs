@@ -4,23 +4,20 @@
 //! In a separate thread, such a collector holds up neither the heartbeat nor another
 //! collector.
 
-use std::collections::BTreeMap;
 use std::io;
-use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
+use std::mem;
+use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
 use std::time::Instant;
 
 use fleetbeat_collectors::{Collector, Definition, Error, Pace, PartError, Sample};
 use fleetbeat_daemon::condition::Condition;
 use fleetbeat_daemon::exit::explain;
 use fleetbeat_daemon::lock::lock;
-use fleetbeat_daemon::thread::spawn;
 
 use super::schedule::Window;
+use crate::errand::Errand;
 
-/// The name of the whole collector among the failing parts.
-const WHOLE: &str = "";
 /// What to say of a collector that is left behind.
 const HANGS: &str = "hangs: it is asked again when it has returned";
 
@@ -34,8 +31,12 @@ pub(super) struct Runner {
     /// Whether the collector has a sample to give for the current window.
     is_asked: bool,
     run: Option<Run>,
-    /// The troubles of the collector's parts, by the part's name.
-    troubles: BTreeMap<String, Condition>,
+    /// The metrics of the last sample.
+    pub(super) metrics: Vec<(String, f64)>,
+    /// The trouble of the whole collector.
+    trouble: Condition,
+    /// The parts that failed last, and the trouble of each.
+    failing: Vec<(String, Condition)>,
 }
 
 /// The thread of a window.
@@ -44,19 +45,40 @@ pub(super) struct Runner {
 /// returns, and meanwhile the collector has no other thread. When the agent ends, the
 /// thread may end with the process.
 struct Run {
-    thread: JoinHandle<()>,
+    errand: Errand<Option<WindowOutcome>>,
     close: Sender<()>,
-    outcome: Receiver<WindowOutcome>,
     /// The sample in case of a failure.
     fallback: Option<Sample>,
     is_left_behind: bool,
 }
 
-/// The result of a window's thread.
-struct WindowOutcome {
-    result: Result<Option<Sample>, Error>,
-    fallback: Option<Sample>,
-    part_errors: Vec<PartError>,
+/// What a collector made of a window.
+pub(crate) struct WindowOutcome {
+    pub(crate) result: Result<Option<Sample>, Error>,
+    /// The sample in case of a failure.
+    pub(crate) fallback: Option<Sample>,
+    pub(crate) part_errors: Vec<PartError>,
+}
+
+impl WindowOutcome {
+    /// Opens a window, waits as `wait` does, and collects; `None` if `wait` gives the
+    /// window up.
+    ///
+    /// The clock is read here and not in the loop, because on a busy host the thread may
+    /// run much later than the loop.
+    pub(crate) fn of(
+        collector: &mut dyn Collector,
+        wait: impl FnOnce() -> Option<()>,
+    ) -> Option<WindowOutcome> {
+        let opened = collector.open(Instant::now());
+        wait()?;
+        let result = opened.and_then(|()| collector.collect(Instant::now()));
+        Some(WindowOutcome {
+            result,
+            fallback: collector.fallback(),
+            part_errors: collector.part_errors(),
+        })
+    }
 }
 
 /// An error for the log.
@@ -85,7 +107,9 @@ impl Runner {
             collector: Arc::new(Mutex::new(collector)),
             is_asked: false,
             run: None,
-            troubles: BTreeMap::new(),
+            metrics: Vec::new(),
+            trouble: Condition::default(),
+            failing: Vec::new(),
         }
     }
 
@@ -93,10 +117,16 @@ impl Runner {
         self.definition.name
     }
 
-    /// The log's last words about each failing part.
+    /// The troubles of the whole and of its parts: the log's last words.
     #[cfg(test)]
-    pub(super) fn troubles(&self) -> &BTreeMap<String, Condition> {
-        &self.troubles
+    pub(super) fn troubles(&self) -> impl Iterator<Item = &Condition> {
+        let parts = self.failing.iter().map(|(_, trouble)| trouble);
+        [&self.trouble].into_iter().chain(parts)
+    }
+
+    #[cfg(test)]
+    pub(super) fn failing_parts(&self) -> impl Iterator<Item = &str> {
+        self.failing.iter().map(|(part, _)| part.as_str())
     }
 
     /// The collector is not needed any more. Gives its thread if that hangs.
@@ -155,17 +185,11 @@ impl Runner {
         };
 
         if !run.is_left_behind {
-            let wait = deadline.saturating_duration_since(Instant::now());
-            match run.outcome.recv_timeout(wait) {
-                Ok(outcome) => {
-                    run.end();
-                    return self.judge(outcome);
-                }
-                Err(_) => {
-                    run.is_left_behind = true;
-                    self.complain(HANGS);
-                }
+            if run.errand.wait(deadline) {
+                return self.judge(run.end()?);
             }
+            run.is_left_behind = true;
+            self.complain(HANGS);
         }
 
         self.run.insert(run).fallback.clone()
@@ -174,8 +198,7 @@ impl Runner {
     fn judge(&mut self, outcome: WindowOutcome) -> Option<Sample> {
         match outcome.result {
             Ok(sample) => {
-                let told = |failure: PartError| (failure.part, Told::of(&failure.error));
-                self.report(outcome.part_errors.into_iter().map(told).collect());
+                self.report(outcome.part_errors);
                 sample
             }
             Err(error) => {
@@ -195,38 +218,39 @@ impl Runner {
     }
 
     fn complain_of(&mut self, told: &Told) {
-        let trouble = self.troubles.entry(WHOLE.to_owned()).or_default();
-        if trouble.begins(told.cause.as_str()) {
-            log::warn!("{}: {}", self.show_part(WHOLE), told.text);
+        if self.trouble.begins(told.cause.as_str()) {
+            log::warn!("collector {}: {}", self.name(), told.text);
         }
     }
 
-    /// Logs parts that fail for a new reason, and parts that work again.
-    fn report(&mut self, failing: BTreeMap<String, Told>) {
-        let mut troubles = BTreeMap::new();
-        for (part, told) in failing {
-            let mut trouble = self.troubles.get(&part).cloned().unwrap_or_default();
+    /// The collector works. Logs parts that fail for a new reason, and what works again.
+    fn report(&mut self, errors: Vec<PartError>) {
+        if self.trouble.ends() {
+            log::info!("collector {} works again", self.name());
+        }
+        let mut before = mem::take(&mut self.failing);
+        for PartError { part, error } in errors {
+            if self.failing.iter().any(|(known, _)| *known == part) {
+                continue;
+            }
+            let known = before.iter().position(|(known, _)| *known == part);
+            let known = known.map(|at| before.swap_remove(at).1);
+
+            let (mut trouble, told) = (known.unwrap_or_default(), Told::of(&error));
             if trouble.begins(told.cause) {
                 log::warn!("{}: {}", self.show_part(&part), told.text);
             }
-            troubles.insert(part, trouble);
+            self.failing.push((part, trouble));
         }
 
-        for part in self.troubles.keys() {
-            if !troubles.contains_key(part) {
-                log::info!("{} works again", self.show_part(part));
-            }
+        for (part, _) in before {
+            log::info!("{} works again", self.show_part(&part));
         }
-        self.troubles = troubles;
     }
 
     /// A part of the collector, for the log.
     fn show_part(&self, part: &str) -> String {
-        let name = self.name();
-        match part {
-            WHOLE => format!("collector {name}"),
-            _ => format!("collector {name}: {}", part.escape_debug()),
-        }
+        format!("collector {}: {}", self.name(), part.escape_debug())
     }
 }
 
@@ -250,50 +274,28 @@ impl Run {
     fn start(name: &str, collector: &SharedCollector) -> io::Result<Run> {
         let fallback = lock(collector).fallback();
         let (close, closing) = mpsc::channel();
-        let (tell, outcome) = mpsc::channel();
-
         let collector = Arc::clone(collector);
-        let thread = spawn(name, move || {
-            let outcome = run_window(&mut **lock(&collector), &closing);
-            let _ = outcome.map(|outcome| tell.send(outcome));
+        let errand = Errand::start(name, move || {
+            let wait = || closing.recv().ok();
+            WindowOutcome::of(&mut **lock(&collector), wait)
         })?;
 
         Ok(Run {
-            thread,
+            errand,
             close,
-            outcome,
             fallback,
             is_left_behind: false,
         })
     }
 
     fn is_hanging(&self) -> bool {
-        self.is_left_behind && matches!(self.outcome.try_recv(), Err(TryRecvError::Empty))
+        self.is_left_behind && !self.errand.wait(Instant::now())
     }
 
     /// Waits for the end of the thread. A thread that still waits for the window's end
     /// gives up here.
-    fn end(self) {
+    fn end(self) -> Option<WindowOutcome> {
         drop(self.close);
-        let _ = self.thread.join();
+        self.errand.join().flatten()
     }
-}
-
-/// Opens the window, waits until it is closed, and collects; `None` if the runner gives
-/// the window up.
-///
-/// The clock is read here and not in the loop, because on a busy host the thread may run
-/// much later than the loop.
-fn run_window(
-    collector: &mut dyn Collector,
-    closing: &Receiver<()>,
-) -> Option<WindowOutcome> {
-    let opened = collector.open(Instant::now());
-    closing.recv().ok()?;
-    let result = opened.and_then(|()| collector.collect(Instant::now()));
-    Some(WindowOutcome {
-        result,
-        fallback: collector.fallback(),
-        part_errors: collector.part_errors(),
-    })
 }

@@ -94,7 +94,7 @@ fn said(sampler: &Sampler) -> Vec<String> {
     sampler
         .collectors
         .iter()
-        .flat_map(|runner| runner.troubles().values())
+        .flat_map(Runner::troubles)
         .filter_map(|trouble| Some(trouble.cause()?.to_owned()))
         .collect()
 }
@@ -238,8 +238,8 @@ fn each_failing_part_is_said_for_itself() {
         Box::new(Parts(names(), vec!["/srv", "/mnt"])),
     )]);
     sample(&mut sampler, 1, Window::Last);
-    let parts: Vec<_> = sampler.collectors[0].troubles().keys().cloned().collect();
-    assert_eq!(parts, ["/mnt", "/srv"]);
+    let parts: Vec<_> = sampler.collectors[0].failing_parts().collect();
+    assert_eq!(parts, ["/srv", "/mnt"]);
     assert_eq!(sampler.take().unwrap().metrics.len(), 1);
     sample(&mut sampler, 2, Window::Last);
     assert_eq!(said(&sampler), [""; 0]);

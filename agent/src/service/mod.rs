@@ -1,4 +1,5 @@
-//! The agent as a service: signals and exit codes.
+//! The agent as a service: its user, signals and exit codes.
 
 pub(crate) mod exit;
+pub(crate) mod owner;
 pub(crate) mod signals;

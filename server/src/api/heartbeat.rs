@@ -9,12 +9,14 @@ use fleetbeat_protocol::{
     MAX_HEARTBEAT_BYTES, RejectedHeartbeat, Status, Timestamp, is_everybodys, is_nobodys,
 };
 use jiff::SignedDuration;
+use log::Level;
 use serde_json::value::RawValue;
 
 use super::body;
 use super::state::ApiState;
 use crate::auth::Agent;
 use crate::http::{Failure, Reply, Request, Response};
+use crate::recurring::log_if_due;
 use crate::store::{Beat, Supersedes};
 
 /// Errors told for each rejected element, so that the response stays small whatever was
@@ -39,14 +41,13 @@ pub(super) fn one(
     request: &mut Request,
 ) -> Result<Reply, Failure> {
     let body = body::read(request, MAX_HEARTBEAT_BYTES)?;
-    let heartbeat =
+    let mut heartbeat =
         Heartbeat::from_json(&body::parse(&body)?).map_err(Failure::invalid)?;
     let now = clock::now();
-    check_time(heartbeat.collected_at, now)
-        .map_err(|error| Failure::invalid(vec![error]))?;
     let address = find_address(agent.host().or(heartbeat.ip), request.peer().ip())
         .map_err(|error| Failure::invalid(vec![error]))?;
     let Address { ip, observed } = address;
+    trust_own_clock(&mut heartbeat, ip, now);
     log::debug!("heartbeat of {ip} with the key {}", agent.key());
 
     let beat = Beat {
@@ -203,6 +204,19 @@ fn find_address(
         (None, None) => refuse(
             "is missing, and the connection does not tell the host's address".into(),
         ),
+    }
+}
+
+/// Puts the server's time in the place of a time of collection that no clock shows by
+/// mistake: a live heartbeat is of now, and a host must not be silent because its clock is
+/// wrong.
+fn trust_own_clock(heartbeat: &mut Heartbeat, ip: IpAddr, now: Timestamp) {
+    if let Err(error) = check_time(heartbeat.collected_at, now) {
+        heartbeat.collected_at = Some(now);
+        log_if_due(Level::Warn, "clocks of hosts", "are wrong", || {
+            let message = &error.message;
+            format!("a heartbeat of {ip} counts from now: collected_at {message}")
+        });
     }
 }
 

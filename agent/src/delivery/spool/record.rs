@@ -80,12 +80,33 @@ pub(super) fn find_magic(bytes: &[u8]) -> Option<usize> {
 }
 
 fn checksum(number: u64, length: u32, body: &[u8]) -> u32 {
-    let mut crc = crc32fast::Hasher::new();
-    crc.update(&number.to_le_bytes());
-    crc.update(&length.to_le_bytes());
-    crc.update(body);
-    crc.finalize()
+    let number = number.to_le_bytes();
+    let length = length.to_le_bytes();
+    let bytes = number.iter().chain(&length).chain(body);
+    !bytes.fold(u32::MAX, |crc, byte| {
+        let [low, ..] = crc.to_le_bytes();
+        CRC_OF_BYTE[usize::from(low ^ byte)] ^ (crc >> 8)
+    })
 }
+
+/// The CRC-32 of gzip and PNG for each byte. Libraries have sixteen such tables, to check
+/// gigabytes; a spool has 4 MiB at most.
+static CRC_OF_BYTE: [u32; 256] = {
+    const POLYNOMIAL: u32 = 0xEDB8_8320;
+    let mut table = [0; 256];
+    let mut byte = 0_u32;
+    while byte < 256 {
+        let mut crc = byte;
+        let mut bit = 0;
+        while bit < 8 {
+            crc = (crc >> 1) ^ (POLYNOMIAL * (crc & 1));
+            bit += 1;
+        }
+        table[byte as usize] = crc;
+        byte += 1;
+    }
+    table
+};
 
 #[cfg(test)]
 mod tests {

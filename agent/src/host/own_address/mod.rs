@@ -5,15 +5,12 @@
 //! a second. So an address that was found once is kept for as long as the host has it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-
-use fleetbeat_daemon::thread::spawn;
 
 use super::kernel::Kernel;
 use crate::config::Way;
 use crate::dns::{self, RESOLVE_TIMEOUT};
+use crate::errand::Errand;
 use crate::route;
 
 /// How long a heartbeat waits for a lookup. With a silent name server the lookup takes
@@ -32,6 +29,9 @@ const ELSEWHERE: [IpAddr; 2] = [
 pub(crate) struct OwnAddress {
     search: Search,
     kept: Option<IpAddr>,
+    /// The lost address of the other family, which is taken back when the host has it
+    /// again: a family that is away for a while must not change who the host is.
+    former: Option<IpAddr>,
     /// For how many heartbeats the kernel has been without the kept address.
     lost_for: u32,
     lookup: Option<Lookup>,
@@ -57,17 +57,17 @@ struct Route {
 /// A thread that asks the name server. The thread cannot be stopped, so at the agent's
 /// end it may end with the process.
 struct Lookup {
-    thread: JoinHandle<()>,
-    found: Receiver<Option<IpAddr>>,
+    errand: Errand<Option<IpAddr>>,
     deadline: Instant,
 }
 
 impl OwnAddress {
-    /// `kept` is the address of an earlier run.
+    /// `kept` is the address of an earlier run, and `former` the lost one of the other
+    /// family.
     pub(super) fn new(
         way: Way,
         kernel: Kernel,
-        kept: Option<IpAddr>,
+        [kept, former]: [Option<IpAddr>; 2],
         is_upgraded: bool,
     ) -> OwnAddress {
         let search = Search {
@@ -77,6 +77,7 @@ impl OwnAddress {
         };
         OwnAddress {
             kept: kept.filter(|ip| search.may_keep(*ip)),
+            former: former.filter(|ip| search.may_keep(*ip)),
             search,
             lost_for: 0,
             lookup: None,
@@ -91,14 +92,21 @@ impl OwnAddress {
         self.search.kernel = kernel;
         if is_other {
             self.lookup = None;
-            self.kept = self
-                .kept
-                .filter(|ip| !is_private(*ip) && self.search.may_keep(*ip));
+            for ip in [&mut self.kept, &mut self.former] {
+                *ip = ip.filter(|ip| !is_private(*ip) && self.search.may_keep(*ip));
+            }
         }
     }
 
     /// A heartbeat is made: looks whether the kernel still has the address.
     pub(super) fn watch(&mut self) {
+        let is_back = |ip: &mut IpAddr| self.search.kernel.has(*ip) == Some(true);
+        if let Some(ip) = self.former.take_if(is_back) {
+            self.lookup = None;
+            self.take(Some(ip));
+            // The one in between was only a stand-in.
+            self.former = None;
+        }
         let is_lost = self.kept.is_some_and(|ip| {
             !ip.is_loopback() && self.search.kernel.has(ip) == Some(false)
         });
@@ -122,6 +130,11 @@ impl OwnAddress {
         self.kept
     }
 
+    /// The lost address that is waited for.
+    pub(super) fn former(&self) -> Option<IpAddr> {
+        self.former
+    }
+
     /// Starts a lookup unless a lookup is under way, and waits until the lookup's
     /// deadline.
     fn look_up(&mut self) {
@@ -134,13 +147,10 @@ impl OwnAddress {
             return;
         };
 
-        let wait = lookup.deadline.saturating_duration_since(Instant::now());
-        match lookup.found.recv_timeout(wait) {
-            Err(RecvTimeoutError::Timeout) => self.lookup = Some(lookup),
-            found => {
-                let _ = lookup.thread.join();
-                self.take(found.ok().flatten());
-            }
+        if lookup.errand.wait(lookup.deadline) {
+            self.take(lookup.errand.join().flatten());
+        } else {
+            self.lookup = Some(lookup);
         }
     }
 
@@ -148,6 +158,8 @@ impl OwnAddress {
         let Some(ip) = found else { return };
         if let Some(old) = self.kept.filter(|old| *old != ip) {
             log::info!("this host's address is {ip} from now on, and not {old}");
+            let former = self.former.or(Some(old));
+            self.former = former.filter(|former| former.is_ipv4() != ip.is_ipv4());
         }
         self.kept = Some(ip);
         self.lost_for = 0;
@@ -160,16 +172,8 @@ impl Lookup {
         deadline: Instant,
         find: impl FnOnce() -> Option<IpAddr> + Send + 'static,
     ) -> Option<Lookup> {
-        let (tell, found) = mpsc::channel();
-        let ask = move || {
-            let _ = tell.send(find());
-        };
-        let thread = spawn("lookup", ask).ok()?;
-        Some(Lookup {
-            thread,
-            found,
-            deadline,
-        })
+        let errand = Errand::start("lookup", find).ok()?;
+        Some(Lookup { errand, deadline })
     }
 }
 

@@ -1,3 +1,5 @@
+use std::sync::mpsc;
+
 use super::*;
 
 fn way(next: &str) -> Way {
@@ -12,7 +14,8 @@ fn own_address(next: &str, kept: Option<&str>) -> OwnAddress {
     let kernel = Kernel {
         proc: "/proc".into(),
     };
-    OwnAddress::new(way(next), kernel, kept.map(|ip| ip.parse().unwrap()), false)
+    let kept = kept.map(|ip| ip.parse().unwrap());
+    OwnAddress::new(way(next), kernel, [kept, None], false)
 }
 
 /// What is told of a route from `from` to `to`, directly and behind a proxy.
@@ -122,6 +125,30 @@ fn another_address_is_chosen_when_three_heartbeats_were_without_the_kept_one() {
         .collect();
     let (old, new) = ("203.0.113.5", "127.0.0.1");
     assert_eq!(told, [old, old, new, new, new]);
+}
+
+#[test]
+fn an_address_of_the_other_family_gives_way_when_the_lost_one_is_back() {
+    let proc = tempfile::tempdir().unwrap();
+    std::fs::create_dir(proc.path().join("net")).unwrap();
+    let table = proc.path().join("net/if_inet6");
+    std::fs::write(&table, "").unwrap();
+
+    let (old, new): (IpAddr, _) =
+        ("2001:db8::5".parse().unwrap(), IpAddr::from([127, 0, 0, 1]));
+    let mut own = own_address("127.0.0.9", Some("2001:db8::5"));
+    own.search.kernel.proc = proc.path().to_owned();
+    let mut next = || {
+        own.watch();
+        (own.find(), own.former())
+    };
+    let told: Vec<_> = (0..4).map(|_| next()).collect();
+    let [was, is] = [(Some(old), None), (Some(new), Some(old))];
+    assert_eq!(told, [was, was, is, is]);
+
+    let line = "20010db8000000000000000000000005 02 40 00 80     eth0\n";
+    std::fs::write(&table, line).unwrap();
+    assert_eq!([next(), next()], [was, was]);
 }
 
 #[test]

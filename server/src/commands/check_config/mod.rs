@@ -229,6 +229,7 @@ fn locate(
         line: None,
         key: key.to_owned(),
         message,
+        is_temporary: false,
     }
 }
 
