@@ -21,9 +21,9 @@ use crate::store::identity::Known;
 use crate::store::server::{Beat, HostName, Supersedes, new_server_id};
 
 /// A record's age in writes, which tells the newer of two copies: the epoch and the
-/// revision. The epoch is the time since which the host has its address, in milliseconds
-/// since 1970: a host that moves to the address, or comes back after it was deleted,
-/// starts a new one. Each write counts the revision up.
+/// revision. The epoch is the number of [`super::sequence`] with which the host has got
+/// its address, at least the milliseconds since 1970: a host that moves to the address, or
+/// comes back after it was deleted, starts a new one. Each write counts the revision up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) struct Version(pub(super) i64, pub(super) i64);
 
@@ -265,6 +265,12 @@ fn metrics(value: &Bson) -> BTreeMap<String, f64> {
         .collect()
 }
 
+/// The field that says with which number of the sequence a record has got its address. It
+/// has the form of a time, because an earlier version wrote a time.
+pub(super) fn owned_since(number: i64) -> Document {
+    doc! {"owned_since": DateTime::from_millis(number)}
+}
+
 /// A BSON date, to the millisecond.
 pub(super) fn date(at: Timestamp) -> Bson {
     Bson::DateTime(DateTime::from_millis(at.as_millisecond()))
@@ -357,7 +363,7 @@ pub(super) fn as_read(record: &Known<String>) -> Document {
     query
 }
 
-/// A new host's record.
+/// A new host's record, without its epoch.
 pub(super) fn new_record(
     beat: &Beat,
     agent_id: Option<AgentId>,
@@ -370,7 +376,6 @@ pub(super) fn new_record(
         "status": beat.status.as_str(),
         "last_heartbeat": date(beat.at),
         "first_heartbeat": date(beat.at),
-        "owned_since": date(clock::now()),
         "rev": 1_i64,
         "ip_confirmed": beat.observed_ip == Some(beat.ip),
     };

@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use fleetbeat_daemon::clock;
 use fleetbeat_protocol::AgentId;
 use log::Level;
 use mongodb::bson::Document;
@@ -21,6 +22,7 @@ use super::connection::Connection;
 use super::document::{self, Update};
 use super::error::MongoDbError;
 use super::owners::{self, Outcome, Records};
+use super::sequence;
 use crate::recurring::log_if_due;
 use crate::store::identity::{Conflicts, Event, Known, Step, tombstone_of_agent};
 use crate::store::server::{Beat, Supersedes};
@@ -221,9 +223,13 @@ impl<'a> Round<'a> {
     /// Inserts new hosts. One that is there already was inserted by another instance, or
     /// has got an id that is taken.
     fn insert(&mut self, mongodb: &Connection) -> Result<(), MongoDbError> {
-        let inserts = std::mem::take(&mut self.inserts);
+        let mut inserts = std::mem::take(&mut self.inserts);
         if inserts.is_empty() {
             return Ok(());
+        }
+        let number = sequence::next(mongodb, clock::now())?;
+        for (_, document, _) in &mut inserts {
+            document.extend(document::owned_since(number));
         }
         let documents: Vec<&Document> =
             inserts.iter().map(|(_, document, _)| document).collect();

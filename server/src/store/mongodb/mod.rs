@@ -20,6 +20,7 @@ mod lease;
 mod owners;
 mod redis;
 mod refresh;
+mod sequence;
 mod sweep;
 mod url;
 mod users;
@@ -293,6 +294,11 @@ impl MongoDb {
     /// Removes everything.
     pub(super) fn drop_database(&self) -> Result<(), StoreError> {
         Ok(self.databases.mongodb.drop_database()?)
+    }
+
+    /// The number that an instance takes whose clock says `now`.
+    pub(super) fn next_number(&self, now: fleetbeat_protocol::Timestamp) -> i64 {
+        sequence::next(&self.databases.mongodb, now).unwrap()
     }
 
     /// Reads everything again whenever it can.

@@ -9,12 +9,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use fleetbeat_daemon::clock;
 use fleetbeat_protocol::{AgentId, Flags, Timestamp};
 use mongodb::bson::{Bson, Document, doc};
 
 use super::connection::Connection;
-use super::document::{Owned, as_read, date, flags_to_bson, owned_fields, read_flags};
+use super::document::{
+    Owned, as_read, date, flags_to_bson, owned_fields, owned_since, read_flags,
+};
 use super::error::MongoDbError;
+use super::sequence;
 use crate::store::identity::{
     self, Event, Known, Step, tombstone_of_agent, tombstone_of_ip,
 };
@@ -298,11 +302,8 @@ fn relocate(
     to: IpAddr,
     moved_at: Option<Timestamp>,
 ) -> Result<bool, MongoDbError> {
-    let mut set = doc! {
-        "ip": to.to_string(),
-        "ip_confirmed": false,
-        "owned_since": date(fleetbeat_daemon::clock::now()),
-    };
+    let mut set = doc! {"ip": to.to_string(), "ip_confirmed": false};
+    set.extend(owned_since(sequence::next(mongodb, clock::now())?));
     let mut update = doc! {"$inc": {"rev": 1_i64}};
     if let Some(at) = moved_at {
         set.insert("moved_at", date(at));
