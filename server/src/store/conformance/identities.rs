@@ -229,6 +229,71 @@ pub(super) fn a_restarted_host_with_another_address_gets_its_record_back(
     assert_names(store, &[("10.0.0.2", "host-1")]);
 }
 
+/// The flags of `PAID` in any combination.
+fn flags(paid: Option<bool>, enabled: Option<bool>) -> FlagsPatch {
+    FlagsPatch {
+        paid,
+        enabled,
+        ..FlagsPatch::default()
+    }
+}
+
+pub(super) fn each_flag_that_was_set_last_on_either_record_of_a_host_counts(
+    store: &dyn Store,
+) {
+    // What an admin sets, each on the old record or on that of the restarted host, and
+    // what holds in the end: paid, enabled.
+    for (case, (changes, expected)) in (0..).zip([
+        (
+            vec![("new", Some(true), None), ("old", None, Some(false))],
+            (true, false),
+        ),
+        (
+            vec![("old", None, Some(false)), ("new", Some(true), None)],
+            (true, false),
+        ),
+        (
+            vec![("new", None, Some(false)), ("old", None, Some(true))],
+            (false, true),
+        ),
+        (
+            vec![("old", None, Some(false)), ("new", None, Some(true))],
+            (false, true),
+        ),
+        // What was set before both, and is taken back on one.
+        (
+            vec![
+                ("before", Some(true), Some(false)),
+                ("old", Some(false), None),
+                ("new", None, Some(false)),
+            ],
+            (false, false),
+        ),
+        (vec![("old", None, Some(false))], (false, false)),
+        (vec![("new", Some(true), None)], (true, true)),
+    ]) {
+        let start = now();
+        let old = format!("10.0.{case}.1");
+        let new = format!("10.0.{case}.2");
+        let host = |boot| Host::new(100 + case, boot);
+        send(store, host("a").beat(&old, start));
+        let (before, after): (Vec<_>, Vec<_>) =
+            changes.iter().partition(|(on, ..)| *on == "before");
+        let set = |(on, paid, enabled): &(&str, Option<bool>, Option<bool>)| {
+            let address = if *on == "new" { &new } else { &old };
+            let name = ip(address).into();
+            store.set_flags(&name, flags(*paid, *enabled)).unwrap();
+        };
+        before.into_iter().for_each(set);
+        send(store, host("b").beat(&new, start + minutes(1)));
+        after.into_iter().for_each(set);
+        send(store, host("b").beat(&new, start + minutes(5)));
+        assert_eq!(find(store, &old), None);
+        let after = at(store, &new).flags;
+        assert_eq!((after.paid, after.enabled), expected, "{changes:?}");
+    }
+}
+
 pub(super) fn a_clone_has_a_record_of_its_own(store: &dyn Store) {
     let start = now();
     let (original, clone) = (Host::new(1, "a"), Host::new(1, "b"));

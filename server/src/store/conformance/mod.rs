@@ -57,6 +57,7 @@ macro_rules! cases {
             a_host_with_another_address_keeps_its_record,
             a_silent_hosts_address_goes_to_another_host_and_its_flags_wait,
             a_restarted_host_with_another_address_gets_its_record_back,
+            each_flag_that_was_set_last_on_either_record_of_a_host_counts,
             a_clone_has_a_record_of_its_own,
             a_link_that_flaps_moves_a_host_once,
             two_hosts_exchange_their_addresses,

@@ -9,8 +9,7 @@ use rusqlite::{OptionalExtension, Row, Transaction, params};
 
 use super::error::is_taken_server_id;
 use super::row::{optional_agent_id, optional_ip, optional_timestamp, parsed, timestamp};
-use super::servers::{self, listed};
-use crate::store::column::FLAGS;
+use super::{flags, servers};
 use crate::store::error::StoreError;
 use crate::store::identity::{
     self, Conflicts, Event, Step, tombstone_of_agent, tombstone_of_ip,
@@ -28,34 +27,6 @@ type Known = identity::Known<i64>;
 
 static SELECT_BY_IP: LazyLock<String> = LazyLock::new(|| select_known("ip"));
 static SELECT_BY_AGENT: LazyLock<String> = LazyLock::new(|| select_known("agent_id"));
-
-/// Copies a host's flags if they differ from the defaults.
-static BURY: LazyLock<String> = LazyLock::new(|| {
-    let names = listed(FLAGS.iter().map(|flag| flag.name));
-    let differs = FLAGS
-        .iter()
-        .map(|flag| format!("{} <> {}", flag.name, i64::from(flag.default())));
-    format!(
-        "INSERT INTO tombstones (name, buried_at, heir, {names}) \
-         SELECT ?1, service_time, ?2, {names} FROM flags, state \
-         WHERE host = ?3 AND ({})",
-        differs.collect::<Vec<_>>().join(" OR ")
-    )
-});
-static RAISE: LazyLock<String> = LazyLock::new(|| {
-    let names = listed(FLAGS.iter().map(|flag| flag.name));
-    format!(
-        "INSERT INTO flags (host, {names}) SELECT ?1, {names} FROM tombstones \
-         WHERE name = ?2"
-    )
-});
-static COPY_FLAGS: LazyLock<String> = LazyLock::new(|| {
-    let names = listed(FLAGS.iter().map(|flag| flag.name));
-    format!(
-        "INSERT INTO flags (host, copied, {names}) SELECT ?1, 1, {names} FROM flags \
-         WHERE host = ?2"
-    )
-});
 
 fn select_known(column: &str) -> String {
     format!(
@@ -228,21 +199,15 @@ fn insert(
 
     arrive(transaction, beat.ip)?;
     if let Some(original) = clone_of {
-        let copy = params![host, original.key];
-        transaction.prepare_cached(&COPY_FLAGS)?.execute(copy)?;
+        let copy = flags::of_host(transaction, original.key)?;
+        flags::put(transaction, host, &copy)?;
         return Ok(host);
     }
-    for name in agent_id
-        .map(tombstone_of_agent)
-        .into_iter()
-        .chain([tombstone_of_ip(beat.ip)])
-    {
-        let is_raised = transaction
-            .prepare_cached(&RAISE)?
-            .execute(params![host, name])?
-            > 0;
-        if is_raised {
-            transaction.execute("DELETE FROM tombstones WHERE name = ?1", [name])?;
+    let names = agent_id.map(tombstone_of_agent).into_iter();
+    for name in names.chain([tombstone_of_ip(beat.ip)]) {
+        if let Some(waiting) = flags::in_tombstone(transaction, &name)? {
+            flags::put(transaction, host, &waiting)?;
+            flags::raise(transaction, &name)?;
             break;
         }
     }
@@ -257,33 +222,14 @@ fn take(
     agent_id: AgentId,
 ) -> rusqlite::Result<()> {
     if let Some(before) = record.agent_id {
-        bury(
-            transaction,
-            &tombstone_of_agent(before),
-            Some(record.key),
-            record.key,
-        )?;
+        let flags = flags::of_host(transaction, record.key)?;
+        let name = tombstone_of_agent(before);
+        flags::bury(transaction, &name, &flags, Some(record.key))?;
     }
     transaction.execute(
         "UPDATE servers SET agent_id = ?1, clone_of = NULL WHERE id = ?2",
         params![agent_id.expose(), record.key],
     )?;
-    Ok(())
-}
-
-/// Keeps the flags of `host` in a tombstone, if they differ from the defaults.
-fn bury(
-    connection: &rusqlite::Connection,
-    name: &str,
-    heir: Option<i64>,
-    host: i64,
-) -> rusqlite::Result<()> {
-    connection
-        .prepare_cached("DELETE FROM tombstones WHERE name = ?1")?
-        .execute([name])?;
-    connection
-        .prepare_cached(&BURY)?
-        .execute(params![name, heir, host])?;
     Ok(())
 }
 
@@ -302,7 +248,7 @@ pub(super) fn remove(
         None => tombstone_of_ip(ip),
     };
 
-    bury(connection, &name, None, host)?;
+    flags::bury(connection, &name, &flags::of_host(connection, host)?, None)?;
     delete(connection, host)
 }
 
@@ -325,16 +271,9 @@ fn absorb(
     clone: &Known,
 ) -> rusqlite::Result<()> {
     let both = params![record.key, clone.key];
-    // Where an admin has set flags on the clone, those are the newest.
-    transaction.execute(
-        "DELETE FROM flags WHERE host = ?1 \
-         AND EXISTS (SELECT 1 FROM flags WHERE host = ?2 AND NOT copied)",
-        both,
-    )?;
-    transaction.execute(
-        "UPDATE flags SET host = ?1 WHERE host = ?2 AND NOT copied",
-        both,
-    )?;
+    let mut flags = flags::of_host(transaction, record.key)?;
+    flags.merge(&flags::of_host(transaction, clone.key)?);
+    flags::put(transaction, record.key, &flags)?;
     transaction.execute(
         "UPDATE OR IGNORE history SET host = ?1 WHERE host = ?2",
         both,

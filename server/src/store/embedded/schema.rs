@@ -7,7 +7,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use crate::store::error::{Setup, StoreError};
 
 /// The schema, one step for each `user_version`; a released step never changes.
-const MIGRATIONS: [&str; 2] = [FIRST, HOST_IDS];
+const MIGRATIONS: [&str; 3] = [FIRST, HOST_IDS, CHANGES_OF_FLAGS];
 
 /// Hosts by address.
 const FIRST: &str = "
@@ -134,6 +134,18 @@ const HOST_IDS: &str = "
     ) STRICT;
     INSERT INTO state SELECT 0, -1, coalesce(max(id), 0) + 1 FROM servers;
 ";
+
+/// The order in which flags were set, in place of whether anybody has set them. What an
+/// admin has set on a host that claims to be another one is newer than that one's.
+const CHANGES_OF_FLAGS: &str = r#"
+    ALTER TABLE flags ADD COLUMN changes TEXT NOT NULL DEFAULT '{}';    -- JSON
+    UPDATE flags
+        SET changes = '{"gaming":1,"streaming":1,"paid":1,"enabled":1,"static":1}'
+        WHERE NOT copied AND host IN (SELECT id FROM servers WHERE clone_of NOT NULL);
+    ALTER TABLE flags DROP COLUMN copied;
+    ALTER TABLE tombstones ADD COLUMN changes TEXT NOT NULL DEFAULT '{}';
+    ALTER TABLE state ADD COLUMN flag_changes INTEGER NOT NULL DEFAULT 1;
+"#;
 
 /// The version of the schema that this program makes.
 pub(super) const NEWEST: usize = MIGRATIONS.len();

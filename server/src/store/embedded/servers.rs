@@ -5,18 +5,18 @@
 //! value is known without its name. Which record a heartbeat belongs to is decided in
 //! [`crate::store::identity`]; `owners.rs` does what is decided.
 
-use std::iter;
 use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
 
 use fleetbeat_protocol::{AgentId, FlagsPatch, Heartbeat, Server, Status};
 use log::Level;
-use rusqlite::types::{Null, ToSqlOutput, Value};
+use rusqlite::types::{Null, ToSqlOutput};
 use rusqlite::{
     Connection, OptionalExtension, Row, Transaction, params, params_from_iter,
 };
 use serde::Serialize;
 
+use super::flags;
 use super::row::{optional_ip, parsed, timestamp};
 use crate::recurring::log_if_due;
 use crate::store::column::{COLUMNS, FLAGS, Identity, Kind};
@@ -114,30 +114,6 @@ static INSERT: LazyLock<String> = LazyLock::new(|| {
          VALUES ({}, ?2, (SELECT next_host FROM state))",
         listed(names),
         listed(values)
-    )
-});
-
-/// Writes a host's flags; a flag that the patch does not name is given as NULL. Another
-/// statement has made the row.
-static SET_FLAGS: LazyLock<String> = LazyLock::new(|| {
-    let names = FLAGS.iter().map(|flag| flag.name);
-    let updates = (2..)
-        .zip(names)
-        .map(|(place, name)| format!("{name} = coalesce(?{place}, {name})"));
-    format!(
-        "UPDATE flags SET copied = 0, {} WHERE host = ?1",
-        listed(updates)
-    )
-});
-static MAKE_FLAGS: LazyLock<String> = LazyLock::new(|| {
-    let names = FLAGS.iter().map(|flag| flag.name);
-    let defaults = FLAGS
-        .iter()
-        .map(|flag| i64::from(flag.default()).to_string());
-    format!(
-        "INSERT INTO flags (host, {}) VALUES (?1, {}) ON CONFLICT DO NOTHING",
-        listed(names),
-        listed(defaults)
     )
 });
 
@@ -387,17 +363,11 @@ pub(super) fn set_flags(
         return Ok(None);
     };
 
-    transaction.prepare_cached(&MAKE_FLAGS)?.execute([id])?;
-    let flags = FLAGS
-        .iter()
-        .map(|flag| Value::from((flag.in_patch)(&patch)));
-    let values = iter::once(Value::from(id)).chain(flags);
-    let mut set = transaction.prepare_cached(&SET_FLAGS)?;
-    set.execute(params_from_iter(values))?;
+    flags::change(transaction, id, &patch)?;
     by_name(transaction, host)
 }
 
 /// A value as the API has it.
-fn json(value: &impl Serialize) -> String {
-    serde_json::to_string(value).expect("a heartbeat is plain JSON")
+pub(super) fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("what is kept is plain JSON")
 }

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::recurring::log_if_due;
 use crate::store::column::{COLUMNS, Column, FLAGS, Identity, Kind};
+use crate::store::flags::SetFlags;
 use crate::store::identity::Known;
 use crate::store::server::{Beat, HostName, Supersedes, new_server_id};
 
@@ -89,9 +90,7 @@ impl VersionedServer {
 /// A record as far as identity goes, by its `server_id`.
 pub(super) struct Owned {
     pub(super) known: Known<String>,
-    pub(super) flags: Flags,
-    /// The flags are those of the host that this one claims to be; nobody has set one.
-    pub(super) are_flags_copied: bool,
+    pub(super) flags: SetFlags,
     /// The revision, which each change counts up.
     rev: Option<Bson>,
 }
@@ -108,7 +107,7 @@ pub(super) fn owned_fields() -> Document {
         "moved_at",
         "wanted_ip",
         "clone_of",
-        "flags_copied",
+        "flag_changes",
         "rev",
     ];
     let flags = FLAGS.iter().map(|flag| flag.name);
@@ -138,10 +137,26 @@ impl Owned {
         };
         Owned {
             known,
-            flags: read_flags(document),
-            are_flags_copied: document.get_bool("flags_copied").unwrap_or(false),
+            flags: read_set_flags(document),
             rev: document.get("rev").cloned(),
         }
+    }
+
+    /// The update that sets and removes these fields and counts the revision up. A
+    /// revision that cannot be counted gives way to one that is higher than any.
+    pub(super) fn update(&self, mut set: Document, unset: Document) -> Document {
+        let mut update = doc! {};
+        match &self.rev {
+            Some(rev) if number(rev).is_none() => {
+                set.insert("rev", clock::now().as_millisecond());
+            }
+            _ => drop(update.insert("$inc", doc! {"rev": 1_i64})),
+        }
+        update.insert("$set", set);
+        if !unset.is_empty() {
+            update.insert("$unset", unset);
+        }
+        update
     }
 
     /// The query for the record, if nothing has changed since it was read: neither a
@@ -156,7 +171,7 @@ impl Owned {
 
 /// The flags, which stand beside the other fields as in the API: an instance of a version
 /// that knows nothing of identities reads and writes them there, too.
-pub(super) fn read_flags(document: &Document) -> Flags {
+fn read_flags(document: &Document) -> Flags {
     let mut flags = Flags::default();
     for flag in FLAGS {
         if let Ok(value) = document.get_bool(flag.name) {
@@ -166,13 +181,28 @@ pub(super) fn read_flags(document: &Document) -> Flags {
     flags
 }
 
+/// The flags with the order in which they were set.
+pub(super) fn read_set_flags(document: &Document) -> SetFlags {
+    let changes = document.get_document("flag_changes").into_iter().flatten();
+    let change = |(name, value): (&String, &Bson)| Some((name.clone(), value.as_i64()?));
+    SetFlags {
+        flags: read_flags(document),
+        changes: changes.filter_map(change).collect(),
+    }
+}
+
 /// The flags as fields.
-pub(super) fn flags_to_bson(mut flags: Flags) -> Document {
-    let fields = FLAGS.iter().map(|flag| {
+pub(super) fn flags_to_bson(set: &SetFlags) -> Document {
+    let mut flags = set.flags;
+    let values = FLAGS.iter().map(|flag| {
         let value = *(flag.in_flags)(&mut flags);
         (flag.name.to_owned(), Bson::Boolean(value))
     });
-    fields.collect()
+    let mut fields: Document = values.collect();
+    let change = |(name, number): (&String, &i64)| (name.clone(), Bson::Int64(*number));
+    let changes: Document = set.changes.iter().map(change).collect();
+    fields.insert("flag_changes", changes);
+    fields
 }
 
 fn read_identity(ip: IpAddr, document: &Document) -> Identity {
@@ -368,7 +398,7 @@ pub(super) fn new_record(
     beat: &Beat,
     agent_id: Option<AgentId>,
     is_clone: bool,
-    flags: Flags,
+    flags: &SetFlags,
 ) -> Document {
     let mut record = doc! {
         "ip": beat.ip.to_string(),
@@ -393,9 +423,6 @@ pub(super) fn new_record(
         if let Some(value) = value {
             record.insert(name, value);
         }
-    }
-    if is_clone {
-        record.insert("flags_copied", true);
     }
     record.extend(flags_to_bson(flags));
     record
@@ -462,15 +489,18 @@ pub(super) fn named(host: &HostName) -> Document {
     }
 }
 
-/// The update that sets a patch's flags and no others.
-pub(super) fn flags_update(patch: FlagsPatch) -> Document {
-    let named = FLAGS.iter().filter_map(|flag| {
-        let value = (flag.in_patch)(&patch)?;
-        Some((flag.name.to_owned(), Bson::from(value)))
-    });
-    let set: Document = named.collect();
+/// The update that sets a patch's flags and no others. `number` orders the change among
+/// all changes of flags.
+pub(super) fn flags_update(patch: FlagsPatch, number: i64) -> Document {
+    let mut set = doc! {};
+    for flag in FLAGS {
+        if let Some(value) = (flag.in_patch)(&patch) {
+            set.insert(flag.name, value);
+            set.insert(format!("flag_changes.{}", flag.name), number);
+        }
+    }
 
-    let mut update = doc! {"$inc": {"rev": 1_i64}, "$unset": {"flags_copied": ""}};
+    let mut update = doc! {"$inc": {"rev": 1_i64}};
     if !set.is_empty() {
         update.insert("$set", set);
     }

@@ -129,7 +129,7 @@ fn plan<'a>(
         Step::Insert { agent_id, clone_of } => {
             let (flags, tombstones) = records.flags_of_new(beat, agent_id, clone_of);
             let is_clone = clone_of.is_some();
-            let document = document::new_record(beat, agent_id, is_clone, flags);
+            let document = document::new_record(beat, agent_id, is_clone, &flags);
             let host = document.get_str("server_id").ok().map(str::to_owned);
             let clone = beat.heartbeat.agent_id.filter(|_| is_clone);
             let ip = beat.ip;

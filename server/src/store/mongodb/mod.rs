@@ -31,6 +31,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use fleetbeat_daemon::clock;
 use fleetbeat_daemon::lock::lock;
 use fleetbeat_protocol::{FlagsPatch, Server};
 use mongodb::options::{FindOneAndUpdateOptions, ReturnDocument};
@@ -176,9 +177,11 @@ impl ServerStore for MongoDb {
         let options = FindOneAndUpdateOptions::builder()
             .return_document(ReturnDocument::After)
             .build();
+        let number = sequence::next(mongodb, clock::now())?;
         let servers = mongodb.servers();
+        let update = document::flags_update(patch, number);
         let update = servers
-            .find_one_and_update(document::named(host), document::flags_update(patch))
+            .find_one_and_update(document::named(host), update)
             .with_options(options);
         let result = mongodb.run(async { update.await });
         // Also after an error: MongoDB may have set the flags. Where the address is not

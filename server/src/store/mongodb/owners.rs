@@ -10,15 +10,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use fleetbeat_daemon::clock;
-use fleetbeat_protocol::{AgentId, Flags, Timestamp};
+use fleetbeat_protocol::{AgentId, Timestamp};
 use mongodb::bson::{Bson, Document, doc};
 
 use super::connection::Connection;
 use super::document::{
-    Owned, as_read, date, flags_to_bson, owned_fields, owned_since, read_flags,
+    Owned, as_read, date, flags_to_bson, owned_fields, owned_since, read_set_flags,
 };
 use super::error::MongoDbError;
 use super::sequence;
+use crate::store::flags::SetFlags;
 use crate::store::identity::{
     self, Event, Known, Step, tombstone_of_agent, tombstone_of_ip,
 };
@@ -45,7 +46,7 @@ pub(super) struct Records {
 
 /// The flags of a host that is gone.
 struct Tombstone {
-    flags: Flags,
+    flags: SetFlags,
     /// The host that has taken the agent's place.
     heir: Option<String>,
 }
@@ -109,7 +110,7 @@ impl Records {
         let found = mongodb.collect_for_heartbeats(found, |document| {
             let name = document.get_str("_id").ok()?.to_owned();
             let heir = document.get_str("heir").ok().map(str::to_owned);
-            let flags = read_flags(document);
+            let flags = read_set_flags(document);
             Some((name, Tombstone { flags, heir }))
         })?;
         self.tombstones.extend(found);
@@ -142,26 +143,27 @@ impl Records {
         beat: &Beat,
         agent_id: Option<AgentId>,
         clone_of: Option<&Known<String>>,
-    ) -> (Flags, Vec<String>) {
+    ) -> (SetFlags, Vec<String>) {
         if let Some(original) = clone_of {
-            let owned = self.owned(original);
-            return (
-                owned.map(|owned| owned.flags).unwrap_or_default(),
-                Vec::new(),
-            );
+            return (self.flags(original), Vec::new());
         }
         let names = agent_id.map(tombstone_of_agent).into_iter();
         for name in names.chain([tombstone_of_ip(beat.ip)]) {
             if let Some(tombstone) = self.tombstones.get(&name) {
-                return (tombstone.flags, vec![name]);
+                return (tombstone.flags.clone(), vec![name]);
             }
         }
-        (Flags::default(), Vec::new())
+        (SetFlags::default(), Vec::new())
     }
 
     fn owned(&self, record: &Known<String>) -> Option<&Owned> {
         let mut all = self.by_ip.values().chain(self.by_agent.values());
         all.find(|owned| owned.known == *record)
+    }
+
+    fn flags(&self, record: &Known<String>) -> SetFlags {
+        let owned = self.owned(record);
+        owned.map(|owned| owned.flags.clone()).unwrap_or_default()
     }
 
     /// Keeps the record's flags in a tombstone, if they differ from the defaults.
@@ -172,14 +174,8 @@ impl Records {
         record: &Known<String>,
         heir: Option<&str>,
     ) -> Result<(), MongoDbError> {
-        let flags = self.owned(record).map(|owned| owned.flags);
-        bury(
-            mongodb,
-            name,
-            heir,
-            flags.unwrap_or_default(),
-            self.service_time,
-        )
+        let flags = self.flags(record);
+        bury(mongodb, name, heir, &flags, self.service_time)
     }
 
     /// Does a step after which the records have to be read again. A step that meets
@@ -229,11 +225,18 @@ impl Records {
         record: &Known<String>,
         clone: &Known<String>,
     ) -> Result<(), MongoDbError> {
-        // Where an admin has set flags on the clone, those are the newest.
-        if let Some(newest) = self.owned(clone).filter(|clone| !clone.are_flags_copied) {
-            let flags = flags_to_bson(newest.flags);
-            let update = doc! {"$set": flags, "$inc": {"rev": 1_i64}};
-            change(mongodb, as_read(record), update)?;
+        let Some(owned) = self.owned(record) else {
+            return Ok(());
+        };
+        let mut flags = owned.flags.clone();
+        flags.merge(&self.flags(clone));
+        if flags != owned.flags {
+            // An admin may be changing the same flags: what was read has to be there
+            // still.
+            let update = owned.update(flags_to_bson(&flags), doc! {});
+            if !change(mongodb, owned.unchanged(), update)? {
+                return Ok(());
+            }
         }
         self.delete(mongodb, clone)
     }
@@ -274,12 +277,12 @@ pub(super) fn bury(
     mongodb: &Connection,
     name: &str,
     heir: Option<&str>,
-    flags: Flags,
+    flags: &SetFlags,
     service_time: i64,
 ) -> Result<(), MongoDbError> {
     let tombstones = mongodb.tombstones();
     let named = doc! {"_id": name};
-    if flags == Flags::default() {
+    if flags.flags == SetFlags::default().flags {
         mongodb.run_for_heartbeats(async { tombstones.delete_one(named).await })?;
         return Ok(());
     }

@@ -179,13 +179,13 @@ fn delete_hosts(
 
     let servers = mongodb.servers();
     for owned in due {
-        let (known, flags) = (&owned.known, owned.flags);
+        let known = &owned.known;
         let Some(ip) = known.ip else {
             continue;
         };
         let by_agent = known.agent_id.map(tombstone_of_agent);
         let name = by_agent.unwrap_or_else(|| tombstone_of_ip(ip));
-        bury(mongodb, &name, None, flags, service_time)?;
+        bury(mongodb, &name, None, &owned.flags, service_time)?;
 
         let mut still_due = due_to_be_deleted(limit);
         still_due.extend(owned.unchanged());
