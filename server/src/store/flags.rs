@@ -27,6 +27,11 @@ impl SetFlags {
         }
     }
 
+    /// Whether the flags are as they are on a host for which nobody has set any.
+    pub(super) fn are_defaults(&self) -> bool {
+        self.flags == Flags::default()
+    }
+
     /// Takes over each flag that was set later in `other`.
     pub(super) fn merge(&mut self, other: &SetFlags) {
         let mut others = other.flags;

@@ -3,6 +3,7 @@
 //! The cases are functions over a store, one file for each aggregate. A new case is
 //! named in `cases!`, a new backend in `backends!`.
 
+mod displaced_hosts;
 mod fixtures;
 mod identities;
 #[cfg(feature = "mongodb")]
@@ -67,6 +68,15 @@ macro_rules! cases {
             a_spooled_heartbeat_belongs_to_its_agents_record,
             an_agent_that_learns_its_id_keeps_its_record,
             an_address_is_confirmed_by_the_connection,
+        );
+        cases!($open; displaced_hosts:
+            two_hosts_that_boot_exchange_their_addresses,
+            three_hosts_that_boot_exchange_their_addresses,
+            a_host_that_boots_on_a_living_hosts_address_speaks_in_its_own_record,
+            a_host_that_returns_in_another_hosts_place_has_its_own_flags,
+            a_host_that_boots_again_and_again_elsewhere_keeps_what_was_set_meanwhile,
+            a_host_keeps_what_was_set_while_it_had_two_records,
+            a_host_leaves_its_record_to_a_host_without_an_id,
         );
         cases!($open; users:
             users_are_kept,

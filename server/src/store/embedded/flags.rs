@@ -7,9 +7,11 @@ use fleetbeat_protocol::FlagsPatch;
 use rusqlite::types::ToSqlOutput;
 use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 
-use super::servers::{json, listed};
+use super::row::optional_ip;
+use super::servers::{json, listed, optional};
 use crate::store::column::FLAGS;
 use crate::store::flags::SetFlags;
+use crate::store::identity::{Heir, Tombstone};
 
 /// The columns that [`read`] reads and [`values`] writes.
 static COLUMNS: LazyLock<String> = LazyLock::new(|| {
@@ -48,36 +50,46 @@ pub(super) fn change(
     put(connection, host, &flags)
 }
 
-/// Keeps flags in a tombstone, if they differ from the defaults. An older tombstone of
-/// the same name goes. `heir` is the host that has taken the agent's place.
+/// Keeps flags in a tombstone. An older tombstone of the same name goes. `heir` is the
+/// host that has taken the agent's place.
 pub(super) fn bury(
     connection: &Connection,
     name: &str,
     flags: &SetFlags,
-    heir: Option<i64>,
+    heir: Option<&Heir<i64>>,
 ) -> rusqlite::Result<()> {
-    if flags.flags == SetFlags::default().flags {
-        return raise(connection, name);
-    }
     let service_time: i64 =
         connection.query_row("SELECT service_time FROM state", [], |row| row.get(0))?;
-    let head: [ToSqlOutput<'_>; 3] = [
+    let ip = heir.and_then(|heir| heir.ip).map(|ip| ip.to_string());
+    let head: [ToSqlOutput<'_>; 4] = [
         name.into(),
         service_time.into(),
-        heir.map_or(rusqlite::types::Null.into(), Into::into),
+        optional(heir.map(|heir| heir.key)),
+        optional(ip),
     ];
-    let columns = format!("name, buried_at, heir, {}", *COLUMNS);
+    let columns = format!("name, buried_at, heir, heir_ip, {}", *COLUMNS);
     replace(connection, "tombstones", &columns, head, flags)
 }
 
-/// The flags in a tombstone, if there is one.
-pub(super) fn in_tombstone(
+/// A tombstone, if there is one of this name.
+pub(super) fn tombstone(
     connection: &Connection,
     name: &str,
-) -> rusqlite::Result<Option<SetFlags>> {
-    let select = format!("SELECT {} FROM tombstones WHERE name = ?1", *COLUMNS);
+) -> rusqlite::Result<Option<Tombstone<i64>>> {
+    let select = format!(
+        "SELECT {}, heir, heir_ip FROM tombstones WHERE name = ?1",
+        *COLUMNS
+    );
+    let tombstone = |row: &Row<'_>| {
+        let behind = FLAGS.len() + 1;
+        let (key, ip) = (row.get(behind)?, optional_ip(row, behind + 1)?);
+        Ok(Tombstone {
+            flags: read(row)?,
+            heir: Option::map(key, |key| Heir { key, ip }),
+        })
+    };
     let mut select = connection.prepare_cached(&select)?;
-    select.query_row([name], read).optional()
+    select.query_row([name], tombstone).optional()
 }
 
 /// Removes a tombstone, whose host is back.

@@ -7,7 +7,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use crate::store::error::{Setup, StoreError};
 
 /// The schema, one step for each `user_version`; a released step never changes.
-const MIGRATIONS: [&str; 3] = [FIRST, HOST_IDS, CHANGES_OF_FLAGS];
+const MIGRATIONS: [&str; 4] = [FIRST, HOST_IDS, CHANGES_OF_FLAGS, GUESTS];
 
 /// Hosts by address.
 const FIRST: &str = "
@@ -146,6 +146,13 @@ const CHANGES_OF_FLAGS: &str = r#"
     ALTER TABLE tombstones ADD COLUMN changes TEXT NOT NULL DEFAULT '{}';
     ALTER TABLE state ADD COLUMN flag_changes INTEGER NOT NULL DEFAULT 1;
 "#;
+
+/// Who speaks in a record, and where an agent's place was taken.
+const GUESTS: &str = "
+    ALTER TABLE servers ADD COLUMN guest_since INTEGER;     -- milliseconds since 1970, UTC
+    CREATE INDEX clones ON servers (clone_of) WHERE clone_of NOT NULL;
+    ALTER TABLE tombstones ADD COLUMN heir_ip TEXT;
+";
 
 /// The version of the schema that this program makes.
 pub(super) const NEWEST: usize = MIGRATIONS.len();

@@ -60,10 +60,12 @@ const BEHIND_COLUMNS: usize = COLUMNS.len() + 3;
 
 /// A live heartbeat: it counts whatever the record's time is, and tells more of the host.
 static STORE_LIVE: LazyLock<String> = LazyLock::new(|| {
-    let [host, boot_id, wanted_ip, observed_ip] =
-        [0, 1, 2, 3].map(|n| BEHIND_COLUMNS + n);
+    let [host, boot_id, wanted_ip, observed_ip, agent_id] =
+        [0, 1, 2, 3, 4].map(|n| BEHIND_COLUMNS + n);
     format!(
         "UPDATE servers SET {}, down_since = NULL, boot_id = ?{boot_id}, \
+         guest_since = iif(agent_id NOT NULL AND ?{agent_id} IS NULL, \
+         coalesce(guest_since, ?2), NULL), \
          wanted_ip = ?{wanted_ip}, observed_ip = coalesce(?{observed_ip}, observed_ip), \
          ip_confirmed = ip_confirmed OR ip IS ?{observed_ip} WHERE id = ?{host}",
         *SET_COLUMNS
@@ -78,7 +80,8 @@ static STORE_ORDINARY: LazyLock<String> = LazyLock::new(|| {
         "UPDATE servers SET {}, down_since = NULL, wanted_ip = NULL, \
          observed_ip = coalesce(?{observed_ip}, observed_ip), \
          ip_confirmed = ip_confirmed OR ip IS ?{observed_ip} \
-         WHERE ip = ?{ip} AND +agent_id IS ?{agent_id} AND boot_id IS ?{boot_id}",
+         WHERE ip = ?{ip} AND +agent_id IS ?{agent_id} AND boot_id IS ?{boot_id} \
+         AND guest_since IS NULL",
         *SET_COLUMNS
     )
 });
@@ -205,6 +208,7 @@ pub(super) fn store(
         behind.push(optional(beat.heartbeat.boot_id.as_deref()));
         behind.push(optional(wanted_ip.map(|ip| ip.to_string())));
         behind.push(optional(beat.observed_ip.map(|ip| ip.to_string())));
+        behind.push(optional(beat.heartbeat.agent_id.map(AgentId::expose)));
     }
 
     let mut store = transaction.prepare_cached(statement)?;
@@ -272,9 +276,9 @@ fn columns(beat: &Beat) -> impl Iterator<Item = ToSqlOutput<'_>> {
     head.into_iter().chain(values)
 }
 
-/// A text, or NULL.
-fn optional<'a>(text: Option<impl Into<ToSqlOutput<'a>>>) -> ToSqlOutput<'a> {
-    text.map_or(Null.into(), Into::into)
+/// A value, or NULL.
+pub(super) fn optional<'a>(value: Option<impl Into<ToSqlOutput<'a>>>) -> ToSqlOutput<'a> {
+    value.map_or(Null.into(), Into::into)
 }
 
 /// A column's value as SQLite keeps it.

@@ -102,7 +102,9 @@ pub(super) fn owned_fields() -> Document {
         "ip",
         "agent_id",
         "boot_id",
+        "first_heartbeat",
         "last_heartbeat",
+        "guest_since",
         "status",
         "moved_at",
         "wanted_ip",
@@ -128,8 +130,11 @@ impl Owned {
             ip: address("ip"),
             agent_id: agent("agent_id"),
             boot_id: text(document, "boot_id").map(str::to_owned),
+            first_heartbeat: time(document, "first_heartbeat")
+                .unwrap_or(Timestamp::UNIX_EPOCH),
             last_heartbeat: time(document, "last_heartbeat")
                 .unwrap_or(Timestamp::UNIX_EPOCH),
+            guest_since: time(document, "guest_since"),
             is_down: text(document, "status") == Some(Status::Down.as_str()),
             moved_at: time(document, "moved_at"),
             wanted_ip: address("wanted_ip"),
@@ -310,8 +315,6 @@ pub(super) fn date(at: Timestamp) -> Bson {
 pub(super) struct Update<'a> {
     /// The record as it was read.
     pub(super) record: &'a Known<String>,
-    /// The agent that the record belongs to from now on; `None`: as before.
-    pub(super) taken_by: Option<AgentId>,
     /// The address that the host asks for and cannot have yet.
     pub(super) wanted_ip: Option<IpAddr>,
     /// The record's revision is not a number that could be counted up: the record gets a
@@ -343,12 +346,14 @@ pub(super) fn update(beat: &Beat, how: &Update<'_>) -> Document {
         };
         put("boot_id", beat.heartbeat.boot_id.clone());
         put("wanted_ip", how.wanted_ip.map(|ip| ip.to_string()));
-        if let Some(id) = how.taken_by {
-            put("agent_id", Some(id.expose()));
-            put("clone_of", None);
+        let is_guest = beat.heartbeat.agent_id.is_none() && how.record.agent_id.is_some();
+        match how.record.guest_since {
+            _ if !is_guest => drop(unset.insert("guest_since", "")),
+            None => drop(set.insert("guest_since", date(beat.at))),
+            Some(_) => {}
         }
         if let Some(observed) = beat.observed_ip {
-            put("observed_ip", Some(observed.to_string()));
+            set.insert("observed_ip", observed.to_string());
             if how.record.ip == Some(observed) {
                 set.insert("ip_confirmed", true);
             }

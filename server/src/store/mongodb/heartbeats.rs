@@ -24,7 +24,7 @@ use super::error::MongoDbError;
 use super::owners::{self, Outcome, Records};
 use super::sequence;
 use crate::recurring::log_if_due;
-use crate::store::identity::{Conflicts, Event, Known, Step, tombstone_of_agent};
+use crate::store::identity::{Conflicts, Event, Known, Step};
 use crate::store::server::{Beat, Supersedes};
 
 /// So often in a row a first heartbeat does not meet another instance's, or an id that is
@@ -109,20 +109,13 @@ fn plan<'a>(
 ) -> Result<Option<String>, MongoDbError> {
     let beat = open.beat;
     match step {
-        Step::Store {
-            record,
-            taken_by,
-            wanted_ip,
-        } => {
+        Step::Store { record, wanted_ip } => {
             outcome.changed.extend(record.ip);
-            if let Some(before) = taken_by.and(record.agent_id) {
-                // The agent before may be somewhere else: its flags wait for its return.
-                let name = tombstone_of_agent(before);
-                records.bury(mongodb, &name, record, Some(&record.key))?;
-            }
-            store(open, record, taken_by, wanted_ip, round);
+            store(open, record, wanted_ip, round);
             if beat.supersedes == Supersedes::Always {
-                outcome.events.extend(conflicts.look_at(record, beat));
+                outcome
+                    .events
+                    .extend(conflicts.look_at(record, beat, wanted_ip));
             }
             Ok(Some(record.key.clone()))
         }
@@ -139,6 +132,11 @@ fn plan<'a>(
             Ok(host)
         }
         step => {
+            if let Step::Take { record, waiting } = step {
+                outcome
+                    .events
+                    .extend(conflicts.look_at_taken(record, beat, waiting));
+            }
             records.prepare(mongodb, beat, &step, outcome)?;
             round.again.push(open);
             Ok(None)
@@ -149,13 +147,11 @@ fn plan<'a>(
 fn store<'a>(
     open: Open<'a>,
     record: &Known<String>,
-    taken_by: Option<AgentId>,
     wanted_ip: Option<IpAddr>,
     round: &mut Round<'a>,
 ) {
     let how = Update {
         record,
-        taken_by,
         wanted_ip,
         mend: open.mend,
     };
