@@ -8,6 +8,7 @@ mod fixtures;
 mod identities;
 #[cfg(feature = "mongodb")]
 mod mongodb_databases;
+mod random_lives;
 mod servers;
 mod sweeps;
 mod users;
@@ -77,6 +78,9 @@ macro_rules! cases {
             a_host_that_boots_again_and_again_elsewhere_keeps_what_was_set_meanwhile,
             a_host_keeps_what_was_set_while_it_had_two_records,
             a_host_leaves_its_record_to_a_host_without_an_id,
+        );
+        cases!($open; random_lives:
+            after_any_life_each_host_is_in_its_own_record_with_its_flags,
         );
         cases!($open; users:
             users_are_kept,
