@@ -7,8 +7,7 @@ use fleetbeat_protocol::FlagsPatch;
 use rusqlite::types::ToSqlOutput;
 use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 
-use super::row::optional_ip;
-use super::servers::{json, listed, optional};
+use super::row::{json, listed, optional, optional_ip};
 use crate::store::column::FLAGS;
 use crate::store::flags::SetFlags;
 use crate::store::identity::{Heir, Tombstone};

@@ -14,10 +14,9 @@ use rusqlite::types::{Null, ToSqlOutput};
 use rusqlite::{
     Connection, OptionalExtension, Row, Transaction, params, params_from_iter,
 };
-use serde::Serialize;
 
 use super::flags;
-use super::row::{optional_ip, parsed, timestamp};
+use super::row::{json, listed, optional, optional_ip, parsed, timestamp};
 use crate::recurring::log_if_due;
 use crate::store::column::{COLUMNS, FLAGS, Identity, Kind};
 use crate::store::server::{Beat, HostName, Supersedes};
@@ -130,10 +129,6 @@ fn names() -> impl Iterator<Item = String> {
         .map(of_servers)
         .chain(flags)
         .chain(columns.map(of_servers))
-}
-
-pub(super) fn listed<T: Into<String>>(items: impl Iterator<Item = T>) -> String {
-    items.map(Into::into).collect::<Vec<String>>().join(", ")
 }
 
 /// Every host, sorted by address.
@@ -276,11 +271,6 @@ fn columns(beat: &Beat) -> impl Iterator<Item = ToSqlOutput<'_>> {
     head.into_iter().chain(values)
 }
 
-/// A value, or NULL.
-pub(super) fn optional<'a>(value: Option<impl Into<ToSqlOutput<'a>>>) -> ToSqlOutput<'a> {
-    value.map_or(Null.into(), Into::into)
-}
-
 /// A column's value as SQLite keeps it.
 fn value<'a>(kind: &Kind, heartbeat: &'a Heartbeat) -> ToSqlOutput<'a> {
     match kind {
@@ -369,9 +359,4 @@ pub(super) fn set_flags(
 
     flags::change(transaction, id, &patch)?;
     by_name(transaction, host)
-}
-
-/// A value as the API has it.
-pub(super) fn json(value: &impl Serialize) -> String {
-    serde_json::to_string(value).expect("what is kept is plain JSON")
 }
