@@ -147,7 +147,7 @@ impl World<'_> {
     fn happen(&mut self) {
         let (one, other) = (self.chance.below(HOSTS), self.chance.below(HOSTS));
         let boots = self.chance.one_in(2);
-        match self.chance.below(6) {
+        match self.chance.below(7) {
             0 if self.lives[one].is_up => {
                 self.lives[one].address = self.free_address();
                 self.lives[one].boot += u32::from(boots);
@@ -162,7 +162,7 @@ impl World<'_> {
             }
             2 => self.lives[one].is_up = false,
             3 => self.return_of(one),
-            4 => self.set_a_flag(one),
+            4 | 5 => self.set_a_flag(one),
             _ if boots => self.install_again(one),
             _ => self.lives[one].boot += 1,
         }
@@ -248,14 +248,17 @@ impl World<'_> {
 struct Worlds<'a> {
     store: &'a dyn Store,
     chance: Chance,
+    /// The service time after which a silent host is deleted.
+    delete_after: Duration,
     worlds: Vec<World<'a>>,
 }
 
 impl Worlds<'_> {
-    fn new(store: &dyn Store, seeds: Range<u64>) -> Worlds<'_> {
+    fn new(store: &dyn Store, seeds: Range<u64>, delete_after: Duration) -> Worlds<'_> {
         Worlds {
             store,
             chance: Chance(seeds.start),
+            delete_after,
             worlds: seeds.map(|seed| World::new(store, seed)).collect(),
         }
     }
@@ -288,7 +291,7 @@ impl Worlds<'_> {
             now: self.worlds[0].now,
             served: Duration::from_secs(600 * u64::from(self.chance.one_in(2))),
             down_after: Duration::from_secs(240),
-            delete_after: Duration::from_secs(1200),
+            delete_after: self.delete_after,
         };
         self.store.prune(order.delete_after).unwrap();
         self.store.sweep(&order).unwrap();
@@ -312,15 +315,23 @@ impl Worlds<'_> {
     }
 }
 
+/// Silent hosts are deleted while others live.
+const SOON: Duration = Duration::from_secs(1200);
+/// No host is deleted, and no record that should be another one's.
+const NEVER: Duration = Duration::from_secs(1_000_000);
+
 pub(super) fn after_any_life_each_host_is_in_its_own_record_with_its_flags(
     store: &dyn Store,
 ) {
-    Worlds::new(store, 1..4).live();
+    Worlds::new(store, 1..4, NEVER).live();
+    Worlds::new(store, 4..6, SOON).live();
 }
 
 #[test]
 fn after_many_lives_each_host_is_in_its_own_record_with_its_flags() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = Embedded::open(folder.path()).unwrap();
-    Worlds::new(&store, 100..140).live();
+    for (seeds, delete_after) in [(100..220, NEVER), (220..280, SOON)] {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Embedded::open(folder.path()).unwrap();
+        Worlds::new(&store, seeds, delete_after).live();
+    }
 }
