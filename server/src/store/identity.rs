@@ -8,8 +8,11 @@
 //! step is a small change of one or two records, and a backend that is interrupted
 //! between two steps goes on at the host's next heartbeat.
 //!
-//! No rule ever refuses a heartbeat: where two hosts claim one address, they take turns
-//! in one record, as hosts without an `agent_id` always did.
+//! No rule ever refuses a heartbeat. An agent that has a record speaks in no record of
+//! another agent: where the address that it names is taken, its heartbeats stay in its own
+//! record, which asks for the address (`wanted_ip`). Only hosts without an `agent_id`, and
+//! agents of which nothing is known, speak in the record at their address, whosever it
+//! is, and may take turns there.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -19,6 +22,7 @@ use fleetbeat_daemon::lock::lock;
 use fleetbeat_protocol::{AgentId, Timestamp};
 use jiff::SignedDuration;
 
+use super::flags::SetFlags;
 use super::server::{Beat, Supersedes};
 
 /// A host that has moved stays where it is for so long, so that a link that flaps does
@@ -43,8 +47,13 @@ pub(super) struct Known<K> {
     pub(super) agent_id: Option<AgentId>,
     /// The boot of the last live heartbeat.
     pub(super) boot_id: Option<String>,
+    /// The time of the first heartbeat.
+    pub(super) first_heartbeat: Timestamp,
     /// The time of the last heartbeat.
     pub(super) last_heartbeat: Timestamp,
+    /// Since when only hosts without an `agent_id` speak in the record, though it belongs
+    /// to an agent.
+    pub(super) guest_since: Option<Timestamp>,
     /// Whether the record is marked down.
     pub(super) is_down: bool,
     /// When the record got its address from a move.
@@ -56,14 +65,40 @@ pub(super) struct Known<K> {
     pub(super) clone_of: Option<AgentId>,
 }
 
+/// Flags that wait for the return of their host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Tombstone<K> {
+    pub(super) flags: SetFlags,
+    /// The record that another agent has taken, while the flags stayed the record's.
+    pub(super) heir: Option<Heir<K>>,
+}
+
+/// A record that another agent has taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Heir<K> {
+    pub(super) key: K,
+    /// Where the record was then; `None` in what an earlier version has written.
+    pub(super) ip: Option<IpAddr>,
+}
+
+/// What the store knows of a heartbeat's address and agent.
+pub(super) struct Found<'a, K> {
+    /// The record at the heartbeat's address.
+    pub(super) at_ip: Option<&'a Known<K>>,
+    /// The record of the heartbeat's agent, perhaps the same.
+    pub(super) own: Option<&'a Known<K>>,
+    /// The newest record at another address whose host claims to be the agent's.
+    pub(super) clone: Option<&'a Known<K>>,
+    /// The flags that wait for the agent's return.
+    pub(super) tombstone: Option<&'a Tombstone<K>>,
+}
+
 /// The next step for a heartbeat.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Step<'a, K> {
     /// Store the heartbeat in this record.
     Store {
         record: &'a Known<K>,
-        /// The agent that the record belongs to from now on; `None`: as before.
-        taken_by: Option<AgentId>,
         /// The address that the host asks for and cannot have yet.
         wanted_ip: Option<IpAddr>,
     },
@@ -74,10 +109,19 @@ pub(super) enum Step<'a, K> {
         /// that record's: a restarted host with a new address, or a clone.
         clone_of: Option<&'a Known<K>>,
     },
-    /// Remove the record, and keep its flags in a tombstone.
+    /// Give the record to the heartbeat's agent and boot, and lay the flags to rest that
+    /// are not its own.
+    Take {
+        record: &'a Known<K>,
+        /// The flags that waited for the agent. `None`: nothing is known of the agent, so
+        /// the host is taken for the record's, installed again: the record keeps its
+        /// flags.
+        waiting: Option<&'a SetFlags>,
+    },
+    /// Remove the record, and lay its flags to rest.
     Remove(&'a Known<K>),
-    /// Remove the `clone`, whose host has turned out to be the record's. Flags that an
-    /// admin has set on the clone are the record's from now on.
+    /// Remove the `clone`, whose host has turned out to be the record's. Of each flag the
+    /// later change counts.
     Absorb {
         record: &'a Known<K>,
         clone: &'a Known<K>,
@@ -102,49 +146,102 @@ impl<K> Known<K> {
         self.boot_id.is_some() && self.boot_id == beat.heartbeat.boot_id
     }
 
-    fn is_clone_of(&self, id: AgentId) -> bool {
+    /// Whether the host claims to be that of another record, which belongs to the agent.
+    pub(super) fn is_clone_of(&self, id: AgentId) -> bool {
         self.agent_id.is_none() && self.clone_of == Some(id)
+    }
+
+    /// Whether this record and `original`, which it is a clone of, may be one host's: the
+    /// original's host was not heard since the clone is there.
+    pub(super) fn may_be(&self, original: &Known<K>) -> bool {
+        original.last_heartbeat < self.first_heartbeat
+    }
+
+    /// Whether the host that speaks as this record's agent from another address is the
+    /// record's, and not a copy.
+    fn may_move(&self, beat: &Beat) -> bool {
+        let is_left = |since: Timestamp| since < beat.silent_before;
+        self.ip.is_none()
+            || self.is_same_boot(beat)
+            || self.is_silent(beat)
+            || self.guest_since.is_some_and(is_left)
     }
 }
 
-/// The next step for `beat`. `at_ip` is the record at the heartbeat's address, `of_agent`
-/// that of its agent; the two may be one record. `is_remembered` says whether flags of
-/// the agent wait for its return in a tombstone that was not made when the record at the
-/// address took the agent's place.
-pub(super) fn decide<'a, K: PartialEq>(
-    beat: &Beat,
-    at_ip: Option<&'a Known<K>>,
-    of_agent: Option<&'a Known<K>>,
-    is_remembered: bool,
-) -> Step<'a, K> {
-    let Some(id) = beat.heartbeat.agent_id else {
-        return match at_ip {
-            Some(record) => store(record),
-            None => insert(None),
-        };
-    };
-    let is_live = beat.supersedes == Supersedes::Always;
+impl<'a, K: PartialEq> Found<'a, K> {
+    /// The record of a host that claims to be the agent's, here or elsewhere.
+    fn any_clone(&self, id: AgentId) -> Option<&'a Known<K>> {
+        let here = self.at_ip.filter(|record| record.is_clone_of(id));
+        here.or(self.clone)
+    }
 
-    match (of_agent, at_ip) {
-        (Some(own), Some(record)) if own.key == record.key => store(own),
-        (Some(_), Some(clone))
-            if !is_live && clone.is_clone_of(id) && clone.is_same_boot(beat) =>
-        {
-            store(clone)
-        }
-        // Only a live heartbeat tells the address that the host has now.
-        (Some(own), _) if !is_live => store(own),
-        (Some(own), other) => place(beat, id, own, other),
-        (None, Some(record)) if !is_live => store(record),
-        (None, Some(record)) if is_remembered && record.is_silent(beat) => {
+    /// The record that the agent's host has left again before anybody knew whose it was:
+    /// the host has booted with another address, and once more with a third one, or with
+    /// the first.
+    fn left_clone(&self, beat: &Beat, id: AgentId) -> Option<&'a Known<K>> {
+        let (own, clone) = (self.own?, self.clone?);
+        let is_at_clone = self.at_ip.is_some_and(|record| record.is_clone_of(id));
+        let is_left = !is_at_clone && !own.is_same_boot(beat) && clone.may_be(own);
+        is_left.then_some(clone)
+    }
+
+    /// The agent's flags that wait for its return, unless the record here has them still,
+    /// because its host has only taken the agent's place.
+    fn waiting(&self) -> Option<&'a SetFlags> {
+        let is_heir = |heir: &Heir<K>| {
+            let same = |record: &&Known<K>| {
+                heir.key == record.key && (heir.ip.is_none() || heir.ip == record.ip)
+            };
+            self.at_ip.as_ref().is_some_and(same)
+        };
+        let elsewhere =
+            |tombstone: &&Tombstone<K>| !tombstone.heir.as_ref().is_some_and(is_heir);
+        self.tombstone
+            .filter(elsewhere)
+            .map(|tombstone| &tombstone.flags)
+    }
+}
+
+/// The next step for `beat`.
+pub(super) fn decide<'a, K: PartialEq>(beat: &Beat, found: &Found<'a, K>) -> Step<'a, K> {
+    let Some(id) = beat.heartbeat.agent_id else {
+        return found.at_ip.map_or(insert(None), store);
+    };
+    if beat.supersedes != Supersedes::Always {
+        return decide_spooled(beat, id, found);
+    }
+
+    if let Some(own) = found.own {
+        return match (found.left_clone(beat, id), found.at_ip) {
+            (Some(clone), _) => Step::Absorb { record: own, clone },
+            (None, Some(record)) if record.key == own.key => store(own),
+            (None, other) => place(beat, id, own, other),
+        };
+    }
+    let waiting = found.waiting();
+    match (found.any_clone(id).or(found.at_ip), waiting) {
+        // The host of this record is gone, and this is another host.
+        (Some(record), Some(_)) if record.is_silent(beat) && !record.is_clone_of(id) => {
             Step::Remove(record)
         }
-        (None, Some(record)) => Step::Store {
-            record,
-            taken_by: Some(id),
-            wanted_ip: None,
-        },
-        (None, None) => insert(Some(id)),
+        (Some(record), waiting) => Step::Take { record, waiting },
+        (None, _) => insert(Some(id)),
+    }
+}
+
+/// The next step for a spooled heartbeat of the agent `id`. Only a live heartbeat tells
+/// the address that a host has now, so a spooled one moves nothing.
+fn decide_spooled<'a, K: PartialEq>(
+    beat: &Beat,
+    id: AgentId,
+    found: &Found<'a, K>,
+) -> Step<'a, K> {
+    let clone = found.any_clone(id);
+    let is_clones = clone.is_some_and(|clone| clone.is_same_boot(beat));
+    let own = found.own.filter(|_| !is_clones);
+    match own.or(clone).or(found.at_ip) {
+        Some(record) => store(record),
+        None => insert(Some(id)),
     }
 }
 
@@ -156,33 +253,29 @@ fn place<'a, K>(
     own: &'a Known<K>,
     other: Option<&'a Known<K>>,
 ) -> Step<'a, K> {
-    let may_move = own.ip.is_none() || own.is_same_boot(beat) || own.is_silent(beat);
-    if !may_move {
+    let wait = Step::Store {
+        record: own,
+        wanted_ip: Some(beat.ip),
+    };
+    if !own.may_move(beat) {
+        // The host has booted with another address, or this is a copy of the host.
         return match other {
-            // Somebody else's, who is gone.
-            Some(other) if other.is_silent(beat) && !other.is_clone_of(id) => {
-                Step::Remove(other)
-            }
-            Some(other) => store(other),
             None => Step::Insert {
                 agent_id: None,
                 clone_of: Some(own),
             },
+            Some(clone) if clone.is_clone_of(id) => store(clone),
+            Some(other) if other.is_silent(beat) => Step::Remove(other),
+            Some(_) => wait,
         };
     }
 
-    let wait = Step::Store {
-        record: own,
-        taken_by: None,
-        wanted_ip: Some(beat.ip),
-    };
     let moved_lately = |at: Timestamp| beat.at.duration_since(at).abs() < MOVE_PAUSE;
-    if own.ip.is_some() && own.moved_at.is_some_and(moved_lately) {
-        return wait;
-    }
+    let has_to_pause = own.ip.is_some() && own.moved_at.is_some_and(moved_lately);
     match other {
-        None => Step::Move(own),
         Some(clone) if clone.is_clone_of(id) => Step::Absorb { record: own, clone },
+        _ if has_to_pause => wait,
+        None => Step::Move(own),
         Some(other) if other.is_silent(beat) => Step::Remove(other),
         // The other host is not there any more, by its own word.
         Some(other) if other.wanted_ip.is_some() && own.ip.is_some() => {
@@ -195,7 +288,6 @@ fn place<'a, K>(
 fn store<K>(record: &Known<K>) -> Step<'_, K> {
     Step::Store {
         record,
-        taken_by: None,
         wanted_ip: None,
     }
 }
@@ -222,6 +314,8 @@ pub(super) fn tombstone_of_ip(ip: IpAddr) -> String {
 pub(super) enum Event {
     /// The host of a record has another agent than before.
     Reinstalled { ip: IpAddr, agent_id: AgentId },
+    /// A host that had no record any more has another host's address and record.
+    Returned { ip: IpAddr, agent_id: AgentId },
     /// A host has another address.
     Moved {
         server_id: String,
@@ -243,6 +337,10 @@ impl Event {
             Event::Reinstalled { ip, agent_id } => {
                 log::info!("host {ip} has the new agent {agent_id}, and keeps its flags");
             }
+            Event::Returned { ip, agent_id } => log::info!(
+                "the agent {agent_id} is back, in another host's place at {ip}, with the \
+                 flags that it had before"
+            ),
             Event::Moved {
                 server_id,
                 from: Some(from),
@@ -283,16 +381,52 @@ struct Change {
     told_until: Option<Timestamp>,
 }
 
+/// A host that asks for an address that another living host has.
+struct Wait {
+    wanted_ip: IpAddr,
+    since: Timestamp,
+    last: Timestamp,
+    is_told: bool,
+}
+
 /// Remembers which hosts were seen in turns, so that each conflict is told once.
 #[derive(Default)]
 pub(super) struct Conflicts {
     changes: Mutex<HashMap<IpAddr, Change>>,
+    waits: Mutex<HashMap<AgentId, Wait>>,
 }
 
 impl Conflicts {
+    /// What the log is to be told about a live heartbeat whose agent takes `record`.
+    /// `waiting` are the flags that it brings along.
+    pub(super) fn look_at_taken<K>(
+        &self,
+        record: &Known<K>,
+        beat: &Beat,
+        waiting: Option<&SetFlags>,
+    ) -> Option<Event> {
+        match self.look_at(record, beat, None) {
+            Some(Event::Reinstalled { ip, agent_id }) if waiting.is_some() => {
+                Some(Event::Returned { ip, agent_id })
+            }
+            event => event,
+        }
+    }
+
     /// What the log is to be told about a live heartbeat that is stored in `record`.
-    pub(super) fn look_at<K>(&self, record: &Known<K>, beat: &Beat) -> Option<Event> {
+    /// `wanted_ip` is the address that the host asks for and cannot have yet.
+    pub(super) fn look_at<K>(
+        &self,
+        record: &Known<K>,
+        beat: &Beat,
+        wanted_ip: Option<IpAddr>,
+    ) -> Option<Event> {
         let agent_id = beat.heartbeat.agent_id;
+        if let (Some(id), Some(ip)) = (agent_id, wanted_ip)
+            && self.waits_in_vain(id, ip, beat.at)
+        {
+            return Some(Event::Shared { ip });
+        }
         let before = Face {
             agent_id: record.agent_id.or(record.clone_of),
             boot_id: record.boot_id.clone(),
@@ -307,8 +441,9 @@ impl Conflicts {
             return None;
         }
 
-        let ip = beat.ip;
-        if self.alternates(ip, before.clone(), &now, beat.at)? {
+        // The record's own address: a host that waits for another one takes turns there.
+        let (ip, place) = (beat.ip, record.ip.unwrap_or(beat.ip));
+        if self.alternates(place, before.clone(), &now, beat.at)? {
             return Some(match agent_id {
                 Some(agent_id) if before.agent_id == Some(agent_id) => {
                     Event::Clone { ip, agent_id }
@@ -318,6 +453,31 @@ impl Conflicts {
         }
         let reinstalled = agent_id.filter(|_| is_other_agent);
         reinstalled.map(|agent_id| Event::Reinstalled { ip, agent_id })
+    }
+
+    /// Notes that the host cannot have the address; true once, when it has asked for longer
+    /// than any exchange of addresses takes.
+    fn waits_in_vain(&self, id: AgentId, wanted_ip: IpAddr, at: Timestamp) -> bool {
+        let mut waits = lock(&self.waits);
+        let goes_on = |wait: &Wait| at.duration_since(wait.last) < ALTERNATION;
+        if waits.len() >= MAX_REMEMBERED {
+            waits.retain(|_, wait| goes_on(wait));
+        }
+        let before = waits.remove(&id);
+        let same = before.filter(|wait| wait.wanted_ip == wanted_ip && goes_on(wait));
+        let mut wait = same.unwrap_or(Wait {
+            wanted_ip,
+            since: at,
+            last: at,
+            is_told: false,
+        });
+        let is_due = !wait.is_told && at.duration_since(wait.since) >= ALTERNATION;
+        wait.last = at;
+        wait.is_told |= is_due;
+        if waits.len() < MAX_REMEMBERED {
+            waits.insert(id, wait);
+        }
+        is_due
     }
 
     /// Notes the change; whether it is one back to the host before. `None` while a
@@ -377,7 +537,7 @@ mod tests {
             beat.heartbeat.boot_id = Some((*boot).to_owned());
             let event = record
                 .as_ref()
-                .map(|record| conflicts.look_at(record, &beat));
+                .map(|record| conflicts.look_at(record, &beat, None));
             told.push(match event.flatten() {
                 None => "",
                 Some(Event::Reinstalled { .. }) => "reinstalled",
@@ -390,7 +550,9 @@ mod tests {
                 ip: Some(beat.ip),
                 agent_id: beat.heartbeat.agent_id,
                 boot_id: beat.heartbeat.boot_id.clone(),
+                first_heartbeat: beat.at,
                 last_heartbeat: beat.at,
+                guest_since: None,
                 is_down: false,
                 moved_at: None,
                 wanted_ip: None,
@@ -450,5 +612,231 @@ mod tests {
         ] {
             assert_eq!(watch(&turns), expected, "{turns:?}");
         }
+    }
+
+    /// A record that was heard at `minute`.
+    fn known(key: i64, agent: u128, boot: &str, ip: &str, minute: i64) -> Known<i64> {
+        let at = Timestamp::UNIX_EPOCH + SignedDuration::from_mins(minute);
+        Known {
+            key,
+            ip: Some(ip.parse().unwrap()),
+            agent_id: Some(AgentId::from_bits(agent)),
+            boot_id: Some(boot.to_owned()),
+            first_heartbeat: at,
+            last_heartbeat: at,
+            guest_since: None,
+            is_down: false,
+            moved_at: None,
+            wanted_ip: None,
+            clone_of: None,
+        }
+    }
+
+    /// A record of a host that claims to be the agent's.
+    fn clone(key: i64, agent: u128, boot: &str, ip: &str, minute: i64) -> Known<i64> {
+        Known {
+            agent_id: None,
+            clone_of: Some(AgentId::from_bits(agent)),
+            ..known(key, agent, boot, ip, minute)
+        }
+    }
+
+    fn live(agent: u128, boot: &str, ip: &str, minute: i64) -> Beat {
+        let at = Timestamp::UNIX_EPOCH + SignedDuration::from_mins(minute);
+        let mut beat = beat(ip, at);
+        beat.heartbeat.agent_id = Some(AgentId::from_bits(agent));
+        beat.heartbeat.boot_id = Some(boot.to_owned());
+        beat
+    }
+
+    /// The step in a few words: what is done to which records.
+    fn step(beat: &Beat, found: &Found<'_, i64>) -> String {
+        match decide(beat, found) {
+            Step::Store { record, wanted_ip } => {
+                let waits = if wanted_ip.is_some() { ", waits" } else { "" };
+                format!("store {}{waits}", record.key)
+            }
+            Step::Insert { agent_id, clone_of } => match clone_of {
+                Some(original) => format!("insert a clone of {}", original.key),
+                None if agent_id.is_some() => "insert".to_owned(),
+                None => "insert without an agent".to_owned(),
+            },
+            Step::Take { record, waiting } => {
+                let flags = if waiting.is_some() { ", own flags" } else { "" };
+                format!("take {}{flags}", record.key)
+            }
+            Step::Remove(record) => format!("remove {}", record.key),
+            Step::Absorb { record, clone } => {
+                format!("absorb {} into {}", clone.key, record.key)
+            }
+            Step::Move(record) => format!("move {}", record.key),
+            Step::Exchange { record, other } => {
+                format!("exchange {} and {}", record.key, other.key)
+            }
+        }
+    }
+
+    #[test]
+    fn an_agent_with_a_record_speaks_in_no_other_agents_record() {
+        let (here, there) = ("10.0.0.1", "10.0.0.2");
+        let own = |boot| known(1, 1, boot, here, 10);
+        let other = || known(2, 2, "a", there, 10);
+        let wants = |record: Known<i64>| Known {
+            wanted_ip: Some(here.parse().unwrap()),
+            ..record
+        };
+        let guest = |record: Known<i64>| Known {
+            guest_since: Some(Timestamp::UNIX_EPOCH + SignedDuration::from_mins(5)),
+            ..record
+        };
+        for (beat, own, at_ip, expected) in [
+            // The other one is alive, whatever boots.
+            (
+                live(1, "a", there, 11),
+                own("a"),
+                Some(other()),
+                "store 1, waits",
+            ),
+            (
+                live(1, "b", there, 11),
+                own("a"),
+                Some(other()),
+                "store 1, waits",
+            ),
+            // It is not there any more, by its own word or by its silence.
+            (
+                live(1, "b", there, 11),
+                own("b"),
+                Some(wants(other())),
+                "exchange 1 and 2",
+            ),
+            (live(1, "b", there, 15), own("b"), Some(other()), "remove 2"),
+            (
+                live(1, "b", there, 11),
+                own("a"),
+                Some(wants(other())),
+                "store 1, waits",
+            ),
+            // Nobody is there.
+            (live(1, "a", there, 11), own("a"), None, "move 1"),
+            (
+                live(1, "b", there, 11),
+                own("a"),
+                None,
+                "insert a clone of 1",
+            ),
+            (live(1, "b", there, 15), own("a"), None, "move 1"),
+            (live(1, "b", there, 11), guest(own("a")), None, "move 1"),
+            // The record of a restarted host or of a copy.
+            (
+                live(1, "b", there, 11),
+                own("a"),
+                Some(clone(3, 1, "b", there, 11)),
+                "store 3",
+            ),
+            (
+                live(1, "b", there, 15),
+                own("a"),
+                Some(clone(3, 1, "b", there, 11)),
+                "absorb 3 into 1",
+            ),
+        ] {
+            let found = Found {
+                at_ip: at_ip.as_ref(),
+                own: Some(&own),
+                clone: None,
+                tombstone: None,
+            };
+            assert_eq!(step(&beat, &found), expected, "{own:?} {at_ip:?}");
+        }
+    }
+
+    #[test]
+    fn a_record_that_its_host_has_left_before_it_was_known_is_found() {
+        let own = known(1, 1, "a", "10.0.0.1", 10);
+        let left = clone(3, 1, "b", "10.0.0.3", 11);
+        let copy = clone(3, 1, "b", "10.0.0.3", 9);
+        for (beat, clone, expected) in [
+            (live(1, "c", "10.0.0.1", 12), &left, "absorb 3 into 1"),
+            (live(1, "c", "10.0.0.2", 12), &left, "absorb 3 into 1"),
+            (live(1, "b", "10.0.0.2", 12), &left, "absorb 3 into 1"),
+            // The original was heard since: there are two hosts.
+            (live(1, "c", "10.0.0.1", 12), &copy, "store 1"),
+            (live(1, "c", "10.0.0.2", 12), &copy, "insert a clone of 1"),
+            // It is the original that speaks.
+            (live(1, "a", "10.0.0.1", 12), &left, "store 1"),
+        ] {
+            let found = Found {
+                at_ip: Some(&own).filter(|own| own.ip == Some(beat.ip)),
+                own: Some(&own),
+                clone: Some(clone),
+                tombstone: None,
+            };
+            assert_eq!(step(&beat, &found), expected, "{beat:?}");
+        }
+    }
+
+    #[test]
+    fn a_host_that_returns_brings_its_own_flags() {
+        let here = "10.0.0.3";
+        let other = known(3, 3, "a", here, 10);
+        let tombstone = |heir| Tombstone {
+            flags: SetFlags::default(),
+            heir,
+        };
+        let heir = |key, ip: &str| {
+            let ip = Some(ip.parse().unwrap());
+            Some(tombstone(Some(Heir { key, ip })))
+        };
+        let clone = clone(5, 1, "b", "10.0.0.5", 10);
+        for (minute, tombstone, clone, expected) in [
+            (11, None, None, "take 3"),
+            (15, None, None, "take 3"),
+            (11, Some(tombstone(None)), None, "take 3, own flags"),
+            (15, Some(tombstone(None)), None, "remove 3"),
+            // The host here has taken its place, and its flags.
+            (11, heir(3, here), None, "take 3"),
+            // That was another record, or the record has moved since.
+            (11, heir(4, here), None, "take 3, own flags"),
+            (11, heir(3, "10.0.0.9"), None, "take 3, own flags"),
+            // Its record is gone, but one that it has got since is there.
+            (11, None, Some(&clone), "take 5"),
+            (15, Some(tombstone(None)), Some(&clone), "take 5, own flags"),
+        ] {
+            let found = Found {
+                at_ip: Some(&other),
+                own: None,
+                clone,
+                tombstone: tombstone.as_ref(),
+            };
+            let beat = live(1, "b", here, minute);
+            assert_eq!(step(&beat, &found), expected, "{minute} {tombstone:?}");
+        }
+    }
+
+    #[test]
+    fn a_host_that_waits_for_an_address_is_told_once() {
+        let conflicts = Conflicts::default();
+        let mut record = known(1, 1, "a", "10.0.0.1", 0);
+        let wanted: IpAddr = "10.0.0.2".parse().unwrap();
+        let mut told = Vec::new();
+        for minute in 1..121 {
+            let beat = live(1, "b", "10.0.0.2", minute);
+            let event = conflicts.look_at(&record, &beat, Some(wanted));
+            told.extend(event.map(|event| (minute, event)));
+            record.boot_id.clone_from(&beat.heartbeat.boot_id);
+        }
+        assert_eq!(told, [(31, Event::Shared { ip: wanted })]);
+
+        // A copy of the host, and the host, in one record.
+        let mut told = Vec::new();
+        for minute in 1..121 {
+            let (boot, wanted) = [("a", None), ("c", Some(wanted))][minute % 2];
+            let ip = wanted.map_or("10.0.0.1".to_owned(), |ip| ip.to_string());
+            let beat = live(1, boot, &ip, i64::try_from(minute).unwrap());
+            told.extend(conflicts.look_at(&record, &beat, wanted));
+            record.boot_id.clone_from(&beat.heartbeat.boot_id);
+        }
+        assert!(matches!(told[..], [Event::Clone { .. }]), "{told:?}");
     }
 }

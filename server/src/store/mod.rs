@@ -13,6 +13,7 @@ mod backend;
 mod column;
 mod embedded;
 mod error;
+mod flags;
 mod identity;
 #[cfg(feature = "mongodb")]
 mod mongodb;

@@ -122,6 +122,9 @@ const MAX_DELETED_HOSTS: usize = 10;
 const MAX_DELETED_SHARE: usize = 10;
 /// The service time for which flags wait for the return of a host: 400 days.
 pub(super) const TOMBSTONE_LIFE: Duration = Duration::from_secs(400 * 24 * 60 * 60);
+/// The same for flags that are all as on a new host: 30 days. They only tell a host that
+/// returns from one that was never there.
+pub(super) const LIFE_OF_DEFAULTS: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// The hosts that are due to be deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

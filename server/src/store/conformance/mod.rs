@@ -3,10 +3,12 @@
 //! The cases are functions over a store, one file for each aggregate. A new case is
 //! named in `cases!`, a new backend in `backends!`.
 
+mod displaced_hosts;
 mod fixtures;
 mod identities;
 #[cfg(feature = "mongodb")]
 mod mongodb_databases;
+mod random_lives;
 mod servers;
 mod sweeps;
 mod users;
@@ -57,6 +59,7 @@ macro_rules! cases {
             a_host_with_another_address_keeps_its_record,
             a_silent_hosts_address_goes_to_another_host_and_its_flags_wait,
             a_restarted_host_with_another_address_gets_its_record_back,
+            each_flag_that_was_set_last_on_either_record_of_a_host_counts,
             a_clone_has_a_record_of_its_own,
             a_link_that_flaps_moves_a_host_once,
             two_hosts_exchange_their_addresses,
@@ -66,6 +69,18 @@ macro_rules! cases {
             a_spooled_heartbeat_belongs_to_its_agents_record,
             an_agent_that_learns_its_id_keeps_its_record,
             an_address_is_confirmed_by_the_connection,
+        );
+        cases!($open; displaced_hosts:
+            two_hosts_that_boot_exchange_their_addresses,
+            three_hosts_that_boot_exchange_their_addresses,
+            a_host_that_boots_on_a_living_hosts_address_speaks_in_its_own_record,
+            a_host_that_returns_in_another_hosts_place_has_its_own_flags,
+            a_host_that_boots_again_and_again_elsewhere_keeps_what_was_set_meanwhile,
+            a_host_keeps_what_was_set_while_it_had_two_records,
+            a_host_leaves_its_record_to_a_host_without_an_id,
+        );
+        cases!($open; random_lives:
+            after_any_life_each_host_is_in_its_own_record_with_its_flags,
         );
         cases!($open; users:
             users_are_kept,

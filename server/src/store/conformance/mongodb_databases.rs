@@ -4,11 +4,11 @@ use std::sync::{Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ::mongodb::bson::doc;
+use ::mongodb::bson::{DateTime, doc};
 use fleetbeat_daemon::lock::lock;
-use fleetbeat_protocol::FlagsPatch;
+use fleetbeat_protocol::{AgentId, FlagsPatch};
 
-use super::fixtures::{beat, ip, now, servers};
+use super::fixtures::{beat, ip, minutes, now, servers};
 use crate::config::MongoDbSettings;
 use crate::store::ServerStore;
 use crate::store::mongodb::{MongoDb, Patience};
@@ -117,4 +117,62 @@ fn what_another_program_does_to_mongodb_is_found_while_redis_tells_the_rest() {
         )
         .unwrap();
     wait(&[("renamed", false), ("host-10.0.0.3", true)]);
+}
+
+#[test]
+fn an_instance_whose_clock_is_ahead_hides_no_host_that_another_one_hears() {
+    let opened = FreshMongoDb::open(&variable("REDIS_URL"));
+    let store = &opened.store;
+    let host = |agent: u128, address: &str, minute: i64| {
+        let mut beat = beat(address, now() + minutes(minute));
+        beat.heartbeat.hostname = format!("host-{agent}");
+        beat.heartbeat.agent_id = Some(AgentId::from_bits(agent));
+        beat.heartbeat.boot_id = Some("boot".to_owned());
+        beat
+    };
+    let wait = |expected: &[(&str, &str)]| {
+        let started = Instant::now();
+        let expected: Vec<_> = expected
+            .iter()
+            .map(|(ip, name)| ((*ip).to_owned(), (*name).to_owned()))
+            .collect();
+        let shown = || -> Vec<(String, String)> {
+            let all = servers(store).into_iter();
+            all.map(|server| (server.ip.to_string(), server.hostname.clone()))
+                .collect()
+        };
+        while shown() != expected {
+            let seconds = started.elapsed().as_secs();
+            assert!(seconds < 5, "{:?} instead of {expected:?}", shown());
+            thread::sleep(Duration::from_millis(10));
+        }
+    };
+
+    // What an instance leaves whose clock is a minute ahead.
+    store.record(&[host(1, "10.0.0.1", 0)]).unwrap();
+    let epoch = DateTime::from_millis(store.next_number(now() + minutes(1)));
+    let owned_since = doc! {"$set": {"owned_since": epoch}};
+    store.tamper(doc! {"ip": "10.0.0.1"}, Some(owned_since));
+    store
+        .record(&[host(1, "10.0.0.1", 1), host(2, "10.0.0.3", 1)])
+        .unwrap();
+    wait(&[("10.0.0.1", "host-1"), ("10.0.0.3", "host-2")]);
+
+    store.record(&[host(1, "10.0.0.2", 2)]).unwrap();
+    store.record(&[host(2, "10.0.0.1", 2)]).unwrap();
+    wait(&[("10.0.0.1", "host-2"), ("10.0.0.2", "host-1")]);
+    // A host that is made anew at an address follows its copies, too.
+    store.tamper(doc! {"ip": "10.0.0.1"}, None);
+    store.record(&[host(3, "10.0.0.1", 3)]).unwrap();
+    wait(&[("10.0.0.1", "host-3"), ("10.0.0.2", "host-1")]);
+}
+
+#[test]
+fn numbers_go_up_though_clocks_differ() {
+    let opened = FreshMongoDb::open("");
+    let now = now();
+    let ahead = now + minutes(1);
+    let given = [ahead, now, now, ahead].map(|now| opened.store.next_number(now));
+    assert!(given[0] > ahead.as_millisecond(), "{given:?}");
+    assert!(given.is_sorted_by(|one, other| one < other), "{given:?}");
 }

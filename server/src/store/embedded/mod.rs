@@ -8,6 +8,7 @@ mod backup;
 mod connection;
 mod contents;
 mod error;
+mod flags;
 mod folder;
 mod owners;
 mod restore;

@@ -5,15 +5,15 @@ use std::net::IpAddr;
 use std::sync::LazyLock;
 
 use fleetbeat_protocol::{AgentId, Status};
-use rusqlite::{OptionalExtension, Row, Transaction, params};
+use rusqlite::{OptionalExtension, Params, Row, Transaction, params};
 
 use super::error::is_taken_server_id;
 use super::row::{optional_agent_id, optional_ip, optional_timestamp, parsed, timestamp};
-use super::servers::{self, listed};
-use crate::store::column::FLAGS;
+use super::{flags, servers};
 use crate::store::error::StoreError;
+use crate::store::flags::SetFlags;
 use crate::store::identity::{
-    self, Conflicts, Event, Step, tombstone_of_agent, tombstone_of_ip,
+    self, Conflicts, Event, Heir, Step, Tombstone, tombstone_of_agent, tombstone_of_ip,
 };
 use crate::store::server::{Beat, Supersedes, new_server_id};
 
@@ -26,42 +26,72 @@ const MAX_STEPS: usize = 8;
 /// A record as far as identity goes, by the host's number.
 type Known = identity::Known<i64>;
 
-static SELECT_BY_IP: LazyLock<String> = LazyLock::new(|| select_known("ip"));
-static SELECT_BY_AGENT: LazyLock<String> = LazyLock::new(|| select_known("agent_id"));
-
-/// Copies a host's flags if they differ from the defaults.
-static BURY: LazyLock<String> = LazyLock::new(|| {
-    let names = listed(FLAGS.iter().map(|flag| flag.name));
-    let differs = FLAGS
-        .iter()
-        .map(|flag| format!("{} <> {}", flag.name, i64::from(flag.default())));
-    format!(
-        "INSERT INTO tombstones (name, buried_at, heir, {names}) \
-         SELECT ?1, service_time, ?2, {names} FROM flags, state \
-         WHERE host = ?3 AND ({})",
-        differs.collect::<Vec<_>>().join(" OR ")
-    )
-});
-static RAISE: LazyLock<String> = LazyLock::new(|| {
-    let names = listed(FLAGS.iter().map(|flag| flag.name));
-    format!(
-        "INSERT INTO flags (host, {names}) SELECT ?1, {names} FROM tombstones \
-         WHERE name = ?2"
-    )
-});
-static COPY_FLAGS: LazyLock<String> = LazyLock::new(|| {
-    let names = listed(FLAGS.iter().map(|flag| flag.name));
-    format!(
-        "INSERT INTO flags (host, copied, {names}) SELECT ?1, 1, {names} FROM flags \
-         WHERE host = ?2"
+static SELECT_BY_IP: LazyLock<String> = LazyLock::new(|| select_known("ip = ?1"));
+static SELECT_BY_AGENT: LazyLock<String> =
+    LazyLock::new(|| select_known("agent_id = ?1"));
+static SELECT_BY_ID: LazyLock<String> = LazyLock::new(|| select_known("id = ?1"));
+/// The newest record of a host that claims to be an agent's, at another address.
+static SELECT_CLONE: LazyLock<String> = LazyLock::new(|| {
+    select_known(
+        "clone_of = ?1 AND agent_id IS NULL AND ip <> ?2 \
+         ORDER BY first_heartbeat DESC LIMIT 1",
     )
 });
 
-fn select_known(column: &str) -> String {
+fn select_known(condition: &str) -> String {
     format!(
         "SELECT id, ip, agent_id, boot_id, last_heartbeat, status, moved_at, wanted_ip, \
-         clone_of FROM servers WHERE {column} = ?1"
+         clone_of, first_heartbeat, guest_since FROM servers WHERE {condition}"
     )
+}
+
+/// What is known of a heartbeat's address and agent: see [`identity::Found`].
+#[derive(Default)]
+struct Found {
+    at_ip: Option<Known>,
+    own: Option<Known>,
+    clone: Option<Known>,
+    tombstone: Option<Tombstone<i64>>,
+}
+
+impl Found {
+    fn read(transaction: &Transaction<'_>, beat: &Beat) -> rusqlite::Result<Found> {
+        let ip = beat.ip.to_string();
+        let at_ip = known(transaction, &SELECT_BY_IP, [&ip])?;
+        let Some(id) = beat.heartbeat.agent_id else {
+            return Ok(Found {
+                at_ip,
+                ..Found::default()
+            });
+        };
+
+        let is_own = |record: &&Known| record.agent_id == Some(id);
+        let own = match at_ip.as_ref().filter(is_own) {
+            Some(own) => Some(own.clone()),
+            None => known(transaction, &SELECT_BY_AGENT, [&id.expose()])?,
+        };
+        let clone = known(transaction, &SELECT_CLONE, [&id.expose(), &ip])?;
+        let tombstone = match &own {
+            Some(_) => None,
+            None => flags::tombstone(transaction, &tombstone_of_agent(id))?,
+        };
+        Ok(Found {
+            at_ip,
+            own,
+            clone,
+            tombstone,
+        })
+    }
+
+    fn decide(&self, beat: &Beat) -> Step<'_, i64> {
+        let found = identity::Found {
+            at_ip: self.at_ip.as_ref(),
+            own: self.own.as_ref(),
+            clone: self.clone.as_ref(),
+            tombstone: self.tombstone.as_ref(),
+        };
+        identity::decide(beat, &found)
+    }
 }
 
 /// Stores one heartbeat. What the log is to be told when the transaction is committed
@@ -76,23 +106,11 @@ pub(super) fn record(
         return Ok(());
     }
     for _ in 0..MAX_STEPS {
-        let at_ip = known(transaction, &SELECT_BY_IP, &beat.ip.to_string())?;
-        let of_agent = of_agent(transaction, beat, at_ip.as_ref())?;
-        let is_remembered = is_remembered(transaction, beat, at_ip.as_ref())?;
-        let step =
-            identity::decide(beat, at_ip.as_ref(), of_agent.as_ref(), is_remembered);
-
-        match step {
-            Step::Store {
-                record,
-                taken_by,
-                wanted_ip,
-            } => {
+        let found = Found::read(transaction, beat)?;
+        match found.decide(beat) {
+            Step::Store { record, wanted_ip } => {
                 if beat.supersedes == Supersedes::Always {
-                    events.extend(conflicts.look_at(record, beat));
-                }
-                if let Some(agent_id) = taken_by {
-                    take(transaction, record, agent_id)?;
+                    events.extend(conflicts.look_at(record, beat, wanted_ip));
                 }
                 servers::store(transaction, beat, record.key, wanted_ip)?;
                 servers::keep_history(transaction, beat, record.key)?;
@@ -105,6 +123,10 @@ pub(super) fn record(
                 let ip = beat.ip;
                 events.extend(clone.map(|agent_id| Event::Clone { ip, agent_id }));
                 return Ok(());
+            }
+            Step::Take { record, waiting } => {
+                events.extend(conflicts.look_at_taken(record, beat, waiting));
+                take(transaction, beat, record, waiting)?;
             }
             step => prepare(transaction, beat, &step, events)?,
         }
@@ -125,7 +147,8 @@ fn prepare(
     match step {
         Step::Remove(record) => {
             let server_id = server_id(transaction, record)?;
-            remove(transaction, record.key)?;
+            lay_to_rest(transaction, record, None)?;
+            delete(transaction, record.key)?;
             let ip = beat.ip;
             events.push(Event::Replaced { server_id, ip });
         }
@@ -143,33 +166,18 @@ fn prepare(
                 events.push(moved(transaction, other, to)?);
             }
         }
-        Step::Store { .. } | Step::Insert { .. } => {}
+        Step::Store { .. } | Step::Insert { .. } | Step::Take { .. } => {}
     }
     Ok(())
 }
 
-/// The record of the heartbeat's agent.
-fn of_agent(
-    transaction: &Transaction<'_>,
-    beat: &Beat,
-    at_ip: Option<&Known>,
-) -> rusqlite::Result<Option<Known>> {
-    let Some(id) = beat.heartbeat.agent_id else {
-        return Ok(None);
-    };
-    match at_ip {
-        Some(record) if record.agent_id == Some(id) => Ok(Some(record.clone())),
-        _ => known(transaction, &SELECT_BY_AGENT, &id.expose()),
-    }
-}
-
 fn known(
-    transaction: &Transaction<'_>,
+    connection: &rusqlite::Connection,
     select: &str,
-    name: &str,
+    names: impl Params,
 ) -> rusqlite::Result<Option<Known>> {
-    let mut statement = transaction.prepare_cached(select)?;
-    statement.query_row([name], known_from_row).optional()
+    let mut statement = connection.prepare_cached(select)?;
+    statement.query_row(names, known_from_row).optional()
 }
 
 fn known_from_row(row: &Row<'_>) -> rusqlite::Result<Known> {
@@ -183,28 +191,9 @@ fn known_from_row(row: &Row<'_>) -> rusqlite::Result<Known> {
         moved_at: optional_timestamp(row, 6)?,
         wanted_ip: optional_ip(row, 7)?,
         clone_of: optional_agent_id(row, 8)?,
+        first_heartbeat: timestamp(row, 9)?,
+        guest_since: optional_timestamp(row, 10)?,
     })
-}
-
-/// Whether the agent's flags wait for its return, other than as those of the host that
-/// has taken the agent's place at `at_ip`.
-fn is_remembered(
-    transaction: &Transaction<'_>,
-    beat: &Beat,
-    at_ip: Option<&Known>,
-) -> rusqlite::Result<bool> {
-    let (Some(id), Some(record)) = (beat.heartbeat.agent_id, at_ip) else {
-        return Ok(false);
-    };
-    if record.agent_id == Some(id) {
-        return Ok(false);
-    }
-    let mut select =
-        transaction.prepare_cached("SELECT heir FROM tombstones WHERE name = ?1")?;
-    let heir: Option<Option<i64>> = select
-        .query_row([tombstone_of_agent(id)], |row| row.get(0))
-        .optional()?;
-    Ok(heir.is_some_and(|heir| heir != Some(record.key)))
 }
 
 /// Makes a record. Flags that wait for the host's return are the record's.
@@ -228,81 +217,112 @@ fn insert(
 
     arrive(transaction, beat.ip)?;
     if let Some(original) = clone_of {
-        let copy = params![host, original.key];
-        transaction.prepare_cached(&COPY_FLAGS)?.execute(copy)?;
+        let copy = flags::of_host(transaction, original.key)?;
+        flags::put(transaction, host, &copy)?;
         return Ok(host);
     }
-    for name in agent_id
-        .map(tombstone_of_agent)
-        .into_iter()
-        .chain([tombstone_of_ip(beat.ip)])
-    {
-        let is_raised = transaction
-            .prepare_cached(&RAISE)?
-            .execute(params![host, name])?
-            > 0;
-        if is_raised {
-            transaction.execute("DELETE FROM tombstones WHERE name = ?1", [name])?;
+    let names = agent_id.map(tombstone_of_agent).into_iter();
+    for name in names.chain([tombstone_of_ip(beat.ip)]) {
+        if let Some(waiting) = flags::tombstone(transaction, &name)? {
+            flags::put(transaction, host, &waiting.flags)?;
+            flags::raise(transaction, &name)?;
             break;
         }
     }
     Ok(host)
 }
 
-/// Gives the record to another agent. The one before may be somewhere else, so its flags
-/// wait for its return.
+/// Gives the record to the heartbeat's agent.
 fn take(
     transaction: &Transaction<'_>,
+    beat: &Beat,
     record: &Known,
-    agent_id: AgentId,
+    waiting: Option<&SetFlags>,
 ) -> rusqlite::Result<()> {
-    if let Some(before) = record.agent_id {
-        bury(
+    let Some(id) = beat.heartbeat.agent_id else {
+        return Ok(());
+    };
+    let is_own = record.is_clone_of(id);
+    if !is_own {
+        let heir = Heir {
+            key: record.key,
+            ip: record.ip,
+        };
+        lay_to_rest(
             transaction,
-            &tombstone_of_agent(before),
-            Some(record.key),
-            record.key,
+            record,
+            Some(&heir).filter(|_| waiting.is_none()),
         )?;
     }
+    if let Some(waiting) = waiting {
+        let mut flags = waiting.clone();
+        if is_own {
+            flags.merge(&flags::of_host(transaction, record.key)?);
+        }
+        flags::put(transaction, record.key, &flags)?;
+    }
+    flags::raise(transaction, &tombstone_of_agent(id))?;
     transaction.execute(
-        "UPDATE servers SET agent_id = ?1, clone_of = NULL WHERE id = ?2",
-        params![agent_id.expose(), record.key],
+        "UPDATE servers SET agent_id = ?1, boot_id = ?2, clone_of = NULL, \
+         guest_since = NULL WHERE id = ?3",
+        params![id.expose(), beat.heartbeat.boot_id, record.key],
     )?;
     Ok(())
 }
 
-/// Keeps the flags of `host` in a tombstone, if they differ from the defaults.
-fn bury(
+/// Keeps the flags of a record that makes room, or goes to another agent. `heir`: the
+/// record keeps them, too.
+fn lay_to_rest(
     connection: &rusqlite::Connection,
-    name: &str,
-    heir: Option<i64>,
-    host: i64,
+    record: &Known,
+    heir: Option<&Heir<i64>>,
 ) -> rusqlite::Result<()> {
-    connection
-        .prepare_cached("DELETE FROM tombstones WHERE name = ?1")?
-        .execute([name])?;
-    connection
-        .prepare_cached(&BURY)?
-        .execute(params![name, heir, host])?;
-    Ok(())
+    let flags = flags::of_host(connection, record.key)?;
+    match (record.agent_id, record.clone_of, record.ip) {
+        // What nobody has set is not worth a tombstone for each installation.
+        (Some(_), ..) if heir.is_some() && flags.are_defaults() => Ok(()),
+        (Some(id), ..) => flags::bury(connection, &tombstone_of_agent(id), &flags, heir),
+        (None, Some(id), _) => lay_clone_to_rest(connection, record, id, &flags),
+        (None, None, Some(ip)) if heir.is_none() => {
+            flags::bury(connection, &tombstone_of_ip(ip), &flags, None)
+        }
+        (None, None, _) => Ok(()),
+    }
 }
 
-/// Removes a host. Its flags go to a tombstone; its history is deleted later.
+/// Keeps the flags of a record whose host claims to be the agent `id`, if it may be that
+/// agent's. A copied host that comes back has the flags of its original.
+fn lay_clone_to_rest(
+    connection: &rusqlite::Connection,
+    clone: &Known,
+    id: AgentId,
+    flags: &SetFlags,
+) -> rusqlite::Result<()> {
+    match known(connection, &SELECT_BY_AGENT, [&id.expose()])? {
+        Some(original) if clone.may_be(&original) => {
+            let mut merged = flags::of_host(connection, original.key)?;
+            merged.merge(flags);
+            flags::put(connection, original.key, &merged)
+        }
+        Some(_) => Ok(()),
+        None => {
+            let name = tombstone_of_agent(id);
+            let older = flags::tombstone(connection, &name)?;
+            let mut merged = older.map_or_else(|| flags.clone(), |older| older.flags);
+            merged.merge(flags);
+            flags::bury(connection, &name, &merged, None)
+        }
+    }
+}
+
+/// Removes a host. Its flags wait for its return; its history is deleted later.
 pub(super) fn remove(
     connection: &rusqlite::Connection,
     host: i64,
 ) -> rusqlite::Result<()> {
-    let mut select =
-        connection.prepare_cached("SELECT agent_id, ip FROM servers WHERE id = ?1")?;
-    let (agent_id, ip) = select.query_row([host], |row| {
-        Ok((optional_agent_id(row, 0)?, parsed(row, 1, str::parse)?))
-    })?;
-    let name = match agent_id {
-        Some(id) => tombstone_of_agent(id),
-        None => tombstone_of_ip(ip),
-    };
-
-    bury(connection, &name, None, host)?;
+    if let Some(record) = known(connection, &SELECT_BY_ID, [host])? {
+        lay_to_rest(connection, &record, None)?;
+    }
     delete(connection, host)
 }
 
@@ -325,16 +345,9 @@ fn absorb(
     clone: &Known,
 ) -> rusqlite::Result<()> {
     let both = params![record.key, clone.key];
-    // Where an admin has set flags on the clone, those are the newest.
-    transaction.execute(
-        "DELETE FROM flags WHERE host = ?1 \
-         AND EXISTS (SELECT 1 FROM flags WHERE host = ?2 AND NOT copied)",
-        both,
-    )?;
-    transaction.execute(
-        "UPDATE flags SET host = ?1 WHERE host = ?2 AND NOT copied",
-        both,
-    )?;
+    let mut flags = flags::of_host(transaction, record.key)?;
+    flags.merge(&flags::of_host(transaction, clone.key)?);
+    flags::put(transaction, record.key, &flags)?;
     transaction.execute(
         "UPDATE OR IGNORE history SET host = ?1 WHERE host = ?2",
         both,

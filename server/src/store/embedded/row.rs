@@ -1,10 +1,11 @@
-//! Values of a row that SQLite has no type for.
+//! Values of a row that SQLite has no type for, and the texts that statements are made of.
 
 use std::net::IpAddr;
 
 use fleetbeat_protocol::{AgentId, Timestamp};
 use rusqlite::Row;
-use rusqlite::types::Type;
+use rusqlite::types::{Null, ToSqlOutput, Type};
+use serde::Serialize;
 
 /// The text at `index` through a parser.
 pub(super) fn parsed<'a, T, E>(
@@ -54,4 +55,19 @@ pub(super) fn optional_agent_id(
 ) -> rusqlite::Result<Option<AgentId>> {
     let text = row.get_ref(index)?.as_str_or_null()?;
     Ok(text.and_then(AgentId::parse))
+}
+
+/// A value, or NULL.
+pub(super) fn optional<'a>(value: Option<impl Into<ToSqlOutput<'a>>>) -> ToSqlOutput<'a> {
+    value.map_or(Null.into(), Into::into)
+}
+
+/// A value as the API has it.
+pub(super) fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("what is kept is plain JSON")
+}
+
+/// The items with commas between.
+pub(super) fn listed<T: Into<String>>(items: impl Iterator<Item = T>) -> String {
+    items.map(Into::into).collect::<Vec<String>>().join(", ")
 }

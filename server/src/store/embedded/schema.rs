@@ -7,7 +7,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use crate::store::error::{Setup, StoreError};
 
 /// The schema, one step for each `user_version`; a released step never changes.
-const MIGRATIONS: [&str; 2] = [FIRST, HOST_IDS];
+const MIGRATIONS: [&str; 4] = [FIRST, HOST_IDS, CHANGES_OF_FLAGS, GUESTS];
 
 /// Hosts by address.
 const FIRST: &str = "
@@ -133,6 +133,25 @@ const HOST_IDS: &str = "
         next_host INTEGER NOT NULL
     ) STRICT;
     INSERT INTO state SELECT 0, -1, coalesce(max(id), 0) + 1 FROM servers;
+";
+
+/// The order in which flags were set, in place of whether anybody has set them. What an
+/// admin has set on a host that claims to be another one is newer than that one's.
+const CHANGES_OF_FLAGS: &str = r#"
+    ALTER TABLE flags ADD COLUMN changes TEXT NOT NULL DEFAULT '{}';    -- JSON
+    UPDATE flags
+        SET changes = '{"gaming":1,"streaming":1,"paid":1,"enabled":1,"static":1}'
+        WHERE NOT copied AND host IN (SELECT id FROM servers WHERE clone_of NOT NULL);
+    ALTER TABLE flags DROP COLUMN copied;
+    ALTER TABLE tombstones ADD COLUMN changes TEXT NOT NULL DEFAULT '{}';
+    ALTER TABLE state ADD COLUMN flag_changes INTEGER NOT NULL DEFAULT 1;
+"#;
+
+/// Who speaks in a record, and where an agent's place was taken.
+const GUESTS: &str = "
+    ALTER TABLE servers ADD COLUMN guest_since INTEGER;     -- milliseconds since 1970, UTC
+    CREATE INDEX clones ON servers (clone_of) WHERE clone_of NOT NULL;
+    ALTER TABLE tombstones ADD COLUMN heir_ip TEXT;
 ";
 
 /// The version of the schema that this program makes.

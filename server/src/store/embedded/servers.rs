@@ -5,19 +5,18 @@
 //! value is known without its name. Which record a heartbeat belongs to is decided in
 //! [`crate::store::identity`]; `owners.rs` does what is decided.
 
-use std::iter;
 use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
 
 use fleetbeat_protocol::{AgentId, FlagsPatch, Heartbeat, Server, Status};
 use log::Level;
-use rusqlite::types::{Null, ToSqlOutput, Value};
+use rusqlite::types::{Null, ToSqlOutput};
 use rusqlite::{
     Connection, OptionalExtension, Row, Transaction, params, params_from_iter,
 };
-use serde::Serialize;
 
-use super::row::{optional_ip, parsed, timestamp};
+use super::flags;
+use super::row::{json, listed, optional, optional_ip, parsed, timestamp};
 use crate::recurring::log_if_due;
 use crate::store::column::{COLUMNS, FLAGS, Identity, Kind};
 use crate::store::server::{Beat, HostName, Supersedes};
@@ -60,10 +59,12 @@ const BEHIND_COLUMNS: usize = COLUMNS.len() + 3;
 
 /// A live heartbeat: it counts whatever the record's time is, and tells more of the host.
 static STORE_LIVE: LazyLock<String> = LazyLock::new(|| {
-    let [host, boot_id, wanted_ip, observed_ip] =
-        [0, 1, 2, 3].map(|n| BEHIND_COLUMNS + n);
+    let [host, boot_id, wanted_ip, observed_ip, agent_id] =
+        [0, 1, 2, 3, 4].map(|n| BEHIND_COLUMNS + n);
     format!(
         "UPDATE servers SET {}, down_since = NULL, boot_id = ?{boot_id}, \
+         guest_since = iif(agent_id NOT NULL AND ?{agent_id} IS NULL, \
+         coalesce(guest_since, ?2), NULL), \
          wanted_ip = ?{wanted_ip}, observed_ip = coalesce(?{observed_ip}, observed_ip), \
          ip_confirmed = ip_confirmed OR ip IS ?{observed_ip} WHERE id = ?{host}",
         *SET_COLUMNS
@@ -78,7 +79,8 @@ static STORE_ORDINARY: LazyLock<String> = LazyLock::new(|| {
         "UPDATE servers SET {}, down_since = NULL, wanted_ip = NULL, \
          observed_ip = coalesce(?{observed_ip}, observed_ip), \
          ip_confirmed = ip_confirmed OR ip IS ?{observed_ip} \
-         WHERE ip = ?{ip} AND +agent_id IS ?{agent_id} AND boot_id IS ?{boot_id}",
+         WHERE ip = ?{ip} AND +agent_id IS ?{agent_id} AND boot_id IS ?{boot_id} \
+         AND guest_since IS NULL",
         *SET_COLUMNS
     )
 });
@@ -117,30 +119,6 @@ static INSERT: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// Writes a host's flags; a flag that the patch does not name is given as NULL. Another
-/// statement has made the row.
-static SET_FLAGS: LazyLock<String> = LazyLock::new(|| {
-    let names = FLAGS.iter().map(|flag| flag.name);
-    let updates = (2..)
-        .zip(names)
-        .map(|(place, name)| format!("{name} = coalesce(?{place}, {name})"));
-    format!(
-        "UPDATE flags SET copied = 0, {} WHERE host = ?1",
-        listed(updates)
-    )
-});
-static MAKE_FLAGS: LazyLock<String> = LazyLock::new(|| {
-    let names = FLAGS.iter().map(|flag| flag.name);
-    let defaults = FLAGS
-        .iter()
-        .map(|flag| i64::from(flag.default()).to_string());
-    format!(
-        "INSERT INTO flags (host, {}) VALUES (?1, {}) ON CONFLICT DO NOTHING",
-        listed(names),
-        listed(defaults)
-    )
-});
-
 /// The columns of a row.
 fn names() -> impl Iterator<Item = String> {
     let flags = FLAGS.iter().map(|flag| format!("flags.{}", flag.name));
@@ -151,10 +129,6 @@ fn names() -> impl Iterator<Item = String> {
         .map(of_servers)
         .chain(flags)
         .chain(columns.map(of_servers))
-}
-
-pub(super) fn listed<T: Into<String>>(items: impl Iterator<Item = T>) -> String {
-    items.map(Into::into).collect::<Vec<String>>().join(", ")
 }
 
 /// Every host, sorted by address.
@@ -229,6 +203,7 @@ pub(super) fn store(
         behind.push(optional(beat.heartbeat.boot_id.as_deref()));
         behind.push(optional(wanted_ip.map(|ip| ip.to_string())));
         behind.push(optional(beat.observed_ip.map(|ip| ip.to_string())));
+        behind.push(optional(beat.heartbeat.agent_id.map(AgentId::expose)));
     }
 
     let mut store = transaction.prepare_cached(statement)?;
@@ -294,11 +269,6 @@ fn columns(beat: &Beat) -> impl Iterator<Item = ToSqlOutput<'_>> {
         .iter()
         .map(|column| value(&column.kind, &beat.heartbeat));
     head.into_iter().chain(values)
-}
-
-/// A text, or NULL.
-fn optional<'a>(text: Option<impl Into<ToSqlOutput<'a>>>) -> ToSqlOutput<'a> {
-    text.map_or(Null.into(), Into::into)
 }
 
 /// A column's value as SQLite keeps it.
@@ -387,17 +357,6 @@ pub(super) fn set_flags(
         return Ok(None);
     };
 
-    transaction.prepare_cached(&MAKE_FLAGS)?.execute([id])?;
-    let flags = FLAGS
-        .iter()
-        .map(|flag| Value::from((flag.in_patch)(&patch)));
-    let values = iter::once(Value::from(id)).chain(flags);
-    let mut set = transaction.prepare_cached(&SET_FLAGS)?;
-    set.execute(params_from_iter(values))?;
+    flags::change(transaction, id, &patch)?;
     by_name(transaction, host)
-}
-
-/// A value as the API has it.
-fn json(value: &impl Serialize) -> String {
-    serde_json::to_string(value).expect("a heartbeat is plain JSON")
 }

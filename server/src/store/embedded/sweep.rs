@@ -7,8 +7,11 @@ use rusqlite::{Connection, OptionalExtension, Params, params};
 
 use super::connection::{Connections, Work};
 use super::owners;
+use crate::store::column::FLAGS;
 use crate::store::error::StoreError;
-use crate::store::server::{Due, SweepOrder, Swept, TOMBSTONE_LIFE, as_millis};
+use crate::store::server::{
+    Due, LIFE_OF_DEFAULTS, SweepOrder, Swept, TOMBSTONE_LIFE, as_millis,
+};
 
 /// The longest that a sweep deletes history, in all; the next one goes on.
 const MAX_MAINTENANCE: Duration = Duration::from_secs(30);
@@ -166,10 +169,16 @@ fn forget(
     connections.maintain(deadline, |connection| forget_old(connection, due_before))?;
     connections.maintain(deadline, move_by_ip)?;
 
-    let buried_before = service_time.saturating_sub(as_millis(TOMBSTONE_LIFE));
+    let buried_before = |life| service_time.saturating_sub(as_millis(life));
+    let defaults = FLAGS
+        .iter()
+        .map(|flag| format!("{} = {}", flag.name, i64::from(flag.default())));
+    let are_defaults = defaults.collect::<Vec<_>>().join(" AND ");
     connections.maintain(deadline, |connection| {
         let delete = "DELETE FROM tombstones WHERE buried_at < ?1";
-        connection.execute(delete, [buried_before])?;
+        connection.execute(delete, [buried_before(TOMBSTONE_LIFE)])?;
+        let delete = format!("{delete} AND {are_defaults}");
+        connection.execute(&delete, [buried_before(LIFE_OF_DEFAULTS)])?;
         let unknown = "DELETE FROM moves WHERE host NOT IN (SELECT id FROM servers)";
         connection.execute(unknown, [])?;
         Ok(Work::Done)

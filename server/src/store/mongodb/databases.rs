@@ -66,6 +66,7 @@ impl Databases {
             unique_index(doc! {"ip": 1}, &if_there),
             unique_index(doc! {"server_id": 1}, &if_there),
             unique_index(doc! {"agent_id": 1}, &if_there),
+            index(doc! {"clone_of": 1}),
             index(doc! {"last_heartbeat": 1}),
             index(doc! {"status": 1}),
         ];

@@ -17,13 +17,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::recurring::log_if_due;
 use crate::store::column::{COLUMNS, Column, FLAGS, Identity, Kind};
+use crate::store::flags::SetFlags;
 use crate::store::identity::Known;
 use crate::store::server::{Beat, HostName, Supersedes, new_server_id};
 
 /// A record's age in writes, which tells the newer of two copies: the epoch and the
-/// revision. The epoch is the time since which the host has its address, in milliseconds
-/// since 1970: a host that moves to the address, or comes back after it was deleted,
-/// starts a new one. Each write counts the revision up.
+/// revision. The epoch is the number of [`super::sequence`] with which the host has got
+/// its address, at least the milliseconds since 1970: a host that moves to the address, or
+/// comes back after it was deleted, starts a new one. Each write counts the revision up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) struct Version(pub(super) i64, pub(super) i64);
 
@@ -89,9 +90,7 @@ impl VersionedServer {
 /// A record as far as identity goes, by its `server_id`.
 pub(super) struct Owned {
     pub(super) known: Known<String>,
-    pub(super) flags: Flags,
-    /// The flags are those of the host that this one claims to be; nobody has set one.
-    pub(super) are_flags_copied: bool,
+    pub(super) flags: SetFlags,
     /// The revision, which each change counts up.
     rev: Option<Bson>,
 }
@@ -103,12 +102,14 @@ pub(super) fn owned_fields() -> Document {
         "ip",
         "agent_id",
         "boot_id",
+        "first_heartbeat",
         "last_heartbeat",
+        "guest_since",
         "status",
         "moved_at",
         "wanted_ip",
         "clone_of",
-        "flags_copied",
+        "flag_changes",
         "rev",
     ];
     let flags = FLAGS.iter().map(|flag| flag.name);
@@ -129,8 +130,11 @@ impl Owned {
             ip: address("ip"),
             agent_id: agent("agent_id"),
             boot_id: text(document, "boot_id").map(str::to_owned),
+            first_heartbeat: time(document, "first_heartbeat")
+                .unwrap_or(Timestamp::UNIX_EPOCH),
             last_heartbeat: time(document, "last_heartbeat")
                 .unwrap_or(Timestamp::UNIX_EPOCH),
+            guest_since: time(document, "guest_since"),
             is_down: text(document, "status") == Some(Status::Down.as_str()),
             moved_at: time(document, "moved_at"),
             wanted_ip: address("wanted_ip"),
@@ -138,10 +142,26 @@ impl Owned {
         };
         Owned {
             known,
-            flags: read_flags(document),
-            are_flags_copied: document.get_bool("flags_copied").unwrap_or(false),
+            flags: read_set_flags(document),
             rev: document.get("rev").cloned(),
         }
+    }
+
+    /// The update that sets and removes these fields and counts the revision up. A
+    /// revision that cannot be counted gives way to one that is higher than any.
+    pub(super) fn update(&self, mut set: Document, unset: Document) -> Document {
+        let mut update = doc! {};
+        match &self.rev {
+            Some(rev) if number(rev).is_none() => {
+                set.insert("rev", clock::now().as_millisecond());
+            }
+            _ => drop(update.insert("$inc", doc! {"rev": 1_i64})),
+        }
+        update.insert("$set", set);
+        if !unset.is_empty() {
+            update.insert("$unset", unset);
+        }
+        update
     }
 
     /// The query for the record, if nothing has changed since it was read: neither a
@@ -156,7 +176,7 @@ impl Owned {
 
 /// The flags, which stand beside the other fields as in the API: an instance of a version
 /// that knows nothing of identities reads and writes them there, too.
-pub(super) fn read_flags(document: &Document) -> Flags {
+fn read_flags(document: &Document) -> Flags {
     let mut flags = Flags::default();
     for flag in FLAGS {
         if let Ok(value) = document.get_bool(flag.name) {
@@ -166,13 +186,28 @@ pub(super) fn read_flags(document: &Document) -> Flags {
     flags
 }
 
+/// The flags with the order in which they were set.
+pub(super) fn read_set_flags(document: &Document) -> SetFlags {
+    let changes = document.get_document("flag_changes").into_iter().flatten();
+    let change = |(name, value): (&String, &Bson)| Some((name.clone(), value.as_i64()?));
+    SetFlags {
+        flags: read_flags(document),
+        changes: changes.filter_map(change).collect(),
+    }
+}
+
 /// The flags as fields.
-pub(super) fn flags_to_bson(mut flags: Flags) -> Document {
-    let fields = FLAGS.iter().map(|flag| {
+pub(super) fn flags_to_bson(set: &SetFlags) -> Document {
+    let mut flags = set.flags;
+    let values = FLAGS.iter().map(|flag| {
         let value = *(flag.in_flags)(&mut flags);
         (flag.name.to_owned(), Bson::Boolean(value))
     });
-    fields.collect()
+    let mut fields: Document = values.collect();
+    let change = |(name, number): (&String, &i64)| (name.clone(), Bson::Int64(*number));
+    let changes: Document = set.changes.iter().map(change).collect();
+    fields.insert("flag_changes", changes);
+    fields
 }
 
 fn read_identity(ip: IpAddr, document: &Document) -> Identity {
@@ -265,6 +300,12 @@ fn metrics(value: &Bson) -> BTreeMap<String, f64> {
         .collect()
 }
 
+/// The field that says with which number of the sequence a record has got its address. It
+/// has the form of a time, because an earlier version wrote a time.
+pub(super) fn owned_since(number: i64) -> Document {
+    doc! {"owned_since": DateTime::from_millis(number)}
+}
+
 /// A BSON date, to the millisecond.
 pub(super) fn date(at: Timestamp) -> Bson {
     Bson::DateTime(DateTime::from_millis(at.as_millisecond()))
@@ -274,8 +315,6 @@ pub(super) fn date(at: Timestamp) -> Bson {
 pub(super) struct Update<'a> {
     /// The record as it was read.
     pub(super) record: &'a Known<String>,
-    /// The agent that the record belongs to from now on; `None`: as before.
-    pub(super) taken_by: Option<AgentId>,
     /// The address that the host asks for and cannot have yet.
     pub(super) wanted_ip: Option<IpAddr>,
     /// The record's revision is not a number that could be counted up: the record gets a
@@ -307,12 +346,14 @@ pub(super) fn update(beat: &Beat, how: &Update<'_>) -> Document {
         };
         put("boot_id", beat.heartbeat.boot_id.clone());
         put("wanted_ip", how.wanted_ip.map(|ip| ip.to_string()));
-        if let Some(id) = how.taken_by {
-            put("agent_id", Some(id.expose()));
-            put("clone_of", None);
+        let is_guest = beat.heartbeat.agent_id.is_none() && how.record.agent_id.is_some();
+        match how.record.guest_since {
+            _ if !is_guest => drop(unset.insert("guest_since", "")),
+            None => drop(set.insert("guest_since", date(beat.at))),
+            Some(_) => {}
         }
         if let Some(observed) = beat.observed_ip {
-            put("observed_ip", Some(observed.to_string()));
+            set.insert("observed_ip", observed.to_string());
             if how.record.ip == Some(observed) {
                 set.insert("ip_confirmed", true);
             }
@@ -357,12 +398,12 @@ pub(super) fn as_read(record: &Known<String>) -> Document {
     query
 }
 
-/// A new host's record.
+/// A new host's record, without its epoch.
 pub(super) fn new_record(
     beat: &Beat,
     agent_id: Option<AgentId>,
     is_clone: bool,
-    flags: Flags,
+    flags: &SetFlags,
 ) -> Document {
     let mut record = doc! {
         "ip": beat.ip.to_string(),
@@ -370,7 +411,6 @@ pub(super) fn new_record(
         "status": beat.status.as_str(),
         "last_heartbeat": date(beat.at),
         "first_heartbeat": date(beat.at),
-        "owned_since": date(clock::now()),
         "rev": 1_i64,
         "ip_confirmed": beat.observed_ip == Some(beat.ip),
     };
@@ -388,9 +428,6 @@ pub(super) fn new_record(
         if let Some(value) = value {
             record.insert(name, value);
         }
-    }
-    if is_clone {
-        record.insert("flags_copied", true);
     }
     record.extend(flags_to_bson(flags));
     record
@@ -457,15 +494,18 @@ pub(super) fn named(host: &HostName) -> Document {
     }
 }
 
-/// The update that sets a patch's flags and no others.
-pub(super) fn flags_update(patch: FlagsPatch) -> Document {
-    let named = FLAGS.iter().filter_map(|flag| {
-        let value = (flag.in_patch)(&patch)?;
-        Some((flag.name.to_owned(), Bson::from(value)))
-    });
-    let set: Document = named.collect();
+/// The update that sets a patch's flags and no others. `number` orders the change among
+/// all changes of flags.
+pub(super) fn flags_update(patch: FlagsPatch, number: i64) -> Document {
+    let mut set = doc! {};
+    for flag in FLAGS {
+        if let Some(value) = (flag.in_patch)(&patch) {
+            set.insert(flag.name, value);
+            set.insert(format!("flag_changes.{}", flag.name), number);
+        }
+    }
 
-    let mut update = doc! {"$inc": {"rev": 1_i64}, "$unset": {"flags_copied": ""}};
+    let mut update = doc! {"$inc": {"rev": 1_i64}};
     if !set.is_empty() {
         update.insert("$set", set);
     }

@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use fleetbeat_daemon::clock;
 use fleetbeat_protocol::AgentId;
 use log::Level;
 use mongodb::bson::Document;
@@ -21,8 +22,9 @@ use super::connection::Connection;
 use super::document::{self, Update};
 use super::error::MongoDbError;
 use super::owners::{self, Outcome, Records};
+use super::sequence;
 use crate::recurring::log_if_due;
-use crate::store::identity::{Conflicts, Event, Known, Step, tombstone_of_agent};
+use crate::store::identity::{Conflicts, Event, Known, Step};
 use crate::store::server::{Beat, Supersedes};
 
 /// So often in a row a first heartbeat does not meet another instance's, or an id that is
@@ -107,27 +109,20 @@ fn plan<'a>(
 ) -> Result<Option<String>, MongoDbError> {
     let beat = open.beat;
     match step {
-        Step::Store {
-            record,
-            taken_by,
-            wanted_ip,
-        } => {
+        Step::Store { record, wanted_ip } => {
             outcome.changed.extend(record.ip);
-            if let Some(before) = taken_by.and(record.agent_id) {
-                // The agent before may be somewhere else: its flags wait for its return.
-                let name = tombstone_of_agent(before);
-                records.bury(mongodb, &name, record, Some(&record.key))?;
-            }
-            store(open, record, taken_by, wanted_ip, round);
+            store(open, record, wanted_ip, round);
             if beat.supersedes == Supersedes::Always {
-                outcome.events.extend(conflicts.look_at(record, beat));
+                outcome
+                    .events
+                    .extend(conflicts.look_at(record, beat, wanted_ip));
             }
             Ok(Some(record.key.clone()))
         }
         Step::Insert { agent_id, clone_of } => {
             let (flags, tombstones) = records.flags_of_new(beat, agent_id, clone_of);
             let is_clone = clone_of.is_some();
-            let document = document::new_record(beat, agent_id, is_clone, flags);
+            let document = document::new_record(beat, agent_id, is_clone, &flags);
             let host = document.get_str("server_id").ok().map(str::to_owned);
             let clone = beat.heartbeat.agent_id.filter(|_| is_clone);
             let ip = beat.ip;
@@ -137,6 +132,11 @@ fn plan<'a>(
             Ok(host)
         }
         step => {
+            if let Step::Take { record, waiting } = step {
+                outcome
+                    .events
+                    .extend(conflicts.look_at_taken(record, beat, waiting));
+            }
             records.prepare(mongodb, beat, &step, outcome)?;
             round.again.push(open);
             Ok(None)
@@ -147,13 +147,11 @@ fn plan<'a>(
 fn store<'a>(
     open: Open<'a>,
     record: &Known<String>,
-    taken_by: Option<AgentId>,
     wanted_ip: Option<IpAddr>,
     round: &mut Round<'a>,
 ) {
     let how = Update {
         record,
-        taken_by,
         wanted_ip,
         mend: open.mend,
     };
@@ -221,9 +219,13 @@ impl<'a> Round<'a> {
     /// Inserts new hosts. One that is there already was inserted by another instance, or
     /// has got an id that is taken.
     fn insert(&mut self, mongodb: &Connection) -> Result<(), MongoDbError> {
-        let inserts = std::mem::take(&mut self.inserts);
+        let mut inserts = std::mem::take(&mut self.inserts);
         if inserts.is_empty() {
             return Ok(());
+        }
+        let number = sequence::next(mongodb, clock::now())?;
+        for (_, document, _) in &mut inserts {
+            document.extend(document::owned_since(number));
         }
         let documents: Vec<&Document> =
             inserts.iter().map(|(_, document, _)| document).collect();

@@ -20,6 +20,7 @@ mod lease;
 mod owners;
 mod redis;
 mod refresh;
+mod sequence;
 mod sweep;
 mod url;
 mod users;
@@ -30,6 +31,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use fleetbeat_daemon::clock;
 use fleetbeat_daemon::lock::lock;
 use fleetbeat_protocol::{FlagsPatch, Server};
 use mongodb::options::{FindOneAndUpdateOptions, ReturnDocument};
@@ -175,9 +177,11 @@ impl ServerStore for MongoDb {
         let options = FindOneAndUpdateOptions::builder()
             .return_document(ReturnDocument::After)
             .build();
+        let number = sequence::next(mongodb, clock::now())?;
         let servers = mongodb.servers();
+        let update = document::flags_update(patch, number);
         let update = servers
-            .find_one_and_update(document::named(host), document::flags_update(patch))
+            .find_one_and_update(document::named(host), update)
             .with_options(options);
         let result = mongodb.run(async { update.await });
         // Also after an error: MongoDB may have set the flags. Where the address is not
@@ -293,6 +297,11 @@ impl MongoDb {
     /// Removes everything.
     pub(super) fn drop_database(&self) -> Result<(), StoreError> {
         Ok(self.databases.mongodb.drop_database()?)
+    }
+
+    /// The number that an instance takes whose clock says `now`.
+    pub(super) fn next_number(&self, now: fleetbeat_protocol::Timestamp) -> i64 {
+        sequence::next(&self.databases.mongodb, now).unwrap()
     }
 
     /// Reads everything again whenever it can.

@@ -9,14 +9,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use fleetbeat_protocol::{AgentId, Flags, Timestamp};
+use fleetbeat_daemon::clock;
+use fleetbeat_protocol::{AgentId, Timestamp};
 use mongodb::bson::{Bson, Document, doc};
 
 use super::connection::Connection;
-use super::document::{Owned, as_read, date, flags_to_bson, owned_fields, read_flags};
+use super::document::{
+    Owned, as_read, date, flags_to_bson, owned_fields, owned_since, read_set_flags,
+};
 use super::error::MongoDbError;
+use super::sequence;
+use crate::store::flags::SetFlags;
 use crate::store::identity::{
-    self, Event, Known, Step, tombstone_of_agent, tombstone_of_ip,
+    self, Event, Found, Heir, Known, Step, Tombstone, tombstone_of_agent, tombstone_of_ip,
 };
 use crate::store::server::Beat;
 
@@ -35,20 +40,15 @@ pub(super) struct Outcome {
 pub(super) struct Records {
     by_ip: BTreeMap<IpAddr, Owned>,
     by_agent: BTreeMap<AgentId, Owned>,
-    tombstones: BTreeMap<String, Tombstone>,
+    clones: Vec<Owned>,
+    tombstones: BTreeMap<String, Tombstone<String>>,
     service_time: i64,
-}
-
-/// The flags of a host that is gone.
-struct Tombstone {
-    flags: Flags,
-    /// The host that has taken the agent's place.
-    heir: Option<String>,
 }
 
 impl Records {
     /// Reads the records at the heartbeats' addresses, those of the agents that are not
-    /// among them, and the tombstones of those that have no record.
+    /// among them, those of the hosts that claim to be agents which have booted or are
+    /// elsewhere, and the tombstones of agents that have no record.
     pub(super) fn read(
         mongodb: &Connection,
         beats: &[&Beat],
@@ -57,6 +57,7 @@ impl Records {
         let mut records = Records {
             by_ip: BTreeMap::new(),
             by_agent: BTreeMap::new(),
+            clones: Vec::new(),
             tombstones: BTreeMap::new(),
             service_time,
         };
@@ -78,6 +79,16 @@ impl Records {
                 records.by_agent.insert(id, owned);
             }
         }
+
+        let has_booted = |beat: &&&Beat| {
+            let record = records.by_ip.get(&beat.ip);
+            record.is_some_and(|owned| owned.known.boot_id != beat.heartbeat.boot_id)
+        };
+        let booted = beats.iter().filter(has_booted).copied();
+        let doubtful = booted.chain(elsewhere.iter().copied());
+        let agents = doubtful.filter_map(|beat| beat.heartbeat.agent_id);
+        let agents = agents.map(AgentId::expose).collect();
+        records.clones = find(mongodb, "clone_of", agents)?;
 
         let mut names = Vec::new();
         for beat in elsewhere {
@@ -104,9 +115,7 @@ impl Records {
         let found = tombstones.find(doc! {"_id": {"$in": names}});
         let found = mongodb.collect_for_heartbeats(found, |document| {
             let name = document.get_str("_id").ok()?.to_owned();
-            let heir = document.get_str("heir").ok().map(str::to_owned);
-            let flags = read_flags(document);
-            Some((name, Tombstone { flags, heir }))
+            Some((name, read_tombstone(document)))
         })?;
         self.tombstones.extend(found);
         Ok(())
@@ -115,21 +124,29 @@ impl Records {
     /// The next step for the heartbeat.
     pub(super) fn decide(&self, beat: &Beat) -> Step<'_, String> {
         let at_ip = self.by_ip.get(&beat.ip).map(|owned| &owned.known);
-        let of_agent = beat.heartbeat.agent_id.and_then(|id| {
+        let id = beat.heartbeat.agent_id;
+        let own = id.and_then(|id| {
             let is_own = |known: &&Known<String>| known.agent_id == Some(id);
             let elsewhere = || self.by_agent.get(&id).map(|owned| &owned.known);
             at_ip.filter(is_own).or_else(elsewhere)
         });
-
-        let tombstone = beat.heartbeat.agent_id.and_then(|id| {
-            let name = tombstone_of_agent(id);
-            self.tombstones.get(&name)
+        let clone = id.and_then(|id| {
+            let is_clone = |known: &&Known<String>| {
+                known.is_clone_of(id) && known.ip.is_some_and(|ip| ip != beat.ip)
+            };
+            let clones = self.clones.iter().map(|owned| &owned.known);
+            clones
+                .filter(is_clone)
+                .max_by_key(|known| known.first_heartbeat)
         });
-        let is_remembered = tombstone.is_some_and(|tombstone| {
-            let heir = tombstone.heir.as_ref();
-            heir.is_none() || heir != at_ip.map(|record| &record.key)
-        });
-        identity::decide(beat, at_ip, of_agent, is_remembered)
+        let name = id.map(tombstone_of_agent);
+        let found = Found {
+            at_ip,
+            own,
+            clone,
+            tombstone: name.and_then(|name| self.tombstones.get(&name)),
+        };
+        identity::decide(beat, &found)
     }
 
     /// The flags that a new host begins with, and the tombstones in which they waited.
@@ -138,44 +155,31 @@ impl Records {
         beat: &Beat,
         agent_id: Option<AgentId>,
         clone_of: Option<&Known<String>>,
-    ) -> (Flags, Vec<String>) {
+    ) -> (SetFlags, Vec<String>) {
         if let Some(original) = clone_of {
-            let owned = self.owned(original);
-            return (
-                owned.map(|owned| owned.flags).unwrap_or_default(),
-                Vec::new(),
-            );
+            return (self.flags(original), Vec::new());
         }
         let names = agent_id.map(tombstone_of_agent).into_iter();
         for name in names.chain([tombstone_of_ip(beat.ip)]) {
             if let Some(tombstone) = self.tombstones.get(&name) {
-                return (tombstone.flags, vec![name]);
+                return (tombstone.flags.clone(), vec![name]);
             }
         }
-        (Flags::default(), Vec::new())
+        (SetFlags::default(), Vec::new())
     }
 
     fn owned(&self, record: &Known<String>) -> Option<&Owned> {
-        let mut all = self.by_ip.values().chain(self.by_agent.values());
+        let mut all = self
+            .by_ip
+            .values()
+            .chain(self.by_agent.values())
+            .chain(&self.clones);
         all.find(|owned| owned.known == *record)
     }
 
-    /// Keeps the record's flags in a tombstone, if they differ from the defaults.
-    pub(super) fn bury(
-        &self,
-        mongodb: &Connection,
-        name: &str,
-        record: &Known<String>,
-        heir: Option<&str>,
-    ) -> Result<(), MongoDbError> {
-        let flags = self.owned(record).map(|owned| owned.flags);
-        bury(
-            mongodb,
-            name,
-            heir,
-            flags.unwrap_or_default(),
-            self.service_time,
-        )
+    fn flags(&self, record: &Known<String>) -> SetFlags {
+        let owned = self.owned(record);
+        owned.map(|owned| owned.flags.clone()).unwrap_or_default()
     }
 
     /// Does a step after which the records have to be read again. A step that meets
@@ -190,13 +194,21 @@ impl Records {
         match step {
             Step::Remove(record) => {
                 let (server_id, ip) = (record.key.clone(), beat.ip);
-                let by_agent = record.agent_id.map(tombstone_of_agent);
-                let name = by_agent.unwrap_or_else(|| tombstone_of_ip(ip));
-                self.bury(mongodb, &name, record, None)?;
-                self.delete(mongodb, record)?;
-                outcome.events.push(Event::Replaced { server_id, ip });
+                if self.lay_to_rest(mongodb, record, None)? {
+                    self.delete(mongodb, record)?;
+                    outcome.events.push(Event::Replaced { server_id, ip });
+                }
             }
-            Step::Absorb { record, clone } => self.absorb(mongodb, record, clone)?,
+            Step::Take { record, waiting } => {
+                outcome.changed.extend(record.ip);
+                self.take(mongodb, beat, record, *waiting)?;
+            }
+            Step::Absorb { record, clone } => {
+                outcome
+                    .changed
+                    .extend(record.ip.into_iter().chain(clone.ip));
+                self.absorb(mongodb, record, clone)?;
+            }
             Step::Move(record) => {
                 outcome.changed.extend(record.ip);
                 let is_done = relocate(mongodb, record, beat.ip, Some(beat.at))?;
@@ -225,13 +237,66 @@ impl Records {
         record: &Known<String>,
         clone: &Known<String>,
     ) -> Result<(), MongoDbError> {
-        // Where an admin has set flags on the clone, those are the newest.
-        if let Some(newest) = self.owned(clone).filter(|clone| !clone.are_flags_copied) {
-            let flags = flags_to_bson(newest.flags);
-            let update = doc! {"$set": flags, "$inc": {"rev": 1_i64}};
-            change(mongodb, as_read(record), update)?;
+        if let Some(owned) = self.owned(record)
+            && merge_flags(mongodb, owned, &self.flags(clone))?
+        {
+            self.delete(mongodb, clone)?;
         }
-        self.delete(mongodb, clone)
+        Ok(())
+    }
+
+    /// Gives the record to the heartbeat's agent.
+    fn take(
+        &self,
+        mongodb: &Connection,
+        beat: &Beat,
+        record: &Known<String>,
+        waiting: Option<&SetFlags>,
+    ) -> Result<(), MongoDbError> {
+        let (Some(id), Some(owned)) = (beat.heartbeat.agent_id, self.owned(record))
+        else {
+            return Ok(());
+        };
+        let is_own = record.is_clone_of(id);
+        let heir = Heir {
+            key: record.key.clone(),
+            ip: record.ip,
+        };
+        let heir = Some(&heir).filter(|_| waiting.is_none());
+        if !is_own && !self.lay_to_rest(mongodb, record, heir)? {
+            return Ok(());
+        }
+
+        let mut set = doc! {"agent_id": id.expose()};
+        let mut unset = doc! {"clone_of": "", "guest_since": ""};
+        match &beat.heartbeat.boot_id {
+            Some(boot_id) => drop(set.insert("boot_id", boot_id)),
+            None => drop(unset.insert("boot_id", "")),
+        }
+        if let Some(waiting) = waiting {
+            let mut flags = waiting.clone();
+            if is_own {
+                flags.merge(&owned.flags);
+            }
+            set.extend(flags_to_bson(&flags));
+        }
+        if change(mongodb, owned.unchanged(), owned.update(set, unset))? {
+            arrive(mongodb, &[], &[tombstone_of_agent(id)])?;
+        }
+        Ok(())
+    }
+
+    /// [`lay_to_rest`] of a record that was read.
+    fn lay_to_rest(
+        &self,
+        mongodb: &Connection,
+        record: &Known<String>,
+        heir: Option<&Heir<String>>,
+    ) -> Result<bool, MongoDbError> {
+        match self.owned(record) {
+            Some(owned) => lay_to_rest(mongodb, owned, heir, self.service_time),
+            None => Ok(false),
+        }
     }
 
     /// Deletes a record if nothing has changed since it was read.
@@ -264,30 +329,103 @@ fn find(
     mongodb.collect_for_heartbeats(found, |document| Some(Owned::from_document(document)))
 }
 
-/// Keeps flags in a tombstone, if they differ from the defaults. An older tombstone of
-/// the same name goes.
-pub(super) fn bury(
+/// Keeps the flags of a record that makes room, or goes to another agent. `heir`: the
+/// record keeps them, too. False if something has changed meanwhile, so that the record
+/// has to stay for now.
+pub(super) fn lay_to_rest(
+    mongodb: &Connection,
+    owned: &Owned,
+    heir: Option<&Heir<String>>,
+    service_time: i64,
+) -> Result<bool, MongoDbError> {
+    let (record, flags) = (&owned.known, &owned.flags);
+    let bury = |name: String, flags: &SetFlags| {
+        bury(mongodb, &name, heir, flags, service_time).map(|()| true)
+    };
+    match (record.agent_id, record.clone_of, record.ip) {
+        // What nobody has set is not worth a tombstone for each installation.
+        (Some(_), ..) if heir.is_some() && flags.are_defaults() => Ok(true),
+        (Some(id), ..) => bury(tombstone_of_agent(id), flags),
+        (None, Some(id), _) => lay_clone_to_rest(mongodb, owned, id, service_time),
+        (None, None, Some(ip)) if heir.is_none() => bury(tombstone_of_ip(ip), flags),
+        (None, None, _) => Ok(true),
+    }
+}
+
+/// Keeps the flags of a record whose host claims to be the agent `id`, if it may be that
+/// agent's. A copied host that comes back has the flags of its original.
+fn lay_clone_to_rest(
+    mongodb: &Connection,
+    clone: &Owned,
+    id: AgentId,
+    service_time: i64,
+) -> Result<bool, MongoDbError> {
+    if let Some(original) = find(mongodb, "agent_id", vec![id.expose()])?.first() {
+        let is_copy = !clone.known.may_be(&original.known);
+        return Ok(is_copy || merge_flags(mongodb, original, &clone.flags)?);
+    }
+    let name = tombstone_of_agent(id);
+    let tombstones = mongodb.tombstones();
+    let older = tombstones.find_one(doc! {"_id": &name});
+    let older = mongodb.run_for_heartbeats(async { older.await })?;
+    let mut flags = match &older {
+        Some(older) => read_tombstone(older).flags,
+        None => clone.flags.clone(),
+    };
+    flags.merge(&clone.flags);
+    bury(mongodb, &name, None, &flags, service_time).map(|()| true)
+}
+
+/// Of each flag, the later change is the record's from now on. False if something has
+/// changed meanwhile: an admin may be setting the same flags.
+fn merge_flags(
+    mongodb: &Connection,
+    record: &Owned,
+    other: &SetFlags,
+) -> Result<bool, MongoDbError> {
+    let mut flags = record.flags.clone();
+    flags.merge(other);
+    if flags == record.flags {
+        return Ok(true);
+    }
+    let update = record.update(flags_to_bson(&flags), doc! {});
+    change(mongodb, record.unchanged(), update)
+}
+
+/// Keeps flags in a tombstone. An older tombstone of the same name goes.
+fn bury(
     mongodb: &Connection,
     name: &str,
-    heir: Option<&str>,
-    flags: Flags,
+    heir: Option<&Heir<String>>,
+    flags: &SetFlags,
     service_time: i64,
 ) -> Result<(), MongoDbError> {
-    let tombstones = mongodb.tombstones();
-    let named = doc! {"_id": name};
-    if flags == Flags::default() {
-        mongodb.run_for_heartbeats(async { tombstones.delete_one(named).await })?;
-        return Ok(());
-    }
-
     let mut tombstone = doc! {"buried_at": service_time};
     tombstone.extend(flags_to_bson(flags));
     if let Some(heir) = heir {
-        tombstone.insert("heir", heir);
+        tombstone.insert("heir", &heir.key);
+        tombstone.extend(
+            heir.ip
+                .map(|ip| ("heir_ip".to_owned(), ip.to_string().into())),
+        );
     }
-    let replace = tombstones.replace_one(named, tombstone).upsert(true);
+    let tombstones = mongodb.tombstones();
+    let replace = tombstones.replace_one(doc! {"_id": name}, tombstone);
+    let replace = replace.upsert(true);
     mongodb.run_for_heartbeats(async { replace.await })?;
     Ok(())
+}
+
+fn read_tombstone(document: &Document) -> Tombstone<String> {
+    let text = |name| document.get_str(name).ok();
+    let heir = text("heir").map(|key| Heir {
+        key: key.to_owned(),
+        ip: text("heir_ip").and_then(|ip| ip.parse().ok()),
+    });
+    Tombstone {
+        flags: read_set_flags(document),
+        heir,
+    }
 }
 
 /// Gives the record another address. False if the address is taken, or the record has
@@ -298,11 +436,8 @@ fn relocate(
     to: IpAddr,
     moved_at: Option<Timestamp>,
 ) -> Result<bool, MongoDbError> {
-    let mut set = doc! {
-        "ip": to.to_string(),
-        "ip_confirmed": false,
-        "owned_since": date(fleetbeat_daemon::clock::now()),
-    };
+    let mut set = doc! {"ip": to.to_string(), "ip_confirmed": false};
+    set.extend(owned_since(sequence::next(mongodb, clock::now())?));
     let mut update = doc! {"$inc": {"rev": 1_i64}};
     if let Some(at) = moved_at {
         set.insert("moved_at", date(at));

@@ -13,9 +13,11 @@ use super::connection::Connection;
 use super::databases::MAX_ASKED;
 use super::document::{Owned, date, owned_fields};
 use super::error::MongoDbError;
-use super::owners::bury;
-use crate::store::identity::{tombstone_of_agent, tombstone_of_ip};
-use crate::store::server::{Due, SweepOrder, Swept, TOMBSTONE_LIFE, as_millis};
+use super::owners::lay_to_rest;
+use crate::store::column::FLAGS;
+use crate::store::server::{
+    Due, LIFE_OF_DEFAULTS, SweepOrder, Swept, TOMBSTONE_LIFE, as_millis,
+};
 
 /// Heartbeats of the history deleted at once.
 const MAX_DELETED: i64 = 500;
@@ -179,13 +181,13 @@ fn delete_hosts(
 
     let servers = mongodb.servers();
     for owned in due {
-        let (known, flags) = (&owned.known, owned.flags);
+        let known = &owned.known;
         let Some(ip) = known.ip else {
             continue;
         };
-        let by_agent = known.agent_id.map(tombstone_of_agent);
-        let name = by_agent.unwrap_or_else(|| tombstone_of_ip(ip));
-        bury(mongodb, &name, None, flags, service_time)?;
+        if !lay_to_rest(mongodb, &owned, None, service_time)? {
+            continue;
+        }
 
         let mut still_due = due_to_be_deleted(limit);
         still_due.extend(owned.unchanged());
@@ -257,10 +259,20 @@ fn forget_history(
 
     let delete_after = as_millis(order.delete_after);
     let service_time = due_before.saturating_add(delete_after);
-    let buried_before = service_time.saturating_sub(as_millis(TOMBSTONE_LIFE));
+    let buried = |life| {
+        let before = service_time.saturating_sub(as_millis(life));
+        doc! {"buried_at": {"$lt": before}}
+    };
+    let mut defaults = buried(LIFE_OF_DEFAULTS);
+    defaults.extend(
+        FLAGS
+            .iter()
+            .map(|flag| (flag.name.to_owned(), flag.default().into())),
+    );
     let tombstones = mongodb.tombstones();
-    let old = doc! {"buried_at": {"$lt": buried_before}};
-    mongodb.run(async { tombstones.delete_many(old).await })?;
+    for old in [buried(TOMBSTONE_LIFE), defaults] {
+        mongodb.run(async { tombstones.delete_many(old).await })?;
+    }
     Ok(())
 }
 

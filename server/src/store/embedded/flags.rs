@@ -1,0 +1,134 @@
+//! Hosts' flags in SQLite, and the tombstones in which the flags of hosts that are gone
+//! wait.
+
+use std::sync::LazyLock;
+
+use fleetbeat_protocol::FlagsPatch;
+use rusqlite::types::ToSqlOutput;
+use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
+
+use super::row::{json, listed, optional, optional_ip};
+use crate::store::column::FLAGS;
+use crate::store::flags::SetFlags;
+use crate::store::identity::{Heir, Tombstone};
+
+/// The columns that [`read`] reads and [`values`] writes.
+static COLUMNS: LazyLock<String> = LazyLock::new(|| {
+    let names = FLAGS.iter().map(|flag| flag.name);
+    listed(names.chain(["changes"]))
+});
+
+/// The flags of a host. A host without a row has the defaults.
+pub(super) fn of_host(connection: &Connection, host: i64) -> rusqlite::Result<SetFlags> {
+    let select = format!("SELECT {} FROM flags WHERE host = ?1", *COLUMNS);
+    let mut select = connection.prepare_cached(&select)?;
+    let flags = select.query_row([host], read).optional()?;
+    Ok(flags.unwrap_or_default())
+}
+
+/// Gives a host these flags.
+pub(super) fn put(
+    connection: &Connection,
+    host: i64,
+    flags: &SetFlags,
+) -> rusqlite::Result<()> {
+    let columns = format!("host, {}", *COLUMNS);
+    replace(connection, "flags", &columns, [host.into()], flags)
+}
+
+/// Sets the patch's flags of a host.
+pub(super) fn change(
+    connection: &Connection,
+    host: i64,
+    patch: &FlagsPatch,
+) -> rusqlite::Result<()> {
+    let count = "UPDATE state SET flag_changes = flag_changes + 1 RETURNING flag_changes";
+    let number = connection.query_row(count, [], |row| row.get(0))?;
+    let mut flags = of_host(connection, host)?;
+    flags.change(patch, number);
+    put(connection, host, &flags)
+}
+
+/// Keeps flags in a tombstone. An older tombstone of the same name goes. `heir` is the
+/// host that has taken the agent's place.
+pub(super) fn bury(
+    connection: &Connection,
+    name: &str,
+    flags: &SetFlags,
+    heir: Option<&Heir<i64>>,
+) -> rusqlite::Result<()> {
+    let service_time: i64 =
+        connection.query_row("SELECT service_time FROM state", [], |row| row.get(0))?;
+    let ip = heir.and_then(|heir| heir.ip).map(|ip| ip.to_string());
+    let head: [ToSqlOutput<'_>; 4] = [
+        name.into(),
+        service_time.into(),
+        optional(heir.map(|heir| heir.key)),
+        optional(ip),
+    ];
+    let columns = format!("name, buried_at, heir, heir_ip, {}", *COLUMNS);
+    replace(connection, "tombstones", &columns, head, flags)
+}
+
+/// A tombstone, if there is one of this name.
+pub(super) fn tombstone(
+    connection: &Connection,
+    name: &str,
+) -> rusqlite::Result<Option<Tombstone<i64>>> {
+    let select = format!(
+        "SELECT {}, heir, heir_ip FROM tombstones WHERE name = ?1",
+        *COLUMNS
+    );
+    let tombstone = |row: &Row<'_>| {
+        let behind = FLAGS.len() + 1;
+        let (key, ip) = (row.get(behind)?, optional_ip(row, behind + 1)?);
+        Ok(Tombstone {
+            flags: read(row)?,
+            heir: Option::map(key, |key| Heir { key, ip }),
+        })
+    };
+    let mut select = connection.prepare_cached(&select)?;
+    select.query_row([name], tombstone).optional()
+}
+
+/// Removes a tombstone, whose host is back.
+pub(super) fn raise(connection: &Connection, name: &str) -> rusqlite::Result<()> {
+    let mut delete =
+        connection.prepare_cached("DELETE FROM tombstones WHERE name = ?1")?;
+    delete.execute([name]).map(|_| ())
+}
+
+/// Writes a row: the values of `head`, and then the flags.
+fn replace<'a, const N: usize>(
+    connection: &Connection,
+    table: &str,
+    columns: &str,
+    head: [ToSqlOutput<'a>; N],
+    flags: &SetFlags,
+) -> rusqlite::Result<()> {
+    let places = (1..=N + FLAGS.len() + 1).map(|place| format!("?{place}"));
+    let statement = format!(
+        "INSERT OR REPLACE INTO {table} ({columns}) VALUES ({})",
+        listed(places)
+    );
+    let mut values = flags.flags;
+    let values = FLAGS.iter().map(|flag| *(flag.in_flags)(&mut values));
+    let values: Vec<ToSqlOutput<'a>> = head
+        .into_iter()
+        .chain(values.map(Into::into))
+        .chain([json(&flags.changes).into()])
+        .collect();
+    let mut statement = connection.prepare_cached(&statement)?;
+    statement.execute(params_from_iter(values)).map(|_| ())
+}
+
+fn read(row: &Row<'_>) -> rusqlite::Result<SetFlags> {
+    let mut set = SetFlags::default();
+    for (index, flag) in FLAGS.iter().enumerate() {
+        *(flag.in_flags)(&mut set.flags) = row.get(index)?;
+    }
+    // Somebody may have edited the file: then the flags are as they are.
+    let changes = row.get_ref(FLAGS.len())?.as_str()?;
+    set.changes = serde_json::from_str(changes).unwrap_or_default();
+    Ok(set)
+}
