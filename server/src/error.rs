@@ -103,10 +103,10 @@ mod tests {
             exit::explain(&listen),
             "fleetbeat-server: cannot listen on http://127.0.0.1:80: address in use"
         );
-        let deaf = ServerError::from(Death::Deaf("no answer".to_owned()));
+        let deaf = ServerError::from(Death::Deaf("127.0.0.1:1".to_owned()));
         assert_eq!(
             exit::explain(&deaf),
-            "fleetbeat-server: the HTTP server is dead: no answer"
+            "fleetbeat-server: the HTTP server is dead: nobody listens at 127.0.0.1:1"
         );
         assert_eq!(deaf.exit_code(), exit::FAILURE);
     }
