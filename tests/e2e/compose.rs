@@ -218,7 +218,12 @@ fn the_configurations_of_containers_are_fine() {
         // The files only lack the secrets, which come from the environment.
         let is_secret =
             |line: &str| line.contains("AGENT_API_KEY") || line.contains("SECRET_KEY");
-        assert!(told.lines().all(is_secret), "{file}: {told}");
+        // The image alone does not know who can reach its port.
+        let is_exposed = |line: &str| {
+            file == "container/server.toml" && line.contains("without [tls]")
+        };
+        let is_expected = |line: &str| is_secret(line) || is_exposed(line);
+        assert!(told.lines().all(is_expected), "{file}: {told}");
         let is_embedded = !fs::read_to_string(packaging().join(file))
             .unwrap()
             .contains("mongodb");
