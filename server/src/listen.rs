@@ -1,6 +1,7 @@
 //! Where the server listens.
 
 use std::fmt;
+use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
@@ -90,6 +91,15 @@ impl Listen {
         };
         Listen::Tcp(SocketAddr::new(ip, address.port()))
     }
+}
+
+/// The first port that everybody may listen on: the kernel keeps those below it for the
+/// privileged.
+pub(crate) fn first_free_port() -> u16 {
+    let text = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start");
+    text.ok()
+        .and_then(|text| text.trim().parse().ok())
+        .unwrap_or(1024)
 }
 
 #[cfg(test)]

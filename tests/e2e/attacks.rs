@@ -519,6 +519,22 @@ fn bodies_have_a_limit_all_together() {
     let answer = front.request("POST", "/heartbeat", &key, body.as_bytes());
     assert_eq!(answer.unwrap().status, 200);
 
+    let short_promise = promise
+        .replace("/heartbeats", "/heartbeat")
+        .replace("1048576", "65536");
+    let nearly_short = vec![b' '; (1 << 16) - 1];
+    let ask_short = || {
+        let mut stream = send(&front, short_promise.as_bytes());
+        let mut start = [0; 25];
+        stream.read_exact(&mut start).unwrap();
+        stream.write_all(&nearly_short).unwrap();
+        stream
+    };
+    let mut short: Vec<_> = (0..256).map(|_| ask_short()).collect();
+    let answer = read_all(&mut *ask_short());
+    assert!(answer.starts_with("HTTP/1.1 503 "), "16 MiB: {answer}");
+
+    short.clear();
     sent.clear();
     let batch = format!("[{HEARTBEAT}{}]", " ".repeat(900_000));
     wait_for("room for another batch", || {

@@ -3,6 +3,8 @@
 //! Without the feature `harness` only the modules of `fleetsim` are built.
 
 pub mod client;
+#[cfg(feature = "harness")]
+pub mod dashboard;
 pub mod fleet;
 #[cfg(feature = "harness")]
 pub mod front;

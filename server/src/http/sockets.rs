@@ -15,7 +15,7 @@ use socket2::{Domain, SockAddr, Socket, TcpKeepalive, Type};
 
 use super::guard::doors::{Door, Speaks};
 use super::guard::tls::Certificate;
-use crate::listen::Listen;
+use crate::listen::{self, Listen};
 
 /// A dead peer's connection is noticed within about twice this.
 const KEEPALIVE: Duration = Duration::from_secs(30);
@@ -23,8 +23,6 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 const UNREAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1024;
-/// The first port that the kernel gives to everybody, unless it is told otherwise.
-const FIRST_FREE_PORT: u16 = 1024;
 
 /// Sockets with their addresses, to which nobody can connect yet.
 pub(crate) struct Sockets {
@@ -157,11 +155,12 @@ fn bind_tcp(address: SocketAddr) -> io::Result<Socket> {
 
 /// The error, and what helps where the kernel keeps the port for the privileged.
 fn explain_low_port(port: u16, error: io::Error) -> io::Error {
-    if error.kind() != io::ErrorKind::PermissionDenied || port >= FIRST_FREE_PORT {
+    let first_free = listen::first_free_port();
+    if error.kind() != io::ErrorKind::PermissionDenied || port >= first_free {
         return error;
     }
     let message = format!(
-        "{error}; a port below {FIRST_FREE_PORT} needs CAP_NET_BIND_SERVICE: the comments \
+        "{error}; a port below {first_free} needs CAP_NET_BIND_SERVICE: the comments \
          of fleetbeat-server.service name the drop-in that gives it"
     );
     io::Error::new(error.kind(), message)
@@ -221,11 +220,13 @@ mod tests {
     #[test]
     fn a_port_that_is_kept_for_the_privileged_is_explained() {
         let denied = || io::Error::from(io::ErrorKind::PermissionDenied);
-        let told = explain_low_port(443, denied()).to_string();
-        assert!(told.contains("CAP_NET_BIND_SERVICE"), "{told}");
-        let told = explain_low_port(8443, denied()).to_string();
+        // The kernel of a container may keep none.
+        let kept = listen::first_free_port().saturating_sub(1);
+        let told = explain_low_port(kept, denied()).to_string();
+        assert!(kept == 0 || told.contains("CAP_NET_BIND_SERVICE"), "{told}");
+        let told = explain_low_port(u16::MAX, denied()).to_string();
         assert!(!told.contains("CAP_NET_BIND_SERVICE"), "{told}");
         let taken = io::Error::from(io::ErrorKind::AddrInUse);
-        assert!(!explain_low_port(80, taken).to_string().contains("CAP_"));
+        assert!(!explain_low_port(kept, taken).to_string().contains("CAP_"));
     }
 }

@@ -17,7 +17,7 @@ use fleetbeat_tools::report::{self, mib};
 use fleetbeat_tools::server::{AGENT_KEY, Database, FleetbeatServer};
 use fleetbeat_tools::stand_in::{Authority, StandIn};
 use fleetbeat_tools::wait::{DEADLINE, wait_for};
-use fleetbeat_tools::{client, process};
+use fleetbeat_tools::{dashboard, process};
 use lexopt::{Arg, ValueExt};
 use mongodb::bson::{Bson, doc};
 
@@ -37,8 +37,6 @@ Options:
 
 /// The default interval of agents, in seconds.
 const INTERVAL: u32 = 120;
-/// A dashboard asks so often.
-const POLL: Duration = Duration::from_secs(5);
 /// A store that takes a new host more slowly cannot be measured.
 const SLOWEST_ARRIVAL: Duration = Duration::from_millis(5);
 /// Admins with an open dashboard.
@@ -196,7 +194,7 @@ fn watch(scale: &Scale, hosts: u32, servers: &[&FleetbeatServer]) -> Watched {
     let (mut seen, mut dashboard_bytes) = (Vec::new(), 0);
     thread::scope(|scope| {
         let dashboards: Vec<_> = (0..DASHBOARDS)
-            .map(|_| scope.spawn(|| look(last.address(), &token, &done)))
+            .map(|_| scope.spawn(|| dashboard::look(last.address(), &token, &done)))
             .collect();
 
         let before: Vec<_> = servers.iter().map(|server| costs(server)).collect();
@@ -298,36 +296,6 @@ fn wait_for_host(server: &FleetbeatServer, token: &str, hosts: u32, fleet: &mut 
         );
         thread::sleep(Duration::from_millis(500));
     }
-}
-
-/// A dashboard: asks for changes until `done`; gives the number of bytes received.
-fn look(server: SocketAddr, token: &str, done: &AtomicBool) -> u64 {
-    let (bearer, mut etag, mut bytes) = (format!("Bearer {token}"), String::new(), 0);
-    let mut due = Instant::now();
-
-    while !done.load(Ordering::Relaxed) {
-        if Instant::now() < due {
-            thread::sleep(Duration::from_millis(50));
-            continue;
-        }
-        due += POLL;
-
-        let headers = [
-            ("Authorization", bearer.as_str()),
-            ("Accept-Encoding", "gzip"),
-            ("If-None-Match", etag.as_str()),
-        ];
-        let request = client::encode("GET", "/servers?all_servers=true", &headers, b"");
-
-        let answer = client::exchange(server, &request).expect("the list");
-        assert!([200, 304].contains(&answer.status), "{}", answer.status);
-        bytes += answer.body.len() as u64;
-        answer
-            .header("etag")
-            .unwrap_or_default()
-            .clone_into(&mut etag);
-    }
-    bytes
 }
 
 fn folder_bytes(folder: &Path) -> u64 {

@@ -21,7 +21,7 @@ use fleetbeat_tools::load::{self, Report};
 use fleetbeat_tools::report::{self, mib, millis};
 use fleetbeat_tools::server::{AGENT_KEY, FleetbeatServer};
 use fleetbeat_tools::wait::DEADLINE;
-use fleetbeat_tools::{client, process};
+use fleetbeat_tools::{client, dashboard, process};
 use lexopt::Arg;
 use serde_json::{Value, json};
 
@@ -37,8 +37,6 @@ const THREADS: usize = 64;
 const DASHBOARDS: usize = 3;
 /// Hosts that empty their spools at once.
 const SPOOLS_AT_ONCE: usize = 4;
-/// A dashboard asks so often.
-const POLL: Duration = Duration::from_secs(5);
 /// The server's memory may grow by so much from the first windows to the last: by a tenth,
 /// and by what an allocator keeps.
 const MAX_GROWTH: (f64, f64) = (1.1, 4.0 * 1024.0 * 1024.0);
@@ -151,7 +149,7 @@ fn soak(plan: &Plan) -> Vec<String> {
     let (mut windows, mut problems) = (Vec::new(), Vec::new());
     thread::scope(|scope| {
         for _ in 0..DASHBOARDS {
-            scope.spawn(|| look(server.address(), &token, &done));
+            scope.spawn(|| dashboard::look(server.address(), &token, &done));
         }
 
         println!("| window | heartbeats | p50 | p99 | slowest | memory | what else |");
@@ -327,27 +325,6 @@ fn backup(server: &FleetbeatServer) -> Result<u64, String> {
     fs::metadata(&file)
         .map(|metadata| metadata.len())
         .map_err(|error| error.to_string())
-}
-
-/// A dashboard: asks for the list until `done`.
-fn look(server: SocketAddr, token: &str, done: &AtomicBool) {
-    let bearer = format!("Bearer {token}");
-    let headers = [
-        ("Authorization", bearer.as_str()),
-        ("Accept-Encoding", "gzip"),
-    ];
-    let request = client::encode("GET", "/servers?all_servers=true", &headers, b"");
-
-    let mut due = Instant::now();
-    while !done.load(Ordering::Relaxed) {
-        if Instant::now() < due {
-            thread::sleep(Duration::from_millis(50));
-            continue;
-        }
-        due += POLL;
-        let answer = client::exchange(server, &request).expect("the list");
-        assert_eq!(answer.status, 200, "the list");
-    }
 }
 
 /// What was refused, slow, or grew.

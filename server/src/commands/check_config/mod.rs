@@ -23,7 +23,7 @@ use crate::accounts::Account;
 use crate::bootstrap;
 use crate::config::{self, Config, Purpose, Storage};
 use crate::error::ServerError;
-use crate::listen::Listen;
+use crate::listen::{self, Listen};
 use crate::{serve, store};
 
 /// The settings that a variable replaces, because they may hold a password.
@@ -178,7 +178,7 @@ impl<Own: Fn(&str) -> Option<OsString>> Check<'_, Own> {
             .into_iter()
             .chain(redirect)
             .map(|address| address.port());
-        let first_free = first_free_port();
+        let first_free = listen::first_free_port();
         let port = ports
             .filter(|port| *port != 0)
             .find(|port| *port < first_free)?;
@@ -196,14 +196,6 @@ impl<Own: Fn(&str) -> Option<OsString>> Check<'_, Own> {
             )
         })
     }
-}
-
-/// The first port that everybody may listen on.
-fn first_free_port() -> u16 {
-    let text = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start");
-    text.ok()
-        .and_then(|text| text.trim().parse().ok())
-        .unwrap_or(1024)
 }
 
 /// A problem with a setting, at the variable that has replaced the setting if one has.

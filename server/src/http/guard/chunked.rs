@@ -253,7 +253,8 @@ mod tests {
 
         let mut greedy = ChunkedReader::new(100_000);
         let chunk = format!("1;{}\r\na\r\n", "x".repeat(1000));
-        let refused = (0..20).find_map(|_| greedy.take(chunk.as_bytes()).err());
-        assert_eq!(refused.map(|failure| failure.status()), Some(400));
+        let take = |n| Some((n, greedy.take(chunk.as_bytes()).err()?.status()));
+        // Sixteen lines of 1,004 bytes, and a seventeenth.
+        assert_eq!((1..20).find_map(take), Some((17, 400)));
     }
 }

@@ -59,7 +59,8 @@ pub(super) fn backup(database: &Connection, file: &Path) -> Result<Contents, Sto
 fn while_syncing<T>(file: &File, copy: impl FnOnce() -> T) -> T {
     let (done, is_done) = mpsc::channel::<()>();
     thread::scope(|scope| {
-        scope.spawn(move || {
+        // Without a thread, the copy goes to the disk as the system likes.
+        let _ = thread::Builder::new().spawn_scoped(scope, move || {
             let timeout = Err(RecvTimeoutError::Timeout);
             while is_done.recv_timeout(SYNC_EVERY) == timeout {
                 // The last sync tells of errors.
