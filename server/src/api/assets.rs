@@ -1,5 +1,6 @@
 //! The dashboard, embedded in the binary by `build.rs`.
 
+use super::state::ApiState;
 use crate::http::{Body, Failure, Reply, Request, Response, negotiation};
 
 /// The page loads nothing from elsewhere, runs nothing inline and is framed by nobody.
@@ -25,7 +26,7 @@ pub(super) fn exists(path: &[&str]) -> bool {
 }
 
 /// The file at the request's path.
-pub(super) fn serve(request: &Request) -> Result<Reply, Failure> {
+pub(super) fn serve(_: &ApiState, request: &mut Request) -> Result<Reply, Failure> {
     let asset = find(&request.path())
         .ok_or_else(|| Failure::internal("the route found an asset"))?;
     let identity = Response {

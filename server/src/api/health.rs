@@ -5,7 +5,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::state::ApiState;
-use crate::http::{Failure, Reply, Response};
+use crate::http::{Failure, Reply, Request, Response};
 use crate::ingest::Failed;
 use crate::store::{CacheState, StoreError};
 
@@ -33,12 +33,12 @@ struct Dependency {
 }
 
 /// 200 as long as requests are answered at all.
-pub(super) fn alive() -> Result<Reply, Failure> {
+pub(super) fn alive(_: &ApiState, _: &mut Request) -> Result<Reply, Failure> {
     Ok(Reply::Now(Response::json(200, &Alive { status: "ok" })))
 }
 
 /// 200, or 503 while a database is away or full that answers depend on.
-pub(super) fn ready(api: &ApiState) -> Result<Reply, Failure> {
+pub(super) fn ready(api: &ApiState, _: &mut Request) -> Result<Reply, Failure> {
     let storage = check_storage(api);
     let reason = storage
         .as_ref()

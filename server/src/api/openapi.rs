@@ -1,11 +1,12 @@
 //! `GET /openapi.json`: the API described for programs.
 
-use crate::http::{Body, Failure, Reply, Response};
+use super::state::ApiState;
+use crate::http::{Body, Failure, Reply, Request, Response};
 
-static DOCUMENT: &str = include_str!("openapi.json");
+pub(super) static DOCUMENT: &str = include_str!("openapi.json");
 
 /// The description as it is in the repository.
-pub(super) fn document() -> Result<Reply, Failure> {
+pub(super) fn document(_: &ApiState, _: &mut Request) -> Result<Reply, Failure> {
     Ok(Reply::Now(Response {
         status: 200,
         headers: vec![

@@ -4,7 +4,7 @@ use fleetbeat_protocol::{FlagsPatch, parse_ip};
 
 use super::body;
 use super::state::ApiState;
-use crate::auth::{Admin, Reader, show_source};
+use crate::auth::{Caller, show_source};
 use crate::fleet::query::Query;
 use crate::http::{Body, Failure, Reply, Request, Response, negotiation};
 use crate::store::HostName;
@@ -16,8 +16,8 @@ const MAX_PATCH_BYTES: usize = 16 * 1024;
 /// compressed if it may be.
 pub(super) fn list(
     api: &ApiState,
-    _: &Reader,
-    request: &Request,
+    _: &Caller,
+    request: &mut Request,
 ) -> Result<Reply, Failure> {
     let query = Query::parse(request.query()).map_err(Failure::invalid)?;
     let view = api.snapshots.view(&query)?;
@@ -56,8 +56,8 @@ pub(super) fn list(
 /// `GET /server/{ip}`.
 pub(super) fn show(
     api: &ApiState,
-    _: &Reader,
-    request: &Request,
+    _: &Caller,
+    request: &mut Request,
 ) -> Result<Reply, Failure> {
     let host = host(request)?;
     match api.store.server(&host)? {
@@ -69,7 +69,7 @@ pub(super) fn show(
 /// `PATCH /server/{ip}/config`: sets flags and gives the host as it is then.
 pub(super) fn set_flags(
     api: &ApiState,
-    admin: &Admin,
+    caller: &Caller,
     request: &mut Request,
 ) -> Result<Reply, Failure> {
     let host = host(request)?;
@@ -81,7 +81,7 @@ pub(super) fn set_flags(
     };
 
     if let Some(flags) = describe(patch) {
-        let username = &admin.account().username;
+        let username = &caller.account().username;
         let source = show_source(request.peer().ip());
         let ip = server.ip;
         log::info!(

@@ -10,11 +10,12 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use fleetbeat_daemon::lock::lock;
-use fleetbeat_protocol::{Account, Role, Timestamp};
+use fleetbeat_protocol::{Account, Timestamp};
 
 use super::agent_keys::{AgentKeys, KeyId};
 use super::networks::KnownNetworks;
 use super::passwords;
+use super::policy::{self, Right};
 use super::refusals::{Refusal, Refusals};
 use super::tokens::Tokens;
 use crate::http::{Failure, Request};
@@ -34,13 +35,9 @@ pub(crate) struct Agent {
     host: Option<IpAddr>,
 }
 
-/// A user of any role.
+/// A user who may use the route that was asked for.
 #[derive(Debug)]
-pub(crate) struct Reader(Account);
-
-/// A user who may set flags.
-#[derive(Debug)]
-pub(crate) struct Admin(Account);
+pub(crate) struct Caller(Account);
 
 impl Agent {
     /// Which key the agent has used.
@@ -55,14 +52,7 @@ impl Agent {
     }
 }
 
-impl Reader {
-    /// The user's name and role.
-    pub(crate) fn account(&self) -> &Account {
-        &self.0
-    }
-}
-
-impl Admin {
+impl Caller {
     /// The user's name and role.
     pub(crate) fn account(&self) -> &Account {
         &self.0
@@ -161,11 +151,22 @@ impl Auth {
         Ok(Agent { key, host: None })
     }
 
-    /// The user behind the request's bearer token.
+    /// The user behind the request's bearer token, who has this right.
     ///
     /// # Errors
-    /// 401 without a valid token; 500 if the store cannot be read.
-    pub(crate) fn reader(&self, request: &Request) -> Result<Reader, Failure> {
+    /// 401 without a valid token; 403 without the right; 500 if the store cannot be read.
+    pub(crate) fn caller(
+        &self,
+        request: &Request,
+        right: Right,
+    ) -> Result<Caller, Failure> {
+        let caller = self.user_of(request)?;
+        policy::decide(right, &caller)?;
+        Ok(caller)
+    }
+
+    /// The user behind the request's bearer token.
+    fn user_of(&self, request: &Request) -> Result<Caller, Failure> {
         let token = bearer_token(request).ok_or_else(|| {
             Failure::no_valid_token("a bearer token is needed: log in by POST /token")
         })?;
@@ -182,28 +183,13 @@ impl Auth {
             Some(user) if user.token_version == claims.ver => {
                 let source = request.peer().ip();
                 self.known_networks.note(&user.username, source);
-                Ok(Reader(Account {
+                Ok(Caller(Account {
                     username: user.username,
                     role: user.role,
                 }))
             }
             _ => Err(Failure::no_valid_token("the token has ended: log in again")),
         }
-    }
-
-    /// The user behind the token, who must be an admin at least.
-    ///
-    /// # Errors
-    /// As [`Auth::reader`]; 403 for a user with another role.
-    pub(crate) fn admin(&self, request: &Request) -> Result<Admin, Failure> {
-        let Reader(account) = self.reader(request)?;
-        if account.role < Role::Admin {
-            return Err(Failure::forbidden(format!(
-                "a {} user may not do this, an admin may",
-                account.role
-            )));
-        }
-        Ok(Admin(account))
     }
 
     /// A new token for a user's name and password. Slow on purpose: see [`super::logins`].

@@ -6,9 +6,11 @@ mod login_limits;
 pub(crate) mod logins;
 mod networks;
 pub(crate) mod passwords;
+mod policy;
 mod refusals;
 mod tokens;
 
 pub(crate) use self::agent_keys::AgentKeys;
-pub(crate) use self::identities::{Admin, Agent, Auth, LoginOutcome, Reader};
+pub(crate) use self::identities::{Agent, Auth, Caller, LoginOutcome};
+pub(crate) use self::policy::Right;
 pub(crate) use self::refusals::{Refusal, show_source};

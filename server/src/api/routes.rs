@@ -1,0 +1,188 @@
+//! The routes: the whole API as one table.
+
+use fleetbeat_protocol::Role;
+
+use super::state::ApiState;
+use super::{assets, health, heartbeat, me, openapi, servers, token};
+use crate::auth::{Agent, Caller, Right};
+use crate::http::{Failure, Reply, Request};
+
+/// A route: who may call it, and what answers.
+#[derive(Debug)]
+pub(super) struct Route {
+    /// In upper case. A route of GET answers HEAD, too.
+    pub(super) method: &'static str,
+    /// The path as OpenAPI writes it: `{name}` stands for one segment.
+    pub(super) path: &'static str,
+    handler: Handler,
+}
+
+/// What answers, and what it takes as a proof that the request was allowed.
+#[derive(Debug, Clone, Copy)]
+enum Handler {
+    /// For anybody.
+    Anyone(fn(&ApiState, &mut Request) -> Result<Reply, Failure>),
+    /// For an agent.
+    Agent(fn(&ApiState, &Agent, &mut Request) -> Result<Reply, Failure>),
+    /// For a caller with the right.
+    Caller(
+        Right,
+        fn(&ApiState, &Caller, &mut Request) -> Result<Reply, Failure>,
+    ),
+}
+
+const READONLY: Right = Right::of(Role::Readonly);
+const ADMIN: Right = Right::of(Role::Admin);
+
+/// Every route but those of the dashboard's files.
+pub(super) static ROUTES: &[Route] = &[
+    agent("POST", "/heartbeat", heartbeat::one),
+    agent("POST", "/heartbeats", heartbeat::many),
+    anyone("POST", "/token", token::issue),
+    caller("GET", "/me", READONLY, me::show),
+    caller("GET", "/servers", READONLY, servers::list),
+    caller("GET", "/server/{ip}", READONLY, servers::show),
+    caller("PATCH", "/server/{ip}/config", ADMIN, servers::set_flags),
+    anyone("GET", "/healthz", health::alive),
+    anyone("GET", "/readyz", health::ready),
+    anyone("GET", "/openapi.json", openapi::document),
+];
+
+/// A file of the dashboard.
+static ASSET: Route = anyone("GET", "/{file}", assets::serve);
+
+const fn anyone(
+    method: &'static str,
+    path: &'static str,
+    handle: fn(&ApiState, &mut Request) -> Result<Reply, Failure>,
+) -> Route {
+    let handler = Handler::Anyone(handle);
+    Route {
+        method,
+        path,
+        handler,
+    }
+}
+
+const fn agent(
+    method: &'static str,
+    path: &'static str,
+    handle: fn(&ApiState, &Agent, &mut Request) -> Result<Reply, Failure>,
+) -> Route {
+    let handler = Handler::Agent(handle);
+    Route {
+        method,
+        path,
+        handler,
+    }
+}
+
+const fn caller(
+    method: &'static str,
+    path: &'static str,
+    right: Right,
+    handle: fn(&ApiState, &Caller, &mut Request) -> Result<Reply, Failure>,
+) -> Route {
+    let handler = Handler::Caller(right, handle);
+    Route {
+        method,
+        path,
+        handler,
+    }
+}
+
+impl Route {
+    /// Answers a request for the route, from whoever may call it.
+    pub(super) fn handle(
+        &self,
+        api: &ApiState,
+        request: &mut Request,
+    ) -> Result<Reply, Failure> {
+        match self.handler {
+            Handler::Anyone(handle) => handle(api, request),
+            Handler::Agent(handle) => {
+                let agent = api.auth.agent(request)?;
+                handle(api, &agent, request)
+            }
+            Handler::Caller(right, handle) => {
+                let caller = api.auth.caller(request, right)?;
+                handle(api, &caller, request)
+            }
+        }
+    }
+
+    fn has_path(&self, path: &[&str]) -> bool {
+        let mut wanted = self.path[1..].split('/');
+        let is_alike = path.iter().all(|segment| {
+            wanted
+                .next()
+                .is_some_and(|wanted| wanted.starts_with('{') || wanted == *segment)
+        });
+        is_alike && wanted.next().is_none()
+    }
+}
+
+/// The routes of a path, whose segments are percent-decoded.
+pub(super) fn find(path: &[&str]) -> impl Iterator<Item = &'static Route> {
+    let asset = assets::exists(path).then_some(&ASSET);
+    let routes = ROUTES.iter().filter(move |route| route.has_path(path));
+    routes.chain(asset)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde_json::{Value, json};
+
+    use super::super::openapi;
+    use super::*;
+
+    /// Who may call the route, as OpenAPI writes it.
+    fn security(route: &Route) -> Value {
+        match route.handler {
+            Handler::Anyone(_) => json!([]),
+            Handler::Agent(_) => json!([{ "agentKey": [] }]),
+            Handler::Caller(right, _) => json!([{ "bearer": [right.to_string()] }]),
+        }
+    }
+
+    #[test]
+    fn the_openapi_document_tells_of_every_route_who_may_call_it() {
+        let routes: BTreeMap<String, Value> = ROUTES
+            .iter()
+            .map(|route| {
+                let name = format!("{} {}", route.method, route.path);
+                (name, security(route))
+            })
+            .collect();
+
+        let document: Value = serde_json::from_str(openapi::DOCUMENT).unwrap();
+        let mut told = BTreeMap::new();
+        for (path, methods) in document["paths"].as_object().unwrap() {
+            for (method, operation) in methods.as_object().unwrap() {
+                if method == "parameters" {
+                    continue;
+                }
+                let name = format!("{} {path}", method.to_uppercase());
+                told.insert(name, operation["security"].clone());
+            }
+        }
+
+        assert_eq!(routes, told);
+    }
+
+    #[test]
+    fn a_path_finds_its_route_by_each_segment() {
+        let find_paths =
+            |path: &[&str]| find(path).map(|route| route.path).collect::<Vec<_>>();
+        assert_eq!(find_paths(&["server", "::1"]), ["/server/{ip}"]);
+        assert_eq!(
+            find_paths(&["server", "::1", "config"]),
+            ["/server/{ip}/config"]
+        );
+        for nothing in [&["server"][..], &["server", "::1", ""], &["Servers"]] {
+            assert!(find_paths(nothing).is_empty(), "{nothing:?}");
+        }
+    }
+}
