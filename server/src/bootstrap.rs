@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::path::Path;
 
+use fleetbeat_daemon::clock;
 use fleetbeat_protocol::Role;
 use fleetbeat_settings::Secret;
 
@@ -11,7 +12,7 @@ use crate::config::{Config, Storage};
 use crate::error::ServerError;
 use crate::generated_key;
 use crate::secret_rules::{check_secret_key, find_short_agent_key, parse_agent_keys};
-use crate::store::{Conflict, StoreError, User, UserStore};
+use crate::store::{Act, Conflict, StoreError, User, UserStore};
 
 /// The name of the first superadmin.
 const FIRST_ADMIN: &str = "admin";
@@ -153,7 +154,8 @@ pub(crate) fn create_first_admin(
         print_password(password).map_err(ServerError::Output)?;
     }
 
-    match store.add_user(&user) {
+    let act = Act::program("first start", clock::now());
+    match store.add_user(&user, &act) {
         // Another instance was faster.
         Err(StoreError::Conflict(Conflict::UserExists(_))) => Ok(()),
         result => Ok(result?),
@@ -186,7 +188,8 @@ mod tests {
                 hashed_password: String::new(),
                 token_version: String::new(),
             };
-            store.add_user(&user).unwrap();
+            let act = Act::program("a test", clock::now());
+            store.add_user(&user, &act).unwrap();
         }
 
         let toml = folder.path().join("server.toml");

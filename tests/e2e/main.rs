@@ -15,6 +15,7 @@ mod demo;
 mod disk;
 mod doctor;
 mod durability;
+mod events;
 mod heartbeat;
 mod http;
 mod identity;

@@ -19,6 +19,7 @@ use fleetbeat_daemon::lock::lock;
 use fleetbeat_protocol::{AgentId, Timestamp};
 use jiff::SignedDuration;
 
+use super::event::{EventKind, NewEvent, facts};
 use super::server::{Beat, Supersedes};
 
 /// A host that has moved stays where it is for so long, so that a link that flaps does
@@ -217,9 +218,10 @@ pub(super) fn tombstone_of_ip(ip: IpAddr) -> String {
     format!("ip:{ip}")
 }
 
-/// What the log is told about identities.
+/// What is found out about identities: told in the log and, but for what the removal of
+/// a record tells itself, as an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Event {
+pub(super) enum Finding {
     /// The host of a record has another agent than before.
     Reinstalled { ip: IpAddr, agent_id: AgentId },
     /// A host has another address.
@@ -236,31 +238,51 @@ pub(super) enum Event {
     Shared { ip: IpAddr },
 }
 
-impl Event {
-    /// Writes the event's line.
+impl Finding {
+    /// The event that tells it; `None` where the removal of a record does.
+    pub(super) fn event(&self, at: Timestamp) -> Option<NewEvent> {
+        let (kind, facts) = match self {
+            Finding::Reinstalled { .. } => (EventKind::HostReinstalled, facts([])),
+            Finding::Moved { from, to, .. } => {
+                let from = from.map(|from| from.to_string());
+                let facts = facts([("from", from.into()), ("to", to.to_string().into())]);
+                (EventKind::HostMoved, facts)
+            }
+            Finding::Clone { .. } => {
+                (EventKind::HostConflict, facts([("kind", "clone".into())]))
+            }
+            Finding::Shared { .. } => {
+                (EventKind::HostConflict, facts([("kind", "nat".into())]))
+            }
+            Finding::Replaced { .. } => return None,
+        };
+        Some(NewEvent::new(kind, at, facts))
+    }
+
+    /// Writes the line.
     pub(super) fn log(&self) {
         match self {
-            Event::Reinstalled { ip, agent_id } => {
+            Finding::Reinstalled { ip, agent_id } => {
                 log::info!("host {ip} has the new agent {agent_id}, and keeps its flags");
             }
-            Event::Moved {
+            Finding::Moved {
                 server_id,
                 from: Some(from),
                 to,
             } => log::info!("host {server_id} has moved from {from} to {to}"),
-            Event::Moved { server_id, to, .. } => {
+            Finding::Moved { server_id, to, .. } => {
                 log::info!("host {server_id} has moved to {to}");
             }
-            Event::Replaced { server_id, ip } => log::info!(
+            Finding::Replaced { server_id, ip } => log::info!(
                 "host {server_id} was silent, and another host has its address {ip} now: \
                  its record is removed, its flags are kept for its return"
             ),
-            Event::Clone { ip, agent_id } => log::warn!(
+            Finding::Clone { ip, agent_id } => log::warn!(
                 "the agent {agent_id} speaks from {ip}, too, while its record is in use: \
                  a copied host, whose agent's state should be removed, or a host that has \
                  booted with another address and gets its record back in some minutes"
             ),
-            Event::Shared { ip } => log::warn!(
+            Finding::Shared { ip } => log::warn!(
                 "two hosts take turns as {ip}: give each an address of its own with \
                  [host] ip"
             ),
@@ -291,7 +313,7 @@ pub(super) struct Conflicts {
 
 impl Conflicts {
     /// What the log is to be told about a live heartbeat that is stored in `record`.
-    pub(super) fn look_at<K>(&self, record: &Known<K>, beat: &Beat) -> Option<Event> {
+    pub(super) fn look_at<K>(&self, record: &Known<K>, beat: &Beat) -> Option<Finding> {
         let agent_id = beat.heartbeat.agent_id;
         let before = Face {
             agent_id: record.agent_id.or(record.clone_of),
@@ -311,13 +333,21 @@ impl Conflicts {
         if self.alternates(ip, before.clone(), &now, beat.at)? {
             return Some(match agent_id {
                 Some(agent_id) if before.agent_id == Some(agent_id) => {
-                    Event::Clone { ip, agent_id }
+                    Finding::Clone { ip, agent_id }
                 }
-                _ => Event::Shared { ip },
+                _ => Finding::Shared { ip },
             });
         }
         let reinstalled = agent_id.filter(|_| is_other_agent);
-        reinstalled.map(|agent_id| Event::Reinstalled { ip, agent_id })
+        reinstalled.map(|agent_id| Finding::Reinstalled { ip, agent_id })
+    }
+
+    /// Forgets what was told about these addresses, because it could not be stored.
+    pub(super) fn forget(&self, ips: impl IntoIterator<Item = IpAddr>) {
+        let mut changes = lock(&self.changes);
+        for ip in ips {
+            changes.remove(&ip);
+        }
     }
 
     /// Notes the change; whether it is one back to the host before. `None` while a
@@ -365,7 +395,7 @@ mod tests {
     use super::*;
     use crate::store::conformance::beat;
 
-    /// Heartbeats of hosts that take turns, by minute, agent and boot; gives the events.
+    /// Heartbeats of hosts that take turns, by minute, agent and boot; gives the findings.
     fn watch(turns: &[(i64, Option<u128>, &str)]) -> Vec<&'static str> {
         let conflicts = Conflicts::default();
         let start = Timestamp::UNIX_EPOCH;
@@ -380,9 +410,9 @@ mod tests {
                 .map(|record| conflicts.look_at(record, &beat));
             told.push(match event.flatten() {
                 None => "",
-                Some(Event::Reinstalled { .. }) => "reinstalled",
-                Some(Event::Clone { .. }) => "clone",
-                Some(Event::Shared { .. }) => "shared",
+                Some(Finding::Reinstalled { .. }) => "reinstalled",
+                Some(Finding::Clone { .. }) => "clone",
+                Some(Finding::Shared { .. }) => "shared",
                 Some(event) => panic!("{event:?}"),
             });
             record = Some(Known {

@@ -13,11 +13,17 @@ mod backend;
 mod column;
 mod embedded;
 mod error;
+mod event;
+mod event_spans;
+#[cfg(test)]
+mod fuse;
 mod identity;
 #[cfg(feature = "mongodb")]
 mod mongodb;
 mod open;
+mod removal;
 mod server;
+mod sighting;
 mod user;
 
 #[cfg(test)]
@@ -25,6 +31,10 @@ pub(crate) mod conformance;
 
 pub(crate) use backend::{CacheState, Store};
 pub(crate) use error::{Conflict, StoreError, Unavailable};
+pub(crate) use event::{
+    Act, Audience, Cursor, Event, EventKind, EventPage, EventQuery, EventStore, Facts,
+    Mass, NewEvent, Retention, WatchOrder, Watched, Who, facts,
+};
 pub(crate) use open::{
     backup, find_wrong_settings, open, open_before_server, open_beside_server, restore,
 };

@@ -3,8 +3,10 @@
 //! The cases are functions over a store, one file for each aggregate. A new case is
 //! named in `cases!`, a new backend in `backends!`.
 
+mod events;
 mod fixtures;
 mod identities;
+mod kills;
 #[cfg(feature = "mongodb")]
 mod mongodb_databases;
 mod servers;
@@ -66,6 +68,17 @@ macro_rules! cases {
             a_spooled_heartbeat_belongs_to_its_agents_record,
             an_agent_that_learns_its_id_keeps_its_record,
             an_address_is_confirmed_by_the_connection,
+        );
+        cases!($open; events:
+            what_happens_to_a_host_is_told_once,
+            what_people_do_is_told_with_who_did_it,
+            what_is_found_out_about_identities_is_told,
+            a_deleted_host_is_told_and_found,
+            pages_follow_each_other_whatever_the_clock_says,
+            a_reader_that_follows_misses_nothing_of_eight_writers,
+            old_events_are_deleted_in_service_time,
+            too_many_events_of_a_class_push_out_no_other,
+            many_hosts_that_go_down_together_are_one_mass,
         );
         cases!($open; users:
             users_are_kept,

@@ -8,14 +8,19 @@ mod backup;
 mod connection;
 mod contents;
 mod error;
+mod event_query;
+mod events;
 mod folder;
 mod owners;
 mod restore;
+mod retention;
 mod row;
 mod schema;
 mod servers;
 mod sweep;
+mod touched;
 mod users;
+mod watch;
 
 #[cfg(test)]
 mod tests;
@@ -33,9 +38,13 @@ use rusqlite::{OptionalExtension, Transaction};
 use self::connection::{Check, Connections, has_current_schema};
 use self::contents::Contents;
 pub(super) use self::restore::restore;
+use self::touched::Touched;
 use super::backend::Store;
 use super::error::{Setup, StoreError};
-use super::identity::{Conflicts, Event};
+use super::event::{
+    Act, EventPage, EventQuery, EventStore, NewEvent, Retention, WatchOrder, Watched,
+};
+use super::identity::{Conflicts, Finding};
 use super::server::{Beat, Due, Fleet, HostName, ServerStore, SweepOrder, Swept};
 use super::user::{User, UserStore};
 
@@ -45,6 +54,8 @@ pub(super) struct Embedded {
     /// Counts the changes of the hosts' records.
     revision: AtomicU64,
     conflicts: Conflicts,
+    /// The hosts that the watch has to look at.
+    touched: Touched,
 }
 
 /// What a command does where there is no database.
@@ -95,6 +106,7 @@ impl Embedded {
             connections,
             revision: AtomicU64::new(0),
             conflicts: Conflicts::default(),
+            touched: Touched::default(),
         }
     }
 
@@ -105,6 +117,12 @@ impl Embedded {
     /// The file exists or cannot be written.
     pub(super) fn backup(&self, file: &Path) -> Result<Contents, StoreError> {
         backup::backup(&self.connections, file)
+    }
+
+    /// What kills it in tests.
+    #[cfg(test)]
+    pub(super) fn fuse(&self) -> &super::fuse::Fuse {
+        &self.connections.fuse
     }
 
     /// Runs a change of hosts' records.
@@ -137,13 +155,20 @@ fn explain_older(error: StoreError) -> StoreError {
 
 impl ServerStore for Embedded {
     fn record(&self, beats: &[Beat]) -> Result<BTreeSet<IpAddr>, StoreError> {
-        let mut events = Vec::new();
-        self.write_servers(|transaction| {
+        let mut findings = Vec::new();
+        let stored = self.write_servers(|transaction| {
             beats.iter().try_for_each(|beat| {
-                owners::record(transaction, beat, &self.conflicts, &mut events)
+                owners::record(transaction, beat, &self.conflicts, &mut findings)
             })
-        })?;
-        events.iter().for_each(Event::log);
+        });
+        if let Err(error) = stored {
+            self.conflicts.forget(beats.iter().map(|beat| beat.ip));
+            self.touched.add_all();
+            return Err(error);
+        }
+
+        self.touched.note(beats);
+        findings.iter().for_each(Finding::log);
         Ok(BTreeSet::new())
     }
 
@@ -176,16 +201,23 @@ impl ServerStore for Embedded {
         &self,
         host: &HostName,
         patch: FlagsPatch,
+        act: &Act,
     ) -> Result<Option<Server>, StoreError> {
         self.write_servers(|transaction| {
-            Ok(servers::set_flags(transaction, host, patch)?)
+            Ok(servers::set_flags(transaction, host, patch, act)?)
         })
     }
 
     fn sweep(&self, order: &SweepOrder) -> Result<Swept, StoreError> {
-        sweep::sweep(&self.connections, order, || {
+        let changed = |down: &[IpAddr]| {
             self.revision.fetch_add(1, Ordering::Release);
-        })
+            self.touched.add(down);
+        };
+        let swept = sweep::sweep(&self.connections, order, changed);
+        if swept.is_err() {
+            self.touched.add_all();
+        }
+        swept
     }
 
     fn prune(&self, delete_after: Duration) -> Result<Due, StoreError> {
@@ -203,9 +235,9 @@ impl UserStore for Embedded {
             .read(|connection| users::by_name(connection, username))
     }
 
-    fn add_user(&self, user: &User) -> Result<(), StoreError> {
+    fn add_user(&self, user: &User, act: &Act) -> Result<(), StoreError> {
         self.connections
-            .write(|transaction| users::add(transaction, user))
+            .write(|transaction| users::add(transaction, user, act))
     }
 
     fn set_password(
@@ -213,15 +245,51 @@ impl UserStore for Embedded {
         username: &str,
         hashed_password: &str,
         token_version: &str,
+        act: &Act,
     ) -> Result<(), StoreError> {
         self.connections.write(|transaction| {
-            users::set_password(transaction, username, hashed_password, token_version)
+            users::set_password(
+                transaction,
+                username,
+                hashed_password,
+                token_version,
+                act,
+            )
         })
     }
 
-    fn remove_user(&self, username: &str) -> Result<(), StoreError> {
+    fn remove_user(&self, username: &str, act: &Act) -> Result<(), StoreError> {
         self.connections
-            .write(|transaction| users::remove(transaction, username))
+            .write(|transaction| users::remove(transaction, username, act))
+    }
+}
+
+impl EventStore for Embedded {
+    fn append(&self, events: &[NewEvent]) -> Result<(), StoreError> {
+        self.connections.write(|transaction| {
+            for event in events {
+                events::write(transaction, None, event)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn events(&self, query: &EventQuery) -> Result<EventPage, StoreError> {
+        self.connections
+            .read(|connection| event_query::find(connection, query))
+    }
+
+    fn watch(&self, order: &WatchOrder) -> Result<Watched, StoreError> {
+        let touched = self.touched.take();
+        let watched = watch::watch(&self.connections, order, &touched);
+        if watched.is_err() {
+            self.touched.add_all();
+        }
+        watched
+    }
+
+    fn forget_events(&self, retention: &Retention) -> Result<usize, StoreError> {
+        retention::forget(&self.connections, retention)
     }
 }
 

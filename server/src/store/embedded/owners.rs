@@ -8,13 +8,16 @@ use fleetbeat_protocol::{AgentId, Status};
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 
 use super::error::is_taken_server_id;
+use super::events;
 use super::row::{optional_agent_id, optional_ip, optional_timestamp, parsed, timestamp};
 use super::servers::{self, listed};
 use crate::store::column::FLAGS;
 use crate::store::error::StoreError;
+use crate::store::event::Act;
 use crate::store::identity::{
-    self, Conflicts, Event, Step, tombstone_of_agent, tombstone_of_ip,
+    self, Conflicts, Finding, Step, tombstone_of_agent, tombstone_of_ip,
 };
+use crate::store::removal::{IDENTITY, Removal};
 use crate::store::server::{Beat, Supersedes, new_server_id};
 
 /// How often a new host is given another id because its id was taken. Eight hexadecimal
@@ -65,12 +68,12 @@ fn select_known(column: &str) -> String {
 }
 
 /// Stores one heartbeat. What the log is to be told when the transaction is committed
-/// goes to `events`.
+/// goes to `findings`.
 pub(super) fn record(
     transaction: &Transaction<'_>,
     beat: &Beat,
     conflicts: &Conflicts,
-    events: &mut Vec<Event>,
+    findings: &mut Vec<Finding>,
 ) -> Result<(), StoreError> {
     if servers::store_ordinary(transaction, beat)? {
         return Ok(());
@@ -88,8 +91,10 @@ pub(super) fn record(
                 taken_by,
                 wanted_ip,
             } => {
-                if beat.supersedes == Supersedes::Always {
-                    events.extend(conflicts.look_at(record, beat));
+                if beat.supersedes == Supersedes::Always
+                    && let Some(finding) = conflicts.look_at(record, beat)
+                {
+                    tell(transaction, beat, record.key, finding, findings)?;
                 }
                 if let Some(agent_id) = taken_by {
                     take(transaction, record, agent_id)?;
@@ -101,12 +106,16 @@ pub(super) fn record(
             Step::Insert { agent_id, clone_of } => {
                 let host = insert(transaction, beat, agent_id, clone_of)?;
                 servers::keep_history(transaction, beat, host)?;
-                let clone = beat.heartbeat.agent_id.filter(|_| clone_of.is_some());
-                let ip = beat.ip;
-                events.extend(clone.map(|agent_id| Event::Clone { ip, agent_id }));
+                if let (Some(_), Some(agent_id)) = (clone_of, beat.heartbeat.agent_id) {
+                    let finding = Finding::Clone {
+                        ip: beat.ip,
+                        agent_id,
+                    };
+                    tell(transaction, beat, host, finding, findings)?;
+                }
                 return Ok(());
             }
-            step => prepare(transaction, beat, &step, events)?,
+            step => prepare(transaction, beat, &step, findings)?,
         }
     }
     Err(StoreError::Refused {
@@ -115,32 +124,51 @@ pub(super) fn record(
     })
 }
 
+/// Writes the finding's event about `host`, and keeps the finding for the log.
+fn tell(
+    transaction: &Transaction<'_>,
+    beat: &Beat,
+    host: i64,
+    finding: Finding,
+    findings: &mut Vec<Finding>,
+) -> rusqlite::Result<()> {
+    if let Some(event) = finding.event(beat.at) {
+        events::write(transaction, Some(host), &event)?;
+    }
+    findings.push(finding);
+    Ok(())
+}
+
 /// Does a step after which the record has to be looked for again.
 fn prepare(
     transaction: &Transaction<'_>,
     beat: &Beat,
     step: &Step<'_, i64>,
-    events: &mut Vec<Event>,
+    findings: &mut Vec<Finding>,
 ) -> rusqlite::Result<()> {
     match step {
         Step::Remove(record) => {
             let server_id = server_id(transaction, record)?;
-            remove(transaction, record.key)?;
+            let act = Act::program(IDENTITY, beat.at);
+            remove(transaction, record.key, &act, Removal::Replaced)?;
             let ip = beat.ip;
-            events.push(Event::Replaced { server_id, ip });
+            findings.push(Finding::Replaced { server_id, ip });
         }
-        Step::Absorb { record, clone } => absorb(transaction, record, clone)?,
+        Step::Absorb { record, clone } => absorb(transaction, beat, record, clone)?,
         Step::Move(record) => {
             relocate(transaction, record, beat.ip)?;
             note_move(transaction, beat, record)?;
             leave(transaction, record)?;
-            events.push(moved(transaction, record, beat.ip)?);
+            let finding = moved(transaction, record, beat.ip)?;
+            tell(transaction, beat, record.key, finding, findings)?;
         }
         Step::Exchange { record, other } => {
             exchange(transaction, beat, record, other)?;
-            events.push(moved(transaction, record, beat.ip)?);
+            let finding = moved(transaction, record, beat.ip)?;
+            tell(transaction, beat, record.key, finding, findings)?;
             if let Some(to) = record.ip {
-                events.push(moved(transaction, other, to)?);
+                let finding = moved(transaction, other, to)?;
+                tell(transaction, beat, other.key, finding, findings)?;
             }
         }
         Step::Store { .. } | Step::Insert { .. } => {}
@@ -291,6 +319,8 @@ fn bury(
 pub(super) fn remove(
     connection: &rusqlite::Connection,
     host: i64,
+    act: &Act,
+    removal: Removal,
 ) -> rusqlite::Result<()> {
     let mut select =
         connection.prepare_cached("SELECT agent_id, ip FROM servers WHERE id = ?1")?;
@@ -303,12 +333,22 @@ pub(super) fn remove(
     };
 
     bury(connection, &name, None, host)?;
-    delete(connection, host)
+    delete(connection, host, act, removal)
 }
 
-/// Deletes what is kept of a host, but for its history, which is deleted later.
-fn delete(connection: &rusqlite::Connection, host: i64) -> rusqlite::Result<()> {
+/// Deletes what is kept of a host, but for its history, which is deleted later, and its
+/// events.
+fn delete(
+    connection: &rusqlite::Connection,
+    host: i64,
+    act: &Act,
+    removal: Removal,
+) -> rusqlite::Result<()> {
+    events::write(connection, Some(host), &removal.event(act))?;
     for statement in [
+        "INSERT INTO departed (host, server_id, ip) \
+         SELECT id, server_id, ip FROM servers WHERE id = ?1",
+        "DELETE FROM sightings WHERE host = ?1",
         "INSERT INTO gone VALUES (?1) ON CONFLICT DO NOTHING",
         "DELETE FROM flags WHERE host = ?1",
         "DELETE FROM servers WHERE id = ?1",
@@ -321,6 +361,7 @@ fn delete(connection: &rusqlite::Connection, host: i64) -> rusqlite::Result<()> 
 /// Makes one record of two.
 fn absorb(
     transaction: &Transaction<'_>,
+    beat: &Beat,
     record: &Known,
     clone: &Known,
 ) -> rusqlite::Result<()> {
@@ -339,7 +380,8 @@ fn absorb(
         "UPDATE OR IGNORE history SET host = ?1 WHERE host = ?2",
         both,
     )?;
-    delete(transaction, clone.key)
+    let act = Act::program(IDENTITY, beat.at);
+    delete(transaction, clone.key, &act, Removal::Absorbed)
 }
 
 /// Gives the record an address that is free.
@@ -425,8 +467,8 @@ fn moved(
     transaction: &Transaction<'_>,
     record: &Known,
     to: IpAddr,
-) -> rusqlite::Result<Event> {
-    Ok(Event::Moved {
+) -> rusqlite::Result<Finding> {
+    Ok(Finding::Moved {
         server_id: server_id(transaction, record)?,
         from: record.ip,
         to,

@@ -17,9 +17,11 @@ use rusqlite::{
 };
 use serde::Serialize;
 
+use super::events;
 use super::row::{optional_ip, parsed, timestamp};
 use crate::recurring::log_if_due;
-use crate::store::column::{COLUMNS, FLAGS, Identity, Kind};
+use crate::store::column::{COLUMNS, FLAGS, Identity, Kind, flag_changes};
+use crate::store::event::Act;
 use crate::store::server::{Beat, HostName, Supersedes};
 
 /// The columns of an [`Identity`].
@@ -60,11 +62,11 @@ const BEHIND_COLUMNS: usize = COLUMNS.len() + 3;
 
 /// A live heartbeat: it counts whatever the record's time is, and tells more of the host.
 static STORE_LIVE: LazyLock<String> = LazyLock::new(|| {
-    let [host, boot_id, wanted_ip, observed_ip] =
-        [0, 1, 2, 3].map(|n| BEHIND_COLUMNS + n);
+    let [host, boot_id, wanted_ip, observed_ip, clock_off] =
+        [0, 1, 2, 3, 4].map(|n| BEHIND_COLUMNS + n);
     format!(
         "UPDATE servers SET {}, down_since = NULL, boot_id = ?{boot_id}, \
-         wanted_ip = ?{wanted_ip}, observed_ip = coalesce(?{observed_ip}, observed_ip), \
+         clock_off = ?{clock_off}, wanted_ip = ?{wanted_ip}, observed_ip = coalesce(?{observed_ip}, observed_ip), \
          ip_confirmed = ip_confirmed OR ip IS ?{observed_ip} WHERE id = ?{host}",
         *SET_COLUMNS
     )
@@ -73,9 +75,11 @@ static STORE_LIVE: LazyLock<String> = LazyLock::new(|| {
 /// A live heartbeat that is ordinary: agent and boot are those of the record at the
 /// address, so nobody has to be asked whose it is.
 static STORE_ORDINARY: LazyLock<String> = LazyLock::new(|| {
-    let [ip, agent_id, boot_id, observed_ip] = [0, 1, 2, 3].map(|n| BEHIND_COLUMNS + n);
+    let [ip, agent_id, boot_id, observed_ip, clock_off] =
+        [0, 1, 2, 3, 4].map(|n| BEHIND_COLUMNS + n);
     format!(
         "UPDATE servers SET {}, down_since = NULL, wanted_ip = NULL, \
+         clock_off = ?{clock_off}, \
          observed_ip = coalesce(?{observed_ip}, observed_ip), \
          ip_confirmed = ip_confirmed OR ip IS ?{observed_ip} \
          WHERE ip = ?{ip} AND +agent_id IS ?{agent_id} AND boot_id IS ?{boot_id}",
@@ -93,7 +97,7 @@ static STORE_IF_NEWER: LazyLock<String> = LazyLock::new(|| {
 });
 
 /// The columns of a new record that are not in [`SET_COLUMNS`], behind the host.
-const OF_A_NEW_HOST: [&str; 7] = [
+const OF_A_NEW_HOST: [&str; 8] = [
     "ip",
     "server_id",
     "agent_id",
@@ -101,6 +105,7 @@ const OF_A_NEW_HOST: [&str; 7] = [
     "boot_id",
     "observed_ip",
     "ip_confirmed",
+    "clock_off",
 ];
 
 /// Makes a record with the next number. `first_heartbeat` is the last one, too.
@@ -200,11 +205,12 @@ pub(super) fn store_ordinary(
     if beat.supersedes != Supersedes::Always {
         return Ok(false);
     }
-    let behind: [ToSqlOutput<'_>; 4] = [
+    let behind: [ToSqlOutput<'_>; 5] = [
         beat.ip.to_string().into(),
         optional(beat.heartbeat.agent_id.map(AgentId::expose)),
         optional(beat.heartbeat.boot_id.as_deref()),
         optional(beat.observed_ip.map(|ip| ip.to_string())),
+        optional(beat.clock_off()),
     ];
     let mut store = transaction.prepare_cached(&STORE_ORDINARY)?;
     let stored = store.execute(params_from_iter(columns(beat).chain(behind)))?;
@@ -229,6 +235,7 @@ pub(super) fn store(
         behind.push(optional(beat.heartbeat.boot_id.as_deref()));
         behind.push(optional(wanted_ip.map(|ip| ip.to_string())));
         behind.push(optional(beat.observed_ip.map(|ip| ip.to_string())));
+        behind.push(optional(beat.clock_off()));
     }
 
     let mut store = transaction.prepare_cached(statement)?;
@@ -254,6 +261,7 @@ pub(super) fn insert(
         optional(beat.heartbeat.boot_id.as_deref()),
         optional(beat.observed_ip.map(|ip| ip.to_string())),
         is_confirmed.into(),
+        optional(beat.clock_off()),
     ];
 
     let mut insert = transaction.prepare_cached(&INSERT)?;
@@ -296,9 +304,9 @@ fn columns(beat: &Beat) -> impl Iterator<Item = ToSqlOutput<'_>> {
     head.into_iter().chain(values)
 }
 
-/// A text, or NULL.
-fn optional<'a>(text: Option<impl Into<ToSqlOutput<'a>>>) -> ToSqlOutput<'a> {
-    text.map_or(Null.into(), Into::into)
+/// A value, or NULL.
+pub(super) fn optional<'a>(value: Option<impl Into<ToSqlOutput<'a>>>) -> ToSqlOutput<'a> {
+    value.map_or(Null.into(), Into::into)
 }
 
 /// A column's value as SQLite keeps it.
@@ -369,11 +377,13 @@ fn read(
     Ok(())
 }
 
-/// Sets the patch's flags and gives the host as it is now.
+/// Sets the patch's flags and gives the host as it is now. Writes an event for each flag
+/// that has another value then.
 pub(super) fn set_flags(
     transaction: &Transaction<'_>,
     host: &HostName,
     patch: FlagsPatch,
+    act: &Act,
 ) -> rusqlite::Result<Option<Server>> {
     let (select, name) = match host {
         HostName::Ip(ip) => ("SELECT id FROM servers WHERE ip = ?1", ip.to_string()),
@@ -383,7 +393,7 @@ pub(super) fn set_flags(
     };
     let mut select = transaction.prepare_cached(select)?;
     let id: Option<i64> = select.query_row([name], |row| row.get(0)).optional()?;
-    let Some(id) = id else {
+    let (Some(id), Some(before)) = (id, by_name(transaction, host)?) else {
         return Ok(None);
     };
 
@@ -394,6 +404,9 @@ pub(super) fn set_flags(
     let values = iter::once(Value::from(id)).chain(flags);
     let mut set = transaction.prepare_cached(&SET_FLAGS)?;
     set.execute(params_from_iter(values))?;
+    for event in flag_changes(before.flags, patch, act) {
+        events::write(transaction, Some(id), &event)?;
+    }
     by_name(transaction, host)
 }
 

@@ -183,7 +183,7 @@ fn a_newer_schema_is_refused() {
         Embedded::open(folder.path()),
         Err(StoreError::Setup(Setup::Newer {
             found: 99,
-            known: 2,
+            known: 3,
             ..
         }))
     ));

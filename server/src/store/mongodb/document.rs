@@ -15,6 +15,7 @@ use log::Level;
 use mongodb::bson::{Bson, DateTime, Document, doc};
 use serde::{Deserialize, Serialize};
 
+use super::pending;
 use crate::recurring::log_if_due;
 use crate::store::column::{COLUMNS, Column, FLAGS, Identity, Kind};
 use crate::store::identity::Known;
@@ -89,6 +90,7 @@ impl VersionedServer {
 /// A record as far as identity goes, by its `server_id`.
 pub(super) struct Owned {
     pub(super) known: Known<String>,
+    pub(super) hostname: String,
     pub(super) flags: Flags,
     /// The flags are those of the host that this one claims to be; nobody has set one.
     pub(super) are_flags_copied: bool,
@@ -109,6 +111,7 @@ pub(super) fn owned_fields() -> Document {
         "wanted_ip",
         "clone_of",
         "flags_copied",
+        "hostname",
         "rev",
     ];
     let flags = FLAGS.iter().map(|flag| flag.name);
@@ -138,6 +141,7 @@ impl Owned {
         };
         Owned {
             known,
+            hostname: text(document, "hostname").unwrap_or_default().to_owned(),
             flags: read_flags(document),
             are_flags_copied: document.get_bool("flags_copied").unwrap_or(false),
             rev: document.get("rev").cloned(),
@@ -194,11 +198,11 @@ fn read_identity(ip: IpAddr, document: &Document) -> Identity {
     }
 }
 
-fn text<'a>(document: &'a Document, name: &str) -> Option<&'a str> {
+pub(super) fn text<'a>(document: &'a Document, name: &str) -> Option<&'a str> {
     document.get_str(name).ok()
 }
 
-fn time(document: &Document, name: &str) -> Option<Timestamp> {
+pub(super) fn time(document: &Document, name: &str) -> Option<Timestamp> {
     let date = document.get_datetime(name).ok()?;
     Timestamp::from_millisecond(date.timestamp_millis()).ok()
 }
@@ -246,7 +250,7 @@ fn read(kind: &Kind, value: &Bson, server: &mut Server) {
     }
 }
 
-fn services(value: &Bson) -> Vec<Service> {
+pub(super) fn services(value: &Bson) -> Vec<Service> {
     let items = value.as_array().map(Vec::as_slice).unwrap_or_default();
     let service = |item: &Bson| {
         let item = item.as_document()?;
@@ -281,6 +285,8 @@ pub(super) struct Update<'a> {
     /// The record's revision is not a number that could be counted up: the record gets a
     /// revision that is higher than any.
     pub(super) mend: bool,
+    /// The event that tells what has been found out about the host.
+    pub(super) told: Option<Document>,
 }
 
 /// The update that stores a heartbeat in a record. It never touches a flag. It finds the
@@ -319,7 +325,15 @@ pub(super) fn update(beat: &Beat, how: &Update<'_>) -> Document {
         }
     }
 
+    if beat.supersedes == Supersedes::Always {
+        match beat.clock_off() {
+            Some(offset) => drop(set.insert("clock_off", offset)),
+            None => drop(unset.insert("clock_off", "")),
+        }
+    }
+
     let mut update = doc! {};
+    pending::carry(&mut update, how.told.iter().cloned().collect());
     if how.mend {
         set.insert("rev", clock::now().as_millisecond());
     } else {
@@ -392,6 +406,9 @@ pub(super) fn new_record(
     if is_clone {
         record.insert("flags_copied", true);
     }
+    if let Some(offset) = beat.clock_off() {
+        record.insert("clock_off", offset);
+    }
     record.extend(flags_to_bson(flags));
     record
 }
@@ -419,7 +436,7 @@ fn insert(set: &mut Document, column: &Column, heartbeat: &Heartbeat) {
     document.insert(*name, value);
 }
 
-fn services_to_bson(services: &[Service]) -> Bson {
+pub(super) fn services_to_bson(services: &[Service]) -> Bson {
     let service =
         |service: &Service| doc! {"name": &service.name, "active": service.active};
     Bson::Array(services.iter().map(service).map(Bson::from).collect())

@@ -10,19 +10,18 @@
 //! that another program has damaged cannot be counted up.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use fleetbeat_protocol::AgentId;
 use log::Level;
 use mongodb::bson::Document;
 
 use super::connection::Connection;
 use super::document::{self, Update};
 use super::error::MongoDbError;
-use super::owners::{self, Outcome, Records};
+use super::owners::{self, Outcome, Records, Sender};
+use super::pending::{self, Host};
 use crate::recurring::log_if_due;
-use crate::store::identity::{Conflicts, Event, Known, Step, tombstone_of_agent};
+use crate::store::identity::{Conflicts, Finding, Step, tombstone_of_agent};
 use crate::store::server::{Beat, Supersedes};
 
 /// So often in a row a first heartbeat does not meet another instance's, or an id that is
@@ -30,10 +29,6 @@ use crate::store::server::{Beat, Supersedes};
 const MAX_ROUNDS: usize = 8;
 /// After this no further round begins.
 const MAX_ROUNDS_TIME: Duration = Duration::from_millis(400);
-
-/// Heartbeats with the same agent and address are one host's. A copied host has the agent
-/// of another one, and an address of its own.
-type Sender = (Option<AgentId>, IpAddr);
 
 /// A heartbeat that is not stored yet.
 #[derive(Clone, Copy)]
@@ -90,6 +85,8 @@ pub(super) fn record(
         }
     }
 
+    let told = outcome.told.keys().map(|(_, ip)| *ip);
+    outcome.carriers.extend(told);
     outcome.refused = open.into_iter().map(|open| open.beat.ip).collect();
     keep_history(mongodb, beats, &hosts, service_time)
 }
@@ -118,21 +115,36 @@ fn plan<'a>(
                 let name = tombstone_of_agent(before);
                 records.bury(mongodb, &name, record, Some(&record.key))?;
             }
-            store(open, record, taken_by, wanted_ip, round);
-            if beat.supersedes == Supersedes::Always {
-                outcome.events.extend(conflicts.look_at(record, beat));
+            if beat.supersedes == Supersedes::Always
+                && let Some(finding) = conflicts.look_at(record, beat)
+            {
+                tell(beat, &record.key, &finding, outcome);
+                outcome.findings.push(finding);
             }
+            let how = Update {
+                record,
+                taken_by,
+                wanted_ip,
+                mend: open.mend,
+                told: outcome.told.get(&sender(beat)).cloned(),
+            };
+            store(open, &how, round);
             Ok(Some(record.key.clone()))
         }
         Step::Insert { agent_id, clone_of } => {
             let (flags, tombstones) = records.flags_of_new(beat, agent_id, clone_of);
             let is_clone = clone_of.is_some();
-            let document = document::new_record(beat, agent_id, is_clone, flags);
+            let mut document = document::new_record(beat, agent_id, is_clone, flags);
             let host = document.get_str("server_id").ok().map(str::to_owned);
             let clone = beat.heartbeat.agent_id.filter(|_| is_clone);
             let ip = beat.ip;
-            let event = clone.map(|agent_id| Event::Clone { ip, agent_id });
-            outcome.events.extend(event);
+            if let (Some(agent_id), Some(host)) = (clone, &host) {
+                let finding = Finding::Clone { ip, agent_id };
+                tell(beat, host, &finding, outcome);
+                let event = outcome.told.get(&sender(beat)).cloned();
+                document.insert("pending", Vec::from_iter(event));
+                outcome.findings.push(finding);
+            }
             round.inserts.push((open, document, tombstones));
             Ok(host)
         }
@@ -144,20 +156,23 @@ fn plan<'a>(
     }
 }
 
-fn store<'a>(
-    open: Open<'a>,
-    record: &Known<String>,
-    taken_by: Option<AgentId>,
-    wanted_ip: Option<IpAddr>,
-    round: &mut Round<'a>,
-) {
-    let how = Update {
-        record,
-        taken_by,
-        wanted_ip,
-        mend: open.mend,
+/// Keeps the event of what has been found out about a host. A further round carries the
+/// event of the first one, so that it is there once.
+fn tell(beat: &Beat, server_id: &str, finding: &Finding, outcome: &mut Outcome) {
+    let host = Host {
+        server_id,
+        ip: beat.ip.to_string(),
+        hostname: &beat.heartbeat.hostname,
     };
-    let update = document::update(open.beat, &how);
+    if let Some(event) = finding.event(beat.at) {
+        let event = || pending::new_document(&event, Some(&host));
+        outcome.told.entry(sender(beat)).or_insert_with(event);
+    }
+}
+
+fn store<'a>(open: Open<'a>, how: &Update<'_>, round: &mut Round<'a>) {
+    let record = how.record;
+    let update = document::update(open.beat, how);
     match open.beat.supersedes {
         Supersedes::Always => round.live.push((open, update)),
         // A record that is newer stays as it is.

@@ -14,7 +14,9 @@ use super::databases::MAX_ASKED;
 use super::document::{Owned, date, owned_fields};
 use super::error::MongoDbError;
 use super::owners::bury;
+use super::watch;
 use crate::store::identity::{tombstone_of_agent, tombstone_of_ip};
+use crate::store::removal::Removal;
 use crate::store::server::{Due, SweepOrder, Swept, TOMBSTONE_LIFE, as_millis};
 
 /// Heartbeats of the history deleted at once.
@@ -186,6 +188,7 @@ fn delete_hosts(
         let by_agent = known.agent_id.map(tombstone_of_agent);
         let name = by_agent.unwrap_or_else(|| tombstone_of_ip(ip));
         bury(mongodb, &name, None, flags, service_time)?;
+        watch::note_removal(mongodb, &known.key, Removal::Silent)?;
 
         let mut still_due = due_to_be_deleted(limit);
         still_due.extend(owned.unchanged());
