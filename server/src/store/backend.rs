@@ -1,7 +1,7 @@
 //! A storage backend: all aggregates in one place, and the backend's own life.
 
 use super::error::StoreError;
-use super::event::EventStore;
+use super::event_store::EventStore;
 use super::server::ServerStore;
 use super::user::UserStore;
 

@@ -3,7 +3,8 @@
 //!
 //! Age counts in service time, as for hosts: a clock that jumps ahead deletes nothing.
 
-use super::event::{Class, EventKind, Retention};
+use super::event::{Class, EventKind};
+use super::event_store::Retention;
 use super::server::as_millis;
 
 /// The service time after which another span begins, in milliseconds.

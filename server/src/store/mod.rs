@@ -15,6 +15,7 @@ mod embedded;
 mod error;
 mod event;
 mod event_spans;
+mod event_store;
 #[cfg(test)]
 mod fuse;
 mod identity;
@@ -32,8 +33,10 @@ pub(crate) mod conformance;
 pub(crate) use backend::{CacheState, Store};
 pub(crate) use error::{Conflict, StoreError, Unavailable};
 pub(crate) use event::{
-    Act, Audience, Cursor, Event, EventKind, EventPage, EventQuery, EventStore, Facts,
-    Mass, NewEvent, Retention, WatchOrder, Watched, Who, facts,
+    Act, Audience, Cursor, Event, EventKind, Facts, NewEvent, Who, facts,
+};
+pub(crate) use event_store::{
+    EventPage, EventQuery, EventStore, Mass, Retention, WatchOrder, Watched,
 };
 pub(crate) use open::{
     backup, find_wrong_settings, open, open_before_server, open_beside_server, restore,

@@ -11,8 +11,9 @@ use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::row::{optional_ip, timestamp};
 use crate::store::event::{
-    Act, Cursor, Event, EventHost, EventKind, EventPage, EventQuery, Facts, NewEvent, Who,
+    Act, Cursor, Event, EventHost, EventKind, Facts, NewEvent, Who,
 };
+use crate::store::event_store::{EventPage, EventQuery};
 use crate::store::server::HostName;
 
 /// Hosts that have had one address, the newest of them: events of more are not looked

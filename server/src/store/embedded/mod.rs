@@ -41,8 +41,9 @@ pub(super) use self::restore::restore;
 use self::touched::Touched;
 use super::backend::Store;
 use super::error::{Setup, StoreError};
-use super::event::{
-    Act, EventPage, EventQuery, EventStore, NewEvent, Retention, WatchOrder, Watched,
+use super::event::{Act, NewEvent};
+use super::event_store::{
+    EventPage, EventQuery, EventStore, Retention, WatchOrder, Watched,
 };
 use super::identity::{Conflicts, Finding};
 use super::server::{Beat, Due, Fleet, HostName, ServerStore, SweepOrder, Swept};

@@ -7,8 +7,9 @@ use rusqlite::Connection;
 
 use super::connection::{Connections, Work};
 use crate::store::error::StoreError;
-use crate::store::event::{Class, Retention};
+use crate::store::event::Class;
 use crate::store::event_spans::{self, Begun, Counts, Due, find_due};
+use crate::store::event_store::Retention;
 
 /// The longest that events are deleted at once; the next time goes on.
 const MAX_MAINTENANCE: Duration = Duration::from_secs(30);

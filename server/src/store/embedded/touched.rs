@@ -32,6 +32,7 @@ pub(super) enum ToSee {
 /// The hosts that have changed, or may have, since the watch has looked.
 pub(super) struct Touched(Mutex<Inner>);
 
+/// What is remembered, and what is still to be looked at.
 struct Inner {
     hasher: RandomState,
     /// What the last live heartbeat of each address has said.

@@ -13,7 +13,8 @@ use super::events;
 use super::row::{parsed, timestamp};
 use super::touched::ToSee;
 use crate::store::error::StoreError;
-use crate::store::event::{Class, Mass, WatchOrder, Watched};
+use crate::store::event::Class;
+use crate::store::event_store::{Mass, WatchOrder, Watched};
 use crate::store::server::as_millis;
 use crate::store::sighting::{Before, Sighting, boot_before, compare, settle};
 

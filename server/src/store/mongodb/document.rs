@@ -15,7 +15,6 @@ use log::Level;
 use mongodb::bson::{Bson, DateTime, Document, doc};
 use serde::{Deserialize, Serialize};
 
-use super::pending;
 use crate::recurring::log_if_due;
 use crate::store::column::{COLUMNS, Column, FLAGS, Identity, Kind};
 use crate::store::identity::Known;
@@ -274,6 +273,13 @@ pub(super) fn date(at: Timestamp) -> Bson {
     Bson::DateTime(DateTime::from_millis(at.as_millisecond()))
 }
 
+/// Lets an update carry these events. Repeated, the same update carries them once.
+pub(super) fn carry(update: &mut Document, events: Vec<Document>) {
+    if !events.is_empty() {
+        update.insert("$addToSet", doc! {"pending": {"$each": events}});
+    }
+}
+
 /// How a heartbeat is stored in a record.
 pub(super) struct Update<'a> {
     /// The record as it was read.
@@ -333,7 +339,7 @@ pub(super) fn update(beat: &Beat, how: &Update<'_>) -> Document {
     }
 
     let mut update = doc! {};
-    pending::carry(&mut update, how.told.iter().cloned().collect());
+    carry(&mut update, how.told.iter().cloned().collect());
     if how.mend {
         set.insert("rev", clock::now().as_millisecond());
     } else {

@@ -11,9 +11,8 @@ use super::document::{date, named};
 use super::error::MongoDbError;
 use super::numbering;
 use super::pending::{self, facts_from_bson};
-use crate::store::event::{
-    Act, Cursor, Event, EventHost, EventKind, EventPage, EventQuery, NewEvent, Who,
-};
+use crate::store::event::{Act, Cursor, Event, EventHost, EventKind, NewEvent, Who};
+use crate::store::event_store::{EventPage, EventQuery};
 use crate::store::server::HostName;
 
 /// Hosts that have had one address, the newest of them: events of more are not looked

@@ -5,7 +5,7 @@ use mongodb::bson::{Bson, Document, doc};
 use mongodb::options::ReturnDocument;
 
 use super::connection::Connection;
-use super::document::{flags_to_bson, flags_update, named, read_flags, text};
+use super::document::{carry, flags_to_bson, flags_update, named, read_flags, text};
 use super::error::MongoDbError;
 use super::pending::{self, Host};
 use crate::store::column::flag_changes;
@@ -29,7 +29,7 @@ pub(super) fn set(
             return Ok(None);
         };
         let mut update = flags_update(patch);
-        pending::carry(&mut update, events(&found, patch, act));
+        carry(&mut update, events(&found, patch, act));
         let update = servers
             .find_one_and_update(as_read(&found), update)
             .return_document(ReturnDocument::After);

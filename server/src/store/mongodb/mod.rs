@@ -53,8 +53,9 @@ use self::refresh::Refresh;
 use self::watch::Watch;
 use super::backend::{CacheState, Store};
 use super::error::{Setup, StoreError};
-use super::event::{
-    Act, EventPage, EventQuery, EventStore, NewEvent, Retention, WatchOrder, Watched,
+use super::event::{Act, NewEvent};
+use super::event_store::{
+    EventPage, EventQuery, EventStore, Retention, WatchOrder, Watched,
 };
 use super::identity::{Conflicts, Finding};
 use super::server::{Beat, Due, Fleet, HostName, ServerStore, SweepOrder, Swept};

@@ -13,7 +13,9 @@ use fleetbeat_protocol::{AgentId, Flags, Timestamp};
 use mongodb::bson::{Bson, Document, doc};
 
 use super::connection::Connection;
-use super::document::{Owned, as_read, date, flags_to_bson, owned_fields, read_flags};
+use super::document::{
+    Owned, as_read, carry, date, flags_to_bson, owned_fields, read_flags,
+};
 use super::error::MongoDbError;
 use super::pending::{self, Host};
 use super::watch;
@@ -380,7 +382,7 @@ fn relocate(
         update.insert("$unset", doc! {"wanted_ip": ""});
     }
     update.insert("$set", set);
-    pending::carry(&mut update, event.into_iter().collect());
+    carry(&mut update, event.into_iter().collect());
     change(mongodb, as_read(record), update)
 }
 

@@ -90,13 +90,6 @@ pub(super) fn new_document(event: &NewEvent, host: Option<&Host<'_>>) -> Documen
     to_document(&id, &id, event, host)
 }
 
-/// Lets an update carry these events. Repeated, the same update carries them once.
-pub(super) fn carry(update: &mut Document, events: Vec<Document>) {
-    if !events.is_empty() {
-        update.insert("$addToSet", doc! {"pending": {"$each": events}});
-    }
-}
-
 /// The condition for documents that carry events.
 pub(super) fn carries() -> Document {
     doc! {"pending.0": {"$exists": true}}

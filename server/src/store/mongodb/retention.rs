@@ -10,8 +10,9 @@ use mongodb::bson::{Document, doc};
 use super::connection::Connection;
 use super::error::MongoDbError;
 use super::{sweep, watch};
-use crate::store::event::{Class, EventKind, Retention};
+use crate::store::event::{Class, EventKind};
 use crate::store::event_spans::{self, Begun, Counts, Due, find_due};
+use crate::store::event_store::Retention;
 
 /// The longest that events are deleted at once; the next time goes on.
 const MAX_MAINTENANCE: Duration = Duration::from_secs(30);

@@ -6,7 +6,7 @@ use log::Level;
 use mongodb::bson::{Document, doc};
 
 use super::connection::Connection;
-use super::document::date;
+use super::document::{carry, date};
 use super::error::MongoDbError;
 use super::pending;
 use crate::recurring::log_if_due;
@@ -78,7 +78,7 @@ pub(super) fn set_password(
         "token_version": token_version,
     }};
     let event = user::password_changed(username, act);
-    pending::carry(&mut update, vec![pending::new_document(&event, None)]);
+    carry(&mut update, vec![pending::new_document(&event, None)]);
     let result =
         mongodb.run(async { users.update_one(named(username), update).await })?;
     if result.matched_count == 0 {
@@ -105,7 +105,7 @@ pub(super) fn remove(
     let event = pending::new_document(&user::deleted(username, act), None);
     let name = event.get("_id").cloned();
     let mut mark = doc! {"$set": {REMOVED: date(act.at)}};
-    pending::carry(&mut mark, vec![event]);
+    carry(&mut mark, vec![event]);
     let marked = mongodb.run(async { users.update_one(named(username), mark).await })?;
     if marked.matched_count == 0 {
         return Err(Conflict::NoSuchUser(username.to_owned()).into());

@@ -14,11 +14,12 @@ use mongodb::bson::{Bson, Document, doc};
 
 use super::connection::Connection;
 use super::databases::MAX_ASKED;
-use super::document::{date, services, services_to_bson, text, time};
+use super::document::{carry, date, services, services_to_bson, text, time};
 use super::error::MongoDbError;
 use super::pending::{self, Host};
 use super::users;
-use crate::store::event::{Act, Class, Mass, NewEvent, WatchOrder, Watched};
+use crate::store::event::{Act, Class, NewEvent};
+use crate::store::event_store::{Mass, WatchOrder, Watched};
 use crate::store::removal::{IDENTITY, Removal, SWEEP};
 use crate::store::sighting::{Before, Sighting, boot_before, compare, settle};
 
@@ -301,7 +302,7 @@ impl Watch {
                 "$set": {"gone": true, "epoch": epoch},
                 "$inc": {"seq": 1_i64},
             };
-            pending::carry(&mut update, vec![event]);
+            carry(&mut update, vec![event]);
             updates.push(doc! {"q": {"_id": id, "seq": kept.seq}, "u": update});
         }
         let count = updates.len();
@@ -357,7 +358,7 @@ impl Watch {
         let mut update = doc! {
             "$set": {"seq": next.seq, "since": since.map_or(Bson::Null, date)},
         };
-        pending::carry(&mut update, vec![event]);
+        carry(&mut update, vec![event]);
         let state = mongodb.state();
         let as_read = match self.mass.seq {
             0 => doc! {"_id": MASS_DOWN, "seq": {"$exists": false}},
@@ -473,7 +474,7 @@ fn change(
         set
     } else {
         let mut update = doc! {"$set": set, "$inc": {"seq": 1_i64}};
-        pending::carry(&mut update, events);
+        carry(&mut update, events);
         update
     };
     let change = Change {
