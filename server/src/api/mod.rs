@@ -5,8 +5,10 @@
 
 mod assets;
 mod body;
+mod events;
 mod health;
 mod heartbeat;
+mod list;
 mod me;
 mod openapi;
 mod readiness;
@@ -43,6 +45,9 @@ fn route(method: &str, path: &[&str]) -> Option<Handler> {
         }
         ("PATCH", ["server", _, "config"]) => {
             |api, request| servers::set_flags(api, &api.auth.admin(request)?, request)
+        }
+        ("GET", ["events"]) => {
+            |api, request| events::list(api, &api.auth.reader(request)?, request)
         }
         ("GET", ["healthz"]) => |_, _| health::alive(),
         ("GET", ["readyz"]) => |api, _| health::ready(api),

@@ -11,4 +11,5 @@ mod tokens;
 
 pub(crate) use self::agent_keys::AgentKeys;
 pub(crate) use self::identities::{Admin, Agent, Auth, LoginOutcome, Reader};
+pub(crate) use self::networks::{Network, network, show_network};
 pub(crate) use self::refusals::{Refusal, show_source};
