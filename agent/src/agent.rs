@@ -13,12 +13,13 @@ use std::time::{Duration, Instant};
 use fleetbeat_daemon::clock;
 use fleetbeat_daemon::service_manager::{self, ServiceManager};
 use fleetbeat_protocol::Heartbeat;
-use fleetbeat_settings::show_duration;
+use fleetbeat_settings::{Secret, show_duration};
 
 use crate::call::Calls;
 use crate::config::{CollectorTables, Config, ConfigError};
 use crate::delivery::spool::Spool;
 use crate::delivery::{Delivery, Destination, Outcome, Request, Sender};
+use crate::enrollment::{self, KeyInUse, Rotation};
 use crate::host::{Host, Identity, Keeping};
 use crate::jitter;
 use crate::sampling::Sampler;
@@ -32,6 +33,8 @@ pub(crate) enum Event {
     Reload,
     /// The call of this number has ended.
     CallEnded(u64, Outcome),
+    /// The host has a new key, or why it has not.
+    KeyReplaced(Result<Secret, String>),
 }
 
 /// What the agent keeps in its state folder.
@@ -58,10 +61,14 @@ pub(crate) fn run(
             let wake_at = earliest(agent.wake_at(), manager.due());
             match events.recv_timeout(wake_at.saturating_duration_since(Instant::now())) {
                 Ok(Event::CallEnded(number, outcome)) => {
+                    if outcome == (Outcome::Accepted { rotate: true }) {
+                        agent.replace_key(scope, post);
+                    }
                     if agent.calls.end(number) {
                         agent.settle(outcome);
                     }
                 }
+                Ok(Event::KeyReplaced(result)) => agent.take_key(result),
                 Ok(Event::Reload) => manager.reloading(|| agent.reload(load())),
                 Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => {
                     service_manager::stopping();
@@ -108,6 +115,8 @@ struct Agent {
     offset: f64,
     /// A configuration waiting for the end of a sample's window.
     pending_config: Option<Config>,
+    key: KeyInUse,
+    rotation: Rotation,
 }
 
 /// The settings in force, as far as a new configuration is compared with them.
@@ -154,6 +163,8 @@ impl Agent {
         let (sample_every, samples) = (settings.sample_every, settings.samples);
 
         Agent {
+            key: KeyInUse::of(&config.server),
+            rotation: Rotation::default(),
             sender: Arc::new(Sender::new(&config.server)),
             host: Host::new(
                 config.host,
@@ -168,6 +179,39 @@ impl Agent {
             settings,
             offset,
             pending_config: None,
+        }
+    }
+
+    /// The server asks for a new key: a thread of its own replaces the key, and heartbeats
+    /// go on with the old one meanwhile.
+    fn replace_key<'scope>(
+        &mut self,
+        scope: &'scope Scope<'scope, '_>,
+        post: &mpsc::Sender<Event>,
+    ) {
+        let Some((id, file)) = self.rotation.begin(&self.key) else {
+            return;
+        };
+        let (sender, hostname) = (Arc::clone(&self.sender), self.host.hostname());
+        let tell = post.clone();
+        let work = move || {
+            let result = enrollment::replace_key(sender.client(), id, &file, &hostname);
+            let _ = tell.send(Event::KeyReplaced(result));
+        };
+        let started = Builder::new()
+            .name("rotate".to_owned())
+            .spawn_scoped(scope, work);
+        if let Err(error) = started {
+            let result = Err(format!("cannot start a thread: {error}"));
+            let _ = post.send(Event::KeyReplaced(result));
+        }
+    }
+
+    /// The replacement of the key has ended.
+    fn take_key(&mut self, result: Result<Secret, String>) {
+        let old = self.sender.client().key().cloned();
+        if let Some(key) = self.rotation.end(old, result) {
+            self.sender = Arc::new(self.sender.with_key(key));
         }
     }
 
@@ -253,9 +297,12 @@ impl Agent {
         if matches!(self.schedule.next(), (_, Task::Close)) {
             return;
         }
-        let Some(config) = self.pending_config.take() else {
+        let Some(mut config) = self.pending_config.take() else {
             return;
         };
+        self.rotation.update(&mut config.server);
+        self.key = KeyInUse::of(&config.server);
+        self.host.match_key(config.server.key_owner());
 
         if !self.delivery.spool().set_folder(&config.spool) {
             log::warn!(
@@ -303,7 +350,8 @@ fn start_call<'scope>(
     let tell = post.clone();
     let call = move || {
         let outcome = sender.send(request.kind, &request.body);
-        let is_over = matches!(outcome, Outcome::Accepted | Outcome::Refused { .. });
+        let is_over =
+            matches!(outcome, Outcome::Accepted { .. } | Outcome::Refused { .. });
         let _ = tell.send(Event::CallEnded(number, outcome));
 
         // A disk may take its time. In this thread nothing else waits for the disk.

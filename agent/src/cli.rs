@@ -26,6 +26,11 @@ pub(crate) enum Command {
     Once {
         send: bool,
     },
+    Enroll {
+        server: Option<String>,
+        /// `-` for standard input.
+        code: Option<String>,
+    },
     /// Print this text and do nothing else.
     Print(String),
 }
@@ -52,11 +57,24 @@ fn parse_from(mut parser: lexopt::Parser) -> Result<Arguments, lexopt::Error> {
                 command = Some(Command::Print(version.to_owned()));
             }
             (Long("send"), Some(Command::Once { send })) => *send = true,
+            (Long("server"), Some(Command::Enroll { server, .. })) => {
+                *server = Some(parser.value()?.string()?);
+            }
+            (Long("code"), Some(Command::Enroll { code, .. })) => {
+                *code = Some(parser.value()?.string()?);
+            }
             (Value(name), None) => command = Some(named_command(&name.string()?)?),
             (argument, _) => return Err(argument.unexpected()),
         }
     }
 
+    if let Some(Command::Enroll { code: None, .. }) = command {
+        return Err(
+            "enroll needs --code CODE, or --code - and the code on standard \
+                    input"
+                .into(),
+        );
+    }
     Ok(Arguments {
         config,
         command: command.unwrap_or(Command::Run),
@@ -70,6 +88,10 @@ fn named_command(name: &str) -> Result<Command, String> {
         "doctor" => Ok(Command::Doctor),
         "health" => Ok(Command::Health),
         "once" => Ok(Command::Once { send: false }),
+        "enroll" => Ok(Command::Enroll {
+            server: None,
+            code: None,
+        }),
         _ => Err(format!("unknown command {name:?}")),
     }
 }
@@ -93,6 +115,20 @@ mod tests {
             ("health", Command::Health),
             ("once", Command::Once { send: false }),
             ("once --send", Command::Once { send: true }),
+            (
+                "enroll --server https://a --code fbe_1",
+                Command::Enroll {
+                    server: Some("https://a".to_owned()),
+                    code: Some("fbe_1".to_owned()),
+                },
+            ),
+            (
+                "enroll --code -",
+                Command::Enroll {
+                    server: None,
+                    code: Some("-".to_owned()),
+                },
+            ),
             (
                 "--version",
                 Command::Print(format!(
@@ -138,6 +174,10 @@ mod tests {
             "--send",
             "run --send",
             "once --send --key x",
+            "enroll",
+            "enroll --code",
+            "enroll --server https://a",
+            "run --code x",
             "-c",
             "-x",
         ] {

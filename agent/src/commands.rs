@@ -17,6 +17,7 @@ use crate::config::{CLOSED_ADVICE, Config, KeyNeed, accepted};
 use crate::delivery::spool::{self, Spool};
 use crate::delivery::{Outcome, RequestKind, Sender};
 use crate::doctor;
+use crate::enrollment::{self, CodeFrom, Order};
 use crate::health;
 use crate::host::{Host, Identity, Keeping, MACHINE_ID, peek};
 use crate::sampling::Sampler;
@@ -50,6 +51,13 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), AgentError> {
             let sender = Sender::new(&config.server);
             once(config, Some(&sender))
         }
+        Command::Enroll { server, code } => {
+            let code = match code.as_deref() {
+                Some("-") => CodeFrom::Stdin,
+                code => CodeFrom::Argument(code.unwrap_or_default().to_owned()),
+            };
+            print(enrollment::run(&path, Order { server, code })?)
+        }
         Command::Run => run_service(path),
     }
 }
@@ -77,9 +85,13 @@ fn run_service(path: PathBuf) -> Result<(), AgentError> {
     let signals = signals::watch()?;
     let config = load_to_run(&path)?;
     let has_worked = spool::file_path(&config.spool).exists();
+    let mut identity = Identity::load(&config.spool, Path::new(MACHINE_ID), has_worked);
+    if let Some(owner) = config.server.key_owner() {
+        identity.match_key(owner);
+    }
     let kept = KeptState {
         spool: Spool::open(&config.spool)?,
-        identity: Identity::load(&config.spool, Path::new(MACHINE_ID), has_worked),
+        identity,
     };
 
     let (post, events) = mpsc::channel();
@@ -143,7 +155,7 @@ fn once(config: Config, sender: Option<&Sender>) -> Result<(), AgentError> {
 
     match sender.map(|sender| sender.send(RequestKind::Newest, &body)) {
         None => Ok(()),
-        Some(Outcome::Accepted) => {
+        Some(Outcome::Accepted { .. }) => {
             eprintln!("the server accepted it");
             Ok(())
         }

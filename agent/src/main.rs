@@ -12,6 +12,7 @@ mod config;
 mod delivery;
 mod dns;
 mod doctor;
+mod enrollment;
 mod errand;
 mod health;
 mod host;

@@ -2,9 +2,9 @@
 //! call the agent by hand: so no link in the folder is followed, and nothing there is
 //! trusted because of its name.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::Path;
 
 use rustix::fs::OFlags;
@@ -30,12 +30,40 @@ pub(crate) fn open_or_create(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
+/// Whose a new file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Owner {
+    /// The caller's.
+    Caller,
+    /// This user's and this group's.
+    Id(u32, u32),
+}
+
 /// Replaces the private file at `path` by one with `bytes`, at once and for good: a power
-/// cut leaves the old file or the new one.
+/// cut leaves the old file or the new one. A file that root writes is its folder's owner's.
 ///
 /// # Errors
 /// The file stays as it was.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let owner = if geteuid().is_root() {
+        let folder = fs::metadata(folder_of(path))?;
+        Owner::Id(folder.uid(), folder.gid())
+    } else {
+        Owner::Caller
+    };
+    replace_as(path, bytes, 0o600, owner)
+}
+
+/// As [`replace`], with another mode and owner.
+///
+/// # Errors
+/// As for [`replace`].
+pub(crate) fn replace_as(
+    path: &Path,
+    bytes: &[u8],
+    mode: u32,
+    owner: Owner,
+) -> io::Result<()> {
     let new = path.with_extension("new");
     // A kill may have left one, and anybody else a link.
     let _ = fs::remove_file(&new);
@@ -46,12 +74,21 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
         .mode(0o600)
         .open(&new)?;
 
-    let written = file.write_all(bytes).and_then(|()| file.sync_all());
+    let written = own(&file, mode, owner)
+        .and_then(|()| file.write_all(bytes))
+        .and_then(|()| file.sync_all());
     written
         .and_then(|()| fs::rename(&new, path))
         .inspect_err(|_| drop(fs::remove_file(&new)))?;
     sync_folder_of(path);
     Ok(())
+}
+
+fn own(file: &File, mode: u32, owner: Owner) -> io::Result<()> {
+    if let Owner::Id(user, group) = owner {
+        fchown(file, Some(user), Some(group))?;
+    }
+    file.set_permissions(Permissions::from_mode(mode))
 }
 
 /// The text of the file at `path`, if it is a file of at most `max_bytes`.
@@ -97,16 +134,20 @@ fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     Ok(file)
 }
 
+fn folder_of(path: &Path) -> &Path {
+    let folder = path.parent().filter(|folder| *folder != Path::new(""));
+    folder.unwrap_or(Path::new("."))
+}
+
 /// So that a power cut leaves a new file in its folder. Some file systems cannot sync a
 /// folder, and the file is of use there as well.
 fn sync_folder_of(path: &Path) {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let _ = File::open(folder).and_then(|folder| folder.sync_all());
+    let _ = File::open(folder_of(path)).and_then(|folder| folder.sync_all());
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::{PermissionsExt, chown, symlink};
+    use std::os::unix::fs::{chown, symlink};
     use std::process::Command;
 
     use super::*;
@@ -161,12 +202,12 @@ mod tests {
             [(0o600, true), (0o644, true), (0o620, false), (0o602, false)]
         {
             fs::write(&path, "text").unwrap();
-            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
             assert_eq!(read_own(&path, 99).is_ok(), is_own, "{mode:o}");
             assert_eq!(read(&path, 99).unwrap(), "text");
         }
         if geteuid().is_root() {
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+            fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
             chown(&path, Some(65534), None).unwrap();
             read_own(&path, 99).unwrap_err();
         }

@@ -6,9 +6,9 @@ state=/var/lib/fleetbeat-agent
 hint() {
   cat <<'HINT'
 fleetbeat-agent is installed, and not started: it needs a server and a key.
-  1. url in /etc/fleetbeat/agent.toml
-  2. AGENT_API_KEY in /etc/fleetbeat/agent.env
-  3. systemctl enable --now fleetbeat-agent
+  1. on the server: sudo fleetbeat-server enroll-code
+  2. sudo fleetbeat-agent enroll --server https://SERVER --code CODE
+  3. sudo systemctl enable --now fleetbeat-agent
   4. sudo fleetbeat-agent doctor   says whether all is well for the service, or what to do
 HINT
 }

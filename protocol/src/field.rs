@@ -4,7 +4,10 @@
 
 use std::borrow::Cow;
 use std::collections::HashSet;
+use std::ops::RangeInclusive;
+use std::time::Duration;
 
+use crate::agent_id::AgentId;
 use crate::json::Json;
 use crate::limits::MAX_TEXT_CHARS;
 use crate::problem::FieldError;
@@ -193,4 +196,57 @@ pub(crate) fn timestamp(
         );
     }
     timestamp
+}
+
+/// An agent's id.
+pub(crate) fn agent_id(
+    field: &str,
+    json: &Json<'_>,
+    errors: &mut Errors,
+) -> Option<AgentId> {
+    let text = text(field, json, MAX_TEXT_CHARS, errors)?;
+    let id = AgentId::parse(text);
+    if id.is_none() {
+        errors.add(field, "must be 32 hexadecimal digits");
+    }
+    id
+}
+
+/// How long something lives: a number of seconds, or a text such as `90m` or `7d`.
+pub(crate) fn life(
+    field: &str,
+    json: &Json<'_>,
+    range: RangeInclusive<Duration>,
+    errors: &mut Errors,
+) -> Option<Duration> {
+    let life = match json {
+        Json::Number(seconds) => Duration::try_from_secs_f64(*seconds).ok(),
+        Json::Text(text) => parse_life(text),
+        _ => None,
+    };
+    let life = life.filter(|life| life.subsec_nanos() == 0 && range.contains(life));
+    if life.is_none() {
+        let (least, most) =
+            (range.start().as_secs() / 60, range.end().as_secs() / 86_400);
+        errors.add(
+            field,
+            format!(
+                "must be a whole number of seconds, or a text such as \"90m\" or \"7d\", \
+                 from {least}m to {most}d"
+            ),
+        );
+    }
+    life
+}
+
+/// A whole number and a unit.
+fn parse_life(text: &str) -> Option<Duration> {
+    let (number, seconds) = [("s", 1), ("m", 60), ("h", 3600), ("d", 86_400)]
+        .into_iter()
+        .find_map(|(unit, seconds)| Some((text.strip_suffix(unit)?, seconds)))?;
+    if !number.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let number: u64 = number.parse().ok()?;
+    number.checked_mul(seconds).map(Duration::from_secs)
 }

@@ -118,7 +118,7 @@ impl Heartbeat {
             agent_version: optional_text(&body, "agent_version", &mut errors),
             agent_id: body
                 .optional("agent_id")
-                .and_then(|json| parse_agent_id(json, &mut errors)),
+                .and_then(|json| field::agent_id("agent_id", json, &mut errors)),
         };
 
         errors.into_result(heartbeat)
@@ -226,15 +226,6 @@ fn check_host_ip(ip: IpAddr, errors: &mut Errors) -> bool {
         errors.add("ip", message);
     }
     !is_nobodys(ip)
-}
-
-fn parse_agent_id(json: &Json<'_>, errors: &mut Errors) -> Option<AgentId> {
-    let text = field::text("agent_id", json, MAX_TEXT_CHARS, errors)?;
-    let id = AgentId::parse(text);
-    if id.is_none() {
-        errors.add("agent_id", "must be 32 hexadecimal digits");
-    }
-    id
 }
 
 fn parse_seq(json: &Json<'_>, errors: &mut Errors) -> Option<u64> {
@@ -347,6 +338,14 @@ fn optional_text(body: &Object<'_>, name: &str, errors: &mut Errors) -> Option<S
 pub struct HeartbeatAnswer {
     /// Always `ok`.
     pub status: String,
+    /// Whether the agent is to replace its key by a new one (`POST /enroll`).
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub rotate: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "what serde asks for")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// The answer of `POST /heartbeats`: all but the rejected are stored.

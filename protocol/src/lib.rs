@@ -11,6 +11,8 @@
 
 mod account;
 mod agent_id;
+mod agent_key;
+mod enrollment;
 mod field;
 mod heartbeat;
 mod ip;
@@ -22,6 +24,12 @@ mod timestamp;
 
 pub use account::{Account, Role, Token};
 pub use agent_id::AgentId;
+pub use agent_key::{
+    AGENT_KEY_PREFIX, AGENT_KEY_SECRET_BYTES, new_agent_key, owner_of_key,
+};
+pub use enrollment::{
+    Enrollment, EnrollmentAnswer, KeyHash, MAX_CODE_LIFE, NewCode, USUAL_CODE_LIFE,
+};
 pub use heartbeat::{
     BatchAnswer, Heartbeat, HeartbeatAnswer, Load, RejectedHeartbeat, Service,
 };

@@ -22,6 +22,9 @@ pub struct Problem {
     /// For 404: the address that the host has now which had the asked one before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moved_to: Option<IpAddr>,
+    /// A word for programs, where the status says too little: `identity_conflict`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
 }
 
 /// A broken rule and the field that broke the rule.

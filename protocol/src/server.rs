@@ -124,29 +124,48 @@ impl FlagsPatch {
     /// Every member that is not a flag, and every flag that is not a boolean.
     pub fn from_json(json: &Json<'_>) -> Result<FlagsPatch, Vec<FieldError>> {
         let mut errors = Errors::default();
-        let mut patch = FlagsPatch::default();
-
-        if let Some(object) = Object::new("", json, &mut errors) {
-            for (name, value) in object.members() {
-                let flag = match name {
-                    "gaming" => &mut patch.gaming,
-                    "streaming" => &mut patch.streaming,
-                    "paid" => &mut patch.paid,
-                    "enabled" => &mut patch.enabled,
-                    "static" => &mut patch.is_static,
-                    _ => {
-                        errors.add(
-                            name,
-                            "is no flag: use gaming, streaming, paid, enabled or static",
-                        );
-                        continue;
-                    }
-                };
-                *flag = field::boolean(name, value, &mut errors);
-            }
-        }
-
+        let patch = FlagsPatch::read("", json, &mut errors);
         errors.into_result(patch)
+    }
+
+    /// The patch that `json` holds, which is at `path` in its body.
+    pub(crate) fn read(path: &str, json: &Json<'_>, errors: &mut Errors) -> FlagsPatch {
+        let mut patch = FlagsPatch::default();
+        let Some(object) = Object::new(path, json, errors) else {
+            return patch;
+        };
+
+        for (name, value) in object.members() {
+            let field = object.field(name);
+            let flag = match name {
+                "gaming" => &mut patch.gaming,
+                "streaming" => &mut patch.streaming,
+                "paid" => &mut patch.paid,
+                "enabled" => &mut patch.enabled,
+                "static" => &mut patch.is_static,
+                _ => {
+                    errors.add(
+                        field,
+                        "is no flag: use gaming, streaming, paid, enabled or static",
+                    );
+                    continue;
+                }
+            };
+            *flag = field::boolean(&field, value, errors);
+        }
+        patch
+    }
+
+    /// This patch, with `later` in place of what both name.
+    #[must_use]
+    pub fn then(self, later: FlagsPatch) -> FlagsPatch {
+        FlagsPatch {
+            gaming: later.gaming.or(self.gaming),
+            streaming: later.streaming.or(self.streaming),
+            paid: later.paid.or(self.paid),
+            enabled: later.enabled.or(self.enabled),
+            is_static: later.is_static.or(self.is_static),
+        }
     }
 
     /// `flags` with the patch applied.

@@ -43,12 +43,103 @@ fn golden_bodies_round_trip() {
     round_trips::<Token>("token");
     round_trips::<Account>("account");
     round_trips::<HeartbeatAnswer>("heartbeat-answer");
+    round_trips::<HeartbeatAnswer>("heartbeat-answer-rotate");
+    round_trips::<EnrollmentAnswer>("enrollment-answer");
     round_trips::<BatchAnswer>("batch-answer");
     round_trips::<Problem>("problem");
     for name in ["heartbeat-minimal", "heartbeat-full"] {
         let heartbeat = check(&golden(name)).unwrap();
         let expected: Value = serde_json::from_str(&golden(name)).unwrap();
         assert_eq!(serde_json::to_value(heartbeat).unwrap(), expected, "{name}");
+    }
+}
+
+#[test]
+fn an_enrolment_is_read_as_it_is_sent() {
+    let text = golden("enrollment");
+    let sent: Value = serde_json::from_str(&text).unwrap();
+    let read = |body: &Value| {
+        let text = body.to_string();
+        let json = serde_json::from_str(&text).unwrap();
+        Enrollment::from_json(&json).map_err(|errors| {
+            let fields = errors.into_iter().map(|error| error.field);
+            fields.collect::<Vec<_>>()
+        })
+    };
+    let enrollment = read(&sent).unwrap();
+    assert_eq!(serde_json::to_value(&enrollment).unwrap(), sent);
+
+    let mut rotation = sent.clone();
+    rotation.as_object_mut().unwrap().remove("code");
+    assert_eq!(read(&rotation).unwrap().code, None);
+
+    assert_eq!(read(&json!({})).unwrap_err(), ["agent_id", "key_sha256"]);
+    for (field, wrong) in [
+        ("agent_id", json!("7")),
+        ("key_sha256", json!("00")),
+        ("key_sha256", json!("é".repeat(32))),
+        ("code", json!(7)),
+        ("code", json!("x".repeat(254))),
+        ("hostname", json!("x".repeat(254))),
+        ("hostname", json!("a\0b")),
+    ] {
+        let mut body = sent.clone();
+        body[field] = wrong;
+        assert_eq!(read(&body).unwrap_err(), [field], "{body}");
+    }
+}
+
+#[test]
+fn a_new_code_has_limits_and_defaults() {
+    let read = |body: Value| {
+        let text = body.to_string();
+        let json = serde_json::from_str(&text).unwrap();
+        NewCode::from_json(&json).map_err(|errors| {
+            let fields = errors.into_iter().map(|error| error.field);
+            fields.collect::<Vec<_>>()
+        })
+    };
+    assert_eq!(read(json!({})).unwrap(), NewCode::default());
+    let code = read(json!({
+        "max_uses": 100_000, "expires_in": "30d", "flags": {"enabled": false},
+        "networks": ["10.0.0.0/8"], "reinstall": true, "note": "rack 7",
+    }))
+    .unwrap();
+    assert_eq!((code.max_uses, code.expires_in), (100_000, MAX_CODE_LIFE));
+    assert_eq!(code.flags.enabled, Some(false));
+    for (seconds, text) in [(60, "60s"), (5400, "90m"), (604_800, "7d")] {
+        let lives = [json!(seconds), json!(text)].map(|life| {
+            read(json!({"expires_in": life}))
+                .unwrap()
+                .expires_in
+                .as_secs()
+        });
+        assert_eq!(lives, [seconds, seconds]);
+    }
+    for (field, wrong) in [
+        ("max_uses", json!(0)),
+        ("max_uses", json!(100_001)),
+        ("max_uses", json!(1.5)),
+        ("max_uses", json!("1")),
+        ("expires_in", json!(59)),
+        ("expires_in", json!("31d")),
+        ("expires_in", json!("1.5h")),
+        ("expires_in", json!("")),
+        ("expires_in", json!("d")),
+        ("expires_in", json!(-60)),
+        ("expires_in", json!(90.5)),
+        ("expires_in", json!(1e300)),
+        ("flags.paid", json!({"paid": 1})),
+        ("flags.colour", json!({"colour": true})),
+        ("flags", json!([])),
+        ("networks", json!("10.0.0.0/8")),
+        ("networks[1]", json!(["10.0.0.0/8", 7])),
+        ("reinstall", json!("yes")),
+        ("note", json!("x".repeat(254))),
+        ("uses", json!(1)),
+    ] {
+        let name = field.split(['.', '[']).next().unwrap();
+        assert_eq!(read(json!({name: wrong})).unwrap_err(), [field], "{wrong}");
     }
 }
 

@@ -16,9 +16,11 @@ use crate::store::{Act, EventKind, EventStore, NewEvent, Who, facts};
 
 /// Events that wait for the database, of refused logins and of all else. The oldest go.
 const MAX_WAITING: usize = 1000;
-/// Events of refused logins in a minute. The last one counts all that have no event of
-/// their own.
+/// Events of refusals in a minute. The last one of each kind counts all that have no event
+/// of their own.
 const MAX_REFUSALS: usize = 60;
+/// The kinds of refusals: so many events are set aside for what has none of its own.
+const REFUSAL_KINDS: usize = 2;
 
 /// Tells events, and keeps those that cannot be written.
 pub(crate) struct Chronicle {
@@ -36,14 +38,30 @@ struct Untold {
     away_since: Option<Timestamp>,
 }
 
-/// The refused logins of one minute.
+/// Something that was refused.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Refused<'a> {
+    /// What kind of event tells it: one of [`crate::store::EventKind`]'s refusals.
+    pub(crate) kind: EventKind,
+    /// The user whom it is about. Never a name of which there is no user: it may be a
+    /// password that was typed in the wrong place.
+    pub(crate) user: Option<&'a str>,
+    /// Why it was refused, in a word or two.
+    pub(crate) reason: &'static str,
+    /// From where it came.
+    pub(crate) address: Option<IpAddr>,
+}
+
+/// What is counted together: kind, user, reason and network.
+type Subject = (EventKind, Option<String>, &'static str, Network);
+
+/// What was refused in one minute.
 #[derive(Default)]
 struct Minute {
     /// The minute's number since 1970, and the time of the first refusal.
     began: Option<(i64, Timestamp)>,
-    /// By user, where there is one, and network.
-    refused: BTreeMap<(Option<String>, Network), u64>,
-    others: u64,
+    refused: BTreeMap<Subject, u64>,
+    others: BTreeMap<EventKind, u64>,
 }
 
 impl Chronicle {
@@ -89,10 +107,21 @@ impl Chronicle {
         address: Option<IpAddr>,
         now: Timestamp,
     ) {
+        let refused = Refused {
+            kind: EventKind::LoginFailed,
+            user,
+            reason: "password",
+            address,
+        };
+        self.refused(refused, now);
+    }
+
+    /// Something was refused.
+    pub(crate) fn refused(&self, refused: Refused<'_>, now: Timestamp) {
         let refusals = {
             let mut minute = lock(&self.minute);
             let over = minute.close_if_over(now);
-            minute.note(user, address, now);
+            minute.note(refused, now);
             over
         };
         self.keep_refusals(refusals);
@@ -175,14 +204,18 @@ impl Untold {
 }
 
 impl Minute {
-    fn note(&mut self, user: Option<&str>, address: Option<IpAddr>, now: Timestamp) {
+    fn note(&mut self, refused: Refused<'_>, now: Timestamp) {
         self.began.get_or_insert((minute_of(now), now));
-        let key = (user.map(str::to_owned), network(address));
-        let has_room = self.refused.len() < MAX_REFUSALS - 1;
-        match self.refused.get_mut(&key) {
+        let Refused {
+            kind, user, reason, ..
+        } = refused;
+        let network = network(refused.address);
+        let subject = (kind, user.map(str::to_owned), reason, network);
+        let has_room = self.refused.len() < MAX_REFUSALS - REFUSAL_KINDS;
+        match self.refused.get_mut(&subject) {
             Some(count) => *count += 1,
-            None if has_room => drop(self.refused.insert(key, 1)),
-            None => self.others += 1,
+            None if has_room => drop(self.refused.insert(subject, 1)),
+            None => *self.others.entry(kind).or_default() += 1,
         }
     }
 
@@ -203,23 +236,24 @@ impl Minute {
         let Some((_, at)) = minute.began else {
             return Vec::new();
         };
-        let mut events: Vec<NewEvent> = minute
-            .refused
-            .into_iter()
-            .map(|((user, network), count)| {
-                let network = network.map(show_network);
-                let members = [("count", count.into()), ("network", network.into())];
-                NewEvent {
-                    user,
-                    ..NewEvent::new(EventKind::LoginFailed, at, facts(members))
-                }
-            })
-            .collect();
-        if minute.others > 0 {
-            let members = [("count", minute.others.into()), ("others", true.into())];
-            events.push(NewEvent::new(EventKind::LoginFailed, at, facts(members)));
-        }
-        events
+        let refused = minute.refused.into_iter();
+        let refused = refused.map(|((kind, user, reason, network), count)| {
+            let network = network.map(show_network);
+            let members = [
+                ("count", count.into()),
+                ("network", network.into()),
+                ("reason", reason.into()),
+            ];
+            NewEvent {
+                user,
+                ..NewEvent::new(kind, at, facts(members))
+            }
+        });
+        let others = minute.others.into_iter().map(|(kind, count)| {
+            let members = [("count", count.into()), ("others", true.into())];
+            NewEvent::new(kind, at, facts(members))
+        });
+        refused.chain(others).collect()
     }
 }
 
@@ -307,13 +341,13 @@ mod tests {
         let counts: Vec<u64> = refused
             .filter_map(|event| event.facts["count"].as_u64())
             .collect();
-        assert_eq!(counts.len(), 120);
+        assert_eq!(counts.len(), 2 * (MAX_REFUSALS - REFUSAL_KINDS + 1));
         assert_eq!(
             counts.iter().sum::<u64>(),
             12_000,
             "each refusal is counted"
         );
-        assert_eq!(events.len(), 121, "and the login is told");
+        assert_eq!(events.len(), counts.len() + 1, "and the login is told");
     }
 
     #[test]

@@ -3,8 +3,9 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use fleetbeat_protocol::Role;
+use fleetbeat_protocol::{NewCode, Role};
 use lexopt::{Arg, Parser, ValueExt};
+use serde_json::{Map, Value, json};
 
 use crate::commands::proxy_config::{Site, check_domain, check_listen, check_path};
 
@@ -39,6 +40,7 @@ pub(crate) enum Command {
     UserRemove {
         username: String,
     },
+    EnrollCode(NewCode),
     Prune,
     Backup {
         file: PathBuf,
@@ -80,6 +82,7 @@ struct Options {
     listen: Option<String>,
     certificate: Option<String>,
     key: Option<String>,
+    code: Map<String, Value>,
 }
 
 fn parse_arguments(mut parser: Parser) -> Result<Cli, lexopt::Error> {
@@ -143,6 +146,7 @@ fn parse_command(words: &[&str], options: Options) -> Result<Command, lexopt::Er
         ["user", "remove", username] => Command::UserRemove {
             username: username.to_owned(),
         },
+        ["enroll-code"] => Command::EnrollCode(options.into_code()?),
         ["prune"] => Command::Prune,
         ["backup", file] => Command::Backup { file: file.into() },
         ["restore", file] => Command::Restore { file: file.into() },
@@ -153,7 +157,7 @@ fn parse_command(words: &[&str], options: Options) -> Result<Command, lexopt::Er
 }
 
 /// The commands, each with what has to stand behind it.
-const NEEDS: [(&[&str], &str); 12] = [
+const NEEDS: [(&[&str], &str); 13] = [
     (&["run"], ""),
     (&["check-config"], ""),
     (&["health"], ""),
@@ -162,6 +166,7 @@ const NEEDS: [(&[&str], &str); 12] = [
     (&["user", "list"], ""),
     (&["user", "remove"], "NAME"),
     (&["user"], "add, passwd, list or remove"),
+    (&["enroll-code"], ""),
     (&["prune"], ""),
     (&["backup"], "FILE"),
     (&["restore"], "FILE"),
@@ -201,8 +206,33 @@ impl Options {
             "listen" => self.listen = Some(parser.value()?.string()?),
             "certificate" => self.certificate = Some(parser.value()?.string()?),
             "key" => self.key = Some(parser.value()?.string()?),
+            "uses" => {
+                let uses: u32 = parser.value()?.parse()?;
+                self.code.insert("max_uses".to_owned(), uses.into());
+            }
+            "expires" => self.set_of_code("expires_in", parser)?,
+            "note" => self.set_of_code("note", parser)?,
+            "network" => {
+                let network = parser.value()?.string()?;
+                let networks = self.code.entry("networks").or_insert_with(|| json!([]));
+                if let Value::Array(networks) = networks {
+                    networks.push(network.into());
+                }
+            }
+            "reinstall" => drop(self.code.insert("reinstall".to_owned(), true.into())),
             _ => return Err(Arg::Long(name).unexpected()),
         }
+        Ok(())
+    }
+
+    /// Sets the member `name` of the code to the value that follows in `parser`.
+    fn set_of_code(
+        &mut self,
+        name: &str,
+        parser: &mut Parser,
+    ) -> Result<(), lexopt::Error> {
+        let value = parser.value()?.string()?;
+        self.code.insert(name.to_owned(), value.into());
         Ok(())
     }
 
@@ -213,6 +243,12 @@ impl Options {
         }
         if self.password.is_some() && !matches!(words, ["user", "add" | "passwd", ..]) {
             return Err("--password-stdin goes with `user add` and `user passwd` only");
+        }
+        if !self.code.is_empty() && !matches!(words, ["enroll-code", ..]) {
+            return Err(
+                "--uses, --expires, --note, --network and --reinstall go with \
+                 `enroll-code` only",
+            );
         }
         if self.is_about_a_site() && !matches!(words, ["proxy-config", ..]) {
             return Err(
@@ -226,6 +262,24 @@ impl Options {
     fn is_about_a_site(&self) -> bool {
         let texts = [&self.domain, &self.listen, &self.certificate, &self.key];
         self.plain || texts.into_iter().any(Option::is_some)
+    }
+
+    /// The code that the options describe, by the rules of the API.
+    fn into_code(self) -> Result<NewCode, String> {
+        let text = Value::from(self.code).to_string();
+        let json = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+        NewCode::from_json(&json).map_err(|errors| {
+            let told = errors.iter().map(|error| {
+                let option = match error.field.as_str() {
+                    "max_uses" => "uses",
+                    "expires_in" => "expires",
+                    "networks" => "network",
+                    field => field,
+                };
+                format!("--{option} {}", error.message)
+            });
+            told.collect::<Vec<_>>().join("; ")
+        })
     }
 
     /// The site that the options describe.
@@ -263,6 +317,8 @@ impl Options {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn command(line: &str) -> Result<Command, String> {
@@ -294,6 +350,19 @@ mod tests {
             ),
             ("user list", Command::UserList),
             ("user remove ann", Command::UserRemove { username: name() }),
+            ("enroll-code", Command::EnrollCode(NewCode::default())),
+            (
+                "enroll-code --uses 50 --expires 7d --note rack --network 10.0.0.0/8 \
+                 --network ::1 --reinstall",
+                Command::EnrollCode(NewCode {
+                    max_uses: 50,
+                    expires_in: Duration::from_secs(7 * 24 * 60 * 60),
+                    networks: vec!["10.0.0.0/8".to_owned(), "::1".to_owned()],
+                    reinstall: true,
+                    note: "rack".to_owned(),
+                    ..NewCode::default()
+                }),
+            ),
             ("backup /b", Command::Backup { file: "/b".into() }),
             ("restore /b", Command::Restore { file: "/b".into() }),
             (
@@ -357,6 +426,11 @@ mod tests {
             ("run run", "`run` takes nothing"),
             ("health now", "`health` takes nothing"),
             ("prune all", "`prune` takes nothing"),
+            ("enroll-code now", "`enroll-code` takes nothing"),
+            ("enroll-code --uses 0", "--uses must be"),
+            ("enroll-code --uses many", "many"),
+            ("enroll-code --expires 31d", "--expires must be"),
+            ("run --uses 5", "--uses"),
             ("proxy-config", "nginx"),
             ("proxy-config nginx", "--domain"),
             ("proxy-config nginx --domain a;b", "a;b"),

@@ -48,6 +48,8 @@ pub(crate) struct Config {
     pub(crate) token_life: Duration,
     /// When hosts are called silent.
     pub(crate) sweep: SweepSettings,
+    /// Which hosts may speak, and with which key.
+    pub(crate) agents: AgentSettings,
     /// How long events are kept.
     pub(crate) events: EventSettings,
     /// The agents' keys as given; `None`: the embedded store keeps keys of its own.
@@ -138,6 +140,28 @@ pub(crate) struct SweepSettings {
     /// Service time after which a host that has stayed down, and is not static, is
     /// deleted.
     pub(crate) delete_after: Duration,
+}
+
+/// Which hosts may speak, and with which key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct AgentSettings {
+    /// With which key.
+    pub(crate) mode: AgentMode,
+    /// Whether a record follows its host to another address.
+    pub(crate) follow_moves: bool,
+    /// Whether new hosts are offered to apps at once.
+    pub(crate) offer_new: bool,
+}
+
+/// With which key hosts may speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AgentMode {
+    /// With the key that all hosts share, or with their own.
+    Shared,
+    /// Unknown hosts with their own alone.
+    Enroll,
+    /// All hosts with their own alone.
+    Strict,
 }
 
 /// How long events are kept, and how many.
@@ -302,6 +326,7 @@ fn parse(root: &mut Table<'_>, variable: &impl Fn(&str) -> Option<OsString>) -> 
         storage,
         token_life: token_days.unwrap_or(30) * DAY,
         sweep,
+        agents: root.section("agents", parse_agents),
         events: root.section("events", parse_events),
         agent_api_key: None,
         secret_key: None,
@@ -439,6 +464,26 @@ fn parse_sweep(sweep: &mut Table<'_>) -> SweepSettings {
     }
 }
 
+fn parse_agents(agents: &mut Table<'_>) -> AgentSettings {
+    let mode = agents.parsed("mode", |mode| match mode {
+        "shared" => Ok(AgentMode::Shared),
+        "enroll" => Ok(AgentMode::Enroll),
+        "strict" => Ok(AgentMode::Strict),
+        _ => Err("must be \"shared\", \"enroll\" or \"strict\"".to_owned()),
+    });
+    let mode = mode.unwrap_or(AgentMode::Shared);
+    let offer_new = agents.parsed("new_hosts", |new_hosts| match new_hosts {
+        "enabled" => Ok(true),
+        "disabled" => Ok(false),
+        _ => Err("must be \"enabled\" or \"disabled\"".to_owned()),
+    });
+    AgentSettings {
+        mode,
+        follow_moves: agents.boolean("follow_moves").unwrap_or(true),
+        offer_new: offer_new.unwrap_or(mode != AgentMode::Strict),
+    }
+}
+
 fn parse_events(events: &mut Table<'_>) -> EventSettings {
     EventSettings {
         keep: events
@@ -565,7 +610,10 @@ fn parse_database(text: &str) -> Result<String, String> {
 }
 
 /// An address, or a network such as 10.0.0.0/8.
-fn parse_network(text: &str) -> Result<IpNet, String> {
+///
+/// # Errors
+/// What the text must be.
+pub(crate) fn parse_network(text: &str) -> Result<IpNet, String> {
     let address = fleetbeat_protocol::parse_ip(text).map(IpNet::from);
     address
         .or_else(|| text.parse().ok())

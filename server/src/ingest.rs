@@ -5,9 +5,8 @@
 //! them in one transaction, and answers. Nothing is answered 200 before its commit, and a full queue
 //! answers 503 at once.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::io;
-use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -17,7 +16,7 @@ use fleetbeat_daemon::lock::lock;
 use crate::http::{Exchange, Failure, Response};
 use crate::jobs::Jobs;
 use crate::recurring::{Recurring, Tally};
-use crate::store::{Beat, ServerStore};
+use crate::store::{Beat, Denial, Recorded, ServerStore};
 
 /// A commit takes no more heartbeats than this, but for a spooled batch, which stays
 /// whole.
@@ -69,13 +68,18 @@ pub(crate) struct Failed {
     pub(crate) reason: String,
 }
 
-/// One request's heartbeats, and the response for when the heartbeats are stored.
+/// Makes the answer to a request whose heartbeats were stored, but for those at the places
+/// that are told.
+pub(crate) type Receipt =
+    Box<dyn FnOnce(&[(usize, Denial)]) -> Result<Response, Failure> + Send>;
+
+/// One request's heartbeats, and the answer for when the heartbeats are stored.
 struct Submission {
     arrived: Instant,
     beats: Vec<Beat>,
     bytes: usize,
     exchange: Exchange,
-    response: Response,
+    receipt: Receipt,
 }
 
 impl Ingest {
@@ -106,14 +110,14 @@ impl Ingest {
         Ok(Ingest { queue })
     }
 
-    /// Stores `beats`, which came as `bytes` of JSON, and then sends `response`; answers
-    /// 503 if too many heartbeats are waiting.
+    /// Stores `beats`, which came as `bytes` of JSON, and then answers with the `receipt`;
+    /// answers 503 if too many heartbeats are waiting.
     pub(crate) fn push(
         &self,
         beats: Vec<Beat>,
         bytes: usize,
         exchange: Exchange,
-        response: Response,
+        receipt: Receipt,
     ) {
         let mut waiting = self.queue.lock();
         let is_full = waiting.beats + beats.len() > MAX_WAITING
@@ -131,7 +135,7 @@ impl Ingest {
             beats,
             bytes,
             exchange,
-            response,
+            receipt,
         });
 
         let is_due = waiting.submissions.len() == 1 || waiting.beats >= MAX_COMMIT;
@@ -214,9 +218,9 @@ impl Queue {
         // A bug in the store must not end this thread: requests are answered 500 when
         // their submissions are dropped.
         match catch_unwind(AssertUnwindSafe(|| store.record(&beats))) {
-            Ok(Ok(refused)) => {
+            Ok(Ok(recorded)) => {
                 self.succeeded();
-                answer(submissions, &counts, &beats, &refused);
+                answer(submissions, &counts, &beats, &recorded);
             }
             Ok(Err(error)) => {
                 // Requests further back would wait as long and fail, too. An
@@ -286,23 +290,34 @@ impl Waiting {
     }
 }
 
-/// Answers requests whose heartbeats have been stored, but for hosts that the database has
-/// `refused`. `counts` says how many of the `beats` are each request's.
+/// Answers requests whose heartbeats have been stored as `recorded` tells. `counts` says
+/// how many of the `beats` are each request's.
 fn answer(
     submissions: Vec<Submission>,
     counts: &[usize],
     beats: &[Beat],
-    refused: &BTreeSet<IpAddr>,
+    recorded: &Recorded,
 ) {
-    let mut rest = beats;
+    let mut first = 0;
     for (submission, count) in submissions.into_iter().zip(counts) {
-        let (own, behind) = rest.split_at(*count);
-        rest = behind;
+        let own = first..first + count;
+        first = own.end;
 
-        if own.iter().any(|beat| refused.contains(&beat.ip)) {
+        let refused = &recorded.refused;
+        if beats[own.clone()]
+            .iter()
+            .any(|beat| refused.contains(&beat.ip))
+        {
             submission.exchange.finish(Err(Failure::storage_away()));
-        } else {
-            submission.exchange.answer(&submission.response);
+            continue;
+        }
+        let denied = recorded.denied.iter().filter(|(at, _)| own.contains(at));
+        let denied: Vec<(usize, Denial)> = denied
+            .map(|(at, denial)| (at - own.start, *denial))
+            .collect();
+        match (submission.receipt)(&denied) {
+            Ok(response) => submission.exchange.answer(&response),
+            Err(failure) => submission.exchange.finish(Err(failure)),
         }
     }
 }

@@ -9,16 +9,17 @@ use std::time::Duration;
 
 use fleetbeat_daemon::thread::spawn;
 use fleetbeat_daemon::{clock, service_manager};
+use fleetbeat_protocol::FlagsPatch;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::api::{self, ApiState, Readiness};
-use crate::auth::Auth;
 use crate::auth::logins::Logins;
+use crate::auth::{AgentAuth, Auth, KeysTaken, OwnKeys};
 use crate::bootstrap;
 use crate::certificates::{self, Certificates};
 use crate::chronicle::Chronicle;
-use crate::config::{self, Config};
+use crate::config::{self, AgentMode, AgentSettings, Config};
 use crate::error::ServerError;
 use crate::fleet::snapshot::Snapshots;
 use crate::fleet::{sweep, watch};
@@ -27,7 +28,7 @@ use crate::http::{
 };
 use crate::ingest::Ingest;
 use crate::jobs::Jobs;
-use crate::store::{self, Retention, Store};
+use crate::store::{self, HostRules, Retention, Store, UnknownHosts};
 use crate::watchdog::{self, Death};
 
 /// A stop that takes longer than this is cut short.
@@ -86,8 +87,14 @@ impl Running {
         let dead = end.clone();
         let mut jobs = Jobs::new(move |job| drop(dead.send(End::Dead(job.into()))));
 
+        let own_keys = Arc::new(OwnKeys::new(store.clone()));
+        own_keys.start(&mut jobs).map_err(ServerError::Start)?;
+        let taken = match config.agents.mode {
+            AgentMode::Strict => KeysTaken::OwnOnly,
+            AgentMode::Shared | AgentMode::Enroll => KeysTaken::All,
+        };
         let auth = Auth::new(
-            keys.agents,
+            AgentAuth::new(keys.agents, own_keys, taken),
             keys.secret.expose().as_bytes(),
             config.token_life,
             store.clone(),
@@ -181,6 +188,11 @@ fn start_jobs(
         store,
         backend: config.storage.name(),
         down_after,
+        host_rules: host_rules(config.agents),
+        new_flags: FlagsPatch {
+            enabled: (!config.agents.offer_new).then_some(false),
+            ..FlagsPatch::default()
+        },
         auth: Arc::new(auth),
         ingest,
         logins,
@@ -188,6 +200,17 @@ fn start_jobs(
         chronicle,
         readiness: Readiness::default(),
     })
+}
+
+/// What the operator has decided about hosts.
+fn host_rules(agents: AgentSettings) -> HostRules {
+    HostRules {
+        follow_moves: agents.follow_moves,
+        unknown: match agents.mode {
+            AgentMode::Shared => UnknownHosts::Welcome,
+            AgentMode::Enroll | AgentMode::Strict => UnknownHosts::NeedCode,
+        },
+    }
 }
 
 /// The certificate for TLS, if the configuration asks for it.

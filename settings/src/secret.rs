@@ -73,7 +73,11 @@ impl Secret {
         &self.0
     }
 
-    fn from_text(text: String) -> Result<Secret, &'static str> {
+    /// The secret that `text` is.
+    ///
+    /// # Errors
+    /// The text is empty.
+    pub fn from_text(text: String) -> Result<Secret, &'static str> {
         if text.is_empty() {
             Err("is empty")
         } else {

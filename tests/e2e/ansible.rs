@@ -44,6 +44,8 @@ const COUNTRIES: [(&str, &str, &str); USUAL_HOSTS] = [
 /// The host with rpm and dnf, and the host with a running VPN.
 const RPM_HOST: usize = 2;
 const VPN_HOST: usize = 1;
+/// The host with the key that hosts may share.
+const SHARED_HOST: usize = 2;
 
 /// A machine that an operator can log in to.
 struct Host {
@@ -220,7 +222,13 @@ impl Operator {
     }
 
     /// Changes the example as README says, for the given hosts, server and repository.
-    fn configure(&self, hosts: &[Host], proxy: &TlsProxy, repository: &Repository) {
+    fn configure(
+        &self,
+        hosts: &[Host],
+        proxy: &TlsProxy,
+        repository: &Repository,
+        code: &str,
+    ) {
         let folder = self.folder.path();
         let mut groups = json!({});
         for host in hosts {
@@ -253,7 +261,14 @@ impl Operator {
         self.write("group_vars/all/site.yml", common.to_string());
         self.write(
             "group_vars/all/vault.yml",
-            format!("vault_fleetbeat_agent_key: {AGENT_KEY}\n"),
+            format!("vault_fleetbeat_agent_code: {code}\n"),
+        );
+        // One host has the key that hosts may share.
+        let shared =
+            format!("fleetbeat_agent_code: ''\nfleetbeat_agent_key: {AGENT_KEY}\n");
+        self.write(
+            &format!("host_vars/{}.yml", hosts[SHARED_HOST].name()),
+            shared,
         );
 
         let vault = folder.join("ansible/group_vars/all/vault.yml");
@@ -427,7 +442,10 @@ fn a_playbook_brings_up_a_fleet_and_changes_on_it_only_what_is_to_change() {
     let keys = format!("{AGENT_KEY},{NEXT_KEY}");
     let server = FleetbeatServer::start_with("", &[("AGENT_API_KEY", &keys)]);
     let proxy = TlsProxy::start(&server);
-    operator.configure(&hosts, &proxy, &repository);
+    let uses = count.to_string();
+    let made = server.command(&["enroll-code", "--uses", &uses], "");
+    let code = String::from_utf8(made.stdout).unwrap();
+    operator.configure(&hosts, &proxy, &repository, code.trim_end());
 
     install(&operator, &hosts, &server);
     change(&operator, &hosts, &server);
@@ -456,7 +474,11 @@ fn install(operator: &Operator, hosts: &[Host], server: &FleetbeatServer) {
         &format!("fleetbeat_agent_version={OLD_VERSION}"),
     ];
     let play = operator.play("install", &[batches, &old]);
-    assert!(!play.told.contains(AGENT_KEY), "{}", play.told);
+    assert!(
+        !play.told.contains(AGENT_KEY) && !play.told.contains("fbe_"),
+        "{}",
+        play.told
+    );
     let token = server.admin_token();
     for host in hosts {
         assert!(play.changed(host) > 0);
@@ -510,7 +532,7 @@ fn change(operator: &Operator, hosts: &[Host], server: &FleetbeatServer) {
         "fleetbeat_agent_version: latest\n",
     );
 
-    let key = format!("fleetbeat_agent_key: {NEXT_KEY}\n");
+    let key = format!("fleetbeat_agent_code: ''\nfleetbeat_agent_key: {NEXT_KEY}\n");
     operator.write(&format!("host_vars/{}.yml", rotated.name()), key);
     let these = [moved, upgraded, rotated];
     let limit = ["--limit", &these.map(Host::name).join(",")];

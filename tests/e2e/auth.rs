@@ -44,7 +44,7 @@ fn claims_of(token: &str) -> Value {
 
 /// Every route with a body that the route takes, and its status for: nobody, an agent,
 /// readonly, admin, superadmin.
-const ROUTES: [(&str, &str, &str, [u16; 5]); 13] = [
+const ROUTES: [(&str, &str, &str, [u16; 5]); 20] = [
     ("POST", "/heartbeat", "heartbeat", [401, 200, 401, 401, 401]),
     ("POST", "/heartbeats", "[]", [401, 200, 401, 401, 401]),
     ("POST", "/token", "username=x", [422, 422, 422, 422, 422]),
@@ -63,7 +63,36 @@ const ROUTES: [(&str, &str, &str, [u16; 5]); 13] = [
     ("GET", "/", "", [200, 200, 200, 200, 200]),
     ("GET", "/licenses.md", "", [200, 200, 200, 200, 200]),
     ("GET", "/events", "", [401, 401, 200, 200, 200]),
+    ("POST", "/enroll", "{}", [422, 422, 422, 422, 422]),
+    ("GET", "/enrollment-codes", "", [401, 401, 403, 403, 200]),
+    ("POST", "/enrollment-codes", "{}", [401, 401, 403, 403, 201]),
+    (
+        "DELETE",
+        "/enrollment-codes/{id}",
+        "",
+        [401, 401, 403, 403, 404],
+    ),
+    ("GET", "/agent-keys", "", [401, 401, 403, 403, 200]),
+    (
+        "DELETE",
+        "/agent-keys/{agent_id}",
+        "",
+        [401, 401, 403, 403, 404],
+    ),
+    (
+        "POST",
+        "/agent-keys/{agent_id}/rotate",
+        "",
+        [401, 401, 403, 403, 404],
+    ),
 ];
+
+/// The route's path with a name in each place.
+fn target(path: &str) -> String {
+    path.replace("{ip}", "1.2.3.4")
+        .replace("{agent_id}", "00c0ffee")
+        .replace("{id}", "0badc0de")
+}
 
 const HEARTBEAT: &str = include_str!("../../protocol/golden/heartbeat-minimal.json");
 
@@ -72,19 +101,14 @@ fn call(
     route: &(&str, &str, &str, [u16; 5]),
     headers: &[(&str, &str)],
 ) -> u16 {
-    let (method, target, body, _) = route;
+    let (method, path, body, _) = route;
     let body = if *body == "heartbeat" {
         HEARTBEAT
     } else {
         body
     };
     server
-        .request(
-            method,
-            &target.replace("{ip}", "1.2.3.4"),
-            headers,
-            body.as_bytes(),
-        )
+        .request(method, &target(path), headers, body.as_bytes())
         .status
 }
 
@@ -173,7 +197,7 @@ fn every_route_admits_exactly_its_identities() {
         {
             let answer = server.request(
                 route.0,
-                &route.1.replace("{ip}", "1.2.3.4"),
+                &target(route.1),
                 &[("Authorization", &authorization)],
                 b"",
             );

@@ -4,6 +4,7 @@
 
 mod accuracy;
 mod agent;
+mod agent_keys;
 mod ansible;
 mod attacks;
 mod auth;
@@ -15,6 +16,7 @@ mod demo;
 mod disk;
 mod doctor;
 mod durability;
+mod enrollment;
 mod events;
 mod first_steps;
 mod heartbeat;

@@ -364,11 +364,6 @@ impl Fleet {
             .find(|host| host["ip"] == ip)
             .cloned()
     }
-
-    fn agent_key(&self) -> String {
-        self.machine
-            .ask("cat", &["/var/lib/fleetbeat/agent_api_key"])
-    }
 }
 
 /// The site that `proxy-config` prints, in Debian's nginx as Debian runs nginx.
@@ -422,7 +417,6 @@ fn install_agent(machine: &Machine, fleet: &Fleet, ip: &str) {
     );
     machine.write("/etc/fleetbeat/ca.pem", fleet.authority.pem(), 0o644);
     for script in [
-        format!("s|^url = .*|url = \"{}\"|", fleet.url()),
         "s|^# ca_file|ca_file|".to_owned(),
         format!("s|^# ip = .*|ip = \"{ip}\"|"),
         "s|^# sample_every = .*|sample_every = \"1s\"|".to_owned(),
@@ -433,10 +427,23 @@ fn install_agent(machine: &Machine, fleet: &Fleet, ip: &str) {
     ] {
         edit(machine, "/etc/fleetbeat/agent.toml", &script);
     }
-    let script = format!("s|^#AGENT_API_KEY=.*|AGENT_API_KEY={}|", fleet.agent_key());
-    edit(machine, "/etc/fleetbeat/agent.env", &script);
-    let secret = machine.ask("stat", &["--format=%U %G %a", "/etc/fleetbeat/agent.env"]);
-    assert_eq!(secret, "root fleetbeat-agent 640");
+    let code = fleet.machine.ask("fleetbeat-server", &["enroll-code"]);
+    let enroll = ["enroll", "--server", &fleet.url(), "--code", &code];
+    machine.ask("fleetbeat-agent", &enroll);
+    for (path, expected) in [
+        ("/etc/fleetbeat/agent.env", "root fleetbeat-agent 640"),
+        (
+            "/etc/fleetbeat/agent.d/90-enrolled.toml",
+            "root fleetbeat-agent 640",
+        ),
+        (
+            "/var/lib/fleetbeat-agent/key",
+            "fleetbeat-agent fleetbeat-agent 600",
+        ),
+    ] {
+        let found = machine.ask("stat", &["--format=%U %G %a", path]);
+        assert_eq!(found, expected, "{path}");
+    }
     let as_user = [
         "--reuid=fleetbeat-agent",
         "--regid=fleetbeat-agent",

@@ -167,7 +167,7 @@ impl Shared {
         }
 
         let answer = client::exchange(self.target, &[head.as_bytes(), &body].concat())?;
-        if answer.status == 200 {
+        if answer.status == 200 && head.starts_with("POST /heartbeat") {
             self.note(head.starts_with("POST /heartbeats "), &body, &answer.json());
         } else if answer.status == 401 {
             self.tally.lock().expect("no thread panics").unauthorized += 1;

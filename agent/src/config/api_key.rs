@@ -15,7 +15,7 @@ use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use super::read_only;
 
 /// The environment variables that hold the key, or the path of its file.
-const VARIABLES: [&str; 2] = ["AGENT_API_KEY", "AGENT_API_KEY_FILE"];
+pub(crate) const VARIABLES: [&str; 2] = ["AGENT_API_KEY", "AGENT_API_KEY_FILE"];
 /// What may stand around a value in agent.env.
 const QUOTES: [char; 2] = ['"', '\''];
 /// The name of systemd's credential: `LoadCredential=agent_api_key:PATH`.
@@ -43,6 +43,8 @@ pub(crate) struct Key {
     pub(crate) secret: Secret,
     /// The place, for people: `agent.env:3: AGENT_API_KEY`.
     pub(crate) source: String,
+    /// The file that holds the key and nothing else, where there is one.
+    pub(crate) file: Option<PathBuf>,
 }
 
 /// A key as found outside of agent.toml.
@@ -110,10 +112,12 @@ fn find_in_environment(problems: &mut Problems) -> Option<Key> {
         .into_iter()
         .find(|name| std::env::var_os(name).is_some())?;
 
+    let file = std::env::var_os(VARIABLES[1]).map(PathBuf::from);
     match check(&key) {
         Ok(()) => Some(Key {
             secret: key,
             source: format!("environment: {name}"),
+            file: file.filter(|_| name == VARIABLES[1]),
         }),
         Err(message) => {
             problems.add_variable(name, message);
@@ -153,6 +157,7 @@ fn find_in_lines(file: &Path, lines: &[Line], problems: &mut Problems) -> Option
         Ok(secret) => Some(Key {
             secret,
             source: format!("{}:{}: {}", file.display(), line.number, line.name),
+            file: (line.name == VARIABLES[1]).then(|| PathBuf::from(&line.value)),
         }),
         Err(fault) => fail(fault),
     }
@@ -168,6 +173,7 @@ fn find_credential(problems: &mut Problems) -> Option<Key> {
         Ok(secret) => Some(Key {
             secret,
             source: format!("systemd's credential {CREDENTIAL}"),
+            file: None,
         }),
         Err(fault) => {
             problems.add_variable(CREDENTIALS_FOLDER, fault);
@@ -211,7 +217,7 @@ fn check(key: &Secret) -> Result<(), &'static str> {
 /// access: systemd has one for credentials, and the agent's user has one, too. A file that
 /// was given read-only is as its maker wanted it: Docker's secrets have mode 444, and
 /// nobody can change that.
-fn read_private(path: &Path) -> io::Result<String> {
+pub(crate) fn read_private(path: &Path) -> io::Result<String> {
     let mode = fs::metadata(path)?.mode() & 0o777;
     if mode & 0o007 != 0 && !read_only::is_given(path) {
         let message = format!("its mode {mode:03o} lets everybody in: chmod o=");
@@ -249,6 +255,11 @@ fn read_environment_file(path: &Path, problems: &mut Problems) -> EnvironmentFil
 /// of its own, without a code of the system.
 fn is_denied_by_system(error: &io::Error) -> bool {
     error.raw_os_error().is_some() && error.kind() == ErrorKind::PermissionDenied
+}
+
+/// Whether a line of agent.env sets the key.
+pub(crate) fn is_key_line(line: &str) -> bool {
+    !parse_environment(line).is_empty()
 }
 
 /// The lines `NAME=value` of the key, as systemd, shells and editors of other systems

@@ -75,12 +75,25 @@ pub(crate) struct Config {
 /// value out.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct HostSettings {
-    pub(crate) ip: Option<IpAddr>,
+    pub(crate) ip: HostIp,
     pub(crate) hostname: Option<String>,
     pub(crate) country_code: String,
     pub(crate) country: String,
     pub(crate) region: Option<String>,
     pub(crate) city: String,
+}
+
+/// The address by which the server is to know the host.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum HostIp {
+    /// One that the agent finds.
+    #[default]
+    Auto,
+    /// One that the agent makes of the host's id, for a host whose own address others
+    /// have, too.
+    Derived,
+    /// This one.
+    Fixed(IpAddr),
 }
 
 impl Config {
@@ -96,6 +109,28 @@ impl Config {
         Config::read(path, &document, need, problems)
     }
 
+    /// As [`Config::load`], as if `drop_in` were the last file and named the server's
+    /// `url`, and without the keys outside of the files: a host that is about to get
+    /// another key may have none that can be read.
+    ///
+    /// # Errors
+    /// As for [`Config::load`].
+    pub(crate) fn load_for_enrollment(
+        path: &Path,
+        drop_in: &Path,
+        url: Option<&str>,
+    ) -> Result<Config, ConfigError> {
+        let mut problems = Problems::default();
+        let mut document = Document::open(path, &mut problems);
+        document.merge_drop_ins(path, &mut problems);
+        if let Some(url) = url {
+            let (name, text) = (drop_in.display().to_string(), name_server(url));
+            document.merge(Document::parse(&name, &text, &mut problems));
+        }
+        let key = FoundKey::Nowhere(path.with_extension("env"));
+        Config::read_with_key(&document, key, KeyNeed::Optional, problems)
+    }
+
     /// The configuration in `document`, and the key that is found beside the file at
     /// `path`.
     fn read(
@@ -105,6 +140,15 @@ impl Config {
         mut problems: Problems,
     ) -> Result<Config, ConfigError> {
         let key = api_key::find(path, &mut problems);
+        Config::read_with_key(document, key, need, problems)
+    }
+
+    fn read_with_key(
+        document: &Document,
+        key: FoundKey,
+        need: KeyNeed,
+        mut problems: Problems,
+    ) -> Result<Config, ConfigError> {
         let config = document.read(&mut problems, |root| read_root(root, key, need));
 
         let is_temporary = problems.are_temporary();
@@ -133,6 +177,9 @@ impl Config {
             names.join(", ")
         };
         let key = match &self.server.key_source {
+            Some(source) if self.server.key_owner().is_some() => {
+                format!("this host's own, found in {source}")
+            }
             Some(source) => format!("found in {source}"),
             None => "none that this user can read; the service needs one".to_owned(),
         };
@@ -157,6 +204,11 @@ impl Config {
             self.spool.display(),
         )
     }
+}
+
+/// The text of a drop-in that names the server's URL.
+pub(crate) fn name_server(url: &str) -> String {
+    format!("[server]\nurl = {url:?}\n")
 }
 
 /// `None` if the server's URL is missing or wrong: the reason is among the problems.
@@ -195,8 +247,9 @@ fn read_root(root: &mut Table<'_>, key: FoundKey, need: KeyNeed) -> Option<Confi
 
 fn read_host(table: &mut Table<'_>, is_near: bool) -> HostSettings {
     let ip = table.parsed("ip", |text| match text {
-        "auto" => Ok(None),
-        _ => parse_host_ip(text, is_near).map(Some),
+        "auto" => Ok(HostIp::Auto),
+        "derived" => Ok(HostIp::Derived),
+        _ => parse_host_ip(text, is_near).map(HostIp::Fixed),
     });
     let hostname = table.parsed("hostname", |text| match text {
         "" => Err("must be \"auto\" or a name".to_owned()),
@@ -205,7 +258,7 @@ fn read_host(table: &mut Table<'_>, is_near: bool) -> HostSettings {
     });
 
     HostSettings {
-        ip: ip.flatten(),
+        ip: ip.unwrap_or_default(),
         hostname: hostname.flatten(),
         country_code: table
             .parsed("country_code", parse_country_code)
@@ -294,7 +347,8 @@ fn parse_text(text: &str) -> Result<String, String> {
 /// An address fit to be a host's identity. A loopback address is one to a server that
 /// `is_near`, on this machine.
 fn parse_host_ip(text: &str, is_near: bool) -> Result<IpAddr, String> {
-    let ip = parse_ip(text).ok_or("must be \"auto\" or an IPv4 or IPv6 address")?;
+    let ip = parse_ip(text)
+        .ok_or("must be \"auto\", \"derived\" or an IPv4 or IPv6 address")?;
     let is_link_local = match ip {
         IpAddr::V4(ip) => ip.is_link_local(),
         IpAddr::V6(ip) => ip.is_unicast_link_local(),

@@ -1,8 +1,9 @@
 //! The section `[server]`: where heartbeats go, and how.
 
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use fleetbeat_protocol::{AgentId, owner_of_key};
 use fleetbeat_settings::{Fault, Secret, Table, read_file};
 use ureq::http::Uri;
 use ureq::tls::{Certificate, PemItem, parse_pem};
@@ -27,6 +28,8 @@ pub(crate) struct ServerSettings {
     pub(crate) key: Option<Secret>,
     /// Where the key was found, for people.
     pub(crate) key_source: Option<String>,
+    /// The file that holds the key and nothing else, where there is one.
+    pub(crate) key_file: Option<PathBuf>,
 }
 
 /// A checked URL of a server.
@@ -59,6 +62,11 @@ pub(crate) struct Way {
 }
 
 impl ServerSettings {
+    /// The host whose own key the key is; `None` for a key that hosts share.
+    pub(crate) fn key_owner(&self) -> Option<AgentId> {
+        owner_of_key(self.key.as_ref()?.expose())
+    }
+
     /// The way of heartbeats.
     pub(crate) fn way(&self) -> Way {
         let (next, _) = self.target();
@@ -97,13 +105,17 @@ pub(super) fn read_server(
 
     let key = read_key(table, found, need);
 
-    let (key, key_source) = key.map(|key| (key.secret, key.source)).unzip();
+    let (key_source, key_file) = match &key {
+        Some(key) => (Some(key.source.clone()), key.file.clone()),
+        None => (None, None),
+    };
     Some(ServerSettings {
         url: url?,
         ca,
         proxy,
-        key,
+        key: key.map(|key| key.secret),
         key_source,
+        key_file,
     })
 }
 
@@ -112,8 +124,11 @@ fn read_key(table: &mut Table<'_>, found: FoundKey, need: KeyNeed) -> Option<Key
     const FILE: &str = "api_key_file";
     let of_file = table.opened(FILE, |path| {
         let secret = api_key::read(Path::new(path))?;
-        let source = format!("server.api_key_file: {path}");
-        Ok(Key { secret, source })
+        Ok(Key {
+            secret,
+            source: format!("server.api_key_file: {path}"),
+            file: Some(path.into()),
+        })
     });
 
     match (found, of_file) {
@@ -128,8 +143,9 @@ fn read_key(table: &mut Table<'_>, found: FoundKey, need: KeyNeed) -> Option<Key
             if need == KeyNeed::Required && !table.has(FILE) {
                 let file = file.display();
                 let message = format!(
-                    "is missing, and there is no key elsewhere: put AGENT_API_KEY=... into \
-                     {file} (on the server: cat /var/lib/fleetbeat/agent_api_key)"
+                    "is missing, and there is no key elsewhere: fleetbeat-agent enroll \
+                     gets this host a key of its own; or put AGENT_API_KEY=... into {file} \
+                     (on the server: cat /var/lib/fleetbeat/agent_api_key)"
                 );
                 table.problem(FILE, message);
             }
@@ -401,6 +417,7 @@ mod tests {
             proxy: None,
             key: None,
             key_source: None,
+            key_file: None,
         };
         assert_eq!(server.target(), ("2001:db8::1".to_owned(), 443));
         server.proxy = Some(Proxy::new("http://[2001:db8::2]:3128").unwrap());

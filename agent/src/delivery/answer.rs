@@ -12,8 +12,9 @@ const MAX_SHOWN_CHARS: usize = 300;
 /// The fate of a request.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// The server has every heartbeat of the request.
-    Accepted,
+    /// The server has every heartbeat of the request. `rotate`: it asks for a new key of
+    /// this host.
+    Accepted { rotate: bool },
     /// The server has the good heartbeats of a batch, and will never accept the others.
     PartlyAccepted { rejected: usize, reason: String },
     /// The server will never accept this request.
@@ -63,7 +64,8 @@ pub(super) fn judge(
 /// `None` if fleetbeat-server does not answer a heartbeat so.
 fn judge_newest(body: &[u8]) -> Option<Outcome> {
     let answer: HeartbeatAnswer = serde_json::from_slice(body).ok()?;
-    (answer.status == "ok").then_some(Outcome::Accepted)
+    let rotate = answer.rotate;
+    (answer.status == "ok").then_some(Outcome::Accepted { rotate })
 }
 
 /// `None` if fleetbeat-server does not answer a batch so.
@@ -73,7 +75,7 @@ fn judge_batch(body: &[u8]) -> Option<Outcome> {
         return None;
     }
     let Some(first) = answer.rejected.first() else {
-        return Some(Outcome::Accepted);
+        return Some(Outcome::Accepted { rotate: false });
     };
     Some(Outcome::PartlyAccepted {
         rejected: answer.rejected.len(),
@@ -107,10 +109,12 @@ fn judge_failure(status: u16, retry_after: Option<Duration>, body: &[u8]) -> Out
              it: is server.url right, and does the proxy there let heartbeats through?"
         )),
         401 => Outcome::Unauthorized {
-            reason: "the server does not know this key (401): is AGENT_API_KEY the \
-                     same in the server's environment and in \
-                     /etc/fleetbeat/agent.env?"
-                .to_owned(),
+            reason: format!(
+                "the server does not know this key (401): is AGENT_API_KEY the same in \
+                 the server's environment and in /etc/fleetbeat/agent.env? A host's own \
+                 key may have been revoked. {}",
+                show_problem(status, body)
+            ),
         },
         422 if problem.is_some_and(|problem| is_about_address_alone(&problem)) => {
             failed(format!(
@@ -200,7 +204,7 @@ mod tests {
 
     fn kind(status: u16, body: &str) -> &'static str {
         match judge(RequestKind::Newest, status, None, body.as_bytes()) {
-            Outcome::Accepted | Outcome::PartlyAccepted { .. } => "accepted",
+            Outcome::Accepted { .. } | Outcome::PartlyAccepted { .. } => "accepted",
             Outcome::Refused { .. } => "refused",
             Outcome::Unauthorized { .. } => "unauthorized",
             Outcome::Failed { .. } => "failed",
@@ -284,7 +288,7 @@ mod tests {
         for (body, expected) in [
             (
                 r#"{"status":"ok","accepted":2,"rejected":[]}"#,
-                Some(Outcome::Accepted),
+                Some(Outcome::Accepted { rotate: false }),
             ),
             (
                 r#"{"status":"ok","accepted":0,"rejected":[{"index":1,"errors":[

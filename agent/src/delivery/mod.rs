@@ -232,7 +232,7 @@ impl Delivery {
         chance: f64,
     ) {
         let (reason, level) = match outcome {
-            Outcome::Accepted | Outcome::PartlyAccepted { .. } => {
+            Outcome::Accepted { .. } | Outcome::PartlyAccepted { .. } => {
                 self.remove_from_spool(&heartbeat);
                 self.log.newest_accepted();
                 return self.plan_batch(now, chance);
@@ -276,7 +276,7 @@ impl Delivery {
         chance: f64,
     ) {
         match outcome {
-            Outcome::Accepted => self.batch_accepted(batch, 0),
+            Outcome::Accepted { .. } => self.batch_accepted(batch, 0),
             Outcome::PartlyAccepted { rejected, reason } => {
                 self.log.dropped(rejected, &reason);
                 self.batch_accepted(batch, rejected);

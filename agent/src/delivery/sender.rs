@@ -1,6 +1,7 @@
 //! One call to the server: sends a request and judges the answer.
 
 use fleetbeat_daemon::exit::explain;
+use fleetbeat_settings::Secret;
 
 use super::answer::{Outcome, judge, parse_retry_after};
 use super::request::RequestKind;
@@ -18,6 +19,18 @@ impl Sender {
         Sender {
             client: Client::new(server),
         }
+    }
+
+    /// The same sender with another key.
+    pub(crate) fn with_key(&self, key: Secret) -> Sender {
+        Sender {
+            client: self.client.with_key(key),
+        }
+    }
+
+    /// The client, for other calls to the same server.
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
     }
 
     /// Sends the JSON text `body` once. The call takes 15 seconds at most.

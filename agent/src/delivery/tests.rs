@@ -5,6 +5,7 @@ use std::path::Path;
 use tempfile::TempDir;
 
 const SECOND: Duration = Duration::from_secs(1);
+const ACCEPTED: Outcome = Outcome::Accepted { rotate: false };
 const INTERVAL: Duration = Duration::from_secs(120);
 
 fn failed(retry_after: Option<Duration>) -> Outcome {
@@ -67,7 +68,7 @@ fn outage(delivery: &mut Delivery, count: usize, start: Instant, chance: f64) ->
     offer(delivery, count, start);
     let (at, body) = call(delivery);
     assert_eq!(body, count.to_string(), "the newest goes first");
-    delivery.settle(Outcome::Accepted, at, chance);
+    delivery.settle(ACCEPTED, at, chance);
     at
 }
 
@@ -94,11 +95,9 @@ fn three_retries_fall_into_the_interval() {
 #[test]
 fn a_heartbeat_made_during_a_call_waits_for_its_end() {
     let now = Instant::now();
-    for (outcome, dropped, spooled) in [
-        (Outcome::Accepted, 0, 2),
-        (failed(None), 0, 3),
-        (refused(), 1, 2),
-    ] {
+    for (outcome, dropped, spooled) in
+        [(ACCEPTED, 0, 2), (failed(None), 0, 3), (refused(), 1, 2)]
+    {
         for has_spool in [true, false] {
             let folder = tempfile::tempdir().unwrap();
             let mut delivery = delivery(has_spool.then_some(&folder));
@@ -108,7 +107,7 @@ fn a_heartbeat_made_during_a_call_waits_for_its_end() {
             offer(&mut delivery, 3, now + 2 * SECOND);
             assert_eq!(delivery.due(), None);
             let outcome = match &outcome {
-                Outcome::Accepted => Outcome::Accepted,
+                Outcome::Accepted { .. } => ACCEPTED,
                 Outcome::Refused { .. } => refused(),
                 _ => failed(None),
             };
@@ -137,7 +136,7 @@ fn the_spool_follows_the_newest_heartbeat_after_a_part_of_the_interval() {
         let (at, batch) = call(&mut delivery);
         assert_eq!((at - accepted_at).as_secs_f64(), pause);
         assert_eq!(batch, "[0,1,2]");
-        delivery.settle(Outcome::Accepted, at, 0.0);
+        delivery.settle(ACCEPTED, at, 0.0);
         assert_eq!(
             (
                 delivery.due(),
@@ -159,7 +158,7 @@ fn batches_are_bounded_and_at_least_a_second_apart() {
         assert!(at - last >= SECOND);
         last = at;
         counts.push(batch.split(',').count());
-        delivery.settle(Outcome::Accepted, at, 0.0);
+        delivery.settle(ACCEPTED, at, 0.0);
     }
     assert_eq!(counts, [100, 100, 50]);
 }
@@ -171,14 +170,14 @@ fn a_new_heartbeat_goes_before_the_spool_and_is_not_in_a_batch() {
     offer(&mut delivery, 7, now + SECOND);
     assert_eq!(call(&mut delivery).1, "7");
     offer(&mut delivery, 8, now + 2 * SECOND);
-    delivery.settle(Outcome::Accepted, now + 2 * SECOND, 0.5);
+    delivery.settle(ACCEPTED, now + 2 * SECOND, 0.5);
     assert_eq!(call(&mut delivery).1, "8");
-    delivery.settle(Outcome::Accepted, now + 3 * SECOND, 0.9);
+    delivery.settle(ACCEPTED, now + 3 * SECOND, 0.9);
     assert_eq!(call(&mut delivery), (now + 60 * SECOND, "[0,1]".to_owned()));
     offer(&mut delivery, 9, now + 61 * SECOND);
-    delivery.settle(Outcome::Accepted, now + 61 * SECOND, 0.0);
+    delivery.settle(ACCEPTED, now + 61 * SECOND, 0.0);
     assert_eq!(call(&mut delivery).1, "9");
-    delivery.settle(Outcome::Accepted, now + 61 * SECOND, 0.0);
+    delivery.settle(ACCEPTED, now + 61 * SECOND, 0.0);
     assert_eq!((delivery.due(), delivery.spool.len()), (None, 0));
 }
 
@@ -197,7 +196,7 @@ fn a_server_that_fails_again_gets_the_newest_heartbeat_first_again() {
         assert_eq!((delivery.due(), delivery.spool.len()), (None, 4));
         offer(&mut delivery, 9, now + INTERVAL);
         assert_eq!(call(&mut delivery).1, "9");
-        delivery.settle(Outcome::Accepted, now + INTERVAL, 0.0);
+        delivery.settle(ACCEPTED, now + INTERVAL, 0.0);
         assert!(call(&mut delivery).1.starts_with("[0,1"));
     }
 }
@@ -207,18 +206,13 @@ fn a_batch_that_fails_is_followed_by_shorter_ones() {
     let (_folder, mut delivery) = with_spool();
     outage(&mut delivery, 100, Instant::now(), 0.0);
     let mut counts = Vec::new();
-    for outcome in [
-        failed(None),
-        failed(None),
-        Outcome::Accepted,
-        Outcome::Accepted,
-    ] {
+    for outcome in [failed(None), failed(None), ACCEPTED, ACCEPTED] {
         let (at, batch) = call(&mut delivery);
         counts.push(batch.split(',').count());
         delivery.settle(outcome, at, 0.0);
         offer(&mut delivery, 500, at);
         call(&mut delivery);
-        delivery.settle(Outcome::Accepted, at, 0.0);
+        delivery.settle(ACCEPTED, at, 0.0);
     }
     assert_eq!(counts, [100, 50, 25, 50]);
 }
@@ -235,7 +229,7 @@ fn a_refused_batch_is_halved_until_what_is_bad_is_alone() {
             delivery.settle(refused(), at, 0.0);
         } else {
             accepted.extend(batch);
-            delivery.settle(Outcome::Accepted, at, 0.0);
+            delivery.settle(ACCEPTED, at, 0.0);
         }
     }
     assert_eq!(
@@ -279,7 +273,7 @@ fn a_restart_goes_on_with_what_is_in_the_spool() {
     assert_eq!(delivery.due(), None, "nothing goes before the newest");
     offer(&mut delivery, 2, now);
     assert_eq!(call(&mut delivery).1, "2");
-    delivery.settle(Outcome::Accepted, now, 0.0);
+    delivery.settle(ACCEPTED, now, 0.0);
     assert_eq!(call(&mut delivery).1, "[0,1]");
 }
 
@@ -313,12 +307,12 @@ fn retry_after_is_obeyed_by_the_next_heartbeat_and_the_spool_too() {
     assert_eq!(delivery.due(), Some(now + 200 * SECOND));
     offer(&mut delivery, 2, now + 120 * SECOND);
     assert_eq!(call(&mut delivery), (now + 200 * SECOND, "2".to_owned()));
-    delivery.settle(Outcome::Accepted, now + 200 * SECOND, 0.0);
+    delivery.settle(ACCEPTED, now + 200 * SECOND, 0.0);
     assert_eq!(call(&mut delivery), (now + 201 * SECOND, "[1]".to_owned()));
     delivery.settle(failed(Some(100 * SECOND)), now + 201 * SECOND, 0.0);
     offer(&mut delivery, 3, now + 240 * SECOND);
     assert_eq!(call(&mut delivery), (now + 301 * SECOND, "3".to_owned()));
-    delivery.settle(Outcome::Accepted, now + 301 * SECOND, 0.0);
+    delivery.settle(ACCEPTED, now + 301 * SECOND, 0.0);
     assert_eq!(call(&mut delivery), (now + 302 * SECOND, "[1]".to_owned()));
     delivery.settle(failed(Some(100 * SECOND)), now + 302 * SECOND, 0.0);
     delivery.reconfigure(INTERVAL, Destination::Other);

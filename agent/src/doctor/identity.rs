@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::finding::{Finding, Obstacle, Trouble};
 use super::found::Found;
-use crate::config::Config;
+use crate::config::{Config, HostIp};
 use crate::dns::{self, RESOLVE_TIMEOUT};
 use crate::host::{Host, Keeping, peek};
 
@@ -22,6 +22,15 @@ fn tell(config: &Config) -> Finding {
         Some(kept) => format!("{}…", kept.agent_id),
         None => "none that this user can read (the service makes it)".to_owned(),
     };
+    if let (Some(kept), Some(owner)) = (kept, config.server.key_owner())
+        && kept.agent_id != owner
+    {
+        return Err(Obstacle::from(Trouble::new(
+            format!("id {id}, and the key is that of the host {owner}…"),
+            "get this host a key of its own: fleetbeat-agent enroll, with a code of \
+             `fleetbeat-server enroll-code`",
+        )));
+    }
     let address = match show_address(config)? {
         Some(address) => address,
         None if is_seen_as_loopback(config) => {
@@ -48,7 +57,7 @@ fn is_seen_as_loopback(config: &Config) -> bool {
 
 /// The address that heartbeats name, and why; `None` if they name none.
 fn show_address(config: &Config) -> Result<Option<String>, Trouble> {
-    if let Some(ip) = config.host.ip {
+    if let HostIp::Fixed(ip) = config.host.ip {
         return Ok(Some(format!("{ip}, set by host.ip")));
     }
     let kept = peek(&config.spool);
@@ -60,6 +69,9 @@ fn show_address(config: &Config) -> Result<Option<String>, Trouble> {
     );
 
     match host.address() {
+        Some(ip) if config.host.ip == HostIp::Derived => {
+            Ok(Some(format!("{ip}, made of the id (host.ip)")))
+        }
         Some(ip) if kept.and_then(|kept| kept.address) == Some(ip) => {
             Ok(Some(format!("{ip}, kept while this host has it")))
         }

@@ -42,6 +42,9 @@ pub(crate) struct Identity {
     is_saved: bool,
     /// The agent has worked here before it kept an identity.
     is_upgraded: bool,
+    /// The id was just made up, and not because the disk was copied: a key may say better
+    /// who the host is.
+    is_made_up: bool,
     trouble: Condition,
 }
 
@@ -52,9 +55,14 @@ impl Identity {
     pub(crate) fn load(folder: &Path, machine_id: &Path, has_worked: bool) -> Identity {
         let path = folder.join(FILE_NAME);
         let machine = hash_machine(machine_id);
+        let mut is_made_up = true;
         let kept = match read(&path, &machine) {
-            Ok(kept) => Some(kept),
+            Ok(kept) => {
+                is_made_up = false;
+                Some(kept)
+            }
             Err(Unusable::OtherMachine) => {
+                is_made_up = false;
                 log::warn!(
                     "{}: was made on another machine: this host gets an identity of its \
                      own",
@@ -79,8 +87,31 @@ impl Identity {
             }),
             path,
             machine,
+            is_made_up,
             trouble: Condition::default(),
         }
+    }
+
+    /// Takes the id of the `owner` of the host's key, if the id here was made up; says in
+    /// the log if this host is another one.
+    pub(crate) fn match_key(&mut self, owner: AgentId) {
+        let id = self.kept.agent_id;
+        if self.is_made_up {
+            self.kept.agent_id = owner;
+            self.is_saved &= owner == id;
+        } else if owner != id {
+            log::error!(
+                "the key is that of the host {owner}…, and this host is {id}…: the server \
+                 will refuse its heartbeats, until `fleetbeat-agent enroll` gets this host \
+                 a key of its own"
+            );
+        }
+        self.is_made_up = false;
+    }
+
+    /// Whether the identity is in its file.
+    pub(crate) fn is_saved(&self) -> bool {
+        self.is_saved
     }
 
     pub(crate) fn kept(&self) -> Kept {

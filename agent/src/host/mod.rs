@@ -1,5 +1,6 @@
 //! The host's address, name, place and boot.
 
+mod derived_address;
 mod fit;
 mod identity;
 mod kernel;
@@ -12,7 +13,7 @@ use std::path::Path;
 use fleetbeat_collectors::Roots;
 use fleetbeat_protocol::{AgentId, Heartbeat};
 
-use crate::config::{HostSettings, Way};
+use crate::config::{HostIp, HostSettings, Way};
 use crate::sampling::Readings;
 pub(crate) use identity::{Identity, Kept, MACHINE_ID, peek};
 use kernel::Kernel;
@@ -83,7 +84,7 @@ impl Host {
     /// The next heartbeat, with `readings`, as the server takes it.
     pub(crate) fn heartbeat(&mut self, readings: Readings) -> Heartbeat {
         self.seq = (self.seq + 1).max(self.read_uptime_ms().unwrap_or(0));
-        if self.settings.ip.is_none() {
+        if self.settings.ip == HostIp::Auto {
             self.address.watch();
         }
 
@@ -110,10 +111,14 @@ impl Host {
     /// The address by which the server is to know the host. `None` leaves it to the
     /// server to take the address of the connection.
     pub(crate) fn address(&mut self) -> Option<IpAddr> {
-        let address = self.settings.ip.or_else(|| self.address.find());
+        let address = match self.settings.ip {
+            HostIp::Fixed(ip) => Some(ip),
+            HostIp::Derived => self.agent_id().map(derived_address::of),
+            HostIp::Auto => self.address.find(),
+        };
         if let Keeping::Service(identity) = &mut self.identity {
             // An address that the operator has set is kept by the operator.
-            let is_found = self.settings.ip.is_none();
+            let is_found = self.settings.ip == HostIp::Auto;
             let [address, former] =
                 [address, self.address.former()].map(|ip| ip.filter(|_| is_found));
             identity.set_addresses(address, former);
@@ -128,7 +133,15 @@ impl Host {
         self.is_proxied
     }
 
-    fn agent_id(&self) -> Option<AgentId> {
+    /// Takes the id of the host whose own key the agent has, if this host has none of its
+    /// own that is kept.
+    pub(crate) fn match_key(&mut self, owner: Option<AgentId>) {
+        if let (Keeping::Service(identity), Some(owner)) = (&mut self.identity, owner) {
+            identity.match_key(owner);
+        }
+    }
+
+    pub(crate) fn agent_id(&self) -> Option<AgentId> {
         match &self.identity {
             Keeping::Service(identity) => Some(identity.kept().agent_id),
             Keeping::Looker(kept) => kept.map(|kept| kept.agent_id),
@@ -151,7 +164,7 @@ impl Host {
         parse_uptime_ms(&read_line(&self.roots.proc.join("uptime"))?)
     }
 
-    fn hostname(&self) -> String {
+    pub(crate) fn hostname(&self) -> String {
         let found = || {
             read_line(&self.roots.proc.join("sys/kernel/hostname")).unwrap_or_default()
         };
@@ -211,7 +224,7 @@ mod tests {
                 ..Roots::default()
             };
             let settings = HostSettings {
-                ip: Some([192, 0, 2, 1].into()),
+                ip: HostIp::Fixed([192, 0, 2, 1].into()),
                 ..HostSettings::default()
             };
             let way = Way {

@@ -144,6 +144,7 @@ mod tests {
             proxy: proxy.map(|proxy| Proxy::new(&format!("http://{proxy}")).unwrap()),
             key: None,
             key_source: None,
+            key_file: None,
         }
     }
 

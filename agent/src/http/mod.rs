@@ -49,6 +49,20 @@ impl Client {
         }
     }
 
+    /// The same client with another key.
+    pub(crate) fn with_key(&self, key: Secret) -> Client {
+        Client {
+            agent: self.agent.clone(),
+            base_url: self.base_url.clone(),
+            key: Some(key),
+        }
+    }
+
+    /// The key that calls have.
+    pub(crate) fn key(&self) -> Option<&Secret> {
+        self.key.as_ref()
+    }
+
     /// The URL of `path` on the server.
     pub(crate) fn url(&self, path: &str) -> String {
         format!("{}/{path}", self.base_url)

@@ -27,6 +27,11 @@ pub(crate) enum AgentError {
     /// The number of failed steps of `doctor`, which has printed every step.
     #[error("fleetbeat-agent: {0} of the checks failed")]
     Unwell(usize),
+    #[error("fleetbeat-agent: this host is not enrolled: {0}")]
+    NotEnrolled(String),
+    /// A file of an enrolment: what is done so far is done, and the same call goes on.
+    #[error("fleetbeat-agent: {path:?}")]
+    File { path: PathBuf, source: io::Error },
     #[error("fleetbeat-agent is not healthy: {0}")]
     NotHealthy(String),
 }

@@ -5,8 +5,9 @@ use std::sync::LazyLock;
 
 use fleetbeat_daemon::clock;
 use fleetbeat_protocol::{
-    BatchAnswer, FieldError, Heartbeat, HeartbeatAnswer, MAX_BATCH, MAX_BATCH_BYTES,
-    MAX_HEARTBEAT_BYTES, RejectedHeartbeat, Status, Timestamp, is_everybodys, is_nobodys,
+    BatchAnswer, FieldError, FlagsPatch, Heartbeat, HeartbeatAnswer, MAX_BATCH,
+    MAX_BATCH_BYTES, MAX_HEARTBEAT_BYTES, RejectedHeartbeat, Status, Timestamp,
+    is_everybodys, is_nobodys,
 };
 use jiff::SignedDuration;
 use log::Level;
@@ -16,8 +17,9 @@ use super::body;
 use super::state::ApiState;
 use crate::auth::Agent;
 use crate::http::{Failure, Reply, Request, Response};
+use crate::ingest::Receipt;
 use crate::recurring::log_if_due;
-use crate::store::{Beat, Supersedes};
+use crate::store::{Beat, Denial, Speaker, Supersedes};
 
 /// Errors told for each rejected element, so that the response stays small whatever was
 /// sent.
@@ -29,10 +31,14 @@ const MAX_AHEAD: SignedDuration = SignedDuration::from_hours(24);
 const MAX_AGE: SignedDuration = SignedDuration::from_hours(24 * 3653);
 
 /// The response to a heartbeat that is stored.
-static STORED: LazyLock<Response> = LazyLock::new(|| {
+static STORED: LazyLock<Response> = LazyLock::new(|| stored(false));
+/// The same response to a host that is asked for a new key.
+static STORED_AND_ASKED: LazyLock<Response> = LazyLock::new(|| stored(true));
+
+fn stored(rotate: bool) -> Response {
     let status = "ok".to_owned();
-    Response::json(200, &HeartbeatAnswer { status })
-});
+    Response::json(200, &HeartbeatAnswer { status, rotate })
+}
 
 /// One heartbeat, which counts from now.
 pub(super) fn one(
@@ -44,11 +50,12 @@ pub(super) fn one(
     let mut heartbeat =
         Heartbeat::from_json(&body::parse(&body)?).map_err(Failure::invalid)?;
     let now = clock::now();
-    let address = find_address(agent.host().or(heartbeat.ip), request.peer().ip())
-        .map_err(|error| Failure::invalid(vec![error]))?;
+    let invalid = |error| Failure::invalid(vec![error]);
+    let speaker = find_speaker(api, agent, &mut heartbeat).map_err(invalid)?;
+    let address = find_address(heartbeat.ip, request.peer().ip()).map_err(invalid)?;
     let Address { ip, observed } = address;
     trust_own_clock(&mut heartbeat, ip, now);
-    log::debug!("heartbeat of {ip} with the key {}", agent.key());
+    log::debug!("heartbeat of {ip} with {agent}");
 
     let beat = Beat {
         ip,
@@ -58,8 +65,17 @@ pub(super) fn one(
         supersedes: Supersedes::Always,
         observed_ip: observed,
         silent_before: silent_before(api, now),
+        speaker,
+        rules: api.host_rules,
+        new_flags: new_flags(api, agent),
     };
-    Ok(store(api, vec![beat], body.len(), STORED.clone()))
+    let is_asked = agent.own_key().is_some_and(|key| key.rotate);
+    let receipt = Box::new(move |denied: &[(usize, Denial)]| match denied.first() {
+        Some((_, denial)) => Err(Failure::from(*denial)),
+        None if is_asked => Ok(STORED_AND_ASKED.clone()),
+        None => Ok(STORED.clone()),
+    });
+    Ok(store(api, vec![beat], body.len(), receipt))
 }
 
 /// What an agent kept while the server was away: each heartbeat counts from when it was
@@ -77,37 +93,118 @@ pub(super) fn many(
 
     let now = clock::now();
     let mut beats = Vec::with_capacity(elements.len());
+    let mut places = Vec::with_capacity(elements.len());
     let mut rejected = Vec::new();
     for (index, element) in elements.into_iter().enumerate() {
         match parse_spooled(api, agent, request, element.get(), now) {
-            Ok(beat) => beats.push(beat),
+            Ok(beat) => {
+                beats.push(beat);
+                places.push(index);
+            }
             Err(mut errors) => {
                 errors.truncate(MAX_REJECTED_ERRORS);
                 rejected.push(RejectedHeartbeat { index, errors });
             }
         }
     }
-    let (accepted, key) = (beats.len(), agent.key());
-    log::debug!("{accepted} spooled heartbeats with the key {key}");
+    log::debug!("{} spooled heartbeats with {agent}", beats.len());
 
-    let answer = BatchAnswer {
-        status: "ok".to_owned(),
-        accepted,
-        rejected,
-    };
-    let response = Response::json(200, &answer);
     if beats.is_empty() {
-        return Ok(Reply::Now(response));
+        return Ok(Reply::Now(answer_batch(&places, rejected, &[])));
     }
-    Ok(store(api, beats, body.len(), response))
+    let receipt = Box::new(move |denied: &[(usize, Denial)]| {
+        Ok(answer_batch(&places, rejected, denied))
+    });
+    Ok(store(api, beats, body.len(), receipt))
 }
 
-/// Answers with `response` when the heartbeats, which came as `bytes` of JSON, are stored.
-fn store(api: &ApiState, beats: Vec<Beat>, bytes: usize, response: Response) -> Reply {
+/// The response to a batch. `places` are those of its heartbeats that were to be stored,
+/// and `denied` tells which of them were not.
+fn answer_batch(
+    places: &[usize],
+    mut rejected: Vec<RejectedHeartbeat>,
+    denied: &[(usize, Denial)],
+) -> Response {
+    for (nth, denial) in denied {
+        let Some(index) = places.get(*nth).copied() else {
+            continue;
+        };
+        let errors = vec![denial_as_error(*denial)];
+        rejected.push(RejectedHeartbeat { index, errors });
+    }
+    rejected.sort_by_key(|rejected| rejected.index);
+    let answer = BatchAnswer {
+        status: "ok".to_owned(),
+        accepted: places.len() - denied.len().min(places.len()),
+        rejected,
+    };
+    Response::json(200, &answer)
+}
+
+/// Answers with the `receipt` when the heartbeats, which came as `bytes` of JSON, are
+/// stored.
+fn store(api: &ApiState, beats: Vec<Beat>, bytes: usize, receipt: Receipt) -> Reply {
     let ingest = api.ingest.clone();
     Reply::Later(Box::new(move |exchange| {
-        ingest.push(beats, bytes, exchange, response);
+        ingest.push(beats, bytes, exchange, receipt);
     }))
+}
+
+/// With which key the heartbeat has come. A heartbeat with a host's own key is that
+/// host's, and has its `agent_id` from here on.
+fn find_speaker(
+    api: &ApiState,
+    agent: &Agent,
+    heartbeat: &mut Heartbeat,
+) -> Result<Speaker, FieldError> {
+    let Some(key) = agent.own_key() else {
+        let id = heartbeat.agent_id;
+        let has_key = id.is_some_and(|id| api.auth.agents().has_own_key(id));
+        return Ok(Speaker::Shared { has_key });
+    };
+    let id = *heartbeat.agent_id.get_or_insert(key.agent_id);
+    if id != key.agent_id {
+        let message = format!(
+            "is another host's: the key in X-API-Key is that of {}…, and speaks for no \
+             other",
+            key.agent_id
+        );
+        return Err(FieldError::new("agent_id", message));
+    }
+    Ok(Speaker::Own {
+        reinstall: key.reinstall,
+    })
+}
+
+/// What the flags of a new record of the agent's host begin with.
+fn new_flags(api: &ApiState, agent: &Agent) -> FlagsPatch {
+    let of_code = agent.own_key().map(|key| key.flags);
+    api.new_flags.then(of_code.unwrap_or_default())
+}
+
+/// The word for programs about a heartbeat that is refused for whose it is.
+const IDENTITY_CONFLICT: &str = "identity_conflict";
+
+impl From<Denial> for Failure {
+    fn from(denial: Denial) -> Failure {
+        match denial {
+            Denial::UnknownHost => Failure::forbidden(denial.to_string()),
+            _ => Failure::conflict(denial.to_string()).with_code(IDENTITY_CONFLICT),
+        }
+    }
+}
+
+/// Why an element of a batch is refused.
+fn denial_as_error(denial: Denial) -> FieldError {
+    let field = match denial {
+        Denial::HostHasKey | Denial::UnknownHost => "agent_id",
+        Denial::AddressHasKey | Denial::OtherHost | Denial::Move => "ip",
+    };
+    let message = match denial {
+        Denial::UnknownHost => denial.to_string(),
+        _ => format!("{IDENTITY_CONFLICT}: {denial}"),
+    };
+    FieldError::new(field, message)
 }
 
 /// The array's elements, each still to be parsed: an element that breaks a rule must not
@@ -131,9 +228,11 @@ fn parse_spooled(
     now: Timestamp,
 ) -> Result<Beat, Vec<FieldError>> {
     let json = body::parse(element.as_bytes()).map_err(Failure::into_errors)?;
-    let heartbeat = Heartbeat::from_json(&json)?;
-    let address = find_address(agent.host().or(heartbeat.ip), request.peer().ip())
-        .map_err(|error| vec![error])?;
+    let mut heartbeat = Heartbeat::from_json(&json)?;
+    let speaker =
+        find_speaker(api, agent, &mut heartbeat).map_err(|error| vec![error])?;
+    let address =
+        find_address(heartbeat.ip, request.peer().ip()).map_err(|error| vec![error])?;
     let collected_at = heartbeat
         .collected_at
         .ok_or_else(|| vec![FieldError::new("collected_at", "is missing")])?;
@@ -160,6 +259,9 @@ fn parse_spooled(
         supersedes,
         observed_ip: address.observed,
         silent_before: silent_before(api, now),
+        speaker,
+        rules: api.host_rules,
+        new_flags: new_flags(api, agent),
     })
 }
 
@@ -177,8 +279,8 @@ struct Address {
     observed: Option<IpAddr>,
 }
 
-/// Which host the heartbeat is about: the host that the key is bound to, or the host that
-/// the heartbeat names, or the host that it comes from.
+/// Which address the heartbeat is about: the one that it names, or the one that it comes
+/// from.
 ///
 /// A loopback address names a host only to an agent on the server's own machine, so it is
 /// refused from a connection that comes from elsewhere. Of a connection it tells nothing:

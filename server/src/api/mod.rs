@@ -4,8 +4,12 @@
 //! ([`ApiState`]), who is asking (an identity of `auth/`, where the route is not for
 //! everybody) and the request.
 
+mod acts;
+mod agent_keys;
 mod assets;
 mod body;
+mod enroll;
+mod enrollment_codes;
 mod events;
 mod health;
 mod heartbeat;

@@ -3,7 +3,10 @@
 use fleetbeat_protocol::Role;
 
 use super::state::ApiState;
-use super::{assets, events, health, heartbeat, me, openapi, servers, token};
+use super::{
+    agent_keys, assets, enroll, enrollment_codes, events, health, heartbeat, me, openapi,
+    servers, token,
+};
 use crate::auth::{Agent, Caller, Right};
 use crate::http::{Failure, Reply, Request};
 
@@ -33,17 +36,50 @@ enum Handler {
 
 const READONLY: Right = Right::of(Role::Readonly);
 const ADMIN: Right = Right::of(Role::Admin);
+const SUPERADMIN: Right = Right::of(Role::Superadmin);
 
 /// Every route but those of the dashboard's files.
 pub(super) static ROUTES: &[Route] = &[
     agent("POST", "/heartbeat", heartbeat::one),
     agent("POST", "/heartbeats", heartbeat::many),
+    anyone("POST", "/enroll", enroll::enroll),
     anyone("POST", "/token", token::issue),
     caller("GET", "/me", READONLY, me::show),
     caller("GET", "/servers", READONLY, servers::list),
     caller("GET", "/server/{ip}", READONLY, servers::show),
     caller("PATCH", "/server/{ip}/config", ADMIN, servers::set_flags),
     caller("GET", "/events", READONLY, events::list),
+    caller(
+        "GET",
+        "/enrollment-codes",
+        SUPERADMIN,
+        enrollment_codes::list,
+    ),
+    caller(
+        "POST",
+        "/enrollment-codes",
+        SUPERADMIN,
+        enrollment_codes::create,
+    ),
+    caller(
+        "DELETE",
+        "/enrollment-codes/{id}",
+        SUPERADMIN,
+        enrollment_codes::remove,
+    ),
+    caller("GET", "/agent-keys", SUPERADMIN, agent_keys::list),
+    caller(
+        "DELETE",
+        "/agent-keys/{agent_id}",
+        SUPERADMIN,
+        agent_keys::revoke,
+    ),
+    caller(
+        "POST",
+        "/agent-keys/{agent_id}/rotate",
+        SUPERADMIN,
+        agent_keys::rotate,
+    ),
     anyone("GET", "/healthz", health::alive),
     anyone("GET", "/readyz", health::ready),
     anyone("GET", "/openapi.json", openapi::document),

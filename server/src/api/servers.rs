@@ -1,14 +1,14 @@
 //! `GET /servers` and `/server/{ip}`: the fleet and its hosts.
 
-use fleetbeat_daemon::clock;
 use fleetbeat_protocol::{FlagsPatch, parse_ip};
 
+use super::acts::act_of;
 use super::state::ApiState;
 use super::{body, list};
 use crate::auth::{Caller, show_source};
 use crate::fleet::query::Query;
 use crate::http::{Failure, Reply, Request, Response};
-use crate::store::{Act, HostName, Who};
+use crate::store::HostName;
 
 /// The longest body of `PATCH /server/{ip}/config`.
 const MAX_PATCH_BYTES: usize = 16 * 1024;
@@ -49,11 +49,7 @@ pub(super) fn set_flags(
     let body = body::read(request, MAX_PATCH_BYTES)?;
     let patch = FlagsPatch::from_json(&body::parse(&body)?).map_err(Failure::invalid)?;
 
-    let act = Act {
-        who: Who::User(caller.account().username.clone()),
-        address: request.peer().ip(),
-        at: clock::now(),
-    };
+    let act = act_of(caller, request);
     let Some(server) = api.store.set_flags(&host, patch, &act)? else {
         return Err(unknown(api, &host));
     };

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use fleetbeat_protocol::FlagsPatch;
+
 use super::readiness::Readiness;
 use crate::auth::Auth;
 use crate::auth::logins::Logins;
 use crate::chronicle::Chronicle;
 use crate::fleet::snapshot::Snapshots;
 use crate::ingest::Ingest;
-use crate::store::Store;
+use crate::store::{HostRules, Store};
 
 /// The parts of the server that handlers work with. Many threads use them at once.
 pub(crate) struct ApiState {
@@ -20,6 +22,10 @@ pub(crate) struct ApiState {
     /// Silence after which a host is down: a spooled heartbeat that is older does not make
     /// its host active.
     pub(crate) down_after: Duration,
+    /// What the operator has decided about hosts.
+    pub(crate) host_rules: HostRules,
+    /// What the flags of a new record begin with, but for what a code says.
+    pub(crate) new_flags: FlagsPatch,
     /// Who is asking.
     pub(crate) auth: Arc<Auth>,
     /// Where heartbeats go.

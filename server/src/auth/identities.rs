@@ -5,14 +5,13 @@
 //! through the checks of [`Auth`].
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use fleetbeat_daemon::lock::lock;
 use fleetbeat_protocol::{Account, Timestamp};
 
-use super::agent_keys::{AgentKeys, KeyId};
+use super::agents::{Agent, AgentAuth};
 use super::networks::KnownNetworks;
 use super::passwords;
 use super::policy::{self, Right};
@@ -28,29 +27,9 @@ const USER_FRESH_FOR: Duration = Duration::from_secs(1);
 /// With the store away, a user seen this recently may still read.
 const USER_REMEMBERED_FOR: Duration = Duration::from_secs(10 * 60);
 
-/// An agent: its request bore a valid key.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Agent {
-    key: KeyId,
-    host: Option<IpAddr>,
-}
-
 /// A user who may use the route that was asked for.
 #[derive(Debug)]
 pub(crate) struct Caller(Account);
-
-impl Agent {
-    /// Which key the agent has used.
-    pub(crate) fn key(&self) -> KeyId {
-        self.key
-    }
-
-    /// The host that the key is bound to; `None` for a key that hosts share. A bound key
-    /// speaks for its own host alone, whatever the heartbeat says.
-    pub(crate) fn host(&self) -> Option<IpAddr> {
-        self.host
-    }
-}
 
 impl Caller {
     /// The user's name and role.
@@ -61,7 +40,7 @@ impl Caller {
 
 /// Authentication with all that it needs: keys, tokens, and users.
 pub(crate) struct Auth {
-    agent_keys: AgentKeys,
+    agents: AgentAuth,
     tokens: Tokens,
     store: Arc<dyn UserStore>,
     /// The users of the last minutes, by name.
@@ -105,13 +84,13 @@ enum WhileAway {
 impl Auth {
     /// Nobody has been seen yet.
     pub(crate) fn new(
-        agent_keys: AgentKeys,
+        agents: AgentAuth,
         secret_key: &[u8],
         token_life: Duration,
         store: Arc<dyn UserStore>,
     ) -> Auth {
         Auth {
-            agent_keys,
+            agents,
             tokens: Tokens::new(secret_key, token_life),
             store,
             seen: Mutex::default(),
@@ -131,24 +110,27 @@ impl Auth {
         &self.refusals
     }
 
+    /// The keys of agents.
+    pub(crate) fn agents(&self) -> &AgentAuth {
+        &self.agents
+    }
+
     /// The agent behind the request's `X-API-Key`.
     ///
     /// # Errors
-    /// 401 if the key is missing or unknown.
+    /// 401 if the key is missing, unknown or not taken; 500 or 503 if nobody can tell.
     pub(crate) fn agent(&self, request: &Request) -> Result<Agent, Failure> {
         let sent = request.header("X-API-Key");
-        let found = sent.and_then(|key| self.agent_keys.find(key));
-        let Some(key) = found else {
-            let refusal = match sent {
-                Some(_) => Refusal::WrongKey,
-                None => Refusal::NoKey,
-            };
-            self.refusals.note(refusal, request.peer().ip(), "");
-            return Err(Failure::unknown_agent());
+        let found = sent.map_or(Ok(None), |key| self.agents.find(key));
+        if let Ok(Some(agent)) = found {
+            return Ok(agent);
+        }
+        let refusal = match sent {
+            Some(_) => Refusal::WrongKey,
+            None => Refusal::NoKey,
         };
-
-        // The configured keys are shared by all hosts.
-        Ok(Agent { key, host: None })
+        self.refusals.note(refusal, request.peer().ip(), "");
+        Err(found.err().unwrap_or_else(Failure::unknown_agent))
     }
 
     /// The user behind the request's bearer token, who has this right.

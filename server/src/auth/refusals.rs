@@ -34,6 +34,8 @@ pub(crate) enum Refusal {
     WrongKey,
     /// A heartbeat without a key.
     NoKey,
+    /// A host that wants to be enrolled, without a good code.
+    Enrollment,
     /// An `X-Forwarded-For` of a peer that is not a trusted proxy. The request is served,
     /// as the peer's own.
     ForwardedFor,
@@ -48,6 +50,7 @@ impl fmt::Display for Refusal {
             Refusal::TooManyLogins => "too many wrong passwords",
             Refusal::WrongKey => "wrong agent key",
             Refusal::NoKey => "no agent key",
+            Refusal::Enrollment => "enrolment",
             Refusal::ForwardedFor => {
                 "X-Forwarded-For of a peer that is not in trusted_proxies"
             }

@@ -21,7 +21,11 @@ const MAX_CALLER: usize = 64;
 /// without a log, such as a container, is not an error.
 pub(super) fn tell(change: &str) {
     println!("{change}");
+    log(change);
+}
 
+/// Tells the system's log alone.
+pub(super) fn log(change: &str) {
     let line = format!(
         "<{PRIORITY}>fleetbeat-server[{}]: {change}, by {} on the command line",
         std::process::id(),
@@ -42,7 +46,7 @@ pub(super) fn act() -> Act {
 }
 
 /// Who has called, as far as the environment tells.
-fn caller() -> String {
+pub(super) fn caller() -> String {
     let user = [SUDO_USER, "LOGNAME", "USER"]
         .into_iter()
         .find_map(|name| std::env::var(name).ok().filter(|name| !name.is_empty()));

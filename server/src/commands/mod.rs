@@ -4,6 +4,7 @@ mod audit;
 mod check_config;
 mod database;
 mod denied;
+mod enroll_code;
 mod health;
 pub(crate) mod proxy_config;
 mod prune;
@@ -68,6 +69,9 @@ fn run_beside_server(command: Command, config: &Config) -> Result<(), ServerErro
         }
         Command::UserList => user::list(&*open()?, &mut std::io::stdout())?,
         Command::UserRemove { username } => user::remove(&*open()?, &username)?,
+        Command::EnrollCode(wish) => {
+            enroll_code::make(&*store::open_before_server(&config.storage)?, wish)?;
+        }
         Command::Prune => prune::allow(&*open()?, &config.sweep)?,
         Command::Backup { file } => database::backup(&config.storage, &file)?,
         Command::Restore { file } => database::restore(&config.storage, &file)?,

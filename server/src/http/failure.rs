@@ -25,6 +25,7 @@ pub(crate) struct Failure {
     headers: Vec<(&'static str, String)>,
     // In boxes, because a failure is the unhappy half of many results.
     moved_to: Option<Box<IpAddr>>,
+    code: Option<&'static str>,
     cause: Option<Box<str>>,
     awaited_body: Option<usize>,
 }
@@ -37,6 +38,7 @@ impl Failure {
             errors: Vec::new(),
             headers: Vec::new(),
             moved_to: None,
+            code: None,
             cause: None,
             awaited_body: None,
         }
@@ -51,6 +53,13 @@ impl Failure {
     pub(crate) fn unknown_agent() -> Failure {
         Failure::new(401, "the X-API-Key header is missing or wrong")
             .with_header("WWW-Authenticate", "X-API-Key")
+    }
+
+    /// 401: the key is one that hosts share, and each host has to have its own.
+    pub(crate) fn own_key_needed() -> Failure {
+        let detail = "this server takes hosts' own keys alone: `fleetbeat-agent enroll` \
+                      gets this host one";
+        Failure::new(401, detail).with_header("WWW-Authenticate", "X-API-Key")
     }
 
     /// 401: the token is missing or not valid, or the password is wrong.
@@ -189,6 +198,14 @@ impl Failure {
         Failure::new(500, "the server failed").because(cause)
     }
 
+    /// The same failure with a word for programs.
+    pub(crate) fn with_code(self, code: &'static str) -> Failure {
+        Failure {
+            code: Some(code),
+            ..self
+        }
+    }
+
     /// The same failure with a cause for the log.
     pub(crate) fn because(self, cause: impl Into<String>) -> Failure {
         Failure {
@@ -225,6 +242,7 @@ impl Failure {
             request_id: request_id.to_owned(),
             errors: self.errors,
             moved_to: self.moved_to.map(|ip| *ip),
+            code: self.code.map(str::to_owned),
         };
         let body = serde_json::to_vec(&problem).expect("a problem is plain JSON");
 

@@ -132,6 +132,7 @@ fn end_head(head: &mut Vec<u8>, status: u16) {
 pub(super) fn reason(status: u16) -> &'static str {
     match status {
         200 => "OK",
+        201 => "Created",
         304 => "Not Modified",
         308 => "Permanent Redirect",
         400 => "Bad Request",

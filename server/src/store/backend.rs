@@ -2,6 +2,7 @@
 
 use super::error::StoreError;
 use super::event_store::EventStore;
+use super::key::KeyStore;
 use super::server::ServerStore;
 use super::user::UserStore;
 
@@ -19,7 +20,7 @@ pub(crate) enum CacheState {
 
 /// A storage backend. A change that a call has acknowledged survives the end of the
 /// process and the loss of power.
-pub(crate) trait Store: ServerStore + UserStore + EventStore {
+pub(crate) trait Store: ServerStore + UserStore + EventStore + KeyStore {
     /// Whether the backend can be read right now.
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 //! a clock may jump back. A reader that remembers the last number reads on from there,
 //! and misses nothing.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use fleetbeat_protocol::Timestamp;
@@ -129,6 +130,20 @@ kinds! {
     StoreAway = 22 "store.away" Audit Users;
     /// The database can be reached again.
     StoreBack = 23 "store.back" Audit Users;
+    /// A host has got a key of its own.
+    KeyEnrolled = 60 "key.enrolled" Audit Superadmins;
+    /// A host has replaced its key.
+    KeyRotated = 61 "key.rotated" Audit Superadmins;
+    /// A host was asked to replace its key.
+    KeyRotationAsked = 62 "key.rotation_asked" Audit Superadmins;
+    /// A host's key was ended.
+    KeyRevoked = 63 "key.revoked" Audit Superadmins;
+    /// A code that enrols hosts was made.
+    CodeCreated = 64 "code.created" Audit Superadmins;
+    /// A code was removed.
+    CodeDeleted = 65 "code.deleted" Audit Superadmins;
+    /// Enrolments that were refused, of one minute.
+    CodeRefused = 66 "code.refused" Refusal Superadmins;
 }
 
 impl EventKind {
@@ -168,6 +183,20 @@ pub(crate) enum Who {
     User(String),
     /// A part of the server, or a command.
     Program(String),
+}
+
+/// For the log: `user "ann" at 192.0.2.7`.
+impl fmt::Display for Act {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.who {
+            Who::User(name) => write!(f, "user {name:?}")?,
+            Who::Program(name) => f.write_str(name)?,
+        }
+        match self.address {
+            Some(ip) => write!(f, " at {ip}"),
+            None => Ok(()),
+        }
+    }
 }
 
 impl Act {

@@ -17,6 +17,14 @@ pub(super) struct SetFlags {
 }
 
 impl SetFlags {
+    /// What the flags of a new host begin with. Whatever an admin sets is later.
+    pub(super) fn of_new_host(patch: FlagsPatch) -> SetFlags {
+        SetFlags {
+            flags: patch.apply(Flags::default()),
+            changes: BTreeMap::new(),
+        }
+    }
+
     /// Makes the change of this number.
     pub(super) fn change(&mut self, patch: &FlagsPatch, number: i64) {
         for flag in FLAGS {

@@ -8,11 +8,17 @@
 //! step is a small change of one or two records, and a backend that is interrupted
 //! between two steps goes on at the host's next heartbeat.
 //!
-//! No rule ever refuses a heartbeat. An agent that has a record speaks in no record of
-//! another agent: where the address that it names is taken, its heartbeats stay in its own
-//! record, which asks for the address (`wanted_ip`). Only hosts without an `agent_id`, and
-//! agents of which nothing is known, speak in the record at their address, whosever it
-//! is, and may take turns there.
+//! Among hosts that share a key no rule ever refuses a heartbeat. An agent that has a record
+//! speaks in no record of another agent: where the address that it names is taken, its
+//! heartbeats stay in its own record, which asks for the address (`wanted_ip`). Only hosts
+//! without an `agent_id`, and agents of which nothing is known, speak in the record at
+//! their address, whosever it is, and may take turns there.
+//!
+//! The record of a host that has a key of its own is written and moved by that key alone:
+//! the shared key is refused there. A heartbeat with an own key is its host's, whatever
+//! the boot, so it makes no record besides the one of its agent. It takes nothing of
+//! another host, unless nobody has claimed the record with an `agent_id` and the
+//! connection comes from the very address; so a stolen key reaches its own host alone.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -24,7 +30,7 @@ use jiff::SignedDuration;
 
 use super::event::{EventKind, NewEvent, facts};
 use super::flags::SetFlags;
-use super::server::{Beat, Supersedes};
+use super::server::{Beat, Denial, Speaker, Supersedes, UnknownHosts};
 
 /// A host that has moved stays where it is for so long, so that a link that flaps does
 /// not make the record flap.
@@ -64,6 +70,8 @@ pub(super) struct Known<K> {
     /// The agent that the record's host claims to be, while that agent's record is in use
     /// elsewhere.
     pub(super) clone_of: Option<AgentId>,
+    /// Whether only the host's own key may write the record.
+    pub(super) is_keyed: bool,
 }
 
 /// Flags that wait for the return of their host.
@@ -134,6 +142,12 @@ pub(super) enum Step<'a, K> {
         record: &'a Known<K>,
         other: &'a Known<K>,
     },
+    /// Store the heartbeat nowhere.
+    Refuse {
+        /// The record that it is about.
+        record: Option<&'a Known<K>>,
+        denial: Denial,
+    },
 }
 
 impl<K> Known<K> {
@@ -156,6 +170,18 @@ impl<K> Known<K> {
     /// original's host was not heard since the clone is there.
     pub(super) fn may_be(&self, original: &Known<K>) -> bool {
         original.last_heartbeat < self.first_heartbeat
+    }
+
+    /// Whether the record is that of a host without an `agent_id`, which whoever has the
+    /// host's address may be.
+    fn is_nobodys(&self) -> bool {
+        self.agent_id.is_none() && self.clone_of.is_none() && !self.is_keyed
+    }
+
+    /// Whether the record has moved so lately that it stays where it is.
+    fn has_to_pause(&self, beat: &Beat) -> bool {
+        let moved_lately = |at: Timestamp| beat.at.duration_since(at).abs() < MOVE_PAUSE;
+        self.ip.is_some() && self.moved_at.is_some_and(moved_lately)
     }
 
     /// Whether the host that speaks as this record's agent from another address is the
@@ -205,6 +231,123 @@ impl<'a, K: PartialEq> Found<'a, K> {
 
 /// The next step for `beat`.
 pub(super) fn decide<'a, K: PartialEq>(beat: &Beat, found: &Found<'a, K>) -> Step<'a, K> {
+    let has_key = match (beat.speaker, beat.heartbeat.agent_id) {
+        (Speaker::Own { reinstall }, Some(id)) => {
+            return decide_own(beat, id, reinstall, found);
+        }
+        (Speaker::Shared { has_key }, _) => has_key,
+        // A heartbeat with an own key has its agent's id.
+        (Speaker::Own { .. }, None) => true,
+    };
+    if let Some(denied) = deny_shared(has_key, found) {
+        return denied;
+    }
+    match decide_shared(beat, found) {
+        Step::Insert { clone_of, .. }
+            if beat.rules.unknown == UnknownHosts::NeedCode
+                && found.tombstone.is_none() =>
+        {
+            // A host that has booted with another address is known.
+            clone_of.map_or_else(
+                || refuse(None, Denial::UnknownHost),
+                |own| wait_for(beat, own),
+            )
+        }
+        step => step,
+    }
+}
+
+/// Why the shared key may not store a heartbeat here: the host that it names, or the one
+/// whose address it names, has a key of its own.
+fn deny_shared<'a, K: PartialEq>(
+    has_key: bool,
+    found: &Found<'a, K>,
+) -> Option<Step<'a, K>> {
+    let keyed = |record: &&Known<K>| record.is_keyed;
+    if has_key || found.own.is_some_and(|own| own.is_keyed) {
+        return Some(refuse(found.own.or(found.at_ip), Denial::HostHasKey));
+    }
+    let at_ip = found.at_ip.filter(keyed)?;
+    Some(refuse(Some(at_ip), Denial::AddressHasKey))
+}
+
+/// The next step for a heartbeat with the own key of the agent `id`.
+fn decide_own<'a, K: PartialEq>(
+    beat: &Beat,
+    id: AgentId,
+    reinstall: bool,
+    found: &Found<'a, K>,
+) -> Step<'a, K> {
+    if beat.supersedes != Supersedes::Always {
+        return match (found.own.or(found.any_clone(id)), found.at_ip) {
+            (Some(own), _) => store(own),
+            (None, None) => insert(Some(id)),
+            (None, Some(other)) => refuse(Some(other), Denial::OtherHost),
+        };
+    }
+    if let Some(own) = found.own {
+        return match (found.left_clone(beat, id), found.at_ip) {
+            (Some(clone), _) => Step::Absorb { record: own, clone },
+            (None, Some(record)) if record.key == own.key => store(own),
+            (None, other) => place_own(beat, id, own, other),
+        };
+    }
+
+    let waiting = found.waiting();
+    if let Some(record) = found.any_clone(id) {
+        return Step::Take { record, waiting };
+    }
+    let is_from_there = beat.observed_ip == Some(beat.ip);
+    match found.at_ip {
+        None => insert(Some(id)),
+        Some(record) if is_from_there && record.is_nobodys() => {
+            Step::Take { record, waiting }
+        }
+        Some(other)
+            if is_from_there
+                && other.is_silent(beat)
+                && (reinstall || !other.is_keyed) =>
+        {
+            Step::Remove(other)
+        }
+        Some(other) => refuse(Some(other), Denial::OtherHost),
+    }
+}
+
+/// The next step for a live heartbeat with the own key of the agent `id`, whose record
+/// `own` has another address than the heartbeat.
+fn place_own<'a, K>(
+    beat: &Beat,
+    id: AgentId,
+    own: &'a Known<K>,
+    other: Option<&'a Known<K>>,
+) -> Step<'a, K> {
+    if let Some(clone) = other.filter(|other| other.is_clone_of(id)) {
+        return Step::Absorb { record: own, clone };
+    }
+    if own.ip.is_some() && !beat.rules.follow_moves {
+        return refuse(Some(own), Denial::Move);
+    }
+    if !own.may_move(beat) || own.has_to_pause(beat) {
+        return wait_for(beat, own);
+    }
+
+    let is_from_there = beat.observed_ip == Some(beat.ip);
+    match other {
+        None => Step::Move(own),
+        Some(other) if is_from_there && !other.is_keyed && other.is_silent(beat) => {
+            Step::Remove(other)
+        }
+        // Each of the two hosts has asked for the other one's address.
+        Some(other) if own.ip.is_some() && other.wanted_ip == own.ip => {
+            Step::Exchange { record: own, other }
+        }
+        Some(_) => wait_for(beat, own),
+    }
+}
+
+/// The next step for a heartbeat with the shared key, where no host has a key of its own.
+fn decide_shared<'a, K: PartialEq>(beat: &Beat, found: &Found<'a, K>) -> Step<'a, K> {
     let Some(id) = beat.heartbeat.agent_id else {
         return found.at_ip.map_or(insert(None), store);
     };
@@ -254,10 +397,7 @@ fn place<'a, K>(
     own: &'a Known<K>,
     other: Option<&'a Known<K>>,
 ) -> Step<'a, K> {
-    let wait = Step::Store {
-        record: own,
-        wanted_ip: Some(beat.ip),
-    };
+    let wait = wait_for(beat, own);
     if !own.may_move(beat) {
         // The host has booted with another address, or this is a copy of the host.
         return match other {
@@ -271,11 +411,10 @@ fn place<'a, K>(
         };
     }
 
-    let moved_lately = |at: Timestamp| beat.at.duration_since(at).abs() < MOVE_PAUSE;
-    let has_to_pause = own.ip.is_some() && own.moved_at.is_some_and(moved_lately);
+    let stays = own.ip.is_some() && !beat.rules.follow_moves;
     match other {
         Some(clone) if clone.is_clone_of(id) => Step::Absorb { record: own, clone },
-        _ if has_to_pause => wait,
+        _ if stays || own.has_to_pause(beat) => wait,
         None => Step::Move(own),
         Some(other) if other.is_silent(beat) => Step::Remove(other),
         // The other host is not there any more, by its own word.
@@ -284,6 +423,19 @@ fn place<'a, K>(
         }
         Some(_) => wait,
     }
+}
+
+/// Store the heartbeat in the agent's own record, which asks for the address that the
+/// heartbeat names.
+fn wait_for<'a, K>(beat: &Beat, own: &'a Known<K>) -> Step<'a, K> {
+    Step::Store {
+        record: own,
+        wanted_ip: Some(beat.ip),
+    }
+}
+
+fn refuse<K>(record: Option<&Known<K>>, denial: Denial) -> Step<'_, K> {
+    Step::Refuse { record, denial }
 }
 
 fn store<K>(record: &Known<K>) -> Step<'_, K> {
@@ -330,6 +482,12 @@ pub(super) enum Finding {
     Clone { ip: IpAddr, agent_id: AgentId },
     /// Two hosts say that they have one address.
     Shared { ip: IpAddr },
+    /// A heartbeat that names the host at `place` was not stored.
+    Denied {
+        place: IpAddr,
+        named: IpAddr,
+        denial: Denial,
+    },
 }
 
 impl Finding {
@@ -352,6 +510,14 @@ impl Finding {
             Finding::Shared { ip } => {
                 let ip = ip.to_string();
                 let facts = facts([("kind", "nat".into()), ("address", ip.into())]);
+                (EventKind::HostConflict, facts)
+            }
+            Finding::Denied { named, denial, .. } => {
+                let facts = facts([
+                    ("kind", "key".into()),
+                    ("reason", denial.as_str().into()),
+                    ("address", named.to_string().into()),
+                ]);
                 (EventKind::HostConflict, facts)
             }
             Finding::Replaced { .. } => return None,
@@ -390,6 +556,14 @@ impl Finding {
                 "two hosts take turns as {ip}: give each an address of its own with \
                  [host] ip"
             ),
+            Finding::Denied {
+                place,
+                named,
+                denial,
+            } => log::warn!(
+                "a heartbeat that names {named} is refused, because of the host at \
+                 {place}: {denial}"
+            ),
         }
     }
 }
@@ -423,6 +597,8 @@ struct Wait {
 pub(super) struct Conflicts {
     changes: Mutex<HashMap<IpAddr, Change>>,
     waits: Mutex<HashMap<AgentId, Wait>>,
+    /// When a denial was told last, by the record's address.
+    denials: Mutex<HashMap<(IpAddr, Denial), Timestamp>>,
 }
 
 impl Conflicts {
@@ -484,6 +660,32 @@ impl Conflicts {
         reinstalled.map(|agent_id| Finding::Reinstalled { ip, agent_id })
     }
 
+    /// What the log is to be told about a heartbeat that is refused because of `record`.
+    pub(super) fn look_at_denied<K>(
+        &self,
+        record: Option<&Known<K>>,
+        beat: &Beat,
+        denial: Denial,
+    ) -> Option<Finding> {
+        let place = record?.ip.unwrap_or(beat.ip);
+        let mut denials = lock(&self.denials);
+        let is_recent = |at: &Timestamp| beat.at.duration_since(*at) < TOLD_FOR;
+        if denials.len() >= MAX_REMEMBERED {
+            denials.retain(|_, at| is_recent(at));
+        }
+        let key = (place, denial);
+        if denials.get(&key).is_some_and(is_recent) || denials.len() >= MAX_REMEMBERED {
+            return None;
+        }
+        denials.insert(key, beat.at);
+        let named = beat.ip;
+        Some(Finding::Denied {
+            place,
+            named,
+            denial,
+        })
+    }
+
     /// Forgets what was told about these heartbeats and about the records at `places`,
     /// because it could not be stored.
     pub(super) fn forget(
@@ -496,6 +698,9 @@ impl Conflicts {
             changes.remove(&ip);
         }
         drop(changes);
+
+        let is_of_beats = |at: &Timestamp| beats.iter().any(|beat| beat.at == *at);
+        lock(&self.denials).retain(|_, at| !is_of_beats(at));
 
         let mut waits = lock(&self.waits);
         for beat in beats {
@@ -576,6 +781,7 @@ impl Conflicts {
 mod tests {
     use super::*;
     use crate::store::conformance::beat;
+    use crate::store::server::HostRules;
 
     /// Heartbeats of hosts that take turns, by minute, agent and boot; gives the findings.
     fn watch(turns: &[(i64, Option<u128>, &str)]) -> Vec<&'static str> {
@@ -609,6 +815,7 @@ mod tests {
                 moved_at: None,
                 wanted_ip: None,
                 clone_of: None,
+                is_keyed: false,
             });
         }
         told
@@ -681,6 +888,7 @@ mod tests {
             moved_at: None,
             wanted_ip: None,
             clone_of: None,
+            is_keyed: false,
         }
     }
 
@@ -702,7 +910,7 @@ mod tests {
     }
 
     /// The step in a few words: what is done to which records.
-    fn step(beat: &Beat, found: &Found<'_, i64>) -> String {
+    fn step_of(beat: &Beat, found: &Found<'_, i64>) -> String {
         match decide(beat, found) {
             Step::Store { record, wanted_ip } => {
                 let waits = if wanted_ip.is_some() { ", waits" } else { "" };
@@ -725,7 +933,292 @@ mod tests {
             Step::Exchange { record, other } => {
                 format!("exchange {} and {}", record.key, other.key)
             }
+            Step::Refuse { denial, .. } => format!("refuse: {}", denial.as_str()),
         }
+    }
+
+    /// The heartbeat with the own key of its agent.
+    fn with_own_key(beat: Beat) -> Beat {
+        Beat {
+            speaker: Speaker::Own { reinstall: false },
+            ..beat
+        }
+    }
+
+    fn keyed(record: Known<i64>) -> Known<i64> {
+        Known {
+            is_keyed: true,
+            ..record
+        }
+    }
+
+    /// The next step for a heartbeat, where these are the record at its address and the
+    /// record of its agent.
+    fn step_with(
+        beat: &Beat,
+        at_ip: Option<&Known<i64>>,
+        own: Option<&Known<i64>>,
+    ) -> String {
+        let found = Found {
+            at_ip,
+            own,
+            clone: None,
+            tombstone: None,
+        };
+        step_of(beat, &found)
+    }
+
+    const HERE: &str = "10.0.0.1";
+    const THERE: &str = "10.0.0.2";
+
+    #[test]
+    fn the_shared_key_reaches_no_record_of_a_host_with_a_key() {
+        let own = keyed(known(1, 1, "a", HERE, 10));
+        let other = known(2, 2, "a", THERE, 10);
+        let without_id = |ip| {
+            let mut beat = live(1, "a", ip, 11);
+            beat.heartbeat.agent_id = None;
+            beat
+        };
+        let spooled = |beat| Beat {
+            supersedes: Supersedes::IfNewer,
+            ..beat
+        };
+        let knowing = |beat| Beat {
+            speaker: Speaker::Shared { has_key: true },
+            ..beat
+        };
+        for (beat, at_ip, of_agent, expected) in [
+            // With its id, from anywhere.
+            (
+                live(1, "a", HERE, 11),
+                Some(&own),
+                Some(&own),
+                "refuse: host_has_key",
+            ),
+            (
+                live(1, "b", THERE, 11),
+                None,
+                Some(&own),
+                "refuse: host_has_key",
+            ),
+            (
+                live(1, "b", THERE, 99),
+                Some(&other),
+                Some(&own),
+                "refuse: host_has_key",
+            ),
+            (
+                knowing(live(1, "a", HERE, 11)),
+                None,
+                None,
+                "refuse: host_has_key",
+            ),
+            // At its address, also when it is silent.
+            (
+                live(3, "a", HERE, 11),
+                Some(&own),
+                None,
+                "refuse: address_has_key",
+            ),
+            (
+                live(3, "a", HERE, 99),
+                Some(&own),
+                None,
+                "refuse: address_has_key",
+            ),
+            (
+                live(2, "a", HERE, 99),
+                Some(&own),
+                Some(&other),
+                "refuse: address_has_key",
+            ),
+            (
+                without_id(HERE),
+                Some(&own),
+                None,
+                "refuse: address_has_key",
+            ),
+            (
+                spooled(live(3, "a", HERE, 9)),
+                Some(&own),
+                None,
+                "refuse: address_has_key",
+            ),
+            // Elsewhere the shared key does as ever.
+            (
+                live(2, "a", THERE, 11),
+                Some(&other),
+                Some(&other),
+                "store 2",
+            ),
+        ] {
+            assert_eq!(step_with(&beat, at_ip, of_agent), expected, "{beat:?}");
+        }
+    }
+
+    #[test]
+    fn an_own_key_takes_nothing_of_another_host() {
+        let another = known(2, 2, "a", THERE, 10);
+        let keyed_other = keyed(another.clone());
+        let nobodys = Known {
+            agent_id: None,
+            ..another.clone()
+        };
+        let clone = clone(3, 1, "b", THERE, 10);
+        let own = keyed(known(1, 1, "a", HERE, 10));
+        let lost = Known {
+            ip: None,
+            ..own.clone()
+        };
+        let from_there = |beat: Beat| Beat {
+            observed_ip: Some(beat.ip),
+            ..beat
+        };
+        let live = |minute| with_own_key(live(1, "a", THERE, minute));
+        let seen = |minute| from_there(live(minute));
+        for (beat, at_ip, of_agent, expected) in [
+            // A host that has no record yet.
+            (live(11), None, None, "insert"),
+            (live(11), Some(&nobodys), None, "refuse: other_host"),
+            (seen(11), Some(&nobodys), None, "take 2"),
+            (live(99), Some(&another), None, "refuse: other_host"),
+            (seen(11), Some(&another), None, "refuse: other_host"),
+            (seen(99), Some(&another), None, "remove 2"),
+            (seen(99), Some(&keyed_other), None, "refuse: other_host"),
+            (live(11), Some(&clone), None, "take 3"),
+            // A host that has a record elsewhere.
+            (live(11), None, Some(&own), "move 1"),
+            (live(11), Some(&another), Some(&own), "store 1, waits"),
+            (live(99), Some(&another), Some(&own), "store 1, waits"),
+            (seen(99), Some(&another), Some(&own), "remove 2"),
+            (seen(99), Some(&keyed_other), Some(&own), "store 1, waits"),
+            (seen(11), Some(&nobodys), Some(&own), "store 1, waits"),
+            (live(11), Some(&clone), Some(&own), "absorb 3 into 1"),
+            (live(11), Some(&keyed_other), Some(&lost), "store 1, waits"),
+            // The same record, keyless until now.
+            (
+                live(11),
+                Some(&known(1, 1, "z", THERE, 10)),
+                None,
+                "store 1",
+            ),
+        ] {
+            let of_agent = of_agent.or(at_ip.filter(|record| record.key == 1));
+            assert_eq!(step_with(&beat, at_ip, of_agent), expected, "{beat:?}");
+        }
+
+        // A code has said that it is installed again there.
+        let reinstalled = Beat {
+            speaker: Speaker::Own { reinstall: true },
+            ..seen(99)
+        };
+        assert_eq!(
+            step_with(&reinstalled, Some(&keyed_other), None),
+            "remove 2"
+        );
+        let alive = Beat {
+            at: seen(11).at,
+            silent_before: seen(11).silent_before,
+            ..reinstalled
+        };
+        assert_eq!(
+            step_with(&alive, Some(&keyed_other), None),
+            "refuse: other_host"
+        );
+    }
+
+    #[test]
+    fn two_hosts_with_keys_exchange_addresses_when_each_has_asked() {
+        let own = keyed(known(1, 1, "a", HERE, 10));
+        let asks = |ip: &str| Known {
+            wanted_ip: Some(ip.parse().unwrap()),
+            ..keyed(known(2, 2, "a", THERE, 10))
+        };
+        let beat = with_own_key(live(1, "a", THERE, 11));
+        let step = |other: Known<i64>| step_with(&beat, Some(&other), Some(&own));
+        assert_eq!(step(asks(HERE)), "exchange 1 and 2");
+        assert_eq!(step(asks("10.0.0.9")), "store 1, waits");
+    }
+
+    #[test]
+    fn an_own_key_makes_no_second_record() {
+        let own = keyed(known(1, 1, "a", HERE, 10));
+        let booted = with_own_key(live(1, "b", THERE, 11));
+        // For the shared key this would be a copy.
+        assert_eq!(step_with(&booted, None, Some(&own)), "store 1, waits");
+        let spooled = Beat {
+            supersedes: Supersedes::IfNewer,
+            ..booted
+        };
+        assert_eq!(step_with(&spooled, None, Some(&own)), "store 1");
+        assert_eq!(step_with(&spooled, None, None), "insert");
+        let other = known(2, 2, "a", THERE, 10);
+        let refused = step_with(&spooled, Some(&other), None);
+        assert_eq!(refused, "refuse: other_host");
+    }
+
+    #[test]
+    fn an_operator_may_forbid_moves_and_unknown_hosts() {
+        let own = known(1, 1, "a", HERE, 10);
+        let keyed = keyed(own.clone());
+        let ruled = |beat: Beat, follow_moves, unknown| Beat {
+            rules: HostRules {
+                follow_moves,
+                unknown,
+            },
+            ..beat
+        };
+        let fixed = |beat| ruled(beat, false, UnknownHosts::Welcome);
+        let moved = live(1, "a", THERE, 11);
+        let step = |beat: &Beat, own| step_with(beat, None, own);
+        assert_eq!(step(&moved, Some(&own)), "move 1");
+        assert_eq!(step(&fixed(moved.clone()), Some(&own)), "store 1, waits");
+        let with_key = with_own_key(moved.clone());
+        assert_eq!(step(&with_key, Some(&keyed)), "move 1");
+        assert_eq!(step(&fixed(with_key.clone()), Some(&keyed)), "refuse: move");
+
+        let closed = |beat| ruled(beat, true, UnknownHosts::NeedCode);
+        let stranger = live(9, "a", THERE, 11);
+        assert_eq!(step(&stranger, None), "insert");
+        let refused = "refuse: unknown_host";
+        assert_eq!(step(&closed(stranger.clone()), None), refused);
+        let mut without_id = stranger.clone();
+        without_id.heartbeat.agent_id = None;
+        assert_eq!(step(&closed(without_id), None), refused);
+        // Known hosts go on: at their address, and after a boot elsewhere.
+        let booted = closed(live(1, "b", THERE, 11));
+        assert_eq!(step(&booted, Some(&own)), "store 1, waits");
+        assert_eq!(step(&closed(moved), Some(&own)), "move 1");
+        let again = closed(live(9, "a", HERE, 11));
+        assert_eq!(step_with(&again, Some(&own), None), "take 1");
+        // So does a host whose flags wait, and one with a key.
+        let tombstone = Tombstone {
+            flags: SetFlags::default(),
+            heir: None,
+        };
+        let returns = Found {
+            at_ip: None,
+            own: None,
+            clone: None,
+            tombstone: Some(&tombstone),
+        };
+        assert_eq!(step_of(&closed(stranger.clone()), &returns), "insert");
+        assert_eq!(step(&closed(with_own_key(stranger)), None), "insert");
+    }
+
+    #[test]
+    fn a_denial_is_told_once_a_day() {
+        let conflicts = Conflicts::default();
+        let record = keyed(known(1, 1, "a", HERE, 0));
+        let mut told = Vec::new();
+        for minute in 0..2000 {
+            let beat = live(2, "b", HERE, minute);
+            let denial = Denial::AddressHasKey;
+            let finding = conflicts.look_at_denied(Some(&record), &beat, denial);
+            told.extend(finding.map(|_| minute));
+        }
+        assert_eq!(told, [0, 1440]);
     }
 
     #[test]
@@ -799,7 +1292,7 @@ mod tests {
                 clone: None,
                 tombstone: None,
             };
-            assert_eq!(step(&beat, &found), expected, "{own:?} {at_ip:?}");
+            assert_eq!(step_of(&beat, &found), expected, "{own:?} {at_ip:?}");
         }
     }
 
@@ -824,7 +1317,7 @@ mod tests {
                 clone: Some(clone),
                 tombstone: None,
             };
-            assert_eq!(step(&beat, &found), expected, "{beat:?}");
+            assert_eq!(step_of(&beat, &found), expected, "{beat:?}");
         }
     }
 
@@ -862,7 +1355,7 @@ mod tests {
                 tombstone: tombstone.as_ref(),
             };
             let beat = live(1, "b", here, minute);
-            assert_eq!(step(&beat, &found), expected, "{minute} {tombstone:?}");
+            assert_eq!(step_of(&beat, &found), expected, "{minute} {tombstone:?}");
         }
     }
 

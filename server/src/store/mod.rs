@@ -12,6 +12,7 @@
 mod backend;
 mod column;
 mod embedded;
+mod enrollment;
 mod error;
 mod event;
 mod event_spans;
@@ -20,6 +21,7 @@ mod flags;
 #[cfg(test)]
 mod fuse;
 mod identity;
+mod key;
 #[cfg(feature = "mongodb")]
 mod mongodb;
 mod open;
@@ -39,10 +41,15 @@ pub(crate) use event::{
 pub(crate) use event_store::{
     EventPage, EventQuery, EventStore, Mass, Retention, WatchOrder, Watched,
 };
+pub(crate) use key::{
+    AgentKey, Code, EnrollRefusal, EnrollRequest, Enrolled, KeyStore, ListedKey,
+    flags_as_json, networks_as_texts,
+};
 pub(crate) use open::{
     backup, find_wrong_settings, open, open_before_server, open_beside_server, restore,
 };
 pub(crate) use server::{
-    Beat, Fleet, HostName, ServerStore, Supersedes, SweepOrder, Swept,
+    Beat, Denial, Fleet, HostName, HostRules, Recorded, ServerStore, Speaker, Supersedes,
+    SweepOrder, Swept, UnknownHosts,
 };
 pub(crate) use user::{User, UserStore};

@@ -14,13 +14,13 @@ use super::event::Act;
 /// The hosts: a record for each, made by the first heartbeat, and the history of spooled
 /// heartbeats.
 pub(crate) trait ServerStore: Send + Sync {
-    /// Stores the heartbeats in their order. Gives the hosts whose record the database
-    /// refuses, however often it is asked; all other heartbeats are stored.
+    /// Stores the heartbeats in their order, but for those that are denied and those that
+    /// the database refuses.
     ///
     /// # Errors
     /// The database cannot be written. Perhaps no heartbeat is stored, so that agents
     /// have to send all of them again.
-    fn record(&self, beats: &[Beat]) -> Result<BTreeSet<IpAddr>, StoreError>;
+    fn record(&self, beats: &[Beat]) -> Result<Recorded, StoreError>;
 
     /// Every host; the very fleet `known` if nothing has changed since. One thread asks,
     /// at most once a second.
@@ -164,6 +164,106 @@ pub(crate) struct Beat {
     /// A record whose last heartbeat was before this is silent: its address may go to
     /// another host.
     pub(crate) silent_before: Timestamp,
+    /// With which key the heartbeat has come.
+    pub(crate) speaker: Speaker,
+    /// What the operator has decided.
+    pub(crate) rules: HostRules,
+    /// What the flags of a new record begin with.
+    pub(crate) new_flags: FlagsPatch,
+}
+
+/// With which key a heartbeat has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Speaker {
+    /// With a key that hosts share.
+    Shared {
+        /// Whether the agent that the heartbeat names has a key of its own.
+        has_key: bool,
+    },
+    /// With the own key of the agent that the heartbeat names.
+    Own {
+        /// Whether the host may take the place of a silent host with a key, at the
+        /// address that it speaks from.
+        reinstall: bool,
+    },
+}
+
+impl Speaker {
+    /// Whether the key is the host's own.
+    pub(super) fn has_own_key(self) -> bool {
+        matches!(self, Speaker::Own { .. })
+    }
+}
+
+/// What the operator has decided about all hosts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct HostRules {
+    /// Whether a record follows its host to another address.
+    pub(crate) follow_moves: bool,
+    /// What becomes of a host with the shared key that is not known.
+    pub(crate) unknown: UnknownHosts,
+}
+
+/// What becomes of a host with the shared key that is not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum UnknownHosts {
+    /// It gets a record.
+    Welcome,
+    /// It has to be enrolled by a code.
+    NeedCode,
+}
+
+/// Why a heartbeat is not stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+pub(crate) enum Denial {
+    /// The shared key has named a host that has a key of its own.
+    #[error(
+        "the host with this agent_id has a key of its own, or had one that was revoked: \
+         no other key speaks for it"
+    )]
+    HostHasKey,
+    /// The shared key has named the address of a host that has a key of its own.
+    #[error(
+        "the host at this address has a key of its own, or had one that was revoked: no \
+         other key speaks for it"
+    )]
+    AddressHasKey,
+    /// A host's own key has named the address of another host.
+    #[error(
+        "the address is another host's: its record goes when an admin removes it, or when \
+         it is silent and this host speaks from the address"
+    )]
+    OtherHost,
+    /// A host with its own key has another address, and moves are not followed.
+    #[error("the host has another address than before, and agents.follow_moves is off")]
+    Move,
+    /// The host is not known, and unknown hosts need a code.
+    #[error(
+        "this server takes new hosts by a code alone: fleetbeat-agent enroll --code CODE"
+    )]
+    UnknownHost,
+}
+
+impl Denial {
+    /// The word that an event has for it.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Denial::HostHasKey => "host_has_key",
+            Denial::AddressHasKey => "address_has_key",
+            Denial::OtherHost => "other_host",
+            Denial::Move => "move",
+            Denial::UnknownHost => "unknown_host",
+        }
+    }
+}
+
+/// What has become of heartbeats that were to be stored.
+#[derive(Debug, Default)]
+pub(crate) struct Recorded {
+    /// The hosts whose record the database refuses, however often it is asked.
+    pub(crate) refused: BTreeSet<IpAddr>,
+    /// The places, among the heartbeats, of those that were denied.
+    pub(crate) denied: Vec<(usize, Denial)>,
 }
 
 /// When a heartbeat replaces the host's record. The identity and the flags stay.

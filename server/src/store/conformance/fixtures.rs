@@ -6,10 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub(super) use fleetbeat_daemon::clock::now;
-use fleetbeat_protocol::{Heartbeat, Load, Server, Service, Status, Timestamp};
+use fleetbeat_protocol::{
+    FlagsPatch, Heartbeat, Load, Server, Service, Status, Timestamp,
+};
 use jiff::SignedDuration;
 
-use crate::store::{Act, Beat, Store, Supersedes, SweepOrder, Swept};
+use crate::store::{
+    Act, Beat, HostRules, Speaker, Store, Supersedes, SweepOrder, Swept, UnknownHosts,
+};
 
 pub(super) fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
@@ -48,6 +52,12 @@ pub(crate) fn beat(host: &str, at: Timestamp) -> Beat {
         supersedes: Supersedes::Always,
         observed_ip: None,
         silent_before: at - minutes(4),
+        speaker: Speaker::Shared { has_key: false },
+        rules: HostRules {
+            follow_moves: true,
+            unknown: UnknownHosts::Welcome,
+        },
+        new_flags: FlagsPatch::default(),
     }
 }
 

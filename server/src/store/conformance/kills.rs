@@ -9,11 +9,12 @@ use fleetbeat_protocol::{AgentId, FlagsPatch, Role, Service, Timestamp};
 use jiff::SignedDuration;
 
 use super::fixtures::{act, beat, ip, minutes};
+use super::keys;
 use crate::store::embedded::Embedded;
 use crate::store::fuse::{Fuse, Last};
 use crate::store::{
-    Beat, Conflict, Cursor, EventKind, EventQuery, Store, StoreError, SweepOrder, User,
-    WatchOrder,
+    Beat, Conflict, Cursor, EnrollRequest, EventKind, EventQuery, Speaker, Store,
+    StoreError, SweepOrder, User, WatchOrder,
 };
 
 /// What happens, one step after the other.
@@ -213,6 +214,82 @@ fn kill_at_each_write<B: Mortal>(fresh: impl Fn() -> B, stride: usize) {
     }
 }
 
+/// A code is made and a host is enrolled, by an instance that is killed at the write behind
+/// `writes` others and then by another one. Gives what was told.
+fn enroll(backend: &dyn Mortal, writes: usize, last: Last) -> (Vec<String>, usize) {
+    let mut instance = backend.instance();
+    instance.fuse().set(writes, last);
+    let host = AgentId::from_bits(1);
+    let heard = |store: &dyn Store, speaker| {
+        let own = speaking("10.0.0.1", 1, start(), "a", true);
+        let recorded = store.record(&[Beat { speaker, ..own }])?;
+        assert!(recorded.refused.is_empty());
+        Ok(recorded.denied.len())
+    };
+    let shared = Speaker::Shared { has_key: false };
+    let steps: [&dyn Fn(&dyn Store) -> Result<(), StoreError>; 5] = [
+        &|store| heard(store, shared).map(drop),
+        &|store| match store.add_code(&keys::code("c", 1), &act()) {
+            // Whoever looks, as a person would, makes no second one.
+            Err(_) if !store.codes()?.is_empty() => Ok(()),
+            result => result,
+        },
+        &|store| {
+            let enrolled = store.enroll(&keys::request(1, 1, Some("c")))?;
+            assert!(enrolled.is_ok(), "{enrolled:?}");
+            Ok(())
+        },
+        &|store| {
+            let follow = EnrollRequest {
+                presented: Some(keys::request(1, 1, None).hash),
+                ..keys::request(1, 2, None)
+            };
+            let used = store.key(host)?.is_some_and(|key| key.hash == follow.hash);
+            if !used {
+                let enrolled = store.enroll(&follow)?;
+                assert!(enrolled.is_ok(), "{enrolled:?}");
+            }
+            store.use_next_key(host, follow.hash, start()).map(drop)
+        },
+        &|store| store.revoke_key(host, &act()).map(drop),
+    ];
+    for step in steps {
+        let mut is_done = step(instance.store()).is_ok();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !is_done {
+            drop(instance);
+            instance = backend.instance();
+            is_done = step(instance.store()).is_ok();
+            assert!(Instant::now() < deadline);
+        }
+    }
+    let used = instance.fuse().used();
+    drop(instance);
+
+    let reader = backend.instance();
+    insist(reader.store(), STEPS - 1);
+    let store = reader.store();
+    assert_eq!(store.codes().unwrap()[0].uses, 1);
+    assert_eq!(heard(store, shared).unwrap(), 1, "the record is closed");
+    let mut told: Vec<String> = story(store).concat();
+    let is_of_keys = |told: &String| told.starts_with("key") || told.starts_with("code");
+    told.retain(is_of_keys);
+    told.sort();
+    (told, used)
+}
+
+fn kill_enrolments<B: Mortal>(fresh: impl Fn() -> B) {
+    let (undisturbed, writes) = enroll(&fresh(), usize::MAX, Last::Undone);
+    assert_eq!(undisturbed.len(), 4, "{undisturbed:#?}");
+    assert!(writes >= 6, "{writes}");
+    for write in 0..writes {
+        for last in [Last::Undone, Last::Done] {
+            let (told, _) = enroll(&fresh(), write, last);
+            assert_eq!(told, undisturbed, "killed at {write} of {writes}, {last:?}");
+        }
+    }
+}
+
 /// SQLite in a folder of its own.
 struct Folder(tempfile::TempDir);
 
@@ -235,6 +312,11 @@ impl Instance for Embedded {
 #[test]
 fn an_embedded_store_that_is_killed_at_any_write_tells_all_once() {
     kill_at_each_write(|| Folder(tempfile::tempdir().unwrap()), 1);
+}
+
+#[test]
+fn an_enrolment_that_is_killed_at_any_write_and_asked_for_again_ends_well() {
+    kill_enrolments(|| Folder(tempfile::tempdir().unwrap()));
 }
 
 #[cfg(feature = "mongodb")]
@@ -271,6 +353,11 @@ mod on_mongodb {
         // All of them take minutes.
         let stride = 11;
         kill_at_each_write(|| FreshMongoDb::open(""), stride);
+    }
+
+    #[test]
+    fn an_enrolment_that_is_killed_at_any_write_and_asked_for_again_ends_well() {
+        kill_enrolments(|| FreshMongoDb::open(""));
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod displaced_hosts;
 mod events;
 mod fixtures;
 mod identities;
+mod keys;
 mod kills;
 #[cfg(feature = "mongodb")]
 mod mongodb_databases;
@@ -94,6 +95,21 @@ macro_rules! cases {
             old_events_are_deleted_in_service_time,
             too_many_events_of_a_class_push_out_no_other,
             many_hosts_that_go_down_together_are_one_mass,
+        );
+        cases!($open; keys:
+            codes_are_kept_and_removed,
+            a_code_enrols_no_more_hosts_than_it_may,
+            the_same_enrolment_again_changes_nothing,
+            a_key_follows_when_it_is_used,
+            a_revoked_key_closes_its_record_until_a_code_enrols_the_host,
+            a_host_with_a_key_is_heard_by_that_key_alone,
+            a_batch_is_judged_by_element,
+            a_host_that_gets_a_key_keeps_its_record,
+            a_new_host_begins_with_the_flags_of_its_code,
+            a_host_with_a_key_moves_with_its_record,
+            one_stolen_key_reaches_its_own_host_alone,
+            changes_of_keys_are_followed,
+            what_is_done_with_keys_is_told,
         );
         cases!($open; users:
             users_are_kept,

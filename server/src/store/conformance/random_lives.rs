@@ -273,7 +273,7 @@ impl Worlds<'_> {
         }
         // A store that is slow at the moment asks agents to come again.
         for _ in 0..20 {
-            let refused = self.store.record(&beats).unwrap();
+            let refused = self.store.record(&beats).unwrap().refused;
             beats.retain(|beat| refused.contains(&beat.ip));
             if beats.is_empty() {
                 break;

@@ -12,6 +12,7 @@ mod event_query;
 mod events;
 mod flags;
 mod folder;
+mod keys;
 mod owners;
 mod restore;
 mod retention;
@@ -26,14 +27,13 @@ mod watch;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use fleetbeat_protocol::{FlagsPatch, Server};
+use fleetbeat_protocol::{AgentId, FlagsPatch, KeyHash, Server, Timestamp};
 use rusqlite::{OptionalExtension, Transaction};
 
 use self::connection::{Check, Connections, has_current_schema, open_reader};
@@ -48,7 +48,12 @@ use super::event_store::{
     EventPage, EventQuery, EventStore, Retention, WatchOrder, Watched,
 };
 use super::identity::{Conflicts, Finding};
-use super::server::{Beat, Due, Fleet, HostName, ServerStore, SweepOrder, Swept};
+use super::key::{
+    AgentKey, Code, EnrollRefusal, EnrollRequest, Enrolled, KeyStore, ListedKey,
+};
+use super::server::{
+    Beat, Due, Fleet, HostName, Recorded, ServerStore, SweepOrder, Swept,
+};
 use super::user::{User, UserStore};
 
 /// The store in one folder.
@@ -170,12 +175,15 @@ fn explain_older(error: StoreError) -> StoreError {
 }
 
 impl ServerStore for Embedded {
-    fn record(&self, beats: &[Beat]) -> Result<BTreeSet<IpAddr>, StoreError> {
-        let mut outcome = Outcome::default();
+    fn record(&self, beats: &[Beat]) -> Result<Recorded, StoreError> {
+        let (mut outcome, mut recorded) = (Outcome::default(), Recorded::default());
         let stored = self.write_servers(|transaction| {
-            beats.iter().try_for_each(|beat| {
-                owners::record(transaction, beat, &self.conflicts, &mut outcome)
-            })
+            for (place, beat) in beats.iter().enumerate() {
+                let denied =
+                    owners::record(transaction, beat, &self.conflicts, &mut outcome)?;
+                recorded.denied.extend(denied.map(|denial| (place, denial)));
+            }
+            Ok(())
         });
         if let Err(error) = stored {
             self.conflicts.forget(beats, outcome.changed);
@@ -186,7 +194,7 @@ impl ServerStore for Embedded {
         self.touched.note(beats);
         self.touched.add(outcome.changed);
         outcome.findings.iter().for_each(Finding::log);
-        Ok(BTreeSet::new())
+        Ok(recorded)
     }
 
     fn fleet(&self, known: Option<&Arc<Fleet>>) -> Result<Arc<Fleet>, StoreError> {
@@ -307,6 +315,72 @@ impl EventStore for Embedded {
 
     fn forget_events(&self, retention: &Retention) -> Result<usize, StoreError> {
         retention::forget(&self.connections, retention)
+    }
+}
+
+impl KeyStore for Embedded {
+    fn codes(&self) -> Result<Vec<Code>, StoreError> {
+        self.connections.read(keys::codes)
+    }
+
+    fn add_code(&self, code: &Code, act: &Act) -> Result<(), StoreError> {
+        self.connections
+            .write(|transaction| keys::add_code(transaction, code, act))
+    }
+
+    fn remove_code(&self, id: &str, act: &Act) -> Result<Option<Code>, StoreError> {
+        self.connections
+            .write(|transaction| keys::remove_code(transaction, id, act))
+    }
+
+    fn enroll(
+        &self,
+        request: &EnrollRequest,
+    ) -> Result<Result<Enrolled, EnrollRefusal>, StoreError> {
+        self.connections
+            .write(|transaction| keys::enroll(transaction, request))
+    }
+
+    fn keys(&self) -> Result<Vec<ListedKey>, StoreError> {
+        self.connections.read(keys::all)
+    }
+
+    fn key(&self, id: AgentId) -> Result<Option<AgentKey>, StoreError> {
+        self.connections
+            .read(|connection| keys::find(connection, id))
+    }
+
+    fn keys_since(
+        &self,
+        rev: i64,
+        each: &mut dyn FnMut(AgentKey),
+    ) -> Result<(), StoreError> {
+        self.connections
+            .read(|connection| keys::since(connection, rev, each))
+    }
+
+    fn use_next_key(
+        &self,
+        id: AgentId,
+        next: KeyHash,
+        at: Timestamp,
+    ) -> Result<Option<AgentKey>, StoreError> {
+        self.connections
+            .write(|transaction| keys::use_next(transaction, id, next, at))
+    }
+
+    fn revoke_key(&self, id: AgentId, act: &Act) -> Result<Option<AgentKey>, StoreError> {
+        self.connections
+            .write(|transaction| keys::revoke(transaction, id, act))
+    }
+
+    fn ask_for_rotation(
+        &self,
+        id: AgentId,
+        act: &Act,
+    ) -> Result<Option<AgentKey>, StoreError> {
+        self.connections
+            .write(|transaction| keys::ask_for_rotation(transaction, id, act))
     }
 }
 

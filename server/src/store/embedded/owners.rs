@@ -19,7 +19,7 @@ use crate::store::identity::{
     self, Conflicts, Finding, Heir, Step, Tombstone, tombstone_of_agent, tombstone_of_ip,
 };
 use crate::store::removal::{IDENTITY, Removal};
-use crate::store::server::{Beat, Supersedes, new_server_id};
+use crate::store::server::{Beat, Denial, Supersedes, new_server_id};
 
 /// How often a new host is given another id because its id was taken. Eight hexadecimal
 /// digits collide now and then in a large fleet; so many in a row do not.
@@ -45,7 +45,7 @@ static SELECT_CLONE: LazyLock<String> = LazyLock::new(|| {
 fn select_known(condition: &str) -> String {
     format!(
         "SELECT id, ip, agent_id, boot_id, last_heartbeat, status, moved_at, wanted_ip, \
-         clone_of, first_heartbeat, guest_since FROM servers WHERE {condition}"
+         clone_of, first_heartbeat, guest_since, keyed FROM servers WHERE {condition}"
     )
 }
 
@@ -107,15 +107,15 @@ impl Found {
     }
 }
 
-/// Stores one heartbeat.
+/// Stores one heartbeat, or gives why not.
 pub(super) fn record(
     transaction: &Transaction<'_>,
     beat: &Beat,
     conflicts: &Conflicts,
     outcome: &mut Outcome,
-) -> Result<(), StoreError> {
+) -> Result<Option<Denial>, StoreError> {
     if servers::store_ordinary(transaction, beat)? {
-        return Ok(());
+        return Ok(None);
     }
     outcome.changed.insert(beat.ip);
     for _ in 0..MAX_STEPS {
@@ -129,7 +129,14 @@ pub(super) fn record(
                 }
                 servers::store(transaction, beat, record.key, wanted_ip)?;
                 servers::keep_history(transaction, beat, record.key)?;
-                return Ok(());
+                return Ok(None);
+            }
+            Step::Refuse { record, denial } => {
+                let finding = conflicts.look_at_denied(record, beat, denial);
+                if let Some(record) = record {
+                    tell(transaction, beat, record.key, finding, outcome)?;
+                }
+                return Ok(Some(denial));
             }
             Step::Insert { agent_id, clone_of } => {
                 let host = insert(transaction, beat, agent_id, clone_of)?;
@@ -138,7 +145,7 @@ pub(super) fn record(
                 let ip = beat.ip;
                 let finding = clone.map(|agent_id| Finding::Clone { ip, agent_id });
                 tell(transaction, beat, host, finding, outcome)?;
-                return Ok(());
+                return Ok(None);
             }
             Step::Take { record, waiting } => {
                 let finding = conflicts.look_at_taken(record, beat, waiting);
@@ -207,7 +214,10 @@ fn prepare(
                 outcome.changed.insert(to);
             }
         }
-        Step::Store { .. } | Step::Insert { .. } | Step::Take { .. } => {}
+        Step::Store { .. }
+        | Step::Insert { .. }
+        | Step::Take { .. }
+        | Step::Refuse { .. } => {}
     }
     Ok(())
 }
@@ -234,6 +244,7 @@ fn known_from_row(row: &Row<'_>) -> rusqlite::Result<Known> {
         clone_of: optional_agent_id(row, 8)?,
         first_heartbeat: timestamp(row, 9)?,
         guest_since: optional_timestamp(row, 10)?,
+        is_keyed: row.get(11)?,
     })
 }
 
@@ -267,8 +278,12 @@ fn insert(
         if let Some(waiting) = flags::tombstone(transaction, &name)? {
             flags::put(transaction, host, &waiting.flags)?;
             flags::raise(transaction, &name)?;
-            break;
+            return Ok(host);
         }
+    }
+    let new = SetFlags::of_new_host(beat.new_flags);
+    if !new.are_defaults() {
+        flags::put(transaction, host, &new)?;
     }
     Ok(host)
 }

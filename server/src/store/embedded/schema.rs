@@ -8,7 +8,7 @@ use crate::store::error::{Setup, StoreError};
 use crate::store::event::EventKind;
 
 /// The schema, one step for each `user_version`; a released step never changes.
-const MIGRATIONS: [&str; 5] = [FIRST, HOST_IDS, CHANGES_OF_FLAGS, GUESTS, EVENTS];
+const MIGRATIONS: [&str; 6] = [FIRST, HOST_IDS, CHANGES_OF_FLAGS, GUESTS, EVENTS, KEYS];
 
 /// Hosts by address.
 const FIRST: &str = "
@@ -219,6 +219,40 @@ const EVENTS: &str = "
     CREATE INDEX departed_by_server_id ON departed (server_id);
     -- A row while many hosts are down that went down together: the first of their events.
     CREATE TABLE mass_down (first_event INTEGER NOT NULL) STRICT;
+";
+
+/// Hosts' own keys, and the codes that enrol hosts.
+const KEYS: &str = "
+    -- Whether only the host's own key may write the record.
+    ALTER TABLE servers ADD COLUMN keyed INTEGER NOT NULL DEFAULT 0;
+
+    CREATE TABLE agent_keys (
+        agent_id TEXT PRIMARY KEY,
+        hostname TEXT NOT NULL,
+        hash BLOB NOT NULL,                 -- SHA-256 of the key
+        next BLOB,                          -- of the key that follows when it is used
+        rotate INTEGER NOT NULL,            -- the host is asked for another key
+        revoked_at INTEGER,                 -- milliseconds since 1970, UTC
+        code TEXT NOT NULL,                 -- the id of the code that enrolled the host
+        flags TEXT NOT NULL,                -- JSON, what a new record begins with
+        reinstall INTEGER NOT NULL,
+        enrolled_at INTEGER NOT NULL,
+        rev INTEGER NOT NULL                -- the order of changes, over all keys
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX agent_keys_by_rev ON agent_keys (rev);
+    CREATE TABLE enrollment_codes (
+        id TEXT PRIMARY KEY,
+        hash BLOB NOT NULL,                 -- SHA-256 of the code
+        max_uses INTEGER NOT NULL,
+        uses INTEGER NOT NULL,
+        expires_at INTEGER NOT NULL,
+        flags TEXT NOT NULL,                -- JSON
+        networks TEXT NOT NULL,             -- JSON
+        reinstall INTEGER NOT NULL,
+        note TEXT NOT NULL,
+        created_by TEXT NOT NULL,
+        created_at INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
 ";
 
 /// The version of the schema that this program makes.

@@ -61,11 +61,18 @@ const BEHIND_COLUMNS: usize = COLUMNS.len() + 3;
 
 /// A live heartbeat: it counts whatever the record's time is, and tells more of the host.
 static STORE_LIVE: LazyLock<String> = LazyLock::new(|| {
-    let [host, boot_id, wanted_ip, observed_ip, agent_id, clock_off] =
-        [0, 1, 2, 3, 4, 5].map(|n| BEHIND_COLUMNS + n);
+    let [
+        host,
+        keyed,
+        boot_id,
+        wanted_ip,
+        observed_ip,
+        agent_id,
+        clock_off,
+    ] = [0, 1, 2, 3, 4, 5, 6].map(|n| BEHIND_COLUMNS + n);
     format!(
         "UPDATE servers SET {}, down_since = NULL, boot_id = ?{boot_id}, \
-         clock_off = ?{clock_off}, \
+         keyed = keyed OR ?{keyed}, clock_off = ?{clock_off}, \
          guest_since = iif(agent_id NOT NULL AND ?{agent_id} IS NULL, \
          coalesce(guest_since, ?2), NULL), \
          wanted_ip = ?{wanted_ip}, observed_ip = coalesce(?{observed_ip}, observed_ip), \
@@ -74,33 +81,34 @@ static STORE_LIVE: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// A live heartbeat that is ordinary: agent and boot are those of the record at the
-/// address, so nobody has to be asked whose it is.
+/// A live heartbeat that is ordinary: agent, boot and kind of key are those of the record
+/// at the address, so nobody has to be asked whose it is.
 static STORE_ORDINARY: LazyLock<String> = LazyLock::new(|| {
-    let [ip, agent_id, boot_id, observed_ip, clock_off] =
-        [0, 1, 2, 3, 4].map(|n| BEHIND_COLUMNS + n);
+    let [ip, agent_id, boot_id, observed_ip, clock_off, keyed] =
+        [0, 1, 2, 3, 4, 5].map(|n| BEHIND_COLUMNS + n);
     format!(
         "UPDATE servers SET {}, down_since = NULL, wanted_ip = NULL, \
          clock_off = ?{clock_off}, \
          observed_ip = coalesce(?{observed_ip}, observed_ip), \
          ip_confirmed = ip_confirmed OR ip IS ?{observed_ip} \
          WHERE ip = ?{ip} AND +agent_id IS ?{agent_id} AND boot_id IS ?{boot_id} \
-         AND guest_since IS NULL",
+         AND guest_since IS NULL AND keyed = ?{keyed}",
         *SET_COLUMNS
     )
 });
 
 /// A spooled heartbeat: it counts only if it is newer than the record.
 static STORE_IF_NEWER: LazyLock<String> = LazyLock::new(|| {
+    let [host, keyed] = [0, 1].map(|n| BEHIND_COLUMNS + n);
     format!(
-        "UPDATE servers SET {}, down_since = NULL \
-         WHERE id = ?{BEHIND_COLUMNS} AND last_heartbeat < ?2",
+        "UPDATE servers SET {}, down_since = NULL, keyed = keyed OR ?{keyed} \
+         WHERE id = ?{host} AND last_heartbeat < ?2",
         *SET_COLUMNS
     )
 });
 
 /// The columns of a new record that are not in [`SET_COLUMNS`], behind the host.
-const OF_A_NEW_HOST: [&str; 8] = [
+const OF_A_NEW_HOST: [&str; 9] = [
     "ip",
     "server_id",
     "agent_id",
@@ -109,6 +117,7 @@ const OF_A_NEW_HOST: [&str; 8] = [
     "observed_ip",
     "ip_confirmed",
     "clock_off",
+    "keyed",
 ];
 
 /// Makes a record with the next number. `first_heartbeat` is the last one, too.
@@ -180,12 +189,13 @@ pub(super) fn store_ordinary(
     if beat.supersedes != Supersedes::Always {
         return Ok(false);
     }
-    let behind: [ToSqlOutput<'_>; 5] = [
+    let behind: [ToSqlOutput<'_>; 6] = [
         beat.ip.to_string().into(),
         optional(beat.heartbeat.agent_id.map(AgentId::expose)),
         optional(beat.heartbeat.boot_id.as_deref()),
         optional(beat.observed_ip.map(|ip| ip.to_string())),
         optional(beat.clock_off()),
+        beat.speaker.has_own_key().into(),
     ];
     let mut store = transaction.prepare_cached(&STORE_ORDINARY)?;
     let stored = store.execute(params_from_iter(columns(beat).chain(behind)))?;
@@ -205,7 +215,8 @@ pub(super) fn store(
         Supersedes::IfNewer => &*STORE_IF_NEWER,
         Supersedes::IfUnknown => return Ok(()),
     };
-    let mut behind: Vec<ToSqlOutput<'_>> = vec![host.into()];
+    let is_keyed = beat.speaker.has_own_key();
+    let mut behind: Vec<ToSqlOutput<'_>> = vec![host.into(), is_keyed.into()];
     if beat.supersedes == Supersedes::Always {
         behind.push(optional(beat.heartbeat.boot_id.as_deref()));
         behind.push(optional(wanted_ip.map(|ip| ip.to_string())));
@@ -238,6 +249,7 @@ pub(super) fn insert(
         optional(beat.observed_ip.map(|ip| ip.to_string())),
         is_confirmed.into(),
         optional(beat.clock_off()),
+        beat.speaker.has_own_key().into(),
     ];
 
     let mut insert = transaction.prepare_cached(&INSERT)?;

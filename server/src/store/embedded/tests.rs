@@ -484,7 +484,9 @@ fn an_upgrade_tells_nothing_of_the_hosts_that_are_there() {
         .connections
         .writer()
         .execute_batch(
-            "DROP TABLE events; DROP TABLE event_kinds; DROP TABLE event_spans; \
+            "DROP TABLE agent_keys; DROP TABLE enrollment_codes; \
+             ALTER TABLE servers DROP COLUMN keyed; \
+             DROP TABLE events; DROP TABLE event_kinds; DROP TABLE event_spans; \
              DROP TABLE sightings; DROP TABLE departed; DROP TABLE mass_down; \
              ALTER TABLE servers DROP COLUMN clock_off; PRAGMA user_version = 4;",
         )

@@ -181,6 +181,21 @@ impl Connection {
         self.database.collection("moves")
     }
 
+    /// Hosts' own keys.
+    pub(super) fn agent_keys(&self) -> Collection<Document> {
+        self.database.collection("agent_keys")
+    }
+
+    /// The codes that enrol hosts.
+    pub(super) fn enrollment_codes(&self) -> Collection<Document> {
+        self.database.collection("enrollment_codes")
+    }
+
+    /// The uses of these codes.
+    pub(super) fn code_uses(&self) -> Collection<Document> {
+        self.database.collection("code_uses")
+    }
+
     /// The events.
     pub(super) fn events(&self) -> Collection<Document> {
         self.database.collection("events")

@@ -85,7 +85,17 @@ impl Databases {
             index_of_some("actor"),
         ];
 
+        let of_key = doc! {"code": 1, "agent_id": 1, "hash": 1};
+        let code_use = unique_index(of_key, &always);
+
         let mongodb = &self.mongodb;
+        mongodb.run(async {
+            mongodb
+                .agent_keys()
+                .create_index(index(doc! {"rev": 1}))
+                .await?;
+            mongodb.code_uses().create_index(code_use).await
+        })?;
         mongodb.run(async { mongodb.events().create_indexes(events).await })?;
         mongodb.run(async {
             mongodb.servers().create_indexes(servers).await?;

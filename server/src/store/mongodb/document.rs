@@ -112,6 +112,7 @@ pub(super) fn owned_fields() -> Document {
         "clone_of",
         "flag_changes",
         "hostname",
+        "keyed",
         "rev",
     ];
     let flags = FLAGS.iter().map(|flag| flag.name);
@@ -141,6 +142,7 @@ impl Owned {
             moved_at: time(document, "moved_at"),
             wanted_ip: address("wanted_ip"),
             clone_of: agent("clone_of"),
+            is_keyed: document.get_bool("keyed").unwrap_or(false),
         };
         Owned {
             known,
@@ -350,6 +352,10 @@ pub(super) fn update(beat: &Beat, how: &Update<'_>) -> Document {
         set.insert("server_id", new_server_id());
     }
 
+    if beat.speaker.has_own_key() {
+        set.insert("keyed", true);
+    }
+
     let mut unset = doc! {"down_since": ""};
     if beat.supersedes == Supersedes::Always {
         let mut put = |name: &str, value: Option<String>| match value {
@@ -394,6 +400,9 @@ pub(super) fn update(beat: &Beat, how: &Update<'_>) -> Document {
 /// The query for the record, if the heartbeat supersedes what the record says.
 fn superseded(beat: &Beat, record: &Known<String>) -> Document {
     let mut query = as_read(record);
+    if !beat.speaker.has_own_key() {
+        query.insert("keyed", doc! {"$ne": true});
+    }
     // Newer records are excluded, instead of older ones asked for, so that no planner
     // looks for the host among all whose record is older.
     if beat.supersedes == Supersedes::IfNewer {
@@ -434,6 +443,9 @@ pub(super) fn new_record(
         "rev": 1_i64,
         "ip_confirmed": beat.observed_ip == Some(beat.ip),
     };
+    if beat.speaker.has_own_key() {
+        record.insert("keyed", true);
+    }
     for column in COLUMNS {
         insert(&mut record, column, &beat.heartbeat);
     }

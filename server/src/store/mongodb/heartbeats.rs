@@ -137,6 +137,14 @@ fn plan<'a>(
             round.inserts.push((open, document, tombstones));
             Ok(host)
         }
+        Step::Refuse { record, denial } => {
+            outcome.denied.insert(sender(beat), denial);
+            let finding = conflicts.look_at_denied(record, beat, denial);
+            if let (Some(record), Some(finding)) = (record, finding) {
+                records.tell_denied(mongodb, beat, record, finding, outcome)?;
+            }
+            Ok(None)
+        }
         step => {
             if let Step::Take { record, waiting } = step {
                 let finding = conflicts.look_at_taken(record, beat, waiting);

@@ -18,6 +18,7 @@ mod events;
 mod flags;
 mod fleet;
 mod heartbeats;
+mod keys;
 mod lease;
 mod numbering;
 mod owners;
@@ -38,7 +39,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fleetbeat_daemon::lock::lock;
-use fleetbeat_protocol::{FlagsPatch, Server};
+use fleetbeat_protocol::{AgentId, FlagsPatch, KeyHash, Server, Timestamp};
 use mongodb::bson::doc;
 
 use self::connection::Connection;
@@ -59,7 +60,12 @@ use super::event_store::{
     EventPage, EventQuery, EventStore, Retention, WatchOrder, Watched,
 };
 use super::identity::{Conflicts, Finding};
-use super::server::{Beat, Due, Fleet, HostName, ServerStore, SweepOrder, Swept};
+use super::key::{
+    AgentKey, Code, EnrollRefusal, EnrollRequest, Enrolled, KeyStore, ListedKey,
+};
+use super::server::{
+    Beat, Due, Fleet, HostName, Recorded, ServerStore, SweepOrder, Swept,
+};
 use super::user::{User, UserStore};
 use crate::config::MongoDbSettings;
 
@@ -159,7 +165,7 @@ impl MongoDb {
 }
 
 impl ServerStore for MongoDb {
-    fn record(&self, beats: &[Beat]) -> Result<BTreeSet<IpAddr>, StoreError> {
+    fn record(&self, beats: &[Beat]) -> Result<Recorded, StoreError> {
         let service_time = self.service_time.load(Ordering::Relaxed);
         let mut outcome = Outcome::default();
         let result = heartbeats::record(
@@ -177,7 +183,14 @@ impl ServerStore for MongoDb {
         }
         self.deliver_of_hosts(&outcome.carriers);
         outcome.findings.iter().for_each(Finding::log);
-        Ok(outcome.refused)
+        let denied = beats.iter().enumerate().filter_map(|(place, beat)| {
+            let denial = outcome.denied.get(&owners::sender(beat))?;
+            Some((place, *denial))
+        });
+        Ok(Recorded {
+            denied: denied.collect(),
+            refused: outcome.refused,
+        })
     }
 
     fn fleet(&self, known: Option<&Arc<Fleet>>) -> Result<Arc<Fleet>, StoreError> {
@@ -329,6 +342,64 @@ impl EventStore for MongoDb {
     }
 }
 
+impl KeyStore for MongoDb {
+    fn codes(&self) -> Result<Vec<Code>, StoreError> {
+        Ok(keys::codes(&self.databases.mongodb)?)
+    }
+
+    fn add_code(&self, code: &Code, act: &Act) -> Result<(), StoreError> {
+        Ok(keys::add_code(&self.databases.mongodb, code, act)?)
+    }
+
+    fn remove_code(&self, id: &str, act: &Act) -> Result<Option<Code>, StoreError> {
+        Ok(keys::remove_code(&self.databases.mongodb, id, act)?)
+    }
+
+    fn enroll(
+        &self,
+        request: &EnrollRequest,
+    ) -> Result<Result<Enrolled, EnrollRefusal>, StoreError> {
+        Ok(keys::enroll(&self.databases.mongodb, request)?)
+    }
+
+    fn keys(&self) -> Result<Vec<ListedKey>, StoreError> {
+        Ok(keys::all(&self.databases.mongodb)?)
+    }
+
+    fn key(&self, id: AgentId) -> Result<Option<AgentKey>, StoreError> {
+        Ok(keys::find(&self.databases.mongodb, id)?)
+    }
+
+    fn keys_since(
+        &self,
+        rev: i64,
+        each: &mut dyn FnMut(AgentKey),
+    ) -> Result<(), StoreError> {
+        Ok(keys::since(&self.databases.mongodb, rev, each)?)
+    }
+
+    fn use_next_key(
+        &self,
+        id: AgentId,
+        next: KeyHash,
+        at: Timestamp,
+    ) -> Result<Option<AgentKey>, StoreError> {
+        Ok(keys::use_next(&self.databases.mongodb, id, next, at)?)
+    }
+
+    fn revoke_key(&self, id: AgentId, act: &Act) -> Result<Option<AgentKey>, StoreError> {
+        Ok(keys::revoke(&self.databases.mongodb, id, act)?)
+    }
+
+    fn ask_for_rotation(
+        &self,
+        id: AgentId,
+        act: &Act,
+    ) -> Result<Option<AgentKey>, StoreError> {
+        Ok(keys::ask_for_rotation(&self.databases.mongodb, id, act)?)
+    }
+}
+
 impl Store for MongoDb {
     fn ping(&self) -> Result<(), StoreError> {
         Ok(self.databases.mongodb.ping()?)
@@ -380,7 +451,7 @@ impl MongoDb {
     }
 
     /// The number that an instance takes whose clock says `now`.
-    pub(super) fn next_number(&self, now: fleetbeat_protocol::Timestamp) -> i64 {
+    pub(super) fn next_number(&self, now: Timestamp) -> i64 {
         sequence::next(&self.databases.mongodb, now).unwrap()
     }
 

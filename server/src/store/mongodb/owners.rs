@@ -27,17 +27,19 @@ use crate::store::identity::{
     tombstone_of_ip,
 };
 use crate::store::removal::Removal;
-use crate::store::server::Beat;
+use crate::store::server::{Beat, Denial, Speaker};
 
-/// Heartbeats with the same agent and address are one host's. A copied host has the agent
-/// of another one, and an address of its own.
-pub(super) type Sender = (Option<AgentId>, IpAddr);
+/// Heartbeats with the same agent, address and kind of key are one host's. A copied host
+/// has the agent of another one, and an address of its own.
+pub(super) type Sender = (Option<AgentId>, IpAddr, Speaker);
 
 /// What is gathered over the rounds in which heartbeats are stored.
 #[derive(Default)]
 pub(super) struct Outcome {
     /// The hosts whose record MongoDB refuses in every round.
     pub(super) refused: BTreeSet<IpAddr>,
+    /// The hosts whose heartbeats are stored nowhere.
+    pub(super) denied: BTreeMap<Sender, Denial>,
     /// The addresses whose record has changed, or may have.
     pub(super) changed: BTreeSet<IpAddr>,
     /// What the log is to be told.
@@ -177,7 +179,34 @@ impl Records {
                 return (tombstone.flags.clone(), vec![name]);
             }
         }
-        (SetFlags::default(), Vec::new())
+        (SetFlags::of_new_host(beat.new_flags), Vec::new())
+    }
+
+    /// Has the record carry the event of a heartbeat that is stored nowhere.
+    pub(super) fn tell_denied(
+        &self,
+        mongodb: &Connection,
+        beat: &Beat,
+        record: &Known<String>,
+        finding: Finding,
+        outcome: &mut Outcome,
+    ) -> Result<(), MongoDbError> {
+        let ip = record.ip.unwrap_or(beat.ip);
+        let mut update = doc! {};
+        carry(
+            &mut update,
+            self.event(beat, record, ip, &finding).into_iter().collect(),
+        );
+        if !update.is_empty() {
+            let servers = mongodb.servers();
+            let of_record = doc! {"server_id": &record.key};
+            mongodb.run_for_heartbeats(async {
+                servers.update_one(of_record, update).await
+            })?;
+            outcome.carriers.insert(ip);
+        }
+        outcome.findings.push(finding);
+        Ok(())
     }
 
     fn owned(&self, record: &Known<String>) -> Option<&Owned> {
@@ -243,7 +272,7 @@ impl Records {
                     outcome.carriers.extend(record.ip);
                 }
             }
-            Step::Store { .. } | Step::Insert { .. } => {}
+            Step::Store { .. } | Step::Insert { .. } | Step::Refuse { .. } => {}
         }
         Ok(())
     }
@@ -615,5 +644,5 @@ fn moved(record: &Known<String>, to: IpAddr) -> Finding {
 
 /// Whose heartbeat it is.
 pub(super) fn sender(beat: &Beat) -> Sender {
-    (beat.heartbeat.agent_id, beat.ip)
+    (beat.heartbeat.agent_id, beat.ip, beat.speaker)
 }

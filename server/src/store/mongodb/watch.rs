@@ -17,7 +17,7 @@ use super::databases::MAX_ASKED;
 use super::document::{carry, date, services, services_to_bson, text, time};
 use super::error::MongoDbError;
 use super::pending::{self, Host};
-use super::users;
+use super::{keys, users};
 use crate::store::event::{Act, Class, NewEvent};
 use crate::store::event_store::{Mass, WatchOrder, Watched};
 use crate::store::removal::{IDENTITY, Removal, SWEEP};
@@ -144,6 +144,7 @@ impl Watch {
         {
             deliver_left(mongodb)?;
             users::finish_removals(mongodb, order.now)?;
+            keys::finish_left(mongodb)?;
             self.left_last = Some(Instant::now());
         }
 
