@@ -22,6 +22,8 @@ mod identity;
 mod images;
 mod manual;
 mod mongodb;
+mod names;
+mod networked_host;
 mod nginx;
 mod packages;
 mod repository;
