@@ -9,6 +9,7 @@
 #       ferretdb      speaks MongoDB's protocol on a PostgreSQL
 #       nfpm          makes deb and rpm packages
 #       rust-src      the standard library's source: prints the source's folder
+#       schemathesis  makes up requests from the OpenAPI document
 #       zig           compiles C and links for every target
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -20,6 +21,7 @@ compose=v2.16.2
 ferretdb=v2.7.0
 # The last version whose modules the public module proxy has all of.
 nfpm=v2.45.2
+schemathesis='schemathesis==4.32.5'
 zig=(ziglang==0.17.1 cargo-zigbuild==0.24.0)
 
 # An environment of packages from Python's index: install_python PACKAGE… FOLDER
@@ -98,6 +100,10 @@ describe() {
       [[ -e $folder/$mark ]] || folder=$toolchain_folder/rust-src-$version
       programs=$folder/library
       what="the source of Rust's standard library ($version)" install=(install_rust_src "$version")
+      ;;
+    schemathesis)
+      folder=$tools_folder/schemathesis mark=$schemathesis programs=$folder/bin
+      what="schemathesis ($schemathesis)" install=(install_python "$schemathesis")
       ;;
     zig)
       folder=$toolchain_folder/venv mark=${zig[0]}-${zig[1]} programs=$folder/bin

@@ -25,6 +25,7 @@ mod mongodb;
 mod names;
 mod networked_host;
 mod nginx;
+mod openapi;
 mod packages;
 mod repository;
 mod rotation;

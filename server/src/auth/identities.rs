@@ -161,7 +161,7 @@ impl Auth {
         right: Right,
     ) -> Result<Caller, Failure> {
         let caller = self.user_of(request)?;
-        policy::decide(right, &caller)?;
+        policy::decide(right, caller.account())?;
         Ok(caller)
     }
 

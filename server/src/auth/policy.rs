@@ -2,9 +2,8 @@
 
 use std::fmt;
 
-use fleetbeat_protocol::Role;
+use fleetbeat_protocol::{Account, Role};
 
-use super::identities::Caller;
 use crate::http::Failure;
 
 /// What a caller must be to use a route.
@@ -28,12 +27,12 @@ impl fmt::Display for Right {
     }
 }
 
-/// The one place that decides whether a caller may use a route.
+/// The one place that decides whether this user may use a route.
 ///
 /// # Errors
 /// 403, which says whose right it is.
-pub(super) fn decide(right: Right, caller: &Caller) -> Result<(), Failure> {
-    let role = caller.account().role;
+pub(super) fn decide(right: Right, user: &Account) -> Result<(), Failure> {
+    let role = user.role;
     if role >= right.role {
         return Ok(());
     }
