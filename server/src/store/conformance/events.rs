@@ -18,7 +18,7 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const DAY_MINUTES: u64 = 24 * 60;
 
 /// Every event, behind `after`.
-fn query(after: Option<Cursor>, limit: usize) -> EventQuery {
+pub(super) fn query(after: Option<Cursor>, limit: usize) -> EventQuery {
     EventQuery {
         kinds: EventKind::ALL.to_vec(),
         host: None,
@@ -36,7 +36,7 @@ fn watch(store: &dyn Store, now: Timestamp) -> Watched {
 }
 
 /// Every event that a query of this kind finds, the oldest first.
-fn all(store: &dyn Store, query: &EventQuery) -> Vec<Event> {
+pub(super) fn all(store: &dyn Store, query: &EventQuery) -> Vec<Event> {
     let mut query = EventQuery {
         after: Some(Cursor(0)),
         ..query.clone()

@@ -13,6 +13,7 @@ mod mongodb_databases;
 mod random_lives;
 mod servers;
 mod sweeps;
+mod told_lives;
 mod users;
 
 use super::Store;
