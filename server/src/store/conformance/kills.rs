@@ -17,7 +17,7 @@ use crate::store::{
 };
 
 /// What happens, one step after the other.
-const STEPS: usize = 12;
+const STEPS: usize = 16;
 
 /// The beginning of the story.
 fn start() -> Timestamp {
@@ -82,7 +82,13 @@ fn step(store: &dyn Store, step: usize) -> Result<(), StoreError> {
         // The first host is silent, and a copy of the second one speaks.
         10 => record(&[speaking("10.0.0.2", 2, at, "b", true)])
             .and_then(|()| sweep(store, at)),
-        _ => record(&[speaking("10.0.0.9", 2, at, "c", true)]),
+        11 => record(&[speaking("10.0.0.9", 2, at, "c", true)]),
+        // The second host is installed again.
+        12 => record(&[speaking("10.0.0.2", 3, at, "e", true)]),
+        // A host boots with another address, and is heard nowhere else for a while.
+        13 => record(&[speaking("10.0.0.6", 6, at, "a", true)]),
+        14 => record(&[speaking("10.0.0.7", 6, at, "b", true)]),
+        _ => record(&[speaking("10.0.0.7", 6, at + minutes(20), "b", true)]),
     }?;
     store
         .watch(&WatchOrder {
@@ -191,7 +197,7 @@ fn kill_at_each_write<B: Mortal>(fresh: impl Fn() -> B, stride: usize) {
     let offset = getrandom::u32().map_or(0, |random| random as usize % stride);
     let undisturbed = live(&fresh(), usize::MAX, Last::Undone);
     let all: usize = undisturbed.iter().map(Vec::len).sum();
-    assert_eq!(all, 17, "{undisturbed:#?}");
+    assert_eq!(all, 25, "{undisturbed:#?}");
 
     let backend = fresh();
     let instance = backend.instance();
