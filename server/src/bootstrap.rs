@@ -4,6 +4,7 @@ use std::fmt;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use fleetbeat_daemon::clock;
 use fleetbeat_protocol::Role;
 use fleetbeat_settings::Secret;
 
@@ -14,7 +15,7 @@ use crate::error::ServerError;
 use crate::generated_key;
 use crate::ownership;
 use crate::secret_rules::{check_secret_key, find_short_agent_key, parse_agent_keys};
-use crate::store::{Conflict, StoreError, User, UserStore};
+use crate::store::{Act, Conflict, StoreError, User, UserStore};
 
 /// The name of the first superadmin.
 const FIRST_ADMIN: &str = "admin";
@@ -247,7 +248,8 @@ pub(crate) fn create_first_admin(
         print_password(password).map_err(ServerError::Output)?;
     }
 
-    match store.add_user(&user) {
+    let act = Act::program("first start", clock::now());
+    match store.add_user(&user, &act) {
         // Another instance was faster.
         Err(StoreError::Conflict(Conflict::UserExists(_))) => Ok(()),
         result => Ok(result?),
@@ -302,7 +304,8 @@ mod tests {
                 hashed_password: String::new(),
                 token_version: String::new(),
             };
-            store.add_user(&user).unwrap();
+            let act = Act::program("a test", clock::now());
+            store.add_user(&user, &act).unwrap();
         }
 
         let toml = folder.path().join("server.toml");

@@ -48,6 +48,8 @@ pub(crate) struct Config {
     pub(crate) token_life: Duration,
     /// When hosts are called silent.
     pub(crate) sweep: SweepSettings,
+    /// How long events are kept.
+    pub(crate) events: EventSettings,
     /// The agents' keys as given; `None`: the embedded store keeps keys of its own.
     pub(crate) agent_api_key: Option<Secret>,
     /// The key that signs tokens as given; `None`: the embedded store keeps a key of its own.
@@ -136,6 +138,17 @@ pub(crate) struct SweepSettings {
     /// Service time after which a host that has stayed down, and is not static, is
     /// deleted.
     pub(crate) delete_after: Duration,
+}
+
+/// How long events are kept, and how many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct EventSettings {
+    /// What happened to hosts is deleted after so much service time.
+    pub(crate) keep: Duration,
+    /// What people did is deleted after so much service time.
+    pub(crate) keep_audit: Duration,
+    /// The most events of a class.
+    pub(crate) max_rows: u64,
 }
 
 impl Config {
@@ -289,6 +302,7 @@ fn parse(root: &mut Table<'_>, variable: &impl Fn(&str) -> Option<OsString>) -> 
         storage,
         token_life: token_days.unwrap_or(30) * DAY,
         sweep,
+        events: root.section("events", parse_events),
         agent_api_key: None,
         secret_key: None,
         admin_password: None,
@@ -422,6 +436,20 @@ fn parse_sweep(sweep: &mut Table<'_>) -> SweepSettings {
         interval,
         down_after,
         delete_after,
+    }
+}
+
+fn parse_events(events: &mut Table<'_>) -> EventSettings {
+    EventSettings {
+        keep: events
+            .duration("keep", DAY..=3650 * DAY)
+            .unwrap_or(90 * DAY),
+        keep_audit: events
+            .duration("keep_audit", DAY..=3650 * DAY)
+            .unwrap_or(400 * DAY),
+        max_rows: events
+            .integer("max_rows", 1000..=1_000_000_000)
+            .unwrap_or(5_000_000),
     }
 }
 

@@ -6,6 +6,7 @@ mod api;
 mod auth;
 mod bootstrap;
 mod certificates;
+mod chronicle;
 mod cli;
 mod commands;
 mod config;

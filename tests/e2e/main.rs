@@ -15,6 +15,7 @@ mod demo;
 mod disk;
 mod doctor;
 mod durability;
+mod events;
 mod first_steps;
 mod heartbeat;
 mod http;

@@ -6,8 +6,10 @@
 
 mod assets;
 mod body;
+mod events;
 mod health;
 mod heartbeat;
+mod list;
 mod me;
 mod openapi;
 mod readiness;

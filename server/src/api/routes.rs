@@ -3,7 +3,7 @@
 use fleetbeat_protocol::Role;
 
 use super::state::ApiState;
-use super::{assets, health, heartbeat, me, openapi, servers, token};
+use super::{assets, events, health, heartbeat, me, openapi, servers, token};
 use crate::auth::{Agent, Caller, Right};
 use crate::http::{Failure, Reply, Request};
 
@@ -43,6 +43,7 @@ pub(super) static ROUTES: &[Route] = &[
     caller("GET", "/servers", READONLY, servers::list),
     caller("GET", "/server/{ip}", READONLY, servers::show),
     caller("PATCH", "/server/{ip}/config", ADMIN, servers::set_flags),
+    caller("GET", "/events", READONLY, events::list),
     anyone("GET", "/healthz", health::alive),
     anyone("GET", "/readyz", health::ready),
     anyone("GET", "/openapi.json", openapi::document),

@@ -1,13 +1,14 @@
 //! `GET /servers` and `/server/{ip}`: the fleet and its hosts.
 
+use fleetbeat_daemon::clock;
 use fleetbeat_protocol::{FlagsPatch, parse_ip};
 
-use super::body;
 use super::state::ApiState;
+use super::{body, list};
 use crate::auth::{Caller, show_source};
 use crate::fleet::query::Query;
-use crate::http::{Body, Failure, Reply, Request, Response, negotiation};
-use crate::store::HostName;
+use crate::http::{Failure, Reply, Request, Response};
+use crate::store::{Act, HostName, Who};
 
 /// The longest body of `PATCH /server/{ip}/config`.
 const MAX_PATCH_BYTES: usize = 16 * 1024;
@@ -22,35 +23,7 @@ pub(super) fn list(
     let query = Query::parse(request.query()).map_err(Failure::invalid)?;
     let view = api.snapshots.view(&query)?;
 
-    let mut headers = vec![
-        ("Content-Type", "application/json".to_owned()),
-        // `no-cache` lets a browser keep the list but ask each time, which costs a 304.
-        ("Cache-Control", "private, no-cache".to_owned()),
-        ("Vary", "Accept-Encoding, Authorization".to_owned()),
-        ("ETag", view.etag.clone()),
-    ];
-    if view.stale {
-        let warning =
-            "110 - \"the database is away: this is the fleet as it was last known\"";
-        headers.push(("X-Fleetbeat-Stale", "true".to_owned()));
-        headers.push(("Warning", warning.to_owned()));
-    }
-
-    let gzip = Body::Shared(view.gzip.clone());
-    let respond = |status, headers, body| Response {
-        status,
-        headers,
-        body,
-    };
-    Ok(Reply::Now(
-        if negotiation::has_current(request, &view.etag) {
-            respond(304, headers, gzip)
-        } else if negotiation::takes_gzip(request) {
-            respond(200, headers, gzip).with_header("Content-Encoding", "gzip")
-        } else {
-            respond(200, headers, Body::Owned(view.json()))
-        },
-    ))
+    Ok(list::answer(request, &view))
 }
 
 /// `GET /server/{ip}`.
@@ -76,7 +49,12 @@ pub(super) fn set_flags(
     let body = body::read(request, MAX_PATCH_BYTES)?;
     let patch = FlagsPatch::from_json(&body::parse(&body)?).map_err(Failure::invalid)?;
 
-    let Some(server) = api.store.set_flags(&host, patch)? else {
+    let act = Act {
+        who: Who::User(caller.account().username.clone()),
+        address: request.peer().ip(),
+        at: clock::now(),
+    };
+    let Some(server) = api.store.set_flags(&host, patch, &act)? else {
         return Err(unknown(api, &host));
     };
 

@@ -7,6 +7,7 @@ use super::body;
 use super::state::ApiState;
 use crate::auth::logins::{Attempt, Logins};
 use crate::auth::{Auth, LoginOutcome, Refusal, show_source};
+use crate::chronicle::Chronicle;
 use crate::http::{Failure, Reply, Request, Response};
 
 /// The longest body: a name and a password are shorter.
@@ -31,11 +32,12 @@ pub(super) fn issue(api: &ApiState, request: &mut Request) -> Result<Reply, Fail
     check(&api.auth, &api.logins, &attempt)?;
 
     let (auth, logins) = (api.auth.clone(), api.logins.clone());
+    let chronicle = api.chronicle.clone();
     let password = credentials.password;
     Ok(Reply::Later(Box::new(move |exchange| {
         let (slots, waiting) = (logins.clone(), attempt.clone());
         slots.queue(&waiting, exchange, move |exchange| {
-            exchange.finish(log_in(&auth, &logins, &attempt, &password));
+            exchange.finish(log_in(&auth, &logins, &chronicle, &attempt, &password));
         });
     })))
 }
@@ -52,15 +54,18 @@ fn check(auth: &Auth, logins: &Logins, attempt: &Attempt) -> Result<(), Failure>
 fn log_in(
     auth: &Auth,
     logins: &Logins,
+    chronicle: &Chronicle,
     attempt: &Attempt,
     password: &str,
 ) -> Result<Response, Failure> {
     check(auth, logins, attempt)?;
 
     let (username, source) = (&attempt.username, attempt.source);
-    let refusal = match auth.log_in(username, password, clock::now())? {
+    let now = clock::now();
+    let refusal = match auth.log_in(username, password, now)? {
         LoginOutcome::Token(token) => {
             logins.succeeded(attempt);
+            chronicle.logged_in(username, source, now);
             log::info!(
                 "user {username:?} has logged in from {}",
                 show_source(source)
@@ -72,10 +77,9 @@ fn log_in(
     };
 
     logins.failed(attempt);
-    let detail = match refusal {
-        Refusal::WrongPassword => format!("user {username:?}"),
-        _ => String::new(),
-    };
+    let known = (refusal == Refusal::WrongPassword).then_some(username.as_str());
+    chronicle.login_refused(known, source, now);
+    let detail = known.map_or_else(String::new, |name| format!("user {name:?}"));
     auth.refusals().note(refusal, source, &detail);
     Err(Failure::no_valid_token(
         "the username or the password is wrong",

@@ -13,14 +13,22 @@ const MAX_KNOWN: usize = 10_000;
 
 /// A network of an IPv4 address, or of so many bits of an IPv6 address; `None` where
 /// nobody knows the address, such as behind a Unix socket whose peer says nothing.
-pub(super) type Network = Option<(IpAddr, u8)>;
+pub(crate) type Network = Option<(IpAddr, u8)>;
 
 /// The network that counts as one source: an IPv4 address, or the /64 that one IPv6
 /// customer has at least.
-pub(super) fn network(source: Option<IpAddr>) -> Network {
+pub(crate) fn network(source: Option<IpAddr>) -> Network {
     match source? {
         IpAddr::V4(ip) => Some((ip.into(), 32)),
         IpAddr::V6(ip) => Some(ipv6_network(ip, 64)),
+    }
+}
+
+/// A network as people write it: an address, or an address and bits.
+pub(crate) fn show_network((ip, bits): (IpAddr, u8)) -> String {
+    match ip {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("{ip}/{bits}"),
     }
 }
 

@@ -72,7 +72,7 @@ pub(super) fn add(
         hashed_password: passwords::hash(&read_password(source)?)?,
         token_version: passwords::new_token_version()?,
     };
-    store.add_user(&user)?;
+    store.add_user(&user, &audit::act())?;
 
     audit::tell(&format!("added user {username:?} with the role {role}"));
     Ok(())
@@ -90,7 +90,7 @@ pub(super) fn set_password(
 
     let hashed_password = passwords::hash(&read_password(source)?)?;
     let token_version = passwords::new_token_version()?;
-    store.set_password(username, &hashed_password, &token_version)?;
+    store.set_password(username, &hashed_password, &token_version, &audit::act())?;
 
     audit::tell(&format!("changed the password of user {username:?}"));
     Ok(())
@@ -98,7 +98,7 @@ pub(super) fn set_password(
 
 /// Removes a user, who is out within two seconds.
 pub(super) fn remove(store: &dyn UserStore, username: &str) -> Result<(), UserError> {
-    store.remove_user(username)?;
+    store.remove_user(username, &audit::act())?;
     audit::tell(&format!("removed user {username:?}"));
     Ok(())
 }

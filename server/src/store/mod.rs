@@ -13,12 +13,19 @@ mod backend;
 mod column;
 mod embedded;
 mod error;
+mod event;
+mod event_spans;
+mod event_store;
 mod flags;
+#[cfg(test)]
+mod fuse;
 mod identity;
 #[cfg(feature = "mongodb")]
 mod mongodb;
 mod open;
+mod removal;
 mod server;
+mod sighting;
 mod user;
 
 #[cfg(test)]
@@ -26,6 +33,12 @@ pub(crate) mod conformance;
 
 pub(crate) use backend::{CacheState, Store};
 pub(crate) use error::{Conflict, StoreError, Unavailable};
+pub(crate) use event::{
+    Act, Audience, Cursor, Event, EventKind, Facts, NewEvent, Who, facts,
+};
+pub(crate) use event_store::{
+    EventPage, EventQuery, EventStore, Mass, Retention, WatchOrder, Watched,
+};
 pub(crate) use open::{
     backup, find_wrong_settings, open, open_before_server, open_beside_server, restore,
 };

@@ -3,8 +3,9 @@
 use fleetbeat_protocol::Role;
 
 use super::error::StoreError;
+use super::event::{Act, EventKind, NewEvent, facts};
 
-/// The users of dashboard and API.
+/// The users of dashboard and API. Each change is told by an event, with who did it.
 pub(crate) trait UserStore: Send + Sync {
     /// Every user, sorted by name.
     ///
@@ -22,7 +23,7 @@ pub(crate) trait UserStore: Send + Sync {
     ///
     /// # Errors
     /// The name is taken, or the database cannot be written.
-    fn add_user(&self, user: &User) -> Result<(), StoreError>;
+    fn add_user(&self, user: &User, act: &Act) -> Result<(), StoreError>;
 
     /// Replaces the hash of the password and the token version, which ends the user's
     /// tokens.
@@ -34,13 +35,14 @@ pub(crate) trait UserStore: Send + Sync {
         username: &str,
         hashed_password: &str,
         token_version: &str,
+        act: &Act,
     ) -> Result<(), StoreError>;
 
     /// Removes a user.
     ///
     /// # Errors
     /// The user is not known, is the last superadmin, or the database cannot be written.
-    fn remove_user(&self, username: &str) -> Result<(), StoreError>;
+    fn remove_user(&self, username: &str, act: &Act) -> Result<(), StoreError>;
 }
 
 /// A user with what must not leave the server.
@@ -55,4 +57,24 @@ pub(crate) struct User {
     /// Differs after each change of password or role. A token carries the version that it
     /// was made under, and is not valid under another.
     pub(crate) token_version: String,
+}
+
+impl User {
+    /// The event that the user was added.
+    pub(super) fn created(&self, act: &Act) -> NewEvent {
+        let facts = facts([("role", self.role.as_str().into())]);
+        act.event(EventKind::UserCreated, facts)
+            .about(&self.username)
+    }
+}
+
+/// The event that the user has another password.
+pub(super) fn password_changed(username: &str, act: &Act) -> NewEvent {
+    act.event(EventKind::UserPassword, facts([]))
+        .about(username)
+}
+
+/// The event that the user was removed.
+pub(super) fn deleted(username: &str, act: &Act) -> NewEvent {
+    act.event(EventKind::UserDeleted, facts([])).about(username)
 }

@@ -4,13 +4,16 @@
 //! named in `cases!`, a new backend in `backends!`.
 
 mod displaced_hosts;
+mod events;
 mod fixtures;
 mod identities;
+mod kills;
 #[cfg(feature = "mongodb")]
 mod mongodb_databases;
 mod random_lives;
 mod servers;
 mod sweeps;
+mod told_lives;
 mod users;
 
 use super::Store;
@@ -81,6 +84,17 @@ macro_rules! cases {
         );
         cases!($open; random_lives:
             after_any_life_each_host_is_in_its_own_record_with_its_flags,
+        );
+        cases!($open; events:
+            what_happens_to_a_host_is_told_once,
+            what_people_do_is_told_with_who_did_it,
+            what_is_found_out_about_identities_is_told,
+            a_deleted_host_is_told_and_found,
+            pages_follow_each_other_whatever_the_clock_says,
+            a_reader_that_follows_misses_nothing_of_eight_writers,
+            old_events_are_deleted_in_service_time,
+            too_many_events_of_a_class_push_out_no_other,
+            many_hosts_that_go_down_together_are_one_mass,
         );
         cases!($open; users:
             users_are_kept,

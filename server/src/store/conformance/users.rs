@@ -2,6 +2,7 @@
 
 use fleetbeat_protocol::Role;
 
+use super::fixtures::act;
 use crate::store::{Conflict, Store, StoreError, User};
 
 fn user(name: &str, role: Role) -> User {
@@ -17,16 +18,18 @@ fn user(name: &str, role: Role) -> User {
 pub(super) fn users_are_kept(store: &dyn Store) {
     assert!(store.users().unwrap().is_empty());
     let (ann, bob) = (user("ann", Role::Readonly), user("bob", Role::Superadmin));
-    store.add_user(&bob).unwrap();
-    store.add_user(&ann).unwrap();
+    store.add_user(&bob, &act()).unwrap();
+    store.add_user(&ann, &act()).unwrap();
     assert_eq!(store.users().unwrap(), [ann.clone(), bob.clone()]);
-    let taken = store.add_user(&user("ann", Role::Admin));
+    let taken = store.add_user(&user("ann", Role::Admin), &act());
     assert!(matches!(
         taken,
         Err(StoreError::Conflict(Conflict::UserExists(name))) if name == "ann"
     ));
     assert_eq!(store.user("ann").unwrap(), Some(ann), "the first one stays");
-    store.set_password("bob", "another hash", "2").unwrap();
+    store
+        .set_password("bob", "another hash", "2", &act())
+        .unwrap();
     let changed = User {
         hashed_password: "another hash".to_owned(),
         token_version: "2".to_owned(),
@@ -34,7 +37,7 @@ pub(super) fn users_are_kept(store: &dyn Store) {
     };
     assert_eq!(store.user("bob").unwrap(), Some(changed));
     assert!(matches!(
-        store.set_password("eve", "", ""),
+        store.set_password("eve", "", "", &act()),
         Err(StoreError::Conflict(Conflict::NoSuchUser(_)))
     ));
     assert_eq!(store.user("eve").unwrap(), None);
@@ -46,16 +49,16 @@ pub(super) fn the_last_superadmin_stays(store: &dyn Store) {
         user("bob", Role::Superadmin),
         user("eve", Role::Admin),
     ] {
-        store.add_user(&user).unwrap();
+        store.add_user(&user, &act()).unwrap();
     }
-    store.remove_user("ann").unwrap();
+    store.remove_user("ann", &act()).unwrap();
     assert!(matches!(
-        store.remove_user("bob"),
+        store.remove_user("bob", &act()),
         Err(StoreError::Conflict(Conflict::LastSuperadmin(_)))
     ));
-    store.remove_user("eve").unwrap();
+    store.remove_user("eve", &act()).unwrap();
     assert!(matches!(
-        store.remove_user("eve"),
+        store.remove_user("eve", &act()),
         Err(StoreError::Conflict(Conflict::NoSuchUser(_)))
     ));
     assert_eq!(store.users().unwrap().len(), 1);

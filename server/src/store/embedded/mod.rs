@@ -8,15 +8,20 @@ mod backup;
 mod connection;
 mod contents;
 mod error;
+mod event_query;
+mod events;
 mod flags;
 mod folder;
 mod owners;
 mod restore;
+mod retention;
 mod row;
 mod schema;
 mod servers;
 mod sweep;
+mod touched;
 mod users;
+mod watch;
 
 #[cfg(test)]
 mod tests;
@@ -33,10 +38,16 @@ use rusqlite::{OptionalExtension, Transaction};
 
 use self::connection::{Check, Connections, has_current_schema, open_reader};
 use self::contents::Contents;
+use self::owners::Outcome;
 pub(super) use self::restore::restore;
+use self::touched::Touched;
 use super::backend::Store;
 use super::error::{Setup, StoreError};
-use super::identity::{Conflicts, Event};
+use super::event::{Act, NewEvent};
+use super::event_store::{
+    EventPage, EventQuery, EventStore, Retention, WatchOrder, Watched,
+};
+use super::identity::{Conflicts, Finding};
 use super::server::{Beat, Due, Fleet, HostName, ServerStore, SweepOrder, Swept};
 use super::user::{User, UserStore};
 
@@ -46,6 +57,8 @@ pub(super) struct Embedded {
     /// Counts the changes of the hosts' records.
     revision: AtomicU64,
     conflicts: Conflicts,
+    /// The hosts that the watch has to look at.
+    touched: Touched,
 }
 
 /// What a command does where there is no database.
@@ -118,7 +131,14 @@ impl Embedded {
             connections,
             revision: AtomicU64::new(0),
             conflicts: Conflicts::default(),
+            touched: Touched::default(),
         }
+    }
+
+    /// What kills it in tests.
+    #[cfg(test)]
+    pub(super) fn fuse(&self) -> &super::fuse::Fuse {
+        &self.connections.fuse
     }
 
     /// Runs a change of hosts' records.
@@ -151,13 +171,21 @@ fn explain_older(error: StoreError) -> StoreError {
 
 impl ServerStore for Embedded {
     fn record(&self, beats: &[Beat]) -> Result<BTreeSet<IpAddr>, StoreError> {
-        let mut events = Vec::new();
-        self.write_servers(|transaction| {
+        let mut outcome = Outcome::default();
+        let stored = self.write_servers(|transaction| {
             beats.iter().try_for_each(|beat| {
-                owners::record(transaction, beat, &self.conflicts, &mut events)
+                owners::record(transaction, beat, &self.conflicts, &mut outcome)
             })
-        })?;
-        events.iter().for_each(Event::log);
+        });
+        if let Err(error) = stored {
+            self.conflicts.forget(beats, outcome.changed);
+            self.touched.add_all();
+            return Err(error);
+        }
+
+        self.touched.note(beats);
+        self.touched.add(outcome.changed);
+        outcome.findings.iter().for_each(Finding::log);
         Ok(BTreeSet::new())
     }
 
@@ -190,16 +218,23 @@ impl ServerStore for Embedded {
         &self,
         host: &HostName,
         patch: FlagsPatch,
+        act: &Act,
     ) -> Result<Option<Server>, StoreError> {
         self.write_servers(|transaction| {
-            Ok(servers::set_flags(transaction, host, patch)?)
+            Ok(servers::set_flags(transaction, host, patch, act)?)
         })
     }
 
     fn sweep(&self, order: &SweepOrder) -> Result<Swept, StoreError> {
-        sweep::sweep(&self.connections, order, || {
+        let changed = |down: &[IpAddr]| {
             self.revision.fetch_add(1, Ordering::Release);
-        })
+            self.touched.add(down.iter().copied());
+        };
+        let swept = sweep::sweep(&self.connections, order, changed);
+        if swept.is_err() {
+            self.touched.add_all();
+        }
+        swept
     }
 
     fn prune(&self, delete_after: Duration) -> Result<Due, StoreError> {
@@ -217,9 +252,9 @@ impl UserStore for Embedded {
             .read(|connection| users::by_name(connection, username))
     }
 
-    fn add_user(&self, user: &User) -> Result<(), StoreError> {
+    fn add_user(&self, user: &User, act: &Act) -> Result<(), StoreError> {
         self.connections
-            .write(|transaction| users::add(transaction, user))
+            .write(|transaction| users::add(transaction, user, act))
     }
 
     fn set_password(
@@ -227,15 +262,51 @@ impl UserStore for Embedded {
         username: &str,
         hashed_password: &str,
         token_version: &str,
+        act: &Act,
     ) -> Result<(), StoreError> {
         self.connections.write(|transaction| {
-            users::set_password(transaction, username, hashed_password, token_version)
+            users::set_password(
+                transaction,
+                username,
+                hashed_password,
+                token_version,
+                act,
+            )
         })
     }
 
-    fn remove_user(&self, username: &str) -> Result<(), StoreError> {
+    fn remove_user(&self, username: &str, act: &Act) -> Result<(), StoreError> {
         self.connections
-            .write(|transaction| users::remove(transaction, username))
+            .write(|transaction| users::remove(transaction, username, act))
+    }
+}
+
+impl EventStore for Embedded {
+    fn append(&self, events: &[NewEvent]) -> Result<(), StoreError> {
+        self.connections.write(|transaction| {
+            for event in events {
+                events::write(transaction, None, event)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn events(&self, query: &EventQuery) -> Result<EventPage, StoreError> {
+        self.connections
+            .read(|connection| event_query::find(connection, query))
+    }
+
+    fn watch(&self, order: &WatchOrder) -> Result<Watched, StoreError> {
+        let touched = self.touched.take();
+        let watched = watch::watch(&self.connections, order, &touched);
+        if watched.is_err() {
+            self.touched.add_all();
+        }
+        watched
+    }
+
+    fn forget_events(&self, retention: &Retention) -> Result<usize, StoreError> {
+        retention::forget(&self.connections, retention)
     }
 }
 

@@ -5,9 +5,11 @@ use std::io;
 use fleetbeat_protocol::Role;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
+use super::events;
 use super::row::parsed;
 use crate::store::error::{Conflict, StoreError};
-use crate::store::user::User;
+use crate::store::event::Act;
+use crate::store::user::{self, User};
 
 /// Every user, sorted by name.
 pub(super) fn all(connection: &Connection) -> rusqlite::Result<Vec<User>> {
@@ -34,7 +36,11 @@ pub(super) fn by_name(
 ///
 /// # Errors
 /// The name is taken.
-pub(super) fn add(transaction: &Transaction<'_>, user: &User) -> Result<(), StoreError> {
+pub(super) fn add(
+    transaction: &Transaction<'_>,
+    user: &User,
+    act: &Act,
+) -> Result<(), StoreError> {
     let User {
         username,
         role,
@@ -49,6 +55,7 @@ pub(super) fn add(transaction: &Transaction<'_>, user: &User) -> Result<(), Stor
     if added == 0 {
         return Err(Conflict::UserExists(username.clone()).into());
     }
+    events::write(transaction, None, &user.created(act))?;
     Ok(())
 }
 
@@ -61,6 +68,7 @@ pub(super) fn set_password(
     username: &str,
     hashed_password: &str,
     token_version: &str,
+    act: &Act,
 ) -> Result<(), StoreError> {
     let changed = transaction.execute(
         "UPDATE users SET hashed_password = ?2, token_version = ?3 WHERE username = ?1",
@@ -69,6 +77,7 @@ pub(super) fn set_password(
     if changed == 0 {
         return Err(Conflict::NoSuchUser(username.to_owned()).into());
     }
+    events::write(transaction, None, &user::password_changed(username, act))?;
     Ok(())
 }
 
@@ -79,6 +88,7 @@ pub(super) fn set_password(
 pub(super) fn remove(
     transaction: &Transaction<'_>,
     username: &str,
+    act: &Act,
 ) -> Result<(), StoreError> {
     let role: Option<String> = transaction
         .query_row(
@@ -101,6 +111,7 @@ pub(super) fn remove(
     }
 
     transaction.execute("DELETE FROM users WHERE username = ?1", [username])?;
+    events::write(transaction, None, &user::deleted(username, act))?;
     Ok(())
 }
 

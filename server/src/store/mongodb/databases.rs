@@ -77,7 +77,16 @@ impl Databases {
             index(doc! {"stored_at": 1}),
         ];
 
+        let events = [
+            index(doc! {"n": 1}),
+            index(doc! {"kind": 1, "n": 1}),
+            index(doc! {"host": 1, "n": 1}),
+            index_of_some("user"),
+            index_of_some("actor"),
+        ];
+
         let mongodb = &self.mongodb;
+        mongodb.run(async { mongodb.events().create_indexes(events).await })?;
         mongodb.run(async {
             mongodb.servers().create_indexes(servers).await?;
             mongodb.users().create_index(user).await?;
@@ -110,6 +119,16 @@ impl Databases {
 
 fn index(keys: Document) -> IndexModel {
     IndexModel::builder().keys(keys).build()
+}
+
+/// An index of the events that have the field.
+fn index_of_some(field: &str) -> IndexModel {
+    let some = doc! {field: {"$exists": true}};
+    let options = IndexOptions::builder().partial_filter_expression(some);
+    IndexModel::builder()
+        .keys(doc! {field: 1, "n": 1})
+        .options(options.build())
+        .build()
 }
 
 fn unique_index(keys: Document, options: &IndexOptions) -> IndexModel {
