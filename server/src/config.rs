@@ -48,6 +48,8 @@ pub(crate) struct Config {
     pub(crate) token_life: Duration,
     /// When hosts are called silent.
     pub(crate) sweep: SweepSettings,
+    /// Which requests are logged.
+    pub(crate) access_log: AccessLog,
     /// The agents' keys as given; `None`: the embedded store keeps keys of its own.
     pub(crate) agent_api_key: Option<Secret>,
     /// The key that signs tokens as given; `None`: the embedded store keeps a key of its own.
@@ -124,6 +126,15 @@ impl Storage {
             Storage::MongoDb(_) => "mongodb",
         }
     }
+}
+
+/// Which requests have a line in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AccessLog {
+    /// None, but for what else is worth a line.
+    Off,
+    /// Every one.
+    On,
 }
 
 /// When hosts are called silent, and when they are forgotten.
@@ -289,6 +300,7 @@ fn parse(root: &mut Table<'_>, variable: &impl Fn(&str) -> Option<OsString>) -> 
         storage,
         token_life: token_days.unwrap_or(30) * DAY,
         sweep,
+        access_log: root.section("log", parse_log),
         agent_api_key: None,
         secret_key: None,
         admin_password: None,
@@ -422,6 +434,13 @@ fn parse_sweep(sweep: &mut Table<'_>) -> SweepSettings {
         interval,
         down_after,
         delete_after,
+    }
+}
+
+fn parse_log(log: &mut Table<'_>) -> AccessLog {
+    match log.boolean("access") {
+        Some(true) => AccessLog::On,
+        Some(false) | None => AccessLog::Off,
     }
 }
 

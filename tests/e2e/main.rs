@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod access_log;
 mod accuracy;
 mod agent;
 mod ansible;
@@ -21,9 +22,11 @@ mod http;
 mod identity;
 mod images;
 mod manual;
+mod metrics;
 mod mongodb;
 mod nginx;
 mod packages;
+mod prometheus;
 mod repository;
 mod rotation;
 mod servers;

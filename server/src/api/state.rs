@@ -8,6 +8,7 @@ use crate::auth::Auth;
 use crate::auth::logins::Logins;
 use crate::fleet::snapshot::Snapshots;
 use crate::ingest::Ingest;
+use crate::metrics::Metrics;
 use crate::store::Store;
 
 /// The parts of the server that handlers work with. Many threads use them at once.
@@ -27,6 +28,8 @@ pub(crate) struct ApiState {
     pub(crate) logins: Logins,
     /// Where lists of servers come from.
     pub(crate) snapshots: Snapshots,
+    /// What is counted, for `/metrics`.
+    pub(crate) metrics: Arc<Metrics>,
     /// What `/readyz` remembers.
     pub(crate) readiness: Readiness,
 }

@@ -11,6 +11,7 @@
 
 mod backend;
 mod column;
+mod counted;
 mod embedded;
 mod error;
 mod flags;
@@ -25,6 +26,7 @@ mod user;
 pub(crate) mod conformance;
 
 pub(crate) use backend::{CacheState, Store};
+pub(crate) use counted::Counted;
 pub(crate) use error::{Conflict, StoreError, Unavailable};
 pub(crate) use open::{
     backup, find_wrong_settings, open, open_before_server, open_beside_server, restore,

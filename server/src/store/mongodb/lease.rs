@@ -1,6 +1,7 @@
 //! The lease on sweeping, so that a single instance of several sweeps. The lease is a
 //! document in MongoDB with a time at which the lease ends, even if the holder has died.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use fleetbeat_daemon::clock;
@@ -19,6 +20,8 @@ pub(super) struct SweepLease {
     holder: String,
     /// Long enough that the holder renews the lease with every sweep.
     life: Duration,
+    /// Whether the lease was this instance's when it was last asked for.
+    is_held: AtomicBool,
 }
 
 impl SweepLease {
@@ -28,11 +31,24 @@ impl SweepLease {
         SweepLease {
             holder: format!("{random:016x}"),
             life: sweep_interval * 2 + MARGIN,
+            is_held: AtomicBool::new(false),
         }
+    }
+
+    /// Whether the lease was this instance's when it was last asked for.
+    pub(super) fn is_held(&self) -> bool {
+        self.is_held.load(Ordering::Relaxed)
     }
 
     /// Takes or renews the lease; false while another instance has it.
     pub(super) fn acquire(&self, mongodb: &Connection) -> Result<bool, MongoDbError> {
+        let acquired = self.try_acquire(mongodb);
+        let is_held = matches!(acquired, Ok(true));
+        self.is_held.store(is_held, Ordering::Relaxed);
+        acquired
+    }
+
+    fn try_acquire(&self, mongodb: &Connection) -> Result<bool, MongoDbError> {
         let now = clock::now();
         let until = now.saturating_add(self.life).unwrap_or(now);
         let free_or_held = doc! {
