@@ -1,12 +1,12 @@
 //! The access log: off unless it is asked for, a line for each request, and nothing in it
 //! that a peer has made up.
 
-use std::io::Write;
+use std::io::{Read, Write};
 
-use fleetbeat_tools::client::{self, read_answer};
+use fleetbeat_tools::client::{self, encode, read_answer};
 use fleetbeat_tools::server::{AGENT_KEY, FleetbeatServer};
 use fleetbeat_tools::wait::wait_for;
-use serde_json::json;
+use serde_json::{Value, json};
 
 const HEARTBEAT: &str = include_str!("../../protocol/golden/heartbeat-minimal.json");
 const ACCESS: &str = "trusted_proxies = [\"127.0.0.1\"]\n[log]\naccess = true";
@@ -25,6 +25,20 @@ fn field<'a>(line: &'a str, name: &str) -> &'a str {
     let mut fields = line.split(' ').filter_map(|field| field.split_once('='));
     let field = fields.find(|(found, _)| *found == name);
     field.unwrap_or_else(|| panic!("{name} is not in {line}")).1
+}
+
+/// The head and the body of an answer, which may have none for all that its head says.
+fn ask(server: &FleetbeatServer, request: &[u8]) -> (String, Vec<u8>) {
+    let mut stream = client::connect(server.address()).unwrap();
+    stream.write_all(request).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    let end = answer
+        .windows(4)
+        .position(|part| part == b"\r\n\r\n")
+        .unwrap();
+    let body = answer.split_off(end + 4);
+    (String::from_utf8(answer).unwrap(), body)
 }
 
 #[test]
@@ -104,7 +118,7 @@ fn each_request_has_its_line() {
             ("user=-", "-", "-", "404"),
         ),
     ] {
-        let answer = server.request(method, target, &headers, sent);
+        let (answer, body) = ask(&server, &encode(method, target, &headers, sent));
         let line = lines(&server).pop().unwrap();
         let (who, method, path, status) = expected;
         assert!(
@@ -114,20 +128,20 @@ fn each_request_has_its_line() {
         assert_eq!(field(&line, "method"), method, "{line}");
         assert_eq!(field(&line, "path"), path, "{line}");
         assert_eq!(field(&line, "status"), status, "{line}");
-        assert_eq!(field(&line, "status"), answer.status.to_string());
-        let bytes = match method {
-            "HEAD" => 0,
-            _ => answer.body.len(),
-        };
-        assert_eq!(field(&line, "bytes"), bytes.to_string(), "{line}");
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{answer}"
+        );
+        assert_eq!(field(&line, "bytes"), body.len().to_string(), "{line}");
         assert!(
             field(&line, "ms").parse::<f64>().unwrap() < 20_000.0,
             "{line}"
         );
         let id = field(&line, "request");
         assert!(id.len() == 16 && id.bytes().all(|byte| byte.is_ascii_hexdigit()));
-        if answer.header("content-type") == Some("application/problem+json") {
-            assert_eq!(answer.json()["request_id"], id, "{line}");
+        if answer.contains("problem+json") && !body.is_empty() {
+            let problem: Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!(problem["request_id"], id, "{line}");
         }
     }
 }

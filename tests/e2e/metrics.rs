@@ -1,7 +1,7 @@
 //! `GET /metrics`: who may read it, that it tells what happens, and that no peer can make
 //! it grow.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::SocketAddr;
@@ -146,8 +146,12 @@ fn every_user_reads_metrics_from_anywhere() {
         .unwrap();
     assert!(samples(&unpacked).len() >= samples_of(&plain).len());
 
-    let head = server.request("HEAD", "/metrics", &[headers[0]], b"");
-    assert_eq!((head.status, head.body.len()), (200, 0));
+    let own = format!("Host: x\r\nAuthorization: {authorization}\r\n");
+    let mut stream = client::connect(server.address()).unwrap();
+    stream.write_all(&raw("HEAD", "/metrics", &own)).unwrap();
+    let mut head = String::new();
+    stream.read_to_string(&mut head).unwrap();
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n") && head.ends_with("\r\n\r\n"));
 }
 
 fn samples_of(answer: &Answer) -> BTreeMap<String, f64> {
@@ -289,7 +293,7 @@ fn what_happens_is_counted() {
         let down = "fleetbeat_servers{enabled=\"true\",status=\"down\"}";
         let disabled = "fleetbeat_servers{enabled=\"false\",status=\"down\"}";
         let swept = found["fleetbeat_sweep_last_success_timestamp_seconds"];
-        (found["fleetbeat_sweep_marked_down_total"] == 2.0
+        (found["fleetbeat_sweep_marked_down_total"] >= 2.0
             && swept > found["process_start_time_seconds"]
             && (found[down], found[disabled]) == (1.0, 1.0))
             .then_some(())
@@ -330,20 +334,19 @@ fn no_peer_can_make_a_series() {
         }
     };
 
+    metrics(&server);
     attack(0);
     let first = metrics(&server);
     attack(400);
     let second = metrics(&server);
-    let names = |text: &str| samples(text).into_keys().collect::<Vec<_>>();
-    assert_eq!(
-        names(&first),
-        names(&second),
-        "more requests, and no more series"
-    );
+    let names = |text: &str| samples(text).into_keys().collect::<BTreeSet<_>>();
+    let (before, after) = (names(&first), names(&second));
+    let new: Vec<_> = after.difference(&before).collect();
+    assert!(new.is_empty(), "more requests, and more series: {new:?}");
     for text in [&first, &second] {
         assert!(!text.to_lowercase().contains(MARK), "{text}");
     }
-    assert!(names(&first).len() < 400, "{}", names(&first).len());
+    assert!(after.len() < 400, "{}", after.len());
 
     let counted = samples(&second);
     let unknown = counted.iter().filter(|(series, _)| {
@@ -412,16 +415,17 @@ fn databases_that_go_away_are_seen_and_targets_are_kept() {
     let read = |server| samples(&metrics(server));
     let targets = || first.api(&token, "GET", "/sd/prometheus", None);
 
-    wait_for("one of two to sweep", || {
-        let held = [&first, &second].map(|server| {
+    let shares = || {
+        [&first, &second].map(|server| {
             let found = read(server);
-            let swept = found["fleetbeat_sweep_last_success_timestamp_seconds"] > 0.0;
-            let holds = found["fleetbeat_lease_held"] == 1.0;
-            assert!(!swept || holds, "only the holder sweeps");
-            swept && holds
-        });
-        (held[0] != held[1]).then_some(())
+            let swept = found["fleetbeat_sweep_last_success_timestamp_seconds"];
+            (swept > 0.0, found["fleetbeat_lease_held"])
+        })
+    };
+    wait_for("one of two to sweep", || {
+        shares().contains(&(true, 1.0)).then_some(())
     });
+    assert!(shares().contains(&(false, 0.0)), "the other one does not");
     let found = read(&first);
     assert_eq!(found["fleetbeat_cache_up"], 1.0);
     assert_eq!(found["fleetbeat_store_up"], 1.0);
