@@ -8,6 +8,7 @@
 #       compose       reads compose files as Docker Compose does
 #       ferretdb      speaks MongoDB's protocol on a PostgreSQL
 #       nfpm          makes deb and rpm packages
+#       prometheus    reads the server's metrics; with promtool, which checks rules
 #       rust-src      the standard library's source: prints the source's folder
 #       schemathesis  makes up requests from the OpenAPI document
 #       zig           compiles C and links for every target
@@ -36,6 +37,18 @@ install_go() { GOBIN=$2 go install "$1"; }
 
 # A program, built by cargo: install_cargo CRATE FOLDER
 install_cargo() { cargo install --quiet --locked --root "$2" "$1"; }
+
+# Prometheus from Debian, unpacked and not installed: install_prometheus FOLDER
+install_prometheus() {
+  local folder=$1 download
+  has apt-get || fail "this is not Debian: put prometheus and promtool into the PATH"
+  download=$(mktemp -d)
+  # apt's own user may not write there.
+  fetch() { (cd "$download" && apt-get -o APT::Sandbox::User=root -qq download prometheus); }
+  fetch || { as_root apt-get update -qq && fetch; }
+  dpkg -x "$download"/prometheus_*.deb "$folder"
+  rm -rf "$download"
+}
 
 # The standard library's source from rustup, or else from Debian:
 # install_rust_src VERSION FOLDER
@@ -92,6 +105,13 @@ describe() {
     nfpm)
       folder=$tools_folder/nfpm-$nfpm mark=nfpm programs=$folder
       what="nfpm ($nfpm)" install=(install_go "github.com/goreleaser/nfpm/v2/cmd/nfpm@$nfpm")
+      ;;
+    prometheus)
+      folder=$tools_folder/prometheus mark=usr/bin/promtool programs=$folder/usr/bin
+      what="Prometheus (Debian's, about 100 MB)" install=(install_prometheus)
+      # Any version will do.
+      ! own=$(command -v promtool) || ! command -v prometheus >/dev/null ||
+        { programs=$(dirname "$own") && mark=. folder=$programs; }
       ;;
     rust-src)
       local version

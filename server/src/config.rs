@@ -50,6 +50,8 @@ pub(crate) struct Config {
     pub(crate) sweep: SweepSettings,
     /// How long events are kept.
     pub(crate) events: EventSettings,
+    /// Which requests are logged.
+    pub(crate) access_log: AccessLog,
     /// The agents' keys as given; `None`: the embedded store keeps keys of its own.
     pub(crate) agent_api_key: Option<Secret>,
     /// The key that signs tokens as given; `None`: the embedded store keeps a key of its own.
@@ -126,6 +128,15 @@ impl Storage {
             Storage::MongoDb(_) => "mongodb",
         }
     }
+}
+
+/// Which requests have a line in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AccessLog {
+    /// None, but for what else is worth a line.
+    Off,
+    /// Every one.
+    On,
 }
 
 /// When hosts are called silent, and when they are forgotten.
@@ -303,6 +314,7 @@ fn parse(root: &mut Table<'_>, variable: &impl Fn(&str) -> Option<OsString>) -> 
         token_life: token_days.unwrap_or(30) * DAY,
         sweep,
         events: root.section("events", parse_events),
+        access_log: root.section("log", parse_log),
         agent_api_key: None,
         secret_key: None,
         admin_password: None,
@@ -450,6 +462,13 @@ fn parse_events(events: &mut Table<'_>) -> EventSettings {
         max_rows: events
             .integer("max_rows", 1000..=1_000_000_000)
             .unwrap_or(5_000_000),
+    }
+}
+
+fn parse_log(log: &mut Table<'_>) -> AccessLog {
+    match log.boolean("access") {
+        Some(true) => AccessLog::On,
+        Some(false) | None => AccessLog::Off,
     }
 }
 

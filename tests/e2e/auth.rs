@@ -44,7 +44,7 @@ fn claims_of(token: &str) -> Value {
 
 /// Every route with a body that the route takes, and its status for: nobody, an agent,
 /// readonly, admin, superadmin.
-const ROUTES: [(&str, &str, &str, [u16; 5]); 13] = [
+const ROUTES: [(&str, &str, &str, [u16; 5]); 15] = [
     ("POST", "/heartbeat", "heartbeat", [401, 200, 401, 401, 401]),
     ("POST", "/heartbeats", "[]", [401, 200, 401, 401, 401]),
     ("POST", "/token", "username=x", [422, 422, 422, 422, 422]),
@@ -63,6 +63,9 @@ const ROUTES: [(&str, &str, &str, [u16; 5]); 13] = [
     ("GET", "/", "", [200, 200, 200, 200, 200]),
     ("GET", "/licenses.md", "", [200, 200, 200, 200, 200]),
     ("GET", "/events", "", [401, 401, 200, 200, 200]),
+    ("GET", "/sd/prometheus", "", [401, 401, 200, 200, 200]),
+    // `metrics.rs` has the programs of the server's own machine.
+    ("GET", "/metrics", "", [401, 401, 200, 200, 200]),
 ];
 
 const HEARTBEAT: &str = include_str!("../../protocol/golden/heartbeat-minimal.json");

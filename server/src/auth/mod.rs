@@ -11,7 +11,7 @@ mod refusals;
 mod tokens;
 
 pub(crate) use self::agent_keys::AgentKeys;
-pub(crate) use self::identities::{Agent, Auth, Caller, LoginOutcome};
+pub(crate) use self::identities::{Agent, Auth, Caller, LoginOutcome, Watcher};
 pub(crate) use self::networks::{Network, network, show_network};
 pub(crate) use self::policy::Right;
 pub(crate) use self::refusals::{Refusal, show_source};

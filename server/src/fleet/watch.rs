@@ -14,6 +14,7 @@ use fleetbeat_daemon::condition::Condition;
 
 use crate::chronicle::Chronicle;
 use crate::jobs::Jobs;
+use crate::metrics::Metrics;
 use crate::store::{Mass, Retention, Store, WatchOrder, Watched};
 
 /// The time between two looks, in [`NUMBER_EVERY`].
@@ -33,6 +34,7 @@ pub(crate) fn start(
     chronicle: Arc<Chronicle>,
     down_after: Duration,
     retention: Retention,
+    metrics: Arc<Metrics>,
 ) -> io::Result<()> {
     jobs.start("watch", move |stop, pulse| {
         let mut watch = Watch {
@@ -40,6 +42,7 @@ pub(crate) fn start(
             retention,
             forgot_last: Instant::now(),
             trouble: Condition::default(),
+            metrics,
         };
         let mut seconds = 0;
         while stop.wait(NUMBER_EVERY) {
@@ -62,6 +65,7 @@ struct Watch {
     forgot_last: Instant,
     /// The store does not take what has changed.
     trouble: Condition,
+    metrics: Arc<Metrics>,
 }
 
 impl Watch {
@@ -79,6 +83,7 @@ impl Watch {
                 if self.trouble.ends() {
                     log::info!("events can be written again");
                 }
+                self.metrics.watch.looked(watched.events, now);
                 tell(watched);
             }
             Err(error) => {

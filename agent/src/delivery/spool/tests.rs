@@ -540,6 +540,6 @@ fn a_file_that_was_removed_is_made_anew() {
     assert!(second > first, "the first one may be under way");
     spool.remove(first);
     drop(spool);
-    let mut again = Spool::open(folder.path()).unwrap();
+    let mut again = wait_for_the_lock(|| Spool::open(folder.path()));
     assert_eq!(again.batch(ALL, ALL).unwrap().body, b"[{\"a\":1}]");
 }

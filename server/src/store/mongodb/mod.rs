@@ -342,6 +342,14 @@ impl Store for MongoDb {
         self.databases.redis.as_ref().map(RedisCopies::state)
     }
 
+    fn cache_errors(&self) -> u64 {
+        self.databases.redis.as_ref().map_or(0, RedisCopies::errors)
+    }
+
+    fn holds_lease(&self) -> Option<bool> {
+        Some(self.lease.is_held())
+    }
+
     fn find_ended_thread(&self) -> Option<&'static str> {
         let refresh = self.refresh.as_ref().filter(|refresh| refresh.has_ended());
         let probe = || self.databases.mongodb.has_probe_ended();
