@@ -69,13 +69,33 @@ pub(super) fn compare(
 /// A clock that is wrong by more than this is told of: ahead, and behind.
 const WRONG_S: std::ops::RangeInclusive<i64> = -600..=30;
 
+/// How wrong a clock is, as far as [`settle`] tells it apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Clock {
+    Right,
+    /// Told of only if it was told of before.
+    WrongByLittle,
+    Wrong,
+}
+
+impl Clock {
+    /// That of a clock which is wrong by so many seconds.
+    pub(super) fn of(clock_off: Option<i64>) -> Clock {
+        match clock_off {
+            None => Clock::Right,
+            Some(offset) if WRONG_S.contains(&offset) => Clock::WrongByLittle,
+            Some(_) => Clock::Wrong,
+        }
+    }
+}
+
 /// The sighting as it is compared and kept: a clock that is wrong by little counts as it
 /// did before, so that one at the limit is not told of again and again.
 pub(super) fn settle(before: Option<&Before>, now: Sighting) -> Sighting {
     let was_off = before.and_then(|before| before.sighting.clock_off);
-    let clock_off = match now.clock_off {
-        Some(offset) if WRONG_S.contains(&offset) => was_off,
-        offset => offset,
+    let clock_off = match Clock::of(now.clock_off) {
+        Clock::WrongByLittle => was_off,
+        Clock::Right | Clock::Wrong => now.clock_off,
     };
     Sighting { clock_off, ..now }
 }
