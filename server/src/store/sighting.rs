@@ -1,5 +1,7 @@
 //! Sightings: what the watch has seen of a host last, and what has changed since.
 
+use std::collections::BTreeMap;
+
 use fleetbeat_protocol::{Service, Status, Timestamp};
 
 use super::event::{EventKind, Facts, NewEvent, facts};
@@ -126,24 +128,30 @@ fn has_booted(before: &Before, now: &Sighting) -> bool {
 /// Services that stopped or started. One that is named for the first time counts as one
 /// that was active.
 fn changed_services(before: &[Service], now: &[Service], at: Timestamp) -> Vec<NewEvent> {
-    let was_active = |name: &str| {
-        let service = before.iter().find(|service| service.name == name);
-        service.is_none_or(|service| service.active)
-    };
-    let changed = now
-        .iter()
-        .filter(|service| service.active != was_active(&service.name));
+    let was = by_name(before);
+    let changed = by_name(now).into_iter().filter(|(name, is_active)| {
+        let was_active = was.get(name).copied().unwrap_or(true);
+        *is_active != was_active
+    });
     changed
-        .map(|service| {
-            let kind = if service.active {
+        .map(|(name, is_active)| {
+            let kind = if is_active {
                 EventKind::ServiceActive
             } else {
                 EventKind::ServiceInactive
             };
-            let name = service.name.clone();
             NewEvent::new(kind, at, facts([("service", name.into())]))
         })
         .collect()
+}
+
+/// Whether the service of each name is active. Of several with one name, all have to be.
+fn by_name(services: &[Service]) -> BTreeMap<&str, bool> {
+    let mut active = BTreeMap::new();
+    for service in services {
+        *active.entry(service.name.as_str()).or_insert(true) &= service.active;
+    }
+    active
 }
 
 #[cfg(test)]
@@ -209,6 +217,17 @@ mod tests {
         // Two copies of one machine in one record.
         let turns = ["a", "b", "a", "b", "a"].map(|boot| up(boot, &[]));
         assert_eq!(tell(&turns), ["host.new", "host.rebooted"]);
+    }
+
+    #[test]
+    fn services_of_one_name_are_one() {
+        let up = |services: &[(&str, bool)]| sighting(Status::Active, "a", services);
+        let [one, other] = [true, false].map(|first| [("wg", first), ("wg", !first)]);
+        let both = [("wg", true), ("wg", true)];
+        assert_eq!(
+            tell(&[up(&both), up(&one), up(&one), up(&other), up(&both)]),
+            ["host.new", "service.inactive", "service.active"]
+        );
     }
 
     #[test]
