@@ -6,6 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use fleetbeat_protocol::{AgentId, FlagsPatch, Role, Service, Timestamp};
+use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use super::fixtures::{DELETE_AFTER_MINUTES, beat, ip, minutes, now, spooled, sweep};
@@ -142,10 +143,18 @@ pub(super) fn what_happens_to_a_host_is_told_once(store: &dyn Store) {
         &[("wg", true), ("xray", true)],
     ));
     assert_eq!(told(store, at(16)), ["host.clock"]);
+    for (minute, ahead_s, expected) in [(17, 25, &[][..]), (18, 90, &["host.clock"])] {
+        let mut ahead =
+            booted("10.0.0.1", at(minute), "b", &[("wg", true), ("xray", true)]);
+        let collected_at = at(minute) + SignedDuration::from_secs(ahead_s);
+        ahead.heartbeat.collected_at = Some(collected_at);
+        beats(ahead);
+        assert_eq!(told(store, at(minute)), expected, "{ahead_s}");
+    }
 
     // What was spooled while the host was down makes it neither new nor up.
     beats(spooled("10.0.0.2", at(1), 1.0));
-    assert_eq!(told(store, at(16)), ["host.new"]);
+    assert_eq!(told(store, at(18)), ["host.new"]);
 
     let events = all(store, &query(None, 100));
     let down = &events[2];
@@ -412,6 +421,27 @@ pub(super) fn pages_follow_each_other_whatever_the_clock_says(store: &dyn Store)
 
     let ahead = away(Some(Cursor(i64::MAX)), 3);
     assert!(store.events(&ahead).unwrap().cursor < Cursor(i64::MAX));
+}
+
+/// Reads on over an event of a kind that only a later version knows, which
+/// `make_unknown` makes of the event with a number.
+pub(crate) fn follow_past_an_unknown_event(
+    store: &dyn Store,
+    make_unknown: impl FnOnce(i64),
+) {
+    for n in 0..5 {
+        store.append(&[numbered(n, now())]).unwrap();
+    }
+    watch(store, now());
+    let Cursor(second) = all(store, &query(None, 100))[1].id;
+    make_unknown(second);
+    for limit in 1..6 {
+        let events = all(store, &query(None, limit));
+        let numbers: Vec<u64> = events.iter().map(number).collect();
+        assert_eq!(numbers, [0, 2, 3, 4], "{limit}");
+    }
+    let newest = store.events(&query(None, 3)).unwrap();
+    assert_eq!((newest.events.len(), newest.more), (3, true));
 }
 
 pub(super) fn a_reader_that_follows_misses_nothing_of_eight_writers(store: &dyn Store) {

@@ -206,18 +206,25 @@ fn take(mongodb: &Connection, holder: &str) -> Result<Option<Held>, MongoDbError
     let leases = mongodb.leases();
     let take = leases
         .find_one_and_update(free_or_held, take)
-        .upsert(true)
         .return_document(ReturnDocument::After);
-    let taken = match mongodb.run(async { take.await }) {
-        Err(error) if error.is_duplicate_key() => return Ok(None),
-        result => result?,
+    let held = |epoch| Held {
+        holder: holder.to_owned(),
+        epoch,
     };
-    Ok(taken.and_then(|lease| {
-        Some(Held {
-            holder: holder.to_owned(),
-            epoch: lease.get_i64("epoch").ok()?,
-        })
-    }))
+    if let Some(lease) = mongodb.run(async { take.await })? {
+        return Ok(lease.get_i64("epoch").ok().map(held));
+    }
+
+    // Not by an upsert: FerretDB's error for a document that is there already says nothing
+    // of a duplicate key then.
+    let first =
+        doc! {"_id": WATCH, "holder": holder, "until": date(until), "epoch": 1_i64};
+    match mongodb.run(async { leases.insert_one(first).await }) {
+        Ok(_) => Ok(Some(held(1))),
+        // Another instance's lease.
+        Err(error) if error.is_duplicate_key() => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Writes beside the leases, and waits for the majority: the leases' collection is the one
