@@ -423,6 +423,27 @@ pub(super) fn pages_follow_each_other_whatever_the_clock_says(store: &dyn Store)
     assert!(store.events(&ahead).unwrap().cursor < Cursor(i64::MAX));
 }
 
+/// Reads on over an event of a kind that only a later version knows, which
+/// `make_unknown` makes of the event with a number.
+pub(crate) fn follow_past_an_unknown_event(
+    store: &dyn Store,
+    make_unknown: impl FnOnce(i64),
+) {
+    for n in 0..5 {
+        store.append(&[numbered(n, now())]).unwrap();
+    }
+    watch(store, now());
+    let Cursor(second) = all(store, &query(None, 100))[1].id;
+    make_unknown(second);
+    for limit in 1..6 {
+        let events = all(store, &query(None, limit));
+        let numbers: Vec<u64> = events.iter().map(number).collect();
+        assert_eq!(numbers, [0, 2, 3, 4], "{limit}");
+    }
+    let newest = store.events(&query(None, 3)).unwrap();
+    assert_eq!((newest.events.len(), newest.more), (3, true));
+}
+
 pub(super) fn a_reader_that_follows_misses_nothing_of_eight_writers(store: &dyn Store) {
     const WRITERS: usize = 8;
     const EACH: usize = 40;

@@ -19,6 +19,7 @@ mod users;
 use super::Store;
 use super::embedded::Embedded;
 
+pub(crate) use events::follow_past_an_unknown_event;
 pub(crate) use fixtures::{DELETE_AFTER_MINUTES, beat, servers, spooled, sweep};
 #[cfg(feature = "mongodb")]
 use mongodb_databases::{FreshMongoDb, variable};

@@ -8,7 +8,7 @@ use ::mongodb::bson::{DateTime, doc};
 use fleetbeat_daemon::lock::lock;
 use fleetbeat_protocol::{AgentId, FlagsPatch};
 
-use super::events::query;
+use super::events::{follow_past_an_unknown_event, query};
 use super::fixtures::{act, beat, ip, minutes, now, servers};
 use crate::config::MongoDbSettings;
 use crate::store::mongodb::{MongoDb, Patience};
@@ -214,4 +214,11 @@ fn an_instance_without_the_watchs_lease_is_in_no_trouble() {
         .unwrap();
     two.watch(&order).unwrap();
     assert_eq!(kinds().len(), 3);
+}
+
+#[test]
+fn a_reader_that_follows_passes_over_an_event_of_a_later_version() {
+    let opened = FreshMongoDb::open("");
+    let store = &opened.store;
+    follow_past_an_unknown_event(store, |number| store.make_unknown(number));
 }

@@ -33,22 +33,22 @@ pub(super) fn find(
     // Read before the events: what is written in between is read the next time, or is in
     // the page.
     let newest = newest(connection)?;
-    let mut events = match Selection::of(connection, query)? {
+    let mut found = match Selection::of(connection, query)? {
         Some(selection) => selection.read(connection, query)?,
         None => Vec::new(),
     };
 
-    let more = events.len() > query.limit;
-    events.truncate(query.limit);
-    let last = events.last().map(|event| event.id);
-    let first = events.first().map(|event| event.id);
+    let more = found.len() > query.limit;
+    found.truncate(query.limit);
+    let last = found.last().map(|(id, _)| *id);
+    let first = found.first().map(|(id, _)| *id);
     let cursor = match (query.after, more) {
         (Some(_), true) => last,
         (Some(_), false) => last.max(Some(newest)),
         (None, _) => first.max(Some(newest)),
     };
     Ok(EventPage {
-        events,
+        events: found.into_iter().filter_map(|(_, event)| event).collect(),
         cursor: cursor.unwrap_or(newest),
         more,
     })
@@ -106,12 +106,13 @@ impl Selection {
         }))
     }
 
-    /// One event more than the limit, if there are as many.
+    /// One event more than the limit, if there are as many. An event of a kind that this
+    /// version does not know counts, and is not shown.
     fn read(
         &self,
         connection: &Connection,
         query: &EventQuery,
-    ) -> rusqlite::Result<Vec<Event>> {
+    ) -> rusqlite::Result<Vec<(Cursor, Option<Event>)>> {
         let order = if query.after.is_some() { "ASC" } else { "DESC" };
         let tail = format!("ORDER BY id {order} LIMIT {}", query.limit + 1);
         let sources = self.sources.iter().map(|source| {
@@ -126,9 +127,10 @@ impl Selection {
         let mut statement = connection.prepare(&select)?;
         let values: Vec<&dyn ToSql> =
             self.user.iter().map(|user| user as &dyn ToSql).collect();
-        let rows = statement.query_map(values.as_slice(), event_from_row)?;
-        // An event of a kind that this version does not know is not shown.
-        rows.filter_map(Result::transpose).collect()
+        let rows = statement.query_map(values.as_slice(), |row| {
+            Ok((Cursor(row.get(0)?), event_from_row(row)?))
+        })?;
+        rows.collect()
     }
 }
 

@@ -8,7 +8,9 @@ use std::time::Instant;
 use fleetbeat_protocol::Timestamp;
 
 use super::*;
-use crate::store::conformance::{DELETE_AFTER_MINUTES, beat, servers, spooled, sweep};
+use crate::store::conformance::{
+    DELETE_AFTER_MINUTES, beat, follow_past_an_unknown_event, servers, spooled, sweep,
+};
 use crate::store::error::Setup;
 use crate::store::event::{Cursor, EventKind, facts};
 
@@ -525,4 +527,16 @@ fn a_restored_database_has_its_events_and_numbers_on_behind_the_replaced_one() {
     store.append(&[event]).unwrap();
     let ids: Vec<i64> = events(&store).into_iter().map(|(id, _)| id).collect();
     assert_eq!(ids, [1, 2, 6], "a reader that has read up to 5 goes on");
+}
+
+#[test]
+fn a_reader_that_follows_passes_over_an_event_of_a_later_version() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Embedded::open(folder.path()).unwrap();
+    follow_past_an_unknown_event(&store, |number| {
+        let file = folder.path().join("fleetbeat.db");
+        let connection = rusqlite::Connection::open(file).unwrap();
+        let update = "UPDATE events SET kind = 9999 WHERE id = ?1";
+        assert_eq!(connection.execute(update, [number]).unwrap(), 1);
+    });
 }

@@ -403,6 +403,16 @@ impl MongoDb {
         lock(&self.fleet).reload_every = Duration::ZERO;
     }
 
+    /// Gives the event with this number a kind that only a later version knows.
+    pub(super) fn make_unknown(&self, number: i64) {
+        let mongodb = &self.databases.mongodb;
+        let events = mongodb.events();
+        let update = doc! {"$set": {"kind": "host.renamed"}};
+        let made =
+            mongodb.run(async { events.update_one(doc! {"n": number}, update).await });
+        assert_eq!(made.unwrap().matched_count, 1);
+    }
+
     /// Does to the records what another program does: updates the first that `condition`
     /// selects, or deletes it.
     pub(super) fn tamper(
