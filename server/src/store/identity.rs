@@ -680,8 +680,8 @@ mod tests {
             ),
             // A host that has another agent with each heartbeat.
             (
-                (0_i64..13)
-                    .map(|n| (n, Some(n.unsigned_abs().into()), "a"))
+                (0..13)
+                    .map(|n: i64| (n, Some(n.unsigned_abs().into()), "a"))
                     .collect(),
                 [&["", "reinstalled"][..], &[""; 9], &["reinstalled", ""]].concat(),
             ),
