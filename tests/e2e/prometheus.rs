@@ -181,7 +181,7 @@ fn exposed() -> (BTreeSet<String>, Vec<String>) {
     (names.collect(), texts)
 }
 
-/// The names of metrics in a PromQL expression.
+/// The names of metrics in an expression of Prometheus.
 fn names_in(expression: &str) -> BTreeSet<String> {
     let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
     let words = expression.split(|c| !is_part(c));

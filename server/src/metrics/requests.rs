@@ -144,8 +144,12 @@ mod tests {
         let sum: f64 = counts.iter().map(|one| one.get_counter().get_value()).sum();
         assert!((sum - 2.0 * 4.0 * 600.0).abs() < 0.5, "{sum}");
         let durations = series("fleetbeat_http_request_duration_seconds");
-        let counts = durations.iter().map(|one| one.get_histogram());
-        let counts: Vec<u64> = counts.map(|one| one.get_sample_count()).collect();
+        let counts = durations
+            .iter()
+            .map(prometheus::proto::Metric::get_histogram);
+        let counts: Vec<u64> = counts
+            .map(prometheus::proto::Histogram::get_sample_count)
+            .collect();
         assert_eq!(counts.iter().sum::<u64>(), 2 * 4 * 600);
         assert_eq!(counts.len(), 3);
     }
