@@ -301,6 +301,16 @@ fn what_happens_is_counted() {
 }
 
 #[test]
+fn the_watch_tells_when_it_has_looked() {
+    let server = FleetbeatServer::start();
+    wait_for("the first look, after ten seconds", || {
+        let found = samples(&metrics(&server));
+        let looked = found["fleetbeat_watch_last_success_timestamp_seconds"];
+        (looked > found["process_start_time_seconds"]).then_some(())
+    });
+}
+
+#[test]
 fn no_peer_can_make_a_series() {
     const MARK: &str = "hostile";
     let server = FleetbeatServer::start();

@@ -85,7 +85,7 @@ impl Watch {
                 if self.trouble.ends() {
                     log::info!("events can be written again");
                 }
-                self.metrics.watch.looked(watched.events, now);
+                self.metrics.watch.looked(now);
                 tell(watched);
             }
             Err(error) => {
