@@ -65,7 +65,8 @@ fn newest(connection: &Connection) -> rusqlite::Result<Cursor> {
 
 /// Where the events can be that a query asks for.
 struct Selection {
-    /// Conditions that an index answers, of which one is to hold.
+    /// Conditions of which one is to hold, each with the index that answers it: without
+    /// statistics SQLite would take that of the kind alone.
     sources: Vec<String>,
     /// What has to hold besides.
     filter: String,
@@ -89,17 +90,22 @@ impl Selection {
                 filter.push_str(" AND (+user = ?1 OR +actor = ?1)");
             }
             let hosts = hosts(connection, host)?.into_iter();
-            hosts.map(|host| format!("host = {host} AND ")).collect()
+            hosts
+                .map(|host| format!("INDEXED BY events_by_host WHERE host = {host} AND "))
+                .collect()
         } else if query.user.is_some() {
-            vec!["user = ?1 AND ".to_owned(), "actor = ?1 AND ".to_owned()]
+            vec![
+                "INDEXED BY events_by_user WHERE user = ?1 AND ".to_owned(),
+                "INDEXED BY events_by_actor WHERE actor = ?1 AND ".to_owned(),
+            ]
         } else {
-            vec![String::new()]
+            vec!["WHERE ".to_owned()]
         };
         let is_all = query.kinds.len() == EventKind::ALL.len()
             && query.host.is_none()
             && query.user.is_none();
         let sources = if is_all {
-            vec!["1".to_owned()]
+            vec!["WHERE 1".to_owned()]
         } else {
             let kinds = query.kinds.iter().map(|kind| kind.number());
             kinds
@@ -121,7 +127,7 @@ impl Selection {
     /// What selects the numbers of the events of a source.
     fn ids(&self, source: &str, tail: &str) -> String {
         let filter = &self.filter;
-        format!("SELECT id FROM events WHERE {source} AND {filter} {tail}")
+        format!("SELECT id FROM events {source} AND {filter} {tail}")
     }
 
     /// One event more than the limit, if there are as many. An event of a kind that this
