@@ -14,6 +14,7 @@ use ipnet::{IpNet, Ipv4Net};
 
 use crate::listen::{Listen, Protocol};
 use crate::secret_rules::{check_password, check_secret_key, parse_agent_keys};
+use crate::store::Retention;
 
 /// The file that is read when no other is named, if the file exists.
 const DEFAULT_FILE: &str = "/etc/fleetbeat/server.toml";
@@ -49,7 +50,7 @@ pub(crate) struct Config {
     /// When hosts are called silent.
     pub(crate) sweep: SweepSettings,
     /// How long events are kept.
-    pub(crate) events: EventSettings,
+    pub(crate) events: Retention,
     /// Which requests are logged.
     pub(crate) access_log: AccessLog,
     /// The agents' keys as given; `None`: the embedded store keeps keys of its own.
@@ -149,17 +150,6 @@ pub(crate) struct SweepSettings {
     /// Service time after which a host that has stayed down, and is not static, is
     /// deleted.
     pub(crate) delete_after: Duration,
-}
-
-/// How long events are kept, and how many.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct EventSettings {
-    /// What happened to hosts is deleted after so much service time.
-    pub(crate) keep: Duration,
-    /// What people did is deleted after so much service time.
-    pub(crate) keep_audit: Duration,
-    /// The most events of a class.
-    pub(crate) max_rows: u64,
 }
 
 impl Config {
@@ -451,8 +441,8 @@ fn parse_sweep(sweep: &mut Table<'_>) -> SweepSettings {
     }
 }
 
-fn parse_events(events: &mut Table<'_>) -> EventSettings {
-    EventSettings {
+fn parse_events(events: &mut Table<'_>) -> Retention {
+    Retention {
         keep: events
             .duration("keep", DAY..=3650 * DAY)
             .unwrap_or(90 * DAY),

@@ -20,6 +20,7 @@ mod jobs;
 mod listen;
 mod metrics;
 mod ownership;
+mod parameters;
 mod recurring;
 mod secret_rules;
 mod serve;

@@ -29,7 +29,7 @@ use crate::http::{
 use crate::ingest::Ingest;
 use crate::jobs::Jobs;
 use crate::metrics::Metrics;
-use crate::store::{self, Counted, Retention, Store};
+use crate::store::{self, Counted, Store};
 use crate::watchdog::{self, Death};
 
 /// A stop that takes longer than this is cut short.
@@ -167,23 +167,13 @@ fn start_jobs(
     )?;
 
     let chronicle = Arc::new(Chronicle::new(store.clone()));
-    let config::EventSettings {
-        keep,
-        keep_audit,
-        max_rows,
-    } = config.events;
-    let retention = Retention {
-        keep,
-        keep_audit,
-        max_rows,
-    };
     let down_after = config.sweep.down_after;
     watch::start(
         jobs,
         store.clone(),
         chronicle.clone(),
         down_after,
-        retention,
+        config.events,
         metrics.clone(),
     )?;
     chronicle.started(clock::now());

@@ -58,8 +58,9 @@ fn whatever_is_asked_is_answered_as_the_document_says() {
 
     // Every operation was called, but for the document's own, and no handler has failed.
     let document = server.request("GET", "/openapi.json", &[], b"").json();
-    let operations = document["paths"].as_object().unwrap().values();
-    let operations: usize = operations.map(|path| path.as_object().unwrap().len()).sum();
+    let paths = document["paths"].as_object().unwrap().values();
+    let members = paths.flat_map(|path| path.as_object().unwrap().keys());
+    let operations = members.filter(|member| *member != "parameters").count();
     assert!(
         told.contains(&format!("Tested: {}\n", operations - 1)),
         "{told}"

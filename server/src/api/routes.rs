@@ -66,12 +66,7 @@ const fn anyone(
     path: &'static str,
     handle: fn(&ApiState, &mut Request) -> Result<Reply, Failure>,
 ) -> Route {
-    let handler = Handler::Anyone(handle);
-    Route {
-        method,
-        path,
-        handler,
-    }
+    Route::new(method, path, Handler::Anyone(handle))
 }
 
 const fn agent(
@@ -79,12 +74,7 @@ const fn agent(
     path: &'static str,
     handle: fn(&ApiState, &Agent, &mut Request) -> Result<Reply, Failure>,
 ) -> Route {
-    let handler = Handler::Agent(handle);
-    Route {
-        method,
-        path,
-        handler,
-    }
+    Route::new(method, path, Handler::Agent(handle))
 }
 
 const fn caller(
@@ -93,12 +83,7 @@ const fn caller(
     right: Right,
     handle: fn(&ApiState, &Caller, &mut Request) -> Result<Reply, Failure>,
 ) -> Route {
-    let handler = Handler::Caller(right, handle);
-    Route {
-        method,
-        path,
-        handler,
-    }
+    Route::new(method, path, Handler::Caller(right, handle))
 }
 
 const fn watcher(
@@ -107,12 +92,8 @@ const fn watcher(
     right: Right,
     handle: fn(&ApiState, &Watcher, &mut Request) -> Result<Reply, Failure>,
 ) -> Route {
-    let handler = Handler::Watcher(right.or_local_peer(), handle);
-    Route {
-        method,
-        path,
-        handler,
-    }
+    let right = right.or_local_peer();
+    Route::new(method, path, Handler::Watcher(right, handle))
 }
 
 /// The names of all routes, each at the place of its number.
@@ -122,6 +103,14 @@ pub(crate) fn names() -> Vec<RouteName> {
 }
 
 impl Route {
+    const fn new(method: &'static str, path: &'static str, handler: Handler) -> Route {
+        Route {
+            method,
+            path,
+            handler,
+        }
+    }
+
     /// The route's name, for metrics and the access log.
     pub(super) fn name(&self) -> RouteName {
         let mut routes = ROUTES.iter();

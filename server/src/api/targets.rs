@@ -13,7 +13,9 @@ use serde::Serialize;
 
 use super::state::ApiState;
 use crate::auth::Caller;
+use crate::fleet::query::is_in;
 use crate::http::{Failure, Reply, Request, Response, negotiation};
+use crate::parameters;
 
 /// Where `node_exporter` listens.
 const DEFAULT_PORT: u16 = 9100;
@@ -110,60 +112,39 @@ impl Query {
             country: None,
             service: None,
         };
-        let mut errors = Vec::new();
-        let mut seen: Vec<String> = Vec::new();
-
-        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-            let set = match seen.contains(&name.clone().into_owned()) {
-                true => Err("is given twice"),
-                false => parsed.set(&name, &value),
-            };
-            if let Err(message) = set {
-                errors.push(FieldError::new(name.as_ref(), message.to_owned()));
-            }
-            seen.push(name.into_owned());
-        }
-
-        match errors.is_empty() {
-            true => Ok(parsed),
-            false => Err(errors),
-        }
+        parameters::parse(query, |name, value| parsed.set(name, value))?;
+        Ok(parsed)
     }
 
-    fn set(&mut self, name: &str, value: &str) -> Result<(), &'static str> {
+    fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
         match name {
             "port" => self.port = parse_port(value)?,
-            "country" => self.country = Some(parse_text(value)?.to_lowercase()),
-            "service" => self.service = Some(parse_text(value)?.to_owned()),
-            _ => return Err("is not a parameter: use port, country or service"),
+            "country" => self.country = Some(parameters::text(value)?.to_lowercase()),
+            "service" => self.service = Some(parameters::text(value)?.to_owned()),
+            _ => {
+                let message = "is not a parameter: use port, country or service";
+                return Err(message.to_owned());
+            }
         }
         Ok(())
     }
 
     fn wants(&self, server: &Server) -> bool {
-        let is_in = |country: &String| {
-            server.country_code.to_lowercase() == *country
-                || server.country.to_lowercase() == *country
-        };
         let has = |wanted: &String| {
             let mut services = server.services.iter();
             services.any(|service| service.name == *wanted)
         };
-        self.country.as_ref().is_none_or(is_in) && self.service.as_ref().is_none_or(has)
+        self.country
+            .as_ref()
+            .is_none_or(|country| is_in(server, country))
+            && self.service.as_ref().is_none_or(has)
     }
 }
 
-fn parse_port(value: &str) -> Result<u16, &'static str> {
+fn parse_port(value: &str) -> Result<u16, String> {
     let is_digits = value.bytes().all(|byte| byte.is_ascii_digit());
     let port = value.parse().ok().filter(|port| is_digits && *port > 0);
-    port.ok_or("must be a number from 1 to 65535")
-}
-
-fn parse_text(value: &str) -> Result<&str, &'static str> {
-    match value {
-        "" => Err("must not be empty"),
-        text => Ok(text),
-    }
+    port.ok_or_else(|| "must be a number from 1 to 65535".to_owned())
 }
 
 impl Target<'_> {

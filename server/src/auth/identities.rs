@@ -171,9 +171,7 @@ impl Auth {
         request: &Request,
         right: Right,
     ) -> Result<Caller, Failure> {
-        let asker = self.asker(request)?;
-        policy::decide(right, &asker)?;
-        match asker {
+        match self.admit(request, right)? {
             Asker::User(account) => Ok(Caller(account)),
             Asker::LocalPeer | Asker::Stranger => Err(Failure::internal(
                 "the policy admits a caller who is no user",
@@ -191,12 +189,17 @@ impl Auth {
         request: &Request,
         right: Right,
     ) -> Result<Watcher, Failure> {
-        let asker = self.asker(request)?;
-        policy::decide(right, &asker)?;
-        Ok(Watcher(match asker {
+        Ok(Watcher(match self.admit(request, right)? {
             Asker::User(account) => Some(account),
             Asker::LocalPeer | Asker::Stranger => None,
         }))
+    }
+
+    /// Who asks, and has this right.
+    fn admit(&self, request: &Request, right: Right) -> Result<Asker, Failure> {
+        let asker = self.asker(request)?;
+        policy::decide(right, &asker)?;
+        Ok(asker)
     }
 
     /// Who asks. Whoever sends a token is judged by the token, wherever it comes from.

@@ -57,7 +57,7 @@ impl fmt::Display for Right {
     }
 }
 
-/// The one place that decides whether this user may use a route.
+/// The one place that decides whether somebody may use a route.
 ///
 /// # Errors
 /// 401 for who has no token and needs one; 403, which says whose right it is.

@@ -174,7 +174,7 @@ impl Failure {
 
     /// 503: the server has too much to do, or is about to stop.
     pub(crate) fn overloaded(detail: &'static str) -> Failure {
-        Failure::new(503, detail).with_header("Retry-After", "5")
+        Failure::unavailable(detail)
     }
 
     /// 503: what is asked for is not to be had at present.

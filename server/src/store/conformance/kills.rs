@@ -12,8 +12,7 @@ use super::fixtures::{act, beat, ip, minutes};
 use crate::store::embedded::Embedded;
 use crate::store::fuse::{Fuse, Last};
 use crate::store::{
-    Beat, Conflict, Cursor, EventKind, EventQuery, Store, StoreError, SweepOrder, User,
-    WatchOrder,
+    Beat, Conflict, Cursor, EventQuery, Store, StoreError, SweepOrder, User, WatchOrder,
 };
 
 /// What happens, one step after the other.
@@ -133,13 +132,8 @@ fn user(name: &str, role: Role) -> User {
 /// What was told of each host and user, in its order.
 fn told(store: &dyn Store) -> BTreeMap<String, Vec<String>> {
     let query = EventQuery {
-        kinds: EventKind::ALL.to_vec(),
-        host: None,
-        user: None,
-        since: None,
-        until: None,
         after: Some(Cursor(0)),
-        limit: 1000,
+        ..EventQuery::newest(1000)
     };
     let mut told: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for event in store.events(&query).unwrap().events {
@@ -167,8 +161,7 @@ trait Mortal {
     fn instance(&self) -> Box<dyn Instance>;
 }
 
-trait Instance {
-    fn store(&self) -> &dyn Store;
+trait Instance: Store {
     fn fuse(&self) -> &Fuse;
 }
 
@@ -178,17 +171,17 @@ fn live(backend: &dyn Mortal, writes: usize, last: Last) -> Vec<Vec<String>> {
     let mut instance = backend.instance();
     instance.fuse().set(writes, last);
     for number in 0..STEPS {
-        if step(instance.store(), number).is_err() {
+        if step(&*instance, number).is_err() {
             drop(instance);
             instance = backend.instance();
-            insist(instance.store(), number);
+            insist(&*instance, number);
         }
     }
     // The last write may have been the one, and nobody has asked for more.
     drop(instance);
     let reader = backend.instance();
-    insist(reader.store(), STEPS - 1);
-    story(reader.store())
+    insist(&*reader, STEPS - 1);
+    story(&*reader)
 }
 
 /// Kills an instance of a fresh backend at its writes, before and after: at one in
@@ -202,7 +195,7 @@ fn kill_at_each_write<B: Mortal>(fresh: impl Fn() -> B, stride: usize) {
     let backend = fresh();
     let instance = backend.instance();
     for number in 0..STEPS {
-        insist(instance.store(), number);
+        insist(&*instance, number);
     }
     let writes = instance.fuse().used();
     drop(instance);
@@ -229,10 +222,6 @@ impl Mortal for Folder {
 }
 
 impl Instance for Embedded {
-    fn store(&self) -> &dyn Store {
-        self
-    }
-
     fn fuse(&self) -> &Fuse {
         Embedded::fuse(self)
     }
@@ -263,10 +252,6 @@ mod on_mongodb {
     }
 
     impl Instance for MongoDb {
-        fn store(&self) -> &dyn Store {
-            self
-        }
-
         fn fuse(&self) -> &Fuse {
             MongoDb::fuse(self)
         }
@@ -315,9 +300,10 @@ mod on_mongodb {
                     writing.fetch_sub(1, Ordering::Release);
                 });
             }
+            let mut watching = Vec::new();
             for instance in instances {
                 let writing = &writing;
-                scope.spawn(move || {
+                watching.push(scope.spawn(move || {
                     while writing.load(Ordering::Acquire) > 0 {
                         // Each takes the lease from the other, which goes on as if it
                         // still had it.
@@ -325,7 +311,7 @@ mod on_mongodb {
                         let _ = watch(instance, start());
                         let _ = instance.number_events();
                     }
-                });
+                }));
             }
 
             let deadline = Instant::now() + Duration::from_secs(240);
@@ -334,13 +320,8 @@ mod on_mongodb {
             let mut is_last = false;
             loop {
                 let query = EventQuery {
-                    kinds: EventKind::ALL.to_vec(),
-                    host: None,
-                    user: None,
-                    since: None,
-                    until: None,
                     after: Some(after),
-                    limit: 9,
+                    ..EventQuery::newest(9)
                 };
                 let page = reader.events(&query).unwrap();
                 after = page.cursor;
@@ -351,7 +332,10 @@ mod on_mongodb {
                 }
                 assert!(Instant::now() < deadline, "{} events", seen.len());
                 if writing.load(Ordering::Acquire) == 0 && !is_last {
-                    thread::sleep(Duration::from_millis(500));
+                    // From now on nobody takes the lease away.
+                    for watching in watching.drain(..) {
+                        watching.join().unwrap();
+                    }
                     reader.end_leases();
                     watch(reader, start())
                         .or_else(|_| watch(reader, start()))

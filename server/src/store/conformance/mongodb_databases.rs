@@ -8,7 +8,8 @@ use ::mongodb::bson::{DateTime, doc};
 use fleetbeat_daemon::lock::lock;
 use fleetbeat_protocol::{AgentId, FlagsPatch};
 
-use super::events::{follow_past_an_unknown_event, query};
+use super::event_pages::follow_past_an_unknown_event;
+use super::events::query;
 use super::fixtures::{act, beat, ip, minutes, now, servers};
 use crate::config::MongoDbSettings;
 use crate::store::mongodb::{MongoDb, Patience};

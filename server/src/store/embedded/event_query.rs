@@ -2,8 +2,9 @@
 //!
 //! A page is made of the numbers of its events, and the numbers come from an index in
 //! their order: that of each kind, of each kind of the host, or of each kind of the user.
-//! So a page costs what it shows, however many events there are. Times are no index: the spans say between which
-//! numbers the events of a time can be.
+//! So a page costs what it shows, however many events there are. The exception is a query
+//! for a host and a user at once, which looks through the host's events. Times are no
+//! index: the spans say between which numbers the events of a time can be.
 
 use std::collections::BTreeSet;
 

@@ -30,7 +30,7 @@ pub(super) fn append(
         .zip(events)
         .map(|(id, event)| pending::to_document(id, &pending::new_id(), event, None))
         .collect();
-    pending::insert(mongodb, &documents)
+    pending::insert_new(mongodb, &mongodb.events(), &documents)
 }
 
 /// The events that `query` asks for.
