@@ -2,11 +2,12 @@
 //! its commit is on the disk.
 //!
 //! Handlers push and go on. One thread takes all heartbeats that have gathered, stores
-//! them in one transaction, and answers. Nothing is answered 200 before its commit, and a full queue
-//! answers 503 at once.
+//! them in one transaction, and answers. Nothing is answered 200 before its commit, and a
+//! full queue answers 503 at once.
 
 use std::collections::VecDeque;
 use std::io;
+use std::iter;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,6 +16,7 @@ use fleetbeat_daemon::lock::lock;
 
 use crate::http::{Exchange, Failure, Response};
 use crate::jobs::Jobs;
+use crate::metrics::Metrics;
 use crate::recurring::{Recurring, Tally};
 use crate::store::{Beat, Denial, Recorded, ServerStore};
 
@@ -36,10 +38,10 @@ pub(crate) struct Ingest {
 }
 
 /// The queue between handlers and the ingest thread.
-#[derive(Default)]
 struct Queue {
     waiting: Mutex<Waiting>,
     changed: Condvar,
+    metrics: Arc<Metrics>,
 }
 
 /// The heartbeats that wait for a commit, and the last failed commit.
@@ -68,12 +70,21 @@ pub(crate) struct Failed {
     pub(crate) reason: String,
 }
 
-/// Makes the answer to a request whose heartbeats were stored, but for those at the places
+/// How much waits for a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct QueueLength {
+    /// The heartbeats.
+    pub(crate) heartbeats: usize,
+    /// The bytes that they had as JSON.
+    pub(crate) bytes: usize,
+}
+
+/// Makes the response to a request whose heartbeats were stored, but for those at the places
 /// that are told.
 pub(crate) type Receipt =
     Box<dyn FnOnce(&[(usize, Denial)]) -> Result<Response, Failure> + Send>;
 
-/// One request's heartbeats, and the answer for when the heartbeats are stored.
+/// One request's heartbeats, and the receipt for when the heartbeats are stored.
 struct Submission {
     arrived: Instant,
     beats: Vec<Beat>,
@@ -93,8 +104,13 @@ impl Ingest {
         jobs: &mut Jobs,
         store: Arc<dyn ServerStore>,
         gather: Duration,
+        metrics: Arc<Metrics>,
     ) -> io::Result<Ingest> {
-        let queue = Arc::new(Queue::default());
+        let queue = Arc::new(Queue {
+            waiting: Mutex::default(),
+            changed: Condvar::new(),
+            metrics,
+        });
         let (closed, served) = (queue.clone(), queue.clone());
 
         jobs.start_at_queue(
@@ -124,6 +140,7 @@ impl Ingest {
             || waiting.bytes + bytes > MAX_WAITING_BYTES;
         if waiting.is_closed || is_full {
             drop(waiting);
+            self.queue.metrics.heartbeats.overloaded(beats.len());
             let failure = Failure::overloaded("too many heartbeats are waiting");
             return exchange.finish(Err(failure));
         }
@@ -142,6 +159,15 @@ impl Ingest {
         drop(waiting);
         if is_due {
             self.queue.changed.notify_one();
+        }
+    }
+
+    /// How much waits for a commit.
+    pub(crate) fn waiting(&self) -> QueueLength {
+        let waiting = self.queue.lock();
+        QueueLength {
+            heartbeats: waiting.beats,
+            bytes: waiting.bytes,
         }
     }
 
@@ -204,6 +230,7 @@ impl Queue {
         let (mut submissions, late): (Vec<Submission>, Vec<Submission>) = submissions
             .into_iter()
             .partition(|submission| submission.arrived.elapsed() < MAX_WAIT);
+        self.metrics.heartbeats.overloaded(count_beats(&late));
         fail(late, || Failure::overloaded("the storage is slow"));
 
         let counts: Vec<usize> = submissions.iter().map(|one| one.beats.len()).collect();
@@ -217,18 +244,73 @@ impl Queue {
 
         // A bug in the store must not end this thread: requests are answered 500 when
         // their submissions are dropped.
-        match catch_unwind(AssertUnwindSafe(|| store.record(&beats))) {
+        let began = Instant::now();
+        let stored = catch_unwind(AssertUnwindSafe(|| store.record(&beats)));
+        let took = began.elapsed();
+        match stored {
             Ok(Ok(recorded)) => {
+                self.metrics.commits.stored(beats.len(), took);
                 self.succeeded();
-                answer(submissions, &counts, &beats, &recorded);
+                self.answer(submissions, &counts, &beats, &recorded);
             }
             Ok(Err(error)) => {
                 // Requests further back would wait as long and fail, too. An
                 // agent is told soon.
-                submissions.extend(self.give_up(&error.to_string(), submissions.len()));
+                let behind = self.give_up(&error.to_string(), submissions.len());
+                self.note_failed_commit(beats.len(), &behind, took);
+                submissions.extend(behind);
                 fail(submissions, Failure::storage_away);
             }
-            Err(_) => drop(self.give_up("the store panicked", submissions.len())),
+            Err(_) => {
+                let behind = self.give_up("the store panicked", submissions.len());
+                self.note_failed_commit(beats.len(), &behind, took);
+            }
+        }
+    }
+
+    /// Counts a commit of so many heartbeats that failed, and those that waited behind.
+    fn note_failed_commit(
+        &self,
+        beats: usize,
+        behind: &VecDeque<Submission>,
+        took: Duration,
+    ) {
+        self.metrics.commits.failed(beats, took);
+        self.metrics.heartbeats.failed(beats + count_beats(behind));
+    }
+
+    /// Answers requests whose heartbeats have been stored as `recorded` tells. `counts`
+    /// says how many of the `beats` are each request's.
+    fn answer(
+        &self,
+        submissions: Vec<Submission>,
+        counts: &[usize],
+        beats: &[Beat],
+        recorded: &Recorded,
+    ) {
+        let heartbeats = &self.metrics.heartbeats;
+        let refused = &recorded.refused;
+        let mut denied = recorded.denied.iter().copied().peekable();
+        let mut first = 0;
+        for (submission, count) in submissions.into_iter().zip(counts) {
+            let own = first..first + count;
+            first = own.end;
+            let denied: Vec<(usize, Denial)> =
+                iter::from_fn(|| denied.next_if(|(at, _)| own.contains(at)))
+                    .map(|(at, denial)| (at - own.start, denial))
+                    .collect();
+
+            if beats[own].iter().any(|beat| refused.contains(&beat.ip)) {
+                heartbeats.failed(*count);
+                submission.exchange.finish(Err(Failure::storage_away()));
+                continue;
+            }
+            heartbeats.stored(count - denied.len());
+            heartbeats.denied(denied.len());
+            match (submission.receipt)(&denied) {
+                Ok(response) => submission.exchange.answer(&response),
+                Err(failure) => submission.exchange.finish(Err(failure)),
+            }
         }
     }
 
@@ -290,36 +372,10 @@ impl Waiting {
     }
 }
 
-/// Answers requests whose heartbeats have been stored as `recorded` tells. `counts` says
-/// how many of the `beats` are each request's.
-fn answer(
-    submissions: Vec<Submission>,
-    counts: &[usize],
-    beats: &[Beat],
-    recorded: &Recorded,
-) {
-    let mut first = 0;
-    for (submission, count) in submissions.into_iter().zip(counts) {
-        let own = first..first + count;
-        first = own.end;
-
-        let refused = &recorded.refused;
-        if beats[own.clone()]
-            .iter()
-            .any(|beat| refused.contains(&beat.ip))
-        {
-            submission.exchange.finish(Err(Failure::storage_away()));
-            continue;
-        }
-        let denied = recorded.denied.iter().filter(|(at, _)| own.contains(at));
-        let denied: Vec<(usize, Denial)> = denied
-            .map(|(at, denial)| (at - own.start, *denial))
-            .collect();
-        match (submission.receipt)(&denied) {
-            Ok(response) => submission.exchange.answer(&response),
-            Err(failure) => submission.exchange.finish(Err(failure)),
-        }
-    }
+/// The heartbeats in these submissions.
+fn count_beats<'a>(submissions: impl IntoIterator<Item = &'a Submission>) -> usize {
+    let submissions = submissions.into_iter();
+    submissions.map(|submission| submission.beats.len()).sum()
 }
 
 fn fail(submissions: Vec<Submission>, failure: impl Fn() -> Failure) {

@@ -44,7 +44,7 @@ fn claims_of(token: &str) -> Value {
 
 /// Every route with a body that the route takes, and its status for: nobody, an agent,
 /// readonly, admin, superadmin.
-const ROUTES: [(&str, &str, &str, [u16; 5]); 20] = [
+const ROUTES: [(&str, &str, &str, [u16; 5]); 22] = [
     ("POST", "/heartbeat", "heartbeat", [401, 200, 401, 401, 401]),
     ("POST", "/heartbeats", "[]", [401, 200, 401, 401, 401]),
     ("POST", "/token", "username=x", [422, 422, 422, 422, 422]),
@@ -63,6 +63,9 @@ const ROUTES: [(&str, &str, &str, [u16; 5]); 20] = [
     ("GET", "/", "", [200, 200, 200, 200, 200]),
     ("GET", "/licenses.md", "", [200, 200, 200, 200, 200]),
     ("GET", "/events", "", [401, 401, 200, 200, 200]),
+    ("GET", "/sd/prometheus", "", [401, 401, 200, 200, 200]),
+    // `metrics.rs` has the programs of the server's own machine.
+    ("GET", "/metrics", "", [401, 401, 200, 200, 200]),
     ("POST", "/enroll", "{}", [422, 422, 422, 422, 422]),
     ("GET", "/enrollment-codes", "", [401, 401, 403, 403, 200]),
     ("POST", "/enrollment-codes", "{}", [401, 401, 403, 403, 201]),

@@ -40,8 +40,31 @@ fn stored(rotate: bool) -> Response {
     Response::json(200, &HeartbeatAnswer { status, rotate })
 }
 
-/// One heartbeat, which counts from now.
+/// `POST /heartbeat`: one heartbeat, which counts from now.
 pub(super) fn one(
+    api: &ApiState,
+    agent: &Agent,
+    request: &mut Request,
+) -> Result<Reply, Failure> {
+    take_one(api, agent, request).inspect_err(|failure| note(api, failure))
+}
+
+/// `POST /heartbeats`: what an agent kept while the server was away. Each heartbeat counts
+/// from when it was collected.
+pub(super) fn many(
+    api: &ApiState,
+    agent: &Agent,
+    request: &mut Request,
+) -> Result<Reply, Failure> {
+    take_many(api, agent, request).inspect_err(|failure| note(api, failure))
+}
+
+/// Counts a request that is refused as a whole.
+fn note(api: &ApiState, failure: &Failure) {
+    api.metrics.heartbeats.refused(failure.status());
+}
+
+fn take_one(
     api: &ApiState,
     agent: &Agent,
     request: &mut Request,
@@ -78,9 +101,7 @@ pub(super) fn one(
     Ok(store(api, vec![beat], body.len(), receipt))
 }
 
-/// What an agent kept while the server was away: each heartbeat counts from when it was
-/// collected.
-pub(super) fn many(
+fn take_many(
     api: &ApiState,
     agent: &Agent,
     request: &mut Request,
@@ -107,6 +128,7 @@ pub(super) fn many(
             }
         }
     }
+    api.metrics.heartbeats.invalid(rejected.len());
     log::debug!("{} spooled heartbeats with {agent}", beats.len());
 
     if beats.is_empty() {

@@ -4,11 +4,11 @@ use fleetbeat_protocol::Role;
 
 use super::state::ApiState;
 use super::{
-    agent_keys, assets, enroll, enrollment_codes, events, health, heartbeat, me, openapi,
-    servers, token,
+    agent_keys, assets, enroll, enrollment_codes, events, health, heartbeat, me, metrics,
+    openapi, servers, targets, token,
 };
-use crate::auth::{Agent, Caller, Right};
-use crate::http::{Failure, Reply, Request};
+use crate::auth::{Agent, Caller, Right, Watcher};
+use crate::http::{Failure, Identity, Reply, Request, RouteName};
 
 /// A route: who may call it, and what answers.
 #[derive(Debug)]
@@ -31,6 +31,11 @@ enum Handler {
     Caller(
         Right,
         fn(&ApiState, &Caller, &mut Request) -> Result<Reply, Failure>,
+    ),
+    /// For a caller with the right, and for programs of the server's own machine.
+    Watcher(
+        Right,
+        fn(&ApiState, &Watcher, &mut Request) -> Result<Reply, Failure>,
     ),
 }
 
@@ -80,6 +85,8 @@ pub(super) static ROUTES: &[Route] = &[
         SUPERADMIN,
         agent_keys::rotate,
     ),
+    caller("GET", "/sd/prometheus", READONLY, targets::list),
+    watcher("GET", "/metrics", READONLY, metrics::show),
     anyone("GET", "/healthz", health::alive),
     anyone("GET", "/readyz", health::ready),
     anyone("GET", "/openapi.json", openapi::document),
@@ -93,12 +100,7 @@ const fn anyone(
     path: &'static str,
     handle: fn(&ApiState, &mut Request) -> Result<Reply, Failure>,
 ) -> Route {
-    let handler = Handler::Anyone(handle);
-    Route {
-        method,
-        path,
-        handler,
-    }
+    Route::new(method, path, Handler::Anyone(handle))
 }
 
 const fn agent(
@@ -106,12 +108,7 @@ const fn agent(
     path: &'static str,
     handle: fn(&ApiState, &Agent, &mut Request) -> Result<Reply, Failure>,
 ) -> Route {
-    let handler = Handler::Agent(handle);
-    Route {
-        method,
-        path,
-        handler,
-    }
+    Route::new(method, path, Handler::Agent(handle))
 }
 
 const fn caller(
@@ -120,15 +117,45 @@ const fn caller(
     right: Right,
     handle: fn(&ApiState, &Caller, &mut Request) -> Result<Reply, Failure>,
 ) -> Route {
-    let handler = Handler::Caller(right, handle);
-    Route {
-        method,
-        path,
-        handler,
-    }
+    Route::new(method, path, Handler::Caller(right, handle))
+}
+
+const fn watcher(
+    method: &'static str,
+    path: &'static str,
+    right: Right,
+    handle: fn(&ApiState, &Watcher, &mut Request) -> Result<Reply, Failure>,
+) -> Route {
+    let right = right.or_local_peer();
+    Route::new(method, path, Handler::Watcher(right, handle))
+}
+
+/// The names of all routes, each at the place of its number.
+pub(crate) fn names() -> Vec<RouteName> {
+    let routes = ROUTES.iter().chain([&ASSET]);
+    routes.map(Route::name).collect()
 }
 
 impl Route {
+    const fn new(method: &'static str, path: &'static str, handler: Handler) -> Route {
+        Route {
+            method,
+            path,
+            handler,
+        }
+    }
+
+    /// The route's name, for metrics and the access log.
+    pub(super) fn name(&self) -> RouteName {
+        let mut routes = ROUTES.iter();
+        let place = routes.position(|route| std::ptr::eq(route, self));
+        RouteName {
+            number: place.unwrap_or(ROUTES.len()),
+            method: self.method,
+            path: self.path,
+        }
+    }
+
     /// Answers a request for the route, from whoever may call it.
     pub(super) fn handle(
         &self,
@@ -138,12 +165,25 @@ impl Route {
         match self.handler {
             Handler::Anyone(handle) => handle(api, request),
             Handler::Agent(handle) => {
-                let agent = api.auth.agent(request)?;
+                let agent = api.auth.agent(request).inspect_err(|failure| {
+                    api.metrics.heartbeats.refused(failure.status());
+                })?;
+                request.note_identity(Identity::Key(agent.key_name()));
                 handle(api, &agent, request)
             }
             Handler::Caller(right, handle) => {
                 let caller = api.auth.caller(request, right)?;
+                let username = caller.account().username.clone();
+                request.note_identity(Identity::User(username));
                 handle(api, &caller, request)
+            }
+            Handler::Watcher(right, handle) => {
+                let watcher = api.auth.watcher(request, right)?;
+                if let Some(account) = watcher.account() {
+                    let username = account.username.clone();
+                    request.note_identity(Identity::User(username));
+                }
+                handle(api, &watcher, request)
             }
         }
     }
@@ -180,7 +220,15 @@ mod tests {
         match route.handler {
             Handler::Anyone(_) => json!([]),
             Handler::Agent(_) => json!([{ "agentKey": [] }]),
-            Handler::Caller(right, _) => json!([{ "bearer": [right.to_string()] }]),
+            Handler::Caller(right, _) => {
+                assert!(!right.admits_local_peers(), "{}", route.path);
+                json!([{ "bearer": [right.to_string()] }])
+            }
+            // OpenAPI knows no loopback: without a token some are let in.
+            Handler::Watcher(right, _) => {
+                assert!(right.admits_local_peers(), "{}", route.path);
+                json!([{ "bearer": [right.to_string()] }, {}])
+            }
         }
     }
 
@@ -207,6 +255,15 @@ mod tests {
         }
 
         assert_eq!(routes, told);
+    }
+
+    #[test]
+    fn every_route_has_a_number_of_its_own() {
+        let names = names();
+        assert_eq!(names.len(), ROUTES.len() + 1);
+        for (place, name) in names.iter().enumerate() {
+            assert_eq!(name.number, place, "{name:?}");
+        }
     }
 
     #[test]

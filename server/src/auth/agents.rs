@@ -36,6 +36,15 @@ impl Agent {
             Key::Own(key) => Some(key),
         }
     }
+
+    /// The name of the key, for the access log: as in [`KeyId`], or `fbk_` and the first
+    /// digits of the host's `agent_id`.
+    pub(crate) fn key_name(&self) -> String {
+        match &self.0 {
+            Key::Shared(id) => id.to_string(),
+            Key::Own(key) => format!("fbk_{}", key.agent_id),
+        }
+    }
 }
 
 /// Which key the agent has used, for a log.

@@ -14,7 +14,7 @@ use fleetbeat_protocol::{Account, Timestamp};
 use super::agents::{Agent, AgentAuth};
 use super::networks::KnownNetworks;
 use super::passwords;
-use super::policy::{self, Right};
+use super::policy::{self, Asker, Right};
 use super::refusals::{Refusal, Refusals};
 use super::tokens::Tokens;
 use crate::http::{Failure, Request};
@@ -31,10 +31,21 @@ const USER_REMEMBERED_FOR: Duration = Duration::from_secs(10 * 60);
 #[derive(Debug)]
 pub(crate) struct Caller(Account);
 
+/// Who may watch over the server: a user, or a program of the server's own machine.
+#[derive(Debug)]
+pub(crate) struct Watcher(Option<Account>);
+
 impl Caller {
     /// The user's name and role.
     pub(crate) fn account(&self) -> &Account {
         &self.0
+    }
+}
+
+impl Watcher {
+    /// The user's name and role; `None` for a program of the server's own machine.
+    pub(crate) fn account(&self) -> Option<&Account> {
+        self.0.as_ref()
     }
 }
 
@@ -142,16 +153,51 @@ impl Auth {
         request: &Request,
         right: Right,
     ) -> Result<Caller, Failure> {
-        let caller = self.user_of(request)?;
-        policy::decide(right, &caller)?;
-        Ok(caller)
+        match self.admit(request, right)? {
+            Asker::User(account) => Ok(Caller(account)),
+            Asker::LocalPeer | Asker::Stranger => Err(Failure::internal(
+                "the policy admits a caller who is no user",
+            )),
+        }
+    }
+
+    /// The user behind the request's bearer token, or the program of this machine that
+    /// sends no token, if the right admits either.
+    ///
+    /// # Errors
+    /// As [`Auth::caller`].
+    pub(crate) fn watcher(
+        &self,
+        request: &Request,
+        right: Right,
+    ) -> Result<Watcher, Failure> {
+        Ok(Watcher(match self.admit(request, right)? {
+            Asker::User(account) => Some(account),
+            Asker::LocalPeer | Asker::Stranger => None,
+        }))
+    }
+
+    /// Who asks, and has this right.
+    fn admit(&self, request: &Request, right: Right) -> Result<Asker, Failure> {
+        let asker = self.asker(request)?;
+        policy::decide(right, &asker)?;
+        Ok(asker)
+    }
+
+    /// Who asks. Whoever sends a token is judged by the token, wherever it comes from.
+    fn asker(&self, request: &Request) -> Result<Asker, Failure> {
+        if let Some(token) = bearer_token(request) {
+            return self.user_of(request, token).map(Asker::User);
+        }
+        let sends_something = request.headers("Authorization").next().is_some();
+        Ok(match request.is_local() && !sends_something {
+            true => Asker::LocalPeer,
+            false => Asker::Stranger,
+        })
     }
 
     /// The user behind the request's bearer token.
-    fn user_of(&self, request: &Request) -> Result<Caller, Failure> {
-        let token = bearer_token(request).ok_or_else(|| {
-            Failure::no_valid_token("a bearer token is needed: log in by POST /token")
-        })?;
+    fn user_of(&self, request: &Request, token: &str) -> Result<Account, Failure> {
         let claims = self
             .tokens
             .verify(token)
@@ -165,10 +211,10 @@ impl Auth {
             Some(user) if user.token_version == claims.ver => {
                 let source = request.peer().ip();
                 self.known_networks.note(&user.username, source);
-                Ok(Caller(Account {
+                Ok(Account {
                     username: user.username,
                     role: user.role,
-                }))
+                })
             }
             _ => Err(Failure::no_valid_token("the token has ended: log in again")),
         }

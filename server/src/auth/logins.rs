@@ -18,6 +18,7 @@ use super::login_limits::Limits;
 use super::networks::KnownNetworks;
 use crate::http::{Exchange, Failure};
 use crate::jobs::{Jobs, Pulse};
+use crate::metrics::Metrics;
 
 /// Logins that may wait for a slot, in each of the two queues.
 const MAX_WAITING: usize = 16;
@@ -44,6 +45,7 @@ pub(crate) struct Logins {
     queue: Arc<Queue>,
     limits: Arc<Mutex<Limits>>,
     known: Arc<KnownNetworks>,
+    metrics: Arc<Metrics>,
 }
 
 /// The queues before the slots.
@@ -72,6 +74,7 @@ impl Logins {
         jobs: &mut Jobs,
         slots: usize,
         known: Arc<KnownNetworks>,
+        metrics: Arc<Metrics>,
     ) -> io::Result<Logins> {
         let queue = Arc::new(Queue::default());
 
@@ -88,6 +91,7 @@ impl Logins {
             queue,
             limits: Arc::default(),
             known,
+            metrics,
         })
     }
 
@@ -104,11 +108,15 @@ impl Logins {
             &self.known,
             Instant::now(),
         );
-        checked.map_err(too_many)
+        checked.map_err(|wait| {
+            self.metrics.logins.limited();
+            too_many(wait)
+        })
     }
 
     /// Counts a wrong password.
     pub(crate) fn failed(&self, attempt: &Attempt) {
+        self.metrics.logins.wrong();
         let now = Instant::now();
         let mut limits = lock(&self.limits);
         limits.failed(&attempt.username, attempt.source, &self.known, now);
@@ -116,6 +124,7 @@ impl Logins {
 
     /// Remembers where a right password came from.
     pub(crate) fn succeeded(&self, attempt: &Attempt) {
+        self.metrics.logins.right();
         self.known.note(&attempt.username, attempt.source);
     }
 
@@ -130,6 +139,7 @@ impl Logins {
         let work = Box::new(work);
         let refused = self.queue.push(WaitingLogin { exchange, work }, is_known);
         if let Some(login) = refused {
+            self.metrics.logins.busy();
             let failure = Failure::too_many("too many logins at once", 2);
             login.exchange.finish(Err(failure));
         }

@@ -15,7 +15,7 @@ mod tokens;
 
 pub(crate) use self::agent_keys::AgentKeys;
 pub(crate) use self::agents::{Agent, AgentAuth, KeysTaken};
-pub(crate) use self::identities::{Auth, Caller, LoginOutcome};
+pub(crate) use self::identities::{Auth, Caller, LoginOutcome, Watcher};
 pub(crate) use self::networks::{Network, network, show_network};
 pub(crate) use self::own_keys::OwnKeys;
 pub(crate) use self::policy::Right;

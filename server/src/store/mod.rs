@@ -11,6 +11,7 @@
 
 mod backend;
 mod column;
+mod counted;
 mod embedded;
 mod enrollment;
 mod error;
@@ -34,6 +35,7 @@ mod user;
 pub(crate) mod conformance;
 
 pub(crate) use backend::{CacheState, Store};
+pub(crate) use counted::Counted;
 pub(crate) use error::{Conflict, StoreError, Unavailable};
 pub(crate) use event::{
     Act, Audience, Cursor, Event, EventKind, Facts, NewEvent, Who, facts,
