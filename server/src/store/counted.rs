@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fleetbeat_protocol::{AgentId, FlagsPatch, Server, Timestamp};
+use fleetbeat_protocol::{AgentId, FlagsPatch, KeyHash, Server, Timestamp};
 
 use super::backend::{CacheState, Store};
 use super::error::StoreError;
@@ -13,7 +13,7 @@ use super::event_store::{
     EventPage, EventQuery, EventStore, Retention, WatchOrder, Watched,
 };
 use super::key::{
-    AgentKey, Code, EnrollRefusal, EnrollRequest, Enrolled, KeyHash, KeyStore, ListedKey,
+    AgentKey, Code, EnrollRefusal, EnrollRequest, Enrolled, KeyStore, ListedKey,
 };
 use super::server::{
     Beat, Due, Fleet, HostName, Recorded, ServerStore, SweepOrder, Swept,

@@ -13,8 +13,8 @@ use super::keys;
 use crate::store::embedded::Embedded;
 use crate::store::fuse::{Fuse, Last};
 use crate::store::{
-    Beat, Conflict, Cursor, EnrollRequest, EventKind, EventQuery, Speaker, Store,
-    StoreError, SweepOrder, User, WatchOrder,
+    Beat, Conflict, Cursor, EnrollRequest, EventQuery, Speaker, Store, StoreError,
+    SweepOrder, User, WatchOrder,
 };
 
 /// What happens, one step after the other.
@@ -254,12 +254,12 @@ fn enroll(backend: &dyn Mortal, writes: usize, last: Last) -> (Vec<String>, usiz
         &|store| store.revoke_key(host, &act()).map(drop),
     ];
     for step in steps {
-        let mut is_done = step(instance.store()).is_ok();
+        let mut is_done = step(&*instance).is_ok();
         let deadline = Instant::now() + Duration::from_secs(60);
         while !is_done {
             drop(instance);
             instance = backend.instance();
-            is_done = step(instance.store()).is_ok();
+            is_done = step(&*instance).is_ok();
             assert!(Instant::now() < deadline);
         }
     }
@@ -267,8 +267,8 @@ fn enroll(backend: &dyn Mortal, writes: usize, last: Last) -> (Vec<String>, usiz
     drop(instance);
 
     let reader = backend.instance();
-    insist(reader.store(), STEPS - 1);
-    let store = reader.store();
+    let store = &*reader;
+    insist(store, STEPS - 1);
     assert_eq!(store.codes().unwrap()[0].uses, 1);
     assert_eq!(heard(store, shared).unwrap(), 1, "the record is closed");
     let mut told: Vec<String> = story(store).concat();
