@@ -1,6 +1,7 @@
 //! Hosts' own keys as the API has them: codes, enrolments, conflicts, modes, and what one
 //! stolen key can do.
 
+use std::thread;
 use std::time::{Duration, Instant};
 
 use fleetbeat_protocol::{AgentId, KeyHash, new_agent_key};
@@ -322,6 +323,52 @@ fn a_host_with_a_key_is_written_by_that_key_alone() {
     assert_eq!(conflict["data"]["kind"], "key", "{conflict}");
 }
 
+#[test]
+fn a_code_for_one_host_is_used_by_one_of_many_at_once() {
+    const HOSTS: u128 = 32;
+    let server = FleetbeatServer::start();
+    let token = server.admin_token();
+    let database = Database::new();
+    let on_mongodb =
+        || FleetbeatServer::start_on_mongodb(&database, &database.url, "", "");
+    let instances = [on_mongodb(), on_mongodb()];
+    let token_there = instances[0].admin_token();
+
+    for (token, servers) in [
+        (&token, [&server, &server]),
+        (&token_there, [&instances[0], &instances[1]]),
+    ] {
+        let code = code(servers[0], token, &json!({"max_uses": 1}));
+        let hosts: Vec<Host> = (1..=HOSTS).map(Host::new).collect();
+        let statuses: Vec<u16> = thread::scope(|scope| {
+            let enrolling: Vec<_> = hosts
+                .iter()
+                .zip(servers.iter().cycle())
+                .map(|(host, server)| {
+                    let code = &code;
+                    scope.spawn(move || host.enroll(server, code).status)
+                })
+                .collect();
+            let ended = enrolling.into_iter().map(|thread| thread.join().unwrap());
+            ended.collect()
+        });
+
+        let count = |status| statuses.iter().filter(|one| **one == status).count();
+        assert_eq!((count(201), count(403)), (1, 31), "{statuses:?}");
+        let listed = servers[1].api(token, "GET", "/agent-keys", None).json();
+        assert_eq!(listed.as_array().unwrap().len(), 1, "{listed}");
+        let codes = servers[1]
+            .api(token, "GET", "/enrollment-codes", None)
+            .json();
+        assert_eq!(codes[0]["uses"], 1);
+        for (host, status) in hosts.iter().zip(&statuses) {
+            let answer = post(servers[1], "/heartbeats", Some(&host.key), &json!([]));
+            let expected = if *status == 201 { 200 } else { 401 };
+            assert_eq!(answer.status, expected);
+        }
+    }
+}
+
 /// What one stolen key can do: nothing but its own host.
 #[test]
 fn a_stolen_key_opens_no_route_but_those_of_its_host() {
@@ -375,8 +422,39 @@ fn a_stolen_key_opens_no_route_but_those_of_its_host() {
         &Host::new(9).wish(None),
     );
     assert_eq!(further.status, 401);
+    // Nor do spooled heartbeats, whose elements have one judge each.
+    let of = |ip, id: Option<AgentId>| {
+        let mut element = heartbeat(ip, id);
+        element["collected_at"] = fleetbeat_protocol::Timestamp::now().to_string().into();
+        element
+    };
+    let batch = json!([
+        of("10.0.0.2", Some(other.id)),
+        of("10.0.0.2", None),
+        of("10.0.0.3", None),
+        of("10.0.0.3", Some(AgentId::from_bits(9))),
+    ]);
+    let answer = post(&server, "/heartbeats", Some(&stolen.key), &batch).json();
+    let rejected: Vec<&Value> = answer["rejected"].as_array().unwrap().iter().collect();
+    let fields: Vec<(&Value, &Value)> = rejected
+        .iter()
+        .map(|one| (&one["index"], &one["errors"][0]["field"]))
+        .collect();
+    let [first, last, agent_id] = [json!(0), json!(3), json!("agent_id")];
+    assert!(fields.contains(&(&first, &agent_id)), "{answer}");
+    assert!(fields.contains(&(&last, &agent_id)), "{answer}");
     assert_eq!(others(), before);
     assert_eq!(server.servers(&token).len(), 3);
+    // When it is revoked, not even its own.
+    server.api(&token, "DELETE", "/agent-keys/10.0.0.1", None);
+    assert_eq!(stolen.beat(&server, "10.0.0.1").status, 401);
+    let answer = post(&server, "/heartbeats", Some(&stolen.key), &batch);
+    assert_eq!(answer.status, 401);
+    let wish = stolen.with_new_key().wish(None);
+    assert_eq!(
+        post(&server, "/enroll", Some(&stolen.key), &wish).status,
+        401
+    );
 }
 
 #[test]

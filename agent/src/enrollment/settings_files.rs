@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{MetadataExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use fleetbeat_settings::read_text;
@@ -35,9 +35,7 @@ pub(super) fn write_drop_in(path: &Path, url: &str, group: u32) -> io::Result<()
         && !folder.is_dir()
     {
         fs::create_dir(folder)?;
-        let mode =
-            fs::Permissions::from(std::os::unix::fs::PermissionsExt::from_mode(0o750));
-        fs::set_permissions(folder, mode)?;
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o750))?;
         if geteuid().is_root() {
             chown(folder, Some(0), Some(group))?;
         }

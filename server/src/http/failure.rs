@@ -24,10 +24,16 @@ pub(crate) struct Failure {
     errors: Vec<FieldError>,
     headers: Vec<(&'static str, String)>,
     // In boxes, because a failure is the unhappy half of many results.
-    moved_to: Option<Box<IpAddr>>,
-    code: Option<&'static str>,
+    members: Option<Box<Members>>,
     cause: Option<Box<str>>,
     awaited_body: Option<usize>,
+}
+
+/// What the response tells to programs besides the usual members of a problem.
+#[derive(Debug, Default)]
+struct Members {
+    moved_to: Option<IpAddr>,
+    code: Option<&'static str>,
 }
 
 impl Failure {
@@ -37,8 +43,7 @@ impl Failure {
             detail: detail.into(),
             errors: Vec::new(),
             headers: Vec::new(),
-            moved_to: None,
-            code: None,
+            members: None,
             cause: None,
             awaited_body: None,
         }
@@ -79,10 +84,12 @@ impl Failure {
 
     /// 404: the host that had this address has another one now.
     pub(crate) fn moved(to: IpAddr) -> Failure {
-        Failure {
-            moved_to: Some(Box::new(to)),
-            ..Failure::not_found(format!("the host with this address is {to} now"))
-        }
+        let detail = format!("the host with this address is {to} now");
+        let members = Members {
+            moved_to: Some(to),
+            ..Members::default()
+        };
+        Failure::not_found(detail).with_members(members)
     }
 
     /// 405, with what is allowed.
@@ -204,8 +211,16 @@ impl Failure {
 
     /// The same failure with a word for programs.
     pub(crate) fn with_code(self, code: &'static str) -> Failure {
-        Failure {
+        let members = Members {
             code: Some(code),
+            ..Members::default()
+        };
+        self.with_members(members)
+    }
+
+    fn with_members(self, members: Members) -> Failure {
+        Failure {
+            members: Some(Box::new(members)),
             ..self
         }
     }
@@ -239,14 +254,15 @@ impl Failure {
             log_if_due(Level::Error, "failed requests", cause, line);
         }
 
+        let members = self.members.map(|members| *members).unwrap_or_default();
         let problem = Problem {
             status: self.status,
             title: reason(self.status).to_owned(),
             detail: self.detail,
             request_id: request_id.to_owned(),
             errors: self.errors,
-            moved_to: self.moved_to.map(|ip| *ip),
-            code: self.code.map(str::to_owned),
+            moved_to: members.moved_to,
+            code: members.code.map(str::to_owned),
         };
         let body = serde_json::to_vec(&problem).expect("a problem is plain JSON");
 

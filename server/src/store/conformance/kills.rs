@@ -214,6 +214,9 @@ fn kill_at_each_write<B: Mortal>(fresh: impl Fn() -> B, stride: usize) {
     }
 }
 
+/// A step that is done again until it succeeds.
+type Step<'a> = &'a dyn Fn(&dyn Store) -> Result<(), StoreError>;
+
 /// A code is made and a host is enrolled, by an instance that is killed at the write behind
 /// `writes` others and then by another one. Gives what was told.
 fn enroll(backend: &dyn Mortal, writes: usize, last: Last) -> (Vec<String>, usize) {
@@ -227,7 +230,7 @@ fn enroll(backend: &dyn Mortal, writes: usize, last: Last) -> (Vec<String>, usiz
         Ok(recorded.denied.len())
     };
     let shared = Speaker::Shared { has_key: false };
-    let steps: [&dyn Fn(&dyn Store) -> Result<(), StoreError>; 5] = [
+    let steps: [Step<'_>; 5] = [
         &|store| heard(store, shared).map(drop),
         &|store| match store.add_code(&keys::code("c", 1), &act()) {
             // Whoever looks, as a person would, makes no second one.

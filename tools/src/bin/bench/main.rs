@@ -6,6 +6,7 @@
 //! nothing but every request must succeed.
 
 mod agent;
+mod keys;
 mod scale;
 
 use std::net::SocketAddr;
@@ -35,7 +36,7 @@ const INTERVAL_SECS: f64 = 120.0;
 const CONNECTIONS: usize = 64;
 
 /// The parts to measure, in this order.
-const PARTS: [&str; 4] = ["heartbeats", "fleets", "production", "agent"];
+const PARTS: [&str; 5] = ["heartbeats", "keys", "fleets", "production", "agent"];
 
 fn main() -> ExitCode {
     let (mut scale, mut agent) = (FULL, program_path("fleetbeat-agent"));
@@ -64,6 +65,7 @@ fn main() -> ExitCode {
     for part in parts {
         failed += match part {
             "heartbeats" => heartbeats(&scale),
+            "keys" => keys::measure(&scale),
             "fleets" => fleets(&scale),
             "production" => production(&scale),
             _ => agent::measure(&scale, &agent, is_static),
