@@ -5,12 +5,13 @@
 //! so neither side can drift alone. Types only ever gain fields.
 //!
 //! A body from outside is read in two steps. serde parses the body into a [`Json`], which
-//! keeps everything that was sent. Then [`Heartbeat::from_json`] or
-//! [`FlagsPatch::from_json`] applies the rules and reports each broken rule with the
+//! keeps everything that was sent. Then a `from_json` such as
+//! [`Heartbeat::from_json`] applies the rules and reports each broken rule with the
 //! field. A derived `Deserialize` would stop at the first.
 
 mod account;
 mod agent_id;
+mod api_token;
 mod field;
 mod heartbeat;
 mod ip;
@@ -19,9 +20,11 @@ mod limits;
 mod problem;
 mod server;
 mod timestamp;
+mod user;
 
 pub use account::{Account, Role, Token};
 pub use agent_id::AgentId;
+pub use api_token::{ApiToken, NewApiToken, Scope, ShownApiToken};
 pub use heartbeat::{
     BatchAnswer, Heartbeat, HeartbeatAnswer, Load, RejectedHeartbeat, Service,
 };
@@ -31,6 +34,10 @@ pub use limits::{
     MAX_BATCH, MAX_BATCH_BYTES, MAX_HEARTBEAT_BYTES, MAX_METRICS, MAX_NAME_CHARS,
     MAX_SERVICES, MAX_TEXT_CHARS,
 };
-pub use problem::{FieldError, Problem};
+pub use problem::{FieldError, Problem, TotpDemand};
 pub use server::{Flags, FlagsPatch, Server, Status};
 pub use timestamp::Timestamp;
+pub use user::{
+    NewUser, PasswordChange, SecondFactor, TotpConfirmation, TotpRequest, TotpSetup,
+    UserPatch,
+};

@@ -10,9 +10,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fleetbeat_settings::{Document, Problems, Secret, Table};
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 
+use crate::auth_settings::AuthSettings;
 use crate::listen::{Listen, Protocol};
+use crate::network::parse_network;
 use crate::secret_rules::{check_password, check_secret_key, parse_agent_keys};
 
 /// The file that is read when no other is named, if the file exists.
@@ -44,10 +46,12 @@ pub(crate) struct Config {
     pub(crate) workers: usize,
     /// Which backend keeps the state, and where.
     pub(crate) storage: Storage,
-    /// How long a token is valid.
-    pub(crate) token_life: Duration,
+    /// How users prove who they are.
+    pub(crate) auth: AuthSettings,
     /// When hosts are called silent.
     pub(crate) sweep: SweepSettings,
+    /// How long events are kept.
+    pub(crate) events: EventSettings,
     /// The agents' keys as given; `None`: the embedded store keeps keys of its own.
     pub(crate) agent_api_key: Option<Secret>,
     /// The key that signs tokens as given; `None`: the embedded store keeps a key of its own.
@@ -136,6 +140,17 @@ pub(crate) struct SweepSettings {
     /// Service time after which a host that has stayed down, and is not static, is
     /// deleted.
     pub(crate) delete_after: Duration,
+}
+
+/// How long events are kept, and how many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct EventSettings {
+    /// What happened to hosts is deleted after so much service time.
+    pub(crate) keep: Duration,
+    /// What people did is deleted after so much service time.
+    pub(crate) keep_audit: Duration,
+    /// The most events of a class.
+    pub(crate) max_rows: u64,
 }
 
 impl Config {
@@ -278,7 +293,6 @@ fn parse(root: &mut Table<'_>, variable: &impl Fn(&str) -> Option<OsString>) -> 
     };
     let sweep = root.section("sweep", parse_sweep);
     let storage = parse_storage(root, workers, sweep.interval);
-    let token_days = root.section("auth", |auth| auth.integer("token_days", 1..=3650));
 
     Config {
         listen: listen.unwrap_or_else(default_listen),
@@ -287,8 +301,9 @@ fn parse(root: &mut Table<'_>, variable: &impl Fn(&str) -> Option<OsString>) -> 
         trusted_proxies,
         workers,
         storage,
-        token_life: token_days.unwrap_or(30) * DAY,
+        auth: root.section("auth", AuthSettings::read),
         sweep,
+        events: root.section("events", parse_events),
         agent_api_key: None,
         secret_key: None,
         admin_password: None,
@@ -425,6 +440,20 @@ fn parse_sweep(sweep: &mut Table<'_>) -> SweepSettings {
     }
 }
 
+fn parse_events(events: &mut Table<'_>) -> EventSettings {
+    EventSettings {
+        keep: events
+            .duration("keep", DAY..=3650 * DAY)
+            .unwrap_or(90 * DAY),
+        keep_audit: events
+            .duration("keep_audit", DAY..=3650 * DAY)
+            .unwrap_or(400 * DAY),
+        max_rows: events
+            .integer("max_rows", 1000..=1_000_000_000)
+            .unwrap_or(5_000_000),
+    }
+}
+
 /// The environment on its way into the configuration.
 struct Environment<'a, Variable> {
     variable: &'a Variable,
@@ -536,28 +565,6 @@ fn parse_database(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// An address, or a network such as 10.0.0.0/8.
-fn parse_network(text: &str) -> Result<IpNet, String> {
-    let address = fleetbeat_protocol::parse_ip(text).map(IpNet::from);
-    address
-        .or_else(|| text.parse().ok())
-        .map(without_mapping)
-        .ok_or_else(|| "must be an address or a network such as 10.0.0.0/8".to_owned())
-}
-
-/// The IPv4 network that a network of IPv4-mapped addresses means; another one as it is.
-/// Connections over IPv4 have IPv4 addresses, whatever the socket is.
-fn without_mapping(network: IpNet) -> IpNet {
-    let IpNet::V6(mapped) = network else {
-        return network;
-    };
-    let prefix = mapped.prefix_len().checked_sub(128 - 32);
-    let network = mapped.addr().to_ipv4_mapped().zip(prefix);
-    network
-        .and_then(|(address, prefix)| Ipv4Net::new(address, prefix).ok())
-        .map_or(IpNet::V6(mapped), IpNet::V4)
-}
-
 fn default_listen() -> Listen {
     Listen::parse(DEFAULT_LISTEN).expect("the default is an address")
 }
@@ -570,24 +577,4 @@ fn default_workers() -> usize {
 /// The cores this process may use.
 pub(crate) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, Into::into)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_mapped_network_is_the_ipv4_network_that_it_means() {
-        for (text, network) in [
-            ("::ffff:127.0.0.0/104", "127.0.0.0/8"),
-            ("::ffff:10.1.2.3", "10.1.2.3/32"),
-            ("::ffff:10.1.2.3/128", "10.1.2.3/32"),
-            ("10.0.0.0/8", "10.0.0.0/8"),
-            ("::/0", "::/0"),
-            ("fd00::/8", "fd00::/8"),
-        ] {
-            assert_eq!(parse_network(text), Ok(network.parse().unwrap()), "{text}");
-        }
-        assert!(parse_network("10.0.0.0/33").is_err());
-    }
 }

@@ -4,8 +4,10 @@
 mod accounts;
 mod api;
 mod auth;
+mod auth_settings;
 mod bootstrap;
 mod certificates;
+mod chronicle;
 mod cli;
 mod commands;
 mod config;
@@ -16,11 +18,13 @@ mod http;
 mod ingest;
 mod jobs;
 mod listen;
+mod network;
 mod ownership;
 mod recurring;
 mod secret_rules;
 mod serve;
 mod store;
+mod usernames;
 mod watchdog;
 
 use std::process::ExitCode;

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Sender};
 use std::time::Duration;
 
-use fleetbeat_daemon::service_manager;
 use fleetbeat_daemon::thread::spawn;
+use fleetbeat_daemon::{clock, service_manager};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -17,16 +17,17 @@ use crate::auth::Auth;
 use crate::auth::logins::Logins;
 use crate::bootstrap;
 use crate::certificates::{self, Certificates};
+use crate::chronicle::Chronicle;
 use crate::config::{self, Config};
 use crate::error::ServerError;
 use crate::fleet::snapshot::Snapshots;
-use crate::fleet::sweep;
+use crate::fleet::{sweep, watch};
 use crate::http::{
     CertificateFiles, Handler, Listener, Request, Sockets, TrustedProxies,
 };
 use crate::ingest::Ingest;
 use crate::jobs::Jobs;
-use crate::store::{self, Store};
+use crate::store::{self, Retention, Store};
 use crate::watchdog::{self, Death};
 
 /// A stop that takes longer than this is cut short.
@@ -74,6 +75,7 @@ impl Running {
         let certificates = load_certificates(config)?.map(Arc::new);
         let sockets = bind(config)?;
         warn_of_plain_network(config);
+        tell_of_proxy(config);
 
         let store = store::open(&config.storage)?;
         let keys = bootstrap::find_keys(config)?;
@@ -88,7 +90,7 @@ impl Running {
         let auth = Auth::new(
             keys.agents,
             keys.secret.expose().as_bytes(),
-            config.token_life,
+            config.auth.clone(),
             store.clone(),
         );
         let state =
@@ -151,6 +153,27 @@ fn start_jobs(
         failures.last_failed_commit()
     })?;
 
+    let chronicle = Arc::new(Chronicle::new(store.clone()));
+    let config::EventSettings {
+        keep,
+        keep_audit,
+        max_rows,
+    } = config.events;
+    let retention = Retention {
+        keep,
+        keep_audit,
+        max_rows,
+    };
+    let down_after = config.sweep.down_after;
+    watch::start(
+        jobs,
+        store.clone(),
+        chronicle.clone(),
+        down_after,
+        retention,
+    )?;
+    chronicle.started(clock::now());
+
     let (watched, closed) = (store.clone(), store.clone());
     jobs.watch(move || watched.find_ended_thread());
     jobs.then(move || closed.close());
@@ -158,11 +181,12 @@ fn start_jobs(
     Ok(ApiState {
         store,
         backend: config.storage.name(),
-        down_after: config.sweep.down_after,
+        down_after,
         auth: Arc::new(auth),
         ingest,
         logins,
         snapshots,
+        chronicle,
         readiness: Readiness::default(),
     })
 }
@@ -215,6 +239,15 @@ fn cannot_listen(config: &Config, source: io::Error) -> ServerError {
 fn warn_of_plain_network(config: &Config) {
     if let Some(warning) = config.find_plain_network() {
         log::warn!("{warning}");
+    }
+}
+
+fn tell_of_proxy(config: &Config) {
+    if let Some(proxy) = &config.auth.proxy {
+        log::warn!(
+            "users are logged in by the word of a proxy: {}",
+            proxy.show()
+        );
     }
 }
 

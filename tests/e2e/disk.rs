@@ -11,9 +11,9 @@ use serde_json::Value;
 
 #[test]
 fn a_full_disk_refuses_heartbeats_and_loses_none() {
-    // The data folder is a file system of one mebibyte, in a mount namespace that ends
+    // The data folder is a file system of two mebibytes, in a mount namespace that ends
     // with the process.
-    let mut server = FleetbeatServer::start_on_small_disk("1m");
+    let mut server = FleetbeatServer::start_on_small_disk("2m");
     let token = server.admin_token();
     let minimal: Value = serde_json::from_str(include_str!(
         "../../protocol/golden/heartbeat-minimal.json"

@@ -2,12 +2,16 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod accounts;
 mod accuracy;
 mod agent;
 mod ansible;
+mod api_tokens;
 mod attacks;
 mod auth;
+mod authorization;
 mod backup;
+mod codes;
 mod compatibility;
 mod compose;
 mod configuration;
@@ -15,6 +19,7 @@ mod demo;
 mod disk;
 mod doctor;
 mod durability;
+mod events;
 mod first_steps;
 mod heartbeat;
 mod http;
@@ -28,7 +33,9 @@ mod repository;
 mod rotation;
 mod servers;
 mod spool;
+mod sso;
 mod start;
 mod static_agent;
 mod systemd;
 mod tidy;
+mod totp;

@@ -28,7 +28,7 @@ const ARROWS: [(&str, &[&str]); 9] = [
 
 /// Crates that the server hides, and where each may be named: the beginnings of paths
 /// below `server/src/`.
-const HIDDEN: [(&str, &[&str]); 9] = [
+const HIDDEN: [(&str, &[&str]); 11] = [
     ("tiny_http", &["http/guard/head.rs", "http/response.rs"]),
     ("httparse", &["http/guard/"]),
     ("rustls", &["http/guard/"]),
@@ -38,6 +38,8 @@ const HIDDEN: [(&str, &[&str]); 9] = [
     ("redis", &["store/mongodb/redis.rs"]),
     ("jsonwebtoken", &["auth/tokens.rs"]),
     ("bcrypt", &["auth/passwords.rs"]),
+    ("sha1", &["auth/totp.rs"]),
+    ("unicode_normalization", &["usernames.rs"]),
 ];
 
 /// Where code may be `async`, below `server/src/`.

@@ -4,10 +4,14 @@
 //! ([`ApiState`]), who is asking (an identity of `auth/`, where the route is not for
 //! everybody) and the request.
 
+mod accounts;
+mod api_tokens;
 mod assets;
 mod body;
+mod events;
 mod health;
 mod heartbeat;
+mod list;
 mod me;
 mod openapi;
 mod readiness;
@@ -16,6 +20,7 @@ mod servers;
 mod state;
 mod store_failure;
 mod token;
+mod users;
 
 pub(crate) use self::readiness::Readiness;
 pub(crate) use self::state::ApiState;

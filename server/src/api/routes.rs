@@ -1,11 +1,16 @@
 //! The routes: the whole API as one table.
 
-use fleetbeat_protocol::Role;
+use fleetbeat_daemon::clock;
+use fleetbeat_protocol::{Role, Scope};
 
 use super::state::ApiState;
-use super::{assets, health, heartbeat, me, openapi, servers, token};
-use crate::auth::{Agent, Caller, Right};
+use super::{
+    api_tokens, assets, events, health, heartbeat, me, openapi, servers, token, users,
+};
+use crate::auth::{Agent, Caller, Denied, Refusal, Right};
+use crate::chronicle::Refused;
 use crate::http::{Failure, Reply, Request};
+use crate::store::EventKind;
 
 /// A route: who may call it, and what answers.
 #[derive(Debug)]
@@ -31,18 +36,43 @@ enum Handler {
     ),
 }
 
+/// Users of each role, and of every role above.
 const READONLY: Right = Right::of(Role::Readonly);
-const ADMIN: Right = Right::of(Role::Admin);
+const SUPERADMIN: Right = Right::of(Role::Superadmin);
+/// What users do with their own account, whatever their role needs.
+const OWN: Right = READONLY.even_before_totp();
+/// What programs may do, too.
+const READS_SERVERS: Right = READONLY.or_token_for(Scope::ServersRead);
+const READS_EVENTS: Right = READONLY.or_token_for(Scope::EventsRead);
+const WRITES_FLAGS: Right = Right::of(Role::Admin).or_token_for(Scope::FlagsWrite);
 
 /// Every route but those of the dashboard's files.
 pub(super) static ROUTES: &[Route] = &[
     agent("POST", "/heartbeat", heartbeat::one),
     agent("POST", "/heartbeats", heartbeat::many),
     anyone("POST", "/token", token::issue),
-    caller("GET", "/me", READONLY, me::show),
-    caller("GET", "/servers", READONLY, servers::list),
-    caller("GET", "/server/{ip}", READONLY, servers::show),
-    caller("PATCH", "/server/{ip}/config", ADMIN, servers::set_flags),
+    caller("GET", "/me", OWN, me::show),
+    caller("POST", "/me/password", OWN, me::set_password),
+    caller("POST", "/me/logout-all", OWN, me::log_out_everywhere),
+    caller("POST", "/me/totp", OWN, me::begin_totp),
+    caller("POST", "/me/totp/confirm", OWN, me::confirm_totp),
+    caller("GET", "/users", SUPERADMIN, users::list),
+    caller("POST", "/users", SUPERADMIN, users::add),
+    caller("PATCH", "/users/{username}", SUPERADMIN, users::change),
+    caller("DELETE", "/users/{username}", SUPERADMIN, users::remove),
+    caller("GET", "/tokens", READONLY, api_tokens::list),
+    caller("POST", "/tokens", READONLY, api_tokens::add),
+    caller("DELETE", "/tokens/{id}", READONLY, api_tokens::remove),
+    caller("GET", "/servers", READS_SERVERS, servers::list),
+    caller("GET", "/server/{ip}", READS_SERVERS, servers::show),
+    caller("DELETE", "/server/{ip}", SUPERADMIN, servers::remove),
+    caller(
+        "PATCH",
+        "/server/{ip}/config",
+        WRITES_FLAGS,
+        servers::set_flags,
+    ),
+    caller("GET", "/events", READS_EVENTS, events::list),
     anyone("GET", "/healthz", health::alive),
     anyone("GET", "/readyz", health::ready),
     anyone("GET", "/openapi.json", openapi::document),
@@ -105,7 +135,8 @@ impl Route {
                 handle(api, &agent, request)
             }
             Handler::Caller(right, handle) => {
-                let caller = api.auth.caller(request, right)?;
+                let caller = api.auth.caller(request, right);
+                let caller = caller.map_err(|denied| tell(api, request, denied))?;
                 handle(api, &caller, request)
             }
         }
@@ -120,6 +151,26 @@ impl Route {
         });
         is_alike && wanted.next().is_none()
     }
+}
+
+/// Tells that an API token was of no use, and gives what the client is told.
+fn tell(api: &ApiState, request: &Request, denied: Denied) -> Failure {
+    if let Some(token) = &denied.token {
+        let (user, address) = (&token.username, request.peer().ip());
+        let detail = format!("{} of user {user:?}: {}", token.id, token.reason);
+        api.auth
+            .refusals()
+            .note(Refusal::ApiToken, address, &detail);
+        let refused = Refused {
+            kind: EventKind::TokenRefused,
+            user: Some(user),
+            token: Some(&token.id),
+            reason: token.reason,
+            address,
+        };
+        api.chronicle.refused(refused, clock::now());
+    }
+    denied.failure
 }
 
 /// The routes of a path, whose segments are percent-decoded.
@@ -143,7 +194,7 @@ mod tests {
         match route.handler {
             Handler::Anyone(_) => json!([]),
             Handler::Agent(_) => json!([{ "agentKey": [] }]),
-            Handler::Caller(right, _) => json!([{ "bearer": [right.to_string()] }]),
+            Handler::Caller(right, _) => json!([{ "bearer": right.names() }]),
         }
     }
 
@@ -173,16 +224,34 @@ mod tests {
     }
 
     #[test]
-    fn a_path_finds_its_route_by_each_segment() {
-        let find_paths =
-            |path: &[&str]| find(path).map(|route| route.path).collect::<Vec<_>>();
-        assert_eq!(find_paths(&["server", "::1"]), ["/server/{ip}"]);
+    fn a_scope_goes_with_its_least_role() {
+        for route in ROUTES {
+            if let Handler::Caller(right, _) = route.handler
+                && let [role, scope] = &right.names()[..]
+            {
+                let scope: Scope = scope.parse().unwrap();
+                assert_eq!(scope.least_role().as_str(), role, "{}", route.path);
+            }
+        }
+    }
+
+    #[test]
+    fn a_path_finds_its_routes_by_each_segment() {
+        let find_routes = |path: &[&str]| {
+            let found =
+                find(path).map(|route| format!("{} {}", route.method, route.path));
+            found.collect::<Vec<_>>()
+        };
         assert_eq!(
-            find_paths(&["server", "::1", "config"]),
-            ["/server/{ip}/config"]
+            find_routes(&["server", "::1"]),
+            ["GET /server/{ip}", "DELETE /server/{ip}"]
+        );
+        assert_eq!(
+            find_routes(&["server", "::1", "config"]),
+            ["PATCH /server/{ip}/config"]
         );
         for nothing in [&["server"][..], &["server", "::1", ""], &["Servers"]] {
-            assert!(find_paths(nothing).is_empty(), "{nothing:?}");
+            assert!(find_routes(nothing).is_empty(), "{nothing:?}");
         }
     }
 }

@@ -1,16 +1,21 @@
 //! `GET /servers` and `/server/{ip}`: the fleet and its hosts.
 
+use fleetbeat_daemon::clock;
 use fleetbeat_protocol::{FlagsPatch, parse_ip};
 
-use super::body;
 use super::state::ApiState;
+use super::{body, list};
 use crate::auth::{Caller, show_source};
 use crate::fleet::query::Query;
-use crate::http::{Body, Failure, Reply, Request, Response, negotiation};
+use crate::http::{Failure, Reply, Request, Response};
 use crate::store::HostName;
 
 /// The longest body of `PATCH /server/{ip}/config`.
 const MAX_PATCH_BYTES: usize = 16 * 1024;
+
+/// What is told of a host that was removed and has its key still.
+const RETURNS: &str = "199 - \"the host comes back, as a new one, with its next heartbeat: \
+                       stop its agent first\"";
 
 /// `GET /servers`: a view of the newest snapshot. 304 if the client has it already, else
 /// compressed if it may be.
@@ -22,35 +27,7 @@ pub(super) fn list(
     let query = Query::parse(request.query()).map_err(Failure::invalid)?;
     let view = api.snapshots.view(&query)?;
 
-    let mut headers = vec![
-        ("Content-Type", "application/json".to_owned()),
-        // `no-cache` lets a browser keep the list but ask each time, which costs a 304.
-        ("Cache-Control", "private, no-cache".to_owned()),
-        ("Vary", "Accept-Encoding, Authorization".to_owned()),
-        ("ETag", view.etag.clone()),
-    ];
-    if view.stale {
-        let warning =
-            "110 - \"the database is away: this is the fleet as it was last known\"";
-        headers.push(("X-Fleetbeat-Stale", "true".to_owned()));
-        headers.push(("Warning", warning.to_owned()));
-    }
-
-    let gzip = Body::Shared(view.gzip.clone());
-    let respond = |status, headers, body| Response {
-        status,
-        headers,
-        body,
-    };
-    Ok(Reply::Now(
-        if negotiation::has_current(request, &view.etag) {
-            respond(304, headers, gzip)
-        } else if negotiation::takes_gzip(request) {
-            respond(200, headers, gzip).with_header("Content-Encoding", "gzip")
-        } else {
-            respond(200, headers, Body::Owned(view.json()))
-        },
-    ))
+    Ok(list::answer(request, &view))
 }
 
 /// `GET /server/{ip}`.
@@ -76,19 +53,44 @@ pub(super) fn set_flags(
     let body = body::read(request, MAX_PATCH_BYTES)?;
     let patch = FlagsPatch::from_json(&body::parse(&body)?).map_err(Failure::invalid)?;
 
-    let Some(server) = api.store.set_flags(&host, patch)? else {
+    let act = caller.act(request.peer().ip(), clock::now());
+    let Some(server) = api.store.set_flags(&host, patch, &act)? else {
         return Err(unknown(api, &host));
     };
 
     if let Some(flags) = describe(patch) {
-        let username = &caller.account().username;
+        let (who, ip) = (caller.show(), server.ip);
         let source = show_source(request.peer().ip());
-        let ip = server.ip;
-        log::info!(
-            "user {username:?} at {source} has set the flags of host {ip}: {flags}"
-        );
+        log::info!("{who} at {source} has set the flags of host {ip}: {flags}");
     }
     Ok(Reply::Now(Response::json(200, &server)))
+}
+
+/// `DELETE /server/{ip}`: removes a host with its history and its flags. A 204 has no body,
+/// so headers say that the host comes back.
+pub(super) fn remove(
+    api: &ApiState,
+    caller: &Caller,
+    request: &mut Request,
+) -> Result<Reply, Failure> {
+    let host = host(request)?;
+    let act = caller.act(request.peer().ip(), clock::now());
+    let Some(server) = api.store.remove_server(&host, &act)? else {
+        return Err(unknown(api, &host));
+    };
+
+    let (who, ip) = (caller.show(), server.ip);
+    let source = show_source(request.peer().ip());
+    log::info!(
+        "{who} at {source} has removed host {ip} ({})",
+        server.server_id
+    );
+    // Nobody can tell a host that shares its key from the hosts that may come.
+    Ok(Reply::Now(
+        Response::no_content()
+            .with_header("X-Fleetbeat-Returns", "true")
+            .with_header("Warning", RETURNS),
+    ))
 }
 
 /// The flags that the patch sets, for the log: `paid = true, enabled = false`; `None` for

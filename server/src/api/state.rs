@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::readiness::Readiness;
 use crate::auth::Auth;
 use crate::auth::logins::Logins;
+use crate::chronicle::Chronicle;
 use crate::fleet::snapshot::Snapshots;
 use crate::ingest::Ingest;
 use crate::store::Store;
@@ -27,6 +28,8 @@ pub(crate) struct ApiState {
     pub(crate) logins: Logins,
     /// Where lists of servers come from.
     pub(crate) snapshots: Snapshots,
+    /// What this server has to tell.
+    pub(crate) chronicle: Arc<Chronicle>,
     /// What `/readyz` remembers.
     pub(crate) readiness: Readiness,
 }

@@ -7,20 +7,30 @@ use std::sync::Mutex;
 
 use fleetbeat_daemon::lock::lock;
 
+use crate::usernames::fold_username;
+
 /// Pairs of a user and a network remembered at once: ten users, each from a thousand
 /// networks.
 const MAX_KNOWN: usize = 10_000;
 
 /// A network of an IPv4 address, or of so many bits of an IPv6 address; `None` where
 /// nobody knows the address, such as behind a Unix socket whose peer says nothing.
-pub(super) type Network = Option<(IpAddr, u8)>;
+pub(crate) type Network = Option<(IpAddr, u8)>;
 
 /// The network that counts as one source: an IPv4 address, or the /64 that one IPv6
 /// customer has at least.
-pub(super) fn network(source: Option<IpAddr>) -> Network {
+pub(crate) fn network(source: Option<IpAddr>) -> Network {
     match source? {
         IpAddr::V4(ip) => Some((ip.into(), 32)),
         IpAddr::V6(ip) => Some(ipv6_network(ip, 64)),
+    }
+}
+
+/// A network as people write it: an address, or an address and bits.
+pub(crate) fn show_network((ip, bits): (IpAddr, u8)) -> String {
+    match ip {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("{ip}/{bits}"),
     }
 }
 
@@ -59,7 +69,8 @@ impl KnownNetworks {
     /// Remembers that the user is at `source`.
     pub(super) fn note(&self, username: &str, source: Option<IpAddr>) {
         let mut known = lock(&self.0);
-        let pair = (known.hasher.hash_one(username), network(source));
+        let name = known.hasher.hash_one(fold_username(username));
+        let pair = (name, network(source));
 
         known.count += 1;
         let count = known.count;
@@ -78,8 +89,8 @@ impl KnownNetworks {
     /// Whether the user has been at `source`'s network.
     pub(super) fn contains(&self, username: &str, source: Option<IpAddr>) -> bool {
         let known = lock(&self.0);
-        let pair = (known.hasher.hash_one(username), network(source));
-        known.seen.contains_key(&pair)
+        let name = known.hasher.hash_one(fold_username(username));
+        known.seen.contains_key(&(name, network(source)))
     }
 }
 

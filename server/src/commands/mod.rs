@@ -67,13 +67,14 @@ fn run_beside_server(command: Command, config: &Config) -> Result<(), ServerErro
             user::set_password(&*open()?, &username, password)?;
         }
         Command::UserList => user::list(&*open()?, &mut std::io::stdout())?,
+        Command::UserResetTotp { username } => user::reset_totp(&*open()?, &username)?,
         Command::UserRemove { username } => user::remove(&*open()?, &username)?,
         Command::Prune => prune::allow(&*open()?, &config.sweep)?,
         Command::Backup { file } => database::backup(&config.storage, &file)?,
         Command::Restore { file } => database::restore(&config.storage, &file)?,
         Command::ProxyConfig(site) => {
             proxy_config::refuse_encrypted(config).map_err(ServerError::Needless)?;
-            print!("{}", proxy_config::nginx(&site, &config.listen));
+            print!("{}", proxy_config::nginx(&site, config));
         }
         Command::Run
         | Command::CheckConfig

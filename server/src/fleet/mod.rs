@@ -1,7 +1,9 @@
-//! The fleet, read and judged: snapshots for `GET /servers`, and the sweep of silent hosts.
+//! The fleet, read and judged: snapshots for `GET /servers`, the sweep of silent hosts,
+//! and the watch, which tells what has changed.
 
 pub(crate) mod query;
 pub(crate) mod snapshot;
 pub(crate) mod sweep;
-mod view;
+pub(crate) mod view;
 mod views;
+pub(crate) mod watch;

@@ -1,4 +1,4 @@
-//! A view: a list of servers as it goes over the wire.
+//! A view: a list as it goes over the wire.
 
 use std::hash::{DefaultHasher, Hasher};
 use std::io::{self, Read, Write};
@@ -7,9 +7,9 @@ use std::sync::Arc;
 use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
-use fleetbeat_protocol::Server;
+use serde::Serialize;
 
-/// A list of servers as it goes over the wire.
+/// A list as it goes over the wire.
 pub(crate) struct View {
     /// A weak entity tag: the same list has the same tag, on every instance and in every
     /// encoding.
@@ -21,14 +21,14 @@ pub(crate) struct View {
 }
 
 impl View {
-    /// The list of `servers`; `stale` if the database is away.
-    pub(super) fn new(servers: &[&Server], stale: bool) -> View {
+    /// The list of plain values; `stale` if the database is away.
+    pub(crate) fn new(list: &impl Serialize, stale: bool) -> View {
         let mut output = HashedGzip {
             hasher: DefaultHasher::new(),
             gzip: GzEncoder::new(Vec::new(), Compression::fast()),
         };
-        serde_json::to_writer(io::BufWriter::new(&mut output), servers)
-            .expect("servers are plain JSON, memory takes all");
+        serde_json::to_writer(io::BufWriter::new(&mut output), list)
+            .expect("lists are plain JSON, memory takes all");
 
         let mut gzip = output.gzip.finish().expect("memory takes all");
         gzip.shrink_to_fit();

@@ -1,6 +1,8 @@
 //! A storage backend: all aggregates in one place, and the backend's own life.
 
+use super::api_token::ApiTokenStore;
 use super::error::StoreError;
+use super::event_store::EventStore;
 use super::server::ServerStore;
 use super::user::UserStore;
 
@@ -18,7 +20,9 @@ pub(crate) enum CacheState {
 
 /// A storage backend. A change that a call has acknowledged survives the end of the
 /// process and the loss of power.
-pub(crate) trait Store: ServerStore + UserStore {
+pub(crate) trait Store:
+    ServerStore + UserStore + ApiTokenStore + EventStore
+{
     /// Whether the backend can be read right now.
     ///
     /// # Errors

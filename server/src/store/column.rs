@@ -18,6 +18,8 @@ use fleetbeat_protocol::{
     Flags, FlagsPatch, Heartbeat, Load, Server, Service, Status, Timestamp,
 };
 
+use super::event::{Act, EventKind, NewEvent, facts};
+
 /// A field of a record that each heartbeat sets.
 pub(super) struct Column {
     /// The column in SQLite.
@@ -113,6 +115,24 @@ impl Flag {
     pub(super) fn default(&self) -> bool {
         *(self.in_flags)(&mut Flags::default())
     }
+}
+
+/// The events of a patch: one for each flag that it gives another value than `before`.
+pub(super) fn flag_changes(
+    mut before: Flags,
+    patch: FlagsPatch,
+    act: &Act,
+) -> Vec<NewEvent> {
+    let change = |flag: &Flag| {
+        let (from, to) = (*(flag.in_flags)(&mut before), (flag.in_patch)(&patch)?);
+        let members = [
+            ("flag", flag.name.into()),
+            ("from", from.into()),
+            ("to", to.into()),
+        ];
+        (from != to).then(|| act.event(EventKind::FlagChanged, facts(members)))
+    };
+    FLAGS.iter().filter_map(change).collect()
 }
 
 /// The part of a record that is neither column nor flag.

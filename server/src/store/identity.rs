@@ -22,6 +22,7 @@ use fleetbeat_daemon::lock::lock;
 use fleetbeat_protocol::{AgentId, Timestamp};
 use jiff::SignedDuration;
 
+use super::event::{EventKind, NewEvent, facts};
 use super::flags::SetFlags;
 use super::server::{Beat, Supersedes};
 
@@ -309,9 +310,10 @@ pub(super) fn tombstone_of_ip(ip: IpAddr) -> String {
     format!("ip:{ip}")
 }
 
-/// What the log is told about identities.
+/// What is found out about identities: told in the log and, but for what the removal of
+/// a record tells itself, as an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Event {
+pub(super) enum Finding {
     /// The host of a record has another agent than before.
     Reinstalled { ip: IpAddr, agent_id: AgentId },
     /// A host that had no record any more has another host's address and record.
@@ -330,35 +332,61 @@ pub(super) enum Event {
     Shared { ip: IpAddr },
 }
 
-impl Event {
-    /// Writes the event's line.
+impl Finding {
+    /// The event that tells it; `None` where the removal of a record does.
+    pub(super) fn event(&self, at: Timestamp) -> Option<NewEvent> {
+        let (kind, facts) = match self {
+            Finding::Reinstalled { .. } => (EventKind::HostReinstalled, facts([])),
+            Finding::Returned { .. } => (
+                EventKind::HostReinstalled,
+                facts([("returned", true.into())]),
+            ),
+            Finding::Moved { from, to, .. } => {
+                let from = from.map(|from| from.to_string());
+                let facts = facts([("from", from.into()), ("to", to.to_string().into())]);
+                (EventKind::HostMoved, facts)
+            }
+            Finding::Clone { .. } => {
+                (EventKind::HostConflict, facts([("kind", "clone".into())]))
+            }
+            Finding::Shared { ip } => {
+                let ip = ip.to_string();
+                let facts = facts([("kind", "nat".into()), ("address", ip.into())]);
+                (EventKind::HostConflict, facts)
+            }
+            Finding::Replaced { .. } => return None,
+        };
+        Some(NewEvent::new(kind, at, facts))
+    }
+
+    /// Writes the line.
     pub(super) fn log(&self) {
         match self {
-            Event::Reinstalled { ip, agent_id } => {
+            Finding::Reinstalled { ip, agent_id } => {
                 log::info!("host {ip} has the new agent {agent_id}, and keeps its flags");
             }
-            Event::Returned { ip, agent_id } => log::info!(
+            Finding::Returned { ip, agent_id } => log::info!(
                 "the agent {agent_id} is back, in another host's place at {ip}, with the \
                  flags that it had before"
             ),
-            Event::Moved {
+            Finding::Moved {
                 server_id,
                 from: Some(from),
                 to,
             } => log::info!("host {server_id} has moved from {from} to {to}"),
-            Event::Moved { server_id, to, .. } => {
+            Finding::Moved { server_id, to, .. } => {
                 log::info!("host {server_id} has moved to {to}");
             }
-            Event::Replaced { server_id, ip } => log::info!(
+            Finding::Replaced { server_id, ip } => log::info!(
                 "host {server_id} was silent, and another host has its address {ip} now: \
                  its record is removed, its flags are kept for its return"
             ),
-            Event::Clone { ip, agent_id } => log::warn!(
+            Finding::Clone { ip, agent_id } => log::warn!(
                 "the agent {agent_id} speaks from {ip}, too, while its record is in use: \
                  a copied host, whose agent's state should be removed, or a host that has \
                  booted with another address and gets its record back in some minutes"
             ),
-            Event::Shared { ip } => log::warn!(
+            Finding::Shared { ip } => log::warn!(
                 "two hosts take turns as {ip}: give each an address of its own with \
                  [host] ip"
             ),
@@ -386,7 +414,8 @@ struct Wait {
     wanted_ip: IpAddr,
     since: Timestamp,
     last: Timestamp,
-    is_told: bool,
+    /// When the conflict was told.
+    told_at: Option<Timestamp>,
 }
 
 /// Remembers which hosts were seen in turns, so that each conflict is told once.
@@ -404,10 +433,10 @@ impl Conflicts {
         record: &Known<K>,
         beat: &Beat,
         waiting: Option<&SetFlags>,
-    ) -> Option<Event> {
+    ) -> Option<Finding> {
         match self.look_at(record, beat, None) {
-            Some(Event::Reinstalled { ip, agent_id }) if waiting.is_some() => {
-                Some(Event::Returned { ip, agent_id })
+            Some(Finding::Reinstalled { ip, agent_id }) if waiting.is_some() => {
+                Some(Finding::Returned { ip, agent_id })
             }
             event => event,
         }
@@ -420,12 +449,12 @@ impl Conflicts {
         record: &Known<K>,
         beat: &Beat,
         wanted_ip: Option<IpAddr>,
-    ) -> Option<Event> {
+    ) -> Option<Finding> {
         let agent_id = beat.heartbeat.agent_id;
         if let (Some(id), Some(ip)) = (agent_id, wanted_ip)
             && self.waits_in_vain(id, ip, beat.at)
         {
-            return Some(Event::Shared { ip });
+            return Some(Finding::Shared { ip });
         }
         let before = Face {
             agent_id: record.agent_id.or(record.clone_of),
@@ -446,13 +475,35 @@ impl Conflicts {
         if self.alternates(place, before.clone(), &now, beat.at)? {
             return Some(match agent_id {
                 Some(agent_id) if before.agent_id == Some(agent_id) => {
-                    Event::Clone { ip, agent_id }
+                    Finding::Clone { ip, agent_id }
                 }
-                _ => Event::Shared { ip },
+                _ => Finding::Shared { ip },
             });
         }
         let reinstalled = agent_id.filter(|_| is_other_agent);
-        reinstalled.map(|agent_id| Event::Reinstalled { ip, agent_id })
+        reinstalled.map(|agent_id| Finding::Reinstalled { ip, agent_id })
+    }
+
+    /// Forgets what was told about these heartbeats and about the records at `places`,
+    /// because it could not be stored.
+    pub(super) fn forget(
+        &self,
+        beats: &[Beat],
+        places: impl IntoIterator<Item = IpAddr>,
+    ) {
+        let mut changes = lock(&self.changes);
+        for ip in beats.iter().map(|beat| beat.ip).chain(places) {
+            changes.remove(&ip);
+        }
+        drop(changes);
+
+        let mut waits = lock(&self.waits);
+        for beat in beats {
+            let id = beat.heartbeat.agent_id;
+            if let Some(wait) = id.and_then(|id| waits.get_mut(&id)) {
+                wait.told_at = wait.told_at.filter(|told_at| *told_at != beat.at);
+            }
+        }
     }
 
     /// Notes that the host cannot have the address; true once, when it has asked for longer
@@ -469,11 +520,12 @@ impl Conflicts {
             wanted_ip,
             since: at,
             last: at,
-            is_told: false,
+            told_at: None,
         });
-        let is_due = !wait.is_told && at.duration_since(wait.since) >= ALTERNATION;
+        let is_due =
+            wait.told_at.is_none() && at.duration_since(wait.since) >= ALTERNATION;
         wait.last = at;
-        wait.is_told |= is_due;
+        wait.told_at = wait.told_at.or(is_due.then_some(at));
         if waits.len() < MAX_REMEMBERED {
             waits.insert(id, wait);
         }
@@ -525,7 +577,7 @@ mod tests {
     use super::*;
     use crate::store::conformance::beat;
 
-    /// Heartbeats of hosts that take turns, by minute, agent and boot; gives the events.
+    /// Heartbeats of hosts that take turns, by minute, agent and boot; gives the findings.
     fn watch(turns: &[(i64, Option<u128>, &str)]) -> Vec<&'static str> {
         let conflicts = Conflicts::default();
         let start = Timestamp::UNIX_EPOCH;
@@ -540,9 +592,9 @@ mod tests {
                 .map(|record| conflicts.look_at(record, &beat, None));
             told.push(match event.flatten() {
                 None => "",
-                Some(Event::Reinstalled { .. }) => "reinstalled",
-                Some(Event::Clone { .. }) => "clone",
-                Some(Event::Shared { .. }) => "shared",
+                Some(Finding::Reinstalled { .. }) => "reinstalled",
+                Some(Finding::Clone { .. }) => "clone",
+                Some(Finding::Shared { .. }) => "shared",
                 Some(event) => panic!("{event:?}"),
             });
             record = Some(Known {
@@ -826,7 +878,7 @@ mod tests {
             told.extend(event.map(|event| (minute, event)));
             record.boot_id.clone_from(&beat.heartbeat.boot_id);
         }
-        assert_eq!(told, [(31, Event::Shared { ip: wanted })]);
+        assert_eq!(told, [(31, Finding::Shared { ip: wanted })]);
 
         // A copy of the host, and the host, in one record.
         let mut told = Vec::new();
@@ -837,6 +889,6 @@ mod tests {
             told.extend(conflicts.look_at(&record, &beat, wanted));
             record.boot_id.clone_from(&beat.heartbeat.boot_id);
         }
-        assert!(matches!(told[..], [Event::Clone { .. }]), "{told:?}");
+        assert!(matches!(told[..], [Finding::Clone { .. }]), "{told:?}");
     }
 }

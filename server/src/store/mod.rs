@@ -9,27 +9,44 @@
     allow(dead_code, reason = "some things only MongoDB needs")
 )]
 
+mod api_token;
 mod backend;
 mod column;
 mod embedded;
 mod error;
+mod event;
+mod event_spans;
+mod event_store;
 mod flags;
+#[cfg(test)]
+mod fuse;
 mod identity;
 #[cfg(feature = "mongodb")]
 mod mongodb;
 mod open;
+mod removal;
 mod server;
+mod sighting;
 mod user;
 
 #[cfg(test)]
 pub(crate) mod conformance;
 
+pub(crate) use api_token::{ApiToken, ApiTokenStore};
 pub(crate) use backend::{CacheState, Store};
 pub(crate) use error::{Conflict, StoreError, Unavailable};
+pub(crate) use event::{
+    Act, Audience, Cursor, Event, EventKind, Facts, NewEvent, Who, facts,
+};
+pub(crate) use event_store::{
+    EventPage, EventQuery, EventStore, Mass, Retention, WatchOrder, Watched,
+};
 pub(crate) use open::{
     backup, find_wrong_settings, open, open_before_server, open_beside_server, restore,
 };
 pub(crate) use server::{
     Beat, Fleet, HostName, ServerStore, Supersedes, SweepOrder, Swept,
 };
-pub(crate) use user::{User, UserStore};
+#[cfg(test)]
+pub(crate) use user::Totp;
+pub(crate) use user::{User, UserChange, UserStore, new_version};

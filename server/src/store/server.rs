@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fleetbeat_protocol::{FlagsPatch, Heartbeat, Server, Status, Timestamp};
+use jiff::SignedDuration;
 
 use super::error::StoreError;
+use super::event::Act;
 
 /// The hosts: a record for each, made by the first heartbeat, and the history of spooled
 /// heartbeats.
@@ -41,6 +43,7 @@ pub(crate) trait ServerStore: Send + Sync {
     fn moved_to(&self, ip: IpAddr) -> Result<Option<IpAddr>, StoreError>;
 
     /// Sets the patch's flags and gives the host as it is now; `None` if it is not known.
+    /// An event tells of each flag that has another value then.
     ///
     /// # Errors
     /// The database cannot be written; the flags may be set nevertheless.
@@ -48,6 +51,18 @@ pub(crate) trait ServerStore: Send + Sync {
         &self,
         host: &HostName,
         patch: FlagsPatch,
+        act: &Act,
+    ) -> Result<Option<Server>, StoreError>;
+
+    /// Removes a host for good, with its history and with the flags that would wait for
+    /// its return, and gives it as it was; `None` if it is not known.
+    ///
+    /// # Errors
+    /// The database cannot be written; the host may be removed nevertheless.
+    fn remove_server(
+        &self,
+        host: &HostName,
+        act: &Act,
     ) -> Result<Option<Server>, StoreError>;
 
     /// Marks silent hosts down. Deletes hosts that have been down for long and are not
@@ -135,6 +150,12 @@ pub(crate) struct Due {
     pub(crate) all: usize,
 }
 
+/// A host's clock that is no farther ahead is right.
+const MAX_AHEAD: SignedDuration = SignedDuration::from_secs(20);
+/// A host's clock that is no farther behind is right: its heartbeat may have been on its
+/// way for so long.
+const MAX_BEHIND: SignedDuration = SignedDuration::from_mins(9);
+
 /// A heartbeat that passed every rule, with the server's decisions about the heartbeat.
 #[derive(Debug, Clone)]
 pub(crate) struct Beat {
@@ -177,6 +198,21 @@ impl Beat {
         self.heartbeat
             .collected_at
             .filter(|_| self.supersedes != Supersedes::Always)
+    }
+}
+
+impl Beat {
+    /// By how many seconds the host's clock is wrong; `None` if it is right, or nobody can
+    /// tell. A heartbeat may be on its way for some time, so a clock that is behind is
+    /// noticed late.
+    pub(crate) fn clock_off(&self) -> Option<i64> {
+        let collected_at = self.heartbeat.collected_at?;
+        if self.supersedes != Supersedes::Always {
+            return None;
+        }
+        let offset = collected_at.duration_since(self.at);
+        let is_right = (-MAX_BEHIND..=MAX_AHEAD).contains(&offset);
+        (!is_right).then_some(offset.as_secs())
     }
 }
 

@@ -3,7 +3,7 @@
 
 use fleetbeat_protocol::FlagsPatch;
 
-use super::fixtures::{beat, ip, minutes, now, sweep};
+use super::fixtures::{act, beat, ip, minutes, now, sweep};
 use super::identities::{
     Host, assert_count, assert_names, at, find, is_paid, send, set_paid,
 };
@@ -108,7 +108,9 @@ pub(super) fn a_host_that_returns_in_another_hosts_place_has_its_own_flags(
             set_paid(store, &address(1));
         }
         if staying {
-            store.set_flags(&ip(&address(3)).into(), gaming).unwrap();
+            store
+                .set_flags(&ip(&address(3)).into(), gaming, &act())
+                .unwrap();
         }
 
         // The first host is silent, and the second one gets its address.
@@ -193,7 +195,9 @@ pub(super) fn a_host_keeps_what_was_set_while_it_had_two_records(store: &dyn Sto
         enabled: Some(true),
         ..FlagsPatch::default()
     };
-    store.set_flags(&ip("10.0.0.4").into(), none).unwrap();
+    store
+        .set_flags(&ip("10.0.0.4").into(), none, &act())
+        .unwrap();
     let latest = later + minutes(20);
     sweep(store, latest, 1);
     // A record whose flags have just changed by another one's waits for the next sweep.

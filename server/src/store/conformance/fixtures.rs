@@ -9,7 +9,7 @@ pub(super) use fleetbeat_daemon::clock::now;
 use fleetbeat_protocol::{Heartbeat, Load, Server, Service, Status, Timestamp};
 use jiff::SignedDuration;
 
-use crate::store::{Beat, Store, Supersedes, SweepOrder, Swept};
+use crate::store::{Act, Beat, Store, Supersedes, SweepOrder, Swept};
 
 pub(super) fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
@@ -65,6 +65,11 @@ pub(crate) fn spooled(host: &str, at: Timestamp, cpu: f64) -> Beat {
 /// Every host.
 pub(crate) fn servers(store: &dyn Store) -> Vec<Arc<Server>> {
     store.fleet(None).unwrap().servers.clone()
+}
+
+/// What a test does to flags and users.
+pub(crate) fn act() -> Act {
+    Act::program("test", now())
 }
 
 pub(super) fn minutes(count: i64) -> SignedDuration {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use fleetbeat_protocol::{AgentId, Flags, FlagsPatch, Server, Timestamp};
 
-use super::fixtures::{beat, ip, minutes, now, servers, spooled, sweep};
+use super::fixtures::{act, beat, ip, minutes, now, servers, spooled, sweep};
 use crate::store::{Beat, HostName, Store};
 
 /// A host as its agent shows it.
@@ -53,7 +53,7 @@ pub(super) fn at(store: &dyn Store, address: &str) -> Server {
 }
 
 pub(super) fn set_paid(store: &dyn Store, address: &str) {
-    store.set_flags(&ip(address).into(), PAID).unwrap();
+    store.set_flags(&ip(address).into(), PAID, &act()).unwrap();
 }
 
 pub(super) fn is_paid(flags: Flags) -> bool {
@@ -170,10 +170,10 @@ pub(super) fn a_host_with_another_address_keeps_its_record(store: &dyn Store) {
         enabled: Some(true),
         ..FlagsPatch::default()
     };
-    let set = store.set_flags(&id, default).unwrap().unwrap();
+    let set = store.set_flags(&id, default, &act()).unwrap().unwrap();
     assert!(!is_paid(set.flags));
     let unknown = HostName::ServerId("srv-00000000".to_owned());
-    assert_eq!(store.set_flags(&unknown, default).unwrap(), None);
+    assert_eq!(store.set_flags(&unknown, default, &act()).unwrap(), None);
 
     // An old address is a new host's.
     send(store, Host::new(9, "z").beat("10.0.0.1", later));
@@ -221,7 +221,9 @@ pub(super) fn a_restarted_host_with_another_address_gets_its_record_back(
         gaming: Some(true),
         ..FlagsPatch::default()
     };
-    store.set_flags(&ip("10.0.0.2").into(), gaming).unwrap();
+    store
+        .set_flags(&ip("10.0.0.2").into(), gaming, &act())
+        .unwrap();
     send(store, host.beat("10.0.0.2", start + minutes(3)));
 
     // The old address is silent: it was the host.
@@ -285,7 +287,9 @@ pub(super) fn each_flag_that_was_set_last_on_either_record_of_a_host_counts(
         let set = |(on, paid, enabled): &(&str, Option<bool>, Option<bool>)| {
             let address = if *on == "new" { &new } else { &old };
             let name = ip(address).into();
-            store.set_flags(&name, flags(*paid, *enabled)).unwrap();
+            store
+                .set_flags(&name, flags(*paid, *enabled), &act())
+                .unwrap();
         };
         before.into_iter().for_each(set);
         send(store, host("b").beat(&new, start + minutes(1)));
@@ -421,7 +425,9 @@ pub(super) fn hosts_that_take_turns_at_an_address_share_a_record(store: &dyn Sto
         enabled: Some(true),
         ..FlagsPatch::default()
     };
-    store.set_flags(&ip("10.0.0.100").into(), default).unwrap();
+    store
+        .set_flags(&ip("10.0.0.100").into(), default, &act())
+        .unwrap();
     send(store, two.beat("10.0.0.100", start + minutes(60)));
     assert!(!is_paid(at(store, "10.0.0.100").flags));
     assert_count(store, 1);

@@ -3,9 +3,12 @@
 //! The cases are functions over a store, one file for each aggregate. A new case is
 //! named in `cases!`, a new backend in `backends!`.
 
+mod api_tokens;
 mod displaced_hosts;
+mod events;
 mod fixtures;
 mod identities;
+mod kills;
 #[cfg(feature = "mongodb")]
 mod mongodb_databases;
 mod random_lives;
@@ -82,9 +85,29 @@ macro_rules! cases {
         cases!($open; random_lives:
             after_any_life_each_host_is_in_its_own_record_with_its_flags,
         );
+        cases!($open; events:
+            what_happens_to_a_host_is_told_once,
+            what_people_do_is_told_with_who_did_it,
+            what_is_found_out_about_identities_is_told,
+            a_deleted_host_is_told_and_found,
+            a_host_that_somebody_removes_leaves_nothing,
+            pages_follow_each_other_whatever_the_clock_says,
+            a_reader_that_follows_misses_nothing_of_eight_writers,
+            old_events_are_deleted_in_service_time,
+            too_many_events_of_a_class_push_out_no_other,
+            many_hosts_that_go_down_together_are_one_mass,
+        );
         cases!($open; users:
             users_are_kept,
+            a_user_is_found_by_any_spelling_of_the_name,
             the_last_superadmin_stays,
+            two_superadmins_cannot_demote_each_other,
+            a_second_factor_counts_from_its_first_code,
+            of_many_who_show_one_code_one_is_let_in,
+        );
+        cases!($open; api_tokens:
+            tokens_are_kept_until_they_are_revoked,
+            tokens_go_with_their_user,
         );
     };
     ($open:expr; $file:ident: $($case:ident,)+) => { $(

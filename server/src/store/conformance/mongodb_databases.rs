@@ -8,7 +8,7 @@ use ::mongodb::bson::{DateTime, doc};
 use fleetbeat_daemon::lock::lock;
 use fleetbeat_protocol::{AgentId, FlagsPatch};
 
-use super::fixtures::{beat, ip, minutes, now, servers};
+use super::fixtures::{act, beat, ip, minutes, now, servers};
 use crate::config::MongoDbSettings;
 use crate::store::ServerStore;
 use crate::store::mongodb::{MongoDb, Patience};
@@ -48,6 +48,11 @@ impl FreshMongoDb {
             settings,
             _turn: turn,
         }
+    }
+
+    /// Another instance on the same databases.
+    pub(super) fn another(&self) -> MongoDb {
+        MongoDb::open(&self.settings, Patience::None).unwrap()
     }
 }
 
@@ -114,6 +119,7 @@ fn what_another_program_does_to_mongodb_is_found_while_redis_tells_the_rest() {
                 paid: Some(true),
                 ..FlagsPatch::default()
             },
+            &act(),
         )
         .unwrap();
     wait(&[("renamed", false), ("host-10.0.0.3", true)]);

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use fleetbeat_protocol::{AgentId, Flags, FlagsPatch, Status, Timestamp};
 
-use super::fixtures::{beat, ip, minutes, now};
+use super::fixtures::{act, beat, ip, minutes, now};
 use crate::store::embedded::Embedded;
 use crate::store::server::SweepOrder;
 use crate::store::{Beat, HostName, Store};
@@ -205,7 +205,7 @@ impl World<'_> {
             _ => (patch.enabled, flags.enabled) = (Some(value), value),
         }
         let name = HostName::ServerId(server_id.clone());
-        self.store.set_flags(&name, patch).unwrap().unwrap();
+        self.store.set_flags(&name, patch, &act()).unwrap().unwrap();
         self.told.push(format!("{host}: {patch:?} on {records:?}"));
     }
 

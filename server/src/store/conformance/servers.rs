@@ -9,7 +9,7 @@ use fleetbeat_protocol::{Flags, FlagsPatch, Service, Status};
 use jiff::SignedDuration;
 
 use super::fixtures::{
-    DELETE_AFTER_MINUTES, beat, ip, minutes, now, servers, spooled, sweep,
+    DELETE_AFTER_MINUTES, act, beat, ip, minutes, now, servers, spooled, sweep,
 };
 use crate::store::{Beat, Store, Supersedes};
 
@@ -60,7 +60,7 @@ pub(super) fn a_later_heartbeat_keeps_identity_and_flags(store: &dyn Store) {
         ..FlagsPatch::default()
     };
     let before = store
-        .set_flags(&ip("10.0.0.1").into(), patch)
+        .set_flags(&ip("10.0.0.1").into(), patch, &act())
         .unwrap()
         .unwrap();
     let mut later = beat("10.0.0.1", at + minutes(2));
@@ -186,7 +186,7 @@ pub(super) fn a_patch_sets_only_its_flags(store: &dyn Store) {
     store.record(&[beat("2001:db8::1", now())]).unwrap();
     let set = |patch| {
         store
-            .set_flags(&ip("2001:db8::1").into(), patch)
+            .set_flags(&ip("2001:db8::1").into(), patch, &act())
             .unwrap()
             .unwrap()
             .flags
@@ -226,7 +226,9 @@ pub(super) fn a_patch_sets_only_its_flags(store: &dyn Store) {
         expected
     );
     assert_eq!(
-        store.set_flags(&ip("10.0.0.1").into(), streaming).unwrap(),
+        store
+            .set_flags(&ip("10.0.0.1").into(), streaming, &act())
+            .unwrap(),
         None,
         "no server is made by a patch"
     );
@@ -285,6 +287,7 @@ pub(super) fn the_revision_moves_with_what_is_shown(store: &dyn Store) {
                 paid: Some(true),
                 ..FlagsPatch::default()
             },
+            &act(),
         )
         .unwrap();
     moves(store, "a patch");
@@ -319,7 +322,7 @@ pub(super) fn flags_and_heartbeats_race_without_loss(store: &dyn Store) {
                 ..FlagsPatch::default()
             };
             let flags = store
-                .set_flags(&ip("10.0.0.1").into(), patch)
+                .set_flags(&ip("10.0.0.1").into(), patch, &act())
                 .unwrap()
                 .unwrap()
                 .flags;

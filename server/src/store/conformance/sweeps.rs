@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use fleetbeat_protocol::{AgentId, FlagsPatch, Status, Timestamp};
 
-use super::fixtures::{DELETE_AFTER_MINUTES, beat, ip, minutes, now, servers, sweep};
+use super::fixtures::{
+    DELETE_AFTER_MINUTES, act, beat, ip, minutes, now, servers, sweep,
+};
 use crate::store::server::{Due, Swept};
 use crate::store::{Beat, Store};
 
@@ -48,7 +50,9 @@ pub(super) fn a_sweep_marks_and_deletes(store: &dyn Store) {
         is_static: Some(true),
         ..FlagsPatch::default()
     };
-    store.set_flags(&ip("10.0.0.4").into(), is_static).unwrap();
+    store
+        .set_flags(&ip("10.0.0.4").into(), is_static, &act())
+        .unwrap();
 
     let marked = sweep(store, now, 1);
     assert_eq!((marked.down, marked.deleted), (3, 0));
@@ -156,7 +160,7 @@ pub(super) fn the_flags_of_a_deleted_host_wait_for_its_return(store: &dyn Store)
         ])
         .unwrap();
     for host in ["10.0.0.1", "10.0.0.2"] {
-        store.set_flags(&ip(host).into(), PAID).unwrap();
+        store.set_flags(&ip(host).into(), PAID, &act()).unwrap();
     }
     let later = now + minutes(10);
     assert_eq!(sweep(store, later, 1).down, 3);
@@ -189,7 +193,9 @@ pub(super) fn the_flags_of_a_deleted_host_wait_for_its_return(store: &dyn Store)
         enabled: Some(true),
         ..FlagsPatch::default()
     };
-    store.set_flags(&ip("10.0.0.1").into(), default).unwrap();
+    store
+        .set_flags(&ip("10.0.0.1").into(), default, &act())
+        .unwrap();
     let latest = later + minutes(10);
     sweep(store, latest, 1);
     sweep(store, latest, DELETE_AFTER_MINUTES);

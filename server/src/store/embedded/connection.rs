@@ -23,6 +23,8 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use super::error::{explain_open_error, is_busy, unusable};
 use super::{folder, schema};
 use crate::store::error::StoreError;
+#[cfg(test)]
+use crate::store::fuse::{Burn, Fuse, killed};
 
 /// How long a statement waits for another process, such as the user command. Below the
 /// 3 s in which an agent must get its answer.
@@ -54,6 +56,8 @@ pub(super) struct Connections {
     /// The connection of maintenance, made when it is needed first.
     maintenance: Mutex<Option<Connection>>,
     file: PathBuf,
+    #[cfg(test)]
+    pub(super) fuse: Fuse,
     /// Held as long as the server runs. Closing the file releases the lock, however the
     /// process ends.
     _server_lock: Option<File>,
@@ -83,6 +87,8 @@ impl Connections {
             readers: Mutex::default(),
             maintenance: Mutex::default(),
             file,
+            #[cfg(test)]
+            fuse: Fuse::default(),
             _server_lock: server_lock,
         })
     }
@@ -102,8 +108,24 @@ impl Connections {
         let transaction =
             writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let value = change(&transaction)?;
-        transaction.commit()?;
+        self.commit(transaction)?;
         Ok(value)
+    }
+
+    #[cfg(not(test))]
+    #[allow(clippy::unused_self, reason = "tests kill here")]
+    fn commit(&self, transaction: Transaction<'_>) -> Result<(), StoreError> {
+        Ok(transaction.commit()?)
+    }
+
+    #[cfg(test)]
+    fn commit(&self, transaction: Transaction<'_>) -> Result<(), StoreError> {
+        match self.fuse.burn() {
+            Burn::Through => return Ok(transaction.commit()?),
+            Burn::Done => transaction.commit()?,
+            Burn::Dead => drop(transaction),
+        }
+        Err(killed().into())
     }
 
     /// Runs `query` on a reading connection. After an error that connection is closed.
@@ -163,7 +185,7 @@ impl Connections {
         &self,
         connection: &mut Connection,
         step: &mut impl FnMut(&Connection) -> rusqlite::Result<Work>,
-    ) -> rusqlite::Result<(Work, Duration)> {
+    ) -> Result<(Work, Duration), StoreError> {
         let _turn = self.writer();
         let started = Instant::now();
         let transaction =
@@ -173,7 +195,7 @@ impl Connections {
         while work == Work::More && started.elapsed() < SLICE {
             work = step(&transaction)?;
         }
-        transaction.commit()?;
+        self.commit(transaction)?;
         Ok((work, started.elapsed()))
     }
 

@@ -4,19 +4,25 @@
 //! server, without the lock. This file says which function does what; each subject has a
 //! file of its own.
 
+mod api_tokens;
 mod backup;
 mod connection;
 mod contents;
 mod error;
+mod event_query;
+mod events;
 mod flags;
 mod folder;
 mod owners;
 mod restore;
+mod retention;
 mod row;
 mod schema;
 mod servers;
 mod sweep;
+mod touched;
 mod users;
+mod watch;
 
 #[cfg(test)]
 mod tests;
@@ -28,17 +34,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use fleetbeat_protocol::{FlagsPatch, Server};
+use fleetbeat_protocol::{FlagsPatch, Server, Timestamp};
 use rusqlite::{OptionalExtension, Transaction};
 
 use self::connection::{Check, Connections, has_current_schema, open_reader};
 use self::contents::Contents;
+use self::owners::Outcome;
 pub(super) use self::restore::restore;
+use self::touched::Touched;
+use super::api_token::{ApiToken, ApiTokenStore};
 use super::backend::Store;
 use super::error::{Setup, StoreError};
-use super::identity::{Conflicts, Event};
+use super::event::{Act, NewEvent};
+use super::event_store::{
+    EventPage, EventQuery, EventStore, Retention, WatchOrder, Watched,
+};
+use super::identity::{Conflicts, Finding};
 use super::server::{Beat, Due, Fleet, HostName, ServerStore, SweepOrder, Swept};
-use super::user::{User, UserStore};
+use super::user::{User, UserChange, UserStore};
 
 /// The store in one folder.
 pub(super) struct Embedded {
@@ -46,6 +59,8 @@ pub(super) struct Embedded {
     /// Counts the changes of the hosts' records.
     revision: AtomicU64,
     conflicts: Conflicts,
+    /// The hosts that the watch has to look at.
+    touched: Touched,
 }
 
 /// What a command does where there is no database.
@@ -118,7 +133,14 @@ impl Embedded {
             connections,
             revision: AtomicU64::new(0),
             conflicts: Conflicts::default(),
+            touched: Touched::default(),
         }
+    }
+
+    /// What kills it in tests.
+    #[cfg(test)]
+    pub(super) fn fuse(&self) -> &super::fuse::Fuse {
+        &self.connections.fuse
     }
 
     /// Runs a change of hosts' records.
@@ -151,13 +173,21 @@ fn explain_older(error: StoreError) -> StoreError {
 
 impl ServerStore for Embedded {
     fn record(&self, beats: &[Beat]) -> Result<BTreeSet<IpAddr>, StoreError> {
-        let mut events = Vec::new();
-        self.write_servers(|transaction| {
+        let mut outcome = Outcome::default();
+        let stored = self.write_servers(|transaction| {
             beats.iter().try_for_each(|beat| {
-                owners::record(transaction, beat, &self.conflicts, &mut events)
+                owners::record(transaction, beat, &self.conflicts, &mut outcome)
             })
-        })?;
-        events.iter().for_each(Event::log);
+        });
+        if let Err(error) = stored {
+            self.conflicts.forget(beats, outcome.changed);
+            self.touched.add_all();
+            return Err(error);
+        }
+
+        self.touched.note(beats);
+        self.touched.add(outcome.changed);
+        outcome.findings.iter().for_each(Finding::log);
         Ok(BTreeSet::new())
     }
 
@@ -190,16 +220,40 @@ impl ServerStore for Embedded {
         &self,
         host: &HostName,
         patch: FlagsPatch,
+        act: &Act,
     ) -> Result<Option<Server>, StoreError> {
         self.write_servers(|transaction| {
-            Ok(servers::set_flags(transaction, host, patch)?)
+            Ok(servers::set_flags(transaction, host, patch, act)?)
         })
     }
 
+    fn remove_server(
+        &self,
+        host: &HostName,
+        act: &Act,
+    ) -> Result<Option<Server>, StoreError> {
+        let removed = self.write_servers(|transaction| {
+            let Some(server) = servers::by_name(transaction, host)? else {
+                return Ok(None);
+            };
+            owners::remove_for_good(transaction, server.ip, act)?;
+            Ok(Some(server))
+        })?;
+        // If the host comes back, its first heartbeat may say what the last one has said.
+        self.touched.add(removed.as_ref().map(|server| server.ip));
+        Ok(removed)
+    }
+
     fn sweep(&self, order: &SweepOrder) -> Result<Swept, StoreError> {
-        sweep::sweep(&self.connections, order, || {
+        let changed = |down: &[IpAddr]| {
             self.revision.fetch_add(1, Ordering::Release);
-        })
+            self.touched.add(down.iter().copied());
+        };
+        let swept = sweep::sweep(&self.connections, order, changed);
+        if swept.is_err() {
+            self.touched.add_all();
+        }
+        swept
     }
 
     fn prune(&self, delete_after: Duration) -> Result<Due, StoreError> {
@@ -217,25 +271,74 @@ impl UserStore for Embedded {
             .read(|connection| users::by_name(connection, username))
     }
 
-    fn add_user(&self, user: &User) -> Result<(), StoreError> {
+    fn add_user(&self, user: &User, act: &Act) -> Result<(), StoreError> {
         self.connections
-            .write(|transaction| users::add(transaction, user))
+            .write(|transaction| users::add(transaction, user, act))
     }
 
-    fn set_password(
+    fn change_user(
         &self,
         username: &str,
-        hashed_password: &str,
-        token_version: &str,
-    ) -> Result<(), StoreError> {
+        change: &UserChange,
+        act: &Act,
+    ) -> Result<Option<User>, StoreError> {
+        self.connections
+            .write(|transaction| users::change(transaction, username, change, act))
+    }
+
+    fn remove_user(&self, username: &str, act: &Act) -> Result<(), StoreError> {
+        self.connections
+            .write(|transaction| users::remove(transaction, username, act))
+    }
+}
+
+impl ApiTokenStore for Embedded {
+    fn api_tokens(&self) -> Result<Vec<ApiToken>, StoreError> {
+        self.connections.read(api_tokens::all)
+    }
+
+    fn add_api_token(&self, token: &ApiToken, act: &Act) -> Result<(), StoreError> {
+        self.connections
+            .write(|transaction| Ok(api_tokens::add(transaction, token, act)?))
+    }
+
+    fn remove_api_token(&self, id: &str, act: &Act) -> Result<(), StoreError> {
+        self.connections
+            .write(|transaction| api_tokens::remove(transaction, id, act))
+    }
+
+    fn note_api_token_use(&self, id: &str, day: Timestamp) -> Result<(), StoreError> {
+        self.connections
+            .write(|transaction| Ok(api_tokens::note_use(transaction, id, day)?))
+    }
+}
+
+impl EventStore for Embedded {
+    fn append(&self, events: &[NewEvent]) -> Result<(), StoreError> {
         self.connections.write(|transaction| {
-            users::set_password(transaction, username, hashed_password, token_version)
+            for event in events {
+                events::write(transaction, None, event)?;
+            }
+            Ok(())
         })
     }
 
-    fn remove_user(&self, username: &str) -> Result<(), StoreError> {
+    fn events(&self, query: &EventQuery) -> Result<EventPage, StoreError> {
         self.connections
-            .write(|transaction| users::remove(transaction, username))
+            .read(|connection| event_query::find(connection, query))
+    }
+
+    fn watch(&self, order: &WatchOrder) -> Result<Watched, StoreError> {
+        let touched = self.touched.take();
+        let watched = watch::watch(&self.connections, order, &touched);
+        if watched.is_err() {
+            self.touched.add_all();
+        }
+        watched
+    }
+
+    fn forget_events(&self, retention: &Retention) -> Result<usize, StoreError> {
+        retention::forget(&self.connections, retention)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Which record a heartbeat is stored in: does in SQLite what
 //! [`crate::store::identity`] decides.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::LazyLock;
 
@@ -8,13 +9,16 @@ use fleetbeat_protocol::{AgentId, Status};
 use rusqlite::{OptionalExtension, Params, Row, Transaction, params};
 
 use super::error::is_taken_server_id;
+use super::events;
 use super::row::{optional_agent_id, optional_ip, optional_timestamp, parsed, timestamp};
 use super::{flags, servers};
 use crate::store::error::StoreError;
+use crate::store::event::Act;
 use crate::store::flags::SetFlags;
 use crate::store::identity::{
-    self, Conflicts, Event, Heir, Step, Tombstone, tombstone_of_agent, tombstone_of_ip,
+    self, Conflicts, Finding, Heir, Step, Tombstone, tombstone_of_agent, tombstone_of_ip,
 };
+use crate::store::removal::{IDENTITY, Removal};
 use crate::store::server::{Beat, Supersedes, new_server_id};
 
 /// How often a new host is given another id because its id was taken. Eight hexadecimal
@@ -43,6 +47,15 @@ fn select_known(condition: &str) -> String {
         "SELECT id, ip, agent_id, boot_id, last_heartbeat, status, moved_at, wanted_ip, \
          clone_of, first_heartbeat, guest_since FROM servers WHERE {condition}"
     )
+}
+
+/// What is gathered while heartbeats are stored.
+#[derive(Default)]
+pub(super) struct Outcome {
+    /// What the log is to be told when the transaction is committed.
+    pub(super) findings: Vec<Finding>,
+    /// The addresses of records that have changed by more than an ordinary heartbeat.
+    pub(super) changed: BTreeSet<IpAddr>,
 }
 
 /// What is known of a heartbeat's address and agent: see [`identity::Found`].
@@ -94,23 +107,25 @@ impl Found {
     }
 }
 
-/// Stores one heartbeat. What the log is to be told when the transaction is committed
-/// goes to `events`.
+/// Stores one heartbeat.
 pub(super) fn record(
     transaction: &Transaction<'_>,
     beat: &Beat,
     conflicts: &Conflicts,
-    events: &mut Vec<Event>,
+    outcome: &mut Outcome,
 ) -> Result<(), StoreError> {
     if servers::store_ordinary(transaction, beat)? {
         return Ok(());
     }
+    outcome.changed.insert(beat.ip);
     for _ in 0..MAX_STEPS {
         let found = Found::read(transaction, beat)?;
         match found.decide(beat) {
             Step::Store { record, wanted_ip } => {
+                outcome.changed.extend(record.ip);
                 if beat.supersedes == Supersedes::Always {
-                    events.extend(conflicts.look_at(record, beat, wanted_ip));
+                    let finding = conflicts.look_at(record, beat, wanted_ip);
+                    tell(transaction, beat, record.key, finding, outcome)?;
                 }
                 servers::store(transaction, beat, record.key, wanted_ip)?;
                 servers::keep_history(transaction, beat, record.key)?;
@@ -121,14 +136,16 @@ pub(super) fn record(
                 servers::keep_history(transaction, beat, host)?;
                 let clone = beat.heartbeat.agent_id.filter(|_| clone_of.is_some());
                 let ip = beat.ip;
-                events.extend(clone.map(|agent_id| Event::Clone { ip, agent_id }));
+                let finding = clone.map(|agent_id| Finding::Clone { ip, agent_id });
+                tell(transaction, beat, host, finding, outcome)?;
                 return Ok(());
             }
             Step::Take { record, waiting } => {
-                events.extend(conflicts.look_at_taken(record, beat, waiting));
+                let finding = conflicts.look_at_taken(record, beat, waiting);
+                tell(transaction, beat, record.key, finding, outcome)?;
                 take(transaction, beat, record, waiting)?;
             }
-            step => prepare(transaction, beat, &step, events)?,
+            step => prepare(transaction, beat, &step, outcome)?,
         }
     }
     Err(StoreError::Refused {
@@ -137,33 +154,57 @@ pub(super) fn record(
     })
 }
 
+/// Writes the finding's event about `host`, and keeps the finding for the log.
+fn tell(
+    transaction: &Transaction<'_>,
+    beat: &Beat,
+    host: i64,
+    finding: impl Into<Option<Finding>>,
+    outcome: &mut Outcome,
+) -> rusqlite::Result<()> {
+    let Some(finding) = finding.into() else {
+        return Ok(());
+    };
+    if let Some(event) = finding.event(beat.at) {
+        events::write(transaction, Some(host), &event)?;
+    }
+    outcome.findings.push(finding);
+    Ok(())
+}
+
 /// Does a step after which the record has to be looked for again.
 fn prepare(
     transaction: &Transaction<'_>,
     beat: &Beat,
     step: &Step<'_, i64>,
-    events: &mut Vec<Event>,
+    outcome: &mut Outcome,
 ) -> rusqlite::Result<()> {
     match step {
         Step::Remove(record) => {
             let server_id = server_id(transaction, record)?;
             lay_to_rest(transaction, record, None)?;
-            delete(transaction, record.key)?;
+            let act = Act::program(IDENTITY, beat.at);
+            delete(transaction, record.key, &act, Removal::Replaced)?;
             let ip = beat.ip;
-            events.push(Event::Replaced { server_id, ip });
+            outcome.findings.push(Finding::Replaced { server_id, ip });
         }
-        Step::Absorb { record, clone } => absorb(transaction, record, clone)?,
+        Step::Absorb { record, clone } => absorb(transaction, beat, record, clone)?,
         Step::Move(record) => {
             relocate(transaction, record, beat.ip)?;
             note_move(transaction, beat, record)?;
             leave(transaction, record)?;
-            events.push(moved(transaction, record, beat.ip)?);
+            let finding = moved(transaction, record, beat.ip)?;
+            tell(transaction, beat, record.key, finding, outcome)?;
         }
         Step::Exchange { record, other } => {
             exchange(transaction, beat, record, other)?;
-            events.push(moved(transaction, record, beat.ip)?);
+            let finding = moved(transaction, record, beat.ip)?;
+            tell(transaction, beat, record.key, finding, outcome)?;
             if let Some(to) = record.ip {
-                events.push(moved(transaction, other, to)?);
+                let finding = moved(transaction, other, to)?;
+                tell(transaction, beat, other.key, finding, outcome)?;
+                // The other record may have had to be looked at where it was.
+                outcome.changed.insert(to);
             }
         }
         Step::Store { .. } | Step::Insert { .. } | Step::Take { .. } => {}
@@ -319,16 +360,46 @@ fn lay_clone_to_rest(
 pub(super) fn remove(
     connection: &rusqlite::Connection,
     host: i64,
+    act: &Act,
+    removal: Removal,
 ) -> rusqlite::Result<()> {
     if let Some(record) = known(connection, &SELECT_BY_ID, [host])? {
         lay_to_rest(connection, &record, None)?;
     }
-    delete(connection, host)
+    delete(connection, host, act, removal)
 }
 
-/// Deletes what is kept of a host, but for its history, which is deleted later.
-fn delete(connection: &rusqlite::Connection, host: i64) -> rusqlite::Result<()> {
+/// Removes the host at this address as somebody has asked for: no flags wait for its
+/// return.
+pub(super) fn remove_for_good(
+    connection: &rusqlite::Connection,
+    ip: IpAddr,
+    act: &Act,
+) -> rusqlite::Result<()> {
+    let Some(record) = known(connection, &SELECT_BY_IP, [ip.to_string()])? else {
+        return Ok(());
+    };
+    delete(connection, record.key, act, Removal::Asked)?;
+    let agent = record.agent_id.map(tombstone_of_agent);
+    for name in agent.into_iter().chain([tombstone_of_ip(ip)]) {
+        flags::raise(connection, &name)?;
+    }
+    Ok(())
+}
+
+/// Deletes what is kept of a host, but for its history, which is deleted later, and its
+/// events.
+fn delete(
+    connection: &rusqlite::Connection,
+    host: i64,
+    act: &Act,
+    removal: Removal,
+) -> rusqlite::Result<()> {
+    events::write(connection, Some(host), &removal.event(act))?;
     for statement in [
+        "INSERT INTO departed (host, server_id, ip) \
+         SELECT id, server_id, ip FROM servers WHERE id = ?1",
+        "DELETE FROM sightings WHERE host = ?1",
         "INSERT INTO gone VALUES (?1) ON CONFLICT DO NOTHING",
         "DELETE FROM flags WHERE host = ?1",
         "DELETE FROM servers WHERE id = ?1",
@@ -341,6 +412,7 @@ fn delete(connection: &rusqlite::Connection, host: i64) -> rusqlite::Result<()> 
 /// Makes one record of two.
 fn absorb(
     transaction: &Transaction<'_>,
+    beat: &Beat,
     record: &Known,
     clone: &Known,
 ) -> rusqlite::Result<()> {
@@ -352,7 +424,8 @@ fn absorb(
         "UPDATE OR IGNORE history SET host = ?1 WHERE host = ?2",
         both,
     )?;
-    delete(transaction, clone.key)
+    let act = Act::program(IDENTITY, beat.at);
+    delete(transaction, clone.key, &act, Removal::Absorbed)
 }
 
 /// Gives the record an address that is free.
@@ -438,8 +511,8 @@ fn moved(
     transaction: &Transaction<'_>,
     record: &Known,
     to: IpAddr,
-) -> rusqlite::Result<Event> {
-    Ok(Event::Moved {
+) -> rusqlite::Result<Finding> {
+    Ok(Finding::Moved {
         server_id: server_id(transaction, record)?,
         from: record.ip,
         to,

@@ -53,7 +53,7 @@ pub(in crate::store) fn restore(
     let unchecked = folder.join(UNCHECKED);
 
     let restored = copy(backup, &unchecked)
-        .and_then(|()| check_copy(backup, &unchecked))
+        .and_then(|()| check_copy(backup, &unchecked, &folder.join(DATABASE)))
         .and_then(|contents| {
             let replaced = put_in_place(folder, &unchecked, now)?;
             Ok(Restored { contents, replaced })
@@ -101,8 +101,14 @@ fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
     io::copy(&mut from, &mut copied).map(|_| ())
 }
 
-/// Opens the copy as the server will, and leaves a single file. Gives the contents.
-fn check_copy(backup: &Path, unchecked: &Path) -> Result<Contents, StoreError> {
+/// Opens the copy as the server will, and leaves a single file. Gives the contents. New
+/// events get numbers behind those of the database that is `replaced`, so that a reader
+/// who follows the events goes on.
+fn check_copy(
+    backup: &Path,
+    unchecked: &Path,
+    replaced: &Path,
+) -> Result<Contents, StoreError> {
     let explain = |error| explain_check_error(backup, &error);
     let mut connection = Connection::open(unchecked).map_err(explain)?;
 
@@ -120,8 +126,30 @@ fn check_copy(backup: &Path, unchecked: &Path) -> Result<Contents, StoreError> {
 
     prepare_writer(&mut connection, Check::Whole).map_err(explain)?;
     migrate(&mut connection, backup)?;
+    if let Some(newest) = newest_event(replaced) {
+        number_behind(&connection, newest).map_err(explain)?;
+    }
     checkpoint(&connection).map_err(explain)?;
     Contents::read(&connection).map_err(explain)
+}
+
+/// The number of the newest event in the database `file`; `None` if it has none, or cannot
+/// be read.
+fn newest_event(file: &Path) -> Option<i64> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(file, flags).ok()?;
+    let select = "SELECT seq FROM sqlite_sequence WHERE name = 'events'";
+    connection.query_row(select, [], |row| row.get(0)).ok()
+}
+
+/// Lets the next event have a number behind `newest`.
+fn number_behind(connection: &Connection, newest: i64) -> rusqlite::Result<()> {
+    let update = "UPDATE sqlite_sequence SET seq = max(seq, ?1) WHERE name = 'events'";
+    if connection.execute(update, [newest])? == 0 {
+        let insert = "INSERT INTO sqlite_sequence (name, seq) VALUES ('events', ?1)";
+        connection.execute(insert, [newest])?;
+    }
+    Ok(())
 }
 
 fn explain_check_error(backup: &Path, error: &rusqlite::Error) -> StoreError {

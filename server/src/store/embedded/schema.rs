@@ -2,12 +2,15 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, TransactionBehavior, params};
 
+use super::users;
 use crate::store::error::{Setup, StoreError};
+use crate::store::event::EventKind;
 
 /// The schema, one step for each `user_version`; a released step never changes.
-const MIGRATIONS: [&str; 4] = [FIRST, HOST_IDS, CHANGES_OF_FLAGS, GUESTS];
+const MIGRATIONS: [&str; 6] =
+    [FIRST, HOST_IDS, CHANGES_OF_FLAGS, GUESTS, EVENTS, ACCOUNTS];
 
 /// Hosts by address.
 const FIRST: &str = "
@@ -154,6 +157,98 @@ const GUESTS: &str = "
     ALTER TABLE tombstones ADD COLUMN heir_ip TEXT;
 ";
 
+/// Events, and what the watch has seen last. The hosts that are there count as seen, so
+/// that an upgrade tells nothing.
+const EVENTS: &str = "
+    -- By how many seconds the host's clock is wrong, NULL while it is right.
+    ALTER TABLE servers ADD COLUMN clock_off INTEGER;
+
+    CREATE TABLE events (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,   -- the order, and the cursor
+        at INTEGER NOT NULL,                -- milliseconds since 1970, UTC
+        kind INTEGER NOT NULL,              -- of event_kinds
+        host INTEGER,                       -- of servers, or of departed
+        ip TEXT,                            -- the host's, at that time
+        hostname TEXT,
+        user TEXT,                          -- whom it is about
+        actor TEXT,                         -- the user who did it
+        program TEXT,                       -- the program that did it
+        address TEXT,                       -- from where it was done
+        data TEXT                           -- JSON, NULL where there is nothing to tell
+    ) STRICT;
+    CREATE INDEX events_by_kind ON events (kind);
+    CREATE INDEX events_by_host ON events (host) WHERE host IS NOT NULL;
+    CREATE INDEX events_by_user ON events (user) WHERE user IS NOT NULL;
+    CREATE INDEX events_by_actor ON events (actor) WHERE actor IS NOT NULL;
+    -- For people who read the table.
+    CREATE TABLE event_kinds (kind INTEGER PRIMARY KEY, name TEXT NOT NULL) STRICT;
+
+    -- The events from first_id up to the next span are about an hour's: when they were
+    -- written, in service time and by the clock, and how many there are of each class.
+    CREATE TABLE event_spans (
+        first_id INTEGER PRIMARY KEY,
+        service_time INTEGER NOT NULL,
+        min_at INTEGER NOT NULL,
+        max_at INTEGER NOT NULL,
+        life INTEGER NOT NULL DEFAULT 0,
+        host INTEGER NOT NULL DEFAULT 0,
+        audit INTEGER NOT NULL DEFAULT 0,
+        login INTEGER NOT NULL DEFAULT 0,
+        refusal INTEGER NOT NULL DEFAULT 0
+    ) STRICT;
+
+    -- What the watch has seen last of each host.
+    CREATE TABLE sightings (
+        host INTEGER PRIMARY KEY,
+        status TEXT NOT NULL,
+        since INTEGER NOT NULL,             -- when it went down or came up
+        newest INTEGER,                     -- the newest of its events of class life
+        boot_id TEXT,
+        boot_before TEXT,
+        clock_off INTEGER,
+        services TEXT NOT NULL              -- JSON, as in servers
+    ) STRICT;
+    CREATE INDEX sightings_down ON sightings (since) WHERE status = 'down';
+    INSERT INTO sightings (host, status, since, boot_id, services)
+        SELECT id, status, last_heartbeat, boot_id, services FROM servers;
+    -- Hosts that are gone and that events tell of.
+    CREATE TABLE departed (
+        host INTEGER PRIMARY KEY,
+        server_id TEXT NOT NULL,
+        ip TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX departed_by_ip ON departed (ip);
+    CREATE INDEX departed_by_server_id ON departed (server_id);
+    -- A row while many hosts are down that went down together: the first of their events.
+    CREATE TABLE mass_down (first_event INTEGER NOT NULL) STRICT;
+";
+
+/// Users in all spellings of their names, second factors, and API tokens. What spellings
+/// of a name have in common is filled in by [`users::fill_keys`].
+const ACCOUNTS: &str = "
+    ALTER TABLE users ADD COLUMN user_id TEXT NOT NULL DEFAULT '';
+    ALTER TABLE users ADD COLUMN name_key TEXT NOT NULL DEFAULT '';
+    ALTER TABLE users ADD COLUMN totp_secret TEXT;      -- base32
+    ALTER TABLE users ADD COLUMN totp_pending TEXT;     -- waits for its first code
+    ALTER TABLE users ADD COLUMN totp_step INTEGER NOT NULL DEFAULT 0;  -- last used
+    ALTER TABLE users ADD COLUMN recovery_codes TEXT NOT NULL DEFAULT '[]'; -- SHA-256
+    UPDATE users SET user_id = lower(hex(randomblob(8)));
+    CREATE INDEX users_by_key ON users (name_key);
+
+    CREATE TABLE api_tokens (
+        id TEXT PRIMARY KEY,
+        user_id TEXT NOT NULL,              -- of users
+        username TEXT NOT NULL,
+        name TEXT NOT NULL,
+        hash TEXT NOT NULL,                 -- SHA-256 of the secret part
+        scopes TEXT NOT NULL,               -- JSON
+        networks TEXT NOT NULL,             -- JSON, empty for everywhere
+        created_at INTEGER NOT NULL,        -- milliseconds since 1970, UTC
+        expires_at INTEGER NOT NULL,
+        last_used_on INTEGER                -- the midnight before
+    ) STRICT;
+";
+
 /// The version of the schema that this program makes.
 pub(super) const NEWEST: usize = MIGRATIONS.len();
 
@@ -181,6 +276,13 @@ pub(super) fn migrate(
     let done = usize::try_from(found).unwrap_or_default();
     for step in &MIGRATIONS[done..] {
         transaction.execute_batch(step)?;
+    }
+    users::fill_keys(&transaction)?;
+    for kind in EventKind::ALL {
+        transaction.execute(
+            "INSERT INTO event_kinds VALUES (?1, ?2) ON CONFLICT DO NOTHING",
+            params![kind.number(), kind.as_str()],
+        )?;
     }
     transaction.pragma_update(None, "user_version", known)?;
     transaction.commit()?;

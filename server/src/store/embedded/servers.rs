@@ -15,10 +15,12 @@ use rusqlite::{
     Connection, OptionalExtension, Row, Transaction, params, params_from_iter,
 };
 
+use super::events;
 use super::flags;
 use super::row::{json, listed, optional, optional_ip, parsed, timestamp};
 use crate::recurring::log_if_due;
-use crate::store::column::{COLUMNS, FLAGS, Identity, Kind};
+use crate::store::column::{COLUMNS, FLAGS, Identity, Kind, flag_changes};
+use crate::store::event::Act;
 use crate::store::server::{Beat, HostName, Supersedes};
 
 /// The columns of an [`Identity`].
@@ -59,10 +61,11 @@ const BEHIND_COLUMNS: usize = COLUMNS.len() + 3;
 
 /// A live heartbeat: it counts whatever the record's time is, and tells more of the host.
 static STORE_LIVE: LazyLock<String> = LazyLock::new(|| {
-    let [host, boot_id, wanted_ip, observed_ip, agent_id] =
-        [0, 1, 2, 3, 4].map(|n| BEHIND_COLUMNS + n);
+    let [host, boot_id, wanted_ip, observed_ip, agent_id, clock_off] =
+        [0, 1, 2, 3, 4, 5].map(|n| BEHIND_COLUMNS + n);
     format!(
         "UPDATE servers SET {}, down_since = NULL, boot_id = ?{boot_id}, \
+         clock_off = ?{clock_off}, \
          guest_since = iif(agent_id NOT NULL AND ?{agent_id} IS NULL, \
          coalesce(guest_since, ?2), NULL), \
          wanted_ip = ?{wanted_ip}, observed_ip = coalesce(?{observed_ip}, observed_ip), \
@@ -74,9 +77,11 @@ static STORE_LIVE: LazyLock<String> = LazyLock::new(|| {
 /// A live heartbeat that is ordinary: agent and boot are those of the record at the
 /// address, so nobody has to be asked whose it is.
 static STORE_ORDINARY: LazyLock<String> = LazyLock::new(|| {
-    let [ip, agent_id, boot_id, observed_ip] = [0, 1, 2, 3].map(|n| BEHIND_COLUMNS + n);
+    let [ip, agent_id, boot_id, observed_ip, clock_off] =
+        [0, 1, 2, 3, 4].map(|n| BEHIND_COLUMNS + n);
     format!(
         "UPDATE servers SET {}, down_since = NULL, wanted_ip = NULL, \
+         clock_off = ?{clock_off}, \
          observed_ip = coalesce(?{observed_ip}, observed_ip), \
          ip_confirmed = ip_confirmed OR ip IS ?{observed_ip} \
          WHERE ip = ?{ip} AND +agent_id IS ?{agent_id} AND boot_id IS ?{boot_id} \
@@ -95,7 +100,7 @@ static STORE_IF_NEWER: LazyLock<String> = LazyLock::new(|| {
 });
 
 /// The columns of a new record that are not in [`SET_COLUMNS`], behind the host.
-const OF_A_NEW_HOST: [&str; 7] = [
+const OF_A_NEW_HOST: [&str; 8] = [
     "ip",
     "server_id",
     "agent_id",
@@ -103,6 +108,7 @@ const OF_A_NEW_HOST: [&str; 7] = [
     "boot_id",
     "observed_ip",
     "ip_confirmed",
+    "clock_off",
 ];
 
 /// Makes a record with the next number. `first_heartbeat` is the last one, too.
@@ -174,11 +180,12 @@ pub(super) fn store_ordinary(
     if beat.supersedes != Supersedes::Always {
         return Ok(false);
     }
-    let behind: [ToSqlOutput<'_>; 4] = [
+    let behind: [ToSqlOutput<'_>; 5] = [
         beat.ip.to_string().into(),
         optional(beat.heartbeat.agent_id.map(AgentId::expose)),
         optional(beat.heartbeat.boot_id.as_deref()),
         optional(beat.observed_ip.map(|ip| ip.to_string())),
+        optional(beat.clock_off()),
     ];
     let mut store = transaction.prepare_cached(&STORE_ORDINARY)?;
     let stored = store.execute(params_from_iter(columns(beat).chain(behind)))?;
@@ -204,6 +211,7 @@ pub(super) fn store(
         behind.push(optional(wanted_ip.map(|ip| ip.to_string())));
         behind.push(optional(beat.observed_ip.map(|ip| ip.to_string())));
         behind.push(optional(beat.heartbeat.agent_id.map(AgentId::expose)));
+        behind.push(optional(beat.clock_off()));
     }
 
     let mut store = transaction.prepare_cached(statement)?;
@@ -229,6 +237,7 @@ pub(super) fn insert(
         optional(beat.heartbeat.boot_id.as_deref()),
         optional(beat.observed_ip.map(|ip| ip.to_string())),
         is_confirmed.into(),
+        optional(beat.clock_off()),
     ];
 
     let mut insert = transaction.prepare_cached(&INSERT)?;
@@ -339,11 +348,13 @@ fn read(
     Ok(())
 }
 
-/// Sets the patch's flags and gives the host as it is now.
+/// Sets the patch's flags and gives the host as it is now. Writes an event for each flag
+/// that has another value then.
 pub(super) fn set_flags(
     transaction: &Transaction<'_>,
     host: &HostName,
     patch: FlagsPatch,
+    act: &Act,
 ) -> rusqlite::Result<Option<Server>> {
     let (select, name) = match host {
         HostName::Ip(ip) => ("SELECT id FROM servers WHERE ip = ?1", ip.to_string()),
@@ -353,10 +364,13 @@ pub(super) fn set_flags(
     };
     let mut select = transaction.prepare_cached(select)?;
     let id: Option<i64> = select.query_row([name], |row| row.get(0)).optional()?;
-    let Some(id) = id else {
+    let (Some(id), Some(before)) = (id, by_name(transaction, host)?) else {
         return Ok(None);
     };
 
     flags::change(transaction, id, &patch)?;
+    for event in flag_changes(before.flags, patch, act) {
+        events::write(transaction, Some(id), &event)?;
+    }
     by_name(transaction, host)
 }

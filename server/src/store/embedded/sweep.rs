@@ -1,14 +1,18 @@
 //! The sweep in SQLite. What it looks for is read without the writing connection; what
 //! it changes, it changes in slices, so that heartbeats go between.
 
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OptionalExtension, Params, params};
 
 use super::connection::{Connections, Work};
 use super::owners;
+use super::row::parsed;
 use crate::store::column::FLAGS;
 use crate::store::error::StoreError;
+use crate::store::event::Act;
+use crate::store::removal::{Removal, SWEEP};
 use crate::store::server::{
     Due, LIFE_OF_DEFAULTS, SweepOrder, Swept, TOMBSTONE_LIFE, as_millis,
 };
@@ -23,24 +27,26 @@ const DUE: &str = "SELECT servers.id FROM servers \
     LEFT JOIN flags ON flags.host = servers.id \
     WHERE status = 'down' AND down_since <= ?1 AND coalesce(static, 0) = 0";
 
-/// Sweeps once. `changed` is told when records have changed.
+/// Sweeps once. `changed` is told when records have changed, and which hosts were marked
+/// down.
 pub(super) fn sweep(
     connections: &Connections,
     order: &SweepOrder,
-    changed: impl Fn(),
+    changed: impl Fn(&[IpAddr]),
 ) -> Result<Swept, StoreError> {
     let service_time = serve(connections, order.served)?;
     let corrected = correct_clocks(connections, order)?;
     let down = mark_down(connections, order, service_time)?;
 
     let due_before = service_time.saturating_sub(as_millis(order.delete_after));
-    let (deleted, held_back) = delete_hosts(connections, due_before)?;
-    if corrected + down + deleted > 0 {
-        changed();
+    let act = Act::program(SWEEP, order.now);
+    let (deleted, held_back) = delete_hosts(connections, due_before, &act)?;
+    if corrected + down.len() + deleted > 0 {
+        changed(&down);
     }
     forget(connections, service_time, due_before)?;
     Ok(Swept {
-        down,
+        down: down.len(),
         deleted,
         held_back,
     })
@@ -93,12 +99,12 @@ fn correct_clocks(
     })
 }
 
-/// Marks silent hosts down, and notes since when.
+/// Marks silent hosts down, and notes since when. Gives their addresses.
 fn mark_down(
     connections: &Connections,
     order: &SweepOrder,
     service_time: i64,
-) -> Result<usize, StoreError> {
+) -> Result<Vec<IpAddr>, StoreError> {
     let before = order.down_before().as_millisecond();
     let find = |condition: &str| {
         let select =
@@ -108,10 +114,16 @@ fn mark_down(
 
     let silent = find("status <> 'down'")?;
     let update = "UPDATE servers SET status = 'down', down_since = ?3 \
-                  WHERE id = ?1 AND last_heartbeat < ?2 AND status <> 'down'";
-    let down = change_each(connections, silent, |connection, id| {
+                  WHERE id = ?1 AND last_heartbeat < ?2 AND status <> 'down' \
+                  RETURNING ip";
+    let mut down = Vec::new();
+    change_each(connections, silent, |connection, id| {
         let values = params![id, before, service_time];
-        connection.prepare_cached(update)?.execute(values)
+        let mut update = connection.prepare_cached(update)?;
+        let ip = update.query_row(values, |row| parsed(row, 0, str::parse::<IpAddr>));
+        let ip = ip.optional()?;
+        down.extend(ip);
+        Ok(usize::from(ip.is_some()))
     })?;
 
     // Down by an old heartbeat, or marked by a version that did not note it.
@@ -130,6 +142,7 @@ fn mark_down(
 fn delete_hosts(
     connections: &Connections,
     due_before: i64,
+    act: &Act,
 ) -> Result<(usize, usize), StoreError> {
     let (mut due, allowed, all) = connections.read(|connection| {
         let due = ids(connection, DUE, [due_before])?;
@@ -152,7 +165,7 @@ fn delete_hosts(
         if !statement.exists(params![due_before, id])? {
             return Ok(0);
         }
-        owners::remove(connection, id).map(|()| 1)
+        owners::remove(connection, id, act, Removal::Silent).map(|()| 1)
     })?;
     Ok((deleted, held_back))
 }
@@ -253,7 +266,7 @@ fn move_by_ip(connection: &Connection) -> rusqlite::Result<Work> {
 fn change_each(
     connections: &Connections,
     hosts: Vec<i64>,
-    change: impl Fn(&Connection, i64) -> rusqlite::Result<usize>,
+    mut change: impl FnMut(&Connection, i64) -> rusqlite::Result<usize>,
 ) -> Result<usize, StoreError> {
     if hosts.is_empty() {
         return Ok(0);

@@ -10,6 +10,7 @@ use fleetbeat_protocol::Timestamp;
 use super::*;
 use crate::store::conformance::{DELETE_AFTER_MINUTES, beat, servers, spooled, sweep};
 use crate::store::error::Setup;
+use crate::store::event::{Cursor, EventKind, facts};
 
 #[test]
 fn a_folder_has_one_server_but_commands_work_beside_it() {
@@ -444,4 +445,91 @@ fn history_of_an_older_version_is_moved_to_its_hosts() {
         })
         .unwrap();
     assert_eq!(counts, (2, 0), "but for a host that is gone");
+}
+
+/// Every event, the oldest first: its number and kind.
+fn events(store: &Embedded) -> Vec<(i64, &'static str)> {
+    let query = EventQuery {
+        kinds: EventKind::ALL.to_vec(),
+        host: None,
+        user: None,
+        since: None,
+        until: None,
+        after: Some(Cursor(0)),
+        limit: 1000,
+    };
+    let events = store.events(&query).unwrap().events;
+    let shown = events.iter().map(|event| {
+        let Cursor(id) = event.id;
+        (id, event.event.kind.as_str())
+    });
+    shown.collect()
+}
+
+fn look(store: &Embedded, now: Timestamp) {
+    let down_after = Duration::from_secs(240);
+    store.watch(&WatchOrder { now, down_after }).unwrap();
+}
+
+#[test]
+fn an_upgrade_tells_nothing_of_the_hosts_that_are_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = Timestamp::UNIX_EPOCH;
+    let store = Embedded::open(folder.path()).unwrap();
+    store
+        .record(&[beat("10.0.0.1", at), beat("10.0.0.2", at)])
+        .unwrap();
+    // As the version before has left it.
+    store
+        .connections
+        .writer()
+        .execute_batch(
+            "DROP TABLE api_tokens; DROP INDEX users_by_key; \
+             ALTER TABLE users DROP COLUMN user_id; \
+             ALTER TABLE users DROP COLUMN name_key; \
+             ALTER TABLE users DROP COLUMN totp_secret; \
+             ALTER TABLE users DROP COLUMN totp_pending; \
+             ALTER TABLE users DROP COLUMN totp_step; \
+             ALTER TABLE users DROP COLUMN recovery_codes; \
+             DROP TABLE events; DROP TABLE event_kinds; DROP TABLE event_spans; \
+             DROP TABLE sightings; DROP TABLE departed; DROP TABLE mass_down; \
+             ALTER TABLE servers DROP COLUMN clock_off; PRAGMA user_version = 4;",
+        )
+        .unwrap();
+    drop(store);
+
+    let store = Embedded::open(folder.path()).unwrap();
+    look(&store, at);
+    assert_eq!(events(&store), []);
+    assert_eq!(
+        sweep(&store, at + jiff::SignedDuration::from_mins(5), 1).down,
+        2
+    );
+    store.record(&[beat("10.0.0.3", at)]).unwrap();
+    look(&store, at);
+    let kinds: Vec<&str> = events(&store).into_iter().map(|(_, kind)| kind).collect();
+    assert_eq!(kinds, ["host.down", "host.down", "host.new"]);
+}
+
+#[test]
+fn a_restored_database_has_its_events_and_numbers_on_behind_the_replaced_one() {
+    let (folder, elsewhere) =
+        (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let file = elsewhere.path().join("backup.db");
+    let at = Timestamp::UNIX_EPOCH;
+    let event = NewEvent::new(EventKind::ServerStarted, at, facts([]));
+    let store = Embedded::open(folder.path()).unwrap();
+    store.append(&[event.clone(), event.clone()]).unwrap();
+    backup(folder.path(), &file).unwrap();
+    store
+        .append(&[event.clone(), event.clone(), event.clone()])
+        .unwrap();
+    store.close();
+    drop(store);
+
+    drop(restore(folder.path(), &file, at).unwrap());
+    let store = Embedded::open(folder.path()).unwrap();
+    store.append(&[event]).unwrap();
+    let ids: Vec<i64> = events(&store).into_iter().map(|(id, _)| id).collect();
+    assert_eq!(ids, [1, 2, 6], "a reader that has read up to 5 goes on");
 }

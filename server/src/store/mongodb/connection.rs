@@ -35,6 +35,8 @@ use super::error::{DUPLICATE_KEY, MongoDbError};
 use super::url;
 use crate::config::MongoDbSettings;
 use crate::store::error::{Setup, StoreError, Unavailable};
+#[cfg(test)]
+use crate::store::fuse::{Burn, Fuse, killed};
 
 /// The longest that an operation may take. An agent must get an answer within 3 s.
 const DEADLINE: Duration = Duration::from_millis(1800);
@@ -77,6 +79,8 @@ pub(super) struct Connection {
     heartbeats: Breaker,
     scans: Breaker,
     single: Breaker,
+    #[cfg(test)]
+    pub(super) fuse: Fuse,
 }
 
 /// What MongoDB did with a command of updates.
@@ -142,6 +146,8 @@ impl Connection {
             heartbeats: Breaker::default(),
             scans: Breaker::default(),
             single: Breaker::default(),
+            #[cfg(test)]
+            fuse: Fuse::default(),
         })
     }
 
@@ -153,6 +159,11 @@ impl Connection {
     /// The users.
     pub(super) fn users(&self) -> Collection<Document> {
         self.database.collection("users")
+    }
+
+    /// The API tokens.
+    pub(super) fn api_tokens(&self) -> Collection<Document> {
+        self.database.collection("api_tokens")
     }
 
     /// The history of spooled heartbeats.
@@ -173,6 +184,21 @@ impl Connection {
     /// The addresses that hosts have left.
     pub(super) fn moves(&self) -> Collection<Document> {
         self.database.collection("moves")
+    }
+
+    /// The events.
+    pub(super) fn events(&self) -> Collection<Document> {
+        self.database.collection("events")
+    }
+
+    /// The spans of the events.
+    pub(super) fn event_spans(&self) -> Collection<Document> {
+        self.database.collection("event_spans")
+    }
+
+    /// What the watch has seen last of each host.
+    pub(super) fn sightings(&self) -> Collection<Document> {
+        self.database.collection("sightings")
     }
 
     /// The service time.
@@ -213,7 +239,17 @@ impl Connection {
         if !breaker.lets_through(Instant::now()) {
             return Err(Unavailable::Away.into());
         }
+        #[cfg(test)]
+        let burn = self.fuse.burn();
+        #[cfg(test)]
+        if burn == Burn::Dead {
+            return Err(killed().into());
+        }
         let result = self.runtime.block_on(steps);
+        #[cfg(test)]
+        if burn == Burn::Done {
+            return Err(killed().into());
+        }
         let is_unanswered = result.as_ref().is_err_and(MongoDbError::is_away);
         breaker.note(is_unanswered, Instant::now());
         if let Err(error) = &result
@@ -266,15 +302,33 @@ impl Connection {
 
     /// Many updates of the hosts' records in one command, in any order.
     pub(super) fn update(&self, updates: Vec<Document>) -> Result<Updated, MongoDbError> {
+        self.update_in(&self.heartbeats, "servers", updates)
+    }
+
+    /// Many updates of another collection in one command, in any order.
+    pub(super) fn update_others(
+        &self,
+        collection: &str,
+        updates: Vec<Document>,
+    ) -> Result<Updated, MongoDbError> {
+        self.update_in(&self.single, collection, updates)
+    }
+
+    fn update_in(
+        &self,
+        breaker: &Breaker,
+        collection: &str,
+        updates: Vec<Document>,
+    ) -> Result<Updated, MongoDbError> {
         let timeout_ms = i64::try_from(WRITE_TIMEOUT.as_millis()).unwrap_or(i64::MAX);
         let command = doc! {
-            "update": "servers",
+            "update": collection,
             "updates": updates,
             "ordered": false,
             "writeConcern": {"w": "majority", "wtimeout": timeout_ms},
         };
         let operation = in_time(async { self.database.run_command(command).await });
-        let reply = self.run_steps(&self.heartbeats, operation)?;
+        let reply = self.run_steps(breaker, operation)?;
 
         if let Ok(error) = reply.get_document("writeConcernError") {
             let reason = error.get_str("errmsg");
@@ -291,6 +345,19 @@ impl Connection {
             matched: read_count(&reply, "n").unwrap_or_default(),
             refused: refused.collect(),
         })
+    }
+
+    /// MongoDB's clock.
+    pub(super) fn clock(&self) -> Result<Timestamp, MongoDbError> {
+        let hello = self.database.run_command(doc! {"hello": 1});
+        let reply = self.run(async { hello.await })?;
+        let now = reply
+            .get_datetime("localTime")
+            .map(|now| now.timestamp_millis());
+        let now = now
+            .ok()
+            .and_then(|now| Timestamp::from_millisecond(now).ok());
+        now.ok_or_else(|| MongoDbError::refused("MongoDB does not tell its time"))
     }
 
     /// Asks MongoDB for a sign of life.

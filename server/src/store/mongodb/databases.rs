@@ -70,17 +70,29 @@ impl Databases {
             index(doc! {"last_heartbeat": 1}),
             index(doc! {"status": 1}),
         ];
-        let user = unique_index(doc! {"username": 1}, &if_there);
+        let users = [
+            unique_index(doc! {"username": 1}, &if_there),
+            unique_index(doc! {"name_key": 1}, &if_there),
+        ];
         let history = [
             unique_index(doc! {"ip": 1, "collected_at": 1}, &always),
             index(doc! {"collected_at": 1}),
             index(doc! {"stored_at": 1}),
         ];
 
+        let events = [
+            index(doc! {"n": 1}),
+            index(doc! {"kind": 1, "n": 1}),
+            index(doc! {"host": 1, "n": 1}),
+            index_of_some("user"),
+            index_of_some("actor"),
+        ];
+
         let mongodb = &self.mongodb;
+        mongodb.run(async { mongodb.events().create_indexes(events).await })?;
         mongodb.run(async {
             mongodb.servers().create_indexes(servers).await?;
-            mongodb.users().create_index(user).await?;
+            mongodb.users().create_indexes(users).await?;
             mongodb.history().create_indexes(history).await
         })?;
         Ok(())
@@ -110,6 +122,16 @@ impl Databases {
 
 fn index(keys: Document) -> IndexModel {
     IndexModel::builder().keys(keys).build()
+}
+
+/// An index of the events that have the field.
+fn index_of_some(field: &str) -> IndexModel {
+    let some = doc! {field: {"$exists": true}};
+    let options = IndexOptions::builder().partial_filter_expression(some);
+    IndexModel::builder()
+        .keys(doc! {field: 1, "n": 1})
+        .options(options.build())
+        .build()
 }
 
 fn unique_index(keys: Document, options: &IndexOptions) -> IndexModel {

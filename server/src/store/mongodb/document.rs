@@ -90,6 +90,7 @@ impl VersionedServer {
 /// A record as far as identity goes, by its `server_id`.
 pub(super) struct Owned {
     pub(super) known: Known<String>,
+    pub(super) hostname: String,
     pub(super) flags: SetFlags,
     /// The revision, which each change counts up.
     rev: Option<Bson>,
@@ -110,6 +111,7 @@ pub(super) fn owned_fields() -> Document {
         "wanted_ip",
         "clone_of",
         "flag_changes",
+        "hostname",
         "rev",
     ];
     let flags = FLAGS.iter().map(|flag| flag.name);
@@ -142,6 +144,7 @@ impl Owned {
         };
         Owned {
             known,
+            hostname: text(document, "hostname").unwrap_or_default().to_owned(),
             flags: read_set_flags(document),
             rev: document.get("rev").cloned(),
         }
@@ -229,11 +232,11 @@ fn read_identity(ip: IpAddr, document: &Document) -> Identity {
     }
 }
 
-fn text<'a>(document: &'a Document, name: &str) -> Option<&'a str> {
+pub(super) fn text<'a>(document: &'a Document, name: &str) -> Option<&'a str> {
     document.get_str(name).ok()
 }
 
-fn time(document: &Document, name: &str) -> Option<Timestamp> {
+pub(super) fn time(document: &Document, name: &str) -> Option<Timestamp> {
     let date = document.get_datetime(name).ok()?;
     Timestamp::from_millisecond(date.timestamp_millis()).ok()
 }
@@ -281,7 +284,7 @@ fn read(kind: &Kind, value: &Bson, server: &mut Server) {
     }
 }
 
-fn services(value: &Bson) -> Vec<Service> {
+pub(super) fn services(value: &Bson) -> Vec<Service> {
     let items = value.as_array().map(Vec::as_slice).unwrap_or_default();
     let service = |item: &Bson| {
         let item = item.as_document()?;
@@ -311,6 +314,13 @@ pub(super) fn date(at: Timestamp) -> Bson {
     Bson::DateTime(DateTime::from_millis(at.as_millisecond()))
 }
 
+/// Lets an update carry these events. Repeated, the same update carries them once.
+pub(super) fn carry(update: &mut Document, events: Vec<Document>) {
+    if !events.is_empty() {
+        update.insert("$addToSet", doc! {"pending": {"$each": events}});
+    }
+}
+
 /// How a heartbeat is stored in a record.
 pub(super) struct Update<'a> {
     /// The record as it was read.
@@ -320,6 +330,8 @@ pub(super) struct Update<'a> {
     /// The record's revision is not a number that could be counted up: the record gets a
     /// revision that is higher than any.
     pub(super) mend: bool,
+    /// The event that tells what has been found out about the host.
+    pub(super) told: Option<Document>,
 }
 
 /// The update that stores a heartbeat in a record. It never touches a flag. It finds the
@@ -360,7 +372,15 @@ pub(super) fn update(beat: &Beat, how: &Update<'_>) -> Document {
         }
     }
 
+    if beat.supersedes == Supersedes::Always {
+        match beat.clock_off() {
+            Some(offset) => drop(set.insert("clock_off", offset)),
+            None => drop(unset.insert("clock_off", "")),
+        }
+    }
+
     let mut update = doc! {};
+    carry(&mut update, how.told.iter().cloned().collect());
     if how.mend {
         set.insert("rev", clock::now().as_millisecond());
     } else {
@@ -429,6 +449,9 @@ pub(super) fn new_record(
             record.insert(name, value);
         }
     }
+    if let Some(offset) = beat.clock_off() {
+        record.insert("clock_off", offset);
+    }
     record.extend(flags_to_bson(flags));
     record
 }
@@ -456,7 +479,7 @@ fn insert(set: &mut Document, column: &Column, heartbeat: &Heartbeat) {
     document.insert(*name, value);
 }
 
-fn services_to_bson(services: &[Service]) -> Bson {
+pub(super) fn services_to_bson(services: &[Service]) -> Bson {
     let service =
         |service: &Service| doc! {"name": &service.name, "active": service.active};
     Bson::Array(services.iter().map(service).map(Bson::from).collect())

@@ -50,6 +50,7 @@ impl MongoDbError {
             ErrorKind::Write(WriteFailure::WriteError(error)) => {
                 error.code == DUPLICATE_KEY
             }
+            ErrorKind::Command(error) => error.code == DUPLICATE_KEY,
             ErrorKind::InsertMany(error) => {
                 error.write_concern_error.is_none()
                     && error

@@ -14,17 +14,17 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use fleetbeat_daemon::clock;
-use fleetbeat_protocol::AgentId;
 use log::Level;
 use mongodb::bson::Document;
 
 use super::connection::Connection;
 use super::document::{self, Update};
 use super::error::MongoDbError;
-use super::owners::{self, Outcome, Records};
+use super::owners::{self, Outcome, Records, Sender, sender};
+use super::pending::{self, Host};
 use super::sequence;
 use crate::recurring::log_if_due;
-use crate::store::identity::{Conflicts, Event, Known, Step};
+use crate::store::identity::{Conflicts, Finding, Step};
 use crate::store::server::{Beat, Supersedes};
 
 /// So often in a row a first heartbeat does not meet another instance's, or an id that is
@@ -32,10 +32,6 @@ use crate::store::server::{Beat, Supersedes};
 const MAX_ROUNDS: usize = 8;
 /// After this no further round begins.
 const MAX_ROUNDS_TIME: Duration = Duration::from_millis(400);
-
-/// Heartbeats with the same agent and address are one host's. A copied host has the agent
-/// of another one, and an address of its own.
-type Sender = (Option<AgentId>, IpAddr);
 
 /// A heartbeat that is not stored yet.
 #[derive(Clone, Copy)]
@@ -111,31 +107,41 @@ fn plan<'a>(
     match step {
         Step::Store { record, wanted_ip } => {
             outcome.changed.extend(record.ip);
-            store(open, record, wanted_ip, round);
             if beat.supersedes == Supersedes::Always {
-                outcome
-                    .events
-                    .extend(conflicts.look_at(record, beat, wanted_ip));
+                let finding = conflicts.look_at(record, beat, wanted_ip);
+                let ip = record.ip.unwrap_or(beat.ip);
+                tell(beat, (&record.key, ip), finding, outcome);
             }
+            let how = Update {
+                record,
+                wanted_ip,
+                mend: open.mend,
+                told: outcome.told.get(&sender(beat)).cloned(),
+            };
+            store(open, &how, round);
             Ok(Some(record.key.clone()))
         }
         Step::Insert { agent_id, clone_of } => {
             let (flags, tombstones) = records.flags_of_new(beat, agent_id, clone_of);
             let is_clone = clone_of.is_some();
-            let document = document::new_record(beat, agent_id, is_clone, &flags);
+            let mut document = document::new_record(beat, agent_id, is_clone, &flags);
             let host = document.get_str("server_id").ok().map(str::to_owned);
             let clone = beat.heartbeat.agent_id.filter(|_| is_clone);
-            let ip = beat.ip;
-            let event = clone.map(|agent_id| Event::Clone { ip, agent_id });
-            outcome.events.extend(event);
+            if let (Some(agent_id), Some(host)) = (clone, &host) {
+                let ip = beat.ip;
+                let finding = Some(Finding::Clone { ip, agent_id });
+                tell(beat, (host, ip), finding, outcome);
+                let event = outcome.told.get(&sender(beat)).cloned();
+                document.insert("pending", Vec::from_iter(event));
+            }
             round.inserts.push((open, document, tombstones));
             Ok(host)
         }
         step => {
             if let Step::Take { record, waiting } = step {
-                outcome
-                    .events
-                    .extend(conflicts.look_at_taken(record, beat, waiting));
+                let finding = conflicts.look_at_taken(record, beat, waiting);
+                let ip = record.ip.unwrap_or(beat.ip);
+                tell(beat, (&record.key, ip), finding, outcome);
             }
             records.prepare(mongodb, beat, &step, outcome)?;
             round.again.push(open);
@@ -144,18 +150,39 @@ fn plan<'a>(
     }
 }
 
-fn store<'a>(
-    open: Open<'a>,
-    record: &Known<String>,
-    wanted_ip: Option<IpAddr>,
-    round: &mut Round<'a>,
+/// Keeps the event of what has been found out about the host with this `server_id` and
+/// address, for the update of its record, and the finding for the log. A further round
+/// carries the event of the first one, so that it is there once.
+fn tell(
+    beat: &Beat,
+    (server_id, ip): (&str, IpAddr),
+    finding: Option<Finding>,
+    outcome: &mut Outcome,
 ) {
-    let how = Update {
-        record,
-        wanted_ip,
-        mend: open.mend,
+    let Some(finding) = finding else {
+        return;
     };
-    let update = document::update(open.beat, &how);
+    let host = Host {
+        server_id,
+        ip: ip.to_string(),
+        hostname: &beat.heartbeat.hostname,
+    };
+    if let Some(event) = finding.event(beat.at) {
+        let is_same = |told: &Document| document::text(told, "host") == Some(server_id);
+        let sender = sender(beat);
+        // The id of a new record may have been taken: then it has another one now.
+        if !outcome.told.get(&sender).is_some_and(is_same) {
+            let event = pending::new_document(&event, Some(&host));
+            outcome.told.insert(sender, event);
+        }
+        outcome.carriers.insert(ip);
+    }
+    outcome.findings.push(finding);
+}
+
+fn store<'a>(open: Open<'a>, how: &Update<'_>, round: &mut Round<'a>) {
+    let record = how.record;
+    let update = document::update(open.beat, how);
     match open.beat.supersedes {
         Supersedes::Always => round.live.push((open, update)),
         // A record that is newer stays as it is.
@@ -277,10 +304,6 @@ fn keep_history(
         Err(error) if error.is_duplicate_key() => Ok(()),
         result => result.map(|_| ()),
     }
-}
-
-fn sender(beat: &Beat) -> Sender {
-    (beat.heartbeat.agent_id, beat.ip)
 }
 
 /// A single heartbeat for each host: the last live heartbeat, or else the newest spooled

@@ -1,10 +1,20 @@
-//! The lease on sweeping, so that a single instance of several sweeps. The lease is a
-//! document in MongoDB with a time at which the lease ends, even if the holder has died.
+//! The leases: on sweeping and on the watch, so that a single instance of several does
+//! each. A lease is a document in MongoDB with a time at which the lease ends, even if the
+//! holder has died.
+//!
+//! The lease on sweeping is the one that the first version had, so that instances of both
+//! versions can work together. The lease on the watch goes by the database's clock alone,
+//! and counts an epoch: whatever a holder writes names its epoch, so that a holder that
+//! was held up and has lost the lease writes nothing more.
 
-use std::time::Duration;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use fleetbeat_daemon::clock;
-use mongodb::bson::doc;
+use fleetbeat_daemon::lock::lock;
+use jiff::SignedDuration;
+use mongodb::bson::{Document, doc};
+use mongodb::options::ReturnDocument;
 
 use super::connection::Connection;
 use super::document::date;
@@ -12,6 +22,13 @@ use super::error::MongoDbError;
 
 /// How much longer than two sweeps the lease lasts.
 const MARGIN: Duration = Duration::from_secs(5);
+
+/// The name of the lease on the watch.
+pub(super) const WATCH: &str = "watch";
+/// How long the lease on the watch lasts.
+const WATCH_LIFE: SignedDuration = SignedDuration::from_secs(30);
+/// The time after which it is renewed.
+const RENEW_AFTER: Duration = Duration::from_secs(10);
 
 /// This instance's part in the lease on sweeping.
 pub(super) struct SweepLease {
@@ -24,9 +41,8 @@ pub(super) struct SweepLease {
 impl SweepLease {
     /// The lease of an instance that sweeps each `sweep_interval`.
     pub(super) fn new(sweep_interval: Duration) -> SweepLease {
-        let random = getrandom::u64().unwrap_or_else(|_| u64::from(std::process::id()));
         SweepLease {
-            holder: format!("{random:016x}"),
+            holder: new_holder(),
             life: sweep_interval * 2 + MARGIN,
         }
     }
@@ -61,6 +77,131 @@ impl SweepLease {
             log::warn!("the sweep's lease stays until it ends: {error}");
         }
     }
+}
+
+fn new_holder() -> String {
+    let random = getrandom::u64().unwrap_or_else(|_| u64::from(std::process::id()));
+    format!("{random:016x}")
+}
+
+/// This instance's part in the lease on the watch.
+pub(super) struct WatchLease {
+    /// A name for this part that no other has.
+    holder: String,
+    /// The lease, and when it is to be renewed; `None` while another instance has it.
+    held: Mutex<Option<(Held, Instant)>>,
+}
+
+/// A lease that this instance has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Held {
+    holder: String,
+    /// Counts how often the lease has been taken.
+    pub(super) epoch: i64,
+}
+
+impl Held {
+    /// Selects the lease's document as long as the lease is held.
+    pub(super) fn condition(&self) -> Document {
+        doc! {"_id": WATCH, "holder": &self.holder, "epoch": self.epoch}
+    }
+}
+
+impl WatchLease {
+    pub(super) fn new() -> WatchLease {
+        WatchLease {
+            holder: new_holder(),
+            held: Mutex::default(),
+        }
+    }
+
+    /// The lease, taken or renewed if that is due; `None` while another instance has it.
+    pub(super) fn hold(
+        &self,
+        mongodb: &Connection,
+    ) -> Result<Option<Held>, MongoDbError> {
+        let mut place = lock(&self.held);
+        let now = Instant::now();
+        if let Some((held, renew_at)) = &*place {
+            if now < *renew_at {
+                return Ok(Some(held.clone()));
+            }
+            let held = held.clone();
+            // Whatever becomes of the renewal: without it the lease is not held.
+            *place = None;
+            if renew(mongodb, &held)? {
+                *place = Some((held.clone(), now + RENEW_AFTER));
+                return Ok(Some(held));
+            }
+            return Ok(None);
+        }
+
+        let held = take(mongodb, &self.holder)?;
+        *place = held.clone().map(|held| (held, now + RENEW_AFTER));
+        Ok(held)
+    }
+
+    /// Takes the lease anew the next time, under another epoch: what was asked for under
+    /// this one may still be done.
+    pub(super) fn doubt(&self) {
+        *lock(&self.held) = None;
+    }
+
+    /// Gives the lease back, so that another instance need not wait for its end.
+    pub(super) fn release(&self, mongodb: &Connection) {
+        let Some((held, _)) = lock(&self.held).take() else {
+            return;
+        };
+        let leases = mongodb.leases();
+        let end =
+            doc! {"$set": {"until": date(fleetbeat_protocol::Timestamp::UNIX_EPOCH)}};
+        let released =
+            mongodb.run(async { leases.update_one(held.condition(), end).await });
+        if let Err(error) = released {
+            log::warn!("the watch's lease stays until it ends: {error}");
+        }
+    }
+}
+
+/// Renews the lease; false if another instance has it.
+fn renew(mongodb: &Connection, held: &Held) -> Result<bool, MongoDbError> {
+    let now = mongodb.clock()?;
+    let until = now.saturating_add(WATCH_LIFE).unwrap_or(now);
+    let leases = mongodb.leases();
+    let renew = doc! {"$set": {"until": date(until)}};
+    let renewed =
+        mongodb.run(async { leases.update_one(held.condition(), renew).await })?;
+    Ok(renewed.matched_count > 0)
+}
+
+/// Takes the lease under another epoch, if nobody else has it.
+fn take(mongodb: &Connection, holder: &str) -> Result<Option<Held>, MongoDbError> {
+    // The clock has gone on when the update comes, so no lease is taken too early.
+    let now = mongodb.clock()?;
+    let until = now.saturating_add(WATCH_LIFE).unwrap_or(now);
+    let free_or_held = doc! {
+        "_id": WATCH,
+        "$or": [{"until": {"$lt": date(now)}}, {"holder": holder}],
+    };
+    let take = doc! {
+        "$set": {"holder": holder, "until": date(until)},
+        "$inc": {"epoch": 1_i64},
+    };
+    let leases = mongodb.leases();
+    let take = leases
+        .find_one_and_update(free_or_held, take)
+        .upsert(true)
+        .return_document(ReturnDocument::After);
+    let taken = match mongodb.run(async { take.await }) {
+        Err(error) if error.is_duplicate_key() => return Ok(None),
+        result => result?,
+    };
+    Ok(taken.and_then(|lease| {
+        Some(Held {
+            holder: holder.to_owned(),
+            epoch: lease.get_i64("epoch").ok()?,
+        })
+    }))
 }
 
 /// Writes beside the leases, and waits for the majority: the leases' collection is the one

@@ -9,21 +9,29 @@
 //!
 //! This file says which function does what; each subject has a file of its own.
 
+mod api_tokens;
 mod breaker;
 mod connection;
 mod databases;
 mod document;
 mod error;
+mod events;
+mod flags;
 mod fleet;
 mod heartbeats;
 mod lease;
+mod numbering;
 mod owners;
+mod pending;
 mod redis;
 mod refresh;
+mod removals;
+mod retention;
 mod sequence;
 mod sweep;
 mod url;
 mod users;
+mod watch;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -31,25 +39,31 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use fleetbeat_daemon::clock;
 use fleetbeat_daemon::lock::lock;
-use fleetbeat_protocol::{FlagsPatch, Server};
-use mongodb::options::{FindOneAndUpdateOptions, ReturnDocument};
+use fleetbeat_protocol::{FlagsPatch, Server, Timestamp};
+use mongodb::bson::doc;
 
 use self::connection::Connection;
 pub(super) use self::connection::Patience;
 use self::databases::Databases;
 use self::document::VersionedServer;
 use self::fleet::FleetCopy;
-use self::lease::SweepLease;
+use self::lease::{SweepLease, WatchLease};
+use self::numbering::Numbering;
 use self::owners::Outcome;
 use self::redis::RedisCopies;
 use self::refresh::Refresh;
+use self::watch::Watch;
+use super::api_token::{ApiToken, ApiTokenStore};
 use super::backend::{CacheState, Store};
 use super::error::{Setup, StoreError};
-use super::identity::{Conflicts, Event};
+use super::event::{Act, NewEvent};
+use super::event_store::{
+    EventPage, EventQuery, EventStore, Retention, WatchOrder, Watched,
+};
+use super::identity::{Conflicts, Finding};
 use super::server::{Beat, Due, Fleet, HostName, ServerStore, SweepOrder, Swept};
-use super::user::{User, UserStore};
+use super::user::{User, UserChange, UserStore};
 use crate::config::MongoDbSettings;
 
 /// Which of the settings can never work, and why, as far as that can be told without
@@ -74,6 +88,9 @@ pub(super) struct MongoDb {
     /// The service time at the last sweep, in milliseconds.
     service_time: AtomicI64,
     conflicts: Conflicts,
+    watch_lease: WatchLease,
+    watch: Mutex<Watch>,
+    numbering: Mutex<Numbering>,
     /// Copies changes to Redis; `None` without Redis.
     refresh: Option<Refresh>,
     is_closed: AtomicBool,
@@ -98,6 +115,8 @@ impl MongoDb {
             connection::retry_until_there(patience, || Connection::connect(settings))?;
         let databases = Arc::new(Databases::new(mongodb, redis));
         connection::retry_until_there(patience, || databases.make_indexes())?;
+        connection::retry_until_there(patience, || watch::seed(&databases.mongodb))?;
+        connection::retry_until_there(patience, || users::fill_keys(&databases.mongodb))?;
 
         let service_time = connection::retry_until_there(patience, || {
             sweep::service_time(&databases.mongodb)
@@ -112,9 +131,26 @@ impl MongoDb {
             lease: SweepLease::new(settings.sweep_interval),
             service_time: AtomicI64::new(service_time),
             conflicts: Conflicts::default(),
+            watch_lease: WatchLease::new(),
+            watch: Mutex::default(),
+            numbering: Mutex::default(),
             refresh,
             is_closed: AtomicBool::new(false),
         })
+    }
+
+    /// Delivers the events of the hosts at these addresses. What fails here is done by
+    /// the watch.
+    fn deliver_of_hosts(&self, ips: &BTreeSet<IpAddr>) {
+        if ips.is_empty() {
+            return;
+        }
+        let mongodb = &self.databases.mongodb;
+        let ips: Vec<String> = ips.iter().map(ToString::to_string).collect();
+        let hosts = doc! {"ip": {"$in": ips}};
+        if let Err(error) = pending::deliver(mongodb, &mongodb.servers(), hosts) {
+            log::debug!("events of hosts wait: {error}");
+        }
     }
 
     /// The records of these hosts have changed, or may have: the copies in Redis are to
@@ -138,9 +174,13 @@ impl ServerStore for MongoDb {
             &mut outcome,
         );
         // Also after an error: MongoDB may have stored some of them.
-        self.changed(outcome.changed);
-        result?;
-        outcome.events.iter().for_each(Event::log);
+        self.changed(outcome.changed.iter().copied());
+        if let Err(error) = result {
+            self.conflicts.forget(beats, outcome.changed);
+            return Err(error.into());
+        }
+        self.deliver_of_hosts(&outcome.carriers);
+        outcome.findings.iter().for_each(Finding::log);
         Ok(outcome.refused)
     }
 
@@ -172,18 +212,10 @@ impl ServerStore for MongoDb {
         &self,
         host: &HostName,
         patch: FlagsPatch,
+        act: &Act,
     ) -> Result<Option<Server>, StoreError> {
         let mongodb = &self.databases.mongodb;
-        let options = FindOneAndUpdateOptions::builder()
-            .return_document(ReturnDocument::After)
-            .build();
-        let number = sequence::next(mongodb, clock::now())?;
-        let servers = mongodb.servers();
-        let update = document::flags_update(patch, number);
-        let update = servers
-            .find_one_and_update(document::named(host), update)
-            .with_options(options);
-        let result = mongodb.run(async { update.await });
+        let result = flags::set(mongodb, host, patch, act);
         // Also after an error: MongoDB may have set the flags. Where the address is not
         // known, the next comparison with MongoDB finds the change.
         if let HostName::Ip(ip) = host {
@@ -200,6 +232,23 @@ impl ServerStore for MongoDb {
             // copy.
             let _ = redis.store(std::slice::from_ref(record), &[]);
         }
+        Ok(record.map(|record| record.server))
+    }
+
+    fn remove_server(
+        &self,
+        host: &HostName,
+        act: &Act,
+    ) -> Result<Option<Server>, StoreError> {
+        let mongodb = &self.databases.mongodb;
+        let result = removals::remove(mongodb, host, act);
+        // Also after an error: MongoDB may have removed the host.
+        if let HostName::Ip(ip) = host {
+            self.changed([*ip]);
+        }
+
+        let record = result?.as_ref().and_then(VersionedServer::from_document);
+        self.changed(record.as_ref().map(|record| record.server.ip));
         Ok(record.map(|record| record.server))
     }
 
@@ -231,22 +280,89 @@ impl UserStore for MongoDb {
         users::by_name(&self.databases.mongodb, username)
     }
 
-    fn add_user(&self, user: &User) -> Result<(), StoreError> {
-        users::add(&self.databases.mongodb, user)
+    fn add_user(&self, user: &User, act: &Act) -> Result<(), StoreError> {
+        users::add(&self.databases.mongodb, user, act)
     }
 
-    fn set_password(
+    fn change_user(
         &self,
         username: &str,
-        hashed_password: &str,
-        token_version: &str,
-    ) -> Result<(), StoreError> {
-        let mongodb = &self.databases.mongodb;
-        users::set_password(mongodb, username, hashed_password, token_version)
+        change: &UserChange,
+        act: &Act,
+    ) -> Result<Option<User>, StoreError> {
+        users::change(&self.databases.mongodb, username, change, act)
     }
 
-    fn remove_user(&self, username: &str) -> Result<(), StoreError> {
-        users::remove(&self.databases.mongodb, username)
+    fn remove_user(&self, username: &str, act: &Act) -> Result<(), StoreError> {
+        users::remove(&self.databases.mongodb, username, act)
+    }
+}
+
+impl ApiTokenStore for MongoDb {
+    fn api_tokens(&self) -> Result<Vec<ApiToken>, StoreError> {
+        Ok(api_tokens::all(&self.databases.mongodb)?)
+    }
+
+    fn add_api_token(&self, token: &ApiToken, act: &Act) -> Result<(), StoreError> {
+        Ok(api_tokens::add(&self.databases.mongodb, token, act)?)
+    }
+
+    fn remove_api_token(&self, id: &str, act: &Act) -> Result<(), StoreError> {
+        api_tokens::remove(&self.databases.mongodb, id, act)
+    }
+
+    fn note_api_token_use(&self, id: &str, day: Timestamp) -> Result<(), StoreError> {
+        Ok(api_tokens::note_use(&self.databases.mongodb, id, day)?)
+    }
+}
+
+impl EventStore for MongoDb {
+    fn append(&self, events: &[NewEvent]) -> Result<(), StoreError> {
+        Ok(events::append(&self.databases.mongodb, events)?)
+    }
+
+    fn events(&self, query: &EventQuery) -> Result<EventPage, StoreError> {
+        Ok(events::find(&self.databases.mongodb, query)?)
+    }
+
+    /// Watches if no other instance does.
+    fn watch(&self, order: &WatchOrder) -> Result<Watched, StoreError> {
+        let mongodb = &self.databases.mongodb;
+        let mut watch = lock(&self.watch);
+        let Some(held) = self.watch_lease.hold(mongodb)? else {
+            watch.forget();
+            return Ok(Watched::default());
+        };
+        let watched = watch.look(mongodb, held.epoch, order);
+        if watched.is_err() {
+            watch.forget();
+        }
+        drop(watch);
+        let watched = watched?;
+        self.number_events()?;
+        Ok(watched)
+    }
+
+    fn number_events(&self) -> Result<(), StoreError> {
+        let mongodb = &self.databases.mongodb;
+        let mut numbering = lock(&self.numbering);
+        let Some(held) = self.watch_lease.hold(mongodb)? else {
+            return Ok(());
+        };
+        let service_time = self.service_time.load(Ordering::Relaxed);
+        let numbered = numbering.number(mongodb, &held, service_time);
+        if numbered.is_err() {
+            self.watch_lease.doubt();
+        }
+        Ok(numbered?)
+    }
+
+    fn forget_events(&self, retention: &Retention) -> Result<usize, StoreError> {
+        let mongodb = &self.databases.mongodb;
+        if self.watch_lease.hold(mongodb)?.is_none() {
+            return Ok(0);
+        }
+        Ok(retention::forget(mongodb, retention)?)
     }
 }
 
@@ -281,6 +397,7 @@ impl Store for MongoDb {
             refresh.stop();
         }
         self.lease.release(&self.databases.mongodb);
+        self.watch_lease.release(&self.databases.mongodb);
         lock(&self.fleet).stop();
         self.databases.mongodb.stop();
     }
@@ -300,8 +417,22 @@ impl MongoDb {
     }
 
     /// The number that an instance takes whose clock says `now`.
-    pub(super) fn next_number(&self, now: fleetbeat_protocol::Timestamp) -> i64 {
+    pub(super) fn next_number(&self, now: Timestamp) -> i64 {
         sequence::next(&self.databases.mongodb, now).unwrap()
+    }
+
+    /// What kills it in tests.
+    pub(super) fn fuse(&self) -> &super::fuse::Fuse {
+        &self.databases.mongodb.fuse
+    }
+
+    /// Ends all leases, whoever holds them and whether they know it or not.
+    pub(super) fn end_leases(&self) {
+        let mongodb = &self.databases.mongodb;
+        let leases = mongodb.leases();
+        let end = doc! {"$set": {"until": mongodb::bson::DateTime::from_millis(0)}};
+        let ended = mongodb.run(async { leases.update_many(doc! {}, end).await });
+        assert!(ended.is_ok());
     }
 
     /// Reads everything again whenever it can.

@@ -15,15 +15,23 @@ use mongodb::bson::{Bson, Document, doc};
 
 use super::connection::Connection;
 use super::document::{
-    Owned, as_read, date, flags_to_bson, owned_fields, owned_since, read_set_flags,
+    Owned, as_read, carry, date, flags_to_bson, owned_fields, owned_since, read_set_flags,
 };
 use super::error::MongoDbError;
+use super::pending::{self, Host};
 use super::sequence;
+use super::watch;
 use crate::store::flags::SetFlags;
 use crate::store::identity::{
-    self, Event, Found, Heir, Known, Step, Tombstone, tombstone_of_agent, tombstone_of_ip,
+    self, Finding, Found, Heir, Known, Step, Tombstone, tombstone_of_agent,
+    tombstone_of_ip,
 };
+use crate::store::removal::Removal;
 use crate::store::server::Beat;
+
+/// Heartbeats with the same agent and address are one host's. A copied host has the agent
+/// of another one, and an address of its own.
+pub(super) type Sender = (Option<AgentId>, IpAddr);
 
 /// What is gathered over the rounds in which heartbeats are stored.
 #[derive(Default)]
@@ -33,7 +41,11 @@ pub(super) struct Outcome {
     /// The addresses whose record has changed, or may have.
     pub(super) changed: BTreeSet<IpAddr>,
     /// What the log is to be told.
-    pub(super) events: Vec<Event>,
+    pub(super) findings: Vec<Finding>,
+    /// The events that heartbeats carry.
+    pub(super) told: BTreeMap<Sender, Document>,
+    /// The addresses whose record carries events.
+    pub(super) carriers: BTreeSet<IpAddr>,
 }
 
 /// The records that heartbeats may belong to, as they were read.
@@ -195,13 +207,14 @@ impl Records {
             Step::Remove(record) => {
                 let (server_id, ip) = (record.key.clone(), beat.ip);
                 if self.lay_to_rest(mongodb, record, None)? {
-                    self.delete(mongodb, record)?;
-                    outcome.events.push(Event::Replaced { server_id, ip });
+                    self.delete(mongodb, record, Removal::Replaced)?;
+                    outcome.findings.push(Finding::Replaced { server_id, ip });
                 }
             }
             Step::Take { record, waiting } => {
                 outcome.changed.extend(record.ip);
-                self.take(mongodb, beat, record, *waiting)?;
+                let told = outcome.told.remove(&sender(beat));
+                self.take(mongodb, beat, record, *waiting, told)?;
             }
             Step::Absorb { record, clone } => {
                 outcome
@@ -211,18 +224,23 @@ impl Records {
             }
             Step::Move(record) => {
                 outcome.changed.extend(record.ip);
-                let is_done = relocate(mongodb, record, beat.ip, Some(beat.at))?;
+                let finding = moved(record, beat.ip);
+                let event = self.event(beat, record, beat.ip, &finding);
+                let is_done = relocate(mongodb, record, beat.ip, Some(beat.at), event)?;
                 if is_done {
                     leave(mongodb, record)?;
-                    outcome.events.push(moved(record, beat.ip));
+                    outcome.findings.push(finding);
+                    outcome.carriers.insert(beat.ip);
                 }
             }
             Step::Exchange { record, other } => {
                 outcome.changed.extend(record.ip);
-                if exchange(mongodb, beat, record, other)? {
-                    outcome.events.push(moved(record, beat.ip));
-                    let other = record.ip.map(|to| moved(other, to));
-                    outcome.events.extend(other);
+                if self.exchange(mongodb, beat, record, other)? {
+                    outcome.findings.push(moved(record, beat.ip));
+                    let finding = record.ip.map(|to| moved(other, to));
+                    outcome.findings.extend(finding);
+                    outcome.carriers.insert(beat.ip);
+                    outcome.carriers.extend(record.ip);
                 }
             }
             Step::Store { .. } | Step::Insert { .. } => {}
@@ -240,18 +258,19 @@ impl Records {
         if let Some(owned) = self.owned(record)
             && merge_flags(mongodb, owned, &self.flags(clone))?
         {
-            self.delete(mongodb, clone)?;
+            self.delete(mongodb, clone, Removal::Absorbed)?;
         }
         Ok(())
     }
 
-    /// Gives the record to the heartbeat's agent.
+    /// Gives the record to the heartbeat's agent. `told` is the event that tells it.
     fn take(
         &self,
         mongodb: &Connection,
         beat: &Beat,
         record: &Known<String>,
         waiting: Option<&SetFlags>,
+        told: Option<Document>,
     ) -> Result<(), MongoDbError> {
         let (Some(id), Some(owned)) = (beat.heartbeat.agent_id, self.owned(record))
         else {
@@ -280,7 +299,9 @@ impl Records {
             }
             set.extend(flags_to_bson(&flags));
         }
-        if change(mongodb, owned.unchanged(), owned.update(set, unset))? {
+        let mut update = owned.update(set, unset);
+        carry(&mut update, told.into_iter().collect());
+        if change(mongodb, owned.unchanged(), update)? {
             arrive(mongodb, &[], &[tombstone_of_agent(id)])?;
         }
         Ok(())
@@ -304,13 +325,67 @@ impl Records {
         &self,
         mongodb: &Connection,
         record: &Known<String>,
+        removal: Removal,
     ) -> Result<(), MongoDbError> {
         if let Some(owned) = self.owned(record) {
+            prepare_removal(mongodb, &record.key, removal)?;
             let servers = mongodb.servers();
-            let condition = owned.unchanged();
+            let mut condition = owned.unchanged();
+            condition.extend(pending::carries_none());
             mongodb.run_for_heartbeats(async { servers.delete_one(condition).await })?;
         }
         Ok(())
+    }
+
+    /// The event of what has been found out about the record, which has the address `ip`
+    /// then.
+    fn event(
+        &self,
+        beat: &Beat,
+        record: &Known<String>,
+        ip: IpAddr,
+        finding: &Finding,
+    ) -> Option<Document> {
+        let owned = self.owned(record);
+        let host = Host {
+            server_id: &record.key,
+            ip: ip.to_string(),
+            hostname: owned.map_or("", |owned| owned.hostname.as_str()),
+        };
+        let event = finding.event(beat.at)?;
+        Some(pending::new_document(&event, Some(&host)))
+    }
+
+    /// Lets two records change places. No two records may have one address, so `other`
+    /// has none for a moment.
+    fn exchange(
+        &self,
+        mongodb: &Connection,
+        beat: &Beat,
+        record: &Known<String>,
+        other: &Known<String>,
+    ) -> Result<bool, MongoDbError> {
+        let Some(before) = record.ip else {
+            return Ok(false);
+        };
+        let park = doc! {"$unset": {"ip": ""}, "$inc": {"rev": 1_i64}};
+        if !change(mongodb, as_read(other), park)? {
+            return Ok(false);
+        }
+        let parked = Known {
+            ip: None,
+            ..other.clone()
+        };
+        let event = self.event(beat, record, beat.ip, &moved(record, beat.ip));
+        let is_done = relocate(mongodb, record, beat.ip, Some(beat.at), event)?;
+        if is_done {
+            let asked = other.wanted_ip == Some(before);
+            let event = self.event(beat, other, before, &moved(other, before));
+            relocate(mongodb, &parked, before, asked.then_some(beat.at), event)?;
+        } else {
+            relocate(mongodb, &parked, beat.ip, None, None)?;
+        }
+        Ok(is_done)
     }
 }
 
@@ -429,12 +504,14 @@ fn read_tombstone(document: &Document) -> Tombstone<String> {
 }
 
 /// Gives the record another address. False if the address is taken, or the record has
-/// changed meanwhile. `moved_at` is when the host itself has asked for the address.
+/// changed meanwhile. `moved_at` is when the host itself has asked for the address, and
+/// `event` tells the move.
 fn relocate(
     mongodb: &Connection,
     record: &Known<String>,
     to: IpAddr,
     moved_at: Option<Timestamp>,
+    event: Option<Document>,
 ) -> Result<bool, MongoDbError> {
     let mut set = doc! {"ip": to.to_string(), "ip_confirmed": false};
     set.extend(owned_since(sequence::next(mongodb, clock::now())?));
@@ -444,36 +521,20 @@ fn relocate(
         update.insert("$unset", doc! {"wanted_ip": ""});
     }
     update.insert("$set", set);
+    carry(&mut update, event.into_iter().collect());
     change(mongodb, as_read(record), update)
 }
 
-/// Lets two records change places. No two records may have one address, so `other` has
-/// none for a moment.
-fn exchange(
+/// Notes why a record is about to be removed, and delivers the events that it carries:
+/// they would go with it.
+pub(super) fn prepare_removal(
     mongodb: &Connection,
-    beat: &Beat,
-    record: &Known<String>,
-    other: &Known<String>,
-) -> Result<bool, MongoDbError> {
-    let Some(before) = record.ip else {
-        return Ok(false);
-    };
-    let park = doc! {"$unset": {"ip": ""}, "$inc": {"rev": 1_i64}};
-    if !change(mongodb, as_read(other), park)? {
-        return Ok(false);
-    }
-    let parked = Known {
-        ip: None,
-        ..other.clone()
-    };
-    let is_done = relocate(mongodb, record, beat.ip, Some(beat.at))?;
-    let (place, asked) = if is_done {
-        (before, other.wanted_ip == Some(before))
-    } else {
-        (beat.ip, false)
-    };
-    relocate(mongodb, &parked, place, asked.then_some(beat.at))?;
-    Ok(is_done)
+    server_id: &str,
+    removal: Removal,
+) -> Result<(), MongoDbError> {
+    watch::note_removal(mongodb, server_id, removal)?;
+    let host = doc! {"server_id": server_id};
+    pending::deliver(mongodb, &mongodb.servers(), host)
 }
 
 /// Updates a record; false if it is not found, or has met an address that is taken.
@@ -544,10 +605,15 @@ pub(super) fn moved_to(
     Ok(host.and_then(|host| Owned::from_document(&host).known.ip))
 }
 
-fn moved(record: &Known<String>, to: IpAddr) -> Event {
-    Event::Moved {
+fn moved(record: &Known<String>, to: IpAddr) -> Finding {
+    Finding::Moved {
         server_id: record.key.clone(),
         from: record.ip,
         to,
     }
+}
+
+/// Whose heartbeat it is.
+pub(super) fn sender(beat: &Beat) -> Sender {
+    (beat.heartbeat.agent_id, beat.ip)
 }

@@ -13,8 +13,10 @@ use super::connection::Connection;
 use super::databases::MAX_ASKED;
 use super::document::{Owned, date, owned_fields};
 use super::error::MongoDbError;
-use super::owners::lay_to_rest;
+use super::owners::{lay_to_rest, prepare_removal};
+use super::pending;
 use crate::store::column::FLAGS;
+use crate::store::removal::Removal;
 use crate::store::server::{
     Due, LIFE_OF_DEFAULTS, SweepOrder, Swept, TOMBSTONE_LIFE, as_millis,
 };
@@ -188,9 +190,11 @@ fn delete_hosts(
         if !lay_to_rest(mongodb, &owned, None, service_time)? {
             continue;
         }
+        prepare_removal(mongodb, &known.key, Removal::Silent)?;
 
         let mut still_due = due_to_be_deleted(limit);
         still_due.extend(owned.unchanged());
+        still_due.extend(pending::carries_none());
         let result = mongodb.run(async { servers.delete_one(still_due).await });
         changed(&[ip]);
         swept.deleted += usize::try_from(result?.deleted_count).unwrap_or_default();

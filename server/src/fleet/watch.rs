@@ -1,0 +1,117 @@
+//! The watch: compares the hosts with what it has seen of them last, and tells what has
+//! changed as events.
+//!
+//! What it has seen is in the store, so a server that is started again goes on where it
+//! stopped. A change that is over within ten seconds is not seen. The sweep says when a
+//! host is down; the watch tells it.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use fleetbeat_daemon::clock;
+use fleetbeat_daemon::condition::Condition;
+
+use crate::chronicle::Chronicle;
+use crate::jobs::Jobs;
+use crate::store::{Mass, Retention, Store, WatchOrder, Watched};
+
+/// The time between two looks, in [`NUMBER_EVERY`].
+const LOOK_EVERY: u32 = 10;
+/// The time after which events have their numbers.
+const NUMBER_EVERY: Duration = Duration::from_secs(1);
+/// The time between two deletions of old events.
+const FORGET_EVERY: Duration = Duration::from_secs(10 * 60);
+
+/// Starts watching. When the job stops, `chronicle` tells that the server has stopped.
+///
+/// # Errors
+/// The system gives no further thread.
+pub(crate) fn start(
+    jobs: &mut Jobs,
+    store: Arc<dyn Store>,
+    chronicle: Arc<Chronicle>,
+    down_after: Duration,
+    retention: Retention,
+) -> io::Result<()> {
+    jobs.start("watch", move |stop, pulse| {
+        let mut watch = Watch {
+            down_after,
+            retention,
+            forgot_last: Instant::now(),
+            trouble: Condition::default(),
+        };
+        let mut seconds = 0;
+        while stop.wait(NUMBER_EVERY) {
+            seconds += 1;
+            if seconds % LOOK_EVERY == 0 {
+                pulse.round(|| watch.round(&*store, &chronicle));
+            } else if watch.trouble.cause().is_none() {
+                // What fails here is told by the next look.
+                let _ = pulse.round(|| store.number_events());
+            }
+        }
+        chronicle.stopped(clock::now());
+    })
+}
+
+/// The watch, and what the log knows of it.
+struct Watch {
+    down_after: Duration,
+    retention: Retention,
+    forgot_last: Instant,
+    /// The store does not take what has changed.
+    trouble: Condition,
+}
+
+impl Watch {
+    /// Looks once, and tells what waits.
+    fn round(&mut self, store: &dyn Store, chronicle: &Chronicle) {
+        let now = clock::now();
+        let order = WatchOrder {
+            now,
+            down_after: self.down_after,
+        };
+        let watched = store.watch(&order);
+        chronicle.round(watched.is_err(), now);
+        match watched {
+            Ok(watched) => {
+                if self.trouble.ends() {
+                    log::info!("events can be written again");
+                }
+                tell(watched);
+            }
+            Err(error) => {
+                if self.trouble.begins(error.to_string()) {
+                    log::error!("events cannot be written: {error}");
+                }
+                return;
+            }
+        }
+
+        if self.forgot_last.elapsed() < FORGET_EVERY {
+            return;
+        }
+        self.forgot_last = Instant::now();
+        match store.forget_events(&self.retention) {
+            Ok(0) => {}
+            Ok(deleted) => log::info!("{deleted} old events were deleted"),
+            Err(error) => log::error!("old events cannot be deleted: {error}"),
+        }
+    }
+}
+
+fn tell(watched: Watched) {
+    match watched.mass {
+        Some(Mass::Down { down, hosts }) => {
+            log::warn!("{down} of {hosts} hosts went down together");
+        }
+        Some(Mass::Recovered { down, hosts }) => log::info!(
+            "the hosts that went down together are back, but for {down} of {hosts}"
+        ),
+        None => {}
+    }
+    if watched.events > 0 {
+        log::debug!("the watch has told {} events", watched.events);
+    }
+}

@@ -1,0 +1,665 @@
+//! What every backend must do with events.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use fleetbeat_protocol::{AgentId, FlagsPatch, Role, Service, Timestamp};
+use serde_json::{Value, json};
+
+use super::fixtures::{DELETE_AFTER_MINUTES, beat, ip, minutes, now, spooled, sweep};
+use crate::store::{
+    Act, Beat, Cursor, Event, EventKind, EventPage, EventQuery, HostName, Mass, NewEvent,
+    Retention, Store, User, UserChange, WatchOrder, Watched, Who, facts,
+};
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const DAY_MINUTES: u64 = 24 * 60;
+
+/// Every event, behind `after`.
+pub(super) fn query(after: Option<Cursor>, limit: usize) -> EventQuery {
+    EventQuery {
+        kinds: EventKind::ALL.to_vec(),
+        host: None,
+        user: None,
+        since: None,
+        until: None,
+        after,
+        limit,
+    }
+}
+
+pub(super) fn watch(store: &dyn Store, now: Timestamp) -> Watched {
+    let down_after = Duration::from_secs(4 * 60);
+    store.watch(&WatchOrder { now, down_after }).unwrap()
+}
+
+/// Every event that a query of this kind finds, the oldest first.
+pub(super) fn all(store: &dyn Store, query: &EventQuery) -> Vec<Event> {
+    let mut query = EventQuery {
+        after: Some(Cursor(0)),
+        ..query.clone()
+    };
+    let mut events = Vec::new();
+    loop {
+        let page: EventPage = store.events(&query).unwrap();
+        events.extend(page.events);
+        assert!(Some(page.cursor) >= query.after, "a cursor goes forward");
+        query.after = Some(page.cursor);
+        if !page.more {
+            return events;
+        }
+    }
+}
+
+fn kinds_of(events: &[Event]) -> Vec<&'static str> {
+    events
+        .iter()
+        .map(|event| event.event.kind.as_str())
+        .collect()
+}
+
+/// The kinds of all events.
+fn kinds(store: &dyn Store) -> Vec<&'static str> {
+    kinds_of(&all(store, &query(None, 100)))
+}
+
+/// The kinds of the events that the watch tells at `now`.
+fn told(store: &dyn Store, now: Timestamp) -> Vec<&'static str> {
+    let before = kinds(store).len();
+    watch(store, now);
+    kinds(store).split_off(before)
+}
+
+fn data(event: &Event) -> Value {
+    Value::Object(event.event.facts.clone())
+}
+
+fn booted(host: &str, at: Timestamp, boot: &str, services: &[(&str, bool)]) -> Beat {
+    let mut beat = beat(host, at);
+    beat.heartbeat.agent_id = Some(AgentId::from_bits(7));
+    beat.heartbeat.boot_id = Some(boot.to_owned());
+    let services = services.iter().map(|(name, active)| Service {
+        name: (*name).to_owned(),
+        active: *active,
+    });
+    beat.heartbeat.services = services.collect();
+    beat
+}
+
+pub(super) fn what_happens_to_a_host_is_told_once(store: &dyn Store) {
+    let start = now() - minutes(60);
+    let at = |count| start + minutes(count);
+    let beats = |beat: Beat| {
+        store.record(&[beat]).unwrap();
+    };
+    assert_eq!(told(store, start), [""; 0]);
+
+    beats(booted(
+        "10.0.0.1",
+        at(0),
+        "a",
+        &[("wg", true), ("xray", true)],
+    ));
+    assert_eq!(told(store, at(0)), ["host.new"]);
+    beats(booted(
+        "10.0.0.1",
+        at(2),
+        "a",
+        &[("xray", true), ("wg", true)],
+    ));
+    assert_eq!(told(store, at(2)), [""; 0], "the order says nothing");
+    beats(booted(
+        "10.0.0.1",
+        at(4),
+        "a",
+        &[("wg", false), ("xray", true)],
+    ));
+    assert_eq!(told(store, at(4)), ["service.inactive"]);
+    assert_eq!(sweep(store, at(10), 1).down, 1);
+    assert_eq!(told(store, at(10)), ["host.down"]);
+    assert_eq!(told(store, at(11)), [""; 0]);
+    beats(booted(
+        "10.0.0.1",
+        at(12),
+        "b",
+        &[("wg", true), ("xray", true)],
+    ));
+    assert_eq!(
+        told(store, at(12)),
+        ["host.up", "host.rebooted", "service.active"]
+    );
+
+    let mut ahead = booted("10.0.0.1", at(14), "b", &[("wg", true), ("xray", true)]);
+    ahead.heartbeat.collected_at = Some(at(15));
+    beats(ahead);
+    assert_eq!(told(store, at(14)), ["host.clock"]);
+    beats(booted(
+        "10.0.0.1",
+        at(16),
+        "b",
+        &[("wg", true), ("xray", true)],
+    ));
+    assert_eq!(told(store, at(16)), ["host.clock"]);
+
+    // What was spooled while the host was down makes it neither new nor up.
+    beats(spooled("10.0.0.2", at(1), 1.0));
+    assert_eq!(told(store, at(16)), ["host.new"]);
+
+    let events = all(store, &query(None, 100));
+    let down = &events[2];
+    assert_eq!(down.event.at, at(10));
+    assert_eq!(data(down), json!({"last_heartbeat": at(4).to_string()}));
+    assert_eq!(data(&events[3]), json!({"down_s": 120}));
+    assert_eq!(data(&events[1]), json!({"service": "wg"}));
+    assert_eq!(data(&events[6]), json!({"offset_s": 60}));
+    assert_eq!(data(&events[7]), json!({"offset_s": 0}));
+    let host = down.host.as_ref().unwrap();
+    assert_eq!(host.ip, Some(ip("10.0.0.1")));
+    assert_eq!(host.hostname, "host-10.0.0.1");
+    let shown = store.server(&ip("10.0.0.1").into()).unwrap().unwrap();
+    assert_eq!(host.server_id.as_deref(), Some(shown.server_id.as_str()));
+}
+
+pub(super) fn what_people_do_is_told_with_who_did_it(store: &dyn Store) {
+    let now = now();
+    store.record(&[beat("10.0.0.1", now)]).unwrap();
+    let act = Act {
+        who: Who::User("ann".to_owned()),
+        address: Some(ip("2001:db8::7")),
+        at: now,
+    };
+    let patch = FlagsPatch {
+        paid: Some(true),
+        enabled: Some(true),
+        ..FlagsPatch::default()
+    };
+    for _ in 0..2 {
+        store
+            .set_flags(&ip("10.0.0.1").into(), patch, &act)
+            .unwrap();
+    }
+    assert_eq!(
+        store
+            .set_flags(&ip("10.9.9.9").into(), patch, &act)
+            .unwrap(),
+        None
+    );
+
+    let user = |name: &str, role| User {
+        hashed_password: "SECRETHASH".to_owned(),
+        token_version: "SECRETVERSION".to_owned(),
+        ..super::users::user(name, role)
+    };
+    let password = UserChange::Account {
+        role: None,
+        hashed_password: Some("SECRETHASH2".to_owned()),
+        token_version: "SECRETVERSION2".to_owned(),
+    };
+    let program = Act::program("command line", now);
+    store
+        .add_user(&user("eve", Role::Superadmin), &program)
+        .unwrap();
+    store.add_user(&user("bob", Role::Admin), &program).unwrap();
+    store
+        .add_user(&user("bob", Role::Admin), &program)
+        .unwrap_err();
+    store.change_user("bob", &password, &act).unwrap();
+    store.change_user("nobody", &password, &act).unwrap_err();
+    store.remove_user("bob", &act).unwrap();
+    store.remove_user("bob", &act).unwrap_err();
+    store.remove_user("eve", &act).unwrap_err();
+    watch(store, now);
+
+    let mut events = all(store, &query(None, 100));
+    events.retain(|event| event.event.kind != EventKind::HostNew);
+    assert_eq!(
+        kinds_of(&events),
+        [
+            "flag.changed",
+            "user.created",
+            "user.created",
+            "user.password",
+            "user.deleted"
+        ]
+    );
+    let flag = &events[0];
+    let expected = json!({"flag": "paid", "from": false, "to": true});
+    assert_eq!(data(flag), expected);
+    assert_eq!(flag.event.act.as_ref(), Some(&act));
+    assert_eq!(flag.host.as_ref().unwrap().ip, Some(ip("10.0.0.1")));
+    let created = &events[2];
+    assert_eq!(data(created), json!({"role": "admin"}));
+    assert_eq!(created.event.user.as_deref(), Some("bob"));
+    assert_eq!(created.event.act.as_ref(), Some(&program));
+    assert!(created.host.is_none());
+    assert!(!format!("{events:?}").contains("SECRET"));
+
+    let of = |user: &str| {
+        let user = Some(user.to_owned());
+        kinds_of(&all(
+            store,
+            &EventQuery {
+                user,
+                ..query(None, 2)
+            },
+        ))
+    };
+    assert_eq!(of("bob"), ["user.created", "user.password", "user.deleted"]);
+    assert_eq!(of("ann"), ["flag.changed", "user.password", "user.deleted"]);
+    assert_eq!(of("nobody"), [""; 0]);
+}
+
+pub(super) fn what_is_found_out_about_identities_is_told(store: &dyn Store) {
+    let start = now() - minutes(60);
+    let at = |count| start + minutes(count);
+    let of_agent = |host: &str, agent: u128, boot: &str, minute: i64| {
+        let mut beat = booted(host, at(minute), boot, &[]);
+        beat.heartbeat.agent_id = Some(AgentId::from_bits(agent));
+        beat
+    };
+    store.record(&[of_agent("10.0.0.1", 1, "a", 0)]).unwrap();
+    assert_eq!(told(store, at(0)), ["host.new"]);
+    store.record(&[of_agent("10.0.0.2", 1, "a", 2)]).unwrap();
+    watch(store, at(2));
+    store.record(&[of_agent("10.0.0.2", 2, "b", 40)]).unwrap();
+    watch(store, at(40));
+    // A copy of the second host, while it beats.
+    store.record(&[of_agent("10.0.0.3", 2, "c", 41)]).unwrap();
+    watch(store, at(41));
+
+    let all = all(store, &query(None, 100));
+    let found: Vec<(&str, Value)> = all
+        .iter()
+        .map(|event| (event.event.kind.as_str(), data(event)))
+        .filter(|(kind, _)| *kind != "host.new" && *kind != "host.rebooted")
+        .collect();
+    assert_eq!(
+        found,
+        [
+            ("host.moved", json!({"from": "10.0.0.1", "to": "10.0.0.2"})),
+            ("host.reinstalled", json!({})),
+            ("host.conflict", json!({"kind": "clone"})),
+        ]
+    );
+    let text = format!("{all:?}");
+    assert!(!text.contains(&AgentId::from_bits(2).expose()), "{text}");
+    let host = |name: HostName| EventQuery {
+        host: Some(name),
+        ..query(None, 100)
+    };
+    let of_host = self::all(store, &host(ip("10.0.0.2").into()));
+    assert_eq!(
+        kinds_of(&of_host),
+        [
+            "host.new",
+            "host.moved",
+            "host.reinstalled",
+            "host.rebooted"
+        ],
+        "also what it had been told at its address before"
+    );
+    let ips = of_host.iter().map(|event| event.host.as_ref().unwrap().ip);
+    let ips: Vec<String> = ips.flatten().map(|ip| ip.to_string()).collect();
+    assert_eq!(ips, ["10.0.0.1", "10.0.0.2", "10.0.0.2", "10.0.0.2"]);
+}
+
+pub(super) fn a_deleted_host_is_told_and_found(store: &dyn Store) {
+    let now = now();
+    store
+        .record(&[beat("10.0.0.1", now), beat("10.0.0.2", now)])
+        .unwrap();
+    let shown = store.server(&ip("10.0.0.1").into()).unwrap().unwrap();
+    let later = now + minutes(10);
+    watch(store, now);
+    sweep(store, later, 1);
+    watch(store, later);
+    sweep(store, later, DELETE_AFTER_MINUTES);
+    watch(store, later);
+    watch(store, later);
+    let names = [ip("10.0.0.1").into(), HostName::ServerId(shown.server_id)];
+    for name in names {
+        let host = Some(name);
+        let events = all(
+            store,
+            &EventQuery {
+                host: host.clone(),
+                ..query(None, 100)
+            },
+        );
+        assert_eq!(kinds_of(&events), ["host.new", "host.down", "host.deleted"]);
+        let deleted = &events[2];
+        assert_eq!(data(deleted), json!({"reason": "silent"}));
+        let by = deleted.event.act.as_ref().map(|act| &act.who);
+        assert_eq!(by, Some(&Who::Program("sweep".to_owned())), "{host:?}");
+        assert_eq!(deleted.host.as_ref().unwrap().hostname, "host-10.0.0.1");
+    }
+    let unknown = EventQuery {
+        host: Some(HostName::ServerId("srv-none".to_owned())),
+        ..query(None, 100)
+    };
+    assert_eq!(all(store, &unknown), []);
+
+    store.record(&[beat("10.0.0.1", later)]).unwrap();
+    assert_eq!(told(store, later), ["host.new"], "it is another one");
+}
+
+pub(super) fn a_host_that_somebody_removes_leaves_nothing(store: &dyn Store) {
+    let start = now() - minutes(60);
+    let at = |count| start + minutes(count);
+    let speak = |minute| {
+        let beat = booted("10.0.0.1", at(minute), "a", &[]);
+        store
+            .record(&[beat, super::fixtures::beat("10.0.0.2", at(minute))])
+            .unwrap();
+    };
+    speak(0);
+    assert_eq!(told(store, at(0)), ["host.new", "host.new"]);
+    let act = Act {
+        who: Who::User("ann".to_owned()),
+        address: Some(ip("2001:db8::7")),
+        at: at(1),
+    };
+    let disable = FlagsPatch {
+        enabled: Some(false),
+        ..FlagsPatch::default()
+    };
+    // Flags wait for both, and go with them.
+    for host in ["10.0.0.1", "10.0.0.2"] {
+        let host = ip(host).into();
+        store.set_flags(&host, disable, &act).unwrap();
+        let shown = store.server(&host).unwrap().unwrap();
+        let name = HostName::ServerId(shown.server_id.clone());
+        let removed = store.remove_server(&name, &act).unwrap();
+        assert_eq!(removed.unwrap().server_id, shown.server_id);
+        assert_eq!(store.remove_server(&host, &act).unwrap(), None);
+        assert_eq!(store.server(&host).unwrap(), None);
+        assert_eq!(store.moved_to(shown.ip).unwrap(), None);
+    }
+    assert_eq!(store.fleet(None).unwrap().servers.len(), 0);
+    watch(store, at(2));
+    let deleted = EventQuery {
+        kinds: vec![EventKind::HostDeleted],
+        ..query(None, 100)
+    };
+    let deleted = all(store, &deleted);
+    assert_eq!(deleted.len(), 2, "{deleted:?}");
+    for event in &deleted {
+        assert_eq!(data(event), json!({"reason": "asked"}));
+        assert_eq!(event.event.act.as_ref(), Some(&act));
+    }
+
+    speak(3);
+    assert_eq!(told(store, at(3)), ["host.new", "host.new"]);
+    for host in ["10.0.0.1", "10.0.0.2"] {
+        let shown = store.server(&ip(host).into()).unwrap().unwrap();
+        assert!(
+            shown.flags.enabled,
+            "{host} is as a host that was never there"
+        );
+    }
+}
+
+/// An event of the test's own, with a number.
+fn numbered(number: usize, at: Timestamp) -> NewEvent {
+    NewEvent::new(EventKind::StoreAway, at, facts([("n", number.into())]))
+}
+
+fn number(event: &Event) -> u64 {
+    event.event.facts["n"].as_u64().unwrap()
+}
+
+pub(super) fn pages_follow_each_other_whatever_the_clock_says(store: &dyn Store) {
+    let now = now();
+    // A clock that jumps back by an hour after each event, and ahead again.
+    let at = |n: usize| now - minutes(if n.is_multiple_of(2) { 60 } else { 0 });
+    for n in 0..10 {
+        store.append(&[numbered(n, at(n))]).unwrap();
+    }
+    store
+        .append(&[NewEvent::new(EventKind::StoreBack, now, facts([]))])
+        .unwrap();
+    watch(store, now);
+    let all: Vec<&str> = kinds(store);
+    assert_eq!(all.len(), 11);
+
+    let away = |after, limit| EventQuery {
+        kinds: vec![EventKind::StoreAway],
+        ..query(after, limit)
+    };
+    let numbers =
+        |page: &EventPage| -> Vec<u64> { page.events.iter().map(number).collect() };
+    let newest = store.events(&away(None, 3)).unwrap();
+    assert_eq!((numbers(&newest), newest.more), (vec![9, 8, 7], true));
+    let all = store.events(&away(None, 10)).unwrap();
+    assert_eq!((all.events.len(), all.more), (10, false));
+    assert_eq!(
+        newest.cursor, all.cursor,
+        "the cursor is behind all that there is"
+    );
+    let none = store.events(&away(Some(newest.cursor), 3)).unwrap();
+    assert_eq!((numbers(&none), none.more), (vec![], false));
+    assert_eq!(none.cursor, newest.cursor);
+
+    let first = store.events(&away(Some(Cursor(0)), 4)).unwrap();
+    assert_eq!((numbers(&first), first.more), (vec![0, 1, 2, 3], true));
+    let second = store.events(&away(Some(first.cursor), 6)).unwrap();
+    assert_eq!((numbers(&second), second.more), ((4..10).collect(), false));
+    assert!(second.cursor >= newest.cursor);
+    let ids: BTreeSet<Cursor> = all.events.iter().map(|event| event.id).collect();
+    assert_eq!(ids.len(), 10);
+
+    let within = |since: Option<i64>, until: Option<i64>| {
+        let time = |ago: Option<i64>| ago.map(|ago| now - minutes(ago));
+        let query = EventQuery {
+            since: time(since),
+            until: time(until),
+            ..away(None, 100)
+        };
+        numbers(&store.events(&query).unwrap())
+    };
+    assert_eq!(within(Some(30), None), [9, 7, 5, 3, 1]);
+    assert_eq!(within(None, Some(30)), [8, 6, 4, 2, 0]);
+    assert_eq!(within(Some(60), Some(60)), [8, 6, 4, 2, 0]);
+    assert_eq!(within(Some(30), Some(30)), [0; 0]);
+    assert_eq!(within(Some(-1), None), [0; 0]);
+    assert_eq!(within(None, Some(61)), [0; 0]);
+
+    let ahead = away(Some(Cursor(i64::MAX)), 3);
+    assert!(store.events(&ahead).unwrap().cursor < Cursor(i64::MAX));
+}
+
+pub(super) fn a_reader_that_follows_misses_nothing_of_eight_writers(store: &dyn Store) {
+    const WRITERS: usize = 8;
+    const EACH: usize = 40;
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let writers: Vec<_> = (0..WRITERS)
+            .map(|writer| {
+                scope.spawn(move || {
+                    for n in 0..EACH {
+                        let event = numbered(writer * EACH + n, now());
+                        let both = [event.clone(), event];
+                        store.append(&both[..1 + n % 2]).unwrap();
+                    }
+                })
+            })
+            .collect();
+        let watching = scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                watch(store, now());
+                thread::sleep(Duration::from_millis(5));
+            }
+        });
+
+        let expected = WRITERS * EACH / 2 * 3;
+        let deadline = Instant::now() + Duration::from_secs(120);
+        let mut seen = Vec::new();
+        let mut after = Cursor(0);
+        while seen.len() < expected {
+            let left = Instant::now() < deadline;
+            assert!(left, "{} of {expected} events", seen.len());
+            let page = store.events(&query(Some(after), 7)).unwrap();
+            seen.extend(page.events.iter().map(|event| (event.id, number(event))));
+            after = page.cursor;
+        }
+        for writer in writers {
+            writer.join().unwrap();
+        }
+        is_over.store(true, Ordering::Relaxed);
+        watching.join().unwrap();
+        let page = store.events(&query(Some(after), 7)).unwrap();
+        assert_eq!(page.events.len(), 0, "and nothing twice");
+
+        let in_order = seen.windows(2).all(|pair| pair[0].0 < pair[1].0);
+        assert!(in_order, "{seen:?}");
+        for writer in 0..WRITERS {
+            let own = writer * EACH..(writer + 1) * EACH;
+            let told = seen
+                .iter()
+                .map(|(_, number)| usize::try_from(*number).unwrap());
+            let told: Vec<usize> = told.filter(|number| own.contains(number)).collect();
+            let twice = |n: usize| std::iter::repeat_n(n, 1 + (n - own.start) % 2);
+            let expected: Vec<usize> = own.clone().flat_map(twice).collect();
+            assert_eq!(told, expected, "a writer's events in its order");
+        }
+    });
+}
+
+pub(super) fn old_events_are_deleted_in_service_time(store: &dyn Store) {
+    let now = now();
+    let retention = Retention {
+        keep: 10 * DAY,
+        keep_audit: 20 * DAY,
+        max_rows: 1000,
+    };
+    store
+        .record(&[booted("10.0.0.1", now, "a", &[("wg", true)])])
+        .unwrap();
+    watch(store, now);
+    store
+        .record(&[booted("10.0.0.1", now, "b", &[("wg", false)])])
+        .unwrap();
+    watch(store, now);
+    store.append(&[numbered(1, now)]).unwrap();
+    watch(store, now);
+    let first = [
+        "host.new",
+        "host.rebooted",
+        "service.inactive",
+        "store.away",
+    ];
+    assert_eq!(kinds(store), first);
+    // The clock is no reason.
+    sweep(store, now, 9 * DAY_MINUTES);
+    store
+        .append(&[numbered(2, now + minutes(60 * 24 * 3650))])
+        .unwrap();
+    watch(store, now);
+    assert_eq!(store.forget_events(&retention).unwrap(), 0);
+
+    sweep(store, now, DAY_MINUTES + 60);
+    store.append(&[numbered(3, now)]).unwrap();
+    watch(store, now);
+    sweep(store, now, 10 * DAY_MINUTES);
+    store.append(&[numbered(4, now)]).unwrap();
+    watch(store, now);
+    // The newest of the host stays, and what people did stays longer.
+    let cursor = store.events(&query(None, 1)).unwrap().cursor;
+    assert_eq!(
+        store.forget_events(&retention).unwrap(),
+        2,
+        "{:?}",
+        kinds(store)
+    );
+    let away = "store.away";
+    let rest = ["host.new", away, away, away, away];
+    assert_eq!(kinds(store), rest);
+    assert_eq!(store.forget_events(&retention).unwrap(), 0);
+    assert_eq!(store.events(&query(None, 1)).unwrap().cursor, cursor);
+
+    // Without the host there is nothing to stay for.
+    sweep(store, now + minutes(10), 1);
+    watch(store, now + minutes(10));
+    sweep(store, now + minutes(10), 30 * DAY_MINUTES);
+    watch(store, now + minutes(10));
+    store.append(&[numbered(5, now)]).unwrap();
+    watch(store, now);
+    sweep(store, now, 30 * DAY_MINUTES);
+    store.append(&[numbered(6, now)]).unwrap();
+    watch(store, now);
+    store.forget_events(&retention).unwrap();
+    let rest = ["host.deleted", away, away];
+    assert_eq!(
+        kinds(store),
+        rest,
+        "what was there until now was not old before"
+    );
+}
+
+pub(super) fn too_many_events_of_a_class_push_out_no_other(store: &dyn Store) {
+    let now = now();
+    let retention = Retention {
+        keep: 10 * DAY,
+        keep_audit: 10 * DAY,
+        max_rows: 1000,
+    };
+    store.record(&[beat("10.0.0.1", now)]).unwrap();
+    watch(store, now);
+    store.append(&[numbered(0, now)]).unwrap();
+    for round in 0..3 {
+        let facts = facts([("round", round.into())]);
+        let refused = NewEvent::new(EventKind::LoginFailed, now, facts);
+        store.append(&vec![refused; 600]).unwrap();
+        watch(store, now);
+        sweep(store, now, 61);
+    }
+    store.append(&[numbered(1, now)]).unwrap();
+    watch(store, now);
+    assert_eq!(store.forget_events(&retention).unwrap(), 1200);
+    let kinds = kinds(store);
+    assert_eq!(kinds.len(), 603);
+    assert_eq!((kinds[0], kinds[1]), ("host.new", "store.away"));
+    assert_eq!(store.forget_events(&retention).unwrap(), 0);
+}
+
+pub(super) fn many_hosts_that_go_down_together_are_one_mass(store: &dyn Store) {
+    let start = now() - minutes(60);
+    let at = |count| start + minutes(count);
+    let beats = |hosts: std::ops::Range<u32>, minute| -> Vec<Beat> {
+        hosts
+            .map(|n| beat(&format!("10.0.0.{n}"), at(minute)))
+            .collect()
+    };
+    let mass = |minute| {
+        sweep(store, at(minute), 1);
+        watch(store, at(minute)).mass
+    };
+    store.record(&beats(0..40, 0)).unwrap();
+    assert_eq!(mass(0), None);
+
+    // Twelve of forty are not more than three in ten; another is.
+    store.record(&beats(12..40, 5)).unwrap();
+    assert_eq!(mass(6), None);
+    store.record(&beats(13..40, 8)).unwrap();
+    assert_eq!(mass(9), None, "the thirteenth is not silent yet");
+    assert_eq!(
+        mass(10),
+        Some(Mass::Down {
+            down: 13,
+            hosts: 40
+        })
+    );
+    assert_eq!(mass(11), None, "told once");
+    store.record(&beats(5..40, 12)).unwrap();
+    assert_eq!(mass(12), None, "five are too many");
+    store.record(&beats(4..40, 13)).unwrap();
+    assert_eq!(mass(13), Some(Mass::Recovered { down: 4, hosts: 40 }));
+
+    let kinds = kinds(store);
+    let count = |kind| kinds.iter().filter(|told| **told == kind).count();
+    let counts = ["host.new", "host.down", "host.up", "fleet.mass_down"].map(count);
+    assert_eq!(counts, [40, 13, 9, 1]);
+    assert_eq!(kinds.last(), Some(&"fleet.recovered"));
+}
