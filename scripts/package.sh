@@ -35,7 +35,7 @@ fill() {
 
   rm -rf "${contents:?}"/*
   cp "$binary" README.md LICENSE-* packaging/copyright "$contents/"
-  install -D --target-directory "$contents/docs" --mode 644 docs/*.md
+  install -D --target-directory "$contents/docs" --mode 644 docs/*.md docs/grafana.json docs/prometheus-rules.yml
   cp "packaging/$package".{service,sysusers,tmpfiles,nfpm.yaml} "$settings/$short".{toml,env} "$contents/"
   cp -r target/completions/{bash,zsh,fish} "$contents/"
   sed "s/PACKAGE/$package/" packaging/lintian-overrides >"$contents/lintian-overrides"

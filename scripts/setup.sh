@@ -53,7 +53,7 @@ want gpg gnupg
 want ssh-keygen openssh-client
 want systemd-analyze systemd
 
-tools=(compose nfpm ansible zig rust-src)
+tools=(compose nfpm ansible prometheus zig rust-src schemathesis)
 trees=()
 if [[ ${FLEETBEAT_SKIP_NSPAWN:-} != 1 ]]; then
   want systemd-nspawn systemd-container

@@ -31,7 +31,7 @@ everything() {
   stage "Rust tests" cargo test --workspace
   # What ships is what is tested: the agent's tests once more, with the static agent.
   FLEETBEAT_AGENT=$PWD/target/static/$(own_arch)/fleetbeat-agent \
-    stage "the static agent" cargo test --workspace --test e2e -- agent:: configuration:: identity:: spool:: doctor:: rotation:: --skip static_agent::
+    stage "the static agent" cargo test --workspace --test e2e -- agent:: configuration:: identity:: names:: spool:: doctor:: rotation:: --skip static_agent::
   stage "benchmark, small" target/debug/bench --quick --agent "target/static/$(own_arch)/fleetbeat-agent"
   stage "capacity, small" scripts/measure.sh capacity --quick
   stage "soak, small" scripts/measure.sh soak --quick

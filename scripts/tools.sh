@@ -8,7 +8,9 @@
 #       compose       reads compose files as Docker Compose does
 #       ferretdb      speaks MongoDB's protocol on a PostgreSQL
 #       nfpm          makes deb and rpm packages
+#       prometheus    reads the server's metrics; with promtool, which checks rules
 #       rust-src      the standard library's source: prints the source's folder
+#       schemathesis  makes up requests from the OpenAPI document
 #       zig           compiles C and links for every target
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -20,6 +22,7 @@ compose=v2.16.2
 ferretdb=v2.7.0
 # The last version whose modules the public module proxy has all of.
 nfpm=v2.45.2
+schemathesis='schemathesis==4.32.5'
 zig=(ziglang==0.17.1 cargo-zigbuild==0.24.0)
 
 # An environment of packages from Python's index: install_python PACKAGE… FOLDER
@@ -34,6 +37,18 @@ install_go() { GOBIN=$2 go install "$1"; }
 
 # A program, built by cargo: install_cargo CRATE FOLDER
 install_cargo() { cargo install --quiet --locked --root "$2" "$1"; }
+
+# Prometheus from Debian, unpacked and not installed: install_prometheus FOLDER
+install_prometheus() {
+  local folder=$1 download
+  has apt-get || fail "this is not Debian: put prometheus and promtool into the PATH"
+  download=$(mktemp -d)
+  # apt's own user may not write there.
+  fetch() { (cd "$download" && apt-get -o APT::Sandbox::User=root -qq download prometheus); }
+  fetch || { as_root apt-get update -qq && fetch; }
+  dpkg -x "$download"/prometheus_*.deb "$folder"
+  rm -rf "$download"
+}
 
 # The standard library's source from rustup, or else from Debian:
 # install_rust_src VERSION FOLDER
@@ -91,6 +106,13 @@ describe() {
       folder=$tools_folder/nfpm-$nfpm mark=nfpm programs=$folder
       what="nfpm ($nfpm)" install=(install_go "github.com/goreleaser/nfpm/v2/cmd/nfpm@$nfpm")
       ;;
+    prometheus)
+      folder=$tools_folder/prometheus mark=usr/bin/promtool programs=$folder/usr/bin
+      what="Prometheus (Debian's, about 100 MB)" install=(install_prometheus)
+      # Any version will do.
+      ! own=$(command -v promtool) || ! command -v prometheus >/dev/null ||
+        { programs=$(dirname "$own") && mark=. folder=$programs; }
+      ;;
     rust-src)
       local version
       version=$(rustc --version | cut -d' ' -f2)
@@ -98,6 +120,10 @@ describe() {
       [[ -e $folder/$mark ]] || folder=$toolchain_folder/rust-src-$version
       programs=$folder/library
       what="the source of Rust's standard library ($version)" install=(install_rust_src "$version")
+      ;;
+    schemathesis)
+      folder=$tools_folder/schemathesis mark=$schemathesis programs=$folder/bin
+      what="schemathesis ($schemathesis)" install=(install_python "$schemathesis")
       ;;
     zig)
       folder=$toolchain_folder/venv mark=${zig[0]}-${zig[1]} programs=$folder/bin

@@ -16,6 +16,7 @@ use crate::auth_settings::AuthSettings;
 use crate::listen::{Listen, Protocol};
 use crate::network::parse_network;
 use crate::secret_rules::{check_password, check_secret_key, parse_agent_keys};
+use crate::store::Retention;
 
 /// The file that is read when no other is named, if the file exists.
 const DEFAULT_FILE: &str = "/etc/fleetbeat/server.toml";
@@ -51,7 +52,9 @@ pub(crate) struct Config {
     /// When hosts are called silent.
     pub(crate) sweep: SweepSettings,
     /// How long events are kept.
-    pub(crate) events: EventSettings,
+    pub(crate) events: Retention,
+    /// Which requests are logged.
+    pub(crate) access_log: AccessLog,
     /// The agents' keys as given; `None`: the embedded store keeps keys of its own.
     pub(crate) agent_api_key: Option<Secret>,
     /// The key that signs tokens as given; `None`: the embedded store keeps a key of its own.
@@ -130,6 +133,15 @@ impl Storage {
     }
 }
 
+/// Which requests have a line in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AccessLog {
+    /// None, but for what else is worth a line.
+    Off,
+    /// Every one.
+    On,
+}
+
 /// When hosts are called silent, and when they are forgotten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SweepSettings {
@@ -140,17 +152,6 @@ pub(crate) struct SweepSettings {
     /// Service time after which a host that has stayed down, and is not static, is
     /// deleted.
     pub(crate) delete_after: Duration,
-}
-
-/// How long events are kept, and how many.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct EventSettings {
-    /// What happened to hosts is deleted after so much service time.
-    pub(crate) keep: Duration,
-    /// What people did is deleted after so much service time.
-    pub(crate) keep_audit: Duration,
-    /// The most events of a class.
-    pub(crate) max_rows: u64,
 }
 
 impl Config {
@@ -304,6 +305,7 @@ fn parse(root: &mut Table<'_>, variable: &impl Fn(&str) -> Option<OsString>) -> 
         auth: root.section("auth", AuthSettings::read),
         sweep,
         events: root.section("events", parse_events),
+        access_log: root.section("log", parse_log),
         agent_api_key: None,
         secret_key: None,
         admin_password: None,
@@ -440,8 +442,8 @@ fn parse_sweep(sweep: &mut Table<'_>) -> SweepSettings {
     }
 }
 
-fn parse_events(events: &mut Table<'_>) -> EventSettings {
-    EventSettings {
+fn parse_events(events: &mut Table<'_>) -> Retention {
+    Retention {
         keep: events
             .duration("keep", DAY..=3650 * DAY)
             .unwrap_or(90 * DAY),
@@ -451,6 +453,13 @@ fn parse_events(events: &mut Table<'_>) -> EventSettings {
         max_rows: events
             .integer("max_rows", 1000..=1_000_000_000)
             .unwrap_or(5_000_000),
+    }
+}
+
+fn parse_log(log: &mut Table<'_>) -> AccessLog {
+    match log.boolean("access") {
+        Some(true) => AccessLog::On,
+        Some(false) | None => AccessLog::Off,
     }
 }
 

@@ -16,6 +16,7 @@ use fleetbeat_daemon::lock::lock;
 
 use crate::http::{Exchange, Failure, Response};
 use crate::jobs::Jobs;
+use crate::metrics::Metrics;
 use crate::recurring::{Recurring, Tally};
 use crate::store::{Beat, ServerStore};
 
@@ -37,10 +38,10 @@ pub(crate) struct Ingest {
 }
 
 /// The queue between handlers and the ingest thread.
-#[derive(Default)]
 struct Queue {
     waiting: Mutex<Waiting>,
     changed: Condvar,
+    metrics: Arc<Metrics>,
 }
 
 /// The heartbeats that wait for a commit, and the last failed commit.
@@ -69,6 +70,15 @@ pub(crate) struct Failed {
     pub(crate) reason: String,
 }
 
+/// How much waits for a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct QueueLength {
+    /// The heartbeats.
+    pub(crate) heartbeats: usize,
+    /// The bytes that they had as JSON.
+    pub(crate) bytes: usize,
+}
+
 /// One request's heartbeats, and the response for when the heartbeats are stored.
 struct Submission {
     arrived: Instant,
@@ -89,8 +99,13 @@ impl Ingest {
         jobs: &mut Jobs,
         store: Arc<dyn ServerStore>,
         gather: Duration,
+        metrics: Arc<Metrics>,
     ) -> io::Result<Ingest> {
-        let queue = Arc::new(Queue::default());
+        let queue = Arc::new(Queue {
+            waiting: Mutex::default(),
+            changed: Condvar::new(),
+            metrics,
+        });
         let (closed, served) = (queue.clone(), queue.clone());
 
         jobs.start_at_queue(
@@ -120,6 +135,7 @@ impl Ingest {
             || waiting.bytes + bytes > MAX_WAITING_BYTES;
         if waiting.is_closed || is_full {
             drop(waiting);
+            self.queue.metrics.heartbeats.overloaded(beats.len());
             let failure = Failure::overloaded("too many heartbeats are waiting");
             return exchange.finish(Err(failure));
         }
@@ -138,6 +154,15 @@ impl Ingest {
         drop(waiting);
         if is_due {
             self.queue.changed.notify_one();
+        }
+    }
+
+    /// How much waits for a commit.
+    pub(crate) fn waiting(&self) -> QueueLength {
+        let waiting = self.queue.lock();
+        QueueLength {
+            heartbeats: waiting.beats,
+            bytes: waiting.bytes,
         }
     }
 
@@ -200,6 +225,7 @@ impl Queue {
         let (mut submissions, late): (Vec<Submission>, Vec<Submission>) = submissions
             .into_iter()
             .partition(|submission| submission.arrived.elapsed() < MAX_WAIT);
+        self.metrics.heartbeats.overloaded(count_beats(&late));
         fail(late, || Failure::overloaded("the storage is slow"));
 
         let counts: Vec<usize> = submissions.iter().map(|one| one.beats.len()).collect();
@@ -213,18 +239,63 @@ impl Queue {
 
         // A bug in the store must not end this thread: requests are answered 500 when
         // their submissions are dropped.
-        match catch_unwind(AssertUnwindSafe(|| store.record(&beats))) {
+        let began = Instant::now();
+        let stored = catch_unwind(AssertUnwindSafe(|| store.record(&beats)));
+        let took = began.elapsed();
+        match stored {
             Ok(Ok(refused)) => {
+                self.metrics.commits.stored(beats.len(), took);
                 self.succeeded();
-                answer(submissions, &counts, &beats, &refused);
+                self.answer(submissions, &counts, &beats, &refused);
             }
             Ok(Err(error)) => {
                 // Requests further back would wait as long and fail, too. An
                 // agent is told soon.
-                submissions.extend(self.give_up(&error.to_string(), submissions.len()));
+                let behind = self.give_up(&error.to_string(), submissions.len());
+                self.note_failed_commit(beats.len(), &behind, took);
+                submissions.extend(behind);
                 fail(submissions, Failure::storage_away);
             }
-            Err(_) => drop(self.give_up("the store panicked", submissions.len())),
+            Err(_) => {
+                let behind = self.give_up("the store panicked", submissions.len());
+                self.note_failed_commit(beats.len(), &behind, took);
+            }
+        }
+    }
+
+    /// Counts a commit of so many heartbeats that failed, and those that waited behind.
+    fn note_failed_commit(
+        &self,
+        beats: usize,
+        behind: &VecDeque<Submission>,
+        took: Duration,
+    ) {
+        self.metrics.commits.failed(beats, took);
+        self.metrics.heartbeats.failed(beats + count_beats(behind));
+    }
+
+    /// Answers requests whose heartbeats have been stored, but for hosts that the database
+    /// has `refused`. `counts` says how many of the `beats` are each request's.
+    fn answer(
+        &self,
+        submissions: Vec<Submission>,
+        counts: &[usize],
+        beats: &[Beat],
+        refused: &BTreeSet<IpAddr>,
+    ) {
+        let heartbeats = &self.metrics.heartbeats;
+        let mut rest = beats;
+        for (submission, count) in submissions.into_iter().zip(counts) {
+            let (own, behind) = rest.split_at(*count);
+            rest = behind;
+
+            if own.iter().any(|beat| refused.contains(&beat.ip)) {
+                heartbeats.failed(*count);
+                submission.exchange.finish(Err(Failure::storage_away()));
+            } else {
+                heartbeats.stored(*count);
+                submission.exchange.answer(&submission.response);
+            }
         }
     }
 
@@ -286,25 +357,10 @@ impl Waiting {
     }
 }
 
-/// Answers requests whose heartbeats have been stored, but for hosts that the database has
-/// `refused`. `counts` says how many of the `beats` are each request's.
-fn answer(
-    submissions: Vec<Submission>,
-    counts: &[usize],
-    beats: &[Beat],
-    refused: &BTreeSet<IpAddr>,
-) {
-    let mut rest = beats;
-    for (submission, count) in submissions.into_iter().zip(counts) {
-        let (own, behind) = rest.split_at(*count);
-        rest = behind;
-
-        if own.iter().any(|beat| refused.contains(&beat.ip)) {
-            submission.exchange.finish(Err(Failure::storage_away()));
-        } else {
-            submission.exchange.answer(&submission.response);
-        }
-    }
+/// The heartbeats in these submissions.
+fn count_beats<'a>(submissions: impl IntoIterator<Item = &'a Submission>) -> usize {
+    let submissions = submissions.into_iter();
+    submissions.map(|submission| submission.beats.len()).sum()
 }
 
 fn fail(submissions: Vec<Submission>, failure: impl Fn() -> Failure) {

@@ -1,6 +1,7 @@
 //! fleetbeat-server: takes heartbeats, keeps the fleet's state, serves the API and the
 //! dashboard.
 
+mod access_log;
 mod accounts;
 mod api;
 mod auth;
@@ -18,8 +19,10 @@ mod http;
 mod ingest;
 mod jobs;
 mod listen;
+mod metrics;
 mod network;
 mod ownership;
+mod parameters;
 mod recurring;
 mod secret_rules;
 mod serve;

@@ -12,22 +12,24 @@ use fleetbeat_daemon::{clock, service_manager};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use crate::access_log;
 use crate::api::{self, ApiState, Readiness};
 use crate::auth::Auth;
 use crate::auth::logins::Logins;
 use crate::bootstrap;
 use crate::certificates::{self, Certificates};
 use crate::chronicle::Chronicle;
-use crate::config::{self, Config};
+use crate::config::{self, AccessLog, Config};
 use crate::error::ServerError;
 use crate::fleet::snapshot::Snapshots;
 use crate::fleet::{sweep, watch};
 use crate::http::{
-    CertificateFiles, Handler, Listener, Request, Sockets, TrustedProxies,
+    CertificateFiles, Listener, Observer, Request, Service, Sockets, TrustedProxies,
 };
 use crate::ingest::Ingest;
 use crate::jobs::Jobs;
-use crate::store::{self, Retention, Store};
+use crate::metrics::Metrics;
+use crate::store::{self, Counted, Store};
 use crate::watchdog::{self, Death};
 
 /// A stop that takes longer than this is cut short.
@@ -77,7 +79,11 @@ impl Running {
         warn_of_plain_network(config);
         tell_of_proxy(config);
 
+        let metrics = Metrics::new(&api::route_names(), clock::now());
+        let metrics = Arc::new(metrics);
         let store = store::open(&config.storage)?;
+        let store: Arc<dyn Store> =
+            Arc::new(Counted::new(store, metrics.store_errors.clone()));
         let keys = bootstrap::find_keys(config)?;
         bootstrap::create_first_admin(&*store, config)?;
 
@@ -93,8 +99,8 @@ impl Running {
             config.auth.clone(),
             store.clone(),
         );
-        let state =
-            start_jobs(&mut jobs, config, store, auth).map_err(ServerError::Start)?;
+        let state = start_jobs(&mut jobs, config, store, auth, metrics)
+            .map_err(ServerError::Start)?;
         if let Some(certificates) = &certificates {
             certificates::start(&mut jobs, certificates.clone())
                 .map_err(ServerError::Start)?;
@@ -143,34 +149,33 @@ fn start_jobs(
     config: &Config,
     store: Arc<dyn Store>,
     auth: Auth,
+    metrics: Arc<Metrics>,
 ) -> io::Result<ApiState> {
-    let ingest = Ingest::start(jobs, store.clone(), config.storage.gather())?;
-    let logins =
-        Logins::start(jobs, (config::cores() / 2).max(1), auth.known_networks())?;
+    let gather = config.storage.gather();
+    let ingest = Ingest::start(jobs, store.clone(), gather, metrics.clone())?;
+    let slots = (config::cores() / 2).max(1);
+    let logins = Logins::start(jobs, slots, auth.known_networks(), metrics.clone())?;
     let snapshots = Snapshots::start(jobs, store.clone())?;
     let failures = ingest.clone();
-    sweep::start(jobs, store.clone(), config.sweep, move || {
-        failures.last_failed_commit()
-    })?;
+    let last_failed_commit = move || failures.last_failed_commit();
+    let counts = metrics.clone();
+    sweep::start(
+        jobs,
+        store.clone(),
+        config.sweep,
+        last_failed_commit,
+        counts,
+    )?;
 
     let chronicle = Arc::new(Chronicle::new(store.clone()));
-    let config::EventSettings {
-        keep,
-        keep_audit,
-        max_rows,
-    } = config.events;
-    let retention = Retention {
-        keep,
-        keep_audit,
-        max_rows,
-    };
     let down_after = config.sweep.down_after;
     watch::start(
         jobs,
         store.clone(),
         chronicle.clone(),
         down_after,
-        retention,
+        config.events,
+        metrics.clone(),
     )?;
     chronicle.started(clock::now());
 
@@ -187,6 +192,7 @@ fn start_jobs(
         logins,
         snapshots,
         chronicle,
+        metrics,
         readiness: Readiness::default(),
     })
 }
@@ -219,14 +225,26 @@ fn listen(
     state: ApiState,
     certificates: Option<&Certificates>,
 ) -> Result<Listener, ServerError> {
-    let handler: Arc<Handler> =
-        Arc::new(move |request: &mut Request| api::handle(&state, request));
+    let observer = observe(state.metrics.clone(), config.access_log);
+    let handler = move |request: &mut Request| api::handle(&state, request);
+    let service = Service::new(handler, observer);
     let trusted = TrustedProxies::new(config.trusted_proxies.clone());
     let certificate = certificates.map(Certificates::current);
 
     let listener =
-        Listener::start(sockets, certificate, trusted, config.workers, &handler);
+        Listener::start(sockets, certificate, trusted, config.workers, &service);
     listener.map_err(|source| cannot_listen(config, source))
+}
+
+/// Counts each answer, and logs it if that is asked for.
+fn observe(metrics: Arc<Metrics>, access_log: AccessLog) -> Observer {
+    Observer::new(move |answered| {
+        metrics.requests.count(answered);
+        match access_log {
+            AccessLog::On => access_log::write(answered),
+            AccessLog::Off => {}
+        }
+    })
 }
 
 fn cannot_listen(config: &Config, source: io::Error) -> ServerError {

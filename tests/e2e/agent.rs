@@ -721,6 +721,12 @@ pub(crate) fn settings(url: &str, rest: &str) -> TempDir {
     folder
 }
 
+/// Settings of an agent whose server is at `url` and away: its heartbeats stay in the
+/// spool.
+pub(crate) fn away(url: &str) -> TempDir {
+    settings(url, &format!("allow_insecure = true\n{FAST}"))
+}
+
 pub(crate) fn write_settings(folder: &TempDir, url: &str, rest: &str) {
     let spool = if rest.contains("[spool]") {
         String::new()

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
@@ -482,60 +482,71 @@ fn a_body_that_does_not_come_is_answered_in_time() {
     assert!((10..15).contains(&waited), "{waited} s");
 }
 
+/// A request of `length` bytes that was told to go on, and has sent all but the last.
+fn nearly_whole(address: SocketAddr, target: &str, length: usize) -> TcpStream {
+    let mut stream = promised(address, target, length);
+    // The server may have refused it before all was sent.
+    let _ = stream.write_all(&vec![b' '; length - 1]);
+    stream
+}
+
+/// A request with the right key that was told to go on with its body of `length` bytes.
+fn promised(address: SocketAddr, target: &str, length: usize) -> TcpStream {
+    let head = format!(
+        "POST {target} HTTP/1.1\r\nHost: x\r\nX-API-Key: {AGENT_KEY}\r\n\
+         Expect: 100-continue\r\nContent-Length: {length}\r\n\r\n"
+    );
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut start = [0; 25];
+    stream.read_exact(&mut start).unwrap();
+    assert_eq!(&start[..12], b"HTTP/1.1 100");
+    stream
+}
+
+/// Waits until one of the peers is answered, and gives the answer's first line: which one
+/// it is depends on whom the server has read last.
+fn first_answer(peers: &mut [TcpStream]) -> String {
+    let answered = wait_for("an answer", || {
+        let mut watched: Vec<_> = peers
+            .iter()
+            .map(|peer| PollFd::new(peer, PollFlags::IN))
+            .collect();
+        poll(&mut watched, Some(&Timespec::default())).unwrap();
+        watched.iter().position(|peer| !peer.revents().is_empty())
+    });
+    let mut start = [0; 12];
+    peers[answered].read_exact(&mut start).unwrap();
+    String::from_utf8_lossy(&start).into_owned()
+}
+
 #[test]
 fn bodies_have_a_limit_all_together() {
     let server = FleetbeatServer::start();
-    let front = Front::Tcp(server.address());
-    let promise = format!(
-        "POST /heartbeats HTTP/1.1\r\nHost: x\r\nX-API-Key: {AGENT_KEY}\r\n\
-         Expect: 100-continue\r\nContent-Length: 1048576\r\n\r\n"
-    );
-    let ask = || {
-        let mut stream = send(&front, promise.as_bytes());
-        let mut start = [0; 25];
-        stream.read_exact(&mut start).unwrap();
-        assert_eq!(&start[..12], b"HTTP/1.1 100");
-        stream
-    };
-    let nearly_all = vec![b' '; (1 << 20) - 1];
-    let refused = |stream: &mut dyn Stream| {
-        let _ = stream.write_all(&nearly_all);
-        let mut start = [0; 12];
-        stream.read_exact(&mut start).unwrap();
-        &start == b"HTTP/1.1 503"
-    };
+    let address = server.address();
+    let front = Front::Tcp(address);
 
     // Promises alone take nothing.
-    let _promised: Vec<_> = (0..64).map(|_| ask()).collect();
-    let mut sent: Vec<_> = (0..48).map(|_| ask()).collect();
-    for stream in &mut sent {
-        stream.write_all(&nearly_all).unwrap();
-    }
-    assert!(refused(&mut *ask()), "48 MiB are there");
+    let _promised: Vec<_> = (0..64)
+        .map(|_| promised(address, "/heartbeats", 1 << 20))
+        .collect();
+    let mut long: Vec<_> = (0..49)
+        .map(|_| nearly_whole(address, "/heartbeats", 1 << 20))
+        .collect();
+    assert_eq!(first_answer(&mut long), "HTTP/1.1 503", "48 MiB are there");
 
     // Single heartbeats have room of their own.
     let body = format!("{HEARTBEAT}{}", " ".repeat(20_000));
     let key = [("X-API-Key", AGENT_KEY)];
     let answer = front.request("POST", "/heartbeat", &key, body.as_bytes());
     assert_eq!(answer.unwrap().status, 200);
-
-    let short_promise = promise
-        .replace("/heartbeats", "/heartbeat")
-        .replace("1048576", "65536");
-    let nearly_short = vec![b' '; (1 << 16) - 1];
-    let ask_short = || {
-        let mut stream = send(&front, short_promise.as_bytes());
-        let mut start = [0; 25];
-        stream.read_exact(&mut start).unwrap();
-        stream.write_all(&nearly_short).unwrap();
-        stream
-    };
-    let mut short: Vec<_> = (0..256).map(|_| ask_short()).collect();
-    let answer = read_all(&mut *ask_short());
-    assert!(answer.starts_with("HTTP/1.1 503 "), "16 MiB: {answer}");
+    let mut short: Vec<_> = (0..257)
+        .map(|_| nearly_whole(address, "/heartbeat", 1 << 16))
+        .collect();
+    assert_eq!(first_answer(&mut short), "HTTP/1.1 503", "16 MiB are there");
 
     short.clear();
-    sent.clear();
+    long.clear();
     let batch = format!("[{HEARTBEAT}{}]", " ".repeat(900_000));
     wait_for("room for another batch", || {
         let answer = front.request("POST", "/heartbeats", &key, batch.as_bytes());

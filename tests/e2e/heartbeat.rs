@@ -272,6 +272,30 @@ fn a_forwarded_address_is_believed_from_trusted_proxies_only() {
 }
 
 #[test]
+fn a_trusted_proxy_tells_an_address_in_any_spelling_and_never_its_own() {
+    let server = FleetbeatServer::start_with("trusted_proxies = [\"127.0.0.1\"]\n", &[]);
+    let mut body = minimal();
+    body.as_object_mut().unwrap().remove("ip");
+    let send = |forwarded: Option<&str>| {
+        let mut headers = vec![("X-API-Key", AGENT_KEY)];
+        headers.extend(forwarded.map(|from| ("X-Forwarded-For", from)));
+        server.request("POST", "/heartbeat", &headers, body.to_string().as_bytes())
+    };
+    for told in ["198.51.100.3:51234", "[2001:db8::3]", "[2001:db8::4]:443"] {
+        assert_eq!(send(Some(told)).status, 200, "{told}");
+    }
+    for untold in [Some("unknown"), None] {
+        let answer = send(untold);
+        let errors = &answer.json()["errors"];
+        assert_eq!((answer.status, &errors[0]["field"]), (422, &"ip".into()));
+    }
+
+    let servers = server.servers(&server.admin_token());
+    let ips: Vec<_> = servers.iter().map(|server| &server["ip"]).collect();
+    assert_eq!(ips, ["198.51.100.3", "2001:db8::3", "2001:db8::4"]);
+}
+
+#[test]
 fn an_address_of_nobody_is_refused_and_a_loopback_address_only_from_elsewhere() {
     let server = FleetbeatServer::start_with("trusted_proxies = [\"127.0.0.1\"]", &[]);
     let send = |ip: &str, forwarded: Option<&str>| {

@@ -3,122 +3,14 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 
-use fleetbeat_tools::process::Running;
 use fleetbeat_tools::wait::wait_for;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::agent::{FAST, agent_command, settings};
+use crate::agent::{FAST, away, settings};
+use crate::networked_host::Host;
 use crate::spool::spooled;
-
-/// A network without anything but loopback, and its own /etc/hosts and /etc/machine-id.
-struct Host {
-    namespace: String,
-    etc: TempDir,
-}
-
-impl Host {
-    fn new() -> Host {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let host = Host {
-            namespace: format!("fleetbeat-id{}-{count}", std::process::id()),
-            etc: tempfile::tempdir().unwrap(),
-        };
-        ip(&format!("netns add {}", host.namespace));
-        host.ip("link set lo up");
-        host.ip("link add d0 type veth peer name d1");
-        host.ip("link set d0 up");
-        host.ip("link set d1 up");
-        host.write("hosts", "127.0.0.1 localhost\n");
-        host.write("machine-id", "00000000000000000000000000000001\n");
-        host
-    }
-
-    /// A host with an address, whose way to everywhere begins there.
-    fn with_address(address: &str) -> Host {
-        let host = Host::new();
-        host.ip(&format!("address add {address} dev d0"));
-        host.ip("route add default dev d0");
-        host
-    }
-
-    fn ip(&self, line: &str) {
-        ip(&format!("-n {} {line}", self.namespace));
-    }
-
-    fn set(&self, name: &str, value: &str) {
-        let status = Command::new("ip")
-            .args(["netns", "exec", &self.namespace, "sysctl", "-qw"])
-            .arg(format!("{name}={value}"))
-            .status();
-        assert!(status.unwrap().success(), "{name}");
-    }
-
-    fn write(&self, name: &str, text: &str) {
-        fs::write(self.etc.path().join(name), text).unwrap();
-    }
-
-    /// The agent with these settings, on this host.
-    fn command(&self, settings: &TempDir) -> Command {
-        let agent = agent_command(settings);
-        let script = "mount --bind \"$0/hosts\" /etc/hosts && \
-                      mount --bind \"$0/machine-id\" /etc/machine-id && exec \"$@\"";
-        let mut command = Command::new("ip");
-        command
-            .args(["netns", "exec", &self.namespace, "unshare", "--mount"])
-            .args(["--propagation", "private", "sh", "-c", script])
-            .arg(self.etc.path())
-            .arg(agent.get_program())
-            .args(agent.get_args());
-        for (name, value) in agent.get_envs() {
-            match value {
-                Some(value) => command.env(name, value),
-                None => command.env_remove(name),
-            };
-        }
-        command
-    }
-
-    fn once(&self, settings: &TempDir) -> Value {
-        let output = self.command(settings).arg("once").output().unwrap();
-        let told = String::from_utf8_lossy(&output.stderr);
-        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{told}"))
-    }
-
-    fn run(&self, settings: &TempDir) -> Running {
-        let log = fs::File::create(settings.path().join("log")).unwrap();
-        Running::spawn(self.command(settings).stdin(Stdio::null()).stderr(log))
-    }
-}
-
-impl Drop for Host {
-    fn drop(&mut self) {
-        let words = ["netns", "delete", &self.namespace];
-        let _ = Command::new("ip").args(words).status();
-    }
-}
-
-#[track_caller]
-fn ip(line: &str) {
-    let output = Command::new("ip").args(line.split_whitespace()).output();
-    let output = output.expect("ip of iproute2");
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success(),
-        "ip {line}: {}: run this as root",
-        told.trim()
-    );
-}
-
-/// Settings of an agent whose server is at `url` and away: its heartbeats stay in the
-/// spool.
-fn away(url: &str) -> TempDir {
-    settings(url, &format!("allow_insecure = true\n{FAST}"))
-}
 
 /// The addresses in the spool's heartbeats, each once, in order.
 fn addresses(folder: &Path) -> Vec<String> {
@@ -222,12 +114,7 @@ fn a_temporary_address_is_never_the_hosts() {
         "address add 2001:db8:9:0:5054:ff:fe12:3456/64 dev d0 mngtmpaddr \
          valid_lft 3600 preferred_lft 1800 nodad",
     );
-    let listed = || {
-        let output = Command::new("ip")
-            .args(["-n", &host.namespace, "address", "show", "dev", "d0"])
-            .output();
-        String::from_utf8(output.unwrap().stdout).unwrap()
-    };
+    let listed = || host.ip("address show dev d0");
     wait_for("a temporary address", || {
         let listed = listed();
         (listed.contains("temporary") && !listed.contains("tentative")).then_some(())

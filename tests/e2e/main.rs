@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod access_log;
 mod accounts;
 mod accuracy;
 mod agent;
@@ -26,9 +27,14 @@ mod http;
 mod identity;
 mod images;
 mod manual;
+mod metrics;
 mod mongodb;
+mod names;
+mod networked_host;
 mod nginx;
+mod openapi;
 mod packages;
+mod prometheus;
 mod repository;
 mod rotation;
 mod servers;

@@ -24,7 +24,7 @@ struct Site {
     nginx: Nginx,
 }
 
-fn site_of(server: &FleetbeatServer, arguments: &[&str]) -> String {
+pub(crate) fn site_of(server: &FleetbeatServer, arguments: &[&str]) -> String {
     let mut command = program("fleetbeat-server");
     command.arg("-c").arg(server.config()).args([
         "proxy-config",

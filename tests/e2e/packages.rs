@@ -76,7 +76,16 @@ fn packages_hold_what_distributions_expect_with_secrets_closed() {
         } else {
             "fleetbeat"
         };
-        let expected = [
+        let documents = match short {
+            "agent" => "capacity.md containers.md operating.md",
+            _ => {
+                "capacity.md containers.md grafana.json operating.md prometheus-rules.yml"
+            }
+        };
+        let documents = documents.split(' ').map(|document| {
+            format!("-rw-r--r-- root root /usr/share/doc/{name}/docs/{document}")
+        });
+        let mut expected = vec![
             format!("-rwxr-xr-x root root /usr/bin/{name}"),
             format!("-rw-r--r-- root root /usr/lib/systemd/system/{name}.service"),
             format!("-rw-r--r-- root root /usr/lib/sysusers.d/{name}.conf"),
@@ -91,6 +100,7 @@ fn packages_hold_what_distributions_expect_with_secrets_closed() {
             ),
             format!("-rw-r--r-- root root /usr/share/doc/{name}/changelog.gz"),
         ];
+        expected.extend(documents);
         let conffiles =
             format!("/etc/fleetbeat/{short}.env\n/etc/fleetbeat/{short}.toml\n");
         for arch in ARCHS {

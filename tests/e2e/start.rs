@@ -69,7 +69,8 @@ fn every_configuration_error_is_told_at_once() {
     let text = "listen = \"0.0.0.0:8080\"\ntrusted_proxies = [\"10.0.0.0/8\", \"10.0.0.0/99\"]\nworkers = -1\ncolour = 1\n\
                 [storage]\nbackend = \"oracle\"\npath = \"data\"\n[auth]\ntoken_days = 0\n\
                 [sweep]\ninterval = \"often\"\ndown_after = \"2h\"\ndelete_after = \"1h\"\n\
-                [tls]\ncertificate = \"/c\"\nkey = \"/k\"\nredirect_listen = \"0.0.0.0:80\"\n";
+                [tls]\ncertificate = \"/c\"\nkey = \"/k\"\nredirect_listen = \"0.0.0.0:80\"\n\
+                [log]\naccess = \"yes\"\n";
     fs::write(&config, text).unwrap();
     let environment = [
         ("SECRET_KEY", "short"),
@@ -101,6 +102,7 @@ fn every_configuration_error_is_told_at_once() {
             format!("{name}:11: sweep.interval: "),
             format!("{name}:13: sweep.delete_after: "),
             format!("{name}:17: tls.redirect_listen: "),
+            format!("{name}:19: log.access: "),
             "environment: SECRET_KEY: ".to_owned(),
             "environment: AGENT_API_KEY: ".to_owned(),
             "environment: FLEETBEAT_ADMIN_PASSWORD: ".to_owned(),
@@ -110,7 +112,7 @@ fn every_configuration_error_is_told_at_once() {
                 "{expected} is missing in:\n{told}"
             );
         }
-        assert_eq!(told.lines().count(), 13, "{told}");
+        assert_eq!(told.lines().count(), 14, "{told}");
         assert!(!told.contains("short"), "a secret is shown: {told}");
     }
     assert!(!folder.path().join("data").exists());

@@ -4,6 +4,8 @@
 
 pub mod client;
 #[cfg(feature = "harness")]
+pub mod contract;
+#[cfg(feature = "harness")]
 pub mod dashboard;
 pub mod fleet;
 #[cfg(feature = "harness")]

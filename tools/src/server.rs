@@ -11,6 +11,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::client::{self, Answer};
+use crate::contract;
 use crate::process::{Running, program, program_path};
 use crate::wait::wait_for;
 
@@ -317,10 +318,10 @@ impl FleetbeatServer {
         client::request(self.address, method, target, headers, body)
     }
 
-    /// Sends a request.
+    /// Sends a request, and holds the answer to the OpenAPI document.
     ///
     /// # Panics
-    /// If there is no answer.
+    /// If there is no answer, or one that the document does not have.
     pub fn request(
         &self,
         method: &str,
@@ -328,8 +329,14 @@ impl FleetbeatServer {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> Answer {
-        self.try_request(method, target, headers, body)
-            .unwrap_or_else(|error| panic!("{method} {target}: {error}\n{}", self.log()))
+        let answer = self
+            .try_request(method, target, headers, body)
+            .unwrap_or_else(|error| panic!("{method} {target}: {error}\n{}", self.log()));
+        contract::check(method, target, &answer).unwrap_or_else(|wrong| {
+            let body = String::from_utf8_lossy(&answer.body);
+            panic!("{method} {target} is not as in openapi.json: {wrong}\n{body}")
+        });
+        answer
     }
 
     /// `POST /heartbeat` with the right key.

@@ -25,6 +25,8 @@ interface Schema {
   required?: string[]
   properties?: Record<string, Schema>
   items?: Schema
+  anyOf?: Schema[]
+  oneOf?: Schema[]
 }
 
 const SCHEMAS: Partial<Record<string, Schema>> = openapi.components.schemas
@@ -58,6 +60,8 @@ function kindsOf(schema: Schema): string[] {
 /** Values that a schema allows, of each kind. */
 function valuesOf(schema: Schema): unknown[] {
   if (schema.$ref !== undefined) return valuesOf(schemaOf(schema.$ref.split('/').at(-1) ?? ''))
+  const choices = schema.anyOf ?? schema.oneOf
+  if (choices !== undefined) return choices.flatMap(valuesOf)
   if (schema.const !== undefined) return [schema.const]
   if (schema.enum !== undefined) return schema.enum
   return kindsOf(schema).flatMap((kind) => {

@@ -10,6 +10,7 @@ use super::state::ApiState;
 use crate::auth::Caller;
 use crate::fleet::view::View;
 use crate::http::{Failure, Reply, Request};
+use crate::parameters;
 use crate::store::{
     Audience, Cursor, Event, EventKind, EventPage, EventQuery, Facts, HostName, Who,
 };
@@ -126,34 +127,9 @@ fn show(event: &Event, is_superadmin: bool) -> ShownEvent<'_> {
 /// # Errors
 /// Every parameter that is unknown, given twice, or makes no sense.
 fn parse(query: &str) -> Result<EventQuery, Vec<FieldError>> {
-    let mut parsed = EventQuery {
-        kinds: EventKind::ALL.to_vec(),
-        host: None,
-        user: None,
-        since: None,
-        until: None,
-        after: None,
-        limit: DEFAULT_LIMIT,
-    };
-    let mut errors = Vec::new();
-    let mut seen: Vec<String> = Vec::new();
-    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-        let result = if seen.iter().any(|earlier| *earlier == name) {
-            Err("is given twice".to_owned())
-        } else {
-            set(&mut parsed, &name, &value)
-        };
-        if let Err(message) = result {
-            errors.push(FieldError::new(name.as_ref(), message));
-        }
-        seen.push(name.into_owned());
-    }
-
-    if errors.is_empty() {
-        Ok(parsed)
-    } else {
-        Err(errors)
-    }
+    let mut parsed = EventQuery::newest(DEFAULT_LIMIT);
+    parameters::parse(query, |name, value| set(&mut parsed, name, value))?;
+    Ok(parsed)
 }
 
 fn set(query: &mut EventQuery, name: &str, value: &str) -> Result<(), String> {
@@ -164,7 +140,7 @@ fn set(query: &mut EventQuery, name: &str, value: &str) -> Result<(), String> {
         "since" => query.since = Some(parse_time(value)?),
         "until" => query.until = Some(parse_time(value)?),
         "after" => query.after = Some(parse_cursor(value)?),
-        "limit" => query.limit = parse_limit(value)?,
+        "limit" => query.limit = parameters::limit(value, MAX_LIMIT)?,
         _ => return Err(PARAMETERS.to_owned()),
     }
     Ok(())
@@ -222,13 +198,6 @@ fn parse_cursor(value: &str) -> Result<Cursor, String> {
     cursor
         .map(Cursor)
         .ok_or_else(|| "must be a cursor of an earlier answer".to_owned())
-}
-
-fn parse_limit(value: &str) -> Result<usize, String> {
-    let limit = value.parse().ok();
-    limit
-        .filter(|limit| (1..=MAX_LIMIT).contains(limit))
-        .ok_or_else(|| format!("must be a number from 1 to {MAX_LIMIT}"))
 }
 
 #[cfg(test)]

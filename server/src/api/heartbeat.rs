@@ -34,8 +34,31 @@ static STORED: LazyLock<Response> = LazyLock::new(|| {
     Response::json(200, &HeartbeatAnswer { status })
 });
 
-/// One heartbeat, which counts from now.
+/// `POST /heartbeat`: one heartbeat, which counts from now.
 pub(super) fn one(
+    api: &ApiState,
+    agent: &Agent,
+    request: &mut Request,
+) -> Result<Reply, Failure> {
+    take_one(api, agent, request).inspect_err(|failure| note(api, failure))
+}
+
+/// `POST /heartbeats`: what an agent kept while the server was away. Each heartbeat counts
+/// from when it was collected.
+pub(super) fn many(
+    api: &ApiState,
+    agent: &Agent,
+    request: &mut Request,
+) -> Result<Reply, Failure> {
+    take_many(api, agent, request).inspect_err(|failure| note(api, failure))
+}
+
+/// Counts a request that is refused as a whole.
+fn note(api: &ApiState, failure: &Failure) {
+    api.metrics.heartbeats.refused(failure.status());
+}
+
+fn take_one(
     api: &ApiState,
     agent: &Agent,
     request: &mut Request,
@@ -62,9 +85,7 @@ pub(super) fn one(
     Ok(store(api, vec![beat], body.len(), STORED.clone()))
 }
 
-/// What an agent kept while the server was away: each heartbeat counts from when it was
-/// collected.
-pub(super) fn many(
+fn take_many(
     api: &ApiState,
     agent: &Agent,
     request: &mut Request,
@@ -88,6 +109,7 @@ pub(super) fn many(
         }
     }
     let (accepted, key) = (beats.len(), agent.key());
+    api.metrics.heartbeats.invalid(rejected.len());
     log::debug!("{accepted} spooled heartbeats with the key {key}");
 
     let answer = BatchAnswer {

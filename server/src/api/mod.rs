@@ -13,16 +13,19 @@ mod health;
 mod heartbeat;
 mod list;
 mod me;
+mod metrics;
 mod openapi;
 mod readiness;
 mod routes;
 mod servers;
 mod state;
 mod store_failure;
+mod targets;
 mod token;
 mod users;
 
 pub(crate) use self::readiness::Readiness;
+pub(crate) use self::routes::names as route_names;
 pub(crate) use self::state::ApiState;
 use crate::auth::Refusal;
 use crate::http::{Failure, Reply, Request};
@@ -43,6 +46,7 @@ pub(crate) fn handle(api: &ApiState, request: &mut Request) -> Result<Reply, Fai
     };
     let found = routes::find(&path).find(|route| route.method == method);
     if let Some(route) = found {
+        request.note_route(route.name());
         return route.handle(api, request);
     }
 

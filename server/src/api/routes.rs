@@ -5,11 +5,12 @@ use fleetbeat_protocol::{Role, Scope};
 
 use super::state::ApiState;
 use super::{
-    api_tokens, assets, events, health, heartbeat, me, openapi, servers, token, users,
+    api_tokens, assets, events, health, heartbeat, me, metrics, openapi, servers,
+    targets, token, users,
 };
-use crate::auth::{Agent, Caller, Denied, Refusal, Right};
+use crate::auth::{Agent, Caller, Denied, Refusal, Right, Watcher};
 use crate::chronicle::Refused;
-use crate::http::{Failure, Reply, Request};
+use crate::http::{Failure, Identity, Reply, Request, RouteName};
 use crate::store::EventKind;
 
 /// A route: who may call it, and what answers.
@@ -34,6 +35,11 @@ enum Handler {
         Right,
         fn(&ApiState, &Caller, &mut Request) -> Result<Reply, Failure>,
     ),
+    /// For a caller with the right, and for programs of the server's own machine.
+    Watcher(
+        Right,
+        fn(&ApiState, &Watcher, &mut Request) -> Result<Reply, Failure>,
+    ),
 }
 
 /// Users of each role, and of every role above.
@@ -44,6 +50,8 @@ const OWN: Right = READONLY.even_before_totp();
 /// What programs may do, too.
 const READS_SERVERS: Right = READONLY.or_token_for(Scope::ServersRead);
 const READS_EVENTS: Right = READONLY.or_token_for(Scope::EventsRead);
+const READS_TARGETS: Right = READONLY.or_token_for(Scope::SdRead);
+const READS_METRICS: Right = READONLY.or_token_for(Scope::MetricsRead);
 const WRITES_FLAGS: Right = Right::of(Role::Admin).or_token_for(Scope::FlagsWrite);
 
 /// Every route but those of the dashboard's files.
@@ -73,6 +81,8 @@ pub(super) static ROUTES: &[Route] = &[
         servers::set_flags,
     ),
     caller("GET", "/events", READS_EVENTS, events::list),
+    caller("GET", "/sd/prometheus", READS_TARGETS, targets::list),
+    watcher("GET", "/metrics", READS_METRICS, metrics::show),
     anyone("GET", "/healthz", health::alive),
     anyone("GET", "/readyz", health::ready),
     anyone("GET", "/openapi.json", openapi::document),
@@ -86,12 +96,7 @@ const fn anyone(
     path: &'static str,
     handle: fn(&ApiState, &mut Request) -> Result<Reply, Failure>,
 ) -> Route {
-    let handler = Handler::Anyone(handle);
-    Route {
-        method,
-        path,
-        handler,
-    }
+    Route::new(method, path, Handler::Anyone(handle))
 }
 
 const fn agent(
@@ -99,12 +104,7 @@ const fn agent(
     path: &'static str,
     handle: fn(&ApiState, &Agent, &mut Request) -> Result<Reply, Failure>,
 ) -> Route {
-    let handler = Handler::Agent(handle);
-    Route {
-        method,
-        path,
-        handler,
-    }
+    Route::new(method, path, Handler::Agent(handle))
 }
 
 const fn caller(
@@ -113,15 +113,45 @@ const fn caller(
     right: Right,
     handle: fn(&ApiState, &Caller, &mut Request) -> Result<Reply, Failure>,
 ) -> Route {
-    let handler = Handler::Caller(right, handle);
-    Route {
-        method,
-        path,
-        handler,
-    }
+    Route::new(method, path, Handler::Caller(right, handle))
+}
+
+const fn watcher(
+    method: &'static str,
+    path: &'static str,
+    right: Right,
+    handle: fn(&ApiState, &Watcher, &mut Request) -> Result<Reply, Failure>,
+) -> Route {
+    let right = right.or_local_peer();
+    Route::new(method, path, Handler::Watcher(right, handle))
+}
+
+/// The names of all routes, each at the place of its number.
+pub(crate) fn names() -> Vec<RouteName> {
+    let routes = ROUTES.iter().chain([&ASSET]);
+    routes.map(Route::name).collect()
 }
 
 impl Route {
+    const fn new(method: &'static str, path: &'static str, handler: Handler) -> Route {
+        Route {
+            method,
+            path,
+            handler,
+        }
+    }
+
+    /// The route's name, for metrics and the access log.
+    pub(super) fn name(&self) -> RouteName {
+        let mut routes = ROUTES.iter();
+        let place = routes.position(|route| std::ptr::eq(route, self));
+        RouteName {
+            number: place.unwrap_or(ROUTES.len()),
+            method: self.method,
+            path: self.path,
+        }
+    }
+
     /// Answers a request for the route, from whoever may call it.
     pub(super) fn handle(
         &self,
@@ -131,13 +161,25 @@ impl Route {
         match self.handler {
             Handler::Anyone(handle) => handle(api, request),
             Handler::Agent(handle) => {
-                let agent = api.auth.agent(request)?;
+                let agent = api.auth.agent(request).inspect_err(|failure| {
+                    api.metrics.heartbeats.refused(failure.status());
+                })?;
+                request.note_identity(Identity::Key(agent.key().to_string()));
                 handle(api, &agent, request)
             }
             Handler::Caller(right, handle) => {
                 let caller = api.auth.caller(request, right);
                 let caller = caller.map_err(|denied| tell(api, request, denied))?;
+                request.note_identity(identity_of(&caller));
                 handle(api, &caller, request)
+            }
+            Handler::Watcher(right, handle) => {
+                let watcher = api.auth.watcher(request, right);
+                let watcher = watcher.map_err(|denied| tell(api, request, denied))?;
+                if let Some(caller) = watcher.caller() {
+                    request.note_identity(identity_of(caller));
+                }
+                handle(api, &watcher, request)
             }
         }
     }
@@ -150,6 +192,18 @@ impl Route {
                 .is_some_and(|wanted| wanted.starts_with('{') || wanted == *segment)
         });
         is_alike && wanted.next().is_none()
+    }
+}
+
+/// Who asks, for the access log.
+fn identity_of(caller: &Caller) -> Identity {
+    let username = caller.account().username.clone();
+    match caller.api_token() {
+        None => Identity::User(username),
+        Some(token) => Identity::ApiToken {
+            username,
+            id: token.id.clone(),
+        },
     }
 }
 
@@ -194,7 +248,15 @@ mod tests {
         match route.handler {
             Handler::Anyone(_) => json!([]),
             Handler::Agent(_) => json!([{ "agentKey": [] }]),
-            Handler::Caller(right, _) => json!([{ "bearer": right.names() }]),
+            Handler::Caller(right, _) => {
+                assert!(!right.admits_local_peers(), "{}", route.path);
+                json!([{ "bearer": right.names() }])
+            }
+            // OpenAPI knows no loopback: without a token some are let in.
+            Handler::Watcher(right, _) => {
+                assert!(right.admits_local_peers(), "{}", route.path);
+                json!([{ "bearer": right.names() }, {}])
+            }
         }
     }
 
@@ -226,12 +288,21 @@ mod tests {
     #[test]
     fn a_scope_goes_with_its_least_role() {
         for route in ROUTES {
-            if let Handler::Caller(right, _) = route.handler
+            if let Handler::Caller(right, _) | Handler::Watcher(right, _) = route.handler
                 && let [role, scope] = &right.names()[..]
             {
                 let scope: Scope = scope.parse().unwrap();
                 assert_eq!(scope.least_role().as_str(), role, "{}", route.path);
             }
+        }
+    }
+
+    #[test]
+    fn every_route_has_a_number_of_its_own() {
+        let names = names();
+        assert_eq!(names.len(), ROUTES.len() + 1);
+        for (place, name) in names.iter().enumerate() {
+            assert_eq!(name.number, place, "{name:?}");
         }
     }
 

@@ -9,6 +9,7 @@ use crate::auth::logins::Logins;
 use crate::chronicle::Chronicle;
 use crate::fleet::snapshot::Snapshots;
 use crate::ingest::Ingest;
+use crate::metrics::Metrics;
 use crate::store::Store;
 
 /// The parts of the server that handlers work with. Many threads use them at once.
@@ -30,6 +31,8 @@ pub(crate) struct ApiState {
     pub(crate) snapshots: Snapshots,
     /// What this server has to tell.
     pub(crate) chronicle: Arc<Chronicle>,
+    /// What is counted, for `/metrics`.
+    pub(crate) metrics: Arc<Metrics>,
     /// What `/readyz` remembers.
     pub(crate) readiness: Readiness,
 }

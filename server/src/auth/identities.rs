@@ -14,7 +14,7 @@ use super::agent_keys::{AgentKeys, KeyId};
 use super::api_tokens::ApiTokens;
 use super::known_users::{KnownUsers, WhileAway};
 use super::networks::KnownNetworks;
-use super::policy::{self, Right};
+use super::policy::{self, Asker, Right};
 use super::refusals::{Refusal, Refusals};
 use super::token_text::TokenText;
 use super::tokens::{Tokens, Via};
@@ -66,6 +66,10 @@ pub(crate) struct DeniedToken {
     pub(crate) reason: &'static str,
 }
 
+/// Who may watch over the server: a caller, or a program of the server's own machine.
+#[derive(Debug)]
+pub(crate) struct Watcher(Option<Caller>);
+
 impl Agent {
     /// Which key the agent has used.
     pub(crate) fn key(&self) -> KeyId {
@@ -80,6 +84,20 @@ impl Agent {
 }
 
 impl Caller {
+    /// A user of this role, who has proven that by these means.
+    #[cfg(test)]
+    pub(super) fn example(role: Role, means: Means) -> Caller {
+        Caller {
+            account: Account {
+                username: "ann".to_owned(),
+                role,
+                totp: false,
+            },
+            user_id: "1".to_owned(),
+            means,
+        }
+    }
+
     /// The user's name and role.
     pub(crate) fn account(&self) -> &Account {
         &self.account
@@ -92,6 +110,14 @@ impl Caller {
 
     pub(super) fn means(&self) -> &Means {
         &self.means
+    }
+
+    /// The API token of a program.
+    pub(crate) fn api_token(&self) -> Option<&ApiToken> {
+        match &self.means {
+            Means::ApiToken(token) => Some(token),
+            Means::Login | Means::LoginWithoutTotp => None,
+        }
     }
 
     /// What the caller does at `at` by a request from `address`, for an event.
@@ -129,6 +155,13 @@ impl From<Failure> for Denied {
 impl From<StoreError> for Denied {
     fn from(error: StoreError) -> Denied {
         Failure::from(error).into()
+    }
+}
+
+impl Watcher {
+    /// The caller; `None` for a program of the server's own machine without a token.
+    pub(crate) fn caller(&self) -> Option<&Caller> {
+        self.0.as_ref()
     }
 }
 
@@ -214,20 +247,65 @@ impl Auth {
         request: &Request,
         right: Right,
     ) -> Result<Caller, Denied> {
-        let bearer = bearer_token(request).ok_or_else(|| {
-            Failure::no_valid_token("a bearer token is needed: log in by POST /token")
-        })?;
+        match self.admit(request, right)? {
+            Asker::Caller(caller) => Ok(*caller),
+            Asker::LocalPeer | Asker::Stranger => {
+                let detail = "the policy admits a caller who is no user";
+                Err(Failure::internal(detail).into())
+            }
+        }
+    }
+
+    /// The caller behind the request's bearer token, or the program of this machine that
+    /// sends no token, if the right admits either.
+    ///
+    /// # Errors
+    /// As [`Auth::caller`].
+    pub(crate) fn watcher(
+        &self,
+        request: &Request,
+        right: Right,
+    ) -> Result<Watcher, Denied> {
+        Ok(Watcher(match self.admit(request, right)? {
+            Asker::Caller(caller) => Some(*caller),
+            Asker::LocalPeer | Asker::Stranger => None,
+        }))
+    }
+
+    /// Who asks, and has this right.
+    fn admit(&self, request: &Request, right: Right) -> Result<Asker, Denied> {
+        let asker = self.asker(request)?;
+        let decided = policy::decide(right, &asker);
+        let Asker::Caller(caller) = &asker else {
+            return Ok(decided.map(|()| asker)?);
+        };
+        let Some(token) = caller.api_token() else {
+            return Ok(decided.map(|()| asker)?);
+        };
+        let name = &caller.account.username;
+        decided.map_err(|failure| denied(token, name, "scope", failure))?;
+        self.api_tokens.note_use(&token.id, clock::now());
+        Ok(asker)
+    }
+
+    /// Who asks. Whoever sends a token is judged by the token, wherever it comes from.
+    fn asker(&self, request: &Request) -> Result<Asker, Denied> {
+        let Some(bearer) = bearer_token(request) else {
+            let sends_something = request.headers("Authorization").next().is_some();
+            return Ok(match request.is_local() && !sends_something {
+                true => Asker::LocalPeer,
+                false => Asker::Stranger,
+            });
+        };
         let while_away = match request.method() {
             "GET" | "HEAD" => WhileAway::Remember,
             _ => WhileAway::Fail,
         };
-        if TokenText::is_meant(bearer) {
-            return self.program(request, bearer, while_away, right);
-        }
-
-        let caller = self.user(request, bearer, while_away)?;
-        policy::decide(right, &caller)?;
-        Ok(caller)
+        let caller = match TokenText::is_meant(bearer) {
+            true => self.program(request, bearer, while_away)?,
+            false => self.user(request, bearer, while_away)?,
+        };
+        Ok(Asker::Caller(Box::new(caller)))
     }
 
     /// The user behind a login's token.
@@ -268,7 +346,6 @@ impl Auth {
         request: &Request,
         bearer: &str,
         while_away: WhileAway,
-        right: Right,
     ) -> Result<Caller, Denied> {
         let unknown = || Failure::no_valid_token("the API token is wrong or revoked");
         let shown = TokenText::parse(bearer).ok_or_else(unknown)?;
@@ -278,32 +355,21 @@ impl Auth {
         let maker = self.users.find(&token.username, while_away, is_maker)?;
         let maker = maker.ok_or_else(unknown)?;
 
-        let denied = |reason, failure| Denied {
-            failure,
-            token: Some(DeniedToken {
-                id: shown.id().to_owned(),
-                username: maker.username.clone(),
-                reason,
-            }),
-        };
-        let now = clock::now();
-        if token.expires_at <= now {
+        if token.expires_at <= clock::now() {
             let failure = Failure::no_valid_token("the API token has expired");
-            return Err(denied("expired", failure));
+            return Err(denied(&token, &maker.username, "expired", failure));
         }
         if !is_within(&token, request.peer().ip()) {
             let detail = "the API token may not be used from this address";
-            return Err(denied("network", Failure::forbidden(detail)));
+            let failure = Failure::forbidden(detail);
+            return Err(denied(&token, &maker.username, "network", failure));
         }
 
-        let caller = Caller {
+        Ok(Caller {
             account: maker.account(),
-            user_id: maker.id.clone(),
+            user_id: maker.id,
             means: Means::ApiToken(token),
-        };
-        policy::decide(right, &caller).map_err(|failure| denied("scope", failure))?;
-        self.api_tokens.note_use(shown.id(), now);
-        Ok(caller)
+        })
     }
 
     /// A new token for the user.
@@ -376,6 +442,23 @@ impl Auth {
         self.store.remove_api_token(id, act)?;
         self.api_tokens.changed();
         Ok(())
+    }
+}
+
+/// The refusal of an API token of this user, which is valid but of no use.
+fn denied(
+    token: &ApiToken,
+    username: &str,
+    reason: &'static str,
+    failure: Failure,
+) -> Denied {
+    Denied {
+        failure,
+        token: Some(DeniedToken {
+            id: token.id.clone(),
+            username: username.to_owned(),
+            reason,
+        }),
     }
 }
 

@@ -19,6 +19,7 @@ pub(crate) use super::login_limits::WrongPart;
 use super::networks::KnownNetworks;
 use crate::http::{Exchange, Failure};
 use crate::jobs::{Jobs, Pulse};
+use crate::metrics::Metrics;
 
 /// Logins that may wait for a slot, in each of the two queues.
 const MAX_WAITING: usize = 16;
@@ -45,6 +46,7 @@ pub(crate) struct Logins {
     queue: Arc<Queue>,
     limits: Arc<Mutex<Limits>>,
     known: Arc<KnownNetworks>,
+    metrics: Arc<Metrics>,
 }
 
 /// The queues before the slots.
@@ -73,6 +75,7 @@ impl Logins {
         jobs: &mut Jobs,
         slots: usize,
         known: Arc<KnownNetworks>,
+        metrics: Arc<Metrics>,
     ) -> io::Result<Logins> {
         let queue = Arc::new(Queue::default());
 
@@ -89,6 +92,7 @@ impl Logins {
             queue,
             limits: Arc::default(),
             known,
+            metrics,
         })
     }
 
@@ -105,7 +109,10 @@ impl Logins {
             &self.known,
             Instant::now(),
         );
-        checked.map_err(too_many)
+        checked.map_err(|wait| {
+            self.metrics.logins.limited();
+            too_many(wait)
+        })
     }
 
     /// Whether a code may be tried, of a user whose password was right.
@@ -117,11 +124,15 @@ impl Logins {
         let (username, source) = (&attempt.username, attempt.source);
         let mut limits = lock(&self.limits);
         let checked = limits.check_code(username, source, &self.known, now);
-        checked.map_err(too_many)
+        checked.map_err(|wait| {
+            self.metrics.logins.limited();
+            too_many(wait)
+        })
     }
 
     /// Counts a wrong password, or a wrong code.
     pub(crate) fn failed(&self, part: WrongPart, attempt: &Attempt) {
+        self.metrics.logins.wrong();
         let now = Instant::now();
         let (username, source) = (&attempt.username, attempt.source);
         let mut limits = lock(&self.limits);
@@ -130,6 +141,7 @@ impl Logins {
 
     /// Remembers where a right password came from.
     pub(crate) fn succeeded(&self, attempt: &Attempt) {
+        self.metrics.logins.right();
         self.known.note(&attempt.username, attempt.source);
     }
 
@@ -144,6 +156,7 @@ impl Logins {
         let work = Box::new(work);
         let refused = self.queue.push(WaitingLogin { exchange, work }, is_known);
         if let Some(login) = refused {
+            self.metrics.logins.busy();
             let failure = Failure::too_many("too many logins at once", 2);
             login.exchange.finish(Err(failure));
         }

@@ -17,7 +17,7 @@ mod tokens;
 pub(crate) mod totp;
 
 pub(crate) use self::agent_keys::AgentKeys;
-pub(crate) use self::identities::{Agent, Auth, Caller, Denied};
+pub(crate) use self::identities::{Agent, Auth, Caller, Denied, Watcher};
 pub(crate) use self::networks::{Network, network, show_network};
 pub(crate) use self::policy::Right;
 pub(crate) use self::refusals::{Refusal, show_source};

@@ -14,6 +14,19 @@ pub(crate) struct Right {
     scope: Option<Scope>,
     /// Whether users may use the route who lack a second factor that their role needs.
     before_totp: bool,
+    /// Whether a program of the server's own machine may, too, without a token.
+    admits_local_peers: bool,
+}
+
+/// Who wants to use a route.
+#[derive(Debug)]
+pub(super) enum Asker {
+    /// A user, or a user's program, with a valid token.
+    Caller(Box<Caller>),
+    /// A program of the server's own machine, without a token.
+    LocalPeer,
+    /// Somebody without a token.
+    Stranger,
 }
 
 impl Right {
@@ -23,6 +36,7 @@ impl Right {
             role,
             scope: None,
             before_totp: false,
+            admits_local_peers: false,
         }
     }
 
@@ -42,6 +56,20 @@ impl Right {
         }
     }
 
+    /// The same right for programs of the server's own machine, too.
+    pub(crate) const fn or_local_peer(self) -> Right {
+        Right {
+            admits_local_peers: true,
+            ..self
+        }
+    }
+
+    /// Whether programs of the server's own machine have the right without a token.
+    #[cfg(test)]
+    pub(crate) fn admits_local_peers(self) -> bool {
+        self.admits_local_peers
+    }
+
     /// Role and scope, as the OpenAPI document names them.
     #[cfg(test)]
     pub(crate) fn names(self) -> Vec<String> {
@@ -50,11 +78,19 @@ impl Right {
     }
 }
 
-/// The one place that decides whether a caller may use a route.
+/// The one place that decides whether somebody may use a route.
 ///
 /// # Errors
-/// 403, which says whose right it is.
-pub(super) fn decide(right: Right, caller: &Caller) -> Result<(), Failure> {
+/// 401 for who has no token and needs one; 403, which says whose right it is.
+pub(super) fn decide(right: Right, asker: &Asker) -> Result<(), Failure> {
+    let caller = match asker {
+        Asker::Caller(caller) => caller,
+        Asker::LocalPeer if right.admits_local_peers => return Ok(()),
+        Asker::LocalPeer | Asker::Stranger => {
+            let detail = "a bearer token is needed: log in by POST /token";
+            return Err(Failure::no_valid_token(detail));
+        }
+    };
     match caller.means() {
         Means::ApiToken(token) => match right.scope {
             Some(scope) if token.scopes.contains(&scope) => {}
@@ -79,4 +115,65 @@ pub(super) fn decide(right: Right, caller: &Caller) -> Result<(), Failure> {
         _ => format!("a {role} user may not do this, an {} may", right.role),
     };
     Err(Failure::forbidden(detail))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::ApiToken;
+
+    /// How the right is decided for whoever asks: 200, or the refusal's status.
+    fn status(right: Right, asker: &Asker) -> u16 {
+        match decide(right, asker) {
+            Ok(()) => 200,
+            Err(failure) => failure.status(),
+        }
+    }
+
+    fn caller(role: Role, means: Means) -> Asker {
+        Asker::Caller(Box::new(Caller::example(role, means)))
+    }
+
+    #[test]
+    fn a_right_is_a_role_and_whether_local_programs_have_it() {
+        let askers = [
+            Asker::Stranger,
+            Asker::LocalPeer,
+            caller(Role::Readonly, Means::Login),
+            caller(Role::Admin, Means::Login),
+            caller(Role::Superadmin, Means::Login),
+        ];
+        let statuses = |right| askers.each_ref().map(|asker| status(right, asker));
+
+        let (reading, setting) = (Right::of(Role::Readonly), Right::of(Role::Admin));
+        assert_eq!(statuses(reading), [401, 401, 200, 200, 200]);
+        assert_eq!(statuses(reading.or_local_peer()), [401, 200, 200, 200, 200]);
+        assert_eq!(statuses(setting), [401, 401, 403, 200, 200]);
+        assert_eq!(statuses(setting.or_local_peer()), [401, 200, 403, 200, 200]);
+    }
+
+    #[test]
+    fn an_api_token_needs_the_scope_and_its_makers_role() {
+        let program = |role, scope| {
+            let token = ApiToken::example("1", "ann", &[scope]);
+            caller(role, Means::ApiToken(token))
+        };
+        let right = Right::of(Role::Admin).or_token_for(Scope::FlagsWrite);
+        let (admin, readonly) = (Role::Admin, Role::Readonly);
+        assert_eq!(status(right, &program(admin, Scope::FlagsWrite)), 200);
+        assert_eq!(status(right, &program(admin, Scope::ServersRead)), 403);
+        assert_eq!(status(right, &program(readonly, Scope::FlagsWrite)), 403);
+
+        let for_users_alone = Right::of(admin);
+        let superadmins = program(Role::Superadmin, Scope::FlagsWrite);
+        assert_eq!(status(for_users_alone, &superadmins), 403);
+    }
+
+    #[test]
+    fn a_second_factor_that_is_missing_closes_all_but_the_own_account() {
+        let asker = caller(Role::Superadmin, Means::LoginWithoutTotp);
+        let right = Right::of(Role::Readonly);
+        assert_eq!(status(right, &asker), 403);
+        assert_eq!(status(right.even_before_totp(), &asker), 200);
+    }
 }

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use fleetbeat_protocol::{FieldError, Server, Status};
 
+use crate::parameters;
+
 /// The largest `limit`.
 const MAX_LIMIT: usize = 1_000_000;
 
@@ -67,24 +69,11 @@ impl Query {
     /// The query behind the `?`.
     ///
     /// # Errors
-    /// Every parameter that is unknown, given twice, or makes no sense. A filter that is
-    /// silently ignored would send an app to the wrong server.
+    /// Every parameter that is unknown, given twice, or makes no sense.
     pub(crate) fn parse(query: &str) -> Result<Query, Vec<FieldError>> {
         let mut parsed = Query::default();
-        let mut errors = Vec::new();
-        let mut seen: Vec<String> = Vec::new();
-
-        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-            let result = if seen.iter().any(|earlier| *earlier == name) {
-                Err("is given twice".to_owned())
-            } else {
-                parsed.set(&name, &value)
-            };
-            if let Err(message) = result {
-                errors.push(FieldError::new(name.as_ref(), message));
-            }
-            seen.push(name.into_owned());
-        }
+        let result = parameters::parse(query, |name, value| parsed.set(name, value));
+        let mut errors = result.err().unwrap_or_default();
 
         if parsed.status == Some(Status::Down.as_str()) && !parsed.all_servers {
             let message = "down needs all_servers=true: without it only active hosts are \
@@ -102,14 +91,14 @@ impl Query {
     fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
         match name {
             "all_servers" => self.all_servers = parse_bool(value)?,
-            "country" => self.country = Some(parse_text(value)?.to_lowercase()),
+            "country" => self.country = Some(parameters::text(value)?.to_lowercase()),
             "status" => self.status = Some(parse_status(value)?),
-            "service" => self.service = Some(parse_text(value)?.to_owned()),
+            "service" => self.service = Some(parameters::text(value)?.to_owned()),
             "gaming" => self.gaming = Some(parse_bool(value)?),
             "streaming" => self.streaming = Some(parse_bool(value)?),
             "paid" => self.paid = Some(parse_bool(value)?),
             "sort" => self.sort = parse_sort(value)?,
-            "limit" => self.limit = Some(parse_limit(value)?),
+            "limit" => self.limit = Some(parameters::limit(value, MAX_LIMIT)?),
             _ => {
                 let message = "is no parameter: use all_servers, country, status, \
                                service, gaming, streaming, paid, sort or limit";
@@ -173,13 +162,12 @@ impl Query {
                 .iter()
                 .any(|service| service.active && service.name == *name)
         };
-        let is_in = |country: &String| {
-            server.country_code.to_lowercase() == *country
-                || server.country.to_lowercase() == *country
-        };
 
         (self.all_servers || (server.status == Status::Active && server.flags.enabled))
-            && self.country.as_ref().is_none_or(is_in)
+            && self
+                .country
+                .as_ref()
+                .is_none_or(|country| is_in(server, country))
             && self
                 .status
                 .is_none_or(|status| server.status.as_str() == status)
@@ -188,6 +176,12 @@ impl Query {
             && equals(self.streaming, server.flags.streaming)
             && equals(self.paid, server.flags.paid)
     }
+}
+
+/// Whether the server is in the country of this code or name, which is in lower case.
+pub(crate) fn is_in(server: &Server, country: &str) -> bool {
+    server.country_code.to_lowercase() == country
+        || server.country.to_lowercase() == country
 }
 
 impl Sort {
@@ -234,25 +228,10 @@ fn parse_status(value: &str) -> Result<StatusWord, String> {
         .ok_or_else(|| "must be active or down".to_owned())
 }
 
-fn parse_limit(value: &str) -> Result<usize, String> {
-    let limit = value.parse().ok();
-    limit
-        .filter(|limit| (1..=MAX_LIMIT).contains(limit))
-        .ok_or_else(|| format!("must be a number from 1 to {MAX_LIMIT}"))
-}
-
 fn parse_bool(value: &str) -> Result<bool, String> {
     value
         .parse()
         .map_err(|_| "must be true or false".to_owned())
-}
-
-fn parse_text(value: &str) -> Result<&str, String> {
-    if value.is_empty() {
-        Err("must not be empty".to_owned())
-    } else {
-        Ok(value)
-    }
 }
 
 fn parse_sort(value: &str) -> Result<Sort, String> {

@@ -56,8 +56,10 @@ struct Latest {
 /// The fleet at one moment.
 struct Snapshot {
     fleet: Arc<Fleet>,
-    /// When the fleet was last known to be so.
+    /// When the store was last asked and had nothing newer.
     checked: Mutex<Instant>,
+    /// When the fleet was last known to be so: while the database is away, that stays.
+    known: Mutex<Instant>,
     /// How long after that the snapshot may be used without asking the store.
     fresh_for: Duration,
     /// Each view is made once, by the first request for the view; other requests for the
@@ -95,6 +97,22 @@ impl Snapshots {
     /// The store cannot be read, or takes too long.
     pub(crate) fn view(&self, query: &Query) -> Result<Arc<View>, StoreError> {
         Ok(self.shared.current()?.view(query))
+    }
+
+    /// The whole fleet, as fresh as a view of it.
+    ///
+    /// # Errors
+    /// As [`Snapshots::view`].
+    pub(crate) fn fleet(&self) -> Result<Arc<Fleet>, StoreError> {
+        Ok(self.shared.current()?.fleet.clone())
+    }
+
+    /// How long ago the fleet of the latest snapshot was last known to be so; `None`
+    /// before the first snapshot.
+    pub(crate) fn age(&self) -> Option<Duration> {
+        let latest = lock(&self.shared.latest);
+        let snapshot = latest.snapshot.as_ref();
+        snapshot.map(|snapshot| lock(&snapshot.known).elapsed())
     }
 }
 
@@ -189,8 +207,13 @@ fn make(
     let started = Instant::now();
     let fleet = store.fleet(before.as_ref().map(|before| &before.fleet))?;
 
+    let known = match &before {
+        Some(before) if fleet.stale => *lock(&before.known),
+        _ => started,
+    };
     if let Some(before) = before.filter(|before| Arc::ptr_eq(&before.fleet, &fleet)) {
         *lock(&before.checked) = started;
+        *lock(&before.known) = known;
         return Ok(before);
     }
 
@@ -198,6 +221,7 @@ fn make(
     Ok(Arc::new(Snapshot {
         fleet,
         checked: Mutex::new(started),
+        known: Mutex::new(known),
         fresh_for,
         views: Mutex::default(),
         countries: OnceLock::new(),
@@ -281,6 +305,7 @@ mod tests {
                 stale: false,
             }),
             checked: Mutex::new(Instant::now()),
+            known: Mutex::new(Instant::now()),
             fresh_for: MIN_AGE,
             views: Mutex::default(),
             countries: OnceLock::new(),

@@ -18,6 +18,7 @@ use jiff::SignedDuration;
 
 use crate::config::SweepSettings;
 use crate::jobs::Jobs;
+use crate::metrics::{Metrics, SweepCounts};
 use crate::store::{Store, SweepOrder, Swept};
 
 /// Wall clock and monotonic clock may drift apart this far between two sweeps; more is a
@@ -36,14 +37,29 @@ pub(crate) fn start(
     store: Arc<dyn Store>,
     settings: SweepSettings,
     last_failed_commit: impl Fn() -> Option<Instant> + Send + 'static,
+    metrics: Arc<Metrics>,
 ) -> io::Result<()> {
     jobs.start("sweep", move |stop, pulse| {
         let mut sweeper = Sweeper::new(settings, clock::now(), Instant::now());
         while stop.wait(settings.interval) {
-            let failed = last_failed_commit();
-            pulse.round(|| sweeper.sweep(&*store, clock::now(), Instant::now(), failed));
+            let (failed, began) = (last_failed_commit(), Instant::now());
+            let swept =
+                pulse.round(|| sweeper.sweep(&*store, clock::now(), began, failed));
+            // Where instances share the work, only the sweep of the one that does it counts.
+            if let Some(swept) = swept.filter(|_| store.holds_lease() != Some(false)) {
+                let took = began.elapsed();
+                metrics.sweeps.swept(counts(swept), took, clock::now());
+            }
         }
     })
+}
+
+fn counts(swept: Swept) -> SweepCounts {
+    SweepCounts {
+        marked_down: swept.down,
+        deleted: swept.deleted,
+        held_back: swept.held_back,
+    }
 }
 
 /// Decides at each sweep whether hosts may be called silent.
@@ -67,14 +83,15 @@ impl Sweeper {
         }
     }
 
-    /// Sweeps at `now`, which is `instant` by the monotonic clock.
+    /// Sweeps at `now`, which is `instant` by the monotonic clock. Gives what was done;
+    /// `None` if nothing could be, or this is a time of grace.
     fn sweep(
         &mut self,
         store: &dyn Store,
         now: Timestamp,
         instant: Instant,
         last_failed_commit: Option<Instant>,
-    ) {
+    ) -> Option<Swept> {
         let served = self.look_at_clocks(now, instant);
         if let Some(failed) = last_failed_commit {
             let until = failed + self.settings.down_after;
@@ -86,7 +103,7 @@ impl Sweeper {
             if store.ping().is_err() {
                 self.grace_until = instant + self.settings.down_after;
             }
-            return;
+            return None;
         }
 
         let order = SweepOrder {
@@ -96,10 +113,14 @@ impl Sweeper {
             delete_after: self.settings.delete_after,
         };
         match store.sweep(&order) {
-            Ok(swept) => self.tell(swept),
+            Ok(swept) => {
+                self.tell(swept);
+                Some(swept)
+            }
             Err(error) => {
                 log::error!("sweep: {error}");
                 self.grace_until = instant + self.settings.down_after;
+                None
             }
         }
     }

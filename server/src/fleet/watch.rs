@@ -14,7 +14,8 @@ use fleetbeat_daemon::condition::Condition;
 
 use crate::chronicle::Chronicle;
 use crate::jobs::Jobs;
-use crate::store::{Mass, Retention, Store, WatchOrder, Watched};
+use crate::metrics::Metrics;
+use crate::store::{EventStore, Mass, Retention, Store, StoreError, WatchOrder, Watched};
 
 /// The time between two looks, in [`NUMBER_EVERY`].
 const LOOK_EVERY: u32 = 10;
@@ -33,6 +34,7 @@ pub(crate) fn start(
     chronicle: Arc<Chronicle>,
     down_after: Duration,
     retention: Retention,
+    metrics: Arc<Metrics>,
 ) -> io::Result<()> {
     jobs.start("watch", move |stop, pulse| {
         let mut watch = Watch {
@@ -40,6 +42,7 @@ pub(crate) fn start(
             retention,
             forgot_last: Instant::now(),
             trouble: Condition::default(),
+            metrics,
         };
         let mut seconds = 0;
         while stop.wait(NUMBER_EVERY) {
@@ -62,23 +65,27 @@ struct Watch {
     forgot_last: Instant,
     /// The store does not take what has changed.
     trouble: Condition,
+    metrics: Arc<Metrics>,
 }
 
 impl Watch {
     /// Looks once, and tells what waits.
-    fn round(&mut self, store: &dyn Store, chronicle: &Chronicle) {
+    fn round(&mut self, store: &dyn EventStore, chronicle: &Chronicle) {
         let now = clock::now();
         let order = WatchOrder {
             now,
             down_after: self.down_after,
         };
         let watched = store.watch(&order);
-        chronicle.round(watched.is_err(), now);
+        // The database that refuses, or another instance that was faster, is not away.
+        let is_away = watched.as_ref().is_err_and(StoreError::is_unavailable);
+        chronicle.round(is_away, now);
         match watched {
             Ok(watched) => {
                 if self.trouble.ends() {
                     log::info!("events can be written again");
                 }
+                self.metrics.watch.looked(now);
                 tell(watched);
             }
             Err(error) => {
@@ -113,5 +120,84 @@ fn tell(watched: Watched) {
     }
     if watched.events > 0 {
         log::debug!("the watch has told {} events", watched.events);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use fleetbeat_daemon::lock::lock;
+
+    use super::*;
+    use crate::chronicle::Refused;
+    use crate::store::{EventKind, EventPage, EventQuery, NewEvent, Unavailable};
+
+    /// Takes what it is told, and cannot watch for this reason.
+    struct Troubled {
+        reason: Mutex<StoreError>,
+        kinds: Mutex<Vec<&'static str>>,
+    }
+
+    impl EventStore for Troubled {
+        fn append(&self, events: &[NewEvent]) -> Result<(), StoreError> {
+            let kinds = events.iter().map(|event| event.kind.as_str());
+            lock(&self.kinds).extend(kinds);
+            Ok(())
+        }
+
+        fn events(&self, _: &EventQuery) -> Result<EventPage, StoreError> {
+            Err(Unavailable::Away.into())
+        }
+
+        fn watch(&self, _: &WatchOrder) -> Result<Watched, StoreError> {
+            Err(lock(&self.reason).clone())
+        }
+
+        fn forget_events(&self, _: &Retention) -> Result<usize, StoreError> {
+            Err(Unavailable::Away.into())
+        }
+    }
+
+    #[test]
+    fn only_a_database_that_cannot_be_reached_is_away() {
+        let refused = StoreError::Refused {
+            database: "MongoDB",
+            reason: "another instance has written a sighting".to_owned(),
+        };
+        let store = Arc::new(Troubled {
+            reason: Mutex::new(refused.clone()),
+            kinds: Mutex::default(),
+        });
+        let chronicle = Chronicle::new(store.clone());
+        let mut watch = Watch {
+            down_after: Duration::from_secs(240),
+            retention: Retention {
+                keep: Duration::MAX,
+                keep_audit: Duration::MAX,
+                max_rows: u64::MAX,
+            },
+            forgot_last: Instant::now(),
+            trouble: Condition::default(),
+            metrics: Arc::new(Metrics::new(&[], clock::now())),
+        };
+        let an_hour_ago = clock::now() - jiff::SignedDuration::from_hours(1);
+        let refused_login = Refused {
+            kind: EventKind::LoginFailed,
+            user: Some("ann"),
+            token: None,
+            reason: "credentials",
+            address: None,
+        };
+        chronicle.refused(refused_login, an_hour_ago);
+        watch.round(&*store, &chronicle);
+        assert_eq!(*lock(&store.kinds), ["login.failed"]);
+
+        *lock(&store.reason) = Unavailable::Away.into();
+        watch.round(&*store, &chronicle);
+        *lock(&store.reason) = refused;
+        watch.round(&*store, &chronicle);
+        let told = ["login.failed", "store.away", "store.back"];
+        assert_eq!(*lock(&store.kinds), told);
     }
 }

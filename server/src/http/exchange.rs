@@ -4,6 +4,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use super::asked::{Asked, Observer};
 use super::failure::Failure;
 use super::guard::connection::Connection;
 use super::guard::queues::{Arrived, Task, Tasks};
@@ -11,7 +12,32 @@ use super::request::Request;
 use super::response::{Extent, Response};
 
 /// Answers a request; called from many threads at once.
-pub(crate) type Handler = dyn Fn(&mut Request) -> Result<Reply, Failure> + Send + Sync;
+type Handler = dyn Fn(&mut Request) -> Result<Reply, Failure> + Send + Sync;
+
+/// What answers requests, and who is told of the answers.
+#[derive(Clone)]
+pub(crate) struct Service {
+    handler: Arc<Handler>,
+    observer: Observer,
+}
+
+impl Service {
+    /// A service of `handler`; `observer` is told.
+    pub(crate) fn new(
+        handler: impl Fn(&mut Request) -> Result<Reply, Failure> + Send + Sync + 'static,
+        observer: Observer,
+    ) -> Service {
+        Service {
+            handler: Arc::new(handler),
+            observer,
+        }
+    }
+
+    /// Who is told of the answers.
+    pub(super) fn observer(&self) -> &Observer {
+        &self.observer
+    }
+}
 
 /// What a handler returns.
 pub(crate) enum Reply {
@@ -27,17 +53,24 @@ pub(crate) struct Exchange {
     /// `None` once the request is answered.
     connection: Option<Connection>,
     tasks: Arc<Tasks>,
-    request_id: String,
+    observer: Observer,
+    asked: Asked,
     extent: Extent,
 }
 
 impl Exchange {
-    fn new(connection: Connection, tasks: &Arc<Tasks>, request: &Request) -> Exchange {
+    fn new(
+        connection: Connection,
+        tasks: &Arc<Tasks>,
+        observer: &Observer,
+        request: Request,
+    ) -> Exchange {
         Exchange {
             connection: Some(connection),
             tasks: tasks.clone(),
-            request_id: request.id().to_owned(),
+            observer: observer.clone(),
             extent: Extent::of(request.method()),
+            asked: request.into_asked(),
         }
     }
 
@@ -49,7 +82,7 @@ impl Exchange {
     /// Sends what `result` says; a failure is logged if the server is its cause.
     pub(crate) fn finish(mut self, result: Result<Response, Failure>) {
         let response =
-            result.unwrap_or_else(|failure| failure.into_response(&self.request_id));
+            result.unwrap_or_else(|failure| failure.into_response(&self.asked.id));
         self.send(&response);
     }
 
@@ -59,6 +92,7 @@ impl Exchange {
             return;
         };
 
+        self.observer.tell(&self.asked, response, self.extent);
         let mut outgoing = response.encode(self.extent);
         match outgoing.write_to(&mut connection) {
             Ok(()) => {
@@ -77,21 +111,21 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         if self.connection.is_some() {
             let failure = Failure::internal("a handler ended without an answer");
-            self.send(&failure.into_response(&self.request_id));
+            self.send(&failure.into_response(&self.asked.id));
         }
     }
 }
 
 /// Gives the request to the handler, and sees that it is answered or that the handler gets
 /// the body for which it waits.
-pub(super) fn serve(arrived: Arrived, tasks: &Arc<Tasks>, handler: &Handler) {
+pub(super) fn serve(arrived: Arrived, tasks: &Arc<Tasks>, service: &Service) {
     let Arrived {
         connection,
         mut request,
     } = arrived;
     let reply = match request.take_broken() {
         Some(failure) => Err(failure),
-        None => catch_unwind(AssertUnwindSafe(|| handler(&mut request)))
+        None => catch_unwind(AssertUnwindSafe(|| (service.handler)(&mut request)))
             .unwrap_or_else(|_| Err(Failure::internal("the handler panicked"))),
     };
 
@@ -104,8 +138,7 @@ pub(super) fn serve(arrived: Arrived, tasks: &Arc<Tasks>, handler: &Handler) {
         return tasks.push(Task::ReadBody { arrived, limit });
     }
 
-    let exchange = Exchange::new(connection, tasks, &request);
-    drop(request);
+    let exchange = Exchange::new(connection, tasks, &service.observer, request);
     match reply {
         Ok(Reply::Now(response)) => exchange.answer(&response),
         Ok(Reply::Later(work)) => work(exchange),

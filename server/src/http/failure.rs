@@ -156,9 +156,8 @@ impl Failure {
         self.awaited_body
     }
 
-    /// The status of the response.
-    #[cfg(test)]
-    pub(super) fn status(&self) -> u16 {
+    /// The status of the response, or 100 for [`Failure::body_to_come`].
+    pub(crate) fn status(&self) -> u16 {
         self.status
     }
 
@@ -209,6 +208,11 @@ impl Failure {
 
     /// 503: the server has too much to do, or is about to stop.
     pub(crate) fn overloaded(detail: &'static str) -> Failure {
+        Failure::unavailable(detail)
+    }
+
+    /// 503: what is asked for is not to be had at present.
+    pub(crate) fn unavailable(detail: &'static str) -> Failure {
         Failure::new(503, detail).with_header("Retry-After", "5")
     }
 

@@ -39,10 +39,47 @@ impl Peer {
         self.connected
     }
 
+    /// Whether the connection comes from a program of this very machine, which is not known
+    /// to be a proxy and does not say that it forwards. Never true of a Unix socket, where
+    /// the proxy is.
+    pub(super) fn is_direct_loopback(self) -> bool {
+        let is_loopback = self.client.is_some_and(|ip| ip.is_loopback());
+        is_loopback && self.forwarding == Forwarding::None
+    }
+
     /// Whether an `X-Forwarded-For` came from a peer that is not a trusted proxy.
     pub(crate) fn forwards_untrusted(self) -> bool {
         self.forwarding == Forwarding::Ignored
     }
+}
+
+/// The fields by which one proxy or another says that a request is somebody else's.
+pub(super) const FORWARDING_FIELDS: [&str; 10] = [
+    "Forwarded",
+    "Via",
+    "X-Forwarded-For",
+    "X-Forwarded-Host",
+    "X-Forwarded-Port",
+    "X-Forwarded-Proto",
+    "X-Forwarded-Server",
+    "X-Original-Forwarded-For",
+    "X-Real-IP",
+    "CF-Connecting-IP",
+];
+
+/// Whether `host`, the value of the field `Host`, names this machine as its own programs
+/// do. A proxy mostly hands on the name that its client has used, and so does a browser
+/// that was made to believe that the name is here.
+pub(super) fn names_loopback(host: &str) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let bare = name
+        .strip_prefix('[')
+        .and_then(|name| name.strip_suffix(']'));
+    let ip = fleetbeat_protocol::parse_ip(bare.unwrap_or(name));
+    name.eq_ignore_ascii_case("localhost") || ip.is_some_and(|ip| ip.is_loopback())
 }
 
 /// The proxies whose `X-Forwarded-For` is believed.
@@ -181,6 +218,68 @@ mod tests {
             let expected = (client.map(str::to_owned), Forwarding::Believed);
             let found = find(connected, forwarded, &PROXIES);
             assert_eq!(found, expected, "{connected:?} {forwarded:?}");
+        }
+    }
+
+    #[test]
+    fn loopback_is_direct_only_where_nothing_tells_of_a_proxy() {
+        let is_direct =
+            |connected: Option<&str>, forwarded: &[&str], trusted: &[&str]| {
+                let proxies = trusted.iter().map(|network| network.parse().unwrap());
+                let proxies = TrustedProxies::new(proxies.collect());
+                let connected = connected.map(|ip| ip.parse().unwrap());
+                let peer = proxies.find_peer(connected, forwarded.iter().copied());
+                peer.is_direct_loopback()
+            };
+        for connected in ["127.0.0.1", "127.9.9.9", "::1"] {
+            assert!(
+                is_direct(Some(connected), &[], &["10.0.0.0/8"]),
+                "{connected}"
+            );
+            for forwarded in ["127.0.0.1", "::1", "1.2.3.4", "", "nobody"] {
+                assert!(
+                    !is_direct(Some(connected), &[forwarded], &[]),
+                    "{forwarded}"
+                );
+            }
+        }
+        assert!(!is_direct(Some("9.9.9.9"), &[], &[]));
+        assert!(!is_direct(None, &[], &[]), "a Unix socket");
+        assert!(!is_direct(None, &["127.0.0.1"], &[]));
+        assert!(
+            !is_direct(Some("127.0.0.1"), &[], &PROXIES),
+            "a proxy's address"
+        );
+        assert!(!is_direct(Some("127.0.0.1"), &["127.0.0.1"], &PROXIES));
+    }
+
+    #[test]
+    fn a_host_is_this_machine_only_by_its_own_names() {
+        for host in [
+            "localhost",
+            "LOCALHOST:8080",
+            "127.0.0.1",
+            "127.0.0.1:8080",
+            "127.1.2.3:1",
+            "[::1]",
+            "[::1]:8080",
+            "[::ffff:127.0.0.1]:80",
+        ] {
+            assert!(names_loopback(host), "{host}");
+        }
+        for host in [
+            "",
+            ":",
+            "fleet.example.com",
+            "localhost.example.com:80",
+            "127.0.0.1.example.com",
+            "127.0.0.1:80:80",
+            "10.0.0.1",
+            "[2001:db8::1]:80",
+            "0.0.0.0",
+            "127.0.0.1@x",
+        ] {
+            assert!(!names_loopback(host), "{host}");
         }
     }
 

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use fleetbeat_daemon::thread::spawn;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::exchange::{self, Handler};
+use super::exchange::{self, Service};
 use super::forwarded::TrustedProxies;
 use super::guard::poll::{Poll, Progress, Shared};
 use super::guard::tls::Certificate;
@@ -28,8 +28,8 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    /// Listens at the sockets and starts so many workers. Connections are encrypted if
-    /// there is a certificate.
+    /// Listens at the sockets and starts so many workers for the service. Connections are
+    /// encrypted if there is a certificate.
     ///
     /// # Errors
     /// An address cannot be had, or a thread cannot be started.
@@ -38,7 +38,7 @@ impl Listener {
         certificate: Option<Certificate>,
         trusted: TrustedProxies,
         workers: usize,
-        handler: &Arc<Handler>,
+        service: &Service,
     ) -> io::Result<Listener> {
         allow_descriptors();
         let protocol = match certificate {
@@ -48,13 +48,14 @@ impl Listener {
         let address = sockets.address().clone();
         let (doors, file) = sockets.open(certificate)?;
         let shared = Shared::new()?;
-        let poll = Poll::new(doors, shared.clone(), Arc::new(trusted))?;
+        let observer = service.observer().clone();
+        let poll = Poll::new(doors, shared.clone(), Arc::new(trusted), observer)?;
 
         let start_worker = |n| {
-            let (shared, handler) = (shared.clone(), handler.clone());
+            let (shared, service) = (shared.clone(), service.clone());
             spawn(format!("worker-{n}"), move || {
                 while let Some(arrived) = shared.arrivals.next() {
-                    exchange::serve(arrived, &shared.tasks, &*handler);
+                    exchange::serve(arrived, &shared.tasks, &service);
                 }
             })
         };

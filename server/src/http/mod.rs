@@ -1,6 +1,6 @@
 //! HTTP, as far as it is the same for every path.
 //!
-//! A worker takes a [`Request`] from the [`Listener`] and gives it to the [`Handler`],
+//! A worker takes a [`Request`] from the [`Listener`] and gives it to the [`Service`],
 //! which says how to [`Reply`]: with a [`Response`] now, or later from another thread. An
 //! [`Exchange`] is the right and the duty to answer one request. A request that fails is
 //! a [`Failure`], which becomes a `problem+json` response.
@@ -11,9 +11,10 @@
 //! responses.
 //!
 //! - Every request gets a response of ours, with a `Content-Length` and `Connection:
-//!   close`; one connection carries one request.
+//!   close`; one connection carries one request. An [`Observer`] is told of each.
 //! - A handler's panic is answered 500, and the worker lives.
 
+mod asked;
 mod exchange;
 mod failure;
 mod forwarded;
@@ -25,7 +26,8 @@ mod request;
 mod response;
 mod sockets;
 
-pub(crate) use self::exchange::{Exchange, Handler, Reply};
+pub(crate) use self::asked::{Answered, Asked, Identity, Observer, RouteName};
+pub(crate) use self::exchange::{Exchange, Reply, Service};
 pub(crate) use self::failure::Failure;
 pub(crate) use self::forwarded::TrustedProxies;
 pub(crate) use self::guard::outgoing::Body;

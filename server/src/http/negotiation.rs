@@ -1,6 +1,16 @@
 //! Conditional requests and content codings, by RFC 9110.
 
+use std::io::Write;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
+use super::guard::outgoing::Body;
 use super::request::Request;
+use super::response::Response;
+
+/// Shorter bodies are not compressed.
+const MIN_COMPRESSED: usize = 1024;
 
 /// Whether `If-None-Match` names the entity tag, by weak comparison, or is `*`.
 pub(crate) fn has_current(request: &Request, etag: &str) -> bool {
@@ -15,6 +25,24 @@ pub(crate) fn takes_gzip(request: &Request) -> bool {
         .headers("Accept-Encoding")
         .flat_map(|value| value.split(','));
     accepts_gzip(&mut codings)
+}
+
+/// The response as the request takes it: compressed, if that is worth it.
+pub(crate) fn compress(response: Response, request: &Request) -> Response {
+    let response = response.with_header("Vary", "Accept-Encoding");
+    let body = response.body.as_bytes();
+    if body.len() < MIN_COMPRESSED || !takes_gzip(request) {
+        return response;
+    }
+
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    let written = encoder.write_all(body).and_then(|()| encoder.finish());
+    let gzip = written.expect("memory takes all");
+    Response {
+        body: Body::Owned(gzip),
+        ..response
+    }
+    .with_header("Content-Encoding", "gzip")
 }
 
 fn names_tag(value: &str, etag: &str) -> bool {

@@ -3,7 +3,6 @@
 use super::failure::Failure;
 use super::guard::head::Head;
 use super::guard::outgoing::Body;
-use super::request::new_id;
 use super::response::Response;
 
 /// The port that an HTTPS URL needs not name.
@@ -11,13 +10,13 @@ const HTTPS_PORT: u16 = 443;
 
 /// Where the request belongs: the same host and target by HTTPS, on `port`. A request that
 /// carries a key or a password is not sent on, because the secret has been on the network
-/// already.
-pub(super) fn respond(head: &Head, port: u16) -> Response {
+/// already. `request_id` names the request.
+pub(super) fn respond(head: &Head, port: u16, request_id: &str) -> Response {
     let is_reading = matches!(head.method.as_str(), "GET" | "HEAD");
     let host = is_reading.then(|| find_host(head)).flatten();
     let Some(host) = host.filter(|_| head.target.starts_with('/')) else {
         let failure = Failure::bad_request("speak HTTPS");
-        return failure.into_response(&new_id());
+        return failure.into_response(request_id);
     };
 
     let port = match port {
@@ -57,7 +56,7 @@ mod tests {
     /// Where a request is sent to, or the status of its refusal.
     fn redirect(request: &str, port: u16) -> Result<String, u16> {
         let head = HeadReader::default().take(request.as_bytes()).unwrap();
-        let response = respond(&head.unwrap().0, port);
+        let response = respond(&head.unwrap().0, port, "id");
         let mut headers = response.headers.into_iter();
         let location = headers.find(|(name, _)| *name == "Location");
         location.map(|(_, value)| value).ok_or(response.status)

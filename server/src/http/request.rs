@@ -2,8 +2,9 @@
 
 use std::net::IpAddr;
 
+use super::asked::{Asked, Identity, RouteName};
 use super::failure::Failure;
-use super::forwarded::{Peer, TrustedProxies};
+use super::forwarded::{FORWARDING_FIELDS, Peer, TrustedProxies, names_loopback};
 use super::guard::budget::Permit;
 use super::guard::head::{Framing, Head};
 
@@ -11,10 +12,8 @@ use super::guard::head::{Framing, Head};
 #[derive(Debug)]
 pub(crate) struct Request {
     head: Head,
-    path: Vec<String>,
     query: String,
-    peer: Peer,
-    id: String,
+    asked: Asked,
     body: Body,
     /// Counts the body among all bodies, while the request lives.
     permit: Option<Permit>,
@@ -40,7 +39,7 @@ impl Request {
     /// The path's segments, percent-decoded: `/server/::1/config` is `["server", "::1",
     /// "config"]`, `/` is `[""]`.
     pub(crate) fn path(&self) -> Vec<&str> {
-        self.path.iter().map(String::as_str).collect()
+        self.asked.path.iter().map(String::as_str).collect()
     }
 
     /// The raw query, without `?`.
@@ -50,12 +49,27 @@ impl Request {
 
     /// Who is at the other end.
     pub(crate) fn peer(&self) -> Peer {
-        self.peer
+        self.asked.peer
     }
 
-    /// Sixteen hexadecimal digits that name the request in the log and in problems.
-    pub(crate) fn id(&self) -> &str {
-        &self.id
+    /// Whether a program of this machine asks for itself: over loopback, by a name of this
+    /// machine, and without a word of a proxy. A proxy on this machine that says nothing of
+    /// its clients and names no host of theirs cannot be told from such a program.
+    pub(crate) fn is_local(&self) -> bool {
+        let is_sent = |name: &&'static str| self.headers(name).next().is_some();
+        self.asked.peer.is_direct_loopback()
+            && self.header("Host").is_some_and(names_loopback)
+            && !FORWARDING_FIELDS.iter().any(is_sent)
+    }
+
+    /// Notes the route that the request has found.
+    pub(crate) fn note_route(&mut self, route: RouteName) {
+        self.asked.route = Some(route);
+    }
+
+    /// Notes whose request this is.
+    pub(crate) fn note_identity(&mut self, identity: Identity) {
+        self.asked.identity = Some(identity);
     }
 
     /// The header's value, if it was sent exactly once.
@@ -102,28 +116,28 @@ impl Request {
 
 /// What the guard and [`super::exchange`] do with a request.
 impl Request {
-    /// The request of this head, which came over a connection from `connected`.
-    pub(super) fn new(
-        head: Head,
-        body: Body,
-        connected: Option<IpAddr>,
-        trusted: &TrustedProxies,
-    ) -> Request {
+    /// The request of this head.
+    pub(super) fn new(head: Head, asked: Asked, body: Body) -> Request {
         let target = head.target.as_str();
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let (path, query) = (decode_path(path), query.to_owned());
-        let peer = trusted.find_peer(connected, header_values(&head, "X-Forwarded-For"));
 
         Request {
             broken: path.as_ref().err().copied().map(Failure::bad_request),
-            path: path.unwrap_or_default(),
+            asked: Asked {
+                path: path.unwrap_or_default(),
+                ..asked
+            },
             query,
-            peer,
-            id: new_id(),
             body,
             permit: None,
             head,
         }
+    }
+
+    /// What is known of the request besides its content, which is dropped.
+    pub(super) fn into_asked(self) -> Asked {
+        self.asked
     }
 
     /// Where the body ends.
@@ -166,6 +180,17 @@ fn header_values<'a>(
     named.map(|header| header.value.as_str().trim())
 }
 
+/// A request that begins now with this head, over a connection from `connected`.
+pub(super) fn begin(
+    head: &Head,
+    connected: Option<IpAddr>,
+    trusted: &TrustedProxies,
+) -> Asked {
+    let forwarded = header_values(head, "X-Forwarded-For");
+    let peer = trusted.find_peer(connected, forwarded);
+    Asked::now(peer).by_method(head.method.as_str())
+}
+
 /// The path's segments, percent-decoded.
 fn decode_path(path: &str) -> Result<Vec<String>, &'static str> {
     const NOT_A_PATH: &str = "the request's target must be a path in UTF-8";
@@ -179,10 +204,4 @@ fn decode_path(path: &str) -> Result<Vec<String>, &'static str> {
         })
         .collect::<Result<_, _>>()
         .map_err(|_| NOT_A_PATH)
-}
-
-/// A name for a request.
-pub(super) fn new_id() -> String {
-    let id = getrandom::u64().unwrap_or_default();
-    format!("{id:016x}")
 }

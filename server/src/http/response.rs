@@ -81,10 +81,22 @@ impl Response {
         self
     }
 
+    /// The bytes behind the head that a client gets.
+    pub(super) fn body_bytes(&self, extent: Extent) -> usize {
+        match self.has_body(extent) {
+            true => self.body.as_bytes().len(),
+            false => 0,
+        }
+    }
+
+    fn has_body(&self, extent: Extent) -> bool {
+        extent == Extent::Whole && !has_no_length(self.status)
+    }
+
     /// The response as bytes for its client.
     pub(super) fn encode(&self, extent: Extent) -> Outgoing {
-        let has_body = extent == Extent::Whole && !has_no_length(self.status);
-        Outgoing::new(self.head(), has_body.then(|| self.body.clone()))
+        let body = self.has_body(extent).then(|| self.body.clone());
+        Outgoing::new(self.head(), body)
     }
 
     /// The status line and all headers, written by `tiny_http`.

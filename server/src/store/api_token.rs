@@ -59,6 +59,24 @@ pub(crate) struct ApiToken {
 }
 
 impl ApiToken {
+    /// A token of this id, made by `owner` at the beginning of 1970 for a day.
+    #[cfg(test)]
+    pub(crate) fn example(id: &str, owner: &str, scopes: &[Scope]) -> ApiToken {
+        let created_at = Timestamp::UNIX_EPOCH;
+        ApiToken {
+            id: id.to_owned(),
+            user_id: format!("id of {owner}"),
+            username: owner.to_owned(),
+            name: "an example".to_owned(),
+            hash: format!("hash of {id}"),
+            scopes: scopes.to_vec(),
+            networks: Vec::new(),
+            created_at,
+            expires_at: created_at + jiff::SignedDuration::from_hours(24),
+            last_used_on: None,
+        }
+    }
+
     /// What users see of it.
     pub(crate) fn show(&self) -> ShownApiToken {
         ShownApiToken {

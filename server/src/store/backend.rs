@@ -42,6 +42,17 @@ pub(crate) trait Store:
         None
     }
 
+    /// The calls of the cache that have failed since the start.
+    fn cache_errors(&self) -> u64 {
+        0
+    }
+
+    /// Whether this instance has the lease on sweeping; `None` for a backend that serves
+    /// one instance alone.
+    fn holds_lease(&self) -> Option<bool> {
+        None
+    }
+
     /// The name of a thread of the backend's own that has ended before [`Store::close`],
     /// if any has: without the thread the backend does half its work.
     fn find_ended_thread(&self) -> Option<&'static str> {

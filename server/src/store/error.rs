@@ -121,4 +121,9 @@ impl StoreError {
     pub(crate) fn is_configuration(&self) -> bool {
         matches!(self, StoreError::Setup(Setup::Setting { .. }))
     }
+
+    /// Whether the database could not be reached, and has not refused anything.
+    pub(crate) fn is_unavailable(&self) -> bool {
+        matches!(self, StoreError::Unavailable(_))
+    }
 }

@@ -28,6 +28,21 @@ pub(crate) struct EventQuery {
     pub(crate) limit: usize,
 }
 
+impl EventQuery {
+    /// The newest events of all kinds, so many of them.
+    pub(crate) fn newest(limit: usize) -> EventQuery {
+        EventQuery {
+            kinds: EventKind::ALL.to_vec(),
+            host: None,
+            user: None,
+            since: None,
+            until: None,
+            after: None,
+            limit,
+        }
+    }
+}
+
 /// Some of the events that were asked for.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct EventPage {

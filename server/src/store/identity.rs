@@ -34,6 +34,8 @@ const MOVE_PAUSE: SignedDuration = SignedDuration::from_mins(10);
 const ALTERNATION: SignedDuration = SignedDuration::from_mins(30);
 /// A conflict that has been told is told again only after this.
 const TOLD_FOR: SignedDuration = SignedDuration::from_hours(24);
+/// A host that was installed again is told as such again only after this.
+const REINSTALLED_FOR: SignedDuration = SignedDuration::from_mins(10);
 /// Addresses that are remembered with their last change of host.
 const MAX_REMEMBERED: usize = 4096;
 
@@ -407,6 +409,8 @@ struct Change {
     at: Timestamp,
     /// Until when a conflict about the address has been told.
     told_until: Option<Timestamp>,
+    /// When the host was told as installed again.
+    reinstalled_at: Option<Timestamp>,
 }
 
 /// A host that asks for an address that another living host has.
@@ -480,8 +484,24 @@ impl Conflicts {
                 _ => Finding::Shared { ip },
             });
         }
-        let reinstalled = agent_id.filter(|_| is_other_agent);
-        reinstalled.map(|agent_id| Finding::Reinstalled { ip, agent_id })
+        let agent_id = agent_id.filter(|_| is_other_agent)?;
+        self.is_reinstalled_anew(place, beat.at)
+            .then_some(Finding::Reinstalled { ip, agent_id })
+    }
+
+    /// Whether the host whose change has been noted is to be told as installed again: an
+    /// agent that cannot keep its id has another one at each start.
+    fn is_reinstalled_anew(&self, ip: IpAddr, at: Timestamp) -> bool {
+        let mut changes = lock(&self.changes);
+        let Some(change) = changes.get_mut(&ip) else {
+            return true;
+        };
+        let is_told = |told: Timestamp| at.duration_since(told).abs() < REINSTALLED_FOR;
+        if change.reinstalled_at.is_some_and(is_told) {
+            return false;
+        }
+        change.reinstalled_at = Some(at);
+        true
     }
 
     /// Forgets what was told about these heartbeats and about the records at `places`,
@@ -552,6 +572,7 @@ impl Conflicts {
 
         let last = changes.get(&ip).filter(|change| is_recent(change));
         let told_until = last.and_then(|change| change.told_until);
+        let reinstalled_at = last.and_then(|change| change.reinstalled_at);
         let is_told = told_until.is_some_and(|until| at < until);
         let alternates = last.is_some_and(|change| change.before == *now);
 
@@ -566,6 +587,7 @@ impl Conflicts {
                 before,
                 at,
                 told_until,
+                reinstalled_at,
             },
         );
         (!is_told).then_some(alternates)
@@ -655,6 +677,13 @@ mod tests {
             (
                 vec![(0, one, "a"), (1, one, "b"), (2, one, "a"), (3, one, "b")],
                 vec!["", "", "clone", ""],
+            ),
+            // A host that has another agent with each heartbeat.
+            (
+                (0..13)
+                    .map(|n: i64| (n, Some(n.unsigned_abs().into()), "a"))
+                    .collect(),
+                [&["", "reinstalled"][..], &[""; 9], &["reinstalled", ""]].concat(),
             ),
             // A machine that is rolled back to an older image, much later.
             (

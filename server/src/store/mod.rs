@@ -12,6 +12,7 @@
 mod api_token;
 mod backend;
 mod column;
+mod counted;
 mod embedded;
 mod error;
 mod event;
@@ -34,6 +35,7 @@ pub(crate) mod conformance;
 
 pub(crate) use api_token::{ApiToken, ApiTokenStore};
 pub(crate) use backend::{CacheState, Store};
+pub(crate) use counted::Counted;
 pub(crate) use error::{Conflict, StoreError, Unavailable};
 pub(crate) use event::{
     Act, Audience, Cursor, Event, EventKind, Facts, NewEvent, Who, facts,

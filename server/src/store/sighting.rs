@@ -1,5 +1,7 @@
 //! Sightings: what the watch has seen of a host last, and what has changed since.
 
+use std::collections::BTreeMap;
+
 use fleetbeat_protocol::{Service, Status, Timestamp};
 
 use super::event::{EventKind, Facts, NewEvent, facts};
@@ -69,13 +71,33 @@ pub(super) fn compare(
 /// A clock that is wrong by more than this is told of: ahead, and behind.
 const WRONG_S: std::ops::RangeInclusive<i64> = -600..=30;
 
+/// How wrong a clock is, as far as [`settle`] tells it apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Clock {
+    Right,
+    /// Told of only if it was told of before.
+    WrongByLittle,
+    Wrong,
+}
+
+impl Clock {
+    /// That of a clock which is wrong by so many seconds.
+    pub(super) fn of(clock_off: Option<i64>) -> Clock {
+        match clock_off {
+            None => Clock::Right,
+            Some(offset) if WRONG_S.contains(&offset) => Clock::WrongByLittle,
+            Some(_) => Clock::Wrong,
+        }
+    }
+}
+
 /// The sighting as it is compared and kept: a clock that is wrong by little counts as it
 /// did before, so that one at the limit is not told of again and again.
 pub(super) fn settle(before: Option<&Before>, now: Sighting) -> Sighting {
     let was_off = before.and_then(|before| before.sighting.clock_off);
-    let clock_off = match now.clock_off {
-        Some(offset) if WRONG_S.contains(&offset) => was_off,
-        offset => offset,
+    let clock_off = match Clock::of(now.clock_off) {
+        Clock::WrongByLittle => was_off,
+        Clock::Right | Clock::Wrong => now.clock_off,
     };
     Sighting { clock_off, ..now }
 }
@@ -106,24 +128,30 @@ fn has_booted(before: &Before, now: &Sighting) -> bool {
 /// Services that stopped or started. One that is named for the first time counts as one
 /// that was active.
 fn changed_services(before: &[Service], now: &[Service], at: Timestamp) -> Vec<NewEvent> {
-    let was_active = |name: &str| {
-        let service = before.iter().find(|service| service.name == name);
-        service.is_none_or(|service| service.active)
-    };
-    let changed = now
-        .iter()
-        .filter(|service| service.active != was_active(&service.name));
+    let was = by_name(before);
+    let changed = by_name(now).into_iter().filter(|(name, is_active)| {
+        let was_active = was.get(name).copied().unwrap_or(true);
+        *is_active != was_active
+    });
     changed
-        .map(|service| {
-            let kind = if service.active {
+        .map(|(name, is_active)| {
+            let kind = if is_active {
                 EventKind::ServiceActive
             } else {
                 EventKind::ServiceInactive
             };
-            let name = service.name.clone();
             NewEvent::new(kind, at, facts([("service", name.into())]))
         })
         .collect()
+}
+
+/// Whether the service of each name is active. Of several with one name, all have to be.
+fn by_name(services: &[Service]) -> BTreeMap<&str, bool> {
+    let mut active = BTreeMap::new();
+    for service in services {
+        *active.entry(service.name.as_str()).or_insert(true) &= service.active;
+    }
+    active
 }
 
 #[cfg(test)]
@@ -189,6 +217,17 @@ mod tests {
         // Two copies of one machine in one record.
         let turns = ["a", "b", "a", "b", "a"].map(|boot| up(boot, &[]));
         assert_eq!(tell(&turns), ["host.new", "host.rebooted"]);
+    }
+
+    #[test]
+    fn services_of_one_name_are_one() {
+        let up = |services: &[(&str, bool)]| sighting(Status::Active, "a", services);
+        let [one, other] = [true, false].map(|first| [("wg", first), ("wg", !first)]);
+        let both = [("wg", true), ("wg", true)];
+        assert_eq!(
+            tell(&[up(&both), up(&one), up(&one), up(&other), up(&both)]),
+            ["host.new", "service.inactive", "service.active"]
+        );
     }
 
     #[test]

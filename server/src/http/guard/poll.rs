@@ -28,9 +28,9 @@ use super::queues::{Arrivals, Tasks};
 use super::seats::{self, NoSeat, Seat, Seats};
 use super::tls::Handshakes;
 use super::unread::{Held, Unread};
+use crate::http::asked::{Asked, Observer};
 use crate::http::failure::Failure;
 use crate::http::forwarded::TrustedProxies;
-use crate::http::request::new_id;
 use crate::http::response::Extent;
 
 /// Deadlines are looked at this often.
@@ -123,6 +123,8 @@ pub(crate) struct Poll {
     pub(super) crowd: VecDeque<u64>,
     pub(super) shared: Shared,
     pub(super) trusted: Arc<TrustedProxies>,
+    /// Is told of the answers that no worker gives.
+    pub(super) observer: Observer,
     pub(super) seats: Seats,
     pub(super) bodies: Budget,
     pub(super) short_bodies: Budget,
@@ -176,6 +178,7 @@ impl Poll {
         doors: Vec<Door>,
         shared: Shared,
         trusted: Arc<TrustedProxies>,
+        observer: Observer,
     ) -> io::Result<Poll> {
         let has_tls = doors
             .iter()
@@ -195,6 +198,7 @@ impl Poll {
             crowd: VecDeque::new(),
             shared,
             trusted,
+            observer,
             seats: Seats::new(MAX_CONNECTIONS),
             bodies: Budget::new(MAX_BODY_BYTES),
             short_bodies: Budget::new(MAX_SHORT_BODY_BYTES),
@@ -294,7 +298,7 @@ impl Poll {
     /// Gives a new connection a seat, or turns it away.
     fn welcome(&mut self, socket: Socket, ip: Option<IpAddr>, door: usize) {
         let Some(seat) = self.find_seat(ip) else {
-            return turn_away(&socket);
+            return self.turn_away(&socket, ip);
         };
 
         self.next_token += 1;
@@ -304,6 +308,22 @@ impl Poll {
         } else {
             self.begin_head(connection);
         }
+    }
+
+    /// Answers a connection that gets no seat, as far as its socket takes the answer at
+    /// once.
+    fn turn_away(&self, mut socket: &Socket, ip: Option<IpAddr>) {
+        let failure = Failure::overloaded("too many connections");
+        let asked = self.ask_nothing(ip);
+        let response = failure.into_response(&asked.id);
+        self.observer.tell(&asked, &response, Extent::Whole);
+        let _ = response.encode(Extent::Whole).write_to(&mut socket);
+        let _ = socket.shutdown(std::net::Shutdown::Write);
+    }
+
+    /// The request of a peer that has not said what it wants.
+    pub(super) fn ask_nothing(&self, ip: Option<IpAddr>) -> Asked {
+        Asked::now(self.trusted.find_peer(ip, std::iter::empty()))
     }
 
     /// A seat: a free one, or that of the oldest connection without a whole head.
@@ -418,14 +438,6 @@ fn tick() -> Timespec {
         tv_sec: 0,
         tv_nsec: i64::try_from(TICK.as_nanos()).unwrap_or(0),
     }
-}
-
-/// Answers a connection that gets no seat, as far as its socket takes the answer at once.
-fn turn_away(mut socket: &Socket) {
-    let failure = Failure::overloaded("too many connections");
-    let mut outgoing = failure.into_response(&new_id()).encode(Extent::Whole);
-    let _ = outgoing.write_to(&mut socket);
-    let _ = socket.shutdown(std::net::Shutdown::Write);
 }
 
 fn cores() -> usize {

@@ -19,9 +19,10 @@ use super::outgoing::Outgoing;
 use super::poll::{Phase, Poll, Sending, Waiting};
 use super::queues::{Arrived, Task};
 use super::unread::Held;
+use crate::http::asked::Asked;
 use crate::http::failure::Failure;
 use crate::http::redirect;
-use crate::http::request::{Body, Request, new_id};
+use crate::http::request::{self, Body, Request};
 use crate::http::response::{Extent, Response};
 
 /// How a TLS handshake begins.
@@ -131,9 +132,10 @@ impl Poll {
 
     /// Gives a request to the workers. A body that has come with its head goes along.
     fn dispatch(&mut self, connection: Connection, head: Head, mut behind: Vec<u8>) {
-        if let Some(response) = self.turn_to_https(&connection, &head) {
+        let asked = request::begin(&head, connection.ip(), &self.trusted);
+        if let Some(response) = self.turn_to_https(&connection, &head, &asked.id) {
             let extent = Extent::of(head.method.as_str());
-            return self.send(connection, response.encode(extent));
+            return self.answer(connection, &asked, &response, extent);
         }
 
         let body = match head.framing {
@@ -145,7 +147,7 @@ impl Poll {
             Framing::Length(_) | Framing::Chunked => Body::ToCome(behind),
         };
 
-        let request = Request::new(head, body, connection.ip(), &self.trusted);
+        let request = Request::new(head, asked, body);
         self.shared.arrivals.push(Arrived {
             connection,
             request,
@@ -153,13 +155,18 @@ impl Poll {
     }
 
     /// The response to a request that belongs on another connection: an encrypted one.
-    fn turn_to_https(&self, connection: &Connection, head: &Head) -> Option<Response> {
+    fn turn_to_https(
+        &self,
+        connection: &Connection,
+        head: &Head,
+        request_id: &str,
+    ) -> Option<Response> {
         match self.doors.speaks(connection.door)? {
-            Speaks::Redirect(port) => Some(redirect::respond(head, *port)),
+            Speaks::Redirect(port) => Some(redirect::respond(head, *port, request_id)),
             // Who asks whether the server lives need not speak TLS.
             Speaks::Https(_) if !connection.is_encrypted() && head.target != HEALTH => {
                 let failure = Failure::bad_request("this port speaks HTTPS");
-                Some(failure.into_response(&new_id()))
+                Some(failure.into_response(request_id))
             }
             Speaks::Http | Speaks::Https(_) => None,
         }
@@ -228,7 +235,7 @@ impl Poll {
         match reader.pieces.take(&start) {
             Ok(None) => self.read_body(connection, reader),
             Ok(Some(body)) => self.finish_body(connection, *reader, body),
-            Err(failure) => self.refuse(connection, failure),
+            Err(failure) => self.refuse_body(connection, *reader, failure),
         }
     }
 
@@ -250,8 +257,8 @@ impl Poll {
             match taken {
                 Ok(Some(body)) => return self.finish_body(connection, *reader, body),
                 Ok(None) if reader.permit.grow_to(reader.pieces.memory()) => {}
-                Ok(None) => return self.refuse(connection, no_room()),
-                Err(failure) => return self.refuse(connection, failure),
+                Ok(None) => return self.refuse_body(connection, *reader, no_room()),
+                Err(failure) => return self.refuse_body(connection, *reader, failure),
             }
             reader.heard = Instant::now();
         }
@@ -275,8 +282,35 @@ impl Poll {
 
     /// Answers a request that no worker gets to see.
     fn refuse(&mut self, connection: Connection, failure: Failure) {
-        let response = failure.into_response(&new_id());
-        self.send(connection, response.encode(Extent::Whole));
+        let asked = Asked {
+            began: connection.accepted,
+            ..self.ask_nothing(connection.ip())
+        };
+        let response = failure.into_response(&asked.id);
+        self.answer(connection, &asked, &response, Extent::Whole);
+    }
+
+    /// Answers a request whose body no worker gets to see.
+    fn refuse_body(
+        &mut self,
+        connection: Connection,
+        reader: BodyReader,
+        failure: Failure,
+    ) {
+        let asked = reader.request.into_asked();
+        let response = failure.into_response(&asked.id);
+        self.answer(connection, &asked, &response, Extent::Whole);
+    }
+
+    fn answer(
+        &mut self,
+        connection: Connection,
+        asked: &Asked,
+        response: &Response,
+        extent: Extent,
+    ) {
+        self.observer.tell(asked, response, extent);
+        self.send(connection, response.encode(extent));
     }
 
     /// Sends a response, of which some may have been sent.
@@ -366,11 +400,9 @@ impl Poll {
                     Failure::too_slow("the head has not come in time"),
                 );
             }
-            Phase::Body(_) => {
-                self.refuse(
-                    connection,
-                    Failure::too_slow("the body has not come in time"),
-                );
+            Phase::Body(reader) => {
+                let failure = Failure::too_slow("the body has not come in time");
+                self.refuse_body(connection, *reader, failure);
             }
             Phase::Answer(mut sending)
                 if sending.outgoing.sent() - sending.seen >= ANSWER_STEP_BYTES =>

@@ -11,16 +11,11 @@ use crate::store::{Act, ApiToken, Conflict, EventKind, Store, StoreError, Who};
 fn token(id: &str, owner: &str, scopes: &[Scope]) -> ApiToken {
     let created_at = now();
     ApiToken {
-        id: id.to_owned(),
-        user_id: format!("id of {owner}"),
-        username: owner.to_owned(),
         name: format!("token {id} \u{1b}[2J"),
-        hash: format!("hash of {id}"),
-        scopes: scopes.to_vec(),
         networks: vec!["192.0.2.0/24".parse().unwrap(), "::/0".parse().unwrap()],
         created_at,
         expires_at: created_at + jiff::SignedDuration::from_hours(24),
-        last_used_on: None,
+        ..ApiToken::example(id, owner, scopes)
     }
 }
 

@@ -1,32 +1,22 @@
 //! What every backend must do with events.
 
-use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use fleetbeat_protocol::{AgentId, FlagsPatch, Role, Service, Timestamp};
+use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use super::fixtures::{DELETE_AFTER_MINUTES, beat, ip, minutes, now, spooled, sweep};
 use crate::store::{
-    Act, Beat, Cursor, Event, EventKind, EventPage, EventQuery, HostName, Mass, NewEvent,
-    Retention, Store, User, UserChange, WatchOrder, Watched, Who, facts,
+    Act, Beat, Cursor, Event, EventKind, EventPage, EventQuery, HostName, Mass, Store,
+    User, UserChange, WatchOrder, Watched, Who,
 };
-
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-const DAY_MINUTES: u64 = 24 * 60;
 
 /// Every event, behind `after`.
 pub(super) fn query(after: Option<Cursor>, limit: usize) -> EventQuery {
     EventQuery {
-        kinds: EventKind::ALL.to_vec(),
-        host: None,
-        user: None,
-        since: None,
-        until: None,
         after,
-        limit,
+        ..EventQuery::newest(limit)
     }
 }
 
@@ -61,7 +51,7 @@ fn kinds_of(events: &[Event]) -> Vec<&'static str> {
 }
 
 /// The kinds of all events.
-fn kinds(store: &dyn Store) -> Vec<&'static str> {
+pub(super) fn kinds(store: &dyn Store) -> Vec<&'static str> {
     kinds_of(&all(store, &query(None, 100)))
 }
 
@@ -76,7 +66,12 @@ fn data(event: &Event) -> Value {
     Value::Object(event.event.facts.clone())
 }
 
-fn booted(host: &str, at: Timestamp, boot: &str, services: &[(&str, bool)]) -> Beat {
+pub(super) fn booted(
+    host: &str,
+    at: Timestamp,
+    boot: &str,
+    services: &[(&str, bool)],
+) -> Beat {
     let mut beat = beat(host, at);
     beat.heartbeat.agent_id = Some(AgentId::from_bits(7));
     beat.heartbeat.boot_id = Some(boot.to_owned());
@@ -91,61 +86,46 @@ fn booted(host: &str, at: Timestamp, boot: &str, services: &[(&str, bool)]) -> B
 pub(super) fn what_happens_to_a_host_is_told_once(store: &dyn Store) {
     let start = now() - minutes(60);
     let at = |count| start + minutes(count);
+    let speaking =
+        |minute, boot, services| booted("10.0.0.1", at(minute), boot, services);
     let beats = |beat: Beat| {
         store.record(&[beat]).unwrap();
     };
+    let all_well: &[(&str, bool)] = &[("wg", true), ("xray", true)];
     assert_eq!(told(store, start), [""; 0]);
 
-    beats(booted(
-        "10.0.0.1",
-        at(0),
-        "a",
-        &[("wg", true), ("xray", true)],
-    ));
+    beats(speaking(0, "a", all_well));
     assert_eq!(told(store, at(0)), ["host.new"]);
-    beats(booted(
-        "10.0.0.1",
-        at(2),
-        "a",
-        &[("xray", true), ("wg", true)],
-    ));
+    beats(speaking(2, "a", &[("xray", true), ("wg", true)]));
     assert_eq!(told(store, at(2)), [""; 0], "the order says nothing");
-    beats(booted(
-        "10.0.0.1",
-        at(4),
-        "a",
-        &[("wg", false), ("xray", true)],
-    ));
+    beats(speaking(4, "a", &[("wg", false), ("xray", true)]));
     assert_eq!(told(store, at(4)), ["service.inactive"]);
     assert_eq!(sweep(store, at(10), 1).down, 1);
     assert_eq!(told(store, at(10)), ["host.down"]);
     assert_eq!(told(store, at(11)), [""; 0]);
-    beats(booted(
-        "10.0.0.1",
-        at(12),
-        "b",
-        &[("wg", true), ("xray", true)],
-    ));
+    beats(speaking(12, "b", all_well));
     assert_eq!(
         told(store, at(12)),
         ["host.up", "host.rebooted", "service.active"]
     );
 
-    let mut ahead = booted("10.0.0.1", at(14), "b", &[("wg", true), ("xray", true)]);
-    ahead.heartbeat.collected_at = Some(at(15));
-    beats(ahead);
-    assert_eq!(told(store, at(14)), ["host.clock"]);
-    beats(booted(
-        "10.0.0.1",
-        at(16),
-        "b",
-        &[("wg", true), ("xray", true)],
-    ));
-    assert_eq!(told(store, at(16)), ["host.clock"]);
+    // Seconds by which the clock is ahead: wrong, right, wrong by too little, wrong.
+    for (minute, ahead_s, expected) in [
+        (14, 60, &["host.clock"][..]),
+        (16, 0, &["host.clock"]),
+        (17, 25, &[]),
+        (18, 90, &["host.clock"]),
+    ] {
+        let mut ahead = speaking(minute, "b", all_well);
+        let collected_at = at(minute) + SignedDuration::from_secs(ahead_s);
+        ahead.heartbeat.collected_at = Some(collected_at);
+        beats(ahead);
+        assert_eq!(told(store, at(minute)), expected, "{ahead_s}");
+    }
 
     // What was spooled while the host was down makes it neither new nor up.
     beats(spooled("10.0.0.2", at(1), 1.0));
-    assert_eq!(told(store, at(16)), ["host.new"]);
+    assert_eq!(told(store, at(18)), ["host.new"]);
 
     let events = all(store, &query(None, 100));
     let down = &events[2];
@@ -399,229 +379,6 @@ pub(super) fn a_host_that_somebody_removes_leaves_nothing(store: &dyn Store) {
             "{host} is as a host that was never there"
         );
     }
-}
-
-/// An event of the test's own, with a number.
-fn numbered(number: usize, at: Timestamp) -> NewEvent {
-    NewEvent::new(EventKind::StoreAway, at, facts([("n", number.into())]))
-}
-
-fn number(event: &Event) -> u64 {
-    event.event.facts["n"].as_u64().unwrap()
-}
-
-pub(super) fn pages_follow_each_other_whatever_the_clock_says(store: &dyn Store) {
-    let now = now();
-    // A clock that jumps back by an hour after each event, and ahead again.
-    let at = |n: usize| now - minutes(if n.is_multiple_of(2) { 60 } else { 0 });
-    for n in 0..10 {
-        store.append(&[numbered(n, at(n))]).unwrap();
-    }
-    store
-        .append(&[NewEvent::new(EventKind::StoreBack, now, facts([]))])
-        .unwrap();
-    watch(store, now);
-    let all: Vec<&str> = kinds(store);
-    assert_eq!(all.len(), 11);
-
-    let away = |after, limit| EventQuery {
-        kinds: vec![EventKind::StoreAway],
-        ..query(after, limit)
-    };
-    let numbers =
-        |page: &EventPage| -> Vec<u64> { page.events.iter().map(number).collect() };
-    let newest = store.events(&away(None, 3)).unwrap();
-    assert_eq!((numbers(&newest), newest.more), (vec![9, 8, 7], true));
-    let all = store.events(&away(None, 10)).unwrap();
-    assert_eq!((all.events.len(), all.more), (10, false));
-    assert_eq!(
-        newest.cursor, all.cursor,
-        "the cursor is behind all that there is"
-    );
-    let none = store.events(&away(Some(newest.cursor), 3)).unwrap();
-    assert_eq!((numbers(&none), none.more), (vec![], false));
-    assert_eq!(none.cursor, newest.cursor);
-
-    let first = store.events(&away(Some(Cursor(0)), 4)).unwrap();
-    assert_eq!((numbers(&first), first.more), (vec![0, 1, 2, 3], true));
-    let second = store.events(&away(Some(first.cursor), 6)).unwrap();
-    assert_eq!((numbers(&second), second.more), ((4..10).collect(), false));
-    assert!(second.cursor >= newest.cursor);
-    let ids: BTreeSet<Cursor> = all.events.iter().map(|event| event.id).collect();
-    assert_eq!(ids.len(), 10);
-
-    let within = |since: Option<i64>, until: Option<i64>| {
-        let time = |ago: Option<i64>| ago.map(|ago| now - minutes(ago));
-        let query = EventQuery {
-            since: time(since),
-            until: time(until),
-            ..away(None, 100)
-        };
-        numbers(&store.events(&query).unwrap())
-    };
-    assert_eq!(within(Some(30), None), [9, 7, 5, 3, 1]);
-    assert_eq!(within(None, Some(30)), [8, 6, 4, 2, 0]);
-    assert_eq!(within(Some(60), Some(60)), [8, 6, 4, 2, 0]);
-    assert_eq!(within(Some(30), Some(30)), [0; 0]);
-    assert_eq!(within(Some(-1), None), [0; 0]);
-    assert_eq!(within(None, Some(61)), [0; 0]);
-
-    let ahead = away(Some(Cursor(i64::MAX)), 3);
-    assert!(store.events(&ahead).unwrap().cursor < Cursor(i64::MAX));
-}
-
-pub(super) fn a_reader_that_follows_misses_nothing_of_eight_writers(store: &dyn Store) {
-    const WRITERS: usize = 8;
-    const EACH: usize = 40;
-    let is_over = AtomicBool::new(false);
-    thread::scope(|scope| {
-        let writers: Vec<_> = (0..WRITERS)
-            .map(|writer| {
-                scope.spawn(move || {
-                    for n in 0..EACH {
-                        let event = numbered(writer * EACH + n, now());
-                        let both = [event.clone(), event];
-                        store.append(&both[..1 + n % 2]).unwrap();
-                    }
-                })
-            })
-            .collect();
-        let watching = scope.spawn(|| {
-            while !is_over.load(Ordering::Relaxed) {
-                watch(store, now());
-                thread::sleep(Duration::from_millis(5));
-            }
-        });
-
-        let expected = WRITERS * EACH / 2 * 3;
-        let deadline = Instant::now() + Duration::from_secs(120);
-        let mut seen = Vec::new();
-        let mut after = Cursor(0);
-        while seen.len() < expected {
-            let left = Instant::now() < deadline;
-            assert!(left, "{} of {expected} events", seen.len());
-            let page = store.events(&query(Some(after), 7)).unwrap();
-            seen.extend(page.events.iter().map(|event| (event.id, number(event))));
-            after = page.cursor;
-        }
-        for writer in writers {
-            writer.join().unwrap();
-        }
-        is_over.store(true, Ordering::Relaxed);
-        watching.join().unwrap();
-        let page = store.events(&query(Some(after), 7)).unwrap();
-        assert_eq!(page.events.len(), 0, "and nothing twice");
-
-        let in_order = seen.windows(2).all(|pair| pair[0].0 < pair[1].0);
-        assert!(in_order, "{seen:?}");
-        for writer in 0..WRITERS {
-            let own = writer * EACH..(writer + 1) * EACH;
-            let told = seen
-                .iter()
-                .map(|(_, number)| usize::try_from(*number).unwrap());
-            let told: Vec<usize> = told.filter(|number| own.contains(number)).collect();
-            let twice = |n: usize| std::iter::repeat_n(n, 1 + (n - own.start) % 2);
-            let expected: Vec<usize> = own.clone().flat_map(twice).collect();
-            assert_eq!(told, expected, "a writer's events in its order");
-        }
-    });
-}
-
-pub(super) fn old_events_are_deleted_in_service_time(store: &dyn Store) {
-    let now = now();
-    let retention = Retention {
-        keep: 10 * DAY,
-        keep_audit: 20 * DAY,
-        max_rows: 1000,
-    };
-    store
-        .record(&[booted("10.0.0.1", now, "a", &[("wg", true)])])
-        .unwrap();
-    watch(store, now);
-    store
-        .record(&[booted("10.0.0.1", now, "b", &[("wg", false)])])
-        .unwrap();
-    watch(store, now);
-    store.append(&[numbered(1, now)]).unwrap();
-    watch(store, now);
-    let first = [
-        "host.new",
-        "host.rebooted",
-        "service.inactive",
-        "store.away",
-    ];
-    assert_eq!(kinds(store), first);
-    // The clock is no reason.
-    sweep(store, now, 9 * DAY_MINUTES);
-    store
-        .append(&[numbered(2, now + minutes(60 * 24 * 3650))])
-        .unwrap();
-    watch(store, now);
-    assert_eq!(store.forget_events(&retention).unwrap(), 0);
-
-    sweep(store, now, DAY_MINUTES + 60);
-    store.append(&[numbered(3, now)]).unwrap();
-    watch(store, now);
-    sweep(store, now, 10 * DAY_MINUTES);
-    store.append(&[numbered(4, now)]).unwrap();
-    watch(store, now);
-    // The newest of the host stays, and what people did stays longer.
-    let cursor = store.events(&query(None, 1)).unwrap().cursor;
-    assert_eq!(
-        store.forget_events(&retention).unwrap(),
-        2,
-        "{:?}",
-        kinds(store)
-    );
-    let away = "store.away";
-    let rest = ["host.new", away, away, away, away];
-    assert_eq!(kinds(store), rest);
-    assert_eq!(store.forget_events(&retention).unwrap(), 0);
-    assert_eq!(store.events(&query(None, 1)).unwrap().cursor, cursor);
-
-    // Without the host there is nothing to stay for.
-    sweep(store, now + minutes(10), 1);
-    watch(store, now + minutes(10));
-    sweep(store, now + minutes(10), 30 * DAY_MINUTES);
-    watch(store, now + minutes(10));
-    store.append(&[numbered(5, now)]).unwrap();
-    watch(store, now);
-    sweep(store, now, 30 * DAY_MINUTES);
-    store.append(&[numbered(6, now)]).unwrap();
-    watch(store, now);
-    store.forget_events(&retention).unwrap();
-    let rest = ["host.deleted", away, away];
-    assert_eq!(
-        kinds(store),
-        rest,
-        "what was there until now was not old before"
-    );
-}
-
-pub(super) fn too_many_events_of_a_class_push_out_no_other(store: &dyn Store) {
-    let now = now();
-    let retention = Retention {
-        keep: 10 * DAY,
-        keep_audit: 10 * DAY,
-        max_rows: 1000,
-    };
-    store.record(&[beat("10.0.0.1", now)]).unwrap();
-    watch(store, now);
-    store.append(&[numbered(0, now)]).unwrap();
-    for round in 0..3 {
-        let facts = facts([("round", round.into())]);
-        let refused = NewEvent::new(EventKind::LoginFailed, now, facts);
-        store.append(&vec![refused; 600]).unwrap();
-        watch(store, now);
-        sweep(store, now, 61);
-    }
-    store.append(&[numbered(1, now)]).unwrap();
-    watch(store, now);
-    assert_eq!(store.forget_events(&retention).unwrap(), 1200);
-    let kinds = kinds(store);
-    assert_eq!(kinds.len(), 603);
-    assert_eq!((kinds[0], kinds[1]), ("host.new", "store.away"));
-    assert_eq!(store.forget_events(&retention).unwrap(), 0);
 }
 
 pub(super) fn many_hosts_that_go_down_together_are_one_mass(store: &dyn Store) {

@@ -5,6 +5,7 @@
 
 mod api_tokens;
 mod displaced_hosts;
+mod event_pages;
 mod events;
 mod fixtures;
 mod identities;
@@ -14,11 +15,13 @@ mod mongodb_databases;
 mod random_lives;
 mod servers;
 mod sweeps;
+mod told_lives;
 mod users;
 
 use super::Store;
 use super::embedded::Embedded;
 
+pub(crate) use event_pages::follow_past_an_unknown_event;
 pub(crate) use fixtures::{DELETE_AFTER_MINUTES, beat, servers, spooled, sweep};
 #[cfg(feature = "mongodb")]
 use mongodb_databases::{FreshMongoDb, variable};
@@ -91,11 +94,13 @@ macro_rules! cases {
             what_is_found_out_about_identities_is_told,
             a_deleted_host_is_told_and_found,
             a_host_that_somebody_removes_leaves_nothing,
+            many_hosts_that_go_down_together_are_one_mass,
+        );
+        cases!($open; event_pages:
             pages_follow_each_other_whatever_the_clock_says,
             a_reader_that_follows_misses_nothing_of_eight_writers,
             old_events_are_deleted_in_service_time,
             too_many_events_of_a_class_push_out_no_other,
-            many_hosts_that_go_down_together_are_one_mass,
         );
         cases!($open; users:
             users_are_kept,

@@ -8,10 +8,12 @@ use ::mongodb::bson::{DateTime, doc};
 use fleetbeat_daemon::lock::lock;
 use fleetbeat_protocol::{AgentId, FlagsPatch};
 
+use super::event_pages::follow_past_an_unknown_event;
+use super::events::query;
 use super::fixtures::{act, beat, ip, minutes, now, servers};
 use crate::config::MongoDbSettings;
-use crate::store::ServerStore;
 use crate::store::mongodb::{MongoDb, Patience};
+use crate::store::{EventKind, EventStore, NewEvent, ServerStore, WatchOrder, facts};
 
 /// A database of its own. Redis has one set of keys, so the tests take turns.
 pub(super) struct FreshMongoDb {
@@ -181,4 +183,43 @@ fn numbers_go_up_though_clocks_differ() {
     let given = [ahead, now, now, ahead].map(|now| opened.store.next_number(now));
     assert!(given[0] > ahead.as_millisecond(), "{given:?}");
     assert!(given.is_sorted_by(|one, other| one < other), "{given:?}");
+}
+
+#[test]
+fn an_instance_without_the_watchs_lease_is_in_no_trouble() {
+    let opened = FreshMongoDb::open("");
+    let (one, two) = (&opened.store, opened.another());
+    let order = WatchOrder {
+        now: now(),
+        down_after: Duration::from_secs(240),
+    };
+    let kinds = || -> Vec<EventKind> {
+        let page = one.events(&query(None, 100)).unwrap();
+        page.events.iter().map(|event| event.event.kind).collect()
+    };
+    one.record(&[beat("10.0.0.1", now())]).unwrap();
+    for _ in 0..3 {
+        one.watch(&order).unwrap();
+        two.watch(&order).unwrap();
+        two.number_events().unwrap();
+    }
+    let refused = NewEvent::new(EventKind::LoginFailed, now(), facts([]));
+    two.append(&[refused]).unwrap();
+    one.watch(&order).unwrap();
+    assert_eq!(kinds(), [EventKind::LoginFailed, EventKind::HostNew]);
+
+    // The other one takes over.
+    one.end_leases();
+    two.watch(&order).unwrap();
+    two.append(&[NewEvent::new(EventKind::LoginFailed, now(), facts([]))])
+        .unwrap();
+    two.watch(&order).unwrap();
+    assert_eq!(kinds().len(), 3);
+}
+
+#[test]
+fn a_reader_that_follows_passes_over_an_event_of_a_later_version() {
+    let opened = FreshMongoDb::open("");
+    let store = &opened.store;
+    follow_past_an_unknown_event(store, |number| store.make_unknown(number));
 }

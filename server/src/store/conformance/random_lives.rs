@@ -1,7 +1,8 @@
 //! Hosts that boot, move, swap addresses, fall silent and are installed again, in random
 //! order, while an admin sets flags. When they have been quiet for a while, each host is
 //! in a record of its own at its address, with the flags that were set last for it, and
-//! there is no other record.
+//! there is no other record; and the events tell of each record what has happened to it,
+//! once.
 //!
 //! Three things cannot be kept, so no life has them. They all are one: nobody can tell
 //! whose heartbeat it is.
@@ -17,9 +18,10 @@ use std::time::Duration;
 use fleetbeat_protocol::{AgentId, Flags, FlagsPatch, Status, Timestamp};
 
 use super::fixtures::{act, beat, ip, minutes, now};
+use super::told_lives;
 use crate::store::embedded::Embedded;
 use crate::store::server::SweepOrder;
-use crate::store::{Beat, HostName, Store};
+use crate::store::{Beat, HostName, Store, WatchOrder};
 
 const HOSTS: usize = 5;
 const ADDRESSES: usize = 8;
@@ -280,9 +282,18 @@ impl Worlds<'_> {
             }
         }
         assert!(beats.is_empty(), "not stored");
+        self.watch();
         if self.chance.one_in(5) {
             self.sweep();
         }
+    }
+
+    fn watch(&self) {
+        let order = WatchOrder {
+            now: self.worlds[0].now,
+            down_after: Duration::from_secs(240),
+        };
+        self.store.watch(&order).unwrap();
     }
 
     /// Marks silent hosts, and now and then deletes those that are silent for longer.
@@ -312,6 +323,8 @@ impl Worlds<'_> {
         }
         (0..QUIET).for_each(|_| self.step(None));
         self.worlds.iter().for_each(World::check);
+        self.watch();
+        told_lives::check(self.store);
     }
 }
 

@@ -1,9 +1,12 @@
 //! How events are found in SQLite.
 //!
 //! A page is made of the numbers of its events, and the numbers come from an index in
-//! their order: that of the host, of the user, or of each kind. So a page costs what it
-//! shows, however many events there are. Times are no index: the spans say between which
-//! numbers the events of a time can be.
+//! their order: that of each kind, of each kind of the host, or of each kind of the user.
+//! So a page costs what it shows, however many events there are. The exception is a query
+//! for a host and a user at once, which looks through the host's events. Times are no
+//! index: the spans say between which numbers the events of a time can be.
+
+use std::collections::BTreeSet;
 
 use fleetbeat_protocol::Timestamp;
 use rusqlite::types::ToSql;
@@ -30,25 +33,24 @@ pub(super) fn find(
     connection: &Connection,
     query: &EventQuery,
 ) -> rusqlite::Result<EventPage> {
-    // Read before the events: what is written in between is read the next time, or is in
-    // the page.
+    // What is written from now on is read the next time: each source is read for itself.
     let newest = newest(connection)?;
-    let mut events = match Selection::of(connection, query)? {
+    let mut found = match Selection::of(connection, query, newest)? {
         Some(selection) => selection.read(connection, query)?,
         None => Vec::new(),
     };
 
-    let more = events.len() > query.limit;
-    events.truncate(query.limit);
-    let last = events.last().map(|event| event.id);
-    let first = events.first().map(|event| event.id);
+    let more = found.len() > query.limit;
+    found.truncate(query.limit);
+    let last = found.last().map(|(id, _)| *id);
+    let first = found.first().map(|(id, _)| *id);
     let cursor = match (query.after, more) {
         (Some(_), true) => last,
         (Some(_), false) => last.max(Some(newest)),
         (None, _) => first.max(Some(newest)),
     };
     Ok(EventPage {
-        events,
+        events: found.into_iter().filter_map(|(_, event)| event).collect(),
         cursor: cursor.unwrap_or(newest),
         more,
     })
@@ -64,7 +66,8 @@ fn newest(connection: &Connection) -> rusqlite::Result<Cursor> {
 
 /// Where the events can be that a query asks for.
 struct Selection {
-    /// Conditions that an index answers, of which one is to hold.
+    /// Conditions of which one is to hold, each with the index that answers it: without
+    /// statistics SQLite would take that of the kind alone.
     sources: Vec<String>,
     /// What has to hold besides.
     filter: String,
@@ -77,26 +80,42 @@ impl Selection {
     fn of(
         connection: &Connection,
         query: &EventQuery,
+        newest: Cursor,
     ) -> rusqlite::Result<Option<Selection>> {
-        let Some(range) = range(connection, query)? else {
+        let Some(range) = range(connection, query, newest)? else {
             return Ok(None);
         };
-        let kinds: Vec<i64> = query.kinds.iter().map(|kind| kind.number()).collect();
         let mut filter = range;
-        let sources = if let Some(host) = &query.host {
-            let hosts = hosts(connection, host)?;
-            filter.push_str(&format!(" AND +kind IN ({})", listed(&kinds)));
+        let of_whom = if let Some(host) = &query.host {
             if query.user.is_some() {
                 filter.push_str(" AND (+user = ?1 OR +actor = ?1)");
             }
-            hosts.iter().map(|host| format!("host = {host}")).collect()
+            let hosts = hosts(connection, host)?.into_iter();
+            hosts
+                .map(|host| format!("INDEXED BY events_by_host WHERE host = {host} AND "))
+                .collect()
         } else if query.user.is_some() {
-            filter.push_str(&format!(" AND +kind IN ({})", listed(&kinds)));
-            vec!["user = ?1".to_owned(), "actor = ?1".to_owned()]
-        } else if kinds.len() == EventKind::ALL.len() {
-            vec!["1".to_owned()]
+            vec![
+                "INDEXED BY events_by_user WHERE user = ?1 AND ".to_owned(),
+                "INDEXED BY events_by_actor WHERE actor = ?1 AND ".to_owned(),
+            ]
         } else {
-            kinds.iter().map(|kind| format!("kind = {kind}")).collect()
+            vec!["WHERE ".to_owned()]
+        };
+        let is_all = query.kinds.len() == EventKind::ALL.len()
+            && query.host.is_none()
+            && query.user.is_none();
+        let sources = if is_all {
+            vec!["WHERE 1".to_owned()]
+        } else {
+            let kinds = query.kinds.iter().map(|kind| kind.number());
+            kinds
+                .flat_map(|kind| {
+                    of_whom
+                        .iter()
+                        .map(move |whom| format!("{whom}kind = {kind}"))
+                })
+                .collect()
         };
 
         Ok((!sources.is_empty()).then(|| Selection {
@@ -106,29 +125,44 @@ impl Selection {
         }))
     }
 
-    /// One event more than the limit, if there are as many.
+    /// What selects the numbers of the events of a source.
+    fn ids(&self, source: &str, tail: &str) -> String {
+        let filter = &self.filter;
+        format!("SELECT id FROM events {source} AND {filter} {tail}")
+    }
+
+    /// One event more than the limit, if there are as many. An event of a kind that this
+    /// version does not know counts, and is not shown.
     fn read(
         &self,
         connection: &Connection,
         query: &EventQuery,
-    ) -> rusqlite::Result<Vec<Event>> {
+    ) -> rusqlite::Result<Vec<(Cursor, Option<Event>)>> {
         let order = if query.after.is_some() { "ASC" } else { "DESC" };
         let tail = format!("ORDER BY id {order} LIMIT {}", query.limit + 1);
-        let sources = self.sources.iter().map(|source| {
-            let filter = &self.filter;
-            format!(
-                "SELECT id FROM (SELECT id FROM events WHERE {source} AND {filter} {tail})"
-            )
-        });
-        let ids = sources.collect::<Vec<String>>().join(" UNION ");
-        let select = format!("{SHOW} WHERE events.id IN ({ids}) {tail}");
-
-        let mut statement = connection.prepare(&select)?;
         let values: Vec<&dyn ToSql> =
             self.user.iter().map(|user| user as &dyn ToSql).collect();
-        let rows = statement.query_map(values.as_slice(), event_from_row)?;
-        // An event of a kind that this version does not know is not shown.
-        rows.filter_map(Result::transpose).collect()
+
+        let mut found = BTreeSet::new();
+        for source in &self.sources {
+            let mut statement = connection.prepare(&self.ids(source, &tail))?;
+            let used = &values[..statement.parameter_count()];
+            let ids = statement.query_map(used, |row| row.get(0))?;
+            found.append(&mut ids.collect::<rusqlite::Result<BTreeSet<i64>>>()?);
+            while found.len() > query.limit + 1 {
+                let _ = match query.after {
+                    Some(_) => found.pop_last(),
+                    None => found.pop_first(),
+                };
+            }
+        }
+
+        let ids: Vec<String> = found.iter().map(ToString::to_string).collect();
+        let select = format!("{SHOW} WHERE events.id IN ({}) {tail}", ids.join(", "));
+        let mut statement = connection.prepare(&select)?;
+        let rows = statement
+            .query_map([], |row| Ok((Cursor(row.get(0)?), event_from_row(row)?)))?;
+        rows.collect()
     }
 }
 
@@ -136,11 +170,10 @@ impl Selection {
 fn range(
     connection: &Connection,
     query: &EventQuery,
+    Cursor(newest): Cursor,
 ) -> rusqlite::Result<Option<String>> {
-    let mut conditions = vec![format!(
-        "id > {}",
-        query.after.map_or(-1, |Cursor(after)| after)
-    )];
+    let Cursor(after) = query.after.unwrap_or(Cursor(-1));
+    let mut conditions = vec![format!("id > {after} AND id <= {newest}")];
     if let Some(since) = query.since.map(Timestamp::as_millisecond) {
         let select = "SELECT min(first_id) FROM event_spans WHERE max_at >= ?1";
         let first: Option<i64> =
@@ -151,9 +184,14 @@ fn range(
         conditions.push(format!("id >= {first} AND at >= {since}"));
     }
     if let Some(until) = query.until.map(Timestamp::as_millisecond) {
-        let select = "SELECT min(first_id) FROM event_spans WHERE first_id > \
-                      (SELECT max(first_id) FROM event_spans WHERE min_at <= ?1)";
-        let end: Option<i64> = connection.query_row(select, [until], |row| row.get(0))?;
+        let select = "SELECT max(first_id) FROM event_spans WHERE min_at <= ?1";
+        let last: Option<i64> =
+            connection.query_row(select, [until], |row| row.get(0))?;
+        let Some(last) = last else {
+            return Ok(None);
+        };
+        let select = "SELECT min(first_id) FROM event_spans WHERE first_id > ?1";
+        let end: Option<i64> = connection.query_row(select, [last], |row| row.get(0))?;
         let end = end.unwrap_or(i64::MAX);
         conditions.push(format!("id < {end} AND at <= {until}"));
     }
@@ -173,11 +211,6 @@ fn hosts(connection: &Connection, name: &HostName) -> rusqlite::Result<Vec<i64>>
     let mut select = connection.prepare_cached(&select)?;
     let hosts = select.query_map([name], |row| row.get(0))?;
     hosts.collect()
-}
-
-fn listed(numbers: &[i64]) -> String {
-    let numbers: Vec<String> = numbers.iter().map(ToString::to_string).collect();
-    numbers.join(", ")
 }
 
 /// An event; `None` if its kind is not known.
@@ -216,4 +249,54 @@ fn event_from_row(row: &Row<'_>) -> rusqlite::Result<Option<Event>> {
             facts: facts.unwrap_or_default(),
         },
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::store::embedded::schema;
+
+    #[test]
+    fn each_source_is_a_range_of_an_index() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        schema::migrate(&mut connection, Path::new("memory")).unwrap();
+        connection
+            .execute_batch(
+                "INSERT INTO departed VALUES (7, 'srv-7', '10.0.0.1'); \
+                 INSERT INTO event_spans (first_id, service_time, min_at, max_at) \
+                 VALUES (1, 0, 1000, 2000)",
+            )
+            .unwrap();
+        let query = |host: bool, user: bool, until: i64| EventQuery {
+            kinds: EventKind::ALL.to_vec(),
+            host: host.then(|| HostName::ServerId("srv-7".to_owned())),
+            user: user.then(|| "ann".to_owned()),
+            since: Some(Timestamp::UNIX_EPOCH),
+            until: Timestamp::from_millisecond(until).ok(),
+            after: None,
+            limit: 10,
+        };
+        for (host, user) in [(true, false), (false, true)] {
+            let query = query(host, user, 1500);
+            let selection = Selection::of(&connection, &query, Cursor(9));
+            let selection = selection.unwrap().unwrap();
+            for source in &selection.sources {
+                let ids = selection.ids(source, "ORDER BY id DESC LIMIT 11");
+                let plan: String = connection
+                    .prepare(&format!("EXPLAIN QUERY PLAN {ids}"))
+                    .and_then(|mut plan| {
+                        let _ = plan.raw_bind_parameter(1, "ann");
+                        plan.raw_query().next()?.unwrap().get(3)
+                    })
+                    .unwrap();
+                let is_range = plan.contains("=? AND kind=? AND rowid>? AND rowid<?)");
+                assert!(is_range, "{source}: {plan}");
+            }
+        }
+        let before_all = query(false, true, 999);
+        let selection = Selection::of(&connection, &before_all, Cursor(9)).unwrap();
+        assert!(selection.is_none());
+    }
 }

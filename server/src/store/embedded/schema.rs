@@ -177,9 +177,9 @@ const EVENTS: &str = "
         data TEXT                           -- JSON, NULL where there is nothing to tell
     ) STRICT;
     CREATE INDEX events_by_kind ON events (kind);
-    CREATE INDEX events_by_host ON events (host) WHERE host IS NOT NULL;
-    CREATE INDEX events_by_user ON events (user) WHERE user IS NOT NULL;
-    CREATE INDEX events_by_actor ON events (actor) WHERE actor IS NOT NULL;
+    CREATE INDEX events_by_host ON events (host, kind) WHERE host IS NOT NULL;
+    CREATE INDEX events_by_user ON events (user, kind) WHERE user IS NOT NULL;
+    CREATE INDEX events_by_actor ON events (actor, kind) WHERE actor IS NOT NULL;
     -- For people who read the table.
     CREATE TABLE event_kinds (kind INTEGER PRIMARY KEY, name TEXT NOT NULL) STRICT;
 

@@ -8,9 +8,11 @@ use std::time::Instant;
 use fleetbeat_protocol::Timestamp;
 
 use super::*;
-use crate::store::conformance::{DELETE_AFTER_MINUTES, beat, servers, spooled, sweep};
+use crate::store::conformance::{
+    DELETE_AFTER_MINUTES, beat, follow_past_an_unknown_event, servers, spooled, sweep,
+};
 use crate::store::error::Setup;
-use crate::store::event::{Cursor, EventKind, facts};
+use crate::store::event::{Cursor, EventKind, NewEvent, Who, facts};
 
 #[test]
 fn a_folder_has_one_server_but_commands_work_beside_it() {
@@ -450,13 +452,8 @@ fn history_of_an_older_version_is_moved_to_its_hosts() {
 /// Every event, the oldest first: its number and kind.
 fn events(store: &Embedded) -> Vec<(i64, &'static str)> {
     let query = EventQuery {
-        kinds: EventKind::ALL.to_vec(),
-        host: None,
-        user: None,
-        since: None,
-        until: None,
         after: Some(Cursor(0)),
-        limit: 1000,
+        ..EventQuery::newest(1000)
     };
     let events = store.events(&query).unwrap().events;
     let shown = events.iter().map(|event| {
@@ -532,4 +529,68 @@ fn a_restored_database_has_its_events_and_numbers_on_behind_the_replaced_one() {
     store.append(&[event]).unwrap();
     let ids: Vec<i64> = events(&store).into_iter().map(|(id, _)| id).collect();
     assert_eq!(ids, [1, 2, 6], "a reader that has read up to 5 goes on");
+}
+
+#[test]
+fn a_reader_that_follows_passes_over_an_event_of_a_later_version() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Embedded::open(folder.path()).unwrap();
+    follow_past_an_unknown_event(&store, |number| {
+        let file = folder.path().join("fleetbeat.db");
+        let connection = rusqlite::Connection::open(file).unwrap();
+        let update = "UPDATE events SET kind = 9999 WHERE id = ?1";
+        assert_eq!(connection.execute(update, [number]).unwrap(), 1);
+    });
+}
+
+/// What docs/operating.md and packaging/server.toml tell operators to reckon with.
+#[test]
+fn an_event_takes_about_120_bytes_with_its_indexes() {
+    const HOSTS: i64 = 100;
+    const EVENTS: i64 = 20_000;
+    let folder = tempfile::tempdir().unwrap();
+    let store = Embedded::open(folder.path()).unwrap();
+    let now = Timestamp::now();
+    let beats = (0..HOSTS).map(|n| beat(&format!("10.0.0.{n}"), now));
+    store.record(&beats.collect::<Vec<_>>()).unwrap();
+
+    let bytes = || -> i64 {
+        let bytes =
+            "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size";
+        let read = store
+            .connections
+            .read(|connection| connection.query_row(bytes, [], |row| row.get(0)));
+        read.unwrap()
+    };
+    let bytes_of = |event: &NewEvent| {
+        let before = bytes();
+        let written = store.connections.write(|transaction| {
+            for n in 0..EVENTS {
+                events::write(transaction, Some(1 + n % HOSTS), event)?;
+            }
+            Ok(())
+        });
+        written.unwrap();
+        (bytes() - before) / EVENTS
+    };
+
+    let stopped = facts([("service", "wg".into())]);
+    let stopped = NewEvent::new(EventKind::ServiceInactive, now, stopped);
+    let act = Act {
+        who: Who::User("ann".to_owned()),
+        address: "2001:db8::7".parse().ok(),
+        at: now,
+    };
+    let set = [
+        ("flag", "paid".into()),
+        ("from", false.into()),
+        ("to", true.into()),
+    ];
+    let set = act.event(EventKind::FlagChanged, facts(set));
+    let each = [bytes_of(&stopped), bytes_of(&set)];
+    assert!(
+        each.iter().all(|bytes| (70..150).contains(bytes)),
+        "{each:?}"
+    );
+    assert!((100..130).contains(&((each[0] + each[1]) / 2)), "{each:?}");
 }

@@ -15,6 +15,7 @@ use fleetbeat_daemon::lock::lock;
 use fleetbeat_protocol::AgentId;
 
 use crate::store::server::{Beat, Supersedes};
+use crate::store::sighting::Clock;
 
 /// What is remembered is thrown away after so long, so that addresses that hosts have
 /// left do not stay.
@@ -111,7 +112,7 @@ fn say(hasher: &RandomState, beat: &Beat) -> u64 {
     let heartbeat = &beat.heartbeat;
     heartbeat.agent_id.map(AgentId::expose).hash(&mut hash);
     heartbeat.boot_id.hash(&mut hash);
-    beat.clock_off().is_some().hash(&mut hash);
+    Clock::of(beat.clock_off()).hash(&mut hash);
     for service in &heartbeat.services {
         service.name.hash(&mut hash);
         service.active.hash(&mut hash);

@@ -30,7 +30,7 @@ pub(super) fn append(
         .zip(events)
         .map(|(id, event)| pending::to_document(id, &pending::new_id(), event, None))
         .collect();
-    pending::insert(mongodb, &documents)
+    pending::insert_new(mongodb, &mongodb.events(), &documents)
 }
 
 /// The events that `query` asks for.
@@ -39,35 +39,40 @@ pub(super) fn find(
     query: &EventQuery,
 ) -> Result<EventPage, MongoDbError> {
     let newest = Cursor(numbering::published(mongodb)?);
-    let mut events = match condition(mongodb, query, newest)? {
+    let mut found = match condition(mongodb, query, newest)? {
         Some(condition) => read(mongodb, query, condition)?,
         None => Vec::new(),
     };
 
-    let more = events.len() > query.limit;
-    events.truncate(query.limit);
-    let last = events.last().map(|event| event.id);
+    let more = found.len() > query.limit;
+    found.truncate(query.limit);
+    let last = found.last().map(|(id, _)| *id);
     let cursor = match query.after {
         Some(_) if more => last.unwrap_or(newest),
         _ => newest,
     };
     Ok(EventPage {
-        events,
+        events: found.into_iter().filter_map(|(_, event)| event).collect(),
         cursor,
         more,
     })
 }
 
+/// One event more than the limit, if there are as many. An event that this version does
+/// not know counts, and is not shown.
 fn read(
     mongodb: &Connection,
     query: &EventQuery,
     condition: Document,
-) -> Result<Vec<Event>, MongoDbError> {
+) -> Result<Vec<(Cursor, Option<Event>)>, MongoDbError> {
     let collection = mongodb.events();
     let order = if query.after.is_some() { 1 } else { -1 };
     let limit = i64::try_from(query.limit + 1).unwrap_or(i64::MAX);
     let found = collection.find(condition).sort(doc! {"n": order});
-    mongodb.collect(found.limit(limit), event_from_document)
+    mongodb.collect(found.limit(limit), |document| {
+        let id = Cursor(document.get_i64("n").ok()?);
+        Some((id, event_from_document(document)))
+    })
 }
 
 /// What selects the events; `None` if there can be none.

@@ -8,6 +8,7 @@
 //! was held up and has lost the lease writes nothing more.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use fleetbeat_daemon::clock;
@@ -36,6 +37,8 @@ pub(super) struct SweepLease {
     holder: String,
     /// Long enough that the holder renews the lease with every sweep.
     life: Duration,
+    /// Whether the lease was this instance's when it was last asked for.
+    is_held: AtomicBool,
 }
 
 impl SweepLease {
@@ -44,11 +47,24 @@ impl SweepLease {
         SweepLease {
             holder: new_holder(),
             life: sweep_interval * 2 + MARGIN,
+            is_held: AtomicBool::new(false),
         }
+    }
+
+    /// Whether the lease was this instance's when it was last asked for.
+    pub(super) fn is_held(&self) -> bool {
+        self.is_held.load(Ordering::Relaxed)
     }
 
     /// Takes or renews the lease; false while another instance has it.
     pub(super) fn acquire(&self, mongodb: &Connection) -> Result<bool, MongoDbError> {
+        let acquired = self.try_acquire(mongodb);
+        let is_held = matches!(acquired, Ok(true));
+        self.is_held.store(is_held, Ordering::Relaxed);
+        acquired
+    }
+
+    fn try_acquire(&self, mongodb: &Connection) -> Result<bool, MongoDbError> {
         let now = clock::now();
         let until = now.saturating_add(self.life).unwrap_or(now);
         let free_or_held = doc! {
@@ -190,18 +206,25 @@ fn take(mongodb: &Connection, holder: &str) -> Result<Option<Held>, MongoDbError
     let leases = mongodb.leases();
     let take = leases
         .find_one_and_update(free_or_held, take)
-        .upsert(true)
         .return_document(ReturnDocument::After);
-    let taken = match mongodb.run(async { take.await }) {
-        Err(error) if error.is_duplicate_key() => return Ok(None),
-        result => result?,
+    let held = |epoch| Held {
+        holder: holder.to_owned(),
+        epoch,
     };
-    Ok(taken.and_then(|lease| {
-        Some(Held {
-            holder: holder.to_owned(),
-            epoch: lease.get_i64("epoch").ok()?,
-        })
-    }))
+    if let Some(lease) = mongodb.run(async { take.await })? {
+        return Ok(lease.get_i64("epoch").ok().map(held));
+    }
+
+    // Not by an upsert: FerretDB's error for a document that is there already says nothing
+    // of a duplicate key then.
+    let first =
+        doc! {"_id": WATCH, "holder": holder, "until": date(until), "epoch": 1_i64};
+    match mongodb.run(async { leases.insert_one(first).await }) {
+        Ok(_) => Ok(Some(held(1))),
+        // Another instance's lease.
+        Err(error) if error.is_duplicate_key() => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Writes beside the leases, and waits for the majority: the leases' collection is the one

@@ -379,6 +379,14 @@ impl Store for MongoDb {
         self.databases.redis.as_ref().map(RedisCopies::state)
     }
 
+    fn cache_errors(&self) -> u64 {
+        self.databases.redis.as_ref().map_or(0, RedisCopies::errors)
+    }
+
+    fn holds_lease(&self) -> Option<bool> {
+        Some(self.lease.is_held())
+    }
+
     fn find_ended_thread(&self) -> Option<&'static str> {
         let refresh = self.refresh.as_ref().filter(|refresh| refresh.has_ended());
         let probe = || self.databases.mongodb.has_probe_ended();
@@ -438,6 +446,16 @@ impl MongoDb {
     /// Reads everything again whenever it can.
     pub(super) fn reload_always(&self) {
         lock(&self.fleet).reload_every = Duration::ZERO;
+    }
+
+    /// Gives the event with this number a kind that only a later version knows.
+    pub(super) fn make_unknown(&self, number: i64) {
+        let mongodb = &self.databases.mongodb;
+        let events = mongodb.events();
+        let update = doc! {"$set": {"kind": "host.renamed"}};
+        let made =
+            mongodb.run(async { events.update_one(doc! {"n": number}, update).await });
+        assert_eq!(made.unwrap().matched_count, 1);
     }
 
     /// Does to the records what another program does: updates the first that `condition`

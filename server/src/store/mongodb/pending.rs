@@ -128,7 +128,7 @@ pub(super) fn deliver(
     for (carrier, events) in found {
         let ids = events.iter().filter_map(|event| event.get("_id").cloned());
         let ids: Vec<Bson> = ids.collect();
-        insert(mongodb, &events)?;
+        insert_new(mongodb, &mongodb.events(), &events)?;
         let clear = doc! {"$pull": {"pending": {"_id": {"$in": ids}}}};
         let carrier = doc! {"_id": carrier};
         mongodb.run(async { collection.update_one(carrier, clear).await })?;
@@ -171,17 +171,17 @@ pub(super) fn finish_removals(
     Ok(())
 }
 
-/// Inserts events. What is there already stays.
-pub(super) fn insert(
+/// Inserts documents. What is there already stays.
+pub(super) fn insert_new(
     mongodb: &Connection,
-    events: &[Document],
+    collection: &Collection<Document>,
+    documents: &[Document],
 ) -> Result<(), MongoDbError> {
-    if events.is_empty() {
+    if documents.is_empty() {
         return Ok(());
     }
-    let collection = mongodb.events();
     let inserted =
-        mongodb.run(async { collection.insert_many(events).ordered(false).await });
+        mongodb.run(async { collection.insert_many(documents).ordered(false).await });
     match inserted {
         Err(error) if error.is_duplicate_key() => Ok(()),
         result => result.map(|_| ()),

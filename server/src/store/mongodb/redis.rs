@@ -10,7 +10,7 @@
 
 use std::net::IpAddr;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use fleetbeat_daemon::lock::lock;
@@ -85,6 +85,8 @@ pub(super) struct RedisCopies {
     written_last: Mutex<Option<Instant>>,
     /// When a Redis that is away may be asked again.
     retry_at: Mutex<Instant>,
+    /// The calls that Redis has not answered, or refused.
+    errors: AtomicU64,
 }
 
 /// How connections are made.
@@ -129,6 +131,7 @@ impl RedisCopies {
             takes_writes: AtomicBool::new(true),
             written_last: Mutex::default(),
             retry_at: Mutex::new(Instant::now()),
+            errors: AtomicU64::new(0),
         };
 
         // Of a key, because a login may be good and not allowed to read.
@@ -254,6 +257,12 @@ impl RedisCopies {
         self.is_up.load(Ordering::Relaxed)
     }
 
+    /// The calls that Redis has not answered, or refused. Calls that fail at once while
+    /// Redis is away are not among them.
+    pub(super) fn errors(&self) -> u64 {
+        self.errors.load(Ordering::Relaxed)
+    }
+
     /// Whether Redis can be used.
     pub(super) fn state(&self) -> CacheState {
         if !self.is_up() {
@@ -309,6 +318,7 @@ impl RedisCopies {
             }
             Err(error) if answers(&error) => {
                 self.is_up.store(true, Ordering::Relaxed);
+                self.errors.fetch_add(1, Ordering::Relaxed);
                 let reason = describe(&error);
                 let code = error.code().unwrap_or_default();
                 let line = || format!("Redis refuses: {reason}");
@@ -357,6 +367,7 @@ impl RedisCopies {
 
     /// Opens the circuit breaker.
     fn went_away(&self, error: &RedisError) {
+        self.errors.fetch_add(1, Ordering::Relaxed);
         lock(&self.idle).clear();
         *lock(&self.retry_at) = Instant::now() + RETRY;
         if self.is_up.swap(false, Ordering::Relaxed) {

@@ -245,20 +245,13 @@ impl Watch {
             new.iter().map(|change| change.update.clone()).collect();
         insert_sightings(mongodb, &documents)?;
 
-        if !known.is_empty() {
-            let updates = known.iter().map(|change| {
-                doc! {
-                    "q": {"_id": &change.server_id, "seq": change.seq},
-                    "u": change.update.clone(),
-                }
-            });
-            let updated = mongodb.update_others("sightings", updates.collect())?;
-            if updated.matched < known.len() {
-                return Err(MongoDbError::refused(
-                    "another instance has written a sighting",
-                ));
+        let updates = known.iter().map(|change| {
+            doc! {
+                "q": {"_id": &change.server_id, "seq": change.seq},
+                "u": change.update.clone(),
             }
-        }
+        });
+        update_sightings(mongodb, updates.collect())?;
         let all = new.into_iter().chain(known);
         let all: Vec<(String, Kept)> =
             all.map(|change| (change.server_id, change.kept)).collect();
@@ -314,13 +307,7 @@ impl Watch {
             }
             updates.push(doc! {"q": {"_id": id, "seq": kept.seq}, "u": update});
         }
-        let count = updates.len();
-        let updated = mongodb.update_others("sightings", updates)?;
-        if updated.matched < count {
-            return Err(MongoDbError::refused(
-                "another instance has written a sighting",
-            ));
-        }
+        update_sightings(mongodb, updates)?;
         pending::deliver(mongodb, &sightings, asked.clone())?;
         let mut told = asked;
         told.insert("gone", true);
@@ -558,16 +545,28 @@ fn insert_sightings(
     mongodb: &Connection,
     documents: &[Document],
 ) -> Result<(), MongoDbError> {
-    if documents.is_empty() {
+    pending::insert_new(mongodb, &mongodb.sightings(), documents)
+}
+
+/// Changes sightings, each as it was read.
+///
+/// # Errors
+/// Another holder of the lease has changed one of them.
+fn update_sightings(
+    mongodb: &Connection,
+    updates: Vec<Document>,
+) -> Result<(), MongoDbError> {
+    if updates.is_empty() {
         return Ok(());
     }
-    let sightings = mongodb.sightings();
-    let inserted =
-        mongodb.run(async { sightings.insert_many(documents).ordered(false).await });
-    match inserted {
-        Err(error) if error.is_duplicate_key() => Ok(()),
-        result => result.map(|_| ()),
+    let count = updates.len();
+    let updated = mongodb.update_others("sightings", updates)?;
+    if updated.matched < count {
+        return Err(MongoDbError::refused(
+            "another instance has written a sighting",
+        ));
     }
+    Ok(())
 }
 
 /// Delivers the events that a killed instance has left with what has changed.

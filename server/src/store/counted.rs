@@ -1,0 +1,134 @@
+//! A store whose failed calls are counted, whichever backend it is.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fleetbeat_protocol::{FlagsPatch, Server, Timestamp};
+
+use super::api_token::{ApiToken, ApiTokenStore};
+use super::backend::{CacheState, Store};
+use super::error::StoreError;
+use super::event::{Act, NewEvent};
+use super::event_store::{
+    EventPage, EventQuery, EventStore, Retention, WatchOrder, Watched,
+};
+use super::server::{Beat, Due, Fleet, HostName, ServerStore, SweepOrder, Swept};
+use super::user::{User, UserChange, UserStore};
+use crate::metrics::StoreErrors;
+
+/// The store `inner`, whose failed calls are counted by the method's name.
+pub(crate) struct Counted {
+    inner: Arc<dyn Store>,
+    errors: StoreErrors,
+}
+
+impl Counted {
+    /// Counts the failed calls of `inner`.
+    pub(crate) fn new(inner: Arc<dyn Store>, errors: StoreErrors) -> Counted {
+        errors.show(&[OF_SERVERS, OF_USERS, OF_API_TOKENS, OF_EVENTS, OF_STORE].concat());
+        Counted { inner, errors }
+    }
+
+    fn count<T>(
+        &self,
+        operation: &str,
+        result: Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        result.inspect_err(|error| {
+            // A conflict is the caller's matter.
+            if !matches!(error, StoreError::Conflict(_)) {
+                self.errors.count(operation);
+            }
+        })
+    }
+}
+
+/// Implements a trait, or the fallible half of one, by calls of the inner store, and names
+/// the methods in a constant.
+macro_rules! counted {
+    ($trait:ident as $names:ident {
+        $(fn $method:ident(&$this:ident $(, $argument:ident: $type:ty)*) -> $ok:ty;)*
+        $(with { $($further:item)* })?
+    }) => {
+        const $names: &[&str] = &[$(stringify!($method)),*];
+
+        impl $trait for Counted {
+            $(fn $method(&$this $(, $argument: $type)*) -> Result<$ok, StoreError> {
+                $this.count(stringify!($method), $this.inner.$method($($argument),*))
+            })*
+            $($($further)*)?
+        }
+    };
+}
+
+counted! {
+    ServerStore as OF_SERVERS {
+        fn record(&self, beats: &[Beat]) -> BTreeSet<IpAddr>;
+        fn fleet(&self, known: Option<&Arc<Fleet>>) -> Arc<Fleet>;
+        fn server(&self, host: &HostName) -> Option<Server>;
+        fn moved_to(&self, ip: IpAddr) -> Option<IpAddr>;
+        fn set_flags(&self, host: &HostName, patch: FlagsPatch, act: &Act) -> Option<Server>;
+        fn remove_server(&self, host: &HostName, act: &Act) -> Option<Server>;
+        fn sweep(&self, order: &SweepOrder) -> Swept;
+        fn prune(&self, delete_after: Duration) -> Due;
+    }
+}
+
+counted! {
+    UserStore as OF_USERS {
+        fn users(&self) -> Vec<User>;
+        fn user(&self, username: &str) -> Option<User>;
+        fn add_user(&self, user: &User, act: &Act) -> ();
+        fn change_user(&self, username: &str, change: &UserChange, act: &Act) -> Option<User>;
+        fn remove_user(&self, username: &str, act: &Act) -> ();
+    }
+}
+
+counted! {
+    ApiTokenStore as OF_API_TOKENS {
+        fn api_tokens(&self) -> Vec<ApiToken>;
+        fn add_api_token(&self, token: &ApiToken, act: &Act) -> ();
+        fn remove_api_token(&self, id: &str, act: &Act) -> ();
+        fn note_api_token_use(&self, id: &str, day: Timestamp) -> ();
+    }
+}
+
+counted! {
+    EventStore as OF_EVENTS {
+        fn append(&self, events: &[NewEvent]) -> ();
+        fn events(&self, query: &EventQuery) -> EventPage;
+        fn watch(&self, order: &WatchOrder) -> Watched;
+        fn number_events(&self) -> ();
+        fn forget_events(&self, retention: &Retention) -> usize;
+    }
+}
+
+counted! {
+    Store as OF_STORE {
+        fn ping(&self) -> ();
+        fn try_write(&self) -> ();
+        with {
+            fn cache_state(&self) -> Option<CacheState> {
+                self.inner.cache_state()
+            }
+
+            fn cache_errors(&self) -> u64 {
+                self.inner.cache_errors()
+            }
+
+            fn holds_lease(&self) -> Option<bool> {
+                self.inner.holds_lease()
+            }
+
+            fn find_ended_thread(&self) -> Option<&'static str> {
+                self.inner.find_ended_thread()
+            }
+
+            fn close(&self) {
+                self.inner.close();
+            }
+        }
+    }
+}
