@@ -2,9 +2,9 @@
 //! with their sightings, which it also keeps in memory.
 //!
 //! A sighting changes together with the events that it makes: one update, which finds the
-//! sighting only with the number `seq` that was read, sets what is seen, counts `seq` up
-//! and adds the events to `pending`. So each change is told once, whichever instance is
-//! killed or held up where.
+//! sighting only with the number `seq` and the epoch that were read, sets what is seen,
+//! counts `seq` up and adds the events to `pending`. So each change is told once, whichever
+//! instance is killed or held up where.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -60,6 +60,8 @@ pub(super) struct Watch {
 #[derive(Debug, Clone)]
 struct Kept {
     seq: i64,
+    /// Under which it was written.
+    epoch: i64,
     before: Before,
     ip: String,
     hostname: String,
@@ -87,6 +89,8 @@ struct Change {
     server_id: String,
     /// The number that the sighting has; 0 if it is made.
     seq: i64,
+    /// Under which the sighting was written.
+    epoch: i64,
     update: Document,
     kept: Kept,
 }
@@ -183,9 +187,10 @@ impl Watch {
         *self = Watch::default();
         let sightings = mongodb.sightings();
         pending::deliver(mongodb, &sightings, doc! {})?;
-        let gone = doc! {"gone": true};
+        let mut gone = pending::carries_none();
+        gone.insert("gone", true);
         mongodb.run(async { sightings.delete_many(gone).await })?;
-        let all = sightings.find(doc! {});
+        let all = sightings.find(doc! {"gone": {"$ne": true}});
         let all = mongodb.collect(all, |document| {
             let id = text(document, "_id")?.to_owned();
             Some((id, Kept::from_document(document)))
@@ -247,7 +252,7 @@ impl Watch {
 
         let updates = known.iter().map(|change| {
             doc! {
-                "q": {"_id": &change.server_id, "seq": change.seq},
+                "q": as_read(&change.server_id, change.seq, change.epoch),
                 "u": change.update.clone(),
             }
         });
@@ -305,12 +310,14 @@ impl Watch {
                 carry(&mut update, vec![event]);
                 events += 1;
             }
-            updates.push(doc! {"q": {"_id": id, "seq": kept.seq}, "u": update});
+            let as_read = as_read(id, kept.seq, kept.epoch);
+            updates.push(doc! {"q": as_read, "u": update});
         }
         update_sightings(mongodb, updates)?;
         pending::deliver(mongodb, &sightings, asked.clone())?;
         let mut told = asked;
         told.insert("gone", true);
+        told.extend(pending::carries_none());
         mongodb.run(async { sightings.delete_many(told).await })?;
         for id in ids {
             self.sightings.remove(id);
@@ -393,6 +400,7 @@ impl Kept {
     fn from_document(document: &Document) -> Kept {
         Kept {
             seq: document.get_i64("seq").unwrap_or_default(),
+            epoch: document.get_i64("epoch").unwrap_or_default(),
             before: Before {
                 sighting: read_sighting(document),
                 boot_before: text(document, "boot_before").map(str::to_owned),
@@ -476,15 +484,22 @@ fn change(
     let change = Change {
         server_id: seen.server_id.clone(),
         seq,
+        epoch: kept.map_or(0, |kept| kept.epoch),
         update,
         kept: Kept {
             seq: seq + 1,
+            epoch,
             before: next,
             ip: seen.ip.clone(),
             hostname: seen.hostname.clone(),
         },
     };
     (Some(change), told.len())
+}
+
+/// Selects a host's sighting as long as it is as it was read.
+fn as_read(server_id: &str, seq: i64, epoch: i64) -> Document {
+    doc! {"_id": server_id, "seq": seq, "epoch": epoch}
 }
 
 /// The fields of a sighting.
