@@ -105,6 +105,8 @@ const ROWS: &[Row] = &[
         with("/server/1.2.3.4/config", "{\"gaming\": true}")
     }),
     row("GET /events", 200, |_, _| with("/events", "")),
+    row("GET /sd/prometheus", 200, |_, _| with("/sd/prometheus", "")),
+    row("GET /metrics", 200, |_, _| with("/metrics", "")),
     row("GET /healthz", 200, |_, _| with("/healthz", "")),
     row("GET /readyz", 200, |_, _| with("/readyz", "")),
     row("GET /openapi.json", 200, |_, _| with("/openapi.json", "")),
@@ -368,7 +370,8 @@ fn identities(world: &World) -> Vec<Identity> {
     identities
 }
 
-/// What the document says of a route and an identity.
+/// What the document says of a route and an identity. The client's `Host` is none of this
+/// machine, so it is no local program; `metrics.rs` asks as one.
 fn judge(security: &Value, is: Is) -> Verdict {
     let Some(needed) = security.get(0) else {
         return Verdict::Admitted;
