@@ -455,7 +455,7 @@ fn an_api_token_is_asked_for_with_a_name_scopes_and_an_end() {
         ),
         (
             with(&|body| {
-                body["scopes"] = json!(["users:write", 1, "sd:read", "sd:read"])
+                body["scopes"] = json!(["users:write", 1, "sd:read", "sd:read"]);
             }),
             &["scopes[0]", "scopes[1]", "scopes[3]"],
         ),

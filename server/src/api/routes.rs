@@ -169,13 +169,13 @@ impl Route {
             }
             Handler::Caller(right, handle) => {
                 let caller = api.auth.caller(request, right);
-                let caller = caller.map_err(|denied| tell(api, request, denied))?;
+                let caller = caller.map_err(|denied| tell(api, request, *denied))?;
                 request.note_identity(identity_of(&caller));
                 handle(api, &caller, request)
             }
             Handler::Watcher(right, handle) => {
                 let watcher = api.auth.watcher(request, right);
-                let watcher = watcher.map_err(|denied| tell(api, request, denied))?;
+                let watcher = watcher.map_err(|denied| tell(api, request, *denied))?;
                 if let Some(caller) = watcher.caller() {
                     request.note_identity(identity_of(caller));
                 }

@@ -42,7 +42,7 @@ pub(super) fn add(
     let act = caller.act(attempt.source, clock::now());
     let who = caller.show();
     Ok(accounts.in_slot(&attempt, move |accounts| {
-        let user = make(accounts, new, &act)?;
+        let user = make(accounts, &new, &act)?;
         log::info!("{who} has added user {:?}", user.username);
         let path = utf8_percent_encode(&user.username, NON_ALPHANUMERIC);
         let response = Response::json(201, &user.account());
@@ -51,7 +51,7 @@ pub(super) fn add(
 }
 
 /// Makes the user and stores it.
-fn make(accounts: &Accounts, new: NewUser, act: &Act) -> Result<User, Failure> {
+fn make(accounts: &Accounts, new: &NewUser, act: &Act) -> Result<User, Failure> {
     let username = check_username(&new.username).map_err(|unusable| {
         let error = FieldError::new("username", format!("cannot be used: {unusable}"));
         Failure::invalid(vec![error])
@@ -103,11 +103,16 @@ pub(super) fn change(
     let who = caller.show();
     Ok(accounts.in_slot(&attempt, move |accounts| {
         let user = find(accounts, &username)?;
+        let role = patch.role.filter(|role| *role != user.role);
+        if role.is_none() && patch.password.is_none() {
+            return Ok(Response::json(200, &user.account()));
+        }
+
         let about = Some(user.username.as_str());
         let hash =
             |password: &String| accounts.hash("password", password, about, act.address);
         let change = UserChange::Account {
-            role: patch.role,
+            role,
             hashed_password: patch.password.as_ref().map(hash).transpose()?,
             token_version: new_version().map_err(no_random)?,
         };

@@ -39,13 +39,13 @@ pub(crate) struct Caller {
 
 /// By what a caller has proven who it is.
 #[derive(Debug)]
-pub(super) enum Means {
+enum Means {
     /// A login.
     Login,
     /// A login of a user who lacks the second factor that the role needs.
     LoginWithoutTotp,
     /// An API token.
-    ApiToken(ApiToken),
+    ApiToken(Box<ApiToken>),
 }
 
 /// A request that is refused.
@@ -84,20 +84,6 @@ impl Agent {
 }
 
 impl Caller {
-    /// A user of this role, who has proven that by these means.
-    #[cfg(test)]
-    pub(super) fn example(role: Role, means: Means) -> Caller {
-        Caller {
-            account: Account {
-                username: "ann".to_owned(),
-                role,
-                totp: false,
-            },
-            user_id: "1".to_owned(),
-            means,
-        }
-    }
-
     /// The user's name and role.
     pub(crate) fn account(&self) -> &Account {
         &self.account
@@ -108,8 +94,14 @@ impl Caller {
         &self.user_id
     }
 
-    pub(super) fn means(&self) -> &Means {
-        &self.means
+    /// The caller, for the policy.
+    fn asker(&self) -> Asker<'_> {
+        let role = self.account.role;
+        match &self.means {
+            Means::Login => Asker::User(role),
+            Means::LoginWithoutTotp => Asker::UserWithoutTotp(role),
+            Means::ApiToken(token) => Asker::Program(role, &token.scopes),
+        }
     }
 
     /// The API token of a program.
@@ -143,17 +135,17 @@ impl Caller {
     }
 }
 
-impl From<Failure> for Denied {
-    fn from(failure: Failure) -> Denied {
-        Denied {
+impl From<Failure> for Box<Denied> {
+    fn from(failure: Failure) -> Box<Denied> {
+        Box::new(Denied {
             failure,
             token: None,
-        }
+        })
     }
 }
 
-impl From<StoreError> for Denied {
-    fn from(error: StoreError) -> Denied {
+impl From<StoreError> for Box<Denied> {
+    fn from(error: StoreError) -> Box<Denied> {
         Failure::from(error).into()
     }
 }
@@ -246,14 +238,11 @@ impl Auth {
         &self,
         request: &Request,
         right: Right,
-    ) -> Result<Caller, Denied> {
-        match self.admit(request, right)? {
-            Asker::Caller(caller) => Ok(*caller),
-            Asker::LocalPeer | Asker::Stranger => {
-                let detail = "the policy admits a caller who is no user";
-                Err(Failure::internal(detail).into())
-            }
-        }
+    ) -> Result<Caller, Box<Denied>> {
+        self.admit(request, right)?.ok_or_else(|| {
+            let detail = "the policy admits a caller who is no user";
+            Failure::internal(detail).into()
+        })
     }
 
     /// The caller behind the request's bearer token, or the program of this machine that
@@ -265,38 +254,27 @@ impl Auth {
         &self,
         request: &Request,
         right: Right,
-    ) -> Result<Watcher, Denied> {
-        Ok(Watcher(match self.admit(request, right)? {
-            Asker::Caller(caller) => Some(*caller),
-            Asker::LocalPeer | Asker::Stranger => None,
-        }))
+    ) -> Result<Watcher, Box<Denied>> {
+        self.admit(request, right).map(Watcher)
     }
 
-    /// Who asks, and has this right.
-    fn admit(&self, request: &Request, right: Right) -> Result<Asker, Denied> {
-        let asker = self.asker(request)?;
-        let decided = policy::decide(right, &asker);
-        let Asker::Caller(caller) = &asker else {
-            return Ok(decided.map(|()| asker)?);
-        };
-        let Some(token) = caller.api_token() else {
-            return Ok(decided.map(|()| asker)?);
-        };
-        let name = &caller.account.username;
-        decided.map_err(|failure| denied(token, name, "scope", failure))?;
-        self.api_tokens.note_use(&token.id, clock::now());
-        Ok(asker)
-    }
-
-    /// Who asks. Whoever sends a token is judged by the token, wherever it comes from.
-    fn asker(&self, request: &Request) -> Result<Asker, Denied> {
+    /// Who asks, and has this right; `None` for somebody without a token, who has it
+    /// nevertheless. Whoever sends a token is judged by the token, wherever it comes from.
+    fn admit(
+        &self,
+        request: &Request,
+        right: Right,
+    ) -> Result<Option<Caller>, Box<Denied>> {
         let Some(bearer) = bearer_token(request) else {
             let sends_something = request.headers("Authorization").next().is_some();
-            return Ok(match request.is_local() && !sends_something {
+            let asker = match request.is_local() && !sends_something {
                 true => Asker::LocalPeer,
                 false => Asker::Stranger,
-            });
+            };
+            policy::decide(right, asker)?;
+            return Ok(None);
         };
+
         let while_away = match request.method() {
             "GET" | "HEAD" => WhileAway::Remember,
             _ => WhileAway::Fail,
@@ -305,7 +283,16 @@ impl Auth {
             true => self.program(request, bearer, while_away)?,
             false => self.user(request, bearer, while_away)?,
         };
-        Ok(Asker::Caller(Box::new(caller)))
+        let decided = policy::decide(right, caller.asker());
+        match caller.api_token() {
+            None => decided?,
+            Some(token) => {
+                let username = &caller.account.username;
+                decided.map_err(|failure| denied(token, username, "scope", failure))?;
+                self.api_tokens.note_use(&token.id, clock::now());
+            }
+        }
+        Ok(Some(caller))
     }
 
     /// The user behind a login's token.
@@ -314,7 +301,7 @@ impl Auth {
         request: &Request,
         bearer: &str,
         while_away: WhileAway,
-    ) -> Result<Caller, Denied> {
+    ) -> Result<Caller, Box<Denied>> {
         let claims = self
             .tokens
             .verify(bearer)
@@ -346,7 +333,7 @@ impl Auth {
         request: &Request,
         bearer: &str,
         while_away: WhileAway,
-    ) -> Result<Caller, Denied> {
+    ) -> Result<Caller, Box<Denied>> {
         let unknown = || Failure::no_valid_token("the API token is wrong or revoked");
         let shown = TokenText::parse(bearer).ok_or_else(unknown)?;
         let token = self.api_tokens.find(&shown, while_away)?;
@@ -368,7 +355,7 @@ impl Auth {
         Ok(Caller {
             account: maker.account(),
             user_id: maker.id,
-            means: Means::ApiToken(token),
+            means: Means::ApiToken(Box::new(token)),
         })
     }
 
@@ -451,15 +438,15 @@ fn denied(
     username: &str,
     reason: &'static str,
     failure: Failure,
-) -> Denied {
-    Denied {
+) -> Box<Denied> {
+    Box::new(Denied {
         failure,
         token: Some(DeniedToken {
             id: token.id.clone(),
             username: username.to_owned(),
             reason,
         }),
-    }
+    })
 }
 
 /// Whether the token may be used from this address.

@@ -2,7 +2,6 @@
 
 use fleetbeat_protocol::{Role, Scope};
 
-use super::identities::{Caller, Means};
 use crate::http::Failure;
 
 /// What a caller must be to use a route.
@@ -19,10 +18,14 @@ pub(crate) struct Right {
 }
 
 /// Who wants to use a route.
-#[derive(Debug)]
-pub(super) enum Asker {
-    /// A user, or a user's program, with a valid token.
-    Caller(Box<Caller>),
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asker<'a> {
+    /// A user of this role, who has logged in.
+    User(Role),
+    /// A user who has logged in without the second factor that the role needs.
+    UserWithoutTotp(Role),
+    /// A program with an API token for these scopes, of a user of this role.
+    Program(Role, &'a [Scope]),
     /// A program of the server's own machine, without a token.
     LocalPeer,
     /// Somebody without a token.
@@ -82,31 +85,26 @@ impl Right {
 ///
 /// # Errors
 /// 401 for who has no token and needs one; 403, which says whose right it is.
-pub(super) fn decide(right: Right, asker: &Asker) -> Result<(), Failure> {
-    let caller = match asker {
-        Asker::Caller(caller) => caller,
+pub(super) fn decide(right: Right, asker: Asker<'_>) -> Result<(), Failure> {
+    let role = match asker {
         Asker::LocalPeer if right.admits_local_peers => return Ok(()),
         Asker::LocalPeer | Asker::Stranger => {
             let detail = "a bearer token is needed: log in by POST /token";
             return Err(Failure::no_valid_token(detail));
         }
-    };
-    match caller.means() {
-        Means::ApiToken(token) => match right.scope {
-            Some(scope) if token.scopes.contains(&scope) => {}
+        Asker::UserWithoutTotp(_) if !right.before_totp => {
+            return Err(Failure::totp_to_be_set_up());
+        }
+        Asker::Program(role, scopes) => match right.scope {
+            Some(scope) if scopes.contains(&scope) => role,
             Some(scope) => return Err(Failure::beyond_scope(scope)),
             None => {
                 let detail = "no API token may do this: a user has to log in";
                 return Err(Failure::forbidden(detail));
             }
         },
-        Means::LoginWithoutTotp if !right.before_totp => {
-            return Err(Failure::totp_to_be_set_up());
-        }
-        Means::Login | Means::LoginWithoutTotp => {}
-    }
-
-    let role = caller.account().role;
+        Asker::User(role) | Asker::UserWithoutTotp(role) => role,
+    };
     if role >= right.role {
         return Ok(());
     }
@@ -120,18 +118,13 @@ pub(super) fn decide(right: Right, asker: &Asker) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::ApiToken;
 
-    /// How the right is decided for whoever asks: 200, or the refusal's status.
-    fn status(right: Right, asker: &Asker) -> u16 {
+    /// How it is decided: 200, or the refusal's status.
+    fn status(right: Right, asker: Asker<'_>) -> u16 {
         match decide(right, asker) {
             Ok(()) => 200,
             Err(failure) => failure.status(),
         }
-    }
-
-    fn caller(role: Role, means: Means) -> Asker {
-        Asker::Caller(Box::new(Caller::example(role, means)))
     }
 
     #[test]
@@ -139,11 +132,11 @@ mod tests {
         let askers = [
             Asker::Stranger,
             Asker::LocalPeer,
-            caller(Role::Readonly, Means::Login),
-            caller(Role::Admin, Means::Login),
-            caller(Role::Superadmin, Means::Login),
+            Asker::User(Role::Readonly),
+            Asker::User(Role::Admin),
+            Asker::User(Role::Superadmin),
         ];
-        let statuses = |right| askers.each_ref().map(|asker| status(right, asker));
+        let statuses = |right| askers.map(|asker| status(right, asker));
 
         let (reading, setting) = (Right::of(Role::Readonly), Right::of(Role::Admin));
         assert_eq!(statuses(reading), [401, 401, 200, 200, 200]);
@@ -154,26 +147,22 @@ mod tests {
 
     #[test]
     fn an_api_token_needs_the_scope_and_its_makers_role() {
-        let program = |role, scope| {
-            let token = ApiToken::example("1", "ann", &[scope]);
-            caller(role, Means::ApiToken(token))
-        };
+        let (writes, reads) = (&[Scope::FlagsWrite][..], &[Scope::ServersRead][..]);
         let right = Right::of(Role::Admin).or_token_for(Scope::FlagsWrite);
-        let (admin, readonly) = (Role::Admin, Role::Readonly);
-        assert_eq!(status(right, &program(admin, Scope::FlagsWrite)), 200);
-        assert_eq!(status(right, &program(admin, Scope::ServersRead)), 403);
-        assert_eq!(status(right, &program(readonly, Scope::FlagsWrite)), 403);
+        assert_eq!(status(right, Asker::Program(Role::Admin, writes)), 200);
+        assert_eq!(status(right, Asker::Program(Role::Admin, reads)), 403);
+        assert_eq!(status(right, Asker::Program(Role::Readonly, writes)), 403);
 
-        let for_users_alone = Right::of(admin);
-        let superadmins = program(Role::Superadmin, Scope::FlagsWrite);
-        assert_eq!(status(for_users_alone, &superadmins), 403);
+        let for_users_alone = Right::of(Role::Admin);
+        let program = Asker::Program(Role::Superadmin, &Scope::ALL);
+        assert_eq!(status(for_users_alone, program), 403);
     }
 
     #[test]
     fn a_second_factor_that_is_missing_closes_all_but_the_own_account() {
-        let asker = caller(Role::Superadmin, Means::LoginWithoutTotp);
+        let asker = Asker::UserWithoutTotp(Role::Superadmin);
         let right = Right::of(Role::Readonly);
-        assert_eq!(status(right, &asker), 403);
-        assert_eq!(status(right.even_before_totp(), &asker), 200);
+        assert_eq!(status(right, asker), 403);
+        assert_eq!(status(right.even_before_totp(), asker), 200);
     }
 }
