@@ -18,7 +18,7 @@ export class ApiError extends Error {
     /** The pause that the header Retry-After asks for; null without the header. */
     readonly retryAfterSeconds: number | null = null,
     /** Whether the password is right, and a code is needed, too. */
-    readonly needsCode: boolean = false,
+    readonly needsCode = false,
   ) {
     super(message)
   }
