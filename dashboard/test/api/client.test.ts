@@ -104,7 +104,7 @@ describe('failures', () => {
 
   test('429 tells how long to wait', async () => {
     const { api } = clientFor(json(problem, { status: 429, headers: { 'Retry-After': '37' } }))
-    expect(await failureOf(api.login('ada', 'x'))).toMatchObject({
+    expect(await failureOf(api.login('ada', 'x', null))).toMatchObject({
       status: 429,
       retryAfterSeconds: 37,
     })
@@ -113,7 +113,7 @@ describe('failures', () => {
   test('a Retry-After that is a date counts as none', async () => {
     const headers = { 'Retry-After': 'Wed, 21 Oct 2026 07:28:00 GMT' }
     const { api } = clientFor(json(problem, { status: 429, headers }))
-    expect(await failureOf(api.login('ada', 'x'))).toMatchObject({
+    expect(await failureOf(api.login('ada', 'x', null))).toMatchObject({
       status: 429,
       retryAfterSeconds: null,
     })
