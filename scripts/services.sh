@@ -49,7 +49,12 @@ wait_for() {
 
 # Three masters and their replicas; each node has a file with its view of the others.
 up_cluster() {
-  local port nodes=()
+  local port nodes=() running=0
+  for port in "${cluster_ports[@]}"; do
+    if answers "$port"; then running=$((running + 1)); fi
+  done
+  # What nodes remember that were killed is in the way of a new cluster.
+  [[ $running != 0 ]] || rm -f "$home"/nodes-*.conf
   for port in "${cluster_ports[@]}"; do
     nodes+=("127.0.0.1:$port")
     answers "$port" && continue
@@ -60,7 +65,8 @@ up_cluster() {
   done
 
   is_joined() { redis-cli -p "${cluster_ports[0]}" cluster info | grep -q '^cluster_state:ok'; }
-  is_joined || redis-cli --cluster create "${nodes[@]}" --cluster-replicas 1 --cluster-yes >"$home/cluster.log"
+  is_joined || redis-cli --cluster create "${nodes[@]}" --cluster-replicas 1 --cluster-yes >"$home/cluster.log" ||
+    fail "the Redis cluster cannot be made; see $home/cluster.log"
   for _ in $(seq 300); do
     is_joined && return
     sleep 0.1
