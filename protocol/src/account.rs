@@ -59,11 +59,14 @@ pub struct Token {
     pub token_type: String,
 }
 
-/// A user as `GET /me` shows it.
+/// A user as `GET /me` and `GET /users` show it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {
     /// The name to log in with.
     pub username: String,
     /// What the user may do.
     pub role: Role,
+    /// Whether a login of the user needs a code besides the password.
+    #[serde(default)]
+    pub totp: bool,
 }

@@ -102,6 +102,75 @@ impl<'a> Object<'a> {
         value
     }
 
+    /// A text that must be there, with the rules of [`text`].
+    pub(crate) fn required_text(
+        &self,
+        name: &str,
+        max_chars: usize,
+        errors: &mut Errors,
+    ) -> Option<String> {
+        let value = self.required(name, errors)?;
+        text(&self.field(name), value, max_chars, errors).map(str::to_owned)
+    }
+
+    /// A text that may be left out, with the rules of [`text`].
+    pub(crate) fn optional_text(
+        &self,
+        name: &str,
+        max_chars: usize,
+        errors: &mut Errors,
+    ) -> Option<String> {
+        let value = self.optional(name)?;
+        text(&self.field(name), value, max_chars, errors).map(str::to_owned)
+    }
+
+    /// The elements of an array that must be there, each with its place in the body.
+    pub(crate) fn required_array(
+        &self,
+        name: &str,
+        errors: &mut Errors,
+    ) -> Vec<(String, &'a Json<'a>)> {
+        let value = self.required(name, errors);
+        value.map_or_else(Vec::new, |value| self.elements(name, value, errors))
+    }
+
+    /// The elements of an array that may be left out, each with its place in the body.
+    pub(crate) fn optional_array(
+        &self,
+        name: &str,
+        errors: &mut Errors,
+    ) -> Vec<(String, &'a Json<'a>)> {
+        let value = self.optional(name);
+        value.map_or_else(Vec::new, |value| self.elements(name, value, errors))
+    }
+
+    fn elements(
+        &self,
+        name: &str,
+        value: &'a Json<'a>,
+        errors: &mut Errors,
+    ) -> Vec<(String, &'a Json<'a>)> {
+        let path = self.field(name);
+        let Json::Array(elements) = value else {
+            errors.add(path, format!("must be an array, not {}", value.kind()));
+            return Vec::new();
+        };
+        let elements = elements.iter().enumerate();
+        elements
+            .map(|(index, element)| (format!("{path}[{index}]"), element))
+            .collect()
+    }
+
+    /// Refuses every field but these, so that a misspelt one is not taken for one that
+    /// was left out.
+    pub(crate) fn refuse_others(&self, known: &[&str], errors: &mut Errors) {
+        let names = self.members().map(|(name, _)| name);
+        for name in names.filter(|name| !known.contains(name)) {
+            let message = format!("is not a field here: use {}", known.join(", "));
+            errors.add(self.field(name), message);
+        }
+    }
+
     /// The field; `null` counts as left out.
     pub(crate) fn optional(&self, name: &str) -> Option<&'a Json<'a>> {
         self.get(name).filter(|value| **value != Json::Null)

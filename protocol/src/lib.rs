@@ -5,13 +5,14 @@
 //! so neither side can drift alone. Types only ever gain fields.
 //!
 //! A body from outside is read in two steps. serde parses the body into a [`Json`], which
-//! keeps everything that was sent. Then [`Heartbeat::from_json`] or
-//! [`FlagsPatch::from_json`] applies the rules and reports each broken rule with the
+//! keeps everything that was sent. Then a `from_json` such as
+//! [`Heartbeat::from_json`] applies the rules and reports each broken rule with the
 //! field. A derived `Deserialize` would stop at the first.
 
 mod account;
 mod agent_id;
 mod agent_key;
+mod api_token;
 mod enrollment;
 mod field;
 mod heartbeat;
@@ -21,12 +22,14 @@ mod limits;
 mod problem;
 mod server;
 mod timestamp;
+mod user;
 
 pub use account::{Account, Role, Token};
 pub use agent_id::AgentId;
 pub use agent_key::{
     AGENT_KEY_PREFIX, AGENT_KEY_SECRET_BYTES, new_agent_key, owner_of_key,
 };
+pub use api_token::{ApiToken, NewApiToken, Scope, ShownApiToken};
 pub use enrollment::{
     Enrollment, EnrollmentAnswer, KeyHash, MAX_CODE_LIFE, NewCode, USUAL_CODE_LIFE,
 };
@@ -39,6 +42,10 @@ pub use limits::{
     MAX_BATCH, MAX_BATCH_BYTES, MAX_HEARTBEAT_BYTES, MAX_METRICS, MAX_NAME_CHARS,
     MAX_SERVICES, MAX_TEXT_CHARS,
 };
-pub use problem::{FieldError, Problem};
+pub use problem::{FieldError, Problem, TotpDemand};
 pub use server::{Flags, FlagsPatch, Server, Status};
 pub use timestamp::Timestamp;
+pub use user::{
+    NewUser, PasswordChange, SecondFactor, TotpConfirmation, TotpRequest, TotpSetup,
+    UserPatch,
+};

@@ -25,6 +25,19 @@ pub struct Problem {
     /// A word for programs, where the status says too little: `identity_conflict`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
+    /// What is missing of a second factor, where that is why the request fails.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub totp: Option<TotpDemand>,
+}
+
+/// What is missing of a second factor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TotpDemand {
+    /// The password is right, and a code is needed, too.
+    Required,
+    /// The user's role needs a second factor, and the user has none yet.
+    Setup,
 }
 
 /// A broken rule and the field that broke the rule.

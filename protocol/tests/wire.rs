@@ -47,6 +47,9 @@ fn golden_bodies_round_trip() {
     round_trips::<EnrollmentAnswer>("enrollment-answer");
     round_trips::<BatchAnswer>("batch-answer");
     round_trips::<Problem>("problem");
+    round_trips::<ApiToken>("api-token");
+    round_trips::<TotpSetup>("totp-setup");
+    round_trips::<SecondFactor>("second-factor");
     for name in ["heartbeat-minimal", "heartbeat-full"] {
         let heartbeat = check(&golden(name)).unwrap();
         let expected: Value = serde_json::from_str(&golden(name)).unwrap();
@@ -452,5 +455,118 @@ fn a_flags_patch_holds_booleans_only() {
         (json!([]), ""),
     ] {
         assert_eq!(check(body).unwrap_err()[0].field, field);
+    }
+}
+
+/// The fields of `body` that break a rule of `from_json`.
+fn broken<T>(
+    from_json: impl Fn(&Json<'_>) -> Result<T, Vec<FieldError>>,
+    body: &Value,
+) -> Vec<String> {
+    let body = body.to_string();
+    let json: Json<'_> = serde_json::from_str(&body).unwrap();
+    let errors = from_json(&json).err().unwrap_or_default();
+    errors.into_iter().map(|error| error.field).collect()
+}
+
+#[test]
+fn bodies_about_users_name_every_field_that_is_wrong() {
+    let long = "x".repeat(254);
+    for (body, fields) in [
+        (json!({"username": "ann", "role": "admin"}), &[][..]),
+        (
+            json!({"username": "ann", "role": "admin", "password": null}),
+            &[],
+        ),
+        (json!({}), &["username", "role"]),
+        (json!([]), &[""]),
+        (
+            json!({"username": 1, "role": "root", "password": [], "admin": true}),
+            &["admin", "username", "role", "password"],
+        ),
+        (
+            json!({"username": long, "role": null}),
+            &["username", "role"],
+        ),
+    ] {
+        assert_eq!(broken(NewUser::from_json, &body), fields, "{body}");
+    }
+    for (body, fields) in [
+        (json!({}), &[][..]),
+        (json!({"role": "readonly", "password": "x"}), &[]),
+        (
+            json!({"role": "Admin", "username": "x"}),
+            &["username", "role"],
+        ),
+    ] {
+        assert_eq!(broken(UserPatch::from_json, &body), fields, "{body}");
+    }
+
+    let body = json!({"current_password": true, "new": "x"});
+    let fields = ["new", "current_password", "new_password"];
+    assert_eq!(broken(PasswordChange::from_json, &body), fields);
+    let body = json!({"code": 123_456});
+    assert_eq!(broken(TotpRequest::from_json, &body), ["password", "code"]);
+    assert_eq!(broken(TotpConfirmation::from_json, &body), ["code"]);
+}
+
+#[test]
+fn an_api_token_is_asked_for_with_a_name_scopes_and_an_end() {
+    let with = |change: &dyn Fn(&mut Value)| {
+        let mut body = json!({
+            "name": "Grafana",
+            "scopes": ["metrics:read", "servers:read"],
+            "expires_in": "90d",
+            "networks": ["192.0.2.0/24"],
+        });
+        change(&mut body);
+        body
+    };
+    let good = with(&|_| {});
+    let text = good.to_string();
+    let token = NewApiToken::from_json(&serde_json::from_str(&text).unwrap()).unwrap();
+    assert_eq!(
+        token.scopes,
+        [Scope::ServersRead, Scope::MetricsRead],
+        "in order"
+    );
+
+    for (body, fields) in [
+        (with(&|body| body["networks"] = Value::Null), &[][..]),
+        (json!({}), &["name", "expires_in", "scopes"]),
+        (with(&|body| body["name"] = json!(" ")), &["name"]),
+        (
+            with(&|body| body["name"] = json!("x".repeat(65))),
+            &["name"],
+        ),
+        (with(&|body| body["scopes"] = json!([])), &["scopes"]),
+        (
+            with(&|body| body["scopes"] = json!("servers:read")),
+            &["scopes"],
+        ),
+        (
+            with(&|body| {
+                body["scopes"] = json!(["users:write", 1, "sd:read", "sd:read"]);
+            }),
+            &["scopes[0]", "scopes[1]", "scopes[3]"],
+        ),
+        (
+            with(&|body| body["networks"] = json!([1])),
+            &["networks[0]"],
+        ),
+        (
+            with(&|body| body["networks"] = json!(vec!["::/0"; 65])),
+            &["networks"],
+        ),
+        (
+            with(&|body| body["expires_at"] = json!("90d")),
+            &["expires_at"],
+        ),
+    ] {
+        assert_eq!(broken(NewApiToken::from_json, &body), fields, "{body}");
+    }
+    for scope in Scope::ALL {
+        assert_eq!(scope.as_str().parse(), Ok(scope));
+        assert_eq!(json!(scope), json!(scope.as_str()));
     }
 }

@@ -37,6 +37,9 @@ impl fmt::Display for Line<'_> {
         }
         match &asked.identity {
             Some(Identity::User(name)) => write!(f, " user={name:?}")?,
+            Some(Identity::ApiToken { username, id }) => {
+                write!(f, " user={username:?} token={id}")?;
+            }
             Some(Identity::Key(name)) => write!(f, " key={name:?}")?,
             None => write!(f, " user={UNKNOWN}")?,
         }

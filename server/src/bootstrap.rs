@@ -16,6 +16,7 @@ use crate::generated_key;
 use crate::ownership;
 use crate::secret_rules::{check_secret_key, find_short_agent_key, parse_agent_keys};
 use crate::store::{Act, Conflict, StoreError, User, UserStore};
+use crate::usernames::fold_username;
 
 /// The name of the first superadmin.
 const FIRST_ADMIN: &str = "admin";
@@ -221,7 +222,8 @@ pub(crate) fn create_first_admin(
         }
         return Ok(());
     }
-    if users.iter().any(|user| user.username == FIRST_ADMIN) {
+    let is_first = |user: &User| fold_username(&user.username) == FIRST_ADMIN;
+    if users.iter().any(is_first) {
         log::warn!(
             "no user is a superadmin, and {FIRST_ADMIN:?} is there with another role: \
              make one with `fleetbeat-server user add NAME --role superadmin`"
@@ -235,12 +237,8 @@ pub(crate) fn create_first_admin(
     };
     let given = config.admin_password.as_ref().map(Secret::expose);
     let password = made_up.as_deref().or(given).unwrap_or_default();
-    let user = User {
-        username: FIRST_ADMIN.to_owned(),
-        role: Role::Superadmin,
-        hashed_password: passwords::hash(password)?,
-        token_version: passwords::new_token_version()?,
-    };
+    let hash = passwords::hash(password)?;
+    let user = User::new(FIRST_ADMIN.to_owned(), Role::Superadmin, hash)?;
 
     // Before the user is in the store: a password that nobody has seen would lock
     // everybody out.
@@ -298,12 +296,8 @@ mod tests {
         let path = folder.path().to_owned();
         let store = crate::store::open(&Storage::Embedded { path }).unwrap();
         for (username, role) in before {
-            let user = User {
-                username: (*username).to_owned(),
-                role: *role,
-                hashed_password: String::new(),
-                token_version: String::new(),
-            };
+            let user = User::new((*username).to_owned(), *role, String::new());
+            let user = user.unwrap();
             let act = Act::program("a test", clock::now());
             store.add_user(&user, &act).unwrap();
         }
@@ -341,6 +335,10 @@ mod tests {
             (
                 &[("admin", Role::Readonly)],
                 vec![user("admin", Role::Readonly)],
+            ),
+            (
+                &[("Admin", Role::Readonly)],
+                vec![user("Admin", Role::Readonly)],
             ),
         ] {
             assert_eq!(users_after_start(before), after, "{before:?}");

@@ -1,8 +1,8 @@
 //! What this server itself has to tell: its start and stop, logins, and that the database
 //! was away.
 //!
-//! What cannot be written waits in memory until the database is back. Refused logins are
-//! counted for a minute and then told together, so that a flood of them makes few events.
+//! What cannot be written waits in memory until the database is back. Refusals are counted
+//! for a minute and then told together, so that a flood of them makes few events.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
@@ -14,13 +14,13 @@ use fleetbeat_protocol::Timestamp;
 use crate::auth::{Network, network, show_network};
 use crate::store::{Act, EventKind, EventStore, NewEvent, Who, facts};
 
-/// Events that wait for the database, of refused logins and of all else. The oldest go.
+/// Events that wait for the database, of refusals and of all else. The oldest go.
 const MAX_WAITING: usize = 1000;
 /// Events of refusals in a minute. The last one of each kind counts all that have no event
 /// of their own.
 const MAX_REFUSALS: usize = 60;
 /// The kinds of refusals: so many events are set aside for what has none of its own.
-const REFUSAL_KINDS: usize = 2;
+const REFUSAL_KINDS: usize = 4;
 
 /// Tells events, and keeps those that cannot be written.
 pub(crate) struct Chronicle {
@@ -46,14 +46,23 @@ pub(crate) struct Refused<'a> {
     /// The user whom it is about. Never a name of which there is no user: it may be a
     /// password that was typed in the wrong place.
     pub(crate) user: Option<&'a str>,
+    /// The id of the API token that was shown.
+    pub(crate) token: Option<&'a str>,
     /// Why it was refused, in a word or two.
     pub(crate) reason: &'static str,
     /// From where it came.
     pub(crate) address: Option<IpAddr>,
 }
 
-/// What is counted together: kind, user, reason and network.
-type Subject = (EventKind, Option<String>, &'static str, Network);
+/// What is counted together.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Subject {
+    kind: EventKind,
+    user: Option<String>,
+    token: Option<String>,
+    reason: &'static str,
+    network: Network,
+}
 
 /// What was refused in one minute.
 #[derive(Default)]
@@ -89,31 +98,21 @@ impl Chronicle {
         self.write();
     }
 
-    /// A user has logged in.
-    pub(crate) fn logged_in(&self, user: &str, address: Option<IpAddr>, now: Timestamp) {
+    /// A user has logged in by these means.
+    pub(crate) fn logged_in(
+        &self,
+        user: &str,
+        by: &'static str,
+        address: Option<IpAddr>,
+        now: Timestamp,
+    ) {
         let act = Act {
             who: Who::User(user.to_owned()),
             address,
             at: now,
         };
-        self.tell(act.event(EventKind::LoginOk, facts([])).about(user));
-    }
-
-    /// A login was refused. `user` is a user that there is: another name may be a
-    /// password that was typed in the wrong place, and is told nowhere.
-    pub(crate) fn login_refused(
-        &self,
-        user: Option<&str>,
-        address: Option<IpAddr>,
-        now: Timestamp,
-    ) {
-        let refused = Refused {
-            kind: EventKind::LoginFailed,
-            user,
-            reason: "password",
-            address,
-        };
-        self.refused(refused, now);
+        let facts = facts([("by", by.into())]);
+        self.tell(act.event(EventKind::LoginOk, facts).about(user));
     }
 
     /// Something was refused.
@@ -206,11 +205,14 @@ impl Untold {
 impl Minute {
     fn note(&mut self, refused: Refused<'_>, now: Timestamp) {
         self.began.get_or_insert((minute_of(now), now));
-        let Refused {
-            kind, user, reason, ..
-        } = refused;
-        let network = network(refused.address);
-        let subject = (kind, user.map(str::to_owned), reason, network);
+        let kind = refused.kind;
+        let subject = Subject {
+            kind,
+            user: refused.user.map(str::to_owned),
+            token: refused.token.map(str::to_owned),
+            reason: refused.reason,
+            network: network(refused.address),
+        };
         let has_room = self.refused.len() < MAX_REFUSALS - REFUSAL_KINDS;
         match self.refused.get_mut(&subject) {
             Some(count) => *count += 1,
@@ -237,16 +239,18 @@ impl Minute {
             return Vec::new();
         };
         let refused = minute.refused.into_iter();
-        let refused = refused.map(|((kind, user, reason, network), count)| {
-            let network = network.map(show_network);
-            let members = [
+        let refused = refused.map(|(subject, count)| {
+            let network = subject.network.map(show_network);
+            let mut facts = facts([
                 ("count", count.into()),
                 ("network", network.into()),
-                ("reason", reason.into()),
-            ];
+                ("reason", subject.reason.into()),
+            ]);
+            let token = subject.token.map(|id| ("token".to_owned(), id.into()));
+            facts.extend(token);
             NewEvent {
-                user,
-                ..NewEvent::new(kind, at, facts(members))
+                user: subject.user,
+                ..NewEvent::new(subject.kind, at, facts)
             }
         });
         let others = minute.others.into_iter().map(|(kind, count)| {
@@ -315,6 +319,16 @@ mod tests {
         }
     }
 
+    fn login(user: Option<&str>, source: IpAddr) -> Refused<'_> {
+        Refused {
+            kind: EventKind::LoginFailed,
+            user,
+            token: None,
+            reason: "password",
+            address: Some(source),
+        }
+    }
+
     fn at(secs: i64) -> Timestamp {
         Timestamp::UNIX_EPOCH + SignedDuration::from_secs(secs)
     }
@@ -327,11 +341,11 @@ mod tests {
             for n in 0..100_u32 {
                 let source = IpAddr::from((0x0A00_0000 + n).to_be_bytes());
                 let user = (n % 2 == 0).then_some("ann");
-                chronicle.login_refused(user, Some(source), at(second));
+                chronicle.refused(login(user, source), at(second));
             }
             chronicle.round(false, at(second));
         }
-        chronicle.logged_in("ann", None, at(120));
+        chronicle.logged_in("ann", "password", None, at(120));
         chronicle.round(false, at(120));
 
         let events = lock(&store.events);
@@ -357,11 +371,11 @@ mod tests {
         chronicle.started(at(0));
         store.is_away.store(true, Ordering::Relaxed);
         chronicle.round(true, at(10));
-        chronicle.logged_in("ann", None, at(20));
+        chronicle.logged_in("ann", "password", None, at(20));
         for minute in 1..100 {
             for n in 0..100_u32 {
                 let source = IpAddr::from((0x0A00_0000 + n).to_be_bytes());
-                chronicle.login_refused(Some("ann"), Some(source), at(minute * 60));
+                chronicle.refused(login(Some("ann"), source), at(minute * 60));
             }
         }
         chronicle.round(true, at(6000));

@@ -7,7 +7,9 @@ use fleetbeat_protocol::{NewCode, Role};
 use lexopt::{Arg, Parser, ValueExt};
 use serde_json::{Map, Value, json};
 
-use crate::commands::proxy_config::{Site, check_domain, check_listen, check_path};
+use crate::commands::proxy_config::{
+    Site, check_domain, check_listen, check_path, check_sso,
+};
 
 /// What --help prints, and what the manual page and the completions are made from.
 pub(crate) const HELP: &str = include_str!("help.txt");
@@ -37,6 +39,9 @@ pub(crate) enum Command {
         password: PasswordFrom,
     },
     UserList,
+    UserResetTotp {
+        username: String,
+    },
     UserRemove {
         username: String,
     },
@@ -83,6 +88,7 @@ struct Options {
     certificate: Option<String>,
     key: Option<String>,
     code: Map<String, Value>,
+    sso: Option<String>,
 }
 
 fn parse_arguments(mut parser: Parser) -> Result<Cli, lexopt::Error> {
@@ -143,6 +149,9 @@ fn parse_command(words: &[&str], options: Options) -> Result<Command, lexopt::Er
             password,
         },
         ["user", "list"] => Command::UserList,
+        ["user", "reset-totp", username] => Command::UserResetTotp {
+            username: username.to_owned(),
+        },
         ["user", "remove", username] => Command::UserRemove {
             username: username.to_owned(),
         },
@@ -157,15 +166,16 @@ fn parse_command(words: &[&str], options: Options) -> Result<Command, lexopt::Er
 }
 
 /// The commands, each with what has to stand behind it.
-const NEEDS: [(&[&str], &str); 13] = [
+const NEEDS: [(&[&str], &str); 14] = [
     (&["run"], ""),
     (&["check-config"], ""),
     (&["health"], ""),
     (&["user", "add"], "NAME"),
     (&["user", "passwd"], "NAME"),
     (&["user", "list"], ""),
+    (&["user", "reset-totp"], "NAME"),
     (&["user", "remove"], "NAME"),
-    (&["user"], "add, passwd, list or remove"),
+    (&["user"], "add, passwd, list, reset-totp or remove"),
     (&["enroll-code"], ""),
     (&["prune"], ""),
     (&["backup"], "FILE"),
@@ -220,6 +230,7 @@ impl Options {
                 }
             }
             "reinstall" => drop(self.code.insert("reinstall".to_owned(), true.into())),
+            "sso" => self.sso = Some(parser.value()?.string()?),
             _ => return Err(Arg::Long(name).unexpected()),
         }
         Ok(())
@@ -252,7 +263,7 @@ impl Options {
         }
         if self.is_about_a_site() && !matches!(words, ["proxy-config", ..]) {
             return Err(
-                "--domain, --plain, --listen, --certificate and --key go with \
+                "--domain, --plain, --listen, --certificate, --key and --sso go with \
                         `proxy-config` only",
             );
         }
@@ -260,7 +271,13 @@ impl Options {
     }
 
     fn is_about_a_site(&self) -> bool {
-        let texts = [&self.domain, &self.listen, &self.certificate, &self.key];
+        let texts = [
+            &self.domain,
+            &self.listen,
+            &self.certificate,
+            &self.key,
+            &self.sso,
+        ];
         self.plain || texts.into_iter().any(Option::is_some)
     }
 
@@ -305,12 +322,17 @@ impl Options {
             }
         }
 
+        if let Some(url) = &self.sso {
+            check_sso(url)?;
+        }
+
         Ok(Site {
             domain,
             plain: self.plain,
             listen: self.listen,
             certificate: self.certificate,
             key: self.key,
+            sso: self.sso,
         })
     }
 }
@@ -349,6 +371,10 @@ mod tests {
                 },
             ),
             ("user list", Command::UserList),
+            (
+                "user reset-totp ann",
+                Command::UserResetTotp { username: name() },
+            ),
             ("user remove ann", Command::UserRemove { username: name() }),
             ("enroll-code", Command::EnrollCode(NewCode::default())),
             (
@@ -373,6 +399,7 @@ mod tests {
                     listen: Some("[::1]:81".to_owned()),
                     certificate: None,
                     key: None,
+                    sso: None,
                 }),
             ),
             ("--help", Command::Help),
@@ -406,7 +433,10 @@ mod tests {
             ("user add ann --role root", "root"),
             ("user list --role admin", "--role"),
             ("run --password-stdin", "--password-stdin"),
-            ("user", "`user` needs add, passwd, list or remove"),
+            (
+                "user",
+                "`user` needs add, passwd, list, reset-totp or remove",
+            ),
             ("user frob", "\"user frob\" is not a command"),
             ("user add", "`user add` needs NAME"),
             ("user passwd", "`user passwd` needs NAME"),
@@ -446,6 +476,13 @@ mod tests {
                 "--plain",
             ),
             ("run --plain", "--plain"),
+            ("run --sso http://127.0.0.1:9091/", "--sso"),
+            (
+                "proxy-config nginx --domain a --sso 127.0.0.1:9091",
+                "--sso",
+            ),
+            ("proxy-config nginx --domain a --sso http://a/;b", "--sso"),
+            ("proxy-config nginx --domain a --sso http://", "--sso"),
             ("--verbose", "--verbose"),
             ("-c", "-c"),
         ] {

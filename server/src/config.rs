@@ -10,9 +10,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fleetbeat_settings::{Document, Problems, Secret, Table};
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 
+use crate::auth_settings::AuthSettings;
 use crate::listen::{Listen, Protocol};
+use crate::network::parse_network;
 use crate::secret_rules::{check_password, check_secret_key, parse_agent_keys};
 use crate::store::Retention;
 
@@ -45,8 +47,8 @@ pub(crate) struct Config {
     pub(crate) workers: usize,
     /// Which backend keeps the state, and where.
     pub(crate) storage: Storage,
-    /// How long a token is valid.
-    pub(crate) token_life: Duration,
+    /// How users prove who they are.
+    pub(crate) auth: AuthSettings,
     /// When hosts are called silent.
     pub(crate) sweep: SweepSettings,
     /// Which hosts may speak, and with which key.
@@ -316,7 +318,6 @@ fn parse(root: &mut Table<'_>, variable: &impl Fn(&str) -> Option<OsString>) -> 
     };
     let sweep = root.section("sweep", parse_sweep);
     let storage = parse_storage(root, workers, sweep.interval);
-    let token_days = root.section("auth", |auth| auth.integer("token_days", 1..=3650));
 
     Config {
         listen: listen.unwrap_or_else(default_listen),
@@ -325,7 +326,7 @@ fn parse(root: &mut Table<'_>, variable: &impl Fn(&str) -> Option<OsString>) -> 
         trusted_proxies,
         workers,
         storage,
-        token_life: token_days.unwrap_or(30) * DAY,
+        auth: root.section("auth", AuthSettings::read),
         sweep,
         agents: root.section("agents", parse_agents),
         events: root.section("events", parse_events),
@@ -618,31 +619,6 @@ fn parse_database(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// An address, or a network such as 10.0.0.0/8.
-///
-/// # Errors
-/// What the text must be.
-pub(crate) fn parse_network(text: &str) -> Result<IpNet, String> {
-    let address = fleetbeat_protocol::parse_ip(text).map(IpNet::from);
-    address
-        .or_else(|| text.parse().ok())
-        .map(without_mapping)
-        .ok_or_else(|| "must be an address or a network such as 10.0.0.0/8".to_owned())
-}
-
-/// The IPv4 network that a network of IPv4-mapped addresses means; another one as it is.
-/// Connections over IPv4 have IPv4 addresses, whatever the socket is.
-fn without_mapping(network: IpNet) -> IpNet {
-    let IpNet::V6(mapped) = network else {
-        return network;
-    };
-    let prefix = mapped.prefix_len().checked_sub(128 - 32);
-    let network = mapped.addr().to_ipv4_mapped().zip(prefix);
-    network
-        .and_then(|(address, prefix)| Ipv4Net::new(address, prefix).ok())
-        .map_or(IpNet::V6(mapped), IpNet::V4)
-}
-
 fn default_listen() -> Listen {
     Listen::parse(DEFAULT_LISTEN).expect("the default is an address")
 }
@@ -655,24 +631,4 @@ fn default_workers() -> usize {
 /// The cores this process may use.
 pub(crate) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, Into::into)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_mapped_network_is_the_ipv4_network_that_it_means() {
-        for (text, network) in [
-            ("::ffff:127.0.0.0/104", "127.0.0.0/8"),
-            ("::ffff:10.1.2.3", "10.1.2.3/32"),
-            ("::ffff:10.1.2.3/128", "10.1.2.3/32"),
-            ("10.0.0.0/8", "10.0.0.0/8"),
-            ("::/0", "::/0"),
-            ("fd00::/8", "fd00::/8"),
-        ] {
-            assert_eq!(parse_network(text), Ok(network.parse().unwrap()), "{text}");
-        }
-        assert!(parse_network("10.0.0.0/33").is_err());
-    }
 }

@@ -78,6 +78,7 @@ impl Running {
         let certificates = load_certificates(config)?.map(Arc::new);
         let sockets = bind(config)?;
         warn_of_plain_network(config);
+        tell_of_proxy(config);
 
         let metrics = Metrics::new(&api::route_names(), clock::now());
         let metrics = Arc::new(metrics);
@@ -102,7 +103,7 @@ impl Running {
         let auth = Auth::new(
             AgentAuth::new(keys.agents, own_keys, taken),
             keys.secret.expose().as_bytes(),
-            config.token_life,
+            config.auth.clone(),
             store.clone(),
         );
         let state = start_jobs(&mut jobs, config, store, auth, metrics)
@@ -279,6 +280,15 @@ fn cannot_listen(config: &Config, source: io::Error) -> ServerError {
 fn warn_of_plain_network(config: &Config) {
     if let Some(warning) = config.find_plain_network() {
         log::warn!("{warning}");
+    }
+}
+
+fn tell_of_proxy(config: &Config) {
+    if let Some(proxy) = &config.auth.proxy {
+        log::warn!(
+            "users are logged in by the word of a proxy: {}",
+            proxy.show()
+        );
     }
 }
 

@@ -35,7 +35,7 @@ mod table;
 mod value;
 
 pub use document::{Document, list_drop_ins};
-pub use duration::show_duration;
+pub use duration::{parse_duration, show_duration};
 pub use file::{read_file, read_text};
 pub use problem::{Fault, Problem, Problems};
 pub use secret::Secret;

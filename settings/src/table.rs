@@ -124,9 +124,18 @@ impl Table<'_> {
 
     /// An array of strings; a single string reads as an array of one.
     pub fn one_or_more(&mut self, key: &'static str) -> Option<Vec<String>> {
+        self.one_or_more_parsed(key, |text| Ok(text.to_owned()))
+    }
+
+    /// As [`Table::parsed_list`]; a single string reads as an array of one.
+    pub fn one_or_more_parsed<T>(
+        &mut self,
+        key: &'static str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<Vec<T>> {
         match &self.get(key)?.kind {
-            Kind::Array(_) => self.strings(key),
-            _ => self.string(key).map(|one| vec![one]),
+            Kind::Array(_) => self.parsed_list(key, parse),
+            _ => self.parsed(key, parse).map(|one| vec![one]),
         }
     }
 
@@ -184,6 +193,30 @@ impl Table<'_> {
             .unwrap_or(&EMPTY);
 
         Table::new(path, place, entries, self.absent, self.problems).read(read)
+    }
+
+    /// What `parse` makes of each string of the table `key`, whose own keys may be any;
+    /// the error of `parse` is the message of a problem with that key. Strings that are
+    /// wrong are left out.
+    pub fn map<T>(
+        &mut self,
+        key: &'static str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<Vec<(String, T)>> {
+        let path = self.path_of(key);
+        let value = self.get(key)?;
+        let entries = self.entries_of(&path, value)?;
+
+        let mut parsed = Vec::with_capacity(entries.len());
+        for (name, value) in entries {
+            match text(value).and_then(&parse) {
+                Ok(value) => parsed.push((name.clone(), value)),
+                Err(message) => {
+                    self.add(&value.place, format!("{path}.{name}"), message.into());
+                }
+            }
+        }
+        Some(parsed)
     }
 
     /// What `read` makes of each table of an array; elements that are not tables are

@@ -498,6 +498,32 @@ fn a_revoked_key_ends_and_its_host_comes_back_by_a_code() {
 }
 
 #[test]
+fn a_host_that_is_removed_stays_away_until_a_code_enrols_it() {
+    let server = FleetbeatServer::start();
+    let token = server.admin_token();
+    let code_text = code(&server, &token, &json!({"max_uses": 9}));
+    let host = Host::new(1);
+    assert_eq!(host.enroll(&server, &code_text).status, 201);
+    assert_eq!(host.beat(&server, "10.0.0.1").status, 200);
+    let before = shown(&server, &token, "10.0.0.1")["server_id"].clone();
+
+    let removed = server.api(&token, "DELETE", "/server/10.0.0.1", None);
+    assert_eq!(removed.status, 204);
+    assert_eq!(removed.header("x-fleetbeat-returns"), None);
+    assert_eq!(host.beat(&server, "10.0.0.1").status, 401);
+    let shared = heartbeat("10.0.0.1", Some(host.id));
+    let answer = post(&server, "/heartbeat", Some(AGENT_KEY), &shared);
+    assert_eq!(answer.status, 409, "nor by the key that all share");
+    assert!(server.servers(&token).is_empty());
+
+    let new = host.with_new_key();
+    assert_eq!(new.enroll(&server, &code_text).status, 201);
+    assert_eq!(new.beat(&server, "10.0.0.1").status, 200);
+    let after = shown(&server, &token, "10.0.0.1")["server_id"].clone();
+    assert_ne!(after, before, "it is another record");
+}
+
+#[test]
 fn a_host_that_has_lost_its_key_needs_a_code_for_that() {
     let server = FleetbeatServer::start();
     let token = server.admin_token();

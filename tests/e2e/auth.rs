@@ -1,248 +1,15 @@
-//! Who may do which request: every route and every identity, tokens, logins and their
-//! limits.
+//! Logins and their limits, what the log says of them, and the end of tokens.
 
 use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use fleetbeat_protocol::Timestamp;
 use fleetbeat_tools::client;
-use fleetbeat_tools::server::{ADMIN_PASSWORD, AGENT_KEY, FleetbeatServer, SECRET_KEY};
+use fleetbeat_tools::server::{ADMIN_PASSWORD, FleetbeatServer};
 use fleetbeat_tools::wait::wait_for;
-use hmac::{Hmac, KeyInit, Mac};
-use serde_json::{Value, json};
-use sha2::Sha256;
-
-/// A token signed with `key`, saying `claims` under `algorithm`.
-fn forge(key: &str, algorithm: &str, claims: &Value) -> String {
-    let encode = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-    let message = format!(
-        "{}.{}",
-        encode(&json!({"alg": algorithm, "typ": "JWT"})),
-        encode(claims)
-    );
-    let signature = Hmac::<Sha256>::new_from_slice(key.as_bytes())
-        .unwrap()
-        .chain_update(&message)
-        .finalize();
-    format!(
-        "{message}.{}",
-        URL_SAFE_NO_PAD.encode(signature.into_bytes())
-    )
-}
-
-fn claims_of(token: &str) -> Value {
-    serde_json::from_slice(
-        &URL_SAFE_NO_PAD
-            .decode(token.split('.').nth(1).unwrap())
-            .unwrap(),
-    )
-    .unwrap()
-}
-
-/// Every route with a body that the route takes, and its status for: nobody, an agent,
-/// readonly, admin, superadmin.
-const ROUTES: [(&str, &str, &str, [u16; 5]); 22] = [
-    ("POST", "/heartbeat", "heartbeat", [401, 200, 401, 401, 401]),
-    ("POST", "/heartbeats", "[]", [401, 200, 401, 401, 401]),
-    ("POST", "/token", "username=x", [422, 422, 422, 422, 422]),
-    ("GET", "/servers", "", [401, 401, 200, 200, 200]),
-    ("GET", "/server/{ip}", "", [401, 401, 200, 200, 200]),
-    (
-        "PATCH",
-        "/server/{ip}/config",
-        "{\"gaming\": true}",
-        [401, 401, 403, 200, 200],
-    ),
-    ("GET", "/me", "", [401, 401, 200, 200, 200]),
-    ("GET", "/healthz", "", [200, 200, 200, 200, 200]),
-    ("GET", "/readyz", "", [200, 200, 200, 200, 200]),
-    ("GET", "/openapi.json", "", [200, 200, 200, 200, 200]),
-    ("GET", "/", "", [200, 200, 200, 200, 200]),
-    ("GET", "/licenses.md", "", [200, 200, 200, 200, 200]),
-    ("GET", "/events", "", [401, 401, 200, 200, 200]),
-    ("GET", "/sd/prometheus", "", [401, 401, 200, 200, 200]),
-    // `metrics.rs` has the programs of the server's own machine.
-    ("GET", "/metrics", "", [401, 401, 200, 200, 200]),
-    ("POST", "/enroll", "{}", [422, 422, 422, 422, 422]),
-    ("GET", "/enrollment-codes", "", [401, 401, 403, 403, 200]),
-    ("POST", "/enrollment-codes", "{}", [401, 401, 403, 403, 201]),
-    (
-        "DELETE",
-        "/enrollment-codes/{id}",
-        "",
-        [401, 401, 403, 403, 404],
-    ),
-    ("GET", "/agent-keys", "", [401, 401, 403, 403, 200]),
-    (
-        "DELETE",
-        "/agent-keys/{agent_id}",
-        "",
-        [401, 401, 403, 403, 404],
-    ),
-    (
-        "POST",
-        "/agent-keys/{agent_id}/rotate",
-        "",
-        [401, 401, 403, 403, 404],
-    ),
-];
-
-/// The route's path with a name in each place.
-fn target(path: &str) -> String {
-    path.replace("{ip}", "1.2.3.4")
-        .replace("{agent_id}", "00c0ffee")
-        .replace("{id}", "0badc0de")
-}
+use serde_json::json;
 
 const HEARTBEAT: &str = include_str!("../../protocol/golden/heartbeat-minimal.json");
-
-fn call(
-    server: &FleetbeatServer,
-    route: &(&str, &str, &str, [u16; 5]),
-    headers: &[(&str, &str)],
-) -> u16 {
-    let (method, path, body, _) = route;
-    let body = if *body == "heartbeat" {
-        HEARTBEAT
-    } else {
-        body
-    };
-    server
-        .request(method, &target(path), headers, body.as_bytes())
-        .status
-}
-
-#[test]
-fn every_route_admits_exactly_its_identities() {
-    let server = FleetbeatServer::start();
-    server.add_user("reader", "readonly", "password of reader");
-    server.add_user("setter", "admin", "password of setter");
-    server.post_heartbeat("/heartbeat", HEARTBEAT.as_bytes());
-    let bearer = |token: String| format!("Bearer {token}");
-    let [reader, setter, root] = [
-        bearer(server.token("reader", "password of reader")),
-        bearer(server.token("setter", "password of setter")),
-        bearer(server.admin_token()),
-    ];
-    let identities: [&[(&str, &str)]; 5] = [
-        &[],
-        &[("X-API-Key", AGENT_KEY)],
-        &[("Authorization", &reader)],
-        &[("Authorization", &setter)],
-        &[("Authorization", &root)],
-    ];
-    for route in &ROUTES {
-        for (headers, expected) in identities.iter().zip(route.3) {
-            assert_eq!(
-                call(&server, route, headers),
-                expected,
-                "{} {} {headers:?}",
-                route.0,
-                route.1
-            );
-        }
-    }
-
-    let claims = claims_of(&root);
-    let now = Timestamp::now().as_second();
-    let with = |change: &[(&str, Value)]| {
-        let mut changed = claims.clone();
-        for (name, value) in change {
-            changed[*name] = value.clone();
-        }
-        changed
-    };
-    assert_eq!(
-        claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(),
-        30 * 86_400
-    );
-    let genuine = bearer(forge(SECRET_KEY, "HS256", &claims));
-    assert_eq!(
-        call(&server, &ROUTES[3], &[("Authorization", &genuine)]),
-        200,
-        "the forger knows how"
-    );
-    let without_exp = json!({"sub": "admin", "ver": claims["ver"]});
-    let bad = [
-        (
-            "expired",
-            forge(SECRET_KEY, "HS256", &with(&[("exp", json!(now - 60))])),
-        ),
-        (
-            "of another key",
-            forge(
-                "another key that is long enough, 32 bytes",
-                "HS256",
-                &claims,
-            ),
-        ),
-        ("of another algorithm", forge(SECRET_KEY, "HS512", &claims)),
-        ("of no algorithm", forge(SECRET_KEY, "none", &claims)),
-        ("without an end", forge(SECRET_KEY, "HS256", &without_exp)),
-        (
-            "of an unknown user",
-            forge(SECRET_KEY, "HS256", &with(&[("sub", json!("nobody"))])),
-        ),
-        (
-            "of an old version",
-            forge(SECRET_KEY, "HS256", &with(&[("ver", json!("0"))])),
-        ),
-        ("garbage", "x.y.z".to_owned()),
-    ];
-    for (name, token) in bad {
-        let authorization = bearer(token);
-        for route in ROUTES
-            .iter()
-            .filter(|route| route.3[0] == 401 && route.3[4] == 200)
-        {
-            let answer = server.request(
-                route.0,
-                &target(route.1),
-                &[("Authorization", &authorization)],
-                b"",
-            );
-            assert_eq!(
-                answer.status, 401,
-                "a token {name}: {} {}",
-                route.0, route.1
-            );
-            assert_eq!(answer.header("www-authenticate"), Some("Bearer"));
-        }
-    }
-    let basic = format!("Basic {}", &root[7..]);
-    assert_eq!(call(&server, &ROUTES[3], &[("Authorization", &basic)]), 401);
-}
-
-#[test]
-fn the_openapi_document_names_exactly_the_routes() {
-    let server = FleetbeatServer::start();
-    let document = server.request("GET", "/openapi.json", &[], b"").json();
-    assert_eq!(document["openapi"], "3.1.0");
-    let mut described: Vec<String> = Vec::new();
-    for (path, item) in document["paths"].as_object().unwrap() {
-        for (method, operation) in item.as_object().unwrap() {
-            let operation = operation.as_object().unwrap();
-            assert!(
-                operation.contains_key("summary") && operation.contains_key("responses"),
-                "{method} {path}"
-            );
-            described.push(format!("{} {path}", method.to_uppercase()));
-        }
-    }
-
-    let assets = ["/", "/licenses.md"];
-    let mut routes: Vec<String> = ROUTES
-        .iter()
-        .filter(|route| !assets.contains(&route.1))
-        .map(|route| format!("{} {}", route.0, route.1))
-        .collect();
-    described.sort();
-    routes.sort();
-    assert_eq!(described, routes);
-}
 
 #[test]
 fn a_login_takes_a_form_or_json_and_nothing_else() {
@@ -432,78 +199,93 @@ fn every_change_is_in_the_log_with_user_and_address() {
     assert!(log.contains(change), "{log}");
 }
 
+/// Rounds in which two times are compared. Each has another network, because one network
+/// has few wrong passwords.
+const ROUNDS: u32 = 40;
+
 #[test]
-fn an_unknown_user_takes_as_long_as_a_wrong_password() {
-    let server = FleetbeatServer::start();
-    let time = |user: &str| {
+fn an_unknown_user_takes_as_long_as_a_wrong_password_within_a_twentieth() {
+    let server = FleetbeatServer::start_with("trusted_proxies = [\"127.0.0.1\"]", &[]);
+    let time = |user: &str, round: u32| {
         let started = Instant::now();
-        let body = format!("username={user}&password=wrong+password");
-        assert_eq!(
-            server
-                .request("POST", "/token", &[], body.as_bytes())
-                .status,
-            401
-        );
-        started.elapsed()
+        let source = format!("10.0.0.{round}");
+        assert_eq!(log_in_from(&server, user, "wrong password", &source), 401);
+        started.elapsed().as_secs_f64()
     };
 
-    let known = (0..4).map(|_| time("admin")).min().unwrap();
-    let unknown = (0..4).map(|n| time(&format!("nobody{n}"))).min().unwrap();
-    let ratio = known.as_secs_f64() / unknown.as_secs_f64();
-    assert!((0.5..2.0).contains(&ratio), "{known:?} against {unknown:?}");
+    // The shortest time of each is what it costs; the rest is what else the machine does.
+    let (mut known, mut unknown) = (f64::MAX, f64::MAX);
+    for round in 0..ROUNDS {
+        known = known.min(time("admin", round));
+        unknown = unknown.min(time(&format!("nobody{round}"), round));
+        if round >= 5 && (0.95..1.05).contains(&(known / unknown)) {
+            return;
+        }
+    }
+    panic!("a wrong password takes {known} s, an unknown user {unknown} s");
+}
+
+/// Wrong logins at once.
+const FLOOD: u32 = 64;
+/// How long a round of the flood lasts.
+const FLOOD_TIME: Duration = Duration::from_secs(3);
+
+/// Logs in wrongly, from a network of its own, as often as it can until the time is over.
+fn flood(address: SocketAddr, n: u32, until: Instant) -> Vec<u16> {
+    let body = format!("username=user{n}&password=wrong+password");
+    let source = format!("10.0.1.{n}");
+    let headers = [("X-Forwarded-For", source.as_str())];
+    let mut statuses = Vec::new();
+    while Instant::now() < until {
+        let answer =
+            client::request(address, "POST", "/token", &headers, body.as_bytes());
+        statuses.push(answer.unwrap().status);
+    }
+    statuses
+}
+
+/// What of a hundred heartbeats takes longest but for one, while the flood lasts, and what
+/// the flood was answered.
+fn heartbeats_in_a_flood(server: &FleetbeatServer) -> (Duration, Vec<u16>) {
+    let until = Instant::now() + FLOOD_TIME;
+    let address = server.address();
+    thread::scope(|scope| {
+        let flood: Vec<_> = (0..FLOOD)
+            .map(|n| scope.spawn(move || flood(address, n, until)))
+            .collect();
+        let mut times = Vec::new();
+        while Instant::now() < until {
+            let started = Instant::now();
+            let answer = server.post_heartbeat("/heartbeat", HEARTBEAT.as_bytes());
+            assert_eq!(answer.status, 200);
+            times.push(started.elapsed());
+        }
+        let statuses = flood.into_iter().flat_map(|login| login.join().unwrap());
+        let statuses = statuses.collect();
+        times.sort_unstable();
+        (times[times.len() * 99 / 100], statuses)
+    })
 }
 
 #[test]
 fn a_login_flood_does_not_delay_heartbeats() {
+    const LIMIT: Duration = Duration::from_millis(100);
     let server = FleetbeatServer::start_with("trusted_proxies = [\"127.0.0.1\"]", &[]);
-    let address: SocketAddr = server.address();
-    thread::scope(|scope| {
-        let flood: Vec<_> = (0..60)
-            .map(|n| {
-                scope.spawn(move || {
-                    let body = format!("username=user{n}&password=wrong+password");
-                    let source = format!("10.0.1.{n}");
-                    client::request(
-                        address,
-                        "POST",
-                        "/token",
-                        &[("X-Forwarded-For", &source)],
-                        body.as_bytes(),
-                    )
-                    .unwrap()
-                    .status
-                })
-            })
-            .collect();
-        let mut slowest = Duration::ZERO;
-        for _ in 0..20 {
-            let started = Instant::now();
-            assert_eq!(
-                server
-                    .post_heartbeat("/heartbeat", HEARTBEAT.as_bytes())
-                    .status,
-                200
-            );
-            slowest = slowest.max(started.elapsed());
+    // Other programs of the machine take time, too: a round without them is looked for.
+    let mut rounds = Vec::new();
+    for _ in 0..5 {
+        let (p99, statuses) = heartbeats_in_a_flood(&server);
+        let is_answered = |status: &u16| matches!(status, 401 | 429);
+        assert!(statuses.iter().all(is_answered), "{statuses:?}");
+        let count = |wanted| statuses.iter().filter(|status| **status == wanted).count();
+        assert!(count(429) > 64, "more than the queue holds");
+        assert!(count(401) >= 4, "the queue is worked off");
+        rounds.push(p99);
+        if p99 < LIMIT {
+            return;
         }
-        let statuses: Vec<u16> = flood
-            .into_iter()
-            .map(|login| login.join().unwrap())
-            .collect();
-        assert!(
-            statuses.iter().all(|status| matches!(status, 401 | 429)),
-            "{statuses:?}"
-        );
-        assert!(statuses.contains(&429), "more than the queue holds");
-        assert!(
-            statuses.iter().filter(|status| **status == 401).count() >= 16,
-            "the queue is worked off"
-        );
-        assert!(
-            slowest < Duration::from_secs(2),
-            "a heartbeat took {slowest:?}"
-        );
-    });
+    }
+    panic!("p99 of heartbeats in each round: {rounds:?}");
 }
 
 #[test]
@@ -514,7 +296,7 @@ fn tokens_end_with_a_changed_password_or_a_removed_user() {
     let first = server.token("ann", "first password");
     assert_eq!(
         server.api(&first, "GET", "/me", None).json(),
-        json!({"username": "ann", "role": "admin"})
+        json!({"username": "ann", "role": "admin", "totp": false})
     );
     let output = server.command(
         &["user", "passwd", "ann", "--password-stdin"],

@@ -122,7 +122,7 @@ fn events_are_told_to_those_who_may_see_them() {
     );
     assert_eq!(
         of_reader[0]["data"],
-        json!({"count": 1, "network": "127.0.0.1"})
+        json!({"count": 1, "network": "127.0.0.1", "reason": "password"})
     );
     assert!(
         of_reader[2]["actor"]["program"]

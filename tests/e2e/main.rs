@@ -3,13 +3,17 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod access_log;
+mod accounts;
 mod accuracy;
 mod agent;
 mod agent_keys;
 mod ansible;
+mod api_tokens;
 mod attacks;
 mod auth;
+mod authorization;
 mod backup;
+mod codes;
 mod compatibility;
 mod compose;
 mod configuration;
@@ -37,7 +41,9 @@ mod repository;
 mod rotation;
 mod servers;
 mod spool;
+mod sso;
 mod start;
 mod static_agent;
 mod systemd;
 mod tidy;
+mod totp;

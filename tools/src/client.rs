@@ -128,7 +128,7 @@ pub fn read_answer(stream: &mut impl Read) -> io::Result<Answer> {
         let length = headers
             .get("content-length")
             .and_then(|value| value.parse().ok());
-        if status == 304 {
+        if matches!(status, 204 | 304) {
             return Ok(Answer {
                 status,
                 headers,

@@ -28,7 +28,7 @@ const ARROWS: [(&str, &[&str]); 9] = [
 
 /// Crates that the server hides, and where each may be named: the beginnings of paths
 /// below `server/src/`.
-const HIDDEN: [(&str, &[&str]); 10] = [
+const HIDDEN: [(&str, &[&str]); 12] = [
     ("tiny_http", &["http/guard/head.rs", "http/response.rs"]),
     ("httparse", &["http/guard/"]),
     ("rustls", &["http/guard/"]),
@@ -39,6 +39,8 @@ const HIDDEN: [(&str, &[&str]); 10] = [
     ("jsonwebtoken", &["auth/tokens.rs"]),
     ("bcrypt", &["auth/passwords.rs"]),
     ("prometheus", &["metrics/"]),
+    ("sha1", &["auth/totp.rs"]),
+    ("unicode_normalization", &["usernames.rs"]),
 ];
 
 /// Where code may be `async`, below `server/src/`.

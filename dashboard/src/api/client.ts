@@ -17,6 +17,8 @@ export class ApiError extends Error {
     readonly status: number | null,
     /** The pause that the header Retry-After asks for; null without the header. */
     readonly retryAfterSeconds: number | null = null,
+    /** Whether the password is right, and a code is needed, too. */
+    readonly needsCode = false,
   ) {
     super(message)
   }
@@ -30,8 +32,8 @@ export interface ServerList {
 
 /** The requests that the dashboard sends. Each may fail with an `ApiError`. */
 export interface Api {
-  /** Trades a password for a bearer token. */
-  login(username: string, password: string): Promise<string>
+  /** Trades a password, and a code where the user has a second factor, for a bearer token. */
+  login(username: string, password: string, code: string | null): Promise<string>
   account(): Promise<Account>
   /** All servers; null when nothing has changed since the list that came with `etag`. */
   servers(etag: string | null): Promise<ServerList | null>
@@ -71,10 +73,10 @@ export function createApi(token: () => string | null, fetch: typeof window.fetch
   }
 
   return {
-    async login(username, password) {
+    async login(username, password, code) {
       const response = await send('token', {
         method: 'POST',
-        body: new URLSearchParams({ username, password }),
+        body: new URLSearchParams({ username, password, ...(code === null ? {} : { code }) }),
       })
       return (await read(response, shaped(TOKEN))).access_token
     },
@@ -133,9 +135,11 @@ async function refused(response: Response): Promise<ApiError> {
   // No problem body comes from a proxy with error pages of its own, or if the connection
   // breaks half-way.
   const body = parse(await response.text().catch(() => ''))
-  const reason = matches(PROBLEM, body) ? explain(body) : `HTTP status ${response.status}.`
+  const problem = matches(PROBLEM, body) ? body : null
+  const reason = problem === null ? `HTTP status ${response.status}.` : explain(problem)
   const message = response.status >= 500 ? `Fleetbeat has a problem: ${reason}` : reason
-  return new ApiError(message, response.status, seconds(response.headers.get('Retry-After')))
+  const retryAfter = seconds(response.headers.get('Retry-After'))
+  return new ApiError(message, response.status, retryAfter, problem?.totp === 'required')
 }
 
 function explain(problem: Problem): string {

@@ -15,6 +15,8 @@ export type Role = (typeof ROLES)[number]
 export interface Account {
   username: string
   role: Role
+  /** Whether a login needs a code besides the password. */
+  totp: boolean
 }
 
 /** The answer to a login. */
@@ -84,6 +86,8 @@ export interface Problem {
   errors?: FieldError[]
   /** For 404: the address of the host that had the asked address before. */
   moved_to?: string
+  /** What is missing of a second factor: a code, or the second factor itself. */
+  totp?: 'required' | 'setup'
 }
 
 /** A check that a value is a `T`. */
@@ -159,6 +163,7 @@ function oneOf<T extends string>(names: readonly T[]): Check<T> {
 export const ACCOUNT: Shape<Account> = {
   username: isText,
   role: oneOf(ROLES),
+  totp: isBoolean,
 }
 
 export const TOKEN: Shape<Token> = { access_token: isText, token_type: isText }
@@ -203,4 +208,5 @@ export const PROBLEM: Shape<Problem> = {
   request_id: isText,
   errors: orAbsent(listOf(FIELD_ERROR)),
   moved_to: orAbsent(isText),
+  totp: orAbsent(oneOf(['required', 'setup'])),
 }

@@ -40,7 +40,7 @@ describe('requests', () => {
   test('a login is the OAuth2 password form, and gives the token', async () => {
     const fetch = vi.fn<typeof window.fetch>(async () => json(token))
     const api = createApi(() => null, fetch)
-    expect(await api.login('ada', 'p&ss=word ü')).toBe('aaa.bbb.ccc')
+    expect(await api.login('ada', 'p&ss=word ü', null)).toBe('aaa.bbb.ccc')
     const request = new Request('http://localhost/token', fetch.mock.calls[0]?.[1])
     expect(request.method).toBe('POST')
     expect(request.headers.get('Content-Type')).toContain('application/x-www-form-urlencoded')
@@ -48,9 +48,17 @@ describe('requests', () => {
     expect(await request.text()).toBe('username=ada&password=p%26ss%3Dword+%C3%BC')
   })
 
+  test('a login that lacks a code says so', async () => {
+    const status = 401
+    const body = { ...problem, status, totp: 'required' }
+    const { api, sent } = clientFor(json(body, { status }))
+    expect((await failureOf(api.login('ada', 'password', null))).needsCode).toBe(true)
+    expect(sent().path).toBe('token')
+  })
+
   test('the token goes with every other request', async () => {
     const { api, sent } = clientFor(json(account))
-    expect(await api.account()).toEqual({ username: 'admin', role: 'superadmin' })
+    expect(await api.account()).toEqual({ username: 'admin', role: 'superadmin', totp: true })
     expect(sent().path).toBe('me')
     expect(sent().headers.get('Authorization')).toBe('Bearer a.b.c')
   })
@@ -96,7 +104,7 @@ describe('failures', () => {
 
   test('429 tells how long to wait', async () => {
     const { api } = clientFor(json(problem, { status: 429, headers: { 'Retry-After': '37' } }))
-    expect(await failureOf(api.login('ada', 'x'))).toMatchObject({
+    expect(await failureOf(api.login('ada', 'x', null))).toMatchObject({
       status: 429,
       retryAfterSeconds: 37,
     })
@@ -105,7 +113,7 @@ describe('failures', () => {
   test('a Retry-After that is a date counts as none', async () => {
     const headers = { 'Retry-After': 'Wed, 21 Oct 2026 07:28:00 GMT' }
     const { api } = clientFor(json(problem, { status: 429, headers }))
-    expect(await failureOf(api.login('ada', 'x'))).toMatchObject({
+    expect(await failureOf(api.login('ada', 'x', null))).toMatchObject({
       status: 429,
       retryAfterSeconds: null,
     })

@@ -19,7 +19,7 @@ import type { Shape } from '../../src/api/wire'
 interface Schema {
   $ref?: string
   type?: string | string[]
-  enum?: string[]
+  enum?: (string | null)[]
   const?: string
   format?: string
   required?: string[]

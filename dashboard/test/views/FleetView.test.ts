@@ -42,7 +42,7 @@ describe('FleetView', () => {
 
   test('locks the switches of readonly users', async () => {
     const api = anApi()
-    api.account.mockResolvedValueOnce({ username: 'rita', role: 'readonly' })
+    api.account.mockResolvedValueOnce({ username: 'rita', role: 'readonly', totp: false })
     const wrapper = await open(api)
     expect(wrapper.findAll('[role=switch]:not([disabled])')).toHaveLength(0)
     expect(wrapper.get('#locked-reason').text()).toContain('readonly')

@@ -19,7 +19,7 @@ describe('LoginView', () => {
     await form.get('[name=password]').setValue('secret words')
     await form.get('form').trigger('submit')
     await flushPromises()
-    expect(api.login).toHaveBeenCalledWith('ada', 'secret words')
+    expect(api.login).toHaveBeenCalledWith('ada', 'secret words', null)
     return form
   }
 
@@ -47,6 +47,18 @@ describe('LoginView', () => {
     expect(form.get('[role=alert]').text()).toBe(message)
     expect(form.emitted('login')).toBeUndefined()
     expect(form.get('button').text()).toBe('Log in')
+  })
+
+  test('asks for a code where the user has a second factor', async () => {
+    const form = await logIn(Promise.reject(new ApiError('whatever', 401, null, true)))
+    expect(form.find('[role=alert]').exists()).toBe(false)
+    const api = form.vm.$.appContext.provides[API as symbol] as ApiForTest
+    await form.get('[name=code]').setValue('123456')
+    api.login.mockRejectedValueOnce(new ApiError('whatever', 401))
+    await form.get('form').trigger('submit')
+    await flushPromises()
+    expect(api.login).toHaveBeenLastCalledWith('ada', 'secret words', '123456')
+    expect(form.get('[role=alert]').text()).toContain('code')
   })
 
   test('tells why one is to log in again', () => {

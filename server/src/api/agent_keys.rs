@@ -2,10 +2,10 @@
 
 use std::net::IpAddr;
 
+use fleetbeat_daemon::clock;
 use fleetbeat_protocol::{AgentId, Timestamp};
 use serde::Serialize;
 
-use super::acts::act_of;
 use super::state::ApiState;
 use crate::auth::Caller;
 use crate::http::{Failure, Reply, Request, Response};
@@ -72,7 +72,7 @@ pub(super) fn revoke(
     request: &mut Request,
 ) -> Result<Reply, Failure> {
     let listed = find(api, request)?;
-    let act = act_of(caller, request);
+    let act = caller.act(request.peer().ip(), clock::now());
     let key = api.store.revoke_key(listed.key.agent_id, &act)?;
     let key = key.ok_or_else(unknown)?;
     log::info!("{act} has revoked the key of the host {}…", key.agent_id);
@@ -86,7 +86,7 @@ pub(super) fn rotate(
     request: &mut Request,
 ) -> Result<Reply, Failure> {
     let listed = find(api, request)?;
-    let act = act_of(caller, request);
+    let act = caller.act(request.peer().ip(), clock::now());
     let key = api.store.ask_for_rotation(listed.key.agent_id, &act)?;
     let key = key.ok_or_else(unknown)?;
     if key.revoked_at.is_some() {

@@ -31,6 +31,7 @@ pub(super) fn enroll(api: &ApiState, request: &mut Request) -> Result<Reply, Fai
         let refused = Refused {
             kind: EventKind::CodeRefused,
             user: None,
+            token: None,
             reason: refusal.word(),
             address: source,
         };

@@ -5,13 +5,12 @@ use fleetbeat_protocol::{FieldError, NewCode, Timestamp};
 use ipnet::IpNet;
 use serde::Serialize;
 
-use super::acts::act_of;
 use super::body;
 use super::state::ApiState;
 use crate::auth::Caller;
 use crate::auth::codes::new_code;
-use crate::config::parse_network;
 use crate::http::{Failure, Reply, Request, Response};
+use crate::network::parse_network;
 use crate::store::{Code, Facts, flags_as_json, networks_as_texts};
 
 /// The longest body.
@@ -70,7 +69,7 @@ pub(super) fn create(
     let name = caller.account().username.clone();
     let made = new_code(wish, networks, name, clock::now());
     let (code, text) = made.map_err(|error| Failure::internal(error.to_string()))?;
-    let act = act_of(caller, request);
+    let act = caller.act(request.peer().ip(), clock::now());
     api.store.add_code(&code, &act)?;
 
     log::info!("{act} has made the enrolment code {}", code.id);
@@ -100,7 +99,7 @@ pub(super) fn remove(
 ) -> Result<Reply, Failure> {
     let path = request.path();
     let id = path.get(1).copied().unwrap_or_default().to_owned();
-    let act = act_of(caller, request);
+    let act = caller.act(request.peer().ip(), clock::now());
     let Some(code) = api.store.remove_code(&id, &act)? else {
         return Err(Failure::not_found("there is no code with this id"));
     };

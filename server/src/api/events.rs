@@ -98,7 +98,9 @@ fn show(event: &Event, is_superadmin: bool) -> ShownEvent<'_> {
     let told = &event.event;
     let actor = told.act.as_ref().map(|act| {
         let (user, program) = match &act.who {
-            Who::User(name) => (Some(name.as_str()), None),
+            Who::User(name) | Who::ApiToken { user: name, .. } => {
+                (Some(name.as_str()), None)
+            }
             Who::Program(name) => (None, Some(name.as_str())),
         };
         Actor {

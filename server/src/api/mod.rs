@@ -4,8 +4,9 @@
 //! ([`ApiState`]), who is asking (an identity of `auth/`, where the route is not for
 //! everybody) and the request.
 
-mod acts;
+mod accounts;
 mod agent_keys;
+mod api_tokens;
 mod assets;
 mod body;
 mod enroll;
@@ -24,6 +25,7 @@ mod state;
 mod store_failure;
 mod targets;
 mod token;
+mod users;
 
 pub(crate) use self::readiness::Readiness;
 pub(crate) use self::routes::names as route_names;

@@ -1,14 +1,17 @@
 //! The routes: the whole API as one table.
 
-use fleetbeat_protocol::Role;
+use fleetbeat_daemon::clock;
+use fleetbeat_protocol::{Role, Scope};
 
 use super::state::ApiState;
 use super::{
-    agent_keys, assets, enroll, enrollment_codes, events, health, heartbeat, me, metrics,
-    openapi, servers, targets, token,
+    agent_keys, api_tokens, assets, enroll, enrollment_codes, events, health, heartbeat,
+    me, metrics, openapi, servers, targets, token, users,
 };
-use crate::auth::{Agent, Caller, Right, Watcher};
+use crate::auth::{Agent, Caller, Denied, Refusal, Right, Watcher};
+use crate::chronicle::Refused;
 use crate::http::{Failure, Identity, Reply, Request, RouteName};
+use crate::store::EventKind;
 
 /// A route: who may call it, and what answers.
 #[derive(Debug)]
@@ -39,9 +42,17 @@ enum Handler {
     ),
 }
 
+/// Users of each role, and of every role above.
 const READONLY: Right = Right::of(Role::Readonly);
-const ADMIN: Right = Right::of(Role::Admin);
 const SUPERADMIN: Right = Right::of(Role::Superadmin);
+/// What users do with their own account, whatever their role needs.
+const OWN: Right = READONLY.even_before_totp();
+/// What programs may do, too.
+const READS_SERVERS: Right = READONLY.or_token_for(Scope::ServersRead);
+const READS_EVENTS: Right = READONLY.or_token_for(Scope::EventsRead);
+const READS_TARGETS: Right = READONLY.or_token_for(Scope::SdRead);
+const READS_METRICS: Right = READONLY.or_token_for(Scope::MetricsRead);
+const WRITES_FLAGS: Right = Right::of(Role::Admin).or_token_for(Scope::FlagsWrite);
 
 /// Every route but those of the dashboard's files.
 pub(super) static ROUTES: &[Route] = &[
@@ -49,11 +60,27 @@ pub(super) static ROUTES: &[Route] = &[
     agent("POST", "/heartbeats", heartbeat::many),
     anyone("POST", "/enroll", enroll::enroll),
     anyone("POST", "/token", token::issue),
-    caller("GET", "/me", READONLY, me::show),
-    caller("GET", "/servers", READONLY, servers::list),
-    caller("GET", "/server/{ip}", READONLY, servers::show),
-    caller("PATCH", "/server/{ip}/config", ADMIN, servers::set_flags),
-    caller("GET", "/events", READONLY, events::list),
+    caller("GET", "/me", OWN, me::show),
+    caller("POST", "/me/password", OWN, me::set_password),
+    caller("POST", "/me/logout-all", OWN, me::log_out_everywhere),
+    caller("POST", "/me/totp", OWN, me::begin_totp),
+    caller("POST", "/me/totp/confirm", OWN, me::confirm_totp),
+    caller("GET", "/users", SUPERADMIN, users::list),
+    caller("POST", "/users", SUPERADMIN, users::add),
+    caller("PATCH", "/users/{username}", SUPERADMIN, users::change),
+    caller("DELETE", "/users/{username}", SUPERADMIN, users::remove),
+    caller("GET", "/tokens", READONLY, api_tokens::list),
+    caller("POST", "/tokens", READONLY, api_tokens::add),
+    caller("DELETE", "/tokens/{id}", READONLY, api_tokens::remove),
+    caller("GET", "/servers", READS_SERVERS, servers::list),
+    caller("GET", "/server/{ip}", READS_SERVERS, servers::show),
+    caller("DELETE", "/server/{ip}", SUPERADMIN, servers::remove),
+    caller(
+        "PATCH",
+        "/server/{ip}/config",
+        WRITES_FLAGS,
+        servers::set_flags,
+    ),
     caller(
         "GET",
         "/enrollment-codes",
@@ -85,8 +112,9 @@ pub(super) static ROUTES: &[Route] = &[
         SUPERADMIN,
         agent_keys::rotate,
     ),
-    caller("GET", "/sd/prometheus", READONLY, targets::list),
-    watcher("GET", "/metrics", READONLY, metrics::show),
+    caller("GET", "/events", READS_EVENTS, events::list),
+    caller("GET", "/sd/prometheus", READS_TARGETS, targets::list),
+    watcher("GET", "/metrics", READS_METRICS, metrics::show),
     anyone("GET", "/healthz", health::alive),
     anyone("GET", "/readyz", health::ready),
     anyone("GET", "/openapi.json", openapi::document),
@@ -172,16 +200,16 @@ impl Route {
                 handle(api, &agent, request)
             }
             Handler::Caller(right, handle) => {
-                let caller = api.auth.caller(request, right)?;
-                let username = caller.account().username.clone();
-                request.note_identity(Identity::User(username));
+                let caller = api.auth.caller(request, right);
+                let caller = caller.map_err(|denied| tell(api, request, *denied))?;
+                request.note_identity(identity_of(&caller));
                 handle(api, &caller, request)
             }
             Handler::Watcher(right, handle) => {
-                let watcher = api.auth.watcher(request, right)?;
-                if let Some(account) = watcher.account() {
-                    let username = account.username.clone();
-                    request.note_identity(Identity::User(username));
+                let watcher = api.auth.watcher(request, right);
+                let watcher = watcher.map_err(|denied| tell(api, request, *denied))?;
+                if let Some(caller) = watcher.caller() {
+                    request.note_identity(identity_of(caller));
                 }
                 handle(api, &watcher, request)
             }
@@ -197,6 +225,38 @@ impl Route {
         });
         is_alike && wanted.next().is_none()
     }
+}
+
+/// Who asks, for the access log.
+fn identity_of(caller: &Caller) -> Identity {
+    let username = caller.account().username.clone();
+    match caller.api_token() {
+        None => Identity::User(username),
+        Some(token) => Identity::ApiToken {
+            username,
+            id: token.id.clone(),
+        },
+    }
+}
+
+/// Tells that an API token was of no use, and gives what the client is told.
+fn tell(api: &ApiState, request: &Request, denied: Denied) -> Failure {
+    if let Some(token) = &denied.token {
+        let (user, address) = (&token.username, request.peer().ip());
+        let detail = format!("{} of user {user:?}: {}", token.id, token.reason);
+        api.auth
+            .refusals()
+            .note(Refusal::ApiToken, address, &detail);
+        let refused = Refused {
+            kind: EventKind::TokenRefused,
+            user: Some(user),
+            token: Some(&token.id),
+            reason: token.reason,
+            address,
+        };
+        api.chronicle.refused(refused, clock::now());
+    }
+    denied.failure
 }
 
 /// The routes of a path, whose segments are percent-decoded.
@@ -222,12 +282,12 @@ mod tests {
             Handler::Agent(_) => json!([{ "agentKey": [] }]),
             Handler::Caller(right, _) => {
                 assert!(!right.admits_local_peers(), "{}", route.path);
-                json!([{ "bearer": [right.to_string()] }])
+                json!([{ "bearer": right.names() }])
             }
             // OpenAPI knows no loopback: without a token some are let in.
             Handler::Watcher(right, _) => {
                 assert!(right.admits_local_peers(), "{}", route.path);
-                json!([{ "bearer": [right.to_string()] }, {}])
+                json!([{ "bearer": right.names() }, {}])
             }
         }
     }
@@ -258,6 +318,18 @@ mod tests {
     }
 
     #[test]
+    fn a_scope_goes_with_its_least_role() {
+        for route in ROUTES {
+            if let Handler::Caller(right, _) | Handler::Watcher(right, _) = route.handler
+                && let [role, scope] = &right.names()[..]
+            {
+                let scope: Scope = scope.parse().unwrap();
+                assert_eq!(scope.least_role().as_str(), role, "{}", route.path);
+            }
+        }
+    }
+
+    #[test]
     fn every_route_has_a_number_of_its_own() {
         let names = names();
         assert_eq!(names.len(), ROUTES.len() + 1);
@@ -267,16 +339,22 @@ mod tests {
     }
 
     #[test]
-    fn a_path_finds_its_route_by_each_segment() {
-        let find_paths =
-            |path: &[&str]| find(path).map(|route| route.path).collect::<Vec<_>>();
-        assert_eq!(find_paths(&["server", "::1"]), ["/server/{ip}"]);
+    fn a_path_finds_its_routes_by_each_segment() {
+        let find_routes = |path: &[&str]| {
+            let found =
+                find(path).map(|route| format!("{} {}", route.method, route.path));
+            found.collect::<Vec<_>>()
+        };
         assert_eq!(
-            find_paths(&["server", "::1", "config"]),
-            ["/server/{ip}/config"]
+            find_routes(&["server", "::1"]),
+            ["GET /server/{ip}", "DELETE /server/{ip}"]
+        );
+        assert_eq!(
+            find_routes(&["server", "::1", "config"]),
+            ["PATCH /server/{ip}/config"]
         );
         for nothing in [&["server"][..], &["server", "::1", ""], &["Servers"]] {
-            assert!(find_paths(nothing).is_empty(), "{nothing:?}");
+            assert!(find_routes(nothing).is_empty(), "{nothing:?}");
         }
     }
 }

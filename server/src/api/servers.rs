@@ -1,17 +1,21 @@
 //! `GET /servers` and `/server/{ip}`: the fleet and its hosts.
 
+use fleetbeat_daemon::clock;
 use fleetbeat_protocol::{FlagsPatch, parse_ip};
 
-use super::acts::act_of;
 use super::state::ApiState;
 use super::{body, list};
 use crate::auth::{Caller, show_source};
 use crate::fleet::query::Query;
 use crate::http::{Failure, Reply, Request, Response};
-use crate::store::HostName;
+use crate::store::{Act, AgentKey, HostName};
 
 /// The longest body of `PATCH /server/{ip}/config`.
 const MAX_PATCH_BYTES: usize = 16 * 1024;
+
+/// What is told of a host that was removed and has its key still.
+const RETURNS: &str = "199 - \"the host comes back, as a new one, with its next heartbeat: \
+                       stop its agent first\"";
 
 /// `GET /servers`: a view of the newest snapshot. 304 if the client has it already, else
 /// compressed if it may be.
@@ -49,20 +53,74 @@ pub(super) fn set_flags(
     let body = body::read(request, MAX_PATCH_BYTES)?;
     let patch = FlagsPatch::from_json(&body::parse(&body)?).map_err(Failure::invalid)?;
 
-    let act = act_of(caller, request);
+    let act = caller.act(request.peer().ip(), clock::now());
     let Some(server) = api.store.set_flags(&host, patch, &act)? else {
         return Err(unknown(api, &host));
     };
 
     if let Some(flags) = describe(patch) {
-        let username = &caller.account().username;
+        let (who, ip) = (caller.show(), server.ip);
         let source = show_source(request.peer().ip());
-        let ip = server.ip;
-        log::info!(
-            "user {username:?} at {source} has set the flags of host {ip}: {flags}"
-        );
+        log::info!("{who} at {source} has set the flags of host {ip}: {flags}");
     }
     Ok(Reply::Now(Response::json(200, &server)))
+}
+
+/// `DELETE /server/{ip}`: removes a host with its history and its flags. A 204 has no body,
+/// so headers say that the host comes back.
+pub(super) fn remove(
+    api: &ApiState,
+    caller: &Caller,
+    request: &mut Request,
+) -> Result<Reply, Failure> {
+    let host = host(request)?;
+    let act = caller.act(request.peer().ip(), clock::now());
+    let key = revoke_key_of(api, &host, &act)?;
+    let Some(server) = api.store.remove_server(&host, &act)? else {
+        return Err(unknown(api, &host));
+    };
+
+    let (who, ip) = (caller.show(), server.ip);
+    let source = show_source(request.peer().ip());
+    log::info!(
+        "{who} at {source} has removed host {ip} ({})",
+        server.server_id
+    );
+    if key.is_some() {
+        return Ok(Reply::Now(Response::no_content()));
+    }
+    // Nobody can tell a host that shares its key from the hosts that may come.
+    Ok(Reply::Now(
+        Response::no_content()
+            .with_header("X-Fleetbeat-Returns", "true")
+            .with_header("Warning", RETURNS),
+    ))
+}
+
+/// Ends the host's own key, if it has one, so that the host does not come back before a
+/// code enrols it. The key goes before the record, which whoever is interrupted here finds
+/// again.
+fn revoke_key_of(
+    api: &ApiState,
+    host: &HostName,
+    act: &Act,
+) -> Result<Option<AgentKey>, Failure> {
+    let Some(server) = api.store.server(host)? else {
+        return Ok(None);
+    };
+    let mut keys = api.store.keys()?.into_iter();
+    let listed = keys.find(|listed| {
+        let record = listed.host.as_ref();
+        record.is_some_and(|record| record.server_id == server.server_id)
+    });
+    let Some(listed) = listed else {
+        return Ok(None);
+    };
+    let key = api.store.revoke_key(listed.key.agent_id, act)?;
+    if let Some(key) = &key {
+        api.auth.agents().own_keys().note(key.clone());
+    }
+    Ok(key)
 }
 
 /// The flags that the patch sets, for the log: `paid = true, enabled = false`; `None` for

@@ -8,9 +8,9 @@ use crate::store::{Conflict, StoreError};
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Failure {
         match error {
-            StoreError::Conflict(conflict @ Conflict::NoSuchUser(_)) => {
-                Failure::not_found(conflict.to_string())
-            }
+            StoreError::Conflict(
+                conflict @ (Conflict::NoSuchUser(_) | Conflict::NoSuchToken(_)),
+            ) => Failure::not_found(conflict.to_string()),
             StoreError::Conflict(conflict) => Failure::conflict(conflict.to_string()),
             error => Failure::storage_away().because(error.to_string()),
         }
@@ -29,6 +29,7 @@ mod tests {
             (StoreError::from(Conflict::UserExists(name())), 409),
             (Conflict::LastSuperadmin(name()).into(), 409),
             (Conflict::NoSuchUser(name()).into(), 404),
+            (Conflict::NoSuchToken(name()).into(), 404),
             (Unavailable::Away.into(), 500),
         ] {
             let told = format!("{:?}", Failure::from(error));

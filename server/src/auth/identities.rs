@@ -4,47 +4,135 @@
 //! The identities' fields are private to this file, so the only way to an identity is
 //! through the checks of [`Auth`].
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::net::IpAddr;
+use std::sync::Arc;
 
-use fleetbeat_daemon::lock::lock;
-use fleetbeat_protocol::{Account, Timestamp};
+use fleetbeat_daemon::clock;
+use fleetbeat_protocol::{Account, Role, Timestamp};
 
 use super::agents::{Agent, AgentAuth};
+use super::api_tokens::ApiTokens;
+use super::known_users::{KnownUsers, WhileAway};
 use super::networks::KnownNetworks;
-use super::passwords;
 use super::policy::{self, Asker, Right};
 use super::refusals::{Refusal, Refusals};
-use super::tokens::Tokens;
+use super::token_text::TokenText;
+use super::tokens::{Tokens, Via};
+use crate::auth_settings::{AuthSettings, ProxySettings};
 use crate::http::{Failure, Request};
-use crate::recurring::{Recurring, Tally};
-use crate::store::{StoreError, User, UserStore};
+use crate::store::{Act, ApiToken, Store, StoreError, User, UserChange, Who};
 
-/// A user is read from the store again after this: a removed user is out within two
-/// seconds.
-const USER_FRESH_FOR: Duration = Duration::from_secs(1);
-/// With the store away, a user seen this recently may still read.
-const USER_REMEMBERED_FOR: Duration = Duration::from_secs(10 * 60);
-
-/// A user who may use the route that was asked for.
+/// A user, or a program with a user's API token, who may use the route that was asked for.
 #[derive(Debug)]
-pub(crate) struct Caller(Account);
+pub(crate) struct Caller {
+    account: Account,
+    user_id: String,
+    means: Means,
+}
 
-/// Who may watch over the server: a user, or a program of the server's own machine.
+/// By what a caller has proven who it is.
 #[derive(Debug)]
-pub(crate) struct Watcher(Option<Account>);
+enum Means {
+    /// A login.
+    Login,
+    /// A login of a user who lacks the second factor that the role needs.
+    LoginWithoutTotp,
+    /// An API token.
+    ApiToken(Box<ApiToken>),
+}
+
+/// A request that is refused.
+pub(crate) struct Denied {
+    /// What the client is told.
+    pub(crate) failure: Failure,
+    /// What the audit is told: an API token that is valid was of no use.
+    pub(crate) token: Option<DeniedToken>,
+}
+
+/// An API token that was refused.
+pub(crate) struct DeniedToken {
+    /// The part of the token that may be seen.
+    pub(crate) id: String,
+    /// The user who has made it.
+    pub(crate) username: String,
+    /// Why it was of no use.
+    pub(crate) reason: &'static str,
+}
+
+/// Who may watch over the server: a caller, or a program of the server's own machine.
+#[derive(Debug)]
+pub(crate) struct Watcher(Option<Caller>);
 
 impl Caller {
     /// The user's name and role.
     pub(crate) fn account(&self) -> &Account {
-        &self.0
+        &self.account
+    }
+
+    /// The user's id, which tells the user from a later one of the same name.
+    pub(crate) fn user_id(&self) -> &str {
+        &self.user_id
+    }
+
+    /// The caller, for the policy.
+    fn asker(&self) -> Asker<'_> {
+        let role = self.account.role;
+        match &self.means {
+            Means::Login => Asker::User(role),
+            Means::LoginWithoutTotp => Asker::UserWithoutTotp(role),
+            Means::ApiToken(token) => Asker::Program(role, &token.scopes),
+        }
+    }
+
+    /// The API token of a program.
+    pub(crate) fn api_token(&self) -> Option<&ApiToken> {
+        match &self.means {
+            Means::ApiToken(token) => Some(token),
+            Means::Login | Means::LoginWithoutTotp => None,
+        }
+    }
+
+    /// What the caller does at `at` by a request from `address`, for an event.
+    pub(crate) fn act(&self, address: Option<IpAddr>, at: Timestamp) -> Act {
+        let user = self.account.username.clone();
+        let who = match &self.means {
+            Means::ApiToken(token) => Who::ApiToken {
+                user,
+                id: token.id.clone(),
+            },
+            Means::Login | Means::LoginWithoutTotp => Who::User(user),
+        };
+        Act { who, address, at }
+    }
+
+    /// Who does something, for the log.
+    pub(crate) fn show(&self) -> String {
+        let user = &self.account.username;
+        match &self.means {
+            Means::ApiToken(token) => format!("user {user:?} (API token {})", token.id),
+            Means::Login | Means::LoginWithoutTotp => format!("user {user:?}"),
+        }
+    }
+}
+
+impl From<Failure> for Box<Denied> {
+    fn from(failure: Failure) -> Box<Denied> {
+        Box::new(Denied {
+            failure,
+            token: None,
+        })
+    }
+}
+
+impl From<StoreError> for Box<Denied> {
+    fn from(error: StoreError) -> Box<Denied> {
+        Failure::from(error).into()
     }
 }
 
 impl Watcher {
-    /// The user's name and role; `None` for a program of the server's own machine.
-    pub(crate) fn account(&self) -> Option<&Account> {
+    /// The caller; `None` for a program of the server's own machine without a token.
+    pub(crate) fn caller(&self) -> Option<&Caller> {
         self.0.as_ref()
     }
 }
@@ -53,43 +141,17 @@ impl Watcher {
 pub(crate) struct Auth {
     agents: AgentAuth,
     tokens: Tokens,
-    store: Arc<dyn UserStore>,
-    /// The users of the last minutes, by name.
-    seen: Mutex<HashMap<String, Seen>>,
+    pub(super) store: Arc<dyn Store>,
+    users: KnownUsers,
+    api_tokens: ApiTokens,
+    /// The roles whose users need a second factor.
+    require_totp: Vec<Role>,
+    /// The proxy that says who is logged in.
+    proxy: Option<ProxySettings>,
     /// Where users have been: a token tells as well as a login.
     known_networks: Arc<KnownNetworks>,
     /// What was refused, for the log.
     refusals: Refusals,
-    /// The store cannot be read, and users are taken from memory.
-    store_trouble: Mutex<Recurring>,
-}
-
-/// What became of a login.
-#[derive(Debug)]
-pub(crate) enum LoginOutcome {
-    /// The password is right, and this is the user's token.
-    Token(String),
-    /// The password is wrong.
-    WrongPassword,
-    /// There is no such user.
-    UnknownUser,
-}
-
-/// A user as read from the store at `at`.
-#[derive(Clone)]
-struct Seen {
-    at: Instant,
-    /// `None` if the store had no such user.
-    user: Option<User>,
-}
-
-/// How a user is found while the store is away.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum WhileAway {
-    /// Take the user as seen in the last minutes.
-    Remember,
-    /// Fail.
-    Fail,
 }
 
 impl Auth {
@@ -97,17 +159,19 @@ impl Auth {
     pub(crate) fn new(
         agents: AgentAuth,
         secret_key: &[u8],
-        token_life: Duration,
-        store: Arc<dyn UserStore>,
+        settings: AuthSettings,
+        store: Arc<dyn Store>,
     ) -> Auth {
         Auth {
             agents,
-            tokens: Tokens::new(secret_key, token_life),
+            tokens: Tokens::new(secret_key, settings.token_life),
+            users: KnownUsers::new(store.clone()),
+            api_tokens: ApiTokens::new(store.clone()),
             store,
-            seen: Mutex::default(),
+            require_totp: settings.require_totp,
+            proxy: settings.proxy,
             known_networks: Arc::default(),
             refusals: Refusals::default(),
-            store_trouble: Mutex::default(),
         }
     }
 
@@ -124,6 +188,11 @@ impl Auth {
     /// The keys of agents.
     pub(crate) fn agents(&self) -> &AgentAuth {
         &self.agents
+    }
+
+    /// The proxy that says who is logged in, if there is one.
+    pub(crate) fn proxy(&self) -> Option<&ProxySettings> {
+        self.proxy.as_ref()
     }
 
     /// The agent behind the request's `X-API-Key`.
@@ -144,7 +213,7 @@ impl Auth {
         Err(found.err().unwrap_or_else(Failure::unknown_agent))
     }
 
-    /// The user behind the request's bearer token, who has this right.
+    /// The caller behind the request's bearer token, who has this right.
     ///
     /// # Errors
     /// 401 without a valid token; 403 without the right; 500 if the store cannot be read.
@@ -152,16 +221,14 @@ impl Auth {
         &self,
         request: &Request,
         right: Right,
-    ) -> Result<Caller, Failure> {
-        match self.admit(request, right)? {
-            Asker::User(account) => Ok(Caller(account)),
-            Asker::LocalPeer | Asker::Stranger => Err(Failure::internal(
-                "the policy admits a caller who is no user",
-            )),
-        }
+    ) -> Result<Caller, Box<Denied>> {
+        self.admit(request, right)?.ok_or_else(|| {
+            let detail = "the policy admits a caller who is no user";
+            Failure::internal(detail).into()
+        })
     }
 
-    /// The user behind the request's bearer token, or the program of this machine that
+    /// The caller behind the request's bearer token, or the program of this machine that
     /// sends no token, if the right admits either.
     ///
     /// # Errors
@@ -170,126 +237,206 @@ impl Auth {
         &self,
         request: &Request,
         right: Right,
-    ) -> Result<Watcher, Failure> {
-        Ok(Watcher(match self.admit(request, right)? {
-            Asker::User(account) => Some(account),
-            Asker::LocalPeer | Asker::Stranger => None,
-        }))
+    ) -> Result<Watcher, Box<Denied>> {
+        self.admit(request, right).map(Watcher)
     }
 
-    /// Who asks, and has this right.
-    fn admit(&self, request: &Request, right: Right) -> Result<Asker, Failure> {
-        let asker = self.asker(request)?;
-        policy::decide(right, &asker)?;
-        Ok(asker)
-    }
-
-    /// Who asks. Whoever sends a token is judged by the token, wherever it comes from.
-    fn asker(&self, request: &Request) -> Result<Asker, Failure> {
-        if let Some(token) = bearer_token(request) {
-            return self.user_of(request, token).map(Asker::User);
-        }
-        let sends_something = request.headers("Authorization").next().is_some();
-        Ok(match request.is_local() && !sends_something {
-            true => Asker::LocalPeer,
-            false => Asker::Stranger,
-        })
-    }
-
-    /// The user behind the request's bearer token.
-    fn user_of(&self, request: &Request, token: &str) -> Result<Account, Failure> {
-        let claims = self
-            .tokens
-            .verify(token)
-            .ok_or_else(|| Failure::no_valid_token("the token is invalid or expired"))?;
+    /// Who asks, and has this right; `None` for somebody without a token, who has it
+    /// nevertheless. Whoever sends a token is judged by the token, wherever it comes from.
+    fn admit(
+        &self,
+        request: &Request,
+        right: Right,
+    ) -> Result<Option<Caller>, Box<Denied>> {
+        let Some(bearer) = bearer_token(request) else {
+            let sends_something = request.headers("Authorization").next().is_some();
+            let asker = match request.is_local() && !sends_something {
+                true => Asker::LocalPeer,
+                false => Asker::Stranger,
+            };
+            policy::decide(right, asker)?;
+            return Ok(None);
+        };
 
         let while_away = match request.method() {
             "GET" | "HEAD" => WhileAway::Remember,
             _ => WhileAway::Fail,
         };
-        match self.user(&claims.sub, while_away)? {
-            Some(user) if user.token_version == claims.ver => {
-                let source = request.peer().ip();
-                self.known_networks.note(&user.username, source);
-                Ok(Account {
-                    username: user.username,
-                    role: user.role,
-                })
+        let caller = match TokenText::is_meant(bearer) {
+            true => self.program(request, bearer, while_away)?,
+            false => self.user(request, bearer, while_away)?,
+        };
+        let decided = policy::decide(right, caller.asker());
+        match caller.api_token() {
+            None => decided?,
+            Some(token) => {
+                let username = &caller.account.username;
+                decided.map_err(|failure| denied(token, username, "scope", failure))?;
+                self.api_tokens.note_use(&token.id, clock::now());
             }
-            _ => Err(Failure::no_valid_token("the token has ended: log in again")),
         }
+        Ok(Some(caller))
     }
 
-    /// A new token for a user's name and password. Slow on purpose: see [`super::logins`].
-    ///
-    /// # Errors
-    /// The store does not answer.
-    pub(crate) fn log_in(
+    /// The user behind a login's token.
+    fn user(
         &self,
-        username: &str,
-        password: &str,
-        now: Timestamp,
-    ) -> Result<LoginOutcome, StoreError> {
-        let user = self.store.user(username)?;
-        let matches = passwords::verify(user.as_ref(), password);
+        request: &Request,
+        bearer: &str,
+        while_away: WhileAway,
+    ) -> Result<Caller, Box<Denied>> {
+        let claims = self
+            .tokens
+            .verify(bearer)
+            .ok_or_else(|| Failure::no_valid_token("the token is invalid or expired"))?;
+        let is_it = |user: &User| user.token_version == claims.ver;
+        let user = self.users.find(&claims.sub, while_away, is_it)?;
+        let user = user.ok_or_else(|| {
+            Failure::no_valid_token("the token has ended: log in again")
+        })?;
 
-        Ok(match user {
-            None => LoginOutcome::UnknownUser,
-            Some(user) if matches => LoginOutcome::Token(self.tokens.issue(
-                &user.username,
-                &user.token_version,
-                now,
-            )),
-            Some(_) => LoginOutcome::WrongPassword,
+        let source = request.peer().ip();
+        self.known_networks.note(&user.username, source);
+        let is_proven = user.totp.secret.is_some() || claims.via == Some(Via::Proxy);
+        let means = if is_proven || !self.require_totp.contains(&user.role) {
+            Means::Login
+        } else {
+            Means::LoginWithoutTotp
+        };
+        Ok(Caller {
+            account: user.account(),
+            user_id: user.id,
+            means,
         })
     }
 
-    /// The user from the store, or from memory if the store was read within the last
-    /// second.
-    fn user(
+    /// The program behind an API token, which may do what its maker may do.
+    fn program(
+        &self,
+        request: &Request,
+        bearer: &str,
+        while_away: WhileAway,
+    ) -> Result<Caller, Box<Denied>> {
+        let unknown = || Failure::no_valid_token("the API token is wrong or revoked");
+        let shown = TokenText::parse(bearer).ok_or_else(unknown)?;
+        let token = self.api_tokens.find(&shown, while_away)?;
+        let token = token.ok_or_else(unknown)?;
+        let is_maker = |user: &User| user.id == token.user_id;
+        let maker = self.users.find(&token.username, while_away, is_maker)?;
+        let maker = maker.ok_or_else(unknown)?;
+
+        if token.expires_at <= clock::now() {
+            let failure = Failure::no_valid_token("the API token has expired");
+            return Err(denied(&token, &maker.username, "expired", failure));
+        }
+        if !is_within(&token, request.peer().ip()) {
+            let detail = "the API token may not be used from this address";
+            let failure = Failure::forbidden(detail);
+            return Err(denied(&token, &maker.username, "network", failure));
+        }
+
+        Ok(Caller {
+            account: maker.account(),
+            user_id: maker.id,
+            means: Means::ApiToken(Box::new(token)),
+        })
+    }
+
+    /// A new token for the user.
+    pub(crate) fn issue(&self, user: &User, via: Option<Via>, now: Timestamp) -> String {
+        self.tokens
+            .issue(&user.username, &user.token_version, via, now)
+    }
+
+    /// The user as the store has the user now.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub(crate) fn find_user(&self, username: &str) -> Result<Option<User>, StoreError> {
+        self.store.user(username)
+    }
+
+    /// Adds a user.
+    ///
+    /// # Errors
+    /// As [`crate::store::UserStore::add_user`].
+    pub(crate) fn add_user(&self, user: &User, act: &Act) -> Result<(), StoreError> {
+        self.store.add_user(user, act)
+    }
+
+    /// Changes a user, and knows it at once.
+    ///
+    /// # Errors
+    /// As [`crate::store::UserStore::change_user`].
+    pub(crate) fn change_user(
         &self,
         username: &str,
-        while_away: WhileAway,
+        change: &UserChange,
+        act: &Act,
     ) -> Result<Option<User>, StoreError> {
-        let now = Instant::now();
-        let remembered = lock(&self.seen).get(username).cloned();
-        let seen_within = |time| {
-            let seen = remembered.as_ref();
-            seen.is_some_and(|seen| now.duration_since(seen.at) < time)
-        };
-        if seen_within(USER_FRESH_FOR) {
-            return Ok(remembered.and_then(|seen| seen.user));
-        }
-
-        match self.store.user(username) {
-            Ok(user) => {
-                self.remember(username, user.clone(), now);
-                if lock(&self.store_trouble).well(now).is_some() {
-                    log::info!("users are read from the store again");
-                }
-                Ok(user)
-            }
-            Err(error)
-                if while_away == WhileAway::Remember
-                    && seen_within(USER_REMEMBERED_FOR) =>
-            {
-                let reason = error.to_string();
-                let due = lock(&self.store_trouble).again(&reason, now);
-                if let Some(Tally { times, .. }) = due {
-                    log::warn!("users are taken from memory ({times} times): {reason}");
-                }
-                Ok(remembered.and_then(|seen| seen.user))
-            }
-            Err(error) => Err(error),
-        }
+        let changed = self.store.change_user(username, change, act)?;
+        changed.iter().for_each(|user| self.users.changed(user));
+        Ok(changed)
     }
 
-    /// Keeps the store's word, and forgets users that are too old to be of use.
-    fn remember(&self, username: &str, user: Option<User>, now: Instant) {
-        let mut seen = lock(&self.seen);
-        seen.retain(|_, seen| now.duration_since(seen.at) < USER_REMEMBERED_FOR);
-        seen.insert(username.to_owned(), Seen { at: now, user });
+    /// Removes a user, and knows it at once.
+    ///
+    /// # Errors
+    /// As [`crate::store::UserStore::remove_user`].
+    pub(crate) fn remove_user(&self, user: &User, act: &Act) -> Result<(), StoreError> {
+        self.store.remove_user(&user.username, act)?;
+        self.users.removed(&user.username);
+        self.api_tokens.changed();
+        Ok(())
     }
+
+    /// Adds an API token, and knows it at once.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub(crate) fn add_api_token(
+        &self,
+        token: &ApiToken,
+        act: &Act,
+    ) -> Result<(), StoreError> {
+        self.store.add_api_token(token, act)?;
+        self.api_tokens.changed();
+        Ok(())
+    }
+
+    /// Revokes an API token, and knows it at once.
+    ///
+    /// # Errors
+    /// The token is not known, or the store cannot be written.
+    pub(crate) fn remove_api_token(&self, id: &str, act: &Act) -> Result<(), StoreError> {
+        self.store.remove_api_token(id, act)?;
+        self.api_tokens.changed();
+        Ok(())
+    }
+}
+
+/// The refusal of an API token of this user, which is valid but of no use.
+fn denied(
+    token: &ApiToken,
+    username: &str,
+    reason: &'static str,
+    failure: Failure,
+) -> Box<Denied> {
+    Box::new(Denied {
+        failure,
+        token: Some(DeniedToken {
+            id: token.id.clone(),
+            username: username.to_owned(),
+            reason,
+        }),
+    })
+}
+
+/// Whether the token may be used from this address.
+fn is_within(token: &ApiToken, source: Option<IpAddr>) -> bool {
+    let contains =
+        |ip: IpAddr| token.networks.iter().any(|network| network.contains(&ip));
+    token.networks.is_empty() || source.is_some_and(contains)
 }
 
 /// The token in the `Authorization` header.

@@ -8,6 +8,9 @@
 //!   networks with the networks around them, because one customer may have a /48.
 //! - A name that many networks try at once has a single wrong password from each further
 //!   network. The right password is still taken at the first try.
+//! - Wrong codes behind the right password count as wrong passwords do, and also for the
+//!   user in all networks where the user has not been: whoever can try codes knows the
+//!   password, and a code has only a million values.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
@@ -15,6 +18,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use super::networks::{KnownNetworks, Network, network, wider_networks};
+use crate::usernames::fold_username;
 
 /// The time over which wrong passwords are counted.
 const WINDOW: Duration = Duration::from_secs(60);
@@ -30,6 +34,8 @@ const PER_NETWORK: usize = 30;
 /// The same from an IPv6 /56 and from a /48.
 const PER_56: usize = 60;
 const PER_48: usize = 120;
+/// Wrong codes for one user from networks where the user has not been.
+const PER_CODE: usize = 10;
 /// Wrong passwords remembered at once. The oldest is forgotten rather than a login
 /// refused.
 const MAX_REMEMBERED: usize = 20_000;
@@ -61,6 +67,17 @@ enum Subject {
     Network(Network),
     /// A user from all networks where the user has not been.
     Name(u64),
+    /// Codes of a user from all networks where the user has not been.
+    Code(u64),
+}
+
+/// What was wrong with a login.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WrongPart {
+    /// The password.
+    Password,
+    /// The code, with the right password.
+    Code,
 }
 
 impl Limits {
@@ -76,7 +93,7 @@ impl Limits {
         now: Instant,
     ) -> Result<(), Duration> {
         self.forget_old(now);
-        let name = self.hasher.hash_one(username);
+        let name = self.hasher.hash_one(fold_username(username));
         let pair = Subject::Pair(name, network(source));
         self.allow(pair, PER_PAIR, now)?;
         if known.contains(username, source) {
@@ -92,9 +109,29 @@ impl Limits {
         Ok(())
     }
 
-    /// Counts a wrong password.
+    /// Whether a code of a user whose password was right may be tried.
+    ///
+    /// # Errors
+    /// The time until the next one may.
+    pub(super) fn check_code(
+        &mut self,
+        username: &str,
+        source: Option<IpAddr>,
+        known: &KnownNetworks,
+        now: Instant,
+    ) -> Result<(), Duration> {
+        self.forget_old(now);
+        if known.contains(username, source) {
+            return Ok(());
+        }
+        let name = self.hasher.hash_one(fold_username(username));
+        self.allow(Subject::Code(name), PER_CODE, now)
+    }
+
+    /// Counts a wrong password, or a wrong code.
     pub(super) fn failed(
         &mut self,
+        part: WrongPart,
         username: &str,
         source: Option<IpAddr>,
         known: &KnownNetworks,
@@ -105,11 +142,14 @@ impl Limits {
             self.forget_oldest();
         }
 
-        let name = self.hasher.hash_one(username);
+        let name = self.hasher.hash_one(fold_username(username));
         let mut subjects = vec![Subject::Pair(name, network(source))];
         subjects.extend(network_limits(source).map(|(subject, _)| subject));
         if !known.contains(username, source) {
             subjects.push(Subject::Name(name));
+            if part == WrongPart::Code {
+                subjects.push(Subject::Code(name));
+            }
         }
         for subject in &subjects {
             self.times.entry(*subject).or_default().push_back(now);
@@ -207,7 +247,8 @@ mod tests {
             if is_let_in {
                 let now = self.start + Duration::from_secs(secs);
                 let source = source.parse().ok();
-                self.limits.failed(name, source, &self.known, now);
+                let part = WrongPart::Password;
+                self.limits.failed(part, name, source, &self.known, now);
             }
             is_let_in
         }
@@ -331,6 +372,26 @@ mod tests {
     }
 
     #[test]
+    fn whoever_knows_the_password_has_ten_codes_a_minute_in_all() {
+        let mut table = Table::new();
+        table.log_in("Ann", "192.0.2.1");
+        let now = table.start;
+        let try_code = |table: &mut Table, source: &str| {
+            let source = source.parse().ok();
+            let may = table.limits.check_code("ann", source, &table.known, now);
+            if may.is_ok() {
+                let part = WrongPart::Code;
+                table.limits.failed(part, "ANN", source, &table.known, now);
+            }
+            may.is_ok()
+        };
+        let tried = (0..100).filter(|n| try_code(&mut table, &format!("10.0.0.{n}")));
+        assert_eq!(tried.count(), PER_CODE);
+        assert!(try_code(&mut table, "192.0.2.1"), "where ann has been");
+        assert_eq!(table.check("bob", "10.0.0.200", 0), 0);
+    }
+
+    #[test]
     fn a_flood_pushes_out_the_oldest_and_shuts_no_door() {
         let mut table = Table::new();
         for _ in 0..5 {
@@ -341,6 +402,7 @@ mod tests {
             let [a, b, c, d] = n.to_be_bytes();
             let source = format!("2001:db8:{a:02x}{b:02x}:{c:02x}{d:02x}::");
             table.limits.failed(
+                WrongPart::Password,
                 &n.to_string(),
                 source.parse().ok(),
                 &table.known,

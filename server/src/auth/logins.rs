@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use fleetbeat_daemon::lock::lock;
 
 use super::login_limits::Limits;
+pub(crate) use super::login_limits::WrongPart;
 use super::networks::KnownNetworks;
 use crate::http::{Exchange, Failure};
 use crate::jobs::{Jobs, Pulse};
@@ -114,12 +115,28 @@ impl Logins {
         })
     }
 
-    /// Counts a wrong password.
-    pub(crate) fn failed(&self, attempt: &Attempt) {
+    /// Whether a code may be tried, of a user whose password was right.
+    ///
+    /// # Errors
+    /// 429 after too many wrong codes.
+    pub(crate) fn check_code(&self, attempt: &Attempt) -> Result<(), Failure> {
+        let now = Instant::now();
+        let (username, source) = (&attempt.username, attempt.source);
+        let mut limits = lock(&self.limits);
+        let checked = limits.check_code(username, source, &self.known, now);
+        checked.map_err(|wait| {
+            self.metrics.logins.limited();
+            too_many(wait)
+        })
+    }
+
+    /// Counts a wrong password, or a wrong code.
+    pub(crate) fn failed(&self, part: WrongPart, attempt: &Attempt) {
         self.metrics.logins.wrong();
         let now = Instant::now();
+        let (username, source) = (&attempt.username, attempt.source);
         let mut limits = lock(&self.limits);
-        limits.failed(&attempt.username, attempt.source, &self.known, now);
+        limits.failed(part, username, source, &self.known, now);
     }
 
     /// Remembers where a right password came from.

@@ -2,21 +2,29 @@
 
 mod agent_keys;
 mod agents;
+mod api_tokens;
 pub(crate) mod codes;
 mod identities;
+mod known_users;
+pub(crate) mod login;
 mod login_limits;
 pub(crate) mod logins;
 mod networks;
 mod own_keys;
 pub(crate) mod passwords;
 mod policy;
+pub(crate) mod proxy_login;
 mod refusals;
+mod token_text;
 mod tokens;
+pub(crate) mod totp;
 
 pub(crate) use self::agent_keys::AgentKeys;
 pub(crate) use self::agents::{Agent, AgentAuth, KeysTaken};
-pub(crate) use self::identities::{Auth, Caller, LoginOutcome, Watcher};
+pub(crate) use self::identities::{Auth, Caller, Denied, Watcher};
 pub(crate) use self::networks::{Network, network, show_network};
 pub(crate) use self::own_keys::OwnKeys;
 pub(crate) use self::policy::Right;
 pub(crate) use self::refusals::{Refusal, show_source};
+pub(crate) use self::token_text::TokenText;
+pub(crate) use self::tokens::Via;

@@ -7,6 +7,8 @@ use std::sync::Mutex;
 
 use fleetbeat_daemon::lock::lock;
 
+use crate::usernames::fold_username;
+
 /// Pairs of a user and a network remembered at once: ten users, each from a thousand
 /// networks.
 const MAX_KNOWN: usize = 10_000;
@@ -67,7 +69,8 @@ impl KnownNetworks {
     /// Remembers that the user is at `source`.
     pub(super) fn note(&self, username: &str, source: Option<IpAddr>) {
         let mut known = lock(&self.0);
-        let pair = (known.hasher.hash_one(username), network(source));
+        let name = known.hasher.hash_one(fold_username(username));
+        let pair = (name, network(source));
 
         known.count += 1;
         let count = known.count;
@@ -86,8 +89,8 @@ impl KnownNetworks {
     /// Whether the user has been at `source`'s network.
     pub(super) fn contains(&self, username: &str, source: Option<IpAddr>) -> bool {
         let known = lock(&self.0);
-        let pair = (known.hasher.hash_one(username), network(source));
-        known.seen.contains_key(&pair)
+        let name = known.hasher.hash_one(fold_username(username));
+        known.seen.contains_key(&(name, network(source)))
     }
 }
 

@@ -49,23 +49,13 @@ pub(crate) fn random() -> Result<String, getrandom::Error> {
     Ok(letters.map(char::from).collect())
 }
 
-/// A token version that was never used before.
-pub(crate) fn new_token_version() -> Result<String, getrandom::Error> {
-    Ok(format!("{:016x}", getrandom::u64()?))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use fleetbeat_protocol::Role;
 
     fn user(hashed_password: String) -> User {
-        User {
-            username: "a".into(),
-            role: Role::Admin,
-            hashed_password,
-            token_version: String::new(),
-        }
+        User::new("a".into(), Role::Admin, hashed_password).unwrap()
     }
 
     #[test]

@@ -1,8 +1,6 @@
 //! The policy: who may do what.
 
-use std::fmt;
-
-use fleetbeat_protocol::{Account, Role};
+use fleetbeat_protocol::{Role, Scope};
 
 use crate::http::Failure;
 
@@ -11,15 +9,23 @@ use crate::http::Failure;
 pub(crate) struct Right {
     /// The least role of a user.
     role: Role,
+    /// What an API token must be for; `None`: no API token may use the route.
+    scope: Option<Scope>,
+    /// Whether users may use the route who lack a second factor that their role needs.
+    before_totp: bool,
     /// Whether a program of the server's own machine may, too, without a token.
     admits_local_peers: bool,
 }
 
 /// Who wants to use a route.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Asker {
-    /// A user with a valid token.
-    User(Account),
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asker<'a> {
+    /// A user of this role, who has logged in.
+    User(Role),
+    /// A user who has logged in without the second factor that the role needs.
+    UserWithoutTotp(Role),
+    /// A program with an API token for these scopes, of a user of this role.
+    Program(Role, &'a [Scope]),
     /// A program of the server's own machine, without a token.
     LocalPeer,
     /// Somebody without a token.
@@ -27,11 +33,29 @@ pub(super) enum Asker {
 }
 
 impl Right {
-    /// Users of this role, and of every role above it.
+    /// Users of this role, and of every role above it, who have logged in.
     pub(crate) const fn of(role: Role) -> Right {
         Right {
             role,
+            scope: None,
+            before_totp: false,
             admits_local_peers: false,
+        }
+    }
+
+    /// API tokens of such users, too, if they are for this.
+    pub(crate) const fn or_token_for(self, scope: Scope) -> Right {
+        Right {
+            scope: Some(scope),
+            ..self
+        }
+    }
+
+    /// Users, too, who have not yet set up the second factor that their role needs.
+    pub(crate) const fn even_before_totp(self) -> Right {
+        Right {
+            before_totp: true,
+            ..self
         }
     }
 
@@ -48,12 +72,12 @@ impl Right {
     pub(crate) fn admits_local_peers(self) -> bool {
         self.admits_local_peers
     }
-}
 
-impl fmt::Display for Right {
-    /// As the OpenAPI document names it.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.role.fmt(f)
+    /// Role and scope, as the OpenAPI document names them.
+    #[cfg(test)]
+    pub(crate) fn names(self) -> Vec<String> {
+        let scope = self.scope.map(|scope| scope.to_string());
+        [self.role.to_string()].into_iter().chain(scope).collect()
     }
 }
 
@@ -61,16 +85,29 @@ impl fmt::Display for Right {
 ///
 /// # Errors
 /// 401 for who has no token and needs one; 403, which says whose right it is.
-pub(super) fn decide(right: Right, asker: &Asker) -> Result<(), Failure> {
+pub(super) fn decide(right: Right, asker: Asker<'_>) -> Result<(), Failure> {
     let role = match asker {
-        Asker::User(account) if account.role >= right.role => return Ok(()),
-        Asker::User(account) => account.role,
         Asker::LocalPeer if right.admits_local_peers => return Ok(()),
         Asker::LocalPeer | Asker::Stranger => {
             let detail = "a bearer token is needed: log in by POST /token";
             return Err(Failure::no_valid_token(detail));
         }
+        Asker::UserWithoutTotp(_) if !right.before_totp => {
+            return Err(Failure::totp_to_be_set_up());
+        }
+        Asker::Program(role, scopes) => match right.scope {
+            Some(scope) if scopes.contains(&scope) => role,
+            Some(scope) => return Err(Failure::beyond_scope(scope)),
+            None => {
+                let detail = "no API token may do this: a user has to log in";
+                return Err(Failure::forbidden(detail));
+            }
+        },
+        Asker::User(role) | Asker::UserWithoutTotp(role) => role,
     };
+    if role >= right.role {
+        return Ok(());
+    }
     let detail = match right.role {
         Role::Superadmin => format!("a {role} user may not do this, a superadmin may"),
         _ => format!("a {role} user may not do this, an {} may", right.role),
@@ -82,33 +119,50 @@ pub(super) fn decide(right: Right, asker: &Asker) -> Result<(), Failure> {
 mod tests {
     use super::*;
 
+    /// How it is decided: 200, or the refusal's status.
+    fn status(right: Right, asker: Asker<'_>) -> u16 {
+        match decide(right, asker) {
+            Ok(()) => 200,
+            Err(failure) => failure.status(),
+        }
+    }
+
     #[test]
     fn a_right_is_a_role_and_whether_local_programs_have_it() {
-        let user = |role| {
-            Asker::User(Account {
-                username: "ann".to_owned(),
-                role,
-            })
-        };
         let askers = [
             Asker::Stranger,
             Asker::LocalPeer,
-            user(Role::Readonly),
-            user(Role::Admin),
-            user(Role::Superadmin),
+            Asker::User(Role::Readonly),
+            Asker::User(Role::Admin),
+            Asker::User(Role::Superadmin),
         ];
-        let statuses = |right| {
-            let status = |asker| match decide(right, asker) {
-                Ok(()) => 200,
-                Err(failure) => failure.status(),
-            };
-            askers.iter().map(status).collect::<Vec<_>>()
-        };
+        let statuses = |right| askers.map(|asker| status(right, asker));
 
         let (reading, setting) = (Right::of(Role::Readonly), Right::of(Role::Admin));
         assert_eq!(statuses(reading), [401, 401, 200, 200, 200]);
         assert_eq!(statuses(reading.or_local_peer()), [401, 200, 200, 200, 200]);
         assert_eq!(statuses(setting), [401, 401, 403, 200, 200]);
         assert_eq!(statuses(setting.or_local_peer()), [401, 200, 403, 200, 200]);
+    }
+
+    #[test]
+    fn an_api_token_needs_the_scope_and_its_makers_role() {
+        let (writes, reads) = (&[Scope::FlagsWrite][..], &[Scope::ServersRead][..]);
+        let right = Right::of(Role::Admin).or_token_for(Scope::FlagsWrite);
+        assert_eq!(status(right, Asker::Program(Role::Admin, writes)), 200);
+        assert_eq!(status(right, Asker::Program(Role::Admin, reads)), 403);
+        assert_eq!(status(right, Asker::Program(Role::Readonly, writes)), 403);
+
+        let for_users_alone = Right::of(Role::Admin);
+        let program = Asker::Program(Role::Superadmin, &Scope::ALL);
+        assert_eq!(status(for_users_alone, program), 403);
+    }
+
+    #[test]
+    fn a_second_factor_that_is_missing_closes_all_but_the_own_account() {
+        let asker = Asker::UserWithoutTotp(Role::Superadmin);
+        let right = Right::of(Role::Readonly);
+        assert_eq!(status(right, asker), 403);
+        assert_eq!(status(right.even_before_totp(), asker), 200);
     }
 }

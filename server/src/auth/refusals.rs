@@ -28,6 +28,14 @@ pub(crate) enum Refusal {
     /// A login of a user that there is not. The log does not say the name, because people
     /// type their password there.
     UnknownUser,
+    /// A login with the right password and a wrong code.
+    WrongCode,
+    /// A login with the right password and a code that was used before.
+    UsedCode,
+    /// A login by a proxy that is not believed.
+    ProxyLogin,
+    /// An API token that is valid and was of no use.
+    ApiToken,
     /// A login after too many wrong passwords.
     TooManyLogins,
     /// A heartbeat with a wrong key.
@@ -47,6 +55,10 @@ impl fmt::Display for Refusal {
         f.write_str(match self {
             Refusal::WrongPassword => "wrong password",
             Refusal::UnknownUser => "wrong password, and no such user",
+            Refusal::WrongCode => "wrong code behind the right password",
+            Refusal::UsedCode => "used code behind the right password",
+            Refusal::ProxyLogin => "login by a proxy that is not in auth.proxy.trusted",
+            Refusal::ApiToken => "API token",
             Refusal::TooManyLogins => "too many wrong passwords",
             Refusal::WrongKey => "wrong agent key",
             Refusal::NoKey => "no agent key",

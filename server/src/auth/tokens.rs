@@ -31,6 +31,17 @@ pub(super) struct Claims {
     /// The user's token version. When the user has got another one, the token has ended
     /// early.
     pub(super) ver: String,
+    /// Who has proven who the user is, if that was not this server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) via: Option<Via>,
+}
+
+/// Who has proven who a user is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Via {
+    /// The proxy, which sees to a second factor by itself.
+    Proxy,
 }
 
 /// Issues and verifies tokens under one key.
@@ -68,6 +79,7 @@ impl Tokens {
         &self,
         username: &str,
         token_version: &str,
+        via: Option<Via>,
         now: Timestamp,
     ) -> String {
         let iat = now.as_second();
@@ -77,6 +89,7 @@ impl Tokens {
             iat,
             exp,
             ver: token_version.to_owned(),
+            via,
         };
 
         jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.encoding)
@@ -167,7 +180,7 @@ mod tests {
     #[test]
     fn a_token_carries_its_user_and_ends() {
         let now = Timestamp::now();
-        let token = Tokens::new(KEY, DAY).issue("admin", "7", now);
+        let token = Tokens::new(KEY, DAY).issue("admin", "7", None, now);
         let claims = Tokens::new(KEY, DAY).verify(&token).unwrap();
         assert_eq!(
             (
@@ -179,7 +192,8 @@ mod tests {
         );
 
         let yesterday = now - jiff::SignedDuration::from_hours(25);
-        let ended = Tokens::new(KEY, DAY).issue("admin", "7", yesterday);
+        let ended =
+            Tokens::new(KEY, DAY).issue("admin", "7", Some(Via::Proxy), yesterday);
         assert_eq!(Tokens::new(KEY, DAY).verify(&ended), None);
     }
 
@@ -204,12 +218,13 @@ mod tests {
     #[test]
     fn forged_tokens_are_refused() {
         let tokens = Tokens::new(KEY, DAY);
-        let token = tokens.issue("admin", "7", Timestamp::now());
+        let token = tokens.issue("admin", "7", None, Timestamp::now());
         let (head_and_claims, signature) = token.rsplit_once('.').unwrap();
         let (_, claims) = head_and_claims.split_once('.').unwrap();
         let other_key = Tokens::new(b"another key of thirty-two bytes..", DAY).issue(
             "admin",
             "7",
+            None,
             Timestamp::now(),
         );
         // {"alg":"none"} and {"alg":"HS512"}

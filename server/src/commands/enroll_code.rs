@@ -5,8 +5,8 @@ use fleetbeat_protocol::NewCode;
 
 use super::audit;
 use crate::auth::codes::new_code;
-use crate::config::parse_network;
 use crate::error::ServerError;
+use crate::network::parse_network;
 use crate::store::KeyStore;
 
 /// Makes the code and prints it. The code alone goes to standard output, so that a script

@@ -68,6 +68,7 @@ fn run_beside_server(command: Command, config: &Config) -> Result<(), ServerErro
             user::set_password(&*open()?, &username, password)?;
         }
         Command::UserList => user::list(&*open()?, &mut std::io::stdout())?,
+        Command::UserResetTotp { username } => user::reset_totp(&*open()?, &username)?,
         Command::UserRemove { username } => user::remove(&*open()?, &username)?,
         Command::EnrollCode(wish) => {
             enroll_code::make(&*store::open_before_server(&config.storage)?, wish)?;
@@ -77,7 +78,7 @@ fn run_beside_server(command: Command, config: &Config) -> Result<(), ServerErro
         Command::Restore { file } => database::restore(&config.storage, &file)?,
         Command::ProxyConfig(site) => {
             proxy_config::refuse_encrypted(config).map_err(ServerError::Needless)?;
-            print!("{}", proxy_config::nginx(&site, &config.listen));
+            print!("{}", proxy_config::nginx(&site, config));
         }
         Command::Run
         | Command::CheckConfig

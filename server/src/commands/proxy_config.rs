@@ -20,6 +20,8 @@ pub(crate) struct Site {
     pub(crate) certificate: Option<String>,
     /// The certificate's key, in place of where certbot puts it.
     pub(crate) key: Option<String>,
+    /// Where nginx asks who is logged in; without it, nobody can say so.
+    pub(crate) sso: Option<String>,
 }
 
 /// Refuses what is not a DNS name or an address, so that nginx cannot take `name` for more
@@ -66,6 +68,25 @@ pub(crate) fn check_path(option: &str, path: &str) -> Result<(), String> {
     })
 }
 
+/// Refuses what is not a URL to which nginx can pass a request.
+///
+/// # Errors
+/// The sentence for the command line's user.
+pub(crate) fn check_sso(url: &str) -> Result<(), String> {
+    let rest = url
+        .strip_prefix("http://")
+        .or_else(|| url.strip_prefix("https://"));
+    let is_url = rest.is_some_and(|rest| {
+        let is_allowed =
+            |c: char| c.is_ascii_alphanumeric() || "-._~:/?&=%[]".contains(c);
+        rest.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '[')
+            && rest.chars().all(is_allowed)
+    });
+    is_url.then_some(()).ok_or_else(|| {
+        format!("--sso: {url:?} is not a URL such as http://127.0.0.1:9091/api/verify")
+    })
+}
+
 /// Refuses to print a site before a server that speaks HTTPS itself: the site speaks plain
 /// HTTP with the server.
 ///
@@ -82,9 +103,9 @@ pub(super) fn refuse_encrypted(config: &Config) -> Result<(), String> {
     )
 }
 
-/// The site for nginx 1.18 and later, before a server that listens on `upstream`.
-pub(super) fn nginx(site: &Site, upstream: &Listen) -> String {
-    let (upstream, preparation) = match upstream.reachable() {
+/// The site for nginx 1.18 and later, before a server with this configuration.
+pub(super) fn nginx(site: &Site, config: &Config) -> String {
+    let (upstream, preparation) = match config.listen.reachable() {
         Listen::Tcp(address) => (address.to_string(), FOR_TCP),
         Listen::Unix(path) => (format!("unix:{}", path.display()), FOR_UNIX),
     };
@@ -110,7 +131,51 @@ pub(super) fn nginx(site: &Site, upstream: &Listen) -> String {
         text += &tls(site);
     }
 
-    text += &SITE.replace("ERRORS", &errors());
+    let headers = identity_headers(config);
+    let clear = |header: &String| format!("        proxy_set_header {header} \"\";\n");
+    let cleared: String = headers.iter().map(clear).collect();
+    let (ask, token) = match &site.sso {
+        Some(url) => (ask_who_is_logged_in(url, &headers), sso_of_token(&headers)),
+        None => Default::default(),
+    };
+    text += &SITE
+        .replace("ERRORS", &(errors() + &ask))
+        .replace("CLEARED\n", &cleared)
+        .replace("SSO\n", &token);
+    text
+}
+
+/// The headers that say who is logged in, whether or not the server listens to them.
+fn identity_headers(config: &Config) -> Vec<String> {
+    match &config.auth.proxy {
+        Some(proxy) => {
+            let groups = proxy.groups_header.iter();
+            [&proxy.header].into_iter().chain(groups).cloned().collect()
+        }
+        None => ["Remote-User", "Remote-Groups"].map(str::to_owned).into(),
+    }
+}
+
+/// The part of a site that asks at `url` who is logged in. Whoever is not may still log in
+/// with a password.
+fn ask_who_is_logged_in(url: &str, headers: &[String]) -> String {
+    let clear = |header: &String| format!("        proxy_set_header {header} \"\";\n");
+    let cleared: String = headers.iter().map(clear).collect();
+    ASK.replace("URL", url).replace("CLEARED\n", &cleared)
+}
+
+/// What the location of logins has to say besides: who is logged in.
+fn sso_of_token(headers: &[String]) -> String {
+    let mut text = SSO.to_owned();
+    for header in headers {
+        let variable = header.to_ascii_lowercase().replace('-', "_");
+        let _ = write!(
+            text,
+            "            auth_request_set $fleetbeat_{variable} \
+             $upstream_http_{variable};\n            \
+             proxy_set_header {header} $fleetbeat_{variable};\n"
+        );
+    }
     text
 }
 
@@ -311,6 +376,8 @@ ERRORS
         # The header is replaced and not extended, because a client could claim any address in it.
         proxy_set_header X-Forwarded-For $remote_addr;
         proxy_set_header X-Forwarded-Proto $scheme;
+        # No client may say who is logged in.
+CLEARED
         proxy_connect_timeout 2s;
         proxy_send_timeout 10s;
         proxy_read_timeout 10s;
@@ -321,6 +388,7 @@ ERRORS
             proxy_pass http://fleetbeat;
             limit_req zone=fleetbeat_login burst=10 nodelay;
             limit_req_status 429;
+SSO
         }
         # A large fleet's heartbeats would fill the log.
         location ~ ^/heartbeats?$ {
@@ -329,6 +397,37 @@ ERRORS
         }
     }
 }
+";
+
+const SSO: &str = "\
+            # Who is logged in elsewhere needs no password here. server.toml needs [auth.proxy].
+            auth_request /.nginx/sso;
+            proxy_http_version 1.0;
+            proxy_set_header Connection close;
+            # With the port, because the page's origin has one.
+            proxy_set_header Host $http_host;
+            proxy_set_header X-Forwarded-For $remote_addr;
+            proxy_set_header X-Forwarded-Proto $scheme;
+";
+
+const ASK: &str = "\
+    location = /.nginx/sso {
+        internal;
+        proxy_pass URL;
+        proxy_pass_request_body off;
+        proxy_set_header Content-Length \"\";
+        proxy_set_header X-Forwarded-For $remote_addr;
+        proxy_set_header X-Forwarded-Proto $scheme;
+        proxy_set_header X-Forwarded-Host $http_host;
+        proxy_set_header X-Forwarded-Uri $request_uri;
+        proxy_set_header X-Original-URL $scheme://$http_host$request_uri;
+        proxy_set_header X-Original-Method $request_method;
+CLEARED
+        # Nobody is logged in there: a login with a password goes on.
+        proxy_intercept_errors on;
+        error_page 301 302 303 307 308 401 403 = /.nginx/nobody;
+    }
+    location = /.nginx/nobody { internal; return 204; }
 ";
 
 #[cfg(test)]

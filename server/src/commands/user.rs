@@ -9,10 +9,9 @@ use super::audit;
 use crate::auth::passwords;
 use crate::cli::PasswordFrom;
 use crate::secret_rules::UnusablePassword;
-use crate::store::{Conflict, StoreError, User, UserStore};
+use crate::store::{Conflict, StoreError, User, UserChange, UserStore, new_version};
+use crate::usernames::{UnusableUsername, check_username};
 
-/// Longest username, in characters.
-const MAX_USERNAME_CHARS: usize = 64;
 /// Standard input is read up to here: more cannot be a password.
 const MAX_INPUT_BYTES: u64 = 4096;
 
@@ -29,10 +28,8 @@ pub(crate) enum UserError {
     #[error(transparent)]
     Password(#[from] UnusablePassword),
     /// The username may not be used.
-    #[error(
-        "a username has 1 to {MAX_USERNAME_CHARS} characters: letters, digits and . _ - @ +"
-    )]
-    Username,
+    #[error(transparent)]
+    Username(#[from] UnusableUsername),
     /// The password was typed in two ways.
     #[error("the two passwords differ")]
     Differ,
@@ -60,19 +57,16 @@ pub(super) fn add(
     role: Role,
     source: PasswordFrom,
 ) -> Result<(), UserError> {
-    check_username(username)?;
+    let username = check_username(username)?;
     // Before a password is asked for in vain.
-    if store.user(username)?.is_some() {
-        return Err(conflict(Conflict::UserExists(username.to_owned())));
+    if let Some(other) = store.user(&username)? {
+        return Err(conflict(Conflict::UserExists(other.username)));
     }
 
-    let user = User {
-        username: username.to_owned(),
-        role,
-        hashed_password: passwords::hash(&read_password(source)?)?,
-        token_version: passwords::new_token_version()?,
-    };
+    let hash = passwords::hash(&read_password(source)?)?;
+    let user = User::new(username, role, hash)?;
     store.add_user(&user, &audit::act())?;
+    let username = user.username;
 
     audit::tell(&format!("added user {username:?} with the role {role}"));
     Ok(())
@@ -88,9 +82,9 @@ pub(super) fn set_password(
         return Err(conflict(Conflict::NoSuchUser(username.to_owned())));
     }
 
-    let hashed_password = passwords::hash(&read_password(source)?)?;
-    let token_version = passwords::new_token_version()?;
-    store.set_password(username, &hashed_password, &token_version, &audit::act())?;
+    let hash = passwords::hash(&read_password(source)?)?;
+    let change = UserChange::password(hash)?;
+    store.change_user(username, &change, &audit::act())?;
 
     audit::tell(&format!("changed the password of user {username:?}"));
     Ok(())
@@ -100,6 +94,17 @@ pub(super) fn set_password(
 pub(super) fn remove(store: &dyn UserStore, username: &str) -> Result<(), UserError> {
     store.remove_user(username, &audit::act())?;
     audit::tell(&format!("removed user {username:?}"));
+    Ok(())
+}
+
+/// Takes a user's second factor away, for a user who has lost it, and ends the user's
+/// logins. From then on the password is enough.
+pub(super) fn reset_totp(store: &dyn UserStore, username: &str) -> Result<(), UserError> {
+    let token_version = new_version()?;
+    let change = UserChange::TotpReset { token_version };
+    store.change_user(username, &change, &audit::act())?;
+
+    audit::tell(&format!("reset the second factor of user {username:?}"));
     Ok(())
 }
 
@@ -127,17 +132,6 @@ fn show_name(name: &str) -> String {
         }
     };
     name.chars().map(show).collect()
-}
-
-fn check_username(username: &str) -> Result<(), UserError> {
-    let has_length = (1..=MAX_USERNAME_CHARS).contains(&username.chars().count());
-    let is_allowed = |c: char| c.is_alphanumeric() || "._-@+".contains(c);
-
-    if has_length && username.chars().all(is_allowed) {
-        Ok(())
-    } else {
-        Err(UserError::Username)
-    }
 }
 
 /// The password, without the line's end; at a prompt the user types it twice and does not

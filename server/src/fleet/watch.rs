@@ -130,7 +130,8 @@ mod tests {
     use fleetbeat_daemon::lock::lock;
 
     use super::*;
-    use crate::store::{EventPage, EventQuery, NewEvent, Unavailable};
+    use crate::chronicle::Refused;
+    use crate::store::{EventKind, EventPage, EventQuery, NewEvent, Unavailable};
 
     /// Takes what it is told, and cannot watch for this reason.
     struct Troubled {
@@ -181,7 +182,14 @@ mod tests {
             metrics: Arc::new(Metrics::new(&[], clock::now())),
         };
         let an_hour_ago = clock::now() - jiff::SignedDuration::from_hours(1);
-        chronicle.login_refused(Some("ann"), None, an_hour_ago);
+        let refused_login = Refused {
+            kind: EventKind::LoginFailed,
+            user: Some("ann"),
+            token: None,
+            reason: "credentials",
+            address: None,
+        };
+        chronicle.refused(refused_login, an_hour_ago);
         watch.round(&*store, &chronicle);
         assert_eq!(*lock(&store.kinds), ["login.failed"]);
 

@@ -33,6 +33,13 @@ pub(crate) struct RouteName {
 pub(crate) enum Identity {
     /// The user of this name.
     User(String),
+    /// The API token of this id, of the user of this name.
+    ApiToken {
+        /// The user's name.
+        username: String,
+        /// The part of the token that may be seen.
+        id: String,
+    },
     /// Whoever has the agents' key of this name.
     Key(String),
 }

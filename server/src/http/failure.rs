@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use fleetbeat_protocol::{FieldError, Problem};
+use fleetbeat_protocol::{FieldError, Problem, Scope, TotpDemand};
 use log::Level;
 
 use super::guard::outgoing::Body;
@@ -26,6 +26,7 @@ pub(crate) struct Failure {
     // In boxes, because a failure is the unhappy half of many results.
     members: Option<Box<Members>>,
     cause: Option<Box<str>>,
+    totp: Option<TotpDemand>,
     awaited_body: Option<usize>,
 }
 
@@ -45,6 +46,7 @@ impl Failure {
             headers: Vec::new(),
             members: None,
             cause: None,
+            totp: None,
             awaited_body: None,
         }
     }
@@ -70,6 +72,38 @@ impl Failure {
     /// 401: the token is missing or not valid, or the password is wrong.
     pub(crate) fn no_valid_token(detail: &'static str) -> Failure {
         Failure::new(401, detail).with_header("WWW-Authenticate", "Bearer")
+    }
+
+    /// 401: the password is right, and a code is needed, too.
+    pub(crate) fn code_needed() -> Failure {
+        Failure {
+            totp: Some(TotpDemand::Required),
+            ..Failure::no_valid_token("a code of the second factor is needed, too")
+        }
+    }
+
+    /// 403: a code is needed besides the password, though the user is logged in.
+    pub(crate) fn code_needed_again() -> Failure {
+        Failure {
+            totp: Some(TotpDemand::Required),
+            ..Failure::forbidden("a code of the second factor until now is needed, too")
+        }
+    }
+
+    /// 403: the user's role needs a second factor, and the user has none.
+    pub(crate) fn totp_to_be_set_up() -> Failure {
+        let detail = "this role needs a second factor: set one up by POST /me/totp";
+        Failure {
+            totp: Some(TotpDemand::Setup),
+            ..Failure::forbidden(detail)
+        }
+    }
+
+    /// 403: the API token is not for this.
+    pub(crate) fn beyond_scope(scope: Scope) -> Failure {
+        let challenge = format!("Bearer error=\"insufficient_scope\", scope=\"{scope}\"");
+        Failure::forbidden(format!("the API token lacks the scope {scope}"))
+            .with_header("WWW-Authenticate", challenge)
     }
 
     /// 403: the user's role does not allow it.
@@ -263,6 +297,7 @@ impl Failure {
             errors: self.errors,
             moved_to: members.moved_to,
             code: members.code.map(str::to_owned),
+            totp: self.totp,
         };
         let body = serde_json::to_vec(&problem).expect("a problem is plain JSON");
 

@@ -7,6 +7,8 @@ use ipnet::IpNet;
 /// Who is at the other end of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Peer {
+    /// The other end of the connection; `None` for a Unix socket.
+    connected: Option<IpAddr>,
     /// The client's address, as far as it can be believed.
     client: Option<IpAddr>,
     /// What `X-Forwarded-For` was worth.
@@ -29,6 +31,12 @@ impl Peer {
     /// trusted proxy's, and `None` where a proxy does not tell its client's.
     pub(crate) fn ip(self) -> Option<IpAddr> {
         self.client
+    }
+
+    /// The address at the other end of the connection, whoever it speaks for; `None` for a
+    /// Unix socket.
+    pub(crate) fn connected(self) -> Option<IpAddr> {
+        self.connected
     }
 
     /// Whether the connection comes from a program of this very machine, which is not known
@@ -104,6 +112,7 @@ impl TrustedProxies {
                 None => Forwarding::None,
             };
             return Peer {
+                connected,
                 client: connected,
                 forwarding,
             };
@@ -117,6 +126,7 @@ impl TrustedProxies {
             }
         }
         Peer {
+            connected,
             client,
             forwarding: Forwarding::Believed,
         }

@@ -83,6 +83,14 @@ impl Request {
         header_values(&self.head, name)
     }
 
+    /// Every value that was sent for a header whose name is a setting.
+    pub(crate) fn headers_named(&self, name: &str) -> impl Iterator<Item = &str> {
+        let named = self.head.headers.iter().filter(move |header| {
+            header.field.as_str().as_str().eq_ignore_ascii_case(name)
+        });
+        named.map(|header| header.value.as_str().trim())
+    }
+
     /// The body, of at most `limit` bytes; a second call gives nothing.
     ///
     /// # Errors

@@ -17,7 +17,7 @@ pub(crate) struct Response {
     /// The headers, but for `Content-Length`, `Date` and `Connection`, which every
     /// response gets as it is written.
     pub(crate) headers: Vec<(&'static str, String)>,
-    /// The bytes behind the head; not sent with a 304.
+    /// The bytes behind the head; not sent with a 204 or a 304.
     pub(crate) body: Body,
 }
 
@@ -62,6 +62,15 @@ impl Response {
         }
     }
 
+    /// 204: done, and there is nothing to tell.
+    pub(crate) fn no_content() -> Response {
+        Response {
+            status: 204,
+            headers: vec![("Cache-Control", "no-store".to_owned())],
+            body: Body::Static(b""),
+        }
+    }
+
     /// The same response with one header more.
     pub(crate) fn with_header(
         mut self,
@@ -81,7 +90,7 @@ impl Response {
     }
 
     fn has_body(&self, extent: Extent) -> bool {
-        extent == Extent::Whole && self.status != 304
+        extent == Extent::Whole && !has_no_length(self.status)
     }
 
     /// The response as bytes for its client.
@@ -98,11 +107,9 @@ impl Response {
             .into_iter()
             .chain(headers)
             .filter_map(|(name, value)| Header::from_bytes(name, value).ok());
-        // A 304 stands for a body whose length depends on the content coding that its
-        // client would have got.
-        let length = match self.status {
-            304 => 0,
-            _ => self.body.as_bytes().len(),
+        let length = match has_no_length(self.status) {
+            true => 0,
+            false => self.body.as_bytes().len(),
         };
 
         let response = tiny_http::Response::new(
@@ -127,12 +134,19 @@ impl Response {
     }
 }
 
+/// Whether a response of this status says no length. A 204 has no body, and RFC 9110
+/// forbids it a length. A 304 stands for a body whose length depends on the content coding
+/// that its client would have got.
+fn has_no_length(status: u16) -> bool {
+    matches!(status, 204 | 304)
+}
+
 /// Says that the connection ends, which `tiny_http` does not let its callers say, and takes
-/// back a 304's length.
+/// back a length that the status must not have.
 fn end_head(head: &mut Vec<u8>, status: u16) {
-    let end: &[u8] = match status {
-        304 => b"Content-Length: 0\r\n\r\n",
-        _ => b"\r\n",
+    let end: &[u8] = match has_no_length(status) {
+        true => b"Content-Length: 0\r\n\r\n",
+        false => b"\r\n",
     };
     if let Some(rest) = head.strip_suffix(end) {
         head.truncate(rest.len());
@@ -145,6 +159,7 @@ pub(super) fn reason(status: u16) -> &'static str {
     match status {
         200 => "OK",
         201 => "Created",
+        204 => "No Content",
         304 => "Not Modified",
         308 => "Permanent Redirect",
         400 => "Bad Request",

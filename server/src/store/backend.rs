@@ -1,5 +1,6 @@
 //! A storage backend: all aggregates in one place, and the backend's own life.
 
+use super::api_token::ApiTokenStore;
 use super::error::StoreError;
 use super::event_store::EventStore;
 use super::key::KeyStore;
@@ -20,7 +21,9 @@ pub(crate) enum CacheState {
 
 /// A storage backend. A change that a call has acknowledged survives the end of the
 /// process and the loss of power.
-pub(crate) trait Store: ServerStore + UserStore + EventStore + KeyStore {
+pub(crate) trait Store:
+    ServerStore + UserStore + ApiTokenStore + EventStore + KeyStore
+{
     /// Whether the backend can be read right now.
     ///
     /// # Errors

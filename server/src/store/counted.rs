@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use fleetbeat_protocol::{AgentId, FlagsPatch, KeyHash, Server, Timestamp};
 
+use super::api_token::{ApiToken, ApiTokenStore};
 use super::backend::{CacheState, Store};
 use super::error::StoreError;
 use super::event::{Act, NewEvent};
@@ -18,7 +19,7 @@ use super::key::{
 use super::server::{
     Beat, Due, Fleet, HostName, Recorded, ServerStore, SweepOrder, Swept,
 };
-use super::user::{User, UserStore};
+use super::user::{User, UserChange, UserStore};
 use crate::metrics::StoreErrors;
 
 /// The store `inner`, whose failed calls are counted by the method's name.
@@ -30,7 +31,15 @@ pub(crate) struct Counted {
 impl Counted {
     /// Counts the failed calls of `inner`.
     pub(crate) fn new(inner: Arc<dyn Store>, errors: StoreErrors) -> Counted {
-        errors.show(&[OF_SERVERS, OF_USERS, OF_KEYS, OF_EVENTS, OF_STORE].concat());
+        let names = [
+            OF_SERVERS,
+            OF_USERS,
+            OF_API_TOKENS,
+            OF_KEYS,
+            OF_EVENTS,
+            OF_STORE,
+        ];
+        errors.show(&names.concat());
         Counted { inner, errors }
     }
 
@@ -73,6 +82,7 @@ counted! {
         fn server(&self, host: &HostName) -> Option<Server>;
         fn moved_to(&self, ip: IpAddr) -> Option<IpAddr>;
         fn set_flags(&self, host: &HostName, patch: FlagsPatch, act: &Act) -> Option<Server>;
+        fn remove_server(&self, host: &HostName, act: &Act) -> Option<Server>;
         fn sweep(&self, order: &SweepOrder) -> Swept;
         fn prune(&self, delete_after: Duration) -> Due;
     }
@@ -83,8 +93,17 @@ counted! {
         fn users(&self) -> Vec<User>;
         fn user(&self, username: &str) -> Option<User>;
         fn add_user(&self, user: &User, act: &Act) -> ();
-        fn set_password(&self, username: &str, hash: &str, version: &str, act: &Act) -> ();
+        fn change_user(&self, username: &str, change: &UserChange, act: &Act) -> Option<User>;
         fn remove_user(&self, username: &str, act: &Act) -> ();
+    }
+}
+
+counted! {
+    ApiTokenStore as OF_API_TOKENS {
+        fn api_tokens(&self) -> Vec<ApiToken>;
+        fn add_api_token(&self, token: &ApiToken, act: &Act) -> ();
+        fn remove_api_token(&self, id: &str, act: &Act) -> ();
+        fn note_api_token_use(&self, id: &str, day: Timestamp) -> ();
     }
 }
 

@@ -108,6 +108,9 @@ pub(crate) enum Conflict {
     /// The user is not known.
     #[error("there is no user {0:?}")]
     NoSuchUser(String),
+    /// The API token is not known.
+    #[error("there is no API token {0:?}")]
+    NoSuchToken(String),
     /// Without this user nobody could manage users.
     #[error("{0:?} is the last superadmin: make another one first")]
     LastSuperadmin(String),

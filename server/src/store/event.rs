@@ -130,6 +130,20 @@ kinds! {
     StoreAway = 22 "store.away" Audit Users;
     /// The database can be reached again.
     StoreBack = 23 "store.back" Audit Users;
+    /// A user has another role.
+    UserChanged = 40 "user.changed" Audit Superadmins;
+    /// A user has logged out everywhere.
+    UserLoggedOut = 41 "user.logged_out" Audit Superadmins;
+    /// A user's second factor has changed, or a recovery code was used.
+    UserTotp = 42 "user.totp" Audit Superadmins;
+    /// A user that was not added or changed, because a rule was broken, of one minute.
+    UserRefused = 43 "user.refused" Refusal Superadmins;
+    /// An API token was made.
+    TokenCreated = 44 "token.created" Audit Superadmins;
+    /// An API token was revoked.
+    TokenRevoked = 45 "token.revoked" Audit Superadmins;
+    /// Requests with an API token that were refused, of one minute.
+    TokenRefused = 46 "token.refused" Refusal Superadmins;
     /// A host has got a key of its own.
     KeyEnrolled = 60 "key.enrolled" Audit Superadmins;
     /// A host has replaced its key.
@@ -181,6 +195,8 @@ pub(crate) struct Act {
 pub(crate) enum Who {
     /// A user of dashboard and API, by name.
     User(String),
+    /// A program with an API token: the user who has made the token, and its id.
+    ApiToken { user: String, id: String },
     /// A part of the server, or a command.
     Program(String),
 }
@@ -190,6 +206,7 @@ impl fmt::Display for Act {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.who {
             Who::User(name) => write!(f, "user {name:?}")?,
+            Who::ApiToken { user, id } => write!(f, "user {user:?} (API token {id})")?,
             Who::Program(name) => f.write_str(name)?,
         }
         match self.address {
@@ -209,8 +226,11 @@ impl Act {
         }
     }
 
-    /// An event of this act, with its time.
-    pub(crate) fn event(&self, kind: EventKind, facts: Facts) -> NewEvent {
+    /// An event of this act, with its time. Which API token was used is among the facts.
+    pub(crate) fn event(&self, kind: EventKind, mut facts: Facts) -> NewEvent {
+        if let Who::ApiToken { id, .. } = &self.who {
+            facts.insert("token".to_owned(), id.as_str().into());
+        }
         NewEvent {
             act: Some(self.clone()),
             ..NewEvent::new(kind, self.at, facts)

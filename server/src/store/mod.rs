@@ -9,6 +9,7 @@
     allow(dead_code, reason = "some things only MongoDB needs")
 )]
 
+mod api_token;
 mod backend;
 mod column;
 mod counted;
@@ -34,6 +35,7 @@ mod user;
 #[cfg(test)]
 pub(crate) mod conformance;
 
+pub(crate) use api_token::{ApiToken, ApiTokenStore};
 pub(crate) use backend::{CacheState, Store};
 pub(crate) use counted::Counted;
 pub(crate) use error::{Conflict, StoreError, Unavailable};
@@ -54,4 +56,6 @@ pub(crate) use server::{
     Beat, Denial, Fleet, HostName, HostRules, Recorded, ServerStore, Speaker, Supersedes,
     SweepOrder, Swept, UnknownHosts,
 };
-pub(crate) use user::{User, UserStore};
+#[cfg(test)]
+pub(crate) use user::Totp;
+pub(crate) use user::{User, UserChange, UserStore, new_version};

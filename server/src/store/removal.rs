@@ -16,6 +16,8 @@ pub(super) enum Removal {
     Replaced,
     /// The host has turned out to be another record's.
     Absorbed,
+    /// Somebody has asked for it.
+    Asked,
 }
 
 impl Removal {
@@ -25,12 +27,18 @@ impl Removal {
             Removal::Silent => "silent",
             Removal::Replaced => "replaced",
             Removal::Absorbed => "absorbed",
+            Removal::Asked => "asked",
         }
     }
 
     /// What a word says.
     pub(super) fn from_name(name: &str) -> Option<Removal> {
-        let all = [Removal::Silent, Removal::Replaced, Removal::Absorbed];
+        let all = [
+            Removal::Silent,
+            Removal::Replaced,
+            Removal::Absorbed,
+            Removal::Asked,
+        ];
         all.into_iter().find(|removal| removal.as_str() == name)
     }
 

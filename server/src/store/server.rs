@@ -54,6 +54,17 @@ pub(crate) trait ServerStore: Send + Sync {
         act: &Act,
     ) -> Result<Option<Server>, StoreError>;
 
+    /// Removes a host for good, with its history and with the flags that would wait for
+    /// its return, and gives it as it was; `None` if it is not known.
+    ///
+    /// # Errors
+    /// The database cannot be written; the host may be removed nevertheless.
+    fn remove_server(
+        &self,
+        host: &HostName,
+        act: &Act,
+    ) -> Result<Option<Server>, StoreError>;
+
     /// Marks silent hosts down. Deletes hosts that have been down for long and are not
     /// static, and history that is as old; heartbeats go between.
     ///

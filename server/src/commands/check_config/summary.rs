@@ -61,6 +61,9 @@ impl fmt::Display for Summary<'_> {
         writeln!(f, "storage:     {}", show_storage(&self.config.storage))?;
         writeln!(f, "agents' key: {}", show_key(&self.agents_key))?;
         write!(f, "secret key:  {}", show_key(&self.secret_key))?;
+        if let Some(proxy) = &self.config.auth.proxy {
+            write!(f, "\nlogins by:   password, and {}", proxy.show())?;
+        }
         match self.user {
             Some(user) => write!(f, "\nasked as:    user {}", user.name),
             None => Ok(()),

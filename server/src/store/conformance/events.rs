@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::fixtures::{DELETE_AFTER_MINUTES, beat, ip, minutes, now, spooled, sweep};
 use crate::store::{
     Act, Beat, Cursor, Event, EventKind, EventPage, EventQuery, HostName, Mass, Store,
-    User, WatchOrder, Watched, Who,
+    User, UserChange, WatchOrder, Watched, Who,
 };
 
 /// Every event, behind `after`.
@@ -168,10 +168,14 @@ pub(super) fn what_people_do_is_told_with_who_did_it(store: &dyn Store) {
     );
 
     let user = |name: &str, role| User {
-        username: name.to_owned(),
-        role,
         hashed_password: "SECRETHASH".to_owned(),
         token_version: "SECRETVERSION".to_owned(),
+        ..super::users::user(name, role)
+    };
+    let password = UserChange::Account {
+        role: None,
+        hashed_password: Some("SECRETHASH2".to_owned()),
+        token_version: "SECRETVERSION2".to_owned(),
     };
     let program = Act::program("command line", now);
     store
@@ -181,12 +185,8 @@ pub(super) fn what_people_do_is_told_with_who_did_it(store: &dyn Store) {
     store
         .add_user(&user("bob", Role::Admin), &program)
         .unwrap_err();
-    store
-        .set_password("bob", "SECRETHASH2", "SECRETVERSION2", &act)
-        .unwrap();
-    store
-        .set_password("nobody", "SECRETHASH2", "SECRETVERSION2", &act)
-        .unwrap_err();
+    store.change_user("bob", &password, &act).unwrap();
+    store.change_user("nobody", &password, &act).unwrap_err();
     store.remove_user("bob", &act).unwrap();
     store.remove_user("bob", &act).unwrap_err();
     store.remove_user("eve", &act).unwrap_err();
@@ -323,6 +323,62 @@ pub(super) fn a_deleted_host_is_told_and_found(store: &dyn Store) {
 
     store.record(&[beat("10.0.0.1", later)]).unwrap();
     assert_eq!(told(store, later), ["host.new"], "it is another one");
+}
+
+pub(super) fn a_host_that_somebody_removes_leaves_nothing(store: &dyn Store) {
+    let start = now() - minutes(60);
+    let at = |count| start + minutes(count);
+    let speak = |minute| {
+        let beat = booted("10.0.0.1", at(minute), "a", &[]);
+        store
+            .record(&[beat, super::fixtures::beat("10.0.0.2", at(minute))])
+            .unwrap();
+    };
+    speak(0);
+    assert_eq!(told(store, at(0)), ["host.new", "host.new"]);
+    let act = Act {
+        who: Who::User("ann".to_owned()),
+        address: Some(ip("2001:db8::7")),
+        at: at(1),
+    };
+    let disable = FlagsPatch {
+        enabled: Some(false),
+        ..FlagsPatch::default()
+    };
+    // Flags wait for both, and go with them.
+    for host in ["10.0.0.1", "10.0.0.2"] {
+        let host = ip(host).into();
+        store.set_flags(&host, disable, &act).unwrap();
+        let shown = store.server(&host).unwrap().unwrap();
+        let name = HostName::ServerId(shown.server_id.clone());
+        let removed = store.remove_server(&name, &act).unwrap();
+        assert_eq!(removed.unwrap().server_id, shown.server_id);
+        assert_eq!(store.remove_server(&host, &act).unwrap(), None);
+        assert_eq!(store.server(&host).unwrap(), None);
+        assert_eq!(store.moved_to(shown.ip).unwrap(), None);
+    }
+    assert_eq!(store.fleet(None).unwrap().servers.len(), 0);
+    watch(store, at(2));
+    let deleted = EventQuery {
+        kinds: vec![EventKind::HostDeleted],
+        ..query(None, 100)
+    };
+    let deleted = all(store, &deleted);
+    assert_eq!(deleted.len(), 2, "{deleted:?}");
+    for event in &deleted {
+        assert_eq!(data(event), json!({"reason": "asked"}));
+        assert_eq!(event.event.act.as_ref(), Some(&act));
+    }
+
+    speak(3);
+    assert_eq!(told(store, at(3)), ["host.new", "host.new"]);
+    for host in ["10.0.0.1", "10.0.0.2"] {
+        let shown = store.server(&ip(host).into()).unwrap().unwrap();
+        assert!(
+            shown.flags.enabled,
+            "{host} is as a host that was never there"
+        );
+    }
 }
 
 pub(super) fn many_hosts_that_go_down_together_are_one_mass(store: &dyn Store) {

@@ -5,20 +5,21 @@ use std::collections::BTreeMap;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use fleetbeat_protocol::{AgentId, FlagsPatch, Role, Service, Timestamp};
+use fleetbeat_protocol::{AgentId, FlagsPatch, Role, Scope, Service, Timestamp};
 use jiff::SignedDuration;
 
 use super::fixtures::{act, beat, ip, minutes};
 use super::keys;
+use super::users::user;
 use crate::store::embedded::Embedded;
 use crate::store::fuse::{Fuse, Last};
 use crate::store::{
-    Beat, Conflict, Cursor, EnrollRequest, EventQuery, Speaker, Store, StoreError,
-    SweepOrder, User, WatchOrder,
+    ApiToken, Beat, Conflict, Cursor, EnrollRequest, EventQuery, Speaker, Store,
+    StoreError, SweepOrder, UserChange, WatchOrder,
 };
 
 /// What happens, one step after the other.
-const STEPS: usize = 16;
+const STEPS: usize = 20;
 
 /// The beginning of the story.
 fn start() -> Timestamp {
@@ -41,9 +42,9 @@ fn step(store: &dyn Store, step: usize) -> Result<(), StoreError> {
     let at = start() + minutes(i64::try_from(step).unwrap());
     let record = |beats: &[Beat]| store.record(beats).map(drop);
     let done = |result: Result<(), StoreError>| match result {
-        Err(StoreError::Conflict(Conflict::UserExists(_) | Conflict::NoSuchUser(_))) => {
-            Ok(())
-        }
+        Err(StoreError::Conflict(
+            Conflict::UserExists(_) | Conflict::NoSuchUser(_) | Conflict::NoSuchToken(_),
+        )) => Ok(()),
         result => result,
     };
     match step {
@@ -73,7 +74,7 @@ fn step(store: &dyn Store, step: usize) -> Result<(), StoreError> {
         {
             Ok(())
         }
-        5 => done(store.set_password("bob", "hash", "2", &act_at(at))),
+        5 => done(change(store, "bob", None, Some("another hash"), at)),
         // The second host is silent.
         6 => record(&[speaking("10.0.0.3", 1, at, "a", true)])
             .and_then(|()| sweep(store, at)),
@@ -89,7 +90,15 @@ fn step(store: &dyn Store, step: usize) -> Result<(), StoreError> {
         // A host boots with another address, and is heard nowhere else for a while.
         13 => record(&[speaking("10.0.0.6", 6, at, "a", true)]),
         14 => record(&[speaking("10.0.0.7", 6, at, "b", true)]),
-        _ => record(&[speaking("10.0.0.7", 6, at + minutes(20), "b", true)]),
+        15 => record(&[speaking("10.0.0.7", 6, at + minutes(20), "b", true)]),
+        16 => done(store.add_user(&user("eve", Role::Readonly), &act_at(at))),
+        17 if !store.api_tokens()?.is_empty() => Ok(()),
+        17 => store.add_api_token(&api_token(at), &act_at(at)),
+        18 => done(change(store, "eve", Some(Role::Admin), None, at))
+            .and_then(|()| done(store.remove_api_token("token", &act_at(at)))),
+        _ => store
+            .remove_server(&ip("10.0.0.9").into(), &act_at(at))
+            .map(drop),
     }?;
     store
         .watch(&WatchOrder {
@@ -122,12 +131,26 @@ fn act_at(at: Timestamp) -> crate::store::Act {
     crate::store::Act { at, ..act() }
 }
 
-fn user(name: &str, role: Role) -> User {
-    User {
-        username: name.to_owned(),
+fn change(
+    store: &dyn Store,
+    username: &str,
+    role: Option<Role>,
+    hashed_password: Option<&str>,
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    let change = UserChange::Account {
         role,
-        hashed_password: "hash".to_owned(),
-        token_version: "1".to_owned(),
+        hashed_password: hashed_password.map(str::to_owned),
+        token_version: "2".to_owned(),
+    };
+    store.change_user(username, &change, &act_at(at)).map(drop)
+}
+
+fn api_token(at: Timestamp) -> ApiToken {
+    ApiToken {
+        created_at: at,
+        expires_at: at,
+        ..ApiToken::example("token", "ann", &[Scope::SdRead])
     }
 }
 
@@ -192,7 +215,7 @@ fn kill_at_each_write<B: Mortal>(fresh: impl Fn() -> B, stride: usize) {
     let offset = getrandom::u32().map_or(0, |random| random as usize % stride);
     let undisturbed = live(&fresh(), usize::MAX, Last::Undone);
     let all: usize = undisturbed.iter().map(Vec::len).sum();
-    assert_eq!(all, 25, "{undisturbed:#?}");
+    assert_eq!(all, 30, "{undisturbed:#?}");
 
     let backend = fresh();
     let instance = backend.instance();

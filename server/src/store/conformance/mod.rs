@@ -3,6 +3,7 @@
 //! The cases are functions over a store, one file for each aggregate. A new case is
 //! named in `cases!`, a new backend in `backends!`.
 
+mod api_tokens;
 mod displaced_hosts;
 mod event_pages;
 mod events;
@@ -93,6 +94,7 @@ macro_rules! cases {
             what_people_do_is_told_with_who_did_it,
             what_is_found_out_about_identities_is_told,
             a_deleted_host_is_told_and_found,
+            a_host_that_somebody_removes_leaves_nothing,
             many_hosts_that_go_down_together_are_one_mass,
         );
         cases!($open; event_pages:
@@ -118,7 +120,15 @@ macro_rules! cases {
         );
         cases!($open; users:
             users_are_kept,
+            a_user_is_found_by_any_spelling_of_the_name,
             the_last_superadmin_stays,
+            two_superadmins_cannot_demote_each_other,
+            a_second_factor_counts_from_its_first_code,
+            of_many_who_show_one_code_one_is_let_in,
+        );
+        cases!($open; api_tokens:
+            tokens_are_kept_until_they_are_revoked,
+            tokens_go_with_their_user,
         );
     };
     ($open:expr; $file:ident: $($case:ident,)+) => { $(

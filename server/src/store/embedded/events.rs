@@ -23,7 +23,7 @@ pub(super) fn write(
     event: &NewEvent,
 ) -> rusqlite::Result<i64> {
     let (actor, program) = match event.act.as_ref().map(|act| &act.who) {
-        Some(Who::User(name)) => (Some(name), None),
+        Some(Who::User(name) | Who::ApiToken { user: name, .. }) => (Some(name), None),
         Some(Who::Program(name)) => (None, Some(name)),
         None => (None, None),
     };

@@ -4,6 +4,7 @@
 //! server, without the lock. This file says which function does what; each subject has a
 //! file of its own.
 
+mod api_tokens;
 mod backup;
 mod connection;
 mod contents;
@@ -41,6 +42,7 @@ use self::contents::Contents;
 use self::owners::Outcome;
 pub(super) use self::restore::restore;
 use self::touched::Touched;
+use super::api_token::{ApiToken, ApiTokenStore};
 use super::backend::Store;
 use super::error::{Setup, StoreError};
 use super::event::{Act, NewEvent};
@@ -54,7 +56,7 @@ use super::key::{
 use super::server::{
     Beat, Due, Fleet, HostName, Recorded, ServerStore, SweepOrder, Swept,
 };
-use super::user::{User, UserStore};
+use super::user::{User, UserChange, UserStore};
 
 /// The store in one folder.
 pub(super) struct Embedded {
@@ -233,6 +235,23 @@ impl ServerStore for Embedded {
         })
     }
 
+    fn remove_server(
+        &self,
+        host: &HostName,
+        act: &Act,
+    ) -> Result<Option<Server>, StoreError> {
+        let removed = self.write_servers(|transaction| {
+            let Some(server) = servers::by_name(transaction, host)? else {
+                return Ok(None);
+            };
+            owners::remove_for_good(transaction, server.ip, act)?;
+            Ok(Some(server))
+        })?;
+        // If the host comes back, its first heartbeat may say what the last one has said.
+        self.touched.add(removed.as_ref().map(|server| server.ip));
+        Ok(removed)
+    }
+
     fn sweep(&self, order: &SweepOrder) -> Result<Swept, StoreError> {
         let changed = |down: &[IpAddr]| {
             self.revision.fetch_add(1, Ordering::Release);
@@ -265,27 +284,40 @@ impl UserStore for Embedded {
             .write(|transaction| users::add(transaction, user, act))
     }
 
-    fn set_password(
+    fn change_user(
         &self,
         username: &str,
-        hashed_password: &str,
-        token_version: &str,
+        change: &UserChange,
         act: &Act,
-    ) -> Result<(), StoreError> {
-        self.connections.write(|transaction| {
-            users::set_password(
-                transaction,
-                username,
-                hashed_password,
-                token_version,
-                act,
-            )
-        })
+    ) -> Result<Option<User>, StoreError> {
+        self.connections
+            .write(|transaction| users::change(transaction, username, change, act))
     }
 
     fn remove_user(&self, username: &str, act: &Act) -> Result<(), StoreError> {
         self.connections
             .write(|transaction| users::remove(transaction, username, act))
+    }
+}
+
+impl ApiTokenStore for Embedded {
+    fn api_tokens(&self) -> Result<Vec<ApiToken>, StoreError> {
+        self.connections.read(api_tokens::all)
+    }
+
+    fn add_api_token(&self, token: &ApiToken, act: &Act) -> Result<(), StoreError> {
+        self.connections
+            .write(|transaction| Ok(api_tokens::add(transaction, token, act)?))
+    }
+
+    fn remove_api_token(&self, id: &str, act: &Act) -> Result<(), StoreError> {
+        self.connections
+            .write(|transaction| api_tokens::remove(transaction, id, act))
+    }
+
+    fn note_api_token_use(&self, id: &str, day: Timestamp) -> Result<(), StoreError> {
+        self.connections
+            .write(|transaction| Ok(api_tokens::note_use(transaction, id, day)?))
     }
 }
 

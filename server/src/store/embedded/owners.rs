@@ -384,6 +384,24 @@ pub(super) fn remove(
     delete(connection, host, act, removal)
 }
 
+/// Removes the host at this address as somebody has asked for: no flags wait for its
+/// return.
+pub(super) fn remove_for_good(
+    connection: &rusqlite::Connection,
+    ip: IpAddr,
+    act: &Act,
+) -> rusqlite::Result<()> {
+    let Some(record) = known(connection, &SELECT_BY_IP, [ip.to_string()])? else {
+        return Ok(());
+    };
+    delete(connection, record.key, act, Removal::Asked)?;
+    let agent = record.agent_id.map(tombstone_of_agent);
+    for name in agent.into_iter().chain([tombstone_of_ip(ip)]) {
+        flags::raise(connection, &name)?;
+    }
+    Ok(())
+}
+
 /// Deletes what is kept of a host, but for its history, which is deleted later, and its
 /// events.
 fn delete(

@@ -4,11 +4,20 @@ use std::path::Path;
 
 use rusqlite::{Connection, TransactionBehavior, params};
 
+use super::users;
 use crate::store::error::{Setup, StoreError};
 use crate::store::event::EventKind;
 
 /// The schema, one step for each `user_version`; a released step never changes.
-const MIGRATIONS: [&str; 6] = [FIRST, HOST_IDS, CHANGES_OF_FLAGS, GUESTS, EVENTS, KEYS];
+const MIGRATIONS: [&str; 7] = [
+    FIRST,
+    HOST_IDS,
+    CHANGES_OF_FLAGS,
+    GUESTS,
+    EVENTS,
+    ACCOUNTS,
+    KEYS,
+];
 
 /// Hosts by address.
 const FIRST: &str = "
@@ -221,6 +230,32 @@ const EVENTS: &str = "
     CREATE TABLE mass_down (first_event INTEGER NOT NULL) STRICT;
 ";
 
+/// Users in all spellings of their names, second factors, and API tokens. What spellings
+/// of a name have in common is filled in by [`users::fill_keys`].
+const ACCOUNTS: &str = "
+    ALTER TABLE users ADD COLUMN user_id TEXT NOT NULL DEFAULT '';
+    ALTER TABLE users ADD COLUMN name_key TEXT NOT NULL DEFAULT '';
+    ALTER TABLE users ADD COLUMN totp_secret TEXT;      -- base32
+    ALTER TABLE users ADD COLUMN totp_pending TEXT;     -- waits for its first code
+    ALTER TABLE users ADD COLUMN totp_step INTEGER NOT NULL DEFAULT 0;  -- last used
+    ALTER TABLE users ADD COLUMN recovery_codes TEXT NOT NULL DEFAULT '[]'; -- SHA-256
+    UPDATE users SET user_id = lower(hex(randomblob(8)));
+    CREATE INDEX users_by_key ON users (name_key);
+
+    CREATE TABLE api_tokens (
+        id TEXT PRIMARY KEY,
+        user_id TEXT NOT NULL,              -- of users
+        username TEXT NOT NULL,
+        name TEXT NOT NULL,
+        hash TEXT NOT NULL,                 -- SHA-256 of the secret part
+        scopes TEXT NOT NULL,               -- JSON
+        networks TEXT NOT NULL,             -- JSON, empty for everywhere
+        created_at INTEGER NOT NULL,        -- milliseconds since 1970, UTC
+        expires_at INTEGER NOT NULL,
+        last_used_on INTEGER                -- the midnight before
+    ) STRICT;
+";
+
 /// Hosts' own keys, and the codes that enrol hosts.
 const KEYS: &str = "
     -- Whether only the host's own key may write the record.
@@ -283,6 +318,7 @@ pub(super) fn migrate(
     for step in &MIGRATIONS[done..] {
         transaction.execute_batch(step)?;
     }
+    users::fill_keys(&transaction)?;
     for kind in EventKind::ALL {
         transaction.execute(
             "INSERT INTO event_kinds VALUES (?1, ?2) ON CONFLICT DO NOTHING",

@@ -483,6 +483,13 @@ fn an_upgrade_tells_nothing_of_the_hosts_that_are_there() {
         .execute_batch(
             "DROP TABLE agent_keys; DROP TABLE enrollment_codes; \
              ALTER TABLE servers DROP COLUMN keyed; \
+             DROP TABLE api_tokens; DROP INDEX users_by_key; \
+             ALTER TABLE users DROP COLUMN user_id; \
+             ALTER TABLE users DROP COLUMN name_key; \
+             ALTER TABLE users DROP COLUMN totp_secret; \
+             ALTER TABLE users DROP COLUMN totp_pending; \
+             ALTER TABLE users DROP COLUMN totp_step; \
+             ALTER TABLE users DROP COLUMN recovery_codes; \
              DROP TABLE events; DROP TABLE event_kinds; DROP TABLE event_spans; \
              DROP TABLE sightings; DROP TABLE departed; DROP TABLE mass_down; \
              ALTER TABLE servers DROP COLUMN clock_off; PRAGMA user_version = 4;",

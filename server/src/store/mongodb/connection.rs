@@ -161,6 +161,11 @@ impl Connection {
         self.database.collection("users")
     }
 
+    /// The API tokens.
+    pub(super) fn api_tokens(&self) -> Collection<Document> {
+        self.database.collection("api_tokens")
+    }
+
     /// The history of spooled heartbeats.
     pub(super) fn history(&self) -> Collection<Document> {
         self.database.collection("history")

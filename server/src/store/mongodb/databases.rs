@@ -70,7 +70,10 @@ impl Databases {
             index(doc! {"last_heartbeat": 1}),
             index(doc! {"status": 1}),
         ];
-        let user = unique_index(doc! {"username": 1}, &if_there);
+        let users = [
+            unique_index(doc! {"username": 1}, &if_there),
+            unique_index(doc! {"name_key": 1}, &if_there),
+        ];
         let history = [
             unique_index(doc! {"ip": 1, "collected_at": 1}, &always),
             index(doc! {"collected_at": 1}),
@@ -99,7 +102,7 @@ impl Databases {
         mongodb.run(async { mongodb.events().create_indexes(events).await })?;
         mongodb.run(async {
             mongodb.servers().create_indexes(servers).await?;
-            mongodb.users().create_index(user).await?;
+            mongodb.users().create_indexes(users).await?;
             mongodb.history().create_indexes(history).await
         })?;
         Ok(())

@@ -9,6 +9,7 @@
 //!
 //! This file says which function does what; each subject has a file of its own.
 
+mod api_tokens;
 mod breaker;
 mod connection;
 mod databases;
@@ -25,6 +26,7 @@ mod owners;
 mod pending;
 mod redis;
 mod refresh;
+mod removals;
 mod retention;
 mod sequence;
 mod sweep;
@@ -53,6 +55,7 @@ use self::owners::Outcome;
 use self::redis::RedisCopies;
 use self::refresh::Refresh;
 use self::watch::Watch;
+use super::api_token::{ApiToken, ApiTokenStore};
 use super::backend::{CacheState, Store};
 use super::error::{Setup, StoreError};
 use super::event::{Act, NewEvent};
@@ -66,7 +69,7 @@ use super::key::{
 use super::server::{
     Beat, Due, Fleet, HostName, Recorded, ServerStore, SweepOrder, Swept,
 };
-use super::user::{User, UserStore};
+use super::user::{User, UserChange, UserStore};
 use crate::config::MongoDbSettings;
 
 /// Which of the settings can never work, and why, as far as that can be told without
@@ -119,6 +122,7 @@ impl MongoDb {
         let databases = Arc::new(Databases::new(mongodb, redis));
         connection::retry_until_there(patience, || databases.make_indexes())?;
         connection::retry_until_there(patience, || watch::seed(&databases.mongodb))?;
+        connection::retry_until_there(patience, || users::fill_keys(&databases.mongodb))?;
 
         let service_time = connection::retry_until_there(patience, || {
             sweep::service_time(&databases.mongodb)
@@ -244,6 +248,23 @@ impl ServerStore for MongoDb {
         Ok(record.map(|record| record.server))
     }
 
+    fn remove_server(
+        &self,
+        host: &HostName,
+        act: &Act,
+    ) -> Result<Option<Server>, StoreError> {
+        let mongodb = &self.databases.mongodb;
+        let result = removals::remove(mongodb, host, act);
+        // Also after an error: MongoDB may have removed the host.
+        if let HostName::Ip(ip) = host {
+            self.changed([*ip]);
+        }
+
+        let record = result?.as_ref().and_then(VersionedServer::from_document);
+        self.changed(record.as_ref().map(|record| record.server.ip));
+        Ok(record.map(|record| record.server))
+    }
+
     /// Sweeps if no other instance does.
     fn sweep(&self, order: &SweepOrder) -> Result<Swept, StoreError> {
         let mongodb = &self.databases.mongodb;
@@ -276,19 +297,35 @@ impl UserStore for MongoDb {
         users::add(&self.databases.mongodb, user, act)
     }
 
-    fn set_password(
+    fn change_user(
         &self,
         username: &str,
-        hashed_password: &str,
-        token_version: &str,
+        change: &UserChange,
         act: &Act,
-    ) -> Result<(), StoreError> {
-        let mongodb = &self.databases.mongodb;
-        users::set_password(mongodb, username, hashed_password, token_version, act)
+    ) -> Result<Option<User>, StoreError> {
+        users::change(&self.databases.mongodb, username, change, act)
     }
 
     fn remove_user(&self, username: &str, act: &Act) -> Result<(), StoreError> {
         users::remove(&self.databases.mongodb, username, act)
+    }
+}
+
+impl ApiTokenStore for MongoDb {
+    fn api_tokens(&self) -> Result<Vec<ApiToken>, StoreError> {
+        Ok(api_tokens::all(&self.databases.mongodb)?)
+    }
+
+    fn add_api_token(&self, token: &ApiToken, act: &Act) -> Result<(), StoreError> {
+        Ok(api_tokens::add(&self.databases.mongodb, token, act)?)
+    }
+
+    fn remove_api_token(&self, id: &str, act: &Act) -> Result<(), StoreError> {
+        api_tokens::remove(&self.databases.mongodb, id, act)
+    }
+
+    fn note_api_token_use(&self, id: &str, day: Timestamp) -> Result<(), StoreError> {
+        Ok(api_tokens::note_use(&self.databases.mongodb, id, day)?)
     }
 }
 

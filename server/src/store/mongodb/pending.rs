@@ -11,17 +11,24 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use fleetbeat_daemon::clock;
+use fleetbeat_protocol::Timestamp;
+use jiff::SignedDuration;
 use mongodb::Collection;
 use mongodb::bson::{Bson, Document, doc};
 use serde_json::Value;
 
 use super::connection::Connection;
-use super::document::date;
+use super::document::{carry, date};
 use super::error::MongoDbError;
 use crate::store::event::{Facts, NewEvent, Who};
 
 /// The number of an event that has none yet.
 pub(super) const UNNUMBERED: i64 = 0;
+
+/// The field that marks a document as removed: since when.
+pub(super) const REMOVED: &str = "removed_at";
+/// The time that a removal takes at most.
+const REMOVAL_TIME: SignedDuration = SignedDuration::from_mins(1);
 
 /// The host that an event is about.
 #[derive(Debug, Clone)]
@@ -71,7 +78,9 @@ pub(super) fn to_document(
     }
     if let Some(act) = &event.act {
         match &act.who {
-            Who::User(name) => document.insert("actor", name),
+            Who::User(name) | Who::ApiToken { user: name, .. } => {
+                document.insert("actor", name)
+            }
             Who::Program(name) => document.insert("program", name),
         };
         if let Some(address) = act.address {
@@ -124,6 +133,41 @@ pub(super) fn deliver(
         let carrier = doc! {"_id": carrier};
         mongodb.run(async { collection.update_one(carrier, clear).await })?;
     }
+    Ok(())
+}
+
+/// The condition for documents that are not marked as removed.
+pub(super) fn not_removed() -> Document {
+    doc! {REMOVED: {"$exists": false}}
+}
+
+/// The update that marks a document as removed at this time, together with the event that
+/// tells it: a document that is deleted can carry none.
+pub(super) fn mark_removed(at: Timestamp, event: Document) -> Document {
+    let mut mark = doc! {"$set": {REMOVED: date(at)}};
+    carry(&mut mark, vec![event]);
+    mark
+}
+
+/// The condition for documents whose removal has been broken off.
+pub(super) fn removed_long_before(now: Timestamp) -> Document {
+    let old = now.checked_sub(REMOVAL_TIME).unwrap_or(Timestamp::MIN);
+    doc! {REMOVED: {"$lt": date(old)}}
+}
+
+/// Deletes the marked documents that `condition` selects, once their events are
+/// delivered.
+pub(super) fn finish_removals(
+    mongodb: &Connection,
+    collection: &Collection<Document>,
+    condition: Document,
+) -> Result<(), MongoDbError> {
+    let mut marked = doc! {REMOVED: {"$exists": true}};
+    marked.extend(condition);
+    deliver(mongodb, collection, marked.clone())?;
+    // Another event may have come since.
+    marked.extend(carries_none());
+    mongodb.run(async { collection.delete_many(marked).await })?;
     Ok(())
 }
 
@@ -211,8 +255,6 @@ fn value_from_bson(value: &Bson) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use fleetbeat_protocol::Timestamp;
-
     use super::*;
     use crate::store::event::{EventKind, facts};
 

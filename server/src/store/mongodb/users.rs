@@ -1,40 +1,42 @@
 //! The users in MongoDB.
 
+use std::collections::BTreeSet;
+
 use fleetbeat_protocol::{Role, Timestamp};
-use jiff::SignedDuration;
 use log::Level;
-use mongodb::bson::{Document, doc};
+use mongodb::bson::{Bson, Document, doc};
 
 use super::connection::Connection;
-use super::document::{carry, date};
+use super::document::{carry, text};
 use super::error::MongoDbError;
-use super::pending;
+use super::pending::{self, REMOVED};
 use crate::recurring::log_if_due;
 use crate::store::error::{Conflict, StoreError};
 use crate::store::event::Act;
-use crate::store::user::{self, User};
+use crate::store::user::{Totp, User, UserChange};
+use crate::usernames::fold_username;
 
-/// The field that marks a user who is being removed: since when.
-const REMOVED: &str = "removed_at";
-/// The time that a removal takes at most.
-const REMOVAL_TIME: SignedDuration = SignedDuration::from_mins(1);
+/// The field that spellings of one name have in common.
+const NAME_KEY: &str = "name_key";
+/// So often in a row a user is not changed by others between reading and writing.
+const MAX_TRIES: usize = 16;
 
 /// Every user, sorted by name.
 pub(super) fn all(mongodb: &Connection) -> Result<Vec<User>, StoreError> {
     let collection = mongodb.users();
+    let present = pending::not_removed();
     let mut users: Vec<User> =
-        mongodb.collect(collection.find(present()), user_from_document)?;
+        mongodb.collect(collection.find(present), user_from_document)?;
     users.sort_unstable_by(|a, b| a.username.cmp(&b.username));
     Ok(users)
 }
 
-/// One user.
+/// One user: the one of this very name, or else of another spelling.
 pub(super) fn by_name(
     mongodb: &Connection,
     username: &str,
 ) -> Result<Option<User>, StoreError> {
-    let users = mongodb.users();
-    let found = mongodb.run(async { users.find_one(named(username)).await })?;
+    let found = find(mongodb, username)?;
     Ok(found.as_ref().and_then(user_from_document))
 }
 
@@ -44,14 +46,18 @@ pub(super) fn add(
     user: &User,
     act: &Act,
 ) -> Result<(), StoreError> {
+    if let Some(other) = by_name(mongodb, &user.username)? {
+        return Err(Conflict::UserExists(other.username).into());
+    }
+
     let users = mongodb.users();
-    let document = doc! {
+    let mut document = doc! {
+        "user_id": &user.id,
         "username": &user.username,
-        "role": user.role.as_str(),
-        "hashed_password": &user.hashed_password,
-        "token_version": &user.token_version,
+        NAME_KEY: fold_username(&user.username),
         "pending": [pending::new_document(&user.created(act), None)],
     };
+    document.extend(fields(user));
     match mongodb.run(async { users.insert_one(document).await }) {
         Err(error) if error.is_duplicate_key() => {
             Err(Conflict::UserExists(user.username.clone()).into())
@@ -64,28 +70,60 @@ pub(super) fn add(
     }
 }
 
-/// Replaces the hash of the password and the token version.
-pub(super) fn set_password(
+/// Changes a user; `None` if the change does not fit the user any more. The update finds
+/// the user only as it was read.
+pub(super) fn change(
     mongodb: &Connection,
     username: &str,
-    hashed_password: &str,
-    token_version: &str,
+    change: &UserChange,
     act: &Act,
-) -> Result<(), StoreError> {
+) -> Result<Option<User>, StoreError> {
     let users = mongodb.users();
-    let mut update = doc! {"$set": {
-        "hashed_password": hashed_password,
-        "token_version": token_version,
-    }};
-    let event = user::password_changed(username, act);
-    carry(&mut update, vec![pending::new_document(&event, None)]);
-    let result =
-        mongodb.run(async { users.update_one(named(username), update).await })?;
-    if result.matched_count == 0 {
-        return Err(Conflict::NoSuchUser(username.to_owned()).into());
+    for _ in 0..MAX_TRIES {
+        let document = find(mongodb, username)?;
+        let before = document.as_ref().and_then(user_from_document);
+        let (Some(document), Some(before)) = (document, before) else {
+            return Err(Conflict::NoSuchUser(username.to_owned()).into());
+        };
+        let Some((after, events)) = change.apply(&before, act) else {
+            return Ok(None);
+        };
+        let is_demoted =
+            before.role == Role::Superadmin && after.role != Role::Superadmin;
+        if is_demoted && count_superadmins(mongodb)? == 1 {
+            return Err(Conflict::LastSuperadmin(before.username).into());
+        }
+
+        let events: Vec<Document> = events
+            .iter()
+            .map(|event| pending::new_document(event, None))
+            .collect();
+        let told: Vec<Bson> = events
+            .iter()
+            .filter_map(|event| event.get("_id").cloned())
+            .collect();
+        let mut update = doc! {"$set": fields(&after), "$inc": {"rev": 1_i64}};
+        carry(&mut update, events);
+        let changed = users.update_one(as_read(&document), update);
+        if mongodb.run(async { changed.await })?.matched_count == 0 {
+            continue;
+        }
+
+        if is_demoted && count_superadmins(mongodb)? == 0 {
+            // Two instances have each demoted one of the last two at the same moment.
+            let back = doc! {
+                "$set": {"role": before.role.as_str()},
+                "$inc": {"rev": 1_i64},
+                "$pull": {"pending": {"_id": {"$in": told}}},
+            };
+            let user = doc! {"username": &before.username};
+            mongodb.run(async { users.update_one(user, back).await })?;
+            return Err(Conflict::LastSuperadmin(before.username).into());
+        }
+        deliver(mongodb, &after.username);
+        return Ok(Some(after));
     }
-    deliver(mongodb, username);
-    Ok(())
+    Err(MongoDbError::refused("the user changes all the time").into())
 }
 
 /// Removes a user, unless nobody could manage users then. First the user is marked as
@@ -95,52 +133,112 @@ pub(super) fn remove(
     username: &str,
     act: &Act,
 ) -> Result<(), StoreError> {
-    let user = by_name(mongodb, username)?;
-    let is_superadmin = user.is_some_and(|user| user.role == Role::Superadmin);
+    let Some(user) = by_name(mongodb, username)? else {
+        return Err(Conflict::NoSuchUser(username.to_owned()).into());
+    };
+    let is_superadmin = user.role == Role::Superadmin;
     if is_superadmin && count_superadmins(mongodb)? == 1 {
-        return Err(Conflict::LastSuperadmin(username.to_owned()).into());
+        return Err(Conflict::LastSuperadmin(user.username).into());
     }
 
     let users = mongodb.users();
-    let event = pending::new_document(&user::deleted(username, act), None);
-    let name = event.get("_id").cloned();
-    let mut mark = doc! {"$set": {REMOVED: date(act.at)}};
-    carry(&mut mark, vec![event]);
-    let marked = mongodb.run(async { users.update_one(named(username), mark).await })?;
+    let event = pending::new_document(&user.deleted(act), None);
+    let told = event.get("_id").cloned();
+    let mark = pending::mark_removed(act.at, event);
+    let named = exactly(&user.username);
+    let marked = mongodb.run(async { users.update_one(named, mark).await })?;
     if marked.matched_count == 0 {
-        return Err(Conflict::NoSuchUser(username.to_owned()).into());
+        return Err(Conflict::NoSuchUser(user.username).into());
     }
 
     if is_superadmin && count_superadmins(mongodb)? == 0 {
         // Two instances have each removed one of the last two at the same moment.
-        let back = doc! {"$unset": {REMOVED: ""}, "$pull": {"pending": {"_id": name}}};
-        let user = doc! {"username": username};
-        mongodb.run(async { users.update_one(user, back).await })?;
-        return Err(Conflict::LastSuperadmin(username.to_owned()).into());
+        let back = doc! {"$unset": {REMOVED: ""}, "$pull": {"pending": {"_id": told}}};
+        let named = doc! {"username": &user.username};
+        mongodb.run(async { users.update_one(named, back).await })?;
+        return Err(Conflict::LastSuperadmin(user.username).into());
     }
-    finish(mongodb, doc! {"username": username})?;
+    finish(mongodb, doc! {"username": &user.username})?;
     Ok(())
 }
 
-/// Removes users whom an instance has marked and not removed, because it was killed.
-pub(super) fn finish_removals(
-    mongodb: &Connection,
-    now: Timestamp,
-) -> Result<(), MongoDbError> {
-    let old = now.checked_sub(REMOVAL_TIME).unwrap_or(Timestamp::MIN);
-    finish(mongodb, doc! {REMOVED: {"$lt": date(old)}})
-}
-
-/// Removes the marked users that `condition` selects, once their events are delivered.
+/// Removes the marked users that `condition` selects, with their API tokens.
 fn finish(mongodb: &Connection, condition: Document) -> Result<(), MongoDbError> {
     let users = mongodb.users();
     let mut marked = doc! {REMOVED: {"$exists": true}};
-    marked.extend(condition);
-    pending::deliver(mongodb, &users, marked.clone())?;
-    // Another event may have come since.
-    marked.insert("pending.0", doc! {"$exists": false});
-    mongodb.run(async { users.delete_many(marked).await })?;
+    marked.extend(condition.clone());
+    let ids = users.find(marked).projection(doc! {"user_id": 1});
+    let ids = mongodb.collect(ids, id_of)?;
+    if !ids.is_empty() {
+        let tokens = mongodb.api_tokens();
+        let of_users = doc! {"user_id": {"$in": ids}};
+        mongodb.run(async { tokens.delete_many(of_users).await })?;
+    }
+    pending::finish_removals(mongodb, &users, condition)
+}
+
+/// Gives names that an earlier version has stored what two spellings have in common. Of
+/// two users with one name, the second is found by the own spelling alone.
+pub(super) fn fill_keys(mongodb: &Connection) -> Result<(), MongoDbError> {
+    let users = mongodb.users();
+    let unfilled = users.find(doc! {NAME_KEY: {"$exists": false}});
+    let names: BTreeSet<String> = mongodb
+        .collect(unfilled, |user| text(user, "username").map(str::to_owned))?
+        .into_iter()
+        .collect();
+    for name in names {
+        let fill = doc! {"$set": {NAME_KEY: fold_username(&name)}};
+        let named = doc! {"username": &name};
+        match mongodb.run(async { users.update_one(named, fill).await }) {
+            Err(error) if error.is_duplicate_key() => log::warn!(
+                "two users have spellings of the name {name:?}: remove one of them"
+            ),
+            result => drop(result?),
+        }
+    }
     Ok(())
+}
+
+/// The document of a user.
+fn find(mongodb: &Connection, username: &str) -> Result<Option<Document>, MongoDbError> {
+    let users = mongodb.users();
+    for (field, value) in [
+        ("username", username.to_owned()),
+        (NAME_KEY, fold_username(username)),
+    ] {
+        let mut condition = pending::not_removed();
+        condition.insert(field, value);
+        let found = mongodb.run(async { users.find_one(condition).await })?;
+        if found.is_some() {
+            return Ok(found);
+        }
+    }
+    Ok(None)
+}
+
+/// What is kept of a user and may change.
+fn fields(user: &User) -> Document {
+    doc! {
+        "role": user.role.as_str(),
+        "hashed_password": &user.hashed_password,
+        "token_version": &user.token_version,
+        "totp_secret": user.totp.secret.clone(),
+        "totp_pending": user.totp.pending.clone(),
+        "totp_step": user.totp.last_step,
+        "recovery_codes": user.totp.recovery_codes.clone(),
+    }
+}
+
+/// The condition for a user who is as it was read. A version that counts no revisions
+/// changes the token version with everything.
+fn as_read(document: &Document) -> Document {
+    let mut condition = pending::not_removed();
+    for name in ["_id", "token_version", "rev"] {
+        let value = document.get(name).cloned();
+        let missing = || Bson::from(doc! {"$exists": false});
+        condition.insert(name, value.unwrap_or_else(missing));
+    }
+    condition
 }
 
 /// Delivers the user's events. What fails here is done by the watch.
@@ -151,38 +249,39 @@ fn deliver(mongodb: &Connection, username: &str) {
     }
 }
 
-/// The condition for users who are not marked as removed.
-fn present() -> Document {
-    doc! {REMOVED: {"$exists": false}}
-}
-
-/// The condition for a user who is not marked as removed.
-fn named(username: &str) -> Document {
-    doc! {"username": username, REMOVED: {"$exists": false}}
+/// The condition for a user of this very name who is not marked as removed.
+fn exactly(username: &str) -> Document {
+    let mut condition = pending::not_removed();
+    condition.insert("username", username);
+    condition
 }
 
 fn count_superadmins(mongodb: &Connection) -> Result<u64, StoreError> {
     let users = mongodb.users();
-    let mut superadmins = present();
+    let mut superadmins = pending::not_removed();
     superadmins.insert("role", Role::Superadmin.as_str());
     Ok(mongodb.run(async { users.count_documents(superadmins).await })?)
+}
+
+/// Removes users whom an instance has marked and not removed, because it was killed.
+pub(super) fn finish_removals(
+    mongodb: &Connection,
+    now: Timestamp,
+) -> Result<(), MongoDbError> {
+    finish(mongodb, pending::removed_long_before(now))
+}
+
+/// The id of a user. A version that gave users none has left them MongoDB's own.
+fn id_of(document: &Document) -> Option<String> {
+    let mongodbs = || Some(document.get_object_id("_id").ok()?.to_hex());
+    let own = text(document, "user_id").map(str::to_owned);
+    own.or_else(mongodbs)
 }
 
 /// A user; `None`, and a line in the log, for one without a name, a known role or a
 /// password.
 fn user_from_document(document: &Document) -> Option<User> {
-    let read = || {
-        Some(User {
-            username: document.get_str("username").ok()?.to_owned(),
-            role: document.get_str("role").ok()?.parse::<Role>().ok()?,
-            hashed_password: document.get_str("hashed_password").ok()?.to_owned(),
-            token_version: document
-                .get_str("token_version")
-                .unwrap_or_default()
-                .to_owned(),
-        })
-    };
-    let user = read();
+    let user = read_user(document);
     if user.is_none() {
         let line = || {
             let id = document.get("_id");
@@ -191,4 +290,23 @@ fn user_from_document(document: &Document) -> Option<User> {
         log_if_due(Level::Warn, "damaged users", "", line);
     }
     user
+}
+
+fn read_user(document: &Document) -> Option<User> {
+    let owned = |name| text(document, name).map(str::to_owned);
+    let codes = document.get_array("recovery_codes").ok();
+    let codes = codes.into_iter().flatten().filter_map(Bson::as_str);
+    Some(User {
+        id: id_of(document)?,
+        username: owned("username")?,
+        role: owned("role")?.parse::<Role>().ok()?,
+        hashed_password: owned("hashed_password")?,
+        token_version: owned("token_version").unwrap_or_default(),
+        totp: Totp {
+            secret: owned("totp_secret"),
+            pending: owned("totp_pending"),
+            last_step: document.get_i64("totp_step").unwrap_or_default(),
+            recovery_codes: codes.map(str::to_owned).collect(),
+        },
+    })
 }

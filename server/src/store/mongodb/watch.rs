@@ -2,9 +2,9 @@
 //! with their sightings, which it also keeps in memory.
 //!
 //! A sighting changes together with the events that it makes: one update, which finds the
-//! sighting only with the number `seq` that was read, sets what is seen, counts `seq` up
-//! and adds the events to `pending`. So each change is told once, whichever instance is
-//! killed or held up where.
+//! sighting only with the number `seq` and the epoch that were read, sets what is seen,
+//! counts `seq` up and adds the events to `pending`. So each change is told once, whichever
+//! instance is killed or held up where.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ use super::databases::MAX_ASKED;
 use super::document::{carry, date, services, services_to_bson, text, time};
 use super::error::MongoDbError;
 use super::pending::{self, Host};
-use super::{keys, users};
+use super::{api_tokens, keys, users};
 use crate::store::event::{Act, Class, NewEvent};
 use crate::store::event_store::{Mass, WatchOrder, Watched};
 use crate::store::removal::{IDENTITY, Removal, SWEEP};
@@ -60,6 +60,8 @@ pub(super) struct Watch {
 #[derive(Debug, Clone)]
 struct Kept {
     seq: i64,
+    /// Under which it was written.
+    epoch: i64,
     before: Before,
     ip: String,
     hostname: String,
@@ -87,6 +89,8 @@ struct Change {
     server_id: String,
     /// The number that the sighting has; 0 if it is made.
     seq: i64,
+    /// Under which the sighting was written.
+    epoch: i64,
     update: Document,
     kept: Kept,
 }
@@ -144,6 +148,9 @@ impl Watch {
         {
             deliver_left(mongodb)?;
             users::finish_removals(mongodb, order.now)?;
+            api_tokens::finish_removals(mongodb, order.now)?;
+            let old = pending::removed_long_before(order.now);
+            pending::finish_removals(mongodb, &mongodb.servers(), old)?;
             keys::finish_left(mongodb)?;
             self.left_last = Some(Instant::now());
         }
@@ -181,9 +188,10 @@ impl Watch {
         *self = Watch::default();
         let sightings = mongodb.sightings();
         pending::deliver(mongodb, &sightings, doc! {})?;
-        let gone = doc! {"gone": true};
+        let mut gone = pending::carries_none();
+        gone.insert("gone", true);
         mongodb.run(async { sightings.delete_many(gone).await })?;
-        let all = sightings.find(doc! {});
+        let all = sightings.find(doc! {"gone": {"$ne": true}});
         let all = mongodb.collect(all, |document| {
             let id = text(document, "_id")?.to_owned();
             Some((id, Kept::from_document(document)))
@@ -245,7 +253,7 @@ impl Watch {
 
         let updates = known.iter().map(|change| {
             doc! {
-                "q": {"_id": &change.server_id, "seq": change.seq},
+                "q": as_read(&change.server_id, change.seq, change.epoch),
                 "u": change.update.clone(),
             }
         });
@@ -279,6 +287,7 @@ impl Watch {
         })?;
         let removals: BTreeMap<String, Option<Removal>> = removals.into_iter().collect();
 
+        let mut events = 0;
         let mut updates = Vec::new();
         for id in ids {
             let Some(kept) = self.sightings.get(id) else {
@@ -287,28 +296,34 @@ impl Watch {
             let removal = removals.get(id).copied().flatten();
             let removal = removal.unwrap_or(Removal::Silent);
             let program = match removal {
-                Removal::Silent => SWEEP,
-                Removal::Replaced | Removal::Absorbed => IDENTITY,
+                Removal::Silent => Some(SWEEP),
+                Removal::Replaced | Removal::Absorbed => Some(IDENTITY),
+                // Told with the removal itself.
+                Removal::Asked => None,
             };
-            let event = removal.event(&Act::program(program, order.now));
-            let event = pending::new_document(&event, Some(&kept.host(id)));
             let mut update = doc! {
                 "$set": {"gone": true, "epoch": epoch},
                 "$inc": {"seq": 1_i64},
             };
-            carry(&mut update, vec![event]);
-            updates.push(doc! {"q": {"_id": id, "seq": kept.seq}, "u": update});
+            if let Some(program) = program {
+                let event = removal.event(&Act::program(program, order.now));
+                let event = pending::new_document(&event, Some(&kept.host(id)));
+                carry(&mut update, vec![event]);
+                events += 1;
+            }
+            let as_read = as_read(id, kept.seq, kept.epoch);
+            updates.push(doc! {"q": as_read, "u": update});
         }
-        let count = updates.len();
         update_sightings(mongodb, updates)?;
         pending::deliver(mongodb, &sightings, asked.clone())?;
         let mut told = asked;
         told.insert("gone", true);
+        told.extend(pending::carries_none());
         mongodb.run(async { sightings.delete_many(told).await })?;
         for id in ids {
             self.sightings.remove(id);
         }
-        Ok(count)
+        Ok(events)
     }
 
     /// Tells whether many hosts went down together, or are back.
@@ -386,6 +401,7 @@ impl Kept {
     fn from_document(document: &Document) -> Kept {
         Kept {
             seq: document.get_i64("seq").unwrap_or_default(),
+            epoch: document.get_i64("epoch").unwrap_or_default(),
             before: Before {
                 sighting: read_sighting(document),
                 boot_before: text(document, "boot_before").map(str::to_owned),
@@ -469,15 +485,22 @@ fn change(
     let change = Change {
         server_id: seen.server_id.clone(),
         seq,
+        epoch: kept.map_or(0, |kept| kept.epoch),
         update,
         kept: Kept {
             seq: seq + 1,
+            epoch,
             before: next,
             ip: seen.ip.clone(),
             hostname: seen.hostname.clone(),
         },
     };
     (Some(change), told.len())
+}
+
+/// Selects a host's sighting as long as it is as it was read.
+fn as_read(server_id: &str, seq: i64, epoch: i64) -> Document {
+    doc! {"_id": server_id, "seq": seq, "epoch": epoch}
 }
 
 /// The fields of a sighting.
@@ -562,10 +585,11 @@ fn update_sightings(
     Ok(())
 }
 
-/// Delivers the events that a killed instance has left with records and users.
+/// Delivers the events that a killed instance has left with what has changed.
 fn deliver_left(mongodb: &Connection) -> Result<(), MongoDbError> {
     pending::deliver(mongodb, &mongodb.servers(), doc! {})?;
-    pending::deliver(mongodb, &mongodb.users(), doc! {})
+    pending::deliver(mongodb, &mongodb.users(), doc! {})?;
+    pending::deliver(mongodb, &mongodb.api_tokens(), doc! {})
 }
 
 /// Notes why a host's record is about to be removed.
