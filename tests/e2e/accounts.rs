@@ -216,7 +216,7 @@ fn a_user_changes_the_own_password_and_logs_out_everywhere() {
     let status = |token: &str| server.api(token, "GET", "/me", None).status;
 
     assert_eq!(
-        change(&here, "wrong password", "second password").status,
+        change(&here, "a wrong guess", "second password").status,
         403
     );
     assert_eq!(
@@ -248,7 +248,7 @@ fn a_wrong_current_password_counts_as_a_wrong_login() {
     let server = FleetbeatServer::start_with("trusted_proxies = [\"127.0.0.1\"]", &[]);
     server.add_user("ann", "readonly", PASSWORD);
     let bearer = format!("Bearer {}", server.token("ann", PASSWORD));
-    let body = json!({"current_password": "wrong password", "new_password": PASSWORD});
+    let body = json!({"current_password": "a wrong guess", "new_password": PASSWORD});
     let change = |source: &str| {
         let headers = [
             ("Authorization", bearer.as_str()),
