@@ -8,6 +8,7 @@ mod identities;
 mod known_users;
 pub(crate) mod login;
 mod login_limits;
+mod login_queue;
 pub(crate) mod logins;
 mod networks;
 mod own_keys;
@@ -21,7 +22,7 @@ pub(crate) mod totp;
 
 pub(crate) use self::agent_keys::AgentKeys;
 pub(crate) use self::agents::{Agent, AgentAuth, KeysTaken};
-pub(crate) use self::identities::{Auth, Caller, Denied, Watcher};
+pub(crate) use self::identities::{Auth, Caller, Denied, Session, Watcher};
 pub(crate) use self::networks::{Network, network, show_network};
 pub(crate) use self::own_keys::OwnKeys;
 pub(crate) use self::policy::Right;
