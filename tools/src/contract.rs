@@ -171,7 +171,10 @@ mod tests {
         for (wrong, why) in [
             (answer(418, json, me), "no status 418"),
             (answer(200, "text/html", me), "no \"text/html\""),
-            (answer(200, json, r#"{"username": "ann", "totp": false}"#), "role"),
+            (
+                answer(200, json, r#"{"username": "ann", "totp": false}"#),
+                "role",
+            ),
             (answer(200, json, "{"), "the body"),
             (answer(503, json, me), "no \"application/json\" for 503"),
         ] {
