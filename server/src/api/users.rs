@@ -108,10 +108,13 @@ pub(super) fn change(
     let accounts = Accounts::of(api);
     let attempt = attempt_of(caller, request.peer().ip());
     let act = caller.act(attempt.source, clock::now());
-    let (who, session) = (caller.show(), caller.session());
+    let session = caller.session();
+    let who = caller.show();
     let work = move |accounts: &Accounts| {
-        let user = set(accounts, &session, &username, &patch, &act)?;
-        log::info!("{who} has changed user {:?}", user.username);
+        let (user, is_changed) = set(accounts, &session, &username, &patch, &act)?;
+        if is_changed {
+            log::info!("{who} has changed user {:?}", user.username);
+        }
         Ok(Response::json(200, &user.account()))
     };
     // Nobody who floods the logins delays that a role is taken away.
@@ -121,19 +124,19 @@ pub(super) fn change(
     Ok(accounts.in_slot(&attempt, work))
 }
 
-/// Changes the user as far as there is anything to change.
+/// Changes the user, and tells whether there was anything to change.
 fn set(
     accounts: &Accounts,
     session: &Session,
     username: &str,
     patch: &UserPatch,
     act: &Act,
-) -> Result<User, Failure> {
+) -> Result<(User, bool), Failure> {
     accounts.auth.recheck(session)?;
     let user = find(accounts, username)?;
     let role = patch.role.filter(|role| *role != user.role);
     if role.is_none() && patch.password.is_none() {
-        return Ok(user);
+        return Ok((user, false));
     }
 
     let about = Some(user.username.as_str());
@@ -146,7 +149,7 @@ fn set(
     };
     accounts.auth.recheck(session)?;
     let changed = accounts.auth.change_user(&user.username, &change, act)?;
-    Ok(changed.unwrap_or(user))
+    Ok((changed.unwrap_or(user), true))
 }
 
 /// `DELETE /users/{username}`.

@@ -75,7 +75,7 @@ impl<O: PartialEq, T> LoginQueue<O, T> {
         };
         // A second one of the same network is not the first try any more.
         let rank = match rank {
-            Rank::Fresh if of_owner(&waiting.queues[1]) > 0 => Rank::Suspect,
+            Rank::Fresh if of_owner(&waiting.queues[rank as usize]) > 0 => Rank::Suspect,
             rank => rank,
         };
         let queue = &waiting.queues[rank as usize];

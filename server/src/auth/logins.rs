@@ -55,6 +55,7 @@ enum Owner {
     Network(Network),
 }
 
+/// The queues before the slots.
 type Queue = LoginQueue<Owner, WaitingLogin>;
 
 impl Logins {
