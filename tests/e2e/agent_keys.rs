@@ -510,17 +510,72 @@ fn a_host_that_is_removed_stays_away_until_a_code_enrols_it() {
     let removed = server.api(&token, "DELETE", "/server/10.0.0.1", None);
     assert_eq!(removed.status, 204);
     assert_eq!(removed.header("x-fleetbeat-returns"), None);
-    assert_eq!(host.beat(&server, "10.0.0.1").status, 401);
+    let is_refused = |answer: &Answer| {
+        let problem = answer.json();
+        assert_eq!((answer.status, &problem["code"]), (403, &json!("deleted")));
+    };
+    is_refused(&host.beat(&server, "10.0.0.1"));
     let shared = heartbeat("10.0.0.1", Some(host.id));
-    let answer = post(&server, "/heartbeat", Some(AGENT_KEY), &shared);
-    assert_eq!(answer.status, 409, "nor by the key that all share");
+    is_refused(&post(&server, "/heartbeat", Some(AGENT_KEY), &shared));
+    let other = host.with_new_key().beat(&server, "10.0.0.1");
+    assert_eq!(other.status, 401, "a stranger learns nothing");
     assert!(server.servers(&token).is_empty());
+    let listed = server.api(&token, "GET", "/agent-keys", None).json();
+    assert_eq!(listed[0]["state"], "removed");
 
     let new = host.with_new_key();
     assert_eq!(new.enroll(&server, &code_text).status, 201);
     assert_eq!(new.beat(&server, "10.0.0.1").status, 200);
     let after = shown(&server, &token, "10.0.0.1")["server_id"].clone();
     assert_ne!(after, before, "it is another record");
+}
+
+#[test]
+fn a_removed_host_comes_back_when_a_superadmin_readmits_it() {
+    let server = FleetbeatServer::start();
+    let token = server.admin_token();
+    let id = AgentId::from_bits(5 << 96);
+    let one = heartbeat("10.0.0.5", Some(id));
+    let mut spooled = one.clone();
+    spooled["collected_at"] = fleetbeat_protocol::Timestamp::now().to_string().into();
+    let beat = || post(&server, "/heartbeat", Some(AGENT_KEY), &one);
+    let batch = || post(&server, "/heartbeats", Some(AGENT_KEY), &json!([spooled]));
+    assert_eq!(beat().status, 200);
+    let removed = server.api(&token, "DELETE", "/server/10.0.0.5", None);
+    assert_eq!(removed.status, 204);
+    assert_eq!(removed.header("x-fleetbeat-returns"), None);
+    for _ in 0..2 {
+        let answer = beat();
+        assert_eq!(
+            (answer.status, &answer.json()["code"]),
+            (403, &json!("deleted"))
+        );
+        let batch = batch().json();
+        assert_eq!(batch["accepted"], 0);
+        let error = &batch["rejected"][0]["errors"][0];
+        assert_eq!(error["field"], "agent_id");
+        let message = error["message"].as_str().unwrap();
+        assert!(message.starts_with("deleted: "), "{message}");
+    }
+    // Others are let in at its address.
+    let other = heartbeat("10.0.0.5", Some(AgentId::from_bits(6 << 96)));
+    assert_eq!(
+        post(&server, "/heartbeat", Some(AGENT_KEY), &other).status,
+        200
+    );
+
+    let readmit = "/agent-keys/00000005/readmit";
+    let readmitted = server.api(&token, "POST", readmit, None);
+    assert_eq!(readmitted.status, 200);
+    let readmitted = readmitted.json();
+    assert_eq!(readmitted["state"], "none");
+    assert_eq!(readmitted["removed_at"], Value::Null);
+    assert_eq!(server.api(&token, "POST", readmit, None).status, 409);
+    let all = server.api(&token, "GET", "/agent-keys", None).json();
+    assert_eq!(all, json!([]));
+    let rotate = "/agent-keys/00000005/rotate";
+    assert_eq!(server.api(&token, "POST", rotate, None).status, 404);
+    assert_eq!(beat().status, 200);
 }
 
 #[test]

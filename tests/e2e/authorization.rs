@@ -126,6 +126,9 @@ const ROWS: &[Row] = &[
     row("POST /agent-keys/{agent_id}/rotate", 200, |world, _| {
         with(&format!("/agent-keys/{}/rotate", enrolled(world)), "")
     }),
+    row("POST /agent-keys/{agent_id}/readmit", 200, |world, _| {
+        with(&format!("/agent-keys/{}/readmit", removed(world)), "")
+    }),
     row("GET /sd/prometheus", 200, |_, _| with("/sd/prometheus", "")),
     row("GET /metrics", 200, |_, _| with("/metrics", "")),
     row("GET /healthz", 200, |_, _| with("/healthz", "")),
@@ -165,10 +168,24 @@ fn new_code(world: &World) -> Value {
 
 /// The `agent_id` of a host with a key of its own.
 fn enrolled(world: &World) -> String {
+    enrolled_host(world).id.expose()
+}
+
+fn enrolled_host(world: &World) -> Host {
     let host = Host::new((world.number() as u128) << 96);
     let code = new_code(world);
     let answer = host.enroll(&world.server, code["code"].as_str().unwrap());
     assert_eq!(answer.status, 201, "{answer:?}");
+    host
+}
+
+/// The `agent_id` of a host that was removed.
+fn removed(world: &World) -> String {
+    let host = enrolled_host(world);
+    let ip = format!("2001:db8::{}", world.number());
+    assert_eq!(host.beat(&world.server, &ip).status, 200);
+    let gone = world.as_user("superadmin", "DELETE", &format!("/server/{ip}"), None);
+    assert_eq!(gone.status, 204, "{gone:?}");
     host.id.expose()
 }
 

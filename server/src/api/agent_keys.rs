@@ -1,4 +1,4 @@
-//! `/agent-keys`: the hosts that have a key of their own.
+//! `/agent-keys`: the hosts that have a key of their own, and those that were removed.
 
 use std::net::IpAddr;
 
@@ -19,9 +19,12 @@ struct ShownKey {
     state: &'static str,
     /// Whether the host is asked to replace the key.
     rotate: bool,
-    enrolled_at: Timestamp,
+    /// `None` for a host that never had a key.
+    enrolled_at: Option<Timestamp>,
     revoked_at: Option<Timestamp>,
-    code: String,
+    /// Since when the host is refused, because somebody has removed it.
+    removed_at: Option<Timestamp>,
+    code: Option<String>,
     server_id: Option<String>,
     ip: Option<IpAddr>,
     last_heartbeat: Option<Timestamp>,
@@ -35,9 +38,10 @@ impl From<ListedKey> for ShownKey {
             agent_id: key.agent_id.to_string(),
             state: state_of(&key),
             rotate: key.rotate,
-            enrolled_at: key.enrolled_at,
+            enrolled_at: key.hash.map(|_| key.enrolled_at),
             revoked_at: key.revoked_at,
-            code: key.code,
+            removed_at: key.removed_at,
+            code: key.hash.map(|_| key.code),
             hostname: hostname.unwrap_or(key.hostname),
             ip: host.as_ref().and_then(|host| host.ip),
             last_heartbeat: host.as_ref().map(|host| host.last_heartbeat),
@@ -47,21 +51,25 @@ impl From<ListedKey> for ShownKey {
 }
 
 fn state_of(key: &AgentKey) -> &'static str {
-    match (key.revoked_at, key.next) {
-        (Some(_), _) => "revoked",
-        (None, Some(_)) => "rotating",
-        (None, None) => "active",
+    match (key.hash, key.revoked_at, key.next) {
+        _ if key.removed_at.is_some() => "removed",
+        (None, _, _) => "none",
+        (_, Some(_), _) => "revoked",
+        (_, None, Some(_)) => "rotating",
+        (_, None, None) => "active",
     }
 }
 
-/// `GET`: every key, in the order of the hosts' names.
+/// `GET`: every key and every removed host, in the order of the hosts' names.
 pub(super) fn list(
     api: &ApiState,
     _: &Caller,
     _: &mut Request,
 ) -> Result<Reply, Failure> {
     let keys = api.store.keys()?.into_iter();
-    let keys: Vec<ShownKey> = keys.map(ShownKey::from).collect();
+    let is_shown =
+        |listed: &ListedKey| listed.key.hash.is_some() || listed.key.removed_at.is_some();
+    let keys: Vec<ShownKey> = keys.filter(is_shown).map(ShownKey::from).collect();
     Ok(Reply::Now(Response::json(200, &keys)))
 }
 
@@ -74,7 +82,7 @@ pub(super) fn revoke(
     let listed = find(api, request)?;
     let act = caller.act(request.peer().ip(), clock::now());
     let key = api.store.revoke_key(listed.key.agent_id, &act)?;
-    let key = key.ok_or_else(unknown)?;
+    let key = key.filter(|key| key.hash.is_some()).ok_or_else(unknown)?;
     log::info!("{act} has revoked the key of the host {}…", key.agent_id);
     Ok(answer(api, listed, key))
 }
@@ -88,11 +96,31 @@ pub(super) fn rotate(
     let listed = find(api, request)?;
     let act = caller.act(request.peer().ip(), clock::now());
     let key = api.store.ask_for_rotation(listed.key.agent_id, &act)?;
-    let key = key.ok_or_else(unknown)?;
+    let key = key.filter(|key| key.hash.is_some()).ok_or_else(unknown)?;
     if key.revoked_at.is_some() {
         return Err(Failure::conflict("the key of this host was revoked"));
     }
+    if key.removed_at.is_some() {
+        return Err(Failure::conflict("this host was removed"));
+    }
     log::info!("{act} has asked the host {}… for a new key", key.agent_id);
+    Ok(answer(api, listed, key))
+}
+
+/// `POST …/readmit`: lets a host come back that was removed.
+pub(super) fn readmit(
+    api: &ApiState,
+    caller: &Caller,
+    request: &mut Request,
+) -> Result<Reply, Failure> {
+    let listed = find(api, request)?;
+    if listed.key.removed_at.is_none() {
+        return Err(Failure::conflict("this host was not removed"));
+    }
+    let act = caller.act(request.peer().ip(), clock::now());
+    let key = api.store.readmit(listed.key.agent_id, &act)?;
+    let key = key.ok_or_else(unknown)?;
+    log::info!("{act} has readmitted the host {}…", key.agent_id);
     Ok(answer(api, listed, key))
 }
 
@@ -128,5 +156,7 @@ fn find(api: &ApiState, request: &Request) -> Result<ListedKey, Failure> {
 }
 
 fn unknown() -> Failure {
-    Failure::not_found("no host with this agent_id or server_id has a key of its own")
+    Failure::not_found(
+        "no host with this agent_id or server_id has a key of its own, or was removed",
+    )
 }

@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 
 use super::body;
 use super::state::ApiState;
-use crate::auth::Agent;
+use crate::auth::{Agent, Standing};
 use crate::http::{Failure, Reply, Request, Response};
 use crate::ingest::Receipt;
 use crate::recurring::log_if_due;
@@ -181,8 +181,12 @@ fn find_speaker(
 ) -> Result<Speaker, FieldError> {
     let Some(key) = agent.own_key() else {
         let id = heartbeat.agent_id;
-        let has_key = id.is_some_and(|id| api.auth.agents().has_own_key(id));
-        return Ok(Speaker::Shared { has_key });
+        let standing = id.map(|id| api.auth.agents().standing(id));
+        return Ok(match standing.unwrap_or(Standing::Free) {
+            Standing::Free => Speaker::Shared { has_key: false },
+            Standing::HasKey => Speaker::Shared { has_key: true },
+            Standing::Removed => Speaker::Removed,
+        });
     };
     let id = *heartbeat.agent_id.get_or_insert(key.agent_id);
     if id != key.agent_id {
@@ -211,6 +215,9 @@ impl From<Denial> for Failure {
     fn from(denial: Denial) -> Failure {
         match denial {
             Denial::UnknownHost => Failure::forbidden(denial.to_string()),
+            Denial::Removed => {
+                Failure::forbidden(denial.to_string()).with_code(denial.as_str())
+            }
             _ => Failure::conflict(denial.to_string()).with_code(IDENTITY_CONFLICT),
         }
     }
@@ -219,11 +226,12 @@ impl From<Denial> for Failure {
 /// Why an element of a batch is refused.
 fn denial_as_error(denial: Denial) -> FieldError {
     let field = match denial {
-        Denial::HostHasKey | Denial::UnknownHost => "agent_id",
+        Denial::HostHasKey | Denial::UnknownHost | Denial::Removed => "agent_id",
         Denial::AddressHasKey | Denial::OtherHost | Denial::Move => "ip",
     };
     let message = match denial {
         Denial::UnknownHost => denial.to_string(),
+        Denial::Removed => format!("{}: {denial}", denial.as_str()),
         _ => format!("{IDENTITY_CONFLICT}: {denial}"),
     };
     FieldError::new(field, message)

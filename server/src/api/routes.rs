@@ -112,6 +112,12 @@ pub(super) static ROUTES: &[Route] = &[
         SUPERADMIN,
         agent_keys::rotate,
     ),
+    caller(
+        "POST",
+        "/agent-keys/{agent_id}/readmit",
+        SUPERADMIN,
+        agent_keys::readmit,
+    ),
     caller("GET", "/events", READS_EVENTS, events::list),
     caller("GET", "/sd/prometheus", READS_TARGETS, targets::list),
     watcher("GET", "/metrics", READS_METRICS, metrics::show),

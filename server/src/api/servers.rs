@@ -8,12 +8,12 @@ use super::{body, list};
 use crate::auth::{Caller, show_source};
 use crate::fleet::query::Query;
 use crate::http::{Failure, Reply, Request, Response};
-use crate::store::{Act, AgentKey, HostName};
+use crate::store::HostName;
 
 /// The longest body of `PATCH /server/{ip}/config`.
 const MAX_PATCH_BYTES: usize = 16 * 1024;
 
-/// What is told of a host that was removed and has its key still.
+/// What is told of a host that was removed and has no `agent_id`.
 const RETURNS: &str = "199 - \"the host comes back, as a new one, with its next heartbeat: \
                        stop its agent first\"";
 
@@ -66,8 +66,9 @@ pub(super) fn set_flags(
     Ok(Reply::Now(Response::json(200, &server)))
 }
 
-/// `DELETE /server/{ip}`: removes a host with its history and its flags. A 204 has no body,
-/// so headers say that the host comes back.
+/// `DELETE /server/{ip}`: removes a host with its history and its flags. A host with an
+/// `agent_id` is refused from then on. Another one comes back: a 204 has no body, so
+/// headers say so.
 pub(super) fn remove(
     api: &ApiState,
     caller: &Caller,
@@ -75,52 +76,27 @@ pub(super) fn remove(
 ) -> Result<Reply, Failure> {
     let host = host(request)?;
     let act = caller.act(request.peer().ip(), clock::now());
-    let key = revoke_key_of(api, &host, &act)?;
-    let Some(server) = api.store.remove_server(&host, &act)? else {
+    let Some(removed) = api.store.remove_server(&host, &act)? else {
         return Err(unknown(api, &host));
     };
 
+    let server = removed.server;
     let (who, ip) = (caller.show(), server.ip);
     let source = show_source(request.peer().ip());
     log::info!(
         "{who} at {source} has removed host {ip} ({})",
         server.server_id
     );
-    if key.is_some() {
+    if let Some(key) = removed.refused {
+        api.auth.agents().own_keys().note(key);
         return Ok(Reply::Now(Response::no_content()));
     }
-    // Nobody can tell a host that shares its key from the hosts that may come.
+    // Nobody can tell a host without an id from the hosts that may come.
     Ok(Reply::Now(
         Response::no_content()
             .with_header("X-Fleetbeat-Returns", "true")
             .with_header("Warning", RETURNS),
     ))
-}
-
-/// Ends the host's own key, if it has one, so that the host does not come back before a
-/// code enrols it. The key goes before the record, which whoever is interrupted here finds
-/// again.
-fn revoke_key_of(
-    api: &ApiState,
-    host: &HostName,
-    act: &Act,
-) -> Result<Option<AgentKey>, Failure> {
-    let Some(server) = api.store.server(host)? else {
-        return Ok(None);
-    };
-    let mut keys = api.store.keys()?.into_iter();
-    let listed = keys.find(|listed| {
-        let record = listed.host.as_ref();
-        record.is_some_and(|record| record.server_id == server.server_id)
-    });
-    let Some(listed) = listed else {
-        return Ok(None);
-    };
-    let key = api.store.revoke_key(listed.key.agent_id, act)?;
-    if let Some(key) = &key {
-        api.auth.agents().own_keys().note(key.clone());
-    }
-    Ok(key)
 }
 
 /// The flags that the patch sets, for the log: `paid = true, enabled = false`; `None` for

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::agent_keys::{AgentKeys, KeyId};
-use super::own_keys::{OwnKey, OwnKeys};
+use super::own_keys::{OwnKey, OwnKeys, Standing};
 use crate::http::Failure;
 use fleetbeat_protocol::{AgentId, owner_of_key};
 
@@ -77,7 +77,8 @@ impl AgentAuth {
     /// The agent with this key; `None` for a key that is not known.
     ///
     /// # Errors
-    /// 401 for a key that is right and not taken here; 500 or 503 if nobody can tell.
+    /// 401 for a key that is right and not taken here; 403 for that of a host that was
+    /// removed; 500 or 503 if nobody can tell.
     pub(super) fn find(&self, key: &str) -> Result<Option<Agent>, Failure> {
         if owner_of_key(key).is_some() {
             let own = self.own.find(key)?;
@@ -89,9 +90,9 @@ impl AgentAuth {
         }
     }
 
-    /// Whether the host has a key of its own, or had one that was revoked.
-    pub(crate) fn has_own_key(&self, id: AgentId) -> bool {
-        self.own.has(id)
+    /// What the keys say of a host that speaks with a key that hosts share.
+    pub(crate) fn standing(&self, id: AgentId) -> Standing {
+        self.own.standing(id)
     }
 
     /// Hosts' own keys.

@@ -24,7 +24,7 @@ pub(crate) use self::agent_keys::AgentKeys;
 pub(crate) use self::agents::{Agent, AgentAuth, KeysTaken};
 pub(crate) use self::identities::{Auth, Caller, Denied, Session, Watcher};
 pub(crate) use self::networks::{Network, network, show_network};
-pub(crate) use self::own_keys::OwnKeys;
+pub(crate) use self::own_keys::{OwnKeys, Standing};
 pub(crate) use self::policy::Right;
 pub(crate) use self::refusals::{Refusal, show_source};
 pub(crate) use self::token_text::TokenText;

@@ -21,7 +21,7 @@ use subtle::ConstantTimeEq;
 
 use crate::http::Failure;
 use crate::jobs::Jobs;
-use crate::store::{AgentKey, KeyStore, StoreError};
+use crate::store::{AgentKey, Denial, KeyStore, StoreError};
 
 /// The time between two questions for changes.
 const REFRESH_EVERY: Duration = Duration::from_secs(1);
@@ -47,9 +47,10 @@ pub(crate) struct OwnKey {
 
 /// What is remembered of a key.
 struct Entry {
-    hash: KeyHash,
+    hash: Option<KeyHash>,
     next: Option<Box<KeyHash>>,
     is_revoked: bool,
+    is_removed: bool,
     rotate: bool,
     reinstall: bool,
     flags: FlagsPatch,
@@ -62,6 +63,7 @@ impl From<AgentKey> for Entry {
             hash: key.hash,
             next: key.next.map(Box::new),
             is_revoked: key.revoked_at.is_some(),
+            is_removed: key.removed_at.is_some(),
             rotate: key.rotate,
             reinstall: key.reinstall,
             flags: key.flags,
@@ -81,19 +83,22 @@ enum Word {
     Wrong,
     /// It was the host's key.
     Revoked,
+    /// It was the key of a host that was removed.
+    Removed,
 }
 
 impl Entry {
     /// Compares in constant time.
     fn judge(&self, hash: KeyHash) -> Word {
         let is = |known: &KeyHash| bool::from(known.0.ct_eq(&hash.0));
-        let (is_present, is_next) =
-            (is(&self.hash), self.next.as_deref().is_some_and(is));
-        match (self.is_revoked, is_present, is_next) {
-            (false, true, _) => Word::Right,
-            (false, _, true) => Word::Next,
-            (true, true, _) | (true, _, true) => Word::Revoked,
-            _ => Word::Wrong,
+        let is_present = self.hash.as_ref().is_some_and(is);
+        let is_next = self.next.as_deref().is_some_and(is);
+        match (is_present, is_next) {
+            (false, false) => Word::Wrong,
+            _ if self.is_revoked => Word::Revoked,
+            _ if self.is_removed => Word::Removed,
+            (true, _) => Word::Right,
+            (false, true) => Word::Next,
         }
     }
 
@@ -105,6 +110,17 @@ impl Entry {
             flags: self.flags,
         }
     }
+}
+
+/// What the keys say of a host that speaks with another key than its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It has no key of its own.
+    Free,
+    /// It has a key of its own, or had one that was revoked.
+    HasKey,
+    /// Somebody has removed it.
+    Removed,
 }
 
 /// Hosts' own keys.
@@ -245,10 +261,14 @@ impl OwnKeys {
         Ok(())
     }
 
-    /// Whether the host has a key of its own, or had one that was revoked.
-    pub(super) fn has(&self, id: AgentId) -> bool {
+    /// What the keys say of a host that speaks with another key.
+    pub(super) fn standing(&self, id: AgentId) -> Standing {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        known.contains_key(&id)
+        match known.get(&id) {
+            Some(entry) if entry.is_removed => Standing::Removed,
+            Some(entry) if entry.hash.is_some() => Standing::HasKey,
+            _ => Standing::Free,
+        }
     }
 
     /// The SHA-256 of `key`, if it is a host's own key, known or not.
@@ -259,7 +279,8 @@ impl OwnKeys {
     /// The host with the key; `None` if nobody has it.
     ///
     /// # Errors
-    /// 500 if the store has to be asked and cannot be; 503 if it was asked too often.
+    /// 403 if the host was removed; 500 if the store has to be asked and cannot be; 503 if
+    /// it was asked too often.
     pub(super) fn find(&self, key: &str) -> Result<Option<OwnKey>, Failure> {
         let Some(id) = owner_of_key(key) else {
             return Ok(None);
@@ -268,6 +289,7 @@ impl OwnKeys {
         match self.judge(id, hash) {
             Some((Word::Right, own)) => Ok(Some(own)),
             Some((Word::Revoked, _)) => Ok(None),
+            Some((Word::Removed, _)) => Err(Failure::from(Denial::Removed)),
             Some((Word::Next, _)) => self.use_next(id, hash),
             Some((Word::Wrong, _)) | None => self.look_up(id, hash),
         }

@@ -17,7 +17,7 @@ use super::key::{
     AgentKey, Code, EnrollRefusal, EnrollRequest, Enrolled, KeyStore, ListedKey,
 };
 use super::server::{
-    Beat, Due, Fleet, HostName, Recorded, ServerStore, SweepOrder, Swept,
+    Beat, Due, Fleet, HostName, Recorded, RemovedServer, ServerStore, SweepOrder, Swept,
 };
 use super::user::{User, UserChange, UserStore};
 use crate::metrics::StoreErrors;
@@ -82,7 +82,7 @@ counted! {
         fn server(&self, host: &HostName) -> Option<Server>;
         fn moved_to(&self, ip: IpAddr) -> Option<IpAddr>;
         fn set_flags(&self, host: &HostName, patch: FlagsPatch, act: &Act) -> Option<Server>;
-        fn remove_server(&self, host: &HostName, act: &Act) -> Option<Server>;
+        fn remove_server(&self, host: &HostName, act: &Act) -> Option<RemovedServer>;
         fn sweep(&self, order: &SweepOrder) -> Swept;
         fn prune(&self, delete_after: Duration) -> Due;
     }
@@ -118,6 +118,7 @@ counted! {
         fn keys_since(&self, rev: i64, each: &mut dyn FnMut(AgentKey)) -> ();
         fn use_next_key(&self, id: AgentId, next: KeyHash, at: Timestamp) -> Option<AgentKey>;
         fn revoke_key(&self, id: AgentId, act: &Act) -> Option<AgentKey>;
+        fn readmit(&self, id: AgentId, act: &Act) -> Option<AgentKey>;
         fn ask_for_rotation(&self, id: AgentId, act: &Act) -> Option<AgentKey>;
     }
 }

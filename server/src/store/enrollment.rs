@@ -35,7 +35,7 @@ pub(super) fn decide(
     code: Option<&Code>,
     is_at_record: bool,
 ) -> Result<EnrollStep, EnrollRefusal> {
-    let active = key.filter(|key| key.revoked_at.is_none());
+    let active = key.filter(|key| key.is_active());
     let is_proven = active
         .zip(request.presented)
         .is_some_and(|(key, presented)| is_one_of(key, presented));
@@ -63,7 +63,7 @@ pub(super) fn decide(
             Err(EnrollRefusal::Revoked)
         }
         (None, before) => Ok(EnrollStep::Take {
-            again: before.is_some(),
+            again: before.is_some_and(|key| key.hash.is_some()),
         }),
     }
 }
@@ -71,7 +71,7 @@ pub(super) fn decide(
 /// Whether `hash` is that of the key or of its successor, in constant time.
 fn is_one_of(key: &AgentKey, hash: KeyHash) -> bool {
     let is = |known: &KeyHash| bool::from(known.0.ct_eq(&hash.0));
-    is(&key.hash) | key.next.as_ref().is_some_and(is)
+    key.hash.as_ref().is_some_and(is) | key.next.as_ref().is_some_and(is)
 }
 
 /// The code that the request names, if the request has it.
@@ -131,10 +131,11 @@ mod tests {
         AgentKey {
             agent_id: AgentId::from_bits(7),
             hostname: String::new(),
-            hash,
+            hash: Some(hash),
             next: None,
             rotate: false,
             revoked_at: None,
+            removed_at: None,
             code: "c".to_owned(),
             flags: FlagsPatch::default(),
             reinstall: false,
@@ -289,6 +290,30 @@ mod tests {
             let decided = decide(&request, Some(&rotating), None, false);
             assert_eq!(decided, Ok(expected), "{presented} {new}");
         }
+    }
+
+    #[test]
+    fn a_removed_host_comes_back_by_a_code() {
+        let good = code();
+        let mark = AgentKey::mark_of_removed(AgentId::from_bits(7), "a", NOW, 1);
+        assert_eq!(decide(&request(2), Some(&mark), Some(&good), true), TAKEN);
+        let removed = AgentKey {
+            removed_at: Some(NOW),
+            ..key(hash(1))
+        };
+        let decide =
+            |request: &EnrollRequest, code| decide(request, Some(&removed), code, true);
+        assert_eq!(decide(&request(2), Some(&good)), TAKEN_AGAIN);
+        let with_key = EnrollRequest {
+            code: None,
+            presented: Some(hash(1)),
+            ..request(2)
+        };
+        assert_eq!(decide(&with_key, None), Err(EnrollRefusal::NoProof));
+        assert_eq!(
+            decide(&request(1), Some(&good)),
+            Err(EnrollRefusal::Revoked)
+        );
     }
 
     #[test]

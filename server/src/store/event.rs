@@ -158,6 +158,8 @@ kinds! {
     CodeDeleted = 65 "code.deleted" Audit Superadmins;
     /// Enrolments that were refused, of one minute.
     CodeRefused = 66 "code.refused" Refusal Superadmins;
+    /// A host that was removed may come back.
+    HostReadmitted = 67 "host.readmitted" Audit Superadmins;
 }
 
 impl EventKind {

@@ -102,6 +102,8 @@ pub(super) struct Found<'a, K> {
     pub(super) clone: Option<&'a Known<K>>,
     /// The flags that wait for the agent's return.
     pub(super) tombstone: Option<&'a Tombstone<K>>,
+    /// Whether the agent has no record because somebody has removed its host.
+    pub(super) is_removed: bool,
 }
 
 /// The next step for a heartbeat.
@@ -233,7 +235,11 @@ impl<'a, K: PartialEq> Found<'a, K> {
 
 /// The next step for `beat`.
 pub(super) fn decide<'a, K: PartialEq>(beat: &Beat, found: &Found<'a, K>) -> Step<'a, K> {
+    if found.is_removed {
+        return refuse(None, Denial::Removed);
+    }
     let has_key = match (beat.speaker, beat.heartbeat.agent_id) {
+        (Speaker::Removed, _) => return refuse(None, Denial::Removed),
         (Speaker::Own { reinstall }, Some(id)) => {
             return decide_own(beat, id, reinstall, found);
         }
@@ -993,6 +999,7 @@ mod tests {
             own,
             clone: None,
             tombstone: None,
+            is_removed: false,
         };
         step_of(beat, &found)
     }
@@ -1231,6 +1238,7 @@ mod tests {
             own: None,
             clone: None,
             tombstone: Some(&tombstone),
+            is_removed: false,
         };
         assert_eq!(step_of(&closed(stranger.clone()), &returns), "insert");
         assert_eq!(step(&closed(with_own_key(stranger)), None), "insert");
@@ -1320,6 +1328,7 @@ mod tests {
                 own: Some(&own),
                 clone: None,
                 tombstone: None,
+                is_removed: false,
             };
             assert_eq!(step_of(&beat, &found), expected, "{own:?} {at_ip:?}");
         }
@@ -1345,6 +1354,7 @@ mod tests {
                 own: Some(&own),
                 clone: Some(clone),
                 tombstone: None,
+                is_removed: false,
             };
             assert_eq!(step_of(&beat, &found), expected, "{beat:?}");
         }
@@ -1382,6 +1392,7 @@ mod tests {
                 own: None,
                 clone,
                 tombstone: tombstone.as_ref(),
+                is_removed: false,
             };
             let beat = live(1, "b", here, minute);
             assert_eq!(step_of(&beat, &found), expected, "{minute} {tombstone:?}");

@@ -1,7 +1,9 @@
 //! Hosts' own keys, and the codes with which hosts get one.
 //!
 //! The store knows the SHA-256 of each key and of each code. A key that was revoked stays
-//! as such: the record of its host is closed until a code enrols the host again.
+//! as such: the record of its host is closed until a code enrols the host again. A host
+//! that somebody has removed is refused by its `agent_id`, whether it had a key or not,
+//! until a code enrols it or somebody readmits it.
 
 use std::net::IpAddr;
 
@@ -13,29 +15,31 @@ use super::column::FLAGS;
 use super::error::StoreError;
 use super::event::{Act, EventKind, Facts, NewEvent, facts};
 
-/// A host's own key. A host has one at most.
+/// A host's own key, or the mark that the host was removed. A host has one at most.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct AgentKey {
     /// The host.
     pub(crate) agent_id: AgentId,
     /// The host's name when it was enrolled.
     pub(crate) hostname: String,
-    /// The key.
-    pub(crate) hash: KeyHash,
+    /// The key; `None` for a host that has none, and was removed.
+    pub(crate) hash: Option<KeyHash>,
     /// The key that follows as soon as it is used.
     pub(crate) next: Option<KeyHash>,
     /// Whether the host is asked to replace the key.
     pub(crate) rotate: bool,
     /// When the key was revoked.
     pub(crate) revoked_at: Option<Timestamp>,
-    /// The id of the code that has enrolled the host.
+    /// When somebody has removed the host, which is refused since then.
+    pub(crate) removed_at: Option<Timestamp>,
+    /// The id of the code that has enrolled the host; empty for a host without a key.
     pub(crate) code: String,
     /// What the flags of a new record of the host begin with.
     pub(crate) flags: FlagsPatch,
     /// Whether the host may take the place of a silent host with a key, at the address
     /// that it speaks from.
     pub(crate) reinstall: bool,
-    /// When the key was enrolled.
+    /// When the key was enrolled, or the host removed that had none.
     pub(crate) enrolled_at: Timestamp,
     /// Grows with each change of a key, over all keys.
     pub(crate) rev: i64,
@@ -51,10 +55,11 @@ impl AgentKey {
         AgentKey {
             agent_id: request.agent_id,
             hostname: request.hostname.clone(),
-            hash: request.hash,
+            hash: Some(request.hash),
             next: None,
             rotate: false,
             revoked_at: None,
+            removed_at: None,
             code: code.id.clone(),
             flags: code.flags,
             reinstall: code.reinstall,
@@ -63,9 +68,46 @@ impl AgentKey {
         }
     }
 
+    /// The mark of a host without a key that was removed.
+    pub(super) fn mark_of_removed(
+        agent_id: AgentId,
+        hostname: &str,
+        at: Timestamp,
+        rev: i64,
+    ) -> AgentKey {
+        AgentKey {
+            agent_id,
+            hostname: hostname.to_owned(),
+            hash: None,
+            next: None,
+            rotate: false,
+            revoked_at: None,
+            removed_at: Some(at),
+            code: String::new(),
+            flags: FlagsPatch::default(),
+            reinstall: false,
+            enrolled_at: at,
+            rev,
+        }
+    }
+
+    /// Whether there is a key, and it counts.
+    pub(crate) fn is_active(&self) -> bool {
+        self.hash.is_some() && self.revoked_at.is_none() && self.removed_at.is_none()
+    }
+
     /// Whether `hash` is that of the key, or of the key that follows.
     pub(crate) fn knows(&self, hash: KeyHash) -> bool {
-        self.hash == hash || self.next == Some(hash)
+        [self.hash, self.next].contains(&Some(hash))
+    }
+
+    /// The event of the end of the key with the removal of its host.
+    pub(super) fn ended_by_removal(&self, act: &Act) -> NewEvent {
+        self.event(
+            EventKind::KeyRevoked,
+            act,
+            facts([("removed", true.into())]),
+        )
     }
 
     /// The event of a change of the key.
@@ -263,7 +305,7 @@ pub(crate) trait KeyStore: Send + Sync {
         request: &EnrollRequest,
     ) -> Result<Result<Enrolled, EnrollRefusal>, StoreError>;
 
-    /// Every key, in the order of the hosts' names.
+    /// Every key and every mark of a removed host, in the order of the hosts' names.
     ///
     /// # Errors
     /// The database cannot be read.
@@ -303,6 +345,14 @@ pub(crate) trait KeyStore: Send + Sync {
     /// # Errors
     /// The database cannot be written.
     fn revoke_key(&self, id: AgentId, act: &Act) -> Result<Option<AgentKey>, StoreError>;
+
+    /// Lets a host come back that was removed, with the key that it had; a key that was
+    /// revoked before stays so. Gives the key; `None` if the host has none and was not
+    /// removed.
+    ///
+    /// # Errors
+    /// The database cannot be written.
+    fn readmit(&self, id: AgentId, act: &Act) -> Result<Option<AgentKey>, StoreError>;
 
     /// Has the host replace its key with one of its next heartbeats, and gives the key;
     /// `None` if the host has none. A key that was revoked stays as it is.

@@ -10,6 +10,7 @@ use jiff::SignedDuration;
 
 use super::error::StoreError;
 use super::event::Act;
+use super::key::AgentKey;
 
 /// The hosts: a record for each, made by the first heartbeat, and the history of spooled
 /// heartbeats.
@@ -55,7 +56,8 @@ pub(crate) trait ServerStore: Send + Sync {
     ) -> Result<Option<Server>, StoreError>;
 
     /// Removes a host for good, with its history and with the flags that would wait for
-    /// its return, and gives it as it was; `None` if it is not known.
+    /// its return, and gives it as it was; `None` if it is not known. A host with an
+    /// `agent_id` is refused from now on, until a code enrols it or somebody readmits it.
     ///
     /// # Errors
     /// The database cannot be written; the host may be removed nevertheless.
@@ -63,7 +65,7 @@ pub(crate) trait ServerStore: Send + Sync {
         &self,
         host: &HostName,
         act: &Act,
-    ) -> Result<Option<Server>, StoreError>;
+    ) -> Result<Option<RemovedServer>, StoreError>;
 
     /// Marks silent hosts down. Deletes hosts that have been down for long and are not
     /// static, and history that is as old; heartbeats go between.
@@ -197,6 +199,8 @@ pub(crate) enum Speaker {
         /// address that it speaks from.
         reinstall: bool,
     },
+    /// With a key that hosts share, though the host was removed.
+    Removed,
 }
 
 impl Speaker {
@@ -253,17 +257,25 @@ pub(crate) enum Denial {
         "this server takes new hosts by a code alone: fleetbeat-agent enroll --code CODE"
     )]
     UnknownHost,
+    /// Somebody has removed the host.
+    #[error(
+        "the host with this agent_id was removed from this server: a code enrols it \
+         again (fleetbeat-agent enroll --code CODE), or a superadmin readmits it (POST \
+         /agent-keys/{{agent_id}}/readmit)"
+    )]
+    Removed,
 }
 
 impl Denial {
-    /// The word that an event has for it.
-    pub(super) fn as_str(self) -> &'static str {
+    /// The word that an event or a program has for it.
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Denial::HostHasKey => "host_has_key",
             Denial::AddressHasKey => "address_has_key",
             Denial::OtherHost => "other_host",
             Denial::Move => "move",
             Denial::UnknownHost => "unknown_host",
+            Denial::Removed => "deleted",
         }
     }
 }
@@ -275,6 +287,16 @@ pub(crate) struct Recorded {
     pub(crate) refused: BTreeSet<IpAddr>,
     /// The places, among the heartbeats, of those that were denied.
     pub(crate) denied: Vec<(usize, Denial)>,
+}
+
+/// A host that was removed.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct RemovedServer {
+    /// The host as it was.
+    pub(crate) server: Server,
+    /// The key or the mark by which the host is refused from now on; `None` for a host
+    /// without an `agent_id`, which nobody can tell from the hosts that may come.
+    pub(crate) refused: Option<AgentKey>,
 }
 
 /// When a heartbeat replaces the host's record. The identity and the flags stay.

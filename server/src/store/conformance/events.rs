@@ -352,7 +352,7 @@ pub(super) fn a_host_that_somebody_removes_leaves_nothing(store: &dyn Store) {
         let shown = store.server(&host).unwrap().unwrap();
         let name = HostName::ServerId(shown.server_id.clone());
         let removed = store.remove_server(&name, &act).unwrap();
-        assert_eq!(removed.unwrap().server_id, shown.server_id);
+        assert_eq!(removed.unwrap().server.server_id, shown.server_id);
         assert_eq!(store.remove_server(&host, &act).unwrap(), None);
         assert_eq!(store.server(&host).unwrap(), None);
         assert_eq!(store.moved_to(shown.ip).unwrap(), None);
@@ -370,8 +370,17 @@ pub(super) fn a_host_that_somebody_removes_leaves_nothing(store: &dyn Store) {
         assert_eq!(event.event.act.as_ref(), Some(&act));
     }
 
+    // The host with an id waits for being readmitted.
     speak(3);
-    assert_eq!(told(store, at(3)), ["host.new", "host.new"]);
+    assert_eq!(told(store, at(3)), ["host.new"]);
+    let keys = store.keys().unwrap();
+    let [mark] = keys.as_slice() else {
+        panic!("{keys:?}");
+    };
+    store.readmit(mark.key.agent_id, &act).unwrap().unwrap();
+    speak(4);
+    let expected = ["host.new", "host.readmitted", "host.new"];
+    assert_eq!(told(store, at(4)), expected);
     for host in ["10.0.0.1", "10.0.0.2"] {
         let shown = store.server(&ip(host).into()).unwrap().unwrap();
         assert!(

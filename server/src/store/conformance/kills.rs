@@ -270,7 +270,9 @@ fn enroll(backend: &dyn Mortal, writes: usize, last: Last) -> (Vec<String>, usiz
                 presented: Some(keys::request(1, 1, None).hash),
                 ..keys::request(1, 2, None)
             };
-            let used = store.key(host)?.is_some_and(|key| key.hash == follow.hash);
+            let used = store
+                .key(host)?
+                .is_some_and(|key| key.hash == Some(follow.hash));
             if !used {
                 let enrolled = store.enroll(&follow)?;
                 assert!(enrolled.is_ok(), "{enrolled:?}");

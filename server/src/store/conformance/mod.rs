@@ -115,6 +115,7 @@ macro_rules! cases {
             a_new_host_begins_with_the_flags_of_its_code,
             a_host_with_a_key_moves_with_its_record,
             one_stolen_key_reaches_its_own_host_alone,
+            a_removed_host_is_refused_until_somebody_readmits_it,
             changes_of_keys_are_followed,
             what_is_done_with_keys_is_told,
         );

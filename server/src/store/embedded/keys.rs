@@ -15,7 +15,7 @@ use crate::store::key::{
 };
 
 const KEY: &str = "agent_keys.agent_id, agent_keys.hostname, hash, next, rotate, \
-    revoked_at, code, flags, reinstall, enrolled_at, rev";
+    revoked_at, removed_at, code, flags, reinstall, enrolled_at, rev";
 const CODE: &str = "id, hash, max_uses, uses, expires_at, flags, networks, reinstall, \
     note, created_by, created_at";
 
@@ -151,14 +151,30 @@ fn take(
         [&code.id],
     )?;
     let key = AgentKey::enrolled_by(request, code, next_rev(transaction)?);
+    put(transaction, &key)?;
+    transaction.execute(
+        "UPDATE servers SET keyed = 1 WHERE agent_id = ?1",
+        [key.agent_id.expose()],
+    )?;
+    tell(transaction, &key, &key.enrolled(&request.act(), again))?;
+    Ok(())
+}
+
+/// Writes a key whole.
+fn put(transaction: &Transaction<'_>, key: &AgentKey) -> rusqlite::Result<()> {
+    let millis = |at: Option<Timestamp>| at.map(Timestamp::as_millisecond);
     transaction.execute(
         "INSERT OR REPLACE INTO agent_keys (agent_id, hostname, hash, next, rotate, \
-         revoked_at, code, flags, reinstall, enrolled_at, rev) \
-         VALUES (?1, ?2, ?3, NULL, 0, NULL, ?4, ?5, ?6, ?7, ?8)",
+         revoked_at, removed_at, code, flags, reinstall, enrolled_at, rev) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
         params![
             key.agent_id.expose(),
             key.hostname,
-            key.hash.0,
+            key.hash.map(|hash| hash.0),
+            key.next.map(|hash| hash.0),
+            key.rotate,
+            millis(key.revoked_at),
+            millis(key.removed_at),
             key.code,
             json(&flags_as_json(&key.flags)),
             key.reinstall,
@@ -166,12 +182,60 @@ fn take(
             key.rev,
         ],
     )?;
-    transaction.execute(
-        "UPDATE servers SET keyed = 1 WHERE agent_id = ?1",
-        [key.agent_id.expose()],
-    )?;
-    tell(transaction, &key, &key.enrolled(&request.act(), again))?;
     Ok(())
+}
+
+/// Refuses the host from now on, which is about to be removed. Gives the key that it had,
+/// or the mark.
+pub(super) fn refuse(
+    transaction: &Transaction<'_>,
+    id: AgentId,
+    hostname: &str,
+    act: &Act,
+) -> rusqlite::Result<AgentKey> {
+    let rev = next_rev(transaction)?;
+    let refused = match find(transaction, id)? {
+        Some(key) => {
+            if key.is_active() {
+                tell(transaction, &key, &key.ended_by_removal(act))?;
+            }
+            AgentKey {
+                removed_at: key.removed_at.or(Some(act.at)),
+                rev,
+                ..key
+            }
+        }
+        None => AgentKey::mark_of_removed(id, hostname, act.at, rev),
+    };
+    put(transaction, &refused)?;
+    Ok(refused)
+}
+
+/// Whether the host was removed, and is refused.
+pub(super) fn is_refused(connection: &Connection, id: AgentId) -> rusqlite::Result<bool> {
+    let mut select = connection.prepare_cached(
+        "SELECT 1 FROM agent_keys WHERE agent_id = ?1 AND removed_at IS NOT NULL",
+    )?;
+    select.exists([id.expose()])
+}
+
+/// Lets a host come back that was removed.
+pub(super) fn readmit(
+    transaction: &Transaction<'_>,
+    id: AgentId,
+    act: &Act,
+) -> Result<Option<AgentKey>, StoreError> {
+    let changed = transaction.execute(
+        "UPDATE agent_keys SET removed_at = NULL, rev = ?2 \
+         WHERE agent_id = ?1 AND removed_at IS NOT NULL",
+        params![id.expose(), next_rev(transaction)?],
+    )?;
+    let key = find(transaction, id)?;
+    if let Some(key) = key.as_ref().filter(|_| changed > 0) {
+        let event = key.event(EventKind::HostReadmitted, act, Facts::new());
+        tell(transaction, key, &event)?;
+    }
+    Ok(key)
 }
 
 /// Every key with its host's record.
@@ -183,13 +247,13 @@ pub(super) fn all(connection: &Connection) -> rusqlite::Result<Vec<ListedKey>> {
     );
     let mut select = connection.prepare_cached(&select)?;
     let listed = |row: &Row<'_>| {
-        let server_id: Option<String> = row.get(11)?;
+        let server_id: Option<String> = row.get(12)?;
         let host = match server_id {
             Some(server_id) => Some(KeyHost {
                 server_id,
-                ip: optional_ip(row, 12)?,
-                hostname: row.get(13)?,
-                last_heartbeat: timestamp(row, 14)?,
+                ip: optional_ip(row, 13)?,
+                hostname: row.get(14)?,
+                last_heartbeat: timestamp(row, 15)?,
             }),
             None => None,
         };
@@ -235,7 +299,8 @@ pub(super) fn use_next(
 ) -> Result<Option<AgentKey>, StoreError> {
     let changed = transaction.execute(
         "UPDATE agent_keys SET hash = next, next = NULL, rotate = 0, rev = ?3 \
-         WHERE agent_id = ?1 AND next = ?2 AND revoked_at IS NULL",
+         WHERE agent_id = ?1 AND next = ?2 AND revoked_at IS NULL \
+         AND removed_at IS NULL",
         params![id.expose(), next.0, next_rev(transaction)?],
     )?;
     let key = find(transaction, id)?;
@@ -253,7 +318,7 @@ pub(super) fn revoke(
 ) -> Result<Option<AgentKey>, StoreError> {
     let changed = transaction.execute(
         "UPDATE agent_keys SET revoked_at = ?2, rev = ?3 \
-         WHERE agent_id = ?1 AND revoked_at IS NULL",
+         WHERE agent_id = ?1 AND revoked_at IS NULL AND hash IS NOT NULL",
         params![id.expose(), act.at.as_millisecond(), next_rev(transaction)?],
     )?;
     let key = find(transaction, id)?;
@@ -272,7 +337,8 @@ pub(super) fn ask_for_rotation(
 ) -> Result<Option<AgentKey>, StoreError> {
     let changed = transaction.execute(
         "UPDATE agent_keys SET rotate = 1, rev = ?2 \
-         WHERE agent_id = ?1 AND revoked_at IS NULL AND NOT rotate",
+         WHERE agent_id = ?1 AND revoked_at IS NULL AND removed_at IS NULL \
+         AND hash IS NOT NULL AND NOT rotate",
         params![id.expose(), next_rev(transaction)?],
     )?;
     let key = find(transaction, id)?;
@@ -307,19 +373,21 @@ fn key_from_row(row: &Row<'_>) -> rusqlite::Result<AgentKey> {
         let error = std::io::Error::other("is not an agent_id");
         rusqlite::Error::FromSqlConversionFailure(0, Type::Text, error.into())
     };
+    let hash: Option<[u8; 32]> = row.get(2)?;
     let next: Option<[u8; 32]> = row.get(3)?;
     Ok(AgentKey {
         agent_id: optional_agent_id(row, 0)?.ok_or_else(damaged)?,
         hostname: row.get(1)?,
-        hash: KeyHash(row.get(2)?),
+        hash: hash.map(KeyHash),
         next: next.map(KeyHash),
         rotate: row.get(4)?,
         revoked_at: optional_timestamp(row, 5)?,
-        code: row.get(6)?,
-        flags: flags_from_json(row.get_ref(7)?.as_str()?),
-        reinstall: row.get(8)?,
-        enrolled_at: timestamp(row, 9)?,
-        rev: row.get(10)?,
+        removed_at: optional_timestamp(row, 6)?,
+        code: row.get(7)?,
+        flags: flags_from_json(row.get_ref(8)?.as_str()?),
+        reinstall: row.get(9)?,
+        enrolled_at: timestamp(row, 10)?,
+        rev: row.get(11)?,
     })
 }
 

@@ -54,7 +54,7 @@ use super::key::{
     AgentKey, Code, EnrollRefusal, EnrollRequest, Enrolled, KeyStore, ListedKey,
 };
 use super::server::{
-    Beat, Due, Fleet, HostName, Recorded, ServerStore, SweepOrder, Swept,
+    Beat, Due, Fleet, HostName, Recorded, RemovedServer, ServerStore, SweepOrder, Swept,
 };
 use super::user::{User, UserChange, UserStore};
 
@@ -239,16 +239,17 @@ impl ServerStore for Embedded {
         &self,
         host: &HostName,
         act: &Act,
-    ) -> Result<Option<Server>, StoreError> {
+    ) -> Result<Option<RemovedServer>, StoreError> {
         let removed = self.write_servers(|transaction| {
             let Some(server) = servers::by_name(transaction, host)? else {
                 return Ok(None);
             };
-            owners::remove_for_good(transaction, server.ip, act)?;
-            Ok(Some(server))
+            let refused = owners::remove_for_good(transaction, &server, act)?;
+            Ok(Some(RemovedServer { server, refused }))
         })?;
         // If the host comes back, its first heartbeat may say what the last one has said.
-        self.touched.add(removed.as_ref().map(|server| server.ip));
+        let ip = removed.as_ref().map(|removed| removed.server.ip);
+        self.touched.add(ip);
         Ok(removed)
     }
 
@@ -404,6 +405,11 @@ impl KeyStore for Embedded {
     fn revoke_key(&self, id: AgentId, act: &Act) -> Result<Option<AgentKey>, StoreError> {
         self.connections
             .write(|transaction| keys::revoke(transaction, id, act))
+    }
+
+    fn readmit(&self, id: AgentId, act: &Act) -> Result<Option<AgentKey>, StoreError> {
+        self.connections
+            .write(|transaction| keys::readmit(transaction, id, act))
     }
 
     fn ask_for_rotation(

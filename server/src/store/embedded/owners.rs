@@ -5,19 +5,20 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::LazyLock;
 
-use fleetbeat_protocol::{AgentId, Status};
+use fleetbeat_protocol::{AgentId, Server, Status};
 use rusqlite::{OptionalExtension, Params, Row, Transaction, params};
 
 use super::error::is_taken_server_id;
 use super::events;
 use super::row::{optional_agent_id, optional_ip, optional_timestamp, parsed, timestamp};
-use super::{flags, servers};
+use super::{flags, keys, servers};
 use crate::store::error::StoreError;
 use crate::store::event::Act;
 use crate::store::flags::SetFlags;
 use crate::store::identity::{
     self, Conflicts, Finding, Heir, Step, Tombstone, tombstone_of_agent, tombstone_of_ip,
 };
+use crate::store::key::AgentKey;
 use crate::store::removal::{IDENTITY, Removal};
 use crate::store::server::{Beat, Denial, Supersedes, new_server_id};
 
@@ -65,6 +66,7 @@ struct Found {
     own: Option<Known>,
     clone: Option<Known>,
     tombstone: Option<Tombstone<i64>>,
+    is_removed: bool,
 }
 
 impl Found {
@@ -88,11 +90,13 @@ impl Found {
             Some(_) => None,
             None => flags::tombstone(transaction, &tombstone_of_agent(id))?,
         };
+        let is_removed = own.is_none() && keys::is_refused(transaction, id)?;
         Ok(Found {
             at_ip,
             own,
             clone,
             tombstone,
+            is_removed,
         })
     }
 
@@ -102,6 +106,7 @@ impl Found {
             own: self.own.as_ref(),
             clone: self.clone.as_ref(),
             tombstone: self.tombstone.as_ref(),
+            is_removed: self.is_removed,
         };
         identity::decide(beat, &found)
     }
@@ -384,22 +389,27 @@ pub(super) fn remove(
     delete(connection, host, act, removal)
 }
 
-/// Removes the host at this address as somebody has asked for: no flags wait for its
-/// return.
+/// Removes the host as somebody has asked for: no flags wait for its return, and its agent
+/// is refused. Gives the agent's key or mark.
 pub(super) fn remove_for_good(
-    connection: &rusqlite::Connection,
-    ip: IpAddr,
+    connection: &Transaction<'_>,
+    server: &Server,
     act: &Act,
-) -> rusqlite::Result<()> {
+) -> rusqlite::Result<Option<AgentKey>> {
+    let ip = server.ip;
     let Some(record) = known(connection, &SELECT_BY_IP, [ip.to_string()])? else {
-        return Ok(());
+        return Ok(None);
+    };
+    let refused = match record.agent_id {
+        Some(id) => Some(keys::refuse(connection, id, &server.hostname, act)?),
+        None => None,
     };
     delete(connection, record.key, act, Removal::Asked)?;
     let agent = record.agent_id.map(tombstone_of_agent);
     for name in agent.into_iter().chain([tombstone_of_ip(ip)]) {
         flags::raise(connection, &name)?;
     }
-    Ok(())
+    Ok(refused)
 }
 
 /// Deletes what is kept of a host, but for its history, which is deleted later, and its

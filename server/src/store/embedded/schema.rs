@@ -264,10 +264,11 @@ const KEYS: &str = "
     CREATE TABLE agent_keys (
         agent_id TEXT PRIMARY KEY,
         hostname TEXT NOT NULL,
-        hash BLOB NOT NULL,                 -- SHA-256 of the key
+        hash BLOB,                          -- SHA-256 of the key; NULL without one
         next BLOB,                          -- of the key that follows when it is used
         rotate INTEGER NOT NULL,            -- the host is asked for another key
         revoked_at INTEGER,                 -- milliseconds since 1970, UTC
+        removed_at INTEGER,                 -- the host is refused since then
         code TEXT NOT NULL,                 -- the id of the code that enrolled the host
         flags TEXT NOT NULL,                -- JSON, what a new record begins with
         reinstall INTEGER NOT NULL,

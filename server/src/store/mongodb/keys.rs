@@ -5,7 +5,7 @@
 //! host whose enrolment was broken off finds its use again. The key follows, and then the
 //! record is closed to all other keys. Each of these steps can be done again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fleetbeat_daemon::clock;
 use fleetbeat_protocol::{AgentId, KeyHash, Timestamp};
@@ -286,7 +286,7 @@ impl Enrolling<'_> {
                 inserted.map(|_| true)
             }
             Some(before) => {
-                let unset = doc! {"next": "", "revoked_at": ""};
+                let unset = doc! {"next": "", "revoked_at": "", "removed_at": ""};
                 let mut update = doc! {"$set": fields, "$unset": unset};
                 carry(&mut update, vec![event]);
                 let query = as_read(before);
@@ -392,7 +392,7 @@ pub(super) fn use_next(
     let Some(key) = find(mongodb, id)? else {
         return Ok(None);
     };
-    if key.next != Some(next) || key.revoked_at.is_some() {
+    if key.next != Some(next) || !key.is_active() {
         return Ok(Some(key));
     }
     let change = Change {
@@ -400,10 +400,11 @@ pub(super) fn use_next(
             "_id": id.expose(),
             "next": next.show(),
             "revoked_at": {"$exists": false},
+            "removed_at": {"$exists": false},
         },
         set: doc! {"hash": next.show(), "rotate": false},
         unset: doc! {"next": ""},
-        event: key::rotated(&key, at),
+        event: Some(key::rotated(&key, at)),
     };
     change.make(mongodb, id)
 }
@@ -418,10 +419,87 @@ pub(super) fn revoke(
         return Ok(None);
     };
     let change = Change {
-        query: doc! {"_id": id.expose(), "revoked_at": {"$exists": false}},
+        query: doc! {
+            "_id": id.expose(),
+            "hash": {"$exists": true},
+            "revoked_at": {"$exists": false},
+        },
         set: doc! {"revoked_at": date(act.at)},
         unset: doc! {},
-        event: key.event(EventKind::KeyRevoked, act, Facts::new()),
+        event: Some(key.event(EventKind::KeyRevoked, act, Facts::new())),
+    };
+    change.make(mongodb, id)
+}
+
+/// Refuses the host from now on, which is about to be removed. Gives the key that it had,
+/// or the mark. The same call again changes nothing.
+pub(super) fn refuse(
+    mongodb: &Connection,
+    id: AgentId,
+    hostname: &str,
+    act: &Act,
+) -> Result<Option<AgentKey>, MongoDbError> {
+    for _ in 0..MAX_TRIES {
+        let Some(key) = find(mongodb, id)? else {
+            let rev = sequence::next(mongodb, clock::now())?;
+            let mark = AgentKey::mark_of_removed(id, hostname, act.at, rev);
+            let mut document = key_to_document(&mark);
+            document.insert("_id", id.expose());
+            let keys = mongodb.agent_keys();
+            match mongodb.run(async { keys.insert_one(document).await }) {
+                Ok(_) => return Ok(Some(mark)),
+                // The host is enrolled at this very moment.
+                Err(error) if error.is_duplicate_key() => continue,
+                Err(error) => return Err(error),
+            }
+        };
+        let mut query = as_read(&key);
+        query.insert("removed_at", doc! {"$exists": false});
+        let change = Change {
+            query,
+            set: doc! {"removed_at": date(act.at)},
+            unset: doc! {},
+            event: key.is_active().then(|| key.ended_by_removal(act)),
+        };
+        let refused = change.make(mongodb, id)?;
+        if refused.as_ref().is_some_and(|key| key.removed_at.is_some()) {
+            return Ok(refused);
+        }
+    }
+    Err(MongoDbError::refused("the key changes all the time"))
+}
+
+/// Which of these agents are refused because somebody has removed their hosts.
+pub(super) fn refused_of(
+    mongodb: &Connection,
+    ids: Vec<AgentId>,
+) -> Result<BTreeSet<AgentId>, MongoDbError> {
+    if ids.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let ids: Vec<String> = ids.into_iter().map(AgentId::expose).collect();
+    let keys = mongodb.agent_keys();
+    let removed = doc! {"_id": {"$in": ids}, "removed_at": {"$exists": true}};
+    let found = mongodb.collect_for_heartbeats(keys.find(removed), |document| {
+        text(document, "_id").and_then(AgentId::parse)
+    })?;
+    Ok(found.into_iter().collect())
+}
+
+/// Lets a host come back that was removed.
+pub(super) fn readmit(
+    mongodb: &Connection,
+    id: AgentId,
+    act: &Act,
+) -> Result<Option<AgentKey>, MongoDbError> {
+    let Some(key) = find(mongodb, id)? else {
+        return Ok(None);
+    };
+    let change = Change {
+        query: doc! {"_id": id.expose(), "removed_at": {"$exists": true}},
+        set: doc! {},
+        unset: doc! {"removed_at": ""},
+        event: Some(key.event(EventKind::HostReadmitted, act, Facts::new())),
     };
     change.make(mongodb, id)
 }
@@ -438,22 +516,24 @@ pub(super) fn ask_for_rotation(
     let change = Change {
         query: doc! {
             "_id": id.expose(),
+            "hash": {"$exists": true},
             "revoked_at": {"$exists": false},
+            "removed_at": {"$exists": false},
             "rotate": {"$ne": true},
         },
         set: doc! {"rotate": true},
         unset: doc! {},
-        event: key.event(EventKind::KeyRotationAsked, act, Facts::new()),
+        event: Some(key.event(EventKind::KeyRotationAsked, act, Facts::new())),
     };
     change.make(mongodb, id)
 }
 
-/// A change of a key, with the event that tells it.
+/// A change of a key, with the event that tells it, if it is told.
 struct Change {
     query: Document,
     set: Document,
     unset: Document,
-    event: NewEvent,
+    event: Option<NewEvent>,
 }
 
 impl Change {
@@ -470,10 +550,10 @@ impl Change {
         if !self.unset.is_empty() {
             update.insert("$unset", self.unset);
         }
-        carry(
-            &mut update,
-            vec![new_document(&self.event, record.as_ref())],
-        );
+        let event = self
+            .event
+            .map(|event| new_document(&event, record.as_ref()));
+        carry(&mut update, Vec::from_iter(event));
 
         let keys = mongodb.agent_keys();
         let update = keys
@@ -518,18 +598,24 @@ fn as_read(key: &AgentKey) -> Document {
     doc! {"_id": key.agent_id.expose(), "rev": key.rev}
 }
 
-/// The fields of a key that was just enrolled.
+/// The fields of a key that was just enrolled, or of a mark.
 fn key_to_document(key: &AgentKey) -> Document {
-    doc! {
+    let mut fields = doc! {
         "hostname": &key.hostname,
-        "hash": key.hash.show(),
         "rotate": key.rotate,
         "code": &key.code,
         "flags": json(&flags_as_json(&key.flags)),
         "reinstall": key.reinstall,
         "enrolled_at": date(key.enrolled_at),
         "rev": key.rev,
+    };
+    if let Some(hash) = key.hash {
+        fields.insert("hash", hash.show());
     }
+    if let Some(removed_at) = key.removed_at {
+        fields.insert("removed_at", date(removed_at));
+    }
+    fields
 }
 
 /// A key; `None` for a document that another program has damaged.
@@ -538,10 +624,11 @@ fn key_from_document(document: &Document) -> Option<AgentKey> {
     Some(AgentKey {
         agent_id: AgentId::parse(text(document, "_id")?)?,
         hostname: text(document, "hostname").unwrap_or_default().to_owned(),
-        hash: hash("hash")?,
+        hash: hash("hash"),
         next: hash("next"),
         rotate: document.get_bool("rotate").unwrap_or(false),
         revoked_at: time(document, "revoked_at"),
+        removed_at: time(document, "removed_at"),
         code: text(document, "code").unwrap_or_default().to_owned(),
         flags: flags_from_json(text(document, "flags").unwrap_or_default()),
         reinstall: document.get_bool("reinstall").unwrap_or(false),

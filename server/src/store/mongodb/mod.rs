@@ -67,7 +67,7 @@ use super::key::{
     AgentKey, Code, EnrollRefusal, EnrollRequest, Enrolled, KeyStore, ListedKey,
 };
 use super::server::{
-    Beat, Due, Fleet, HostName, Recorded, ServerStore, SweepOrder, Swept,
+    Beat, Due, Fleet, HostName, Recorded, RemovedServer, ServerStore, SweepOrder, Swept,
 };
 use super::user::{User, UserChange, UserStore};
 use crate::config::MongoDbSettings;
@@ -252,7 +252,7 @@ impl ServerStore for MongoDb {
         &self,
         host: &HostName,
         act: &Act,
-    ) -> Result<Option<Server>, StoreError> {
+    ) -> Result<Option<RemovedServer>, StoreError> {
         let mongodb = &self.databases.mongodb;
         let result = removals::remove(mongodb, host, act);
         // Also after an error: MongoDB may have removed the host.
@@ -260,9 +260,15 @@ impl ServerStore for MongoDb {
             self.changed([*ip]);
         }
 
-        let record = result?.as_ref().and_then(VersionedServer::from_document);
+        let Some((record, refused)) = result? else {
+            return Ok(None);
+        };
+        let record = VersionedServer::from_document(&record);
         self.changed(record.as_ref().map(|record| record.server.ip));
-        Ok(record.map(|record| record.server))
+        Ok(record.map(|record| RemovedServer {
+            server: record.server,
+            refused,
+        }))
     }
 
     /// Sweeps if no other instance does.
@@ -426,6 +432,10 @@ impl KeyStore for MongoDb {
 
     fn revoke_key(&self, id: AgentId, act: &Act) -> Result<Option<AgentKey>, StoreError> {
         Ok(keys::revoke(&self.databases.mongodb, id, act)?)
+    }
+
+    fn readmit(&self, id: AgentId, act: &Act) -> Result<Option<AgentKey>, StoreError> {
+        Ok(keys::readmit(&self.databases.mongodb, id, act)?)
     }
 
     fn ask_for_rotation(

@@ -18,6 +18,7 @@ use super::document::{
     Owned, as_read, carry, date, flags_to_bson, owned_fields, owned_since, read_set_flags,
 };
 use super::error::MongoDbError;
+use super::keys;
 use super::pending::{self, Host};
 use super::sequence;
 use super::watch;
@@ -56,6 +57,8 @@ pub(super) struct Records {
     by_agent: BTreeMap<AgentId, Owned>,
     clones: Vec<Owned>,
     tombstones: BTreeMap<String, Tombstone<String>>,
+    /// The agents without a record whose hosts were removed.
+    removed: BTreeSet<AgentId>,
     service_time: i64,
 }
 
@@ -73,6 +76,7 @@ impl Records {
             by_agent: BTreeMap::new(),
             clones: Vec::new(),
             tombstones: BTreeMap::new(),
+            removed: BTreeSet::new(),
             service_time,
         };
         let ips = beats.iter().map(|beat| beat.ip.to_string()).collect();
@@ -104,16 +108,19 @@ impl Records {
         let agents = agents.map(AgentId::expose).collect();
         records.clones = find(mongodb, "clone_of", agents)?;
 
-        let mut names = Vec::new();
+        let (mut names, mut unknown) = (Vec::new(), Vec::new());
         for beat in elsewhere {
             let agent_id = beat.heartbeat.agent_id;
             let is_unknown = |id: &AgentId| !records.by_agent.contains_key(id);
-            names.extend(agent_id.filter(is_unknown).map(tombstone_of_agent));
+            let agent_id = agent_id.filter(is_unknown);
+            unknown.extend(agent_id);
+            names.extend(agent_id.map(tombstone_of_agent));
             if !records.by_ip.contains_key(&beat.ip) {
                 names.push(tombstone_of_ip(beat.ip));
             }
         }
         records.read_tombstones(mongodb, names)?;
+        records.removed = keys::refused_of(mongodb, unknown)?;
         Ok(records)
     }
 
@@ -159,6 +166,7 @@ impl Records {
             own,
             clone,
             tombstone: name.and_then(|name| self.tombstones.get(&name)),
+            is_removed: id.is_some_and(|id| self.removed.contains(&id)),
         };
         identity::decide(beat, &found)
     }

@@ -11,22 +11,24 @@ use super::connection::Connection;
 use super::document::{named, text};
 use super::error::MongoDbError;
 use super::pending::{self, Host};
-use super::{owners, watch};
+use super::{keys, owners, watch};
 use crate::store::event::Act;
 use crate::store::identity::{tombstone_of_agent, tombstone_of_ip};
+use crate::store::key::AgentKey;
 use crate::store::removal::Removal;
 use crate::store::server::HostName;
 
 /// Heartbeats that bring events hold a removal up; not so often in a row.
 const MAX_TRIES: usize = 16;
 
-/// Removes the host with the flags that would wait for its return. Gives its record as it
-/// was; `None` if it is not known.
+/// Removes the host with the flags that would wait for its return. Its agent is refused
+/// before, so that no heartbeat brings the record back. Gives the record as it was, and the
+/// agent's key or mark; `None` if the host is not known.
 pub(super) fn remove(
     mongodb: &Connection,
     host: &HostName,
     act: &Act,
-) -> Result<Option<Document>, MongoDbError> {
+) -> Result<Option<(Document, Option<AgentKey>)>, MongoDbError> {
     let servers = mongodb.servers();
     let mut present = named(host);
     present.extend(pending::not_removed());
@@ -35,12 +37,18 @@ pub(super) fn remove(
         return Ok(None);
     };
     let server_id = text(&record, "server_id").unwrap_or_default();
+    let agent = text(&record, "agent_id").and_then(AgentId::parse);
+    let hostname = text(&record, "hostname").unwrap_or_default();
+    let refused = match agent {
+        Some(id) => keys::refuse(mongodb, id, hostname, act)?,
+        None => None,
+    };
     watch::note_removal(mongodb, server_id, Removal::Asked)?;
 
     let of_host = Host {
         server_id,
         ip: text(&record, "ip").unwrap_or_default().to_owned(),
-        hostname: text(&record, "hostname").unwrap_or_default(),
+        hostname,
     };
     let event = pending::new_document(&Removal::Asked.event(act), Some(&of_host));
     let mut mark = pending::mark_removed(act.at, event);
@@ -54,11 +62,10 @@ pub(super) fn remove(
 
     delete(mongodb, &record)?;
     let ip = text(&record, "ip").and_then(|ip| ip.parse().ok());
-    let agent = text(&record, "agent_id").and_then(AgentId::parse);
     let names = ip.map(tombstone_of_ip).into_iter();
     let names: Vec<String> = names.chain(agent.map(tombstone_of_agent)).collect();
     owners::arrive(mongodb, &[], &names)?;
-    Ok(Some(record))
+    Ok(Some((record, refused)))
 }
 
 fn delete(mongodb: &Connection, record: &Document) -> Result<(), MongoDbError> {
