@@ -704,7 +704,7 @@ fn a_key_counts_and_ends_on_every_instance() {
     let start = || FleetbeatServer::start_on_mongodb(&database, &database.url, "", "");
     let [here, there] = [start(), start()];
     let token = here.admin_token();
-    let code_text = code(&here, &token, &json!({"max_uses": 9}));
+    let code_text = code(&here, &token, &json!({"max_uses": 10}));
 
     for id in 1..6 {
         let host = Host::new(id);

@@ -70,7 +70,8 @@ impl Host {
 
     fn enroll(&self, server: Option<&str>, code: &str) -> Output {
         let mut child = self.enroll_command(server).spawn().unwrap();
-        writeln!(child.stdin.take().unwrap(), "{code}").unwrap();
+        // An agent that sees before what is wrong does not read the code.
+        let _ = writeln!(child.stdin.take().unwrap(), "{code}");
         child.wait_with_output().unwrap()
     }
 

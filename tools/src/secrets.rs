@@ -201,8 +201,15 @@ impl Secrets {
 /// Whether a field's value is a secret. In events, `token` is the part of an API token
 /// that may be seen.
 fn is_secret(name: &str, value: &Value) -> bool {
-    let is_api_token = || value.as_str().is_some_and(|text| text.starts_with("fbt_"));
-    FIELDS.contains(&name) && (name != "token" || is_api_token())
+    let text = value.as_str().unwrap_or_default();
+    FIELDS.contains(&name)
+        && match name {
+            "token" => text.starts_with("fbt_"),
+            // Of enrolment, or of recovery. Others are the id of a code, or the word that
+            // tells a program what is wrong.
+            "code" => text.starts_with("fbe_") || text.contains('-'),
+            _ => true,
+        }
 }
 
 #[cfg(test)]
@@ -248,6 +255,23 @@ mod tests {
         secrets.search_database(b"JBSWY3DPEHPK3PXP").unwrap();
         secrets.search(b"JBSWY3DPEHPK3PXP").unwrap_err();
         secrets.search_database(b"abcd-efgh").unwrap_err();
+    }
+
+    #[test]
+    fn a_code_is_a_secret_and_its_id_is_none() {
+        let secrets = Secrets::default();
+        let given = json!({"code": "fbe_37850272_qk5d", "id": "37850272"});
+        secrets
+            .search_answer("/enrollment-codes", &answer(&given))
+            .unwrap();
+        let listed = json!([{"code": "37850272"}, {"code": "identity_conflict"}]);
+        secrets
+            .search_answer("/agent-keys", &answer(&listed))
+            .unwrap();
+        secrets.search(b"37850272: identity_conflict").unwrap();
+        secrets
+            .search(b"enrolled by fbe_37850272_qk5d")
+            .unwrap_err();
     }
 
     #[test]
