@@ -86,6 +86,8 @@ export interface Problem {
   errors?: FieldError[]
   /** For 404: the address of the host that had the asked address before. */
   moved_to?: string
+  /** A word for programs, where the status says too little. */
+  code?: string
   /** What is missing of a second factor: a code, or the second factor itself. */
   totp?: 'required' | 'setup'
 }
@@ -208,5 +210,6 @@ export const PROBLEM: Shape<Problem> = {
   request_id: isText,
   errors: orAbsent(listOf(FIELD_ERROR)),
   moved_to: orAbsent(isText),
+  code: orAbsent(isText),
   totp: orAbsent(oneOf(['required', 'setup'])),
 }
