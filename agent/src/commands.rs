@@ -48,6 +48,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), AgentError> {
         Command::Once { send: false } => once(load(KeyNeed::Optional)?, None),
         Command::Once { send: true } => {
             let config = load(KeyNeed::Required)?;
+            refuse_other_hosts_key(&config)?;
             let sender = Sender::new(&config.server);
             once(config, Some(&sender))
         }
@@ -139,6 +140,19 @@ fn load_to_run(path: &Path) -> Result<Config, AgentError> {
 
 /// Takes one sample, prints the heartbeat made of it, and sends the heartbeat if there is
 /// a sender.
+/// A key of a host's own speaks for that host: the copy of a disk has another identity, and
+/// must not send as the original.
+fn refuse_other_hosts_key(config: &Config) -> Result<(), AgentError> {
+    let id = peek(&config.spool).map(|kept| kept.agent_id);
+    match config.server.key_owner() {
+        Some(owner) if id != Some(owner) => Err(AgentError::NotAccepted(format!(
+            "nothing was sent: the key is that of the host {owner}…, and this host is \
+             another one: `fleetbeat-agent enroll` gets it a key of its own"
+        ))),
+        _ => Ok(()),
+    }
+}
+
 fn once(config: Config, sender: Option<&Sender>) -> Result<(), AgentError> {
     let mut sampler = Sampler::new(config.collectors);
     let identity = Keeping::Looker(peek(&config.spool));

@@ -6,9 +6,17 @@ use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use rustix::fs::OFlags;
+use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::io::Errno;
 use rustix::process::geteuid;
+
+/// How long another process is waited for, which holds a lock while it asks the server.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
+/// The time between two tries to take a lock.
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// Opens the private file at `path` to read and write, and makes the file if need be.
 ///
@@ -30,6 +38,48 @@ pub(crate) fn open_or_create(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
+/// What one process of the agent holds at a time: the service, or a command that root has
+/// called beside it. Dropping it lets the next one in.
+pub(crate) struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// The lock of the file `path`, which is made if need be and stays.
+    ///
+    /// # Errors
+    /// The file cannot be made, or `TimedOut`: another process keeps the lock.
+    pub(crate) fn of_file(path: &Path) -> io::Result<Lock> {
+        let file = open_or_create(path)?;
+        if let Owner::Id(user, group) = owner_of_new(path)? {
+            fchown(&file, Some(user), Some(group))?;
+        }
+        Lock::take(file)
+    }
+
+    /// The lock of the folder that `path` is in.
+    ///
+    /// # Errors
+    /// As for [`Lock::of_file`].
+    pub(crate) fn of_folder(path: &Path) -> io::Result<Lock> {
+        Lock::take(File::open(folder_of(path))?)
+    }
+
+    fn take(file: File) -> io::Result<Lock> {
+        let until = Instant::now() + LOCK_TIMEOUT;
+        loop {
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(Lock { _file: file }),
+                Err(Errno::WOULDBLOCK | Errno::INTR) if Instant::now() < until => {
+                    thread::sleep(LOCK_PAUSE);
+                }
+                Err(Errno::WOULDBLOCK) => return Err(io::ErrorKind::TimedOut.into()),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
 /// Whose a new file is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Owner {
@@ -45,13 +95,15 @@ pub(crate) enum Owner {
 /// # Errors
 /// The file stays as it was.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let owner = if geteuid().is_root() {
-        let folder = fs::metadata(folder_of(path))?;
-        Owner::Id(folder.uid(), folder.gid())
-    } else {
-        Owner::Caller
-    };
-    replace_as(path, bytes, 0o600, owner)
+    replace_as(path, bytes, 0o600, owner_of_new(path)?)
+}
+
+fn owner_of_new(path: &Path) -> io::Result<Owner> {
+    if !geteuid().is_root() {
+        return Ok(Owner::Caller);
+    }
+    let folder = fs::metadata(folder_of(path))?;
+    Ok(Owner::Id(folder.uid(), folder.gid()))
 }
 
 /// As [`replace`], with another mode and owner.
@@ -171,6 +223,28 @@ mod tests {
         let too_long = read(&identity, 2).unwrap_err();
         assert_eq!(too_long.kind(), io::ErrorKind::FileTooLarge);
         assert!(read(folder.path(), 9).is_err());
+    }
+
+    #[test]
+    fn one_process_at_a_time_holds_a_lock() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key.lock");
+        for take in [Lock::of_file, Lock::of_folder] {
+            let held = take(&path).unwrap();
+            let (told, heard) = std::sync::mpsc::channel();
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    let lock = take(&path).unwrap();
+                    told.send(()).unwrap();
+                    drop(lock);
+                });
+                heard.recv_timeout(LOCK_PAUSE * 5).unwrap_err();
+                drop(held);
+                heard.recv_timeout(LOCK_TIMEOUT).unwrap();
+            });
+        }
+        let mode = fs::metadata(&path).unwrap().mode() & 0o777;
+        assert_eq!(mode, 0o600);
     }
 
     #[test]

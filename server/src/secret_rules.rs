@@ -3,6 +3,8 @@
 //! The configuration applies these rules before anything starts, so that all mistakes are
 //! told together; the code that uses a key or a password applies them again.
 
+use fleetbeat_protocol::owner_of_key;
+
 /// Shortest `SECRET_KEY` in bytes: the length of an HS256 signature.
 const MIN_SECRET_KEY_BYTES: usize = 32;
 /// Shortest key of agents that nobody finds by trying, in characters.
@@ -51,6 +53,11 @@ pub(crate) fn parse_agent_keys(text: &str) -> Result<Vec<&str>, String> {
     if !keys.iter().all(is_sendable) {
         let rule = "must be visible ASCII characters: they travel in an HTTP header";
         return Err(rule.to_owned());
+    }
+
+    // A host's own key: the server would look for its host, and not for this text.
+    if keys.iter().any(|key| owner_of_key(key).is_some()) {
+        return Err("must not have the form of a host's own key, fbk_…".to_owned());
     }
 
     Ok(keys)

@@ -207,7 +207,7 @@ fn a_refused_heartbeat_is_dropped_and_counted() {
 #[test]
 fn an_answer_that_says_nothing_of_a_heartbeat_costs_none() {
     // The status of the answer, and that of the server's problem in it.
-    for (status, told) in [(404, 404), (405, 405), (409, 409), (403, 503)] {
+    for (status, told) in [(403, 403), (404, 404), (405, 405), (409, 409), (403, 503)] {
         let problem = format!(
             r#"{{"status":{told},"title":"t","detail":"d","request_id":"r","errors":[]}}"#
         );

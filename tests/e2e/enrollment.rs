@@ -17,13 +17,13 @@ use fleetbeat_protocol::owner_of_key;
 use fleetbeat_tools::client;
 use fleetbeat_tools::process::Running;
 use fleetbeat_tools::recorder::Recorder;
-use fleetbeat_tools::server::FleetbeatServer;
+use fleetbeat_tools::server::{AGENT_KEY, FleetbeatServer};
 use fleetbeat_tools::stand_in::StandIn;
 use fleetbeat_tools::wait::wait_for;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::agent::{FAST, agent_command, write_settings};
+use crate::agent::{FAST, ScriptedServer, agent_command, answer, write_settings};
 use crate::agent_keys::{code, heartbeat, post};
 
 /// A host that is not enrolled: its configuration, and its state folder.
@@ -167,7 +167,7 @@ fn a_host_is_enrolled_and_beats_with_a_key_of_its_own() {
     let shared = post(
         &server,
         "/heartbeat",
-        Some(fleetbeat_tools::server::AGENT_KEY),
+        Some(AGENT_KEY),
         &heartbeat("10.9.0.1", None),
     );
     assert_eq!(shared.status, 409);
@@ -193,6 +193,99 @@ fn a_host_is_enrolled_and_beats_with_a_key_of_its_own() {
         !log.contains(&before.0) && !log.contains(&host.key()),
         "{log}"
     );
+}
+
+#[test]
+fn calls_at_once_enrol_one_host_with_one_use_of_the_code() {
+    let server = FleetbeatServer::start();
+    let here = url(server.address());
+    for round in 0..6 {
+        let code = code_of_command(&server, &[]);
+        let host = Host::new(&here, "");
+        thread::scope(|scope| {
+            let calls: Vec<_> = (0..3)
+                .map(|_| scope.spawn(|| host.enroll(None, &code)))
+                .collect();
+            for call in calls {
+                let output = call.join().unwrap();
+                assert!(output.status.success(), "{round}: {}", told(&output));
+            }
+        });
+        host.assert_enrolled(&server);
+    }
+}
+
+#[test]
+fn an_agent_that_starts_while_its_host_is_enrolled_is_that_host() {
+    let server = FleetbeatServer::start();
+    let token = server.admin_token();
+    let here = url(server.address());
+    for round in 1..5 {
+        let code = code_of_command(&server, &[]);
+        let ip = format!("10.9.1.{round}");
+        let host = Host::new(&here, &format!("[host]\nip = \"{ip}\"\n"));
+        let mut command = host.command();
+        command.env("AGENT_API_KEY_FILE", host.path("shared"));
+        fs::write(host.path("shared"), format!("{AGENT_KEY}\n")).unwrap();
+        fs::set_permissions(host.path("shared"), fs::Permissions::from_mode(0o600))
+            .unwrap();
+        let agent = Running::spawn(&mut command);
+        let output = host.enroll(None, &code);
+        assert!(output.status.success(), "{}", told(&output));
+        drop(agent);
+        host.assert_enrolled(&server);
+        let shown = server.api(&token, "GET", "/agent-keys", None).json();
+        assert_eq!(shown.as_array().unwrap().len(), round);
+    }
+}
+
+#[test]
+fn no_server_sees_a_key_that_it_has_not_taken_yet() {
+    let wrong = ScriptedServer::start(|_| {
+        let body = r#"{"status":403,"title":"t","detail":"d","request_id":"r"}"#;
+        answer(403, "", body)
+    });
+    let server = FleetbeatServer::start();
+    let code = code_of_command(&server, &[]);
+    let host = Host::new(&url(server.address()), "");
+    for is_enrolled in [false, true] {
+        let output = host.enroll(Some(&wrong.url()), "fbe_any");
+        assert!(!output.status.success(), "{}", told(&output));
+        let seen = wrong.next();
+        assert!(seen.line.contains("/enroll"), "{}", seen.line);
+        assert_eq!(seen.header("x-api-key"), None);
+        if !is_enrolled {
+            assert!(host.enroll(None, &code).status.success());
+            host.assert_enrolled(&server);
+        }
+    }
+    let answer = post(&server, "/heartbeats", Some(&host.key()), &json!([]));
+    assert_eq!(answer.status, 200, "{answer:?}");
+}
+
+#[test]
+fn a_key_in_the_environment_keeps_a_host_from_being_enrolled() {
+    let server = FleetbeatServer::start();
+    let code = code_of_command(&server, &[]);
+    let host = Host::new(&url(server.address()), "");
+    let credentials = host.path("credentials");
+    fs::create_dir(&credentials).unwrap();
+    fs::write(credentials.join("agent_api_key"), AGENT_KEY).unwrap();
+    for (name, value) in [
+        ("AGENT_API_KEY", AGENT_KEY),
+        ("AGENT_API_KEY_FILE", "/elsewhere"),
+        ("CREDENTIALS_DIRECTORY", credentials.to_str().unwrap()),
+    ] {
+        let mut command = host.enroll_command(None);
+        let mut child = command.env(name, value).spawn().unwrap();
+        let _ = writeln!(child.stdin.take().unwrap(), "{code}");
+        let output = child.wait_with_output().unwrap();
+        assert!(!output.status.success());
+        let place = "is a place of the key already";
+        assert!(told(&output).contains(place), "{name}: {}", told(&output));
+        assert!(!host.path("key").exists());
+    }
+    assert!(host.enroll(None, &code).status.success());
 }
 
 #[test]

@@ -105,6 +105,20 @@ pub(super) fn differs_from(other: &str) -> String {
     format!("is another key than that of {other}: one of the two must go")
 }
 
+/// The place of a key in the environment of this process, but for one that names `file`.
+pub(crate) fn place_in_environment(file: &Path) -> Option<String> {
+    let names_other = |name: &&str| {
+        std::env::var_os(name)
+            .is_some_and(|value| *name == VARIABLES[0] || Path::new(&value) != file)
+    };
+    let variable = VARIABLES.into_iter().find(names_other);
+    let credential = std::env::var_os(CREDENTIALS_FOLDER)
+        .is_some_and(|folder| Path::new(&folder).join(CREDENTIAL).exists());
+    let of_systemd = || credential.then(|| format!("systemd's credential {CREDENTIAL}"));
+    let shown = variable.map(|name| format!("the environment variable {name}"));
+    shown.or_else(of_systemd)
+}
+
 fn find_in_environment(problems: &mut Problems) -> Option<Key> {
     let variable = |name: &str| std::env::var_os(name);
     let key = Secret::find(VARIABLES[0], variable, read_private, problems)?;

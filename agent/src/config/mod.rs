@@ -15,7 +15,7 @@ use fleetbeat_collectors::{Collector, Definition, Roots};
 use fleetbeat_protocol::{MAX_TEXT_CHARS, is_nobodys, parse_ip};
 use fleetbeat_settings::{Document, Fault, Problems, Table, show_duration};
 
-pub(crate) use api_key::KeyNeed;
+pub(crate) use api_key::{KeyNeed, place_in_environment};
 #[cfg(test)]
 pub(crate) use server::ServerUrl;
 pub(crate) use server::{ServerSettings, Way};

@@ -97,6 +97,8 @@ fn judge_failure(status: u16, retry_after: Option<Duration>, body: &[u8]) -> Out
         300..=399 => failed(format!(
             "answer {status} leads elsewhere, which is not followed: is server.url right?"
         )),
+        // Whose heartbeat it is, and whether the host is known, an operator may change.
+        403 if problem.is_some() => failed(show_problem(status, body)),
         408 | 409 | 429 => failed(show_problem(status, body)),
         // A server that knows no such path has not looked at the heartbeat.
         404 | 405 if problem.is_some() => failed(format!(
@@ -221,7 +223,7 @@ mod tests {
             (308, "failed"),
             (400, "refused"),
             (401, "unauthorized"),
-            (403, "refused"),
+            (403, "failed"),
             (404, "failed"),
             (405, "failed"),
             (408, "failed"),

@@ -24,7 +24,7 @@ impl Sender {
     /// The same sender with another key.
     pub(crate) fn with_key(&self, key: Secret) -> Sender {
         Sender {
-            client: self.client.with_key(key),
+            client: self.client.with_key(Some(key)),
         }
     }
 

@@ -259,6 +259,19 @@ fn judge_key(reply: &Reply, server: &ServerSettings) -> Result<String, Trouble> 
         }
         200 | 401 if server.key.is_none() => Err(no_key()),
         200 if is_ours => Ok("the server knows it".to_owned()),
+        401 | 403 if server.key_owner().is_some() => Err(Trouble::new(
+            show_problem(reply.status, &reply.body),
+            "the key is this host's own, and the server does not take it any more: \
+             fleetbeat-agent enroll gets the host another one",
+        )),
+        401 if find_problem(401, &reply.body)
+            .is_some_and(|problem| problem.detail.contains("own keys")) =>
+        {
+            Err(Trouble::new(
+                show_problem(401, &reply.body),
+                "fleetbeat-agent enroll gets this host a key of its own",
+            ))
+        }
         401 => Err(Trouble::new(
             "the server does not know it (401)",
             "take the one from AGENT_API_KEY in the server's environment, or from the \

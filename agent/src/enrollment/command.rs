@@ -16,7 +16,7 @@ use fleetbeat_settings::Secret;
 use super::call::{Verdict, ask};
 use super::key_file::KeyFile;
 use super::settings_files::{drop_in, name_key_file, write_drop_in};
-use crate::config::Config;
+use crate::config::{Config, place_in_environment};
 use crate::delivery::spool;
 use crate::host::{Host, Identity, Keeping, MACHINE_ID};
 use crate::http::Client;
@@ -46,8 +46,18 @@ pub(crate) enum CodeFrom {
 /// A key that may become the host's.
 struct Candidate {
     key: Secret,
-    /// The server cannot know the key from before.
-    is_new: bool,
+    origin: Origin,
+}
+
+/// Where a candidate comes from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// It was made just now.
+    New,
+    /// An earlier call has staged it.
+    Staged,
+    /// The host sends its heartbeats with it, to the server that is asked.
+    InUse,
 }
 
 /// Enrols this host, whose configuration is at `path`. Gives what to tell people.
@@ -68,7 +78,11 @@ pub(crate) fn run(path: &Path, order: Order) -> Result<String, AgentError> {
     let id = identity.kept().agent_id;
     let hostname = hostname_of(&config, &mut identity);
 
-    let key = enroll(&config, &file, id, &hostname, &code)?;
+    let _lock = file.lock().map_err(AgentError::NotEnrolled)?;
+    let is_same_server =
+        url_in_force(path, &drop_in).as_ref() == Some(&config.server.url.base);
+    let known = find_candidates(&file, id, is_same_server);
+    let key = enroll(&config, &file, known, (id, &hostname), &code)?;
     let failed = |path: &Path| {
         let path = path.to_owned();
         move |source| AgentError::File { path, source }
@@ -92,8 +106,15 @@ pub(crate) fn run(path: &Path, order: Order) -> Result<String, AgentError> {
 }
 
 /// The key must have one place. agent.env is written anew; what agent.toml says is the
-/// operator's.
+/// operator's, and so is what this process's environment says, as in a container.
 fn refuse_other_place(config: &Config, file: &KeyFile) -> Result<(), AgentError> {
+    if let Some(place) = place_in_environment(file.path()) {
+        return Err(AgentError::NotEnrolled(format!(
+            "{place} is a place of the key already: take it out, because the key of this \
+             host will be in {}",
+            file.path().display()
+        )));
+    }
     match (&config.server.key_source, &config.server.key_file) {
         (Some(_), Some(path)) if path == file.path() => Ok(()),
         (None, _) => Ok(()),
@@ -163,23 +184,25 @@ fn hostname_of(config: &Config, identity: &mut Identity) -> String {
     host.hostname()
 }
 
-/// Has the server take a key; gives the key.
+/// Has the server take one of the known keys, or a new one; gives the key.
 fn enroll(
     config: &Config,
     file: &KeyFile,
-    id: AgentId,
-    hostname: &str,
+    known: Vec<Candidate>,
+    (id, hostname): (AgentId, &str),
     code: &str,
 ) -> Result<Secret, AgentError> {
-    let mut candidate = find_candidate(file, id)?;
+    let mut known = known.into_iter();
+    let client = Client::new(&config.server);
     loop {
-        let client = Client::new(&config.server).with_key(candidate.key.clone());
-        match ask(&client, id, &candidate.key, hostname, Some(code)) {
-            Verdict::Taken => return Ok(candidate.key),
-            // The key from before was revoked, or is another server's.
-            Verdict::Conflict(_) if !candidate.is_new => {
-                candidate = stage_new(file, id)?;
-            }
+        let Candidate { key, origin } =
+            known.next().map_or_else(|| stage_new(file, id), Ok)?;
+        // No other server is to see a key: a server knows keys by their SHA-256.
+        let shown = (origin == Origin::InUse).then(|| key.clone());
+        match ask(&client.with_key(shown), id, &key, hostname, Some(code)) {
+            Verdict::Taken => return Ok(key),
+            // The key from before was revoked, or is not the one that counts.
+            Verdict::Conflict(_) if origin != Origin::New => {}
             Verdict::Conflict(reason) | Verdict::Refused(reason) => {
                 return Err(AgentError::NotEnrolled(reason));
             }
@@ -193,21 +216,33 @@ fn enroll(
     }
 }
 
-/// The key that an earlier call has staged, or the key that this host has, or a new one.
-fn find_candidate(file: &KeyFile, id: AgentId) -> Result<Candidate, AgentError> {
-    let known = file.staged(id).or_else(|| file.current(id));
-    match known {
-        Some(key) => Ok(Candidate { key, is_new: false }),
-        None => stage_new(file, id),
-    }
+/// The key that an earlier call has staged, and the key that this host has at the same
+/// server.
+fn find_candidates(file: &KeyFile, id: AgentId, is_same_server: bool) -> Vec<Candidate> {
+    let of = |origin| move |key| Candidate { key, origin };
+    let staged = file.staged(id).map(of(Origin::Staged));
+    let in_use = file.current(id).filter(|_| is_same_server);
+    staged
+        .into_iter()
+        .chain(in_use.map(of(Origin::InUse)))
+        .collect()
 }
 
 fn stage_new(file: &KeyFile, id: AgentId) -> Result<Candidate, AgentError> {
     let key = file.stage(id).map_err(|source| AgentError::File {
-        path: file.path().to_owned(),
+        path: file.staged_path(),
         source,
     })?;
-    Ok(Candidate { key, is_new: true })
+    Ok(Candidate {
+        key,
+        origin: Origin::New,
+    })
+}
+
+/// The server's URL as the files have it.
+fn url_in_force(config: &Path, drop_in: &Path) -> Option<String> {
+    let config = Config::load_for_enrollment(config, drop_in, None).ok()?;
+    Some(config.server.url.base)
 }
 
 /// Writes the drop-in, unless the files name this server already, and looks whether it
@@ -218,10 +253,7 @@ fn name_server(
     url: &str,
     group: u32,
 ) -> Result<(), AgentError> {
-    let url_in_force = || -> Option<String> {
-        let config = Config::load_for_enrollment(config, drop_in, None).ok()?;
-        Some(config.server.url.base)
-    };
+    let url_in_force = || url_in_force(config, drop_in);
     let wanted = url.trim_end_matches('/');
     if url_in_force().as_deref() == Some(wanted) {
         return Ok(());

@@ -11,12 +11,14 @@ use std::path::{Path, PathBuf};
 use fleetbeat_protocol::{AGENT_KEY_SECRET_BYTES, AgentId, new_agent_key, owner_of_key};
 use fleetbeat_settings::Secret;
 
-use crate::state_folder;
+use crate::state_folder::{self, Lock};
 
 /// The file's name in the state folder.
 const NAME: &str = "key";
 /// What the name of a staged key ends in.
 const STAGED: &str = "staged";
+/// What the name of the lock ends in.
+const LOCK: &str = "lock";
 /// A longer file holds something else.
 const MAX_BYTES: u64 = 1024;
 
@@ -39,6 +41,20 @@ impl KeyFile {
 
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Keeps other processes of the agent from changing the key.
+    ///
+    /// # Errors
+    /// A sentence: another process changes it, or nothing can be written beside the file.
+    pub(super) fn lock(&self) -> Result<Lock, String> {
+        let path = self.path.with_extension(LOCK);
+        Lock::of_file(&path).map_err(|error| match error.kind() {
+            io::ErrorKind::TimedOut => {
+                "another fleetbeat-agent is changing this host's key".to_owned()
+            }
+            _ => format!("{}: {error}", path.display()),
+        })
     }
 
     /// The key of the host `id` that is in the file.
@@ -77,7 +93,7 @@ impl KeyFile {
         let _ = fs::remove_file(self.staged_path());
     }
 
-    fn staged_path(&self) -> PathBuf {
+    pub(super) fn staged_path(&self) -> PathBuf {
         self.path.with_extension(STAGED)
     }
 }

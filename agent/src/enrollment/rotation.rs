@@ -111,6 +111,13 @@ pub(crate) fn replace_key(
 ) -> Result<Secret, String> {
     let shown = file.path().display();
     let failed = |error: std::io::Error| format!("{shown}: {error}");
+    let _lock = file.lock()?;
+    if file.current(id).as_ref() != client.key() {
+        return Err(format!(
+            "{shown} has another key already, which counts from the \
+             next reload on"
+        ));
+    }
     // What a kill has left behind, unless that has become the present key already.
     let left = file.staged(id).filter(|key| client.key() != Some(key));
     let key = left.map_or_else(|| file.stage(id), Ok).map_err(failed)?;

@@ -78,7 +78,9 @@ fn with_key_line(text: &str, line: &str) -> String {
 
 /// Replaces a settings file. Owner and mode of an older one stay, but for a mode that lets
 /// everybody in.
+/// A link leads to the file.
 fn write(path: &Path, text: &str, group: u32) -> io::Result<()> {
+    let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let (owner, mode) = match fs::metadata(path) {
         Ok(old) => ((old.uid(), old.gid()), old.mode() & 0o770),
         Err(_) => ((geteuid().as_raw(), group), MODE),

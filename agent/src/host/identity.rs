@@ -12,7 +12,7 @@ use fleetbeat_protocol::{AgentId, parse_ip};
 use fleetbeat_settings::read_file;
 
 use crate::http::sha256;
-use crate::state_folder;
+use crate::state_folder::{self, Lock};
 
 /// The file's name in the state folder.
 const FILE_NAME: &str = "identity";
@@ -42,6 +42,9 @@ pub(crate) struct Identity {
     is_saved: bool,
     /// The agent has worked here before it kept an identity.
     is_upgraded: bool,
+    /// Whether this process has read or written the file. Until then another process may
+    /// have given the host an id meanwhile.
+    has_file: bool,
     /// The id was just made up, and not because the disk was copied: a key may say better
     /// who the host is.
     is_made_up: bool,
@@ -79,6 +82,7 @@ impl Identity {
 
         Identity {
             is_saved: kept.is_some(),
+            has_file: kept.is_some(),
             is_upgraded: kept.is_none() && has_worked,
             kept: kept.unwrap_or_else(|| Kept {
                 agent_id: new_id(),
@@ -98,6 +102,7 @@ impl Identity {
         let id = self.kept.agent_id;
         if self.is_made_up {
             self.kept.agent_id = owner;
+            self.has_file = true;
             self.is_saved &= owner == id;
         } else if owner != id {
             log::error!(
@@ -139,12 +144,13 @@ impl Identity {
     }
 
     /// Writes the file if it does not say what is kept. Without the file the agent works
-    /// on, and the log says so once.
+    /// on, and the log says so once. Where another process has given this host an id since
+    /// the file was looked for, that id counts.
     pub(crate) fn save(&mut self) {
         if self.is_saved {
             return;
         }
-        match state_folder::replace(&self.path, self.text().as_bytes()) {
+        match self.write() {
             Ok(()) => {
                 self.is_saved = true;
                 self.trouble.ends();
@@ -156,6 +162,18 @@ impl Identity {
             ),
             Err(_) => {}
         }
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        let _lock = Lock::of_folder(&self.path)?;
+        if !self.has_file
+            && let Ok(other) = read(&self.path, &self.machine)
+        {
+            self.kept.agent_id = other.agent_id;
+        }
+        state_folder::replace(&self.path, self.text().as_bytes())?;
+        self.has_file = true;
+        Ok(())
     }
 
     fn text(&self) -> String {
@@ -265,6 +283,21 @@ mod tests {
         first.set_addresses(None, None);
         first.save();
         assert_eq!(load().kept().address, None);
+    }
+
+    #[test]
+    fn the_first_id_that_is_written_is_the_hosts() {
+        let folder = tempfile::tempdir().unwrap();
+        let load = || Identity::load(folder.path(), Path::new(MACHINE_ID), false);
+        let mut all = [load(), load(), load()];
+        assert_ne!(all[0].kept().agent_id, all[1].kept().agent_id);
+        for identity in &mut all {
+            identity.save();
+        }
+        for identity in &all {
+            assert_eq!(identity.kept().agent_id, all[0].kept().agent_id);
+        }
+        assert_eq!(load().kept(), all[0].kept());
     }
 
     #[test]

@@ -49,12 +49,12 @@ impl Client {
         }
     }
 
-    /// The same client with another key.
-    pub(crate) fn with_key(&self, key: Secret) -> Client {
+    /// The same client with another key, or with none.
+    pub(crate) fn with_key(&self, key: Option<Secret>) -> Client {
         Client {
             agent: self.agent.clone(),
             base_url: self.base_url.clone(),
-            key: Some(key),
+            key,
         }
     }
 

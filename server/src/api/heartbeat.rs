@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 
 use super::body;
 use super::state::ApiState;
-use crate::auth::{Agent, Standing};
+use crate::auth::{Agent, Auth, Refusal, Standing};
 use crate::http::{Failure, Reply, Request, Response};
 use crate::ingest::Receipt;
 use crate::recurring::log_if_due;
@@ -93,10 +93,14 @@ fn take_one(
         new_flags: new_flags(api, agent),
     };
     let is_asked = agent.own_key().is_some_and(|key| key.rotate);
-    let receipt = Box::new(move |denied: &[(usize, Denial)]| match denied.first() {
-        Some((_, denial)) => Err(Failure::from(*denial)),
-        None if is_asked => Ok(STORED_AND_ASKED.clone()),
-        None => Ok(STORED.clone()),
+    let auth = api.auth.clone();
+    let receipt = Box::new(move |denied: &[(usize, Denial)]| {
+        log_denied(&auth, denied, observed);
+        match denied.first() {
+            Some((_, denial)) => Err(Failure::from(*denial)),
+            None if is_asked => Ok(STORED_AND_ASKED.clone()),
+            None => Ok(STORED.clone()),
+        }
     });
     Ok(store(api, vec![beat], body.len(), receipt))
 }
@@ -134,10 +138,25 @@ fn take_many(
     if beats.is_empty() {
         return Ok(Reply::Now(answer_batch(&places, rejected, &[])));
     }
+    let (auth, source) = (api.auth.clone(), request.peer().ip());
     let receipt = Box::new(move |denied: &[(usize, Denial)]| {
+        log_denied(&auth, denied, source);
         Ok(answer_batch(&places, rejected, denied))
     });
     Ok(store(api, beats, body.len(), receipt))
+}
+
+/// Says in the log that hosts are refused which have no record: what is refused about a
+/// record is told with the record.
+fn log_denied(auth: &Auth, denied: &[(usize, Denial)], source: Option<IpAddr>) {
+    for (_, denial) in denied {
+        let refusal = match denial {
+            Denial::UnknownHost => Refusal::UnknownHost,
+            Denial::Removed => Refusal::RemovedHost,
+            _ => continue,
+        };
+        auth.refusals().note(refusal, source, "");
+    }
 }
 
 /// The response to a batch. `places` are those of its heartbeats that were to be stored,

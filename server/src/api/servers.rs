@@ -8,7 +8,7 @@ use super::{body, list};
 use crate::auth::{Caller, show_source};
 use crate::fleet::query::Query;
 use crate::http::{Failure, Reply, Request, Response};
-use crate::store::HostName;
+use crate::store::{HostName, UnknownHosts};
 
 /// The longest body of `PATCH /server/{ip}/config`.
 const MAX_PATCH_BYTES: usize = 16 * 1024;
@@ -89,6 +89,9 @@ pub(super) fn remove(
     );
     if let Some(key) = removed.refused {
         api.auth.agents().own_keys().note(key);
+        return Ok(Reply::Now(Response::no_content()));
+    }
+    if api.host_rules.unknown == UnknownHosts::NeedCode {
         return Ok(Reply::Now(Response::no_content()));
     }
     // Nobody can tell a host without an id from the hosts that may come.

@@ -217,18 +217,25 @@ impl Auth {
     /// The agent behind the request's `X-API-Key`.
     ///
     /// # Errors
-    /// 401 if the key is missing, unknown or not taken; 500 or 503 if nobody can tell.
+    /// 401 if the key is missing, unknown or not taken; 403 if the host was removed; 500 or
+    /// 503 if nobody can tell.
     pub(crate) fn agent(&self, request: &Request) -> Result<Agent, Failure> {
         let sent = request.header("X-API-Key");
         let found = sent.map_or(Ok(None), |key| self.agents.find(key));
         if let Ok(Some(agent)) = found {
             return Ok(agent);
         }
-        let refusal = match sent {
-            Some(_) => Refusal::WrongKey,
-            None => Refusal::NoKey,
+        let refusal = match (sent, found.as_ref().map_err(Failure::status)) {
+            (None, _) => Some(Refusal::NoKey),
+            (Some(_), Ok(_)) => Some(Refusal::WrongKey),
+            (Some(_), Err(401)) => Some(Refusal::SharedKey),
+            (Some(_), Err(403)) => Some(Refusal::RemovedHost),
+            // Nobody can tell.
+            (Some(_), Err(_)) => None,
         };
-        self.refusals.note(refusal, request.peer().ip(), "");
+        if let Some(refusal) = refusal {
+            self.refusals.note(refusal, request.peer().ip(), "");
+        }
         Err(found.err().unwrap_or_else(Failure::unknown_agent))
     }
 

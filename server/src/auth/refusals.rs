@@ -42,6 +42,12 @@ pub(crate) enum Refusal {
     WrongKey,
     /// A heartbeat without a key.
     NoKey,
+    /// A heartbeat with a key that hosts share, where hosts' own keys alone are taken.
+    SharedKey,
+    /// A heartbeat of a host that is not known, where unknown hosts need a code.
+    UnknownHost,
+    /// A heartbeat of a host that somebody has removed.
+    RemovedHost,
     /// A host that wants to be enrolled, without a good code.
     Enrollment,
     /// An `X-Forwarded-For` of a peer that is not a trusted proxy. The request is served,
@@ -62,6 +68,9 @@ impl fmt::Display for Refusal {
             Refusal::TooManyLogins => "too many wrong passwords",
             Refusal::WrongKey => "wrong agent key",
             Refusal::NoKey => "no agent key",
+            Refusal::SharedKey => "shared key, and agents.mode is strict",
+            Refusal::UnknownHost => "unknown host without a code",
+            Refusal::RemovedHost => "removed host",
             Refusal::Enrollment => "enrolment",
             Refusal::ForwardedFor => {
                 "X-Forwarded-For of a peer that is not in trusted_proxies"

@@ -47,6 +47,8 @@ pub(super) fn decide(
             if is_proven || has_code {
                 return Ok(EnrollStep::Nothing);
             }
+        } else if is_proven && active.has_ended(request.hash) {
+            return Err(EnrollRefusal::Revoked);
         } else if is_proven {
             return Ok(EnrollStep::Follow);
         }
@@ -54,14 +56,14 @@ pub(super) fn decide(
 
     let code = code?;
     check_code(request, code)?;
+    if key.is_some_and(|key| key.has_ended(request.hash)) {
+        return Err(EnrollRefusal::Revoked);
+    }
     match (active, key) {
         (Some(_), _) if code.reinstall && is_at_record => {
             Ok(EnrollStep::Take { again: true })
         }
         (Some(_), _) => Err(EnrollRefusal::HasKey),
-        (None, Some(revoked)) if revoked.knows(request.hash) => {
-            Err(EnrollRefusal::Revoked)
-        }
         (None, before) => Ok(EnrollStep::Take {
             again: before.is_some_and(|key| key.hash.is_some()),
         }),
@@ -133,6 +135,7 @@ mod tests {
             hostname: String::new(),
             hash: Some(hash),
             next: None,
+            ended: Vec::new(),
             rotate: false,
             revoked_at: None,
             removed_at: None,
@@ -337,5 +340,24 @@ mod tests {
         };
         assert_eq!(decide(&with_key, None), Err(EnrollRefusal::NoProof));
         assert_eq!(decide(&request(1), None), Err(EnrollRefusal::UnknownCode));
+        // Nor after the key that came behind it.
+        let has_other = AgentKey {
+            ended: revoked.ended_with_this(),
+            ..key(hash(2))
+        };
+        let reinstall = Code {
+            reinstall: true,
+            ..code()
+        };
+        for (presented, code) in
+            [(None, &good), (None, &reinstall), (Some(hash(2)), &good)]
+        {
+            let request = EnrollRequest {
+                presented,
+                ..request(1)
+            };
+            let decided = super::decide(&request, Some(&has_other), Some(code), true);
+            assert_eq!(decided, Err(EnrollRefusal::Revoked));
+        }
     }
 }

@@ -159,7 +159,7 @@ kinds! {
     /// Enrolments that were refused, of one minute.
     CodeRefused = 66 "code.refused" Refusal Superadmins;
     /// A host that was removed may come back.
-    HostReadmitted = 67 "host.readmitted" Audit Superadmins;
+    HostReadmitted = 67 "host.readmitted" Audit Users;
 }
 
 impl EventKind {

@@ -30,6 +30,7 @@ use jiff::SignedDuration;
 
 use super::event::{EventKind, NewEvent, facts};
 use super::flags::SetFlags;
+use super::key::Mark;
 use super::server::{Beat, Denial, Speaker, Supersedes, UnknownHosts};
 
 /// A host that has moved stays where it is for so long, so that a link that flaps does
@@ -102,8 +103,8 @@ pub(super) struct Found<'a, K> {
     pub(super) clone: Option<&'a Known<K>>,
     /// The flags that wait for the agent's return.
     pub(super) tombstone: Option<&'a Tombstone<K>>,
-    /// Whether the agent has no record because somebody has removed its host.
-    pub(super) is_removed: bool,
+    /// What is known of the agent, if it has no record.
+    pub(super) mark: Option<Mark>,
 }
 
 /// The next step for a heartbeat.
@@ -235,7 +236,7 @@ impl<'a, K: PartialEq> Found<'a, K> {
 
 /// The next step for `beat`.
 pub(super) fn decide<'a, K: PartialEq>(beat: &Beat, found: &Found<'a, K>) -> Step<'a, K> {
-    if found.is_removed {
+    if found.mark == Some(Mark::Removed) {
         return refuse(None, Denial::Removed);
     }
     let has_key = match (beat.speaker, beat.heartbeat.agent_id) {
@@ -253,7 +254,8 @@ pub(super) fn decide<'a, K: PartialEq>(beat: &Beat, found: &Found<'a, K>) -> Ste
     match decide_shared(beat, found) {
         Step::Insert { clone_of, .. }
             if beat.rules.unknown == UnknownHosts::NeedCode
-                && found.tombstone.is_none() =>
+                && found.tombstone.is_none()
+                && found.mark.is_none() =>
         {
             // A host that has booted with another address is known.
             clone_of.map_or_else(
@@ -999,7 +1001,7 @@ mod tests {
             own,
             clone: None,
             tombstone: None,
-            is_removed: false,
+            mark: None,
         };
         step_of(beat, &found)
     }
@@ -1238,7 +1240,7 @@ mod tests {
             own: None,
             clone: None,
             tombstone: Some(&tombstone),
-            is_removed: false,
+            mark: None,
         };
         assert_eq!(step_of(&closed(stranger.clone()), &returns), "insert");
         assert_eq!(step(&closed(with_own_key(stranger)), None), "insert");
@@ -1328,7 +1330,7 @@ mod tests {
                 own: Some(&own),
                 clone: None,
                 tombstone: None,
-                is_removed: false,
+                mark: None,
             };
             assert_eq!(step_of(&beat, &found), expected, "{own:?} {at_ip:?}");
         }
@@ -1354,7 +1356,7 @@ mod tests {
                 own: Some(&own),
                 clone: Some(clone),
                 tombstone: None,
-                is_removed: false,
+                mark: None,
             };
             assert_eq!(step_of(&beat, &found), expected, "{beat:?}");
         }
@@ -1392,7 +1394,7 @@ mod tests {
                 own: None,
                 clone,
                 tombstone: tombstone.as_ref(),
-                is_removed: false,
+                mark: None,
             };
             let beat = live(1, "b", here, minute);
             assert_eq!(step_of(&beat, &found), expected, "{minute} {tombstone:?}");

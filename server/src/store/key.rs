@@ -15,6 +15,9 @@ use super::column::FLAGS;
 use super::error::StoreError;
 use super::event::{Act, EventKind, Facts, NewEvent, facts};
 
+/// So many of a host's former keys are remembered.
+pub(super) const MAX_ENDED: usize = 32;
+
 /// A host's own key, or the mark that the host was removed. A host has one at most.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct AgentKey {
@@ -26,6 +29,8 @@ pub(crate) struct AgentKey {
     pub(crate) hash: Option<KeyHash>,
     /// The key that follows as soon as it is used.
     pub(crate) next: Option<KeyHash>,
+    /// The host's keys before, the last [`MAX_ENDED`] of them: none is taken again.
+    pub(crate) ended: Vec<KeyHash>,
     /// Whether the host is asked to replace the key.
     pub(crate) rotate: bool,
     /// When the key was revoked.
@@ -57,6 +62,7 @@ impl AgentKey {
             hostname: request.hostname.clone(),
             hash: Some(request.hash),
             next: None,
+            ended: Vec::new(),
             rotate: false,
             revoked_at: None,
             removed_at: None,
@@ -80,6 +86,7 @@ impl AgentKey {
             hostname: hostname.to_owned(),
             hash: None,
             next: None,
+            ended: Vec::new(),
             rotate: false,
             revoked_at: None,
             removed_at: Some(at),
@@ -96,9 +103,32 @@ impl AgentKey {
         self.hash.is_some() && self.revoked_at.is_none() && self.removed_at.is_none()
     }
 
+    /// What the key says of a host that has no record.
+    pub(super) fn mark(&self) -> Option<Mark> {
+        match (self.removed_at, self.hash) {
+            (Some(_), _) => Some(Mark::Removed),
+            (None, None) => Some(Mark::Readmitted),
+            (None, Some(_)) => None,
+        }
+    }
+
     /// Whether `hash` is that of the key, or of the key that follows.
     pub(crate) fn knows(&self, hash: KeyHash) -> bool {
         [self.hash, self.next].contains(&Some(hash))
+    }
+
+    /// Whether `hash` is that of a key that has ended.
+    pub(super) fn has_ended(&self, hash: KeyHash) -> bool {
+        self.ended.contains(&hash) || (!self.is_active() && self.knows(hash))
+    }
+
+    /// The keys that have ended once another one takes the place of this.
+    pub(super) fn ended_with_this(&self) -> Vec<KeyHash> {
+        let mut ended = self.ended.clone();
+        ended.extend(self.hash);
+        let surplus = ended.len().saturating_sub(MAX_ENDED);
+        ended.drain(..surplus);
+        ended
     }
 
     /// The event of the end of the key with the removal of its host.
@@ -128,6 +158,15 @@ impl AgentKey {
         }
         self.event(EventKind::KeyEnrolled, act, more)
     }
+}
+
+/// What is known of a host that has no record, but for its key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mark {
+    /// Somebody has removed it.
+    Removed,
+    /// It may come back, though it has no key.
+    Readmitted,
 }
 
 /// A key with the record of its host.

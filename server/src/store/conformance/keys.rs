@@ -279,6 +279,23 @@ pub(super) fn a_revoked_key_closes_its_record_until_a_code_enrols_the_host(
     );
     enroll(store, 1, 2, "c");
     assert_eq!(key(store, 1).hash, Some(hash(2)));
+    // The first key is known as such for good.
+    let back = store.enroll(&request(1, 1, Some("c"))).unwrap();
+    assert_eq!(back, Err(EnrollRefusal::Revoked));
+    let follow = |new, proven| EnrollRequest {
+        presented: Some(hash(proven)),
+        ..request(1, new, None)
+    };
+    let back = store.enroll(&follow(1, 2)).unwrap();
+    assert_eq!(back, Err(EnrollRefusal::Revoked));
+    assert_eq!(store.enroll(&follow(3, 2)).unwrap(), Ok(Enrolled::Now));
+    let used = store.use_next_key(id, hash(3), now()).unwrap().unwrap();
+    assert_eq!(
+        (used.hash, used.ended),
+        (Some(hash(3)), vec![hash(1), hash(2)])
+    );
+    let back = store.enroll(&follow(2, 3)).unwrap();
+    assert_eq!(back, Err(EnrollRefusal::Revoked));
     assert_eq!(
         send(store, with_own_key(host.beat("10.0.0.1", now()))),
         None
@@ -649,6 +666,55 @@ pub(super) fn a_removed_host_is_refused_until_somebody_readmits_it(store: &dyn S
         "host.readmitted",
     ];
     assert_eq!(kinds, expected);
+}
+
+pub(super) fn a_readmitted_host_needs_no_code(store: &dyn Store) {
+    let start = now();
+    let beat = |minute| Beat {
+        rules: HostRules {
+            follow_moves: true,
+            unknown: UnknownHosts::NeedCode,
+        },
+        ..Host::new(1, "a").beat("10.0.0.1", start + minutes(minute))
+    };
+    assert_eq!(send(store, beat(0)), Some(Denial::UnknownHost));
+    let known = Host::new(1, "a").beat("10.0.0.1", start + minutes(1));
+    assert_eq!(send(store, known), None);
+    let removed = store.remove_server(&ip("10.0.0.1").into(), &act()).unwrap();
+    assert!(removed.unwrap().refused.is_some());
+    assert_eq!(send(store, beat(2)), Some(Denial::Removed));
+    store
+        .readmit(AgentId::from_bits(1), &act())
+        .unwrap()
+        .unwrap();
+    assert_eq!(send(store, beat(3)), None);
+}
+
+pub(super) fn of_two_keys_of_one_host_one_has_a_use(store: &dyn Store) {
+    for round in 0..8_u8 {
+        let id = format!("c{round}");
+        store.add_code(&code(&id, 2), &act()).unwrap();
+        let agent = u128::from(round) + 1;
+        let taken = AtomicUsize::new(0);
+        thread::scope(|scope| {
+            for key in 1..4 {
+                let (id, taken) = (id.as_str(), &taken);
+                scope.spawn(move || {
+                    if store
+                        .enroll(&request(agent, key, Some(id)))
+                        .unwrap()
+                        .is_ok()
+                    {
+                        taken.fetch_add(1, Ordering::Relaxed);
+                    }
+                });
+            }
+        });
+        assert_eq!(taken.into_inner(), 1);
+        let codes = store.codes().unwrap();
+        let code = codes.iter().find(|code| code.id == id).unwrap();
+        assert_eq!(code.uses, 1);
+    }
 }
 
 pub(super) fn changes_of_keys_are_followed(store: &dyn Store) {

@@ -116,6 +116,8 @@ macro_rules! cases {
             a_host_with_a_key_moves_with_its_record,
             one_stolen_key_reaches_its_own_host_alone,
             a_removed_host_is_refused_until_somebody_readmits_it,
+            a_readmitted_host_needs_no_code,
+            of_two_keys_of_one_host_one_has_a_use,
             changes_of_keys_are_followed,
             what_is_done_with_keys_is_told,
         );

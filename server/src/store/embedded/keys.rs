@@ -11,11 +11,11 @@ use crate::store::error::StoreError;
 use crate::store::event::{Act, EventKind, Facts, NewEvent};
 use crate::store::key::{
     self, AgentKey, Code, EnrollRefusal, EnrollRequest, Enrolled, KeyHost, ListedKey,
-    flags_as_json, flags_from_json, networks_as_texts, networks_from,
+    Mark, flags_as_json, flags_from_json, networks_as_texts, networks_from,
 };
 
 const KEY: &str = "agent_keys.agent_id, agent_keys.hostname, hash, next, rotate, \
-    revoked_at, removed_at, code, flags, reinstall, enrolled_at, rev";
+    revoked_at, removed_at, code, flags, reinstall, enrolled_at, rev, ended";
 const CODE: &str = "id, hash, max_uses, uses, expires_at, flags, networks, reinstall, \
     note, created_by, created_at";
 
@@ -102,7 +102,8 @@ pub(super) fn enroll(
         (EnrollStep::Nothing, _) => return Ok(Ok(Enrolled::Before)),
         (EnrollStep::Follow, _) => follow(transaction, request)?,
         (EnrollStep::Take { again }, Some(code)) => {
-            take(transaction, request, &code, again)?;
+            let ended = key.map(|key| key.ended_with_this()).unwrap_or_default();
+            take(transaction, request, &code, (ended, again))?;
         }
         (EnrollStep::Take { .. }, None) => return Ok(Err(EnrollRefusal::UnknownCode)),
     }
@@ -144,13 +145,16 @@ fn take(
     transaction: &Transaction<'_>,
     request: &EnrollRequest,
     code: &Code,
-    again: bool,
+    (ended, again): (Vec<KeyHash>, bool),
 ) -> Result<(), StoreError> {
     transaction.execute(
         "UPDATE enrollment_codes SET uses = uses + 1 WHERE id = ?1",
         [&code.id],
     )?;
-    let key = AgentKey::enrolled_by(request, code, next_rev(transaction)?);
+    let key = AgentKey {
+        ended,
+        ..AgentKey::enrolled_by(request, code, next_rev(transaction)?)
+    };
     put(transaction, &key)?;
     transaction.execute(
         "UPDATE servers SET keyed = 1 WHERE agent_id = ?1",
@@ -165,8 +169,8 @@ fn put(transaction: &Transaction<'_>, key: &AgentKey) -> rusqlite::Result<()> {
     let millis = |at: Option<Timestamp>| at.map(Timestamp::as_millisecond);
     transaction.execute(
         "INSERT OR REPLACE INTO agent_keys (agent_id, hostname, hash, next, rotate, \
-         revoked_at, removed_at, code, flags, reinstall, enrolled_at, rev) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+         revoked_at, removed_at, code, flags, reinstall, enrolled_at, rev, ended) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
         params![
             key.agent_id.expose(),
             key.hostname,
@@ -180,6 +184,7 @@ fn put(transaction: &Transaction<'_>, key: &AgentKey) -> rusqlite::Result<()> {
             key.reinstall,
             key.enrolled_at.as_millisecond(),
             key.rev,
+            bytes_of(&key.ended),
         ],
     )?;
     Ok(())
@@ -211,12 +216,12 @@ pub(super) fn refuse(
     Ok(refused)
 }
 
-/// Whether the host was removed, and is refused.
-pub(super) fn is_refused(connection: &Connection, id: AgentId) -> rusqlite::Result<bool> {
-    let mut select = connection.prepare_cached(
-        "SELECT 1 FROM agent_keys WHERE agent_id = ?1 AND removed_at IS NOT NULL",
-    )?;
-    select.exists([id.expose()])
+/// What is known of a host that has no record.
+pub(super) fn mark_of(
+    connection: &Connection,
+    id: AgentId,
+) -> rusqlite::Result<Option<Mark>> {
+    Ok(find(connection, id)?.and_then(|key| key.mark()))
 }
 
 /// Lets a host come back that was removed.
@@ -247,13 +252,13 @@ pub(super) fn all(connection: &Connection) -> rusqlite::Result<Vec<ListedKey>> {
     );
     let mut select = connection.prepare_cached(&select)?;
     let listed = |row: &Row<'_>| {
-        let server_id: Option<String> = row.get(12)?;
+        let server_id: Option<String> = row.get(13)?;
         let host = match server_id {
             Some(server_id) => Some(KeyHost {
                 server_id,
-                ip: optional_ip(row, 13)?,
-                hostname: row.get(14)?,
-                last_heartbeat: timestamp(row, 15)?,
+                ip: optional_ip(row, 14)?,
+                hostname: row.get(15)?,
+                last_heartbeat: timestamp(row, 16)?,
             }),
             None => None,
         };
@@ -297,17 +302,23 @@ pub(super) fn use_next(
     next: KeyHash,
     at: Timestamp,
 ) -> Result<Option<AgentKey>, StoreError> {
-    let changed = transaction.execute(
-        "UPDATE agent_keys SET hash = next, next = NULL, rotate = 0, rev = ?3 \
-         WHERE agent_id = ?1 AND next = ?2 AND revoked_at IS NULL \
-         AND removed_at IS NULL",
-        params![id.expose(), next.0, next_rev(transaction)?],
-    )?;
-    let key = find(transaction, id)?;
-    if let Some(key) = key.as_ref().filter(|_| changed > 0) {
-        tell(transaction, key, &key::rotated(key, at))?;
+    let Some(key) = find(transaction, id)? else {
+        return Ok(None);
+    };
+    if key.next != Some(next) || !key.is_active() {
+        return Ok(Some(key));
     }
-    Ok(key)
+    let used = AgentKey {
+        hash: Some(next),
+        next: None,
+        ended: key.ended_with_this(),
+        rotate: false,
+        rev: next_rev(transaction)?,
+        ..key
+    };
+    put(transaction, &used)?;
+    tell(transaction, &used, &key::rotated(&used, at))?;
+    Ok(Some(used))
 }
 
 /// Ends a host's key.
@@ -363,6 +374,16 @@ fn tell(
     events::write(connection, host, event).map(drop)
 }
 
+/// Hashes, one behind the other.
+fn bytes_of(hashes: &[KeyHash]) -> Vec<u8> {
+    hashes.iter().flat_map(|hash| hash.0).collect()
+}
+
+fn hashes_of(bytes: &[u8]) -> Vec<KeyHash> {
+    let (hashes, _) = bytes.as_chunks();
+    hashes.iter().copied().map(KeyHash).collect()
+}
+
 fn next_rev(connection: &Connection) -> rusqlite::Result<i64> {
     let select = "SELECT coalesce(max(rev), 0) + 1 FROM agent_keys";
     connection.query_row(select, [], |row| row.get(0))
@@ -380,6 +401,7 @@ fn key_from_row(row: &Row<'_>) -> rusqlite::Result<AgentKey> {
         hostname: row.get(1)?,
         hash: hash.map(KeyHash),
         next: next.map(KeyHash),
+        ended: hashes_of(row.get_ref(12)?.as_blob()?),
         rotate: row.get(4)?,
         revoked_at: optional_timestamp(row, 5)?,
         removed_at: optional_timestamp(row, 6)?,

@@ -18,7 +18,7 @@ use crate::store::flags::SetFlags;
 use crate::store::identity::{
     self, Conflicts, Finding, Heir, Step, Tombstone, tombstone_of_agent, tombstone_of_ip,
 };
-use crate::store::key::AgentKey;
+use crate::store::key::{AgentKey, Mark};
 use crate::store::removal::{IDENTITY, Removal};
 use crate::store::server::{Beat, Denial, Supersedes, new_server_id};
 
@@ -66,7 +66,7 @@ struct Found {
     own: Option<Known>,
     clone: Option<Known>,
     tombstone: Option<Tombstone<i64>>,
-    is_removed: bool,
+    mark: Option<Mark>,
 }
 
 impl Found {
@@ -90,13 +90,16 @@ impl Found {
             Some(_) => None,
             None => flags::tombstone(transaction, &tombstone_of_agent(id))?,
         };
-        let is_removed = own.is_none() && keys::is_refused(transaction, id)?;
+        let mark = match &own {
+            Some(_) => None,
+            None => keys::mark_of(transaction, id)?,
+        };
         Ok(Found {
             at_ip,
             own,
             clone,
             tombstone,
-            is_removed,
+            mark,
         })
     }
 
@@ -106,7 +109,7 @@ impl Found {
             own: self.own.as_ref(),
             clone: self.clone.as_ref(),
             tombstone: self.tombstone.as_ref(),
-            is_removed: self.is_removed,
+            mark: self.mark,
         };
         identity::decide(beat, &found)
     }

@@ -266,6 +266,7 @@ const KEYS: &str = "
         hostname TEXT NOT NULL,
         hash BLOB,                          -- SHA-256 of the key; NULL without one
         next BLOB,                          -- of the key that follows when it is used
+        ended BLOB NOT NULL DEFAULT x'',    -- of the keys before, one behind the other
         rotate INTEGER NOT NULL,            -- the host is asked for another key
         revoked_at INTEGER,                 -- milliseconds since 1970, UTC
         removed_at INTEGER,                 -- the host is refused since then

@@ -5,7 +5,7 @@
 //! host whose enrolment was broken off finds its use again. The key follows, and then the
 //! record is closed to all other keys. Each of these steps can be done again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use fleetbeat_daemon::clock;
 use fleetbeat_protocol::{AgentId, KeyHash, Timestamp};
@@ -22,7 +22,7 @@ use crate::store::enrollment::{self, ENDED_CODES_STAY, EnrollStep};
 use crate::store::event::{Act, EventKind, Facts, NewEvent};
 use crate::store::key::{
     self, AgentKey, Code, EnrollRefusal, EnrollRequest, Enrolled, KeyHost, ListedKey,
-    flags_as_json, flags_from_json, networks_as_texts, networks_from,
+    MAX_ENDED, Mark, flags_as_json, flags_from_json, networks_as_texts, networks_from,
 };
 
 /// So often in a row no other instance changes a key between reading and writing it.
@@ -142,6 +142,7 @@ pub(super) fn enroll(
     mongodb: &Connection,
     request: &EnrollRequest,
 ) -> Result<Result<Enrolled, EnrollRefusal>, MongoDbError> {
+    let mut has_claimed = false;
     for _ in 0..MAX_TRIES {
         let key = find(mongodb, request.agent_id)?;
         let code = match &request.code {
@@ -161,7 +162,15 @@ pub(super) fn enroll(
             enrollment::decide(request, key.as_ref(), code.as_ref(), is_at_record);
         let step = match decided {
             Ok(step) => step,
-            Err(refusal) => return Ok(Err(refusal)),
+            Err(refusal) => {
+                // Another key of the host was quicker.
+                if let Some(code) = code.filter(|_| has_claimed) {
+                    let uses = mongodb.code_uses();
+                    let own = use_of(request, &code);
+                    mongodb.run(async { uses.delete_many(own).await })?;
+                }
+                return Ok(Err(refusal));
+            }
         };
 
         let is_done = match (step, &code) {
@@ -174,6 +183,7 @@ pub(super) fn enroll(
                 if !claim(mongodb, request, code)? {
                     return Ok(Err(EnrollRefusal::UsedUpCode));
                 }
+                has_claimed = true;
                 let event = Enrolling {
                     request,
                     code,
@@ -289,6 +299,7 @@ impl Enrolling<'_> {
                 let unset = doc! {"next": "", "revoked_at": "", "removed_at": ""};
                 let mut update = doc! {"$set": fields, "$unset": unset};
                 carry(&mut update, vec![event]);
+                push_ended(&mut update, before.hash);
                 let query = as_read(before);
                 let updated = mongodb.run(async { keys.update_one(query, update).await });
                 updated.map(|updated| updated.matched_count > 0)
@@ -405,6 +416,7 @@ pub(super) fn use_next(
         set: doc! {"hash": next.show(), "rotate": false},
         unset: doc! {"next": ""},
         event: Some(key::rotated(&key, at)),
+        ended: key.hash,
     };
     change.make(mongodb, id)
 }
@@ -427,6 +439,7 @@ pub(super) fn revoke(
         set: doc! {"revoked_at": date(act.at)},
         unset: doc! {},
         event: Some(key.event(EventKind::KeyRevoked, act, Facts::new())),
+        ended: None,
     };
     change.make(mongodb, id)
 }
@@ -460,6 +473,7 @@ pub(super) fn refuse(
             set: doc! {"removed_at": date(act.at)},
             unset: doc! {},
             event: key.is_active().then(|| key.ended_by_removal(act)),
+            ended: None,
         };
         let refused = change.make(mongodb, id)?;
         if refused.as_ref().is_some_and(|key| key.removed_at.is_some()) {
@@ -469,19 +483,20 @@ pub(super) fn refuse(
     Err(MongoDbError::refused("the key changes all the time"))
 }
 
-/// Which of these agents are refused because somebody has removed their hosts.
-pub(super) fn refused_of(
+/// What is known of those of these agents that have no record.
+pub(super) fn marks_of(
     mongodb: &Connection,
     ids: Vec<AgentId>,
-) -> Result<BTreeSet<AgentId>, MongoDbError> {
+) -> Result<BTreeMap<AgentId, Mark>, MongoDbError> {
     if ids.is_empty() {
-        return Ok(BTreeSet::new());
+        return Ok(BTreeMap::new());
     }
     let ids: Vec<String> = ids.into_iter().map(AgentId::expose).collect();
     let keys = mongodb.agent_keys();
-    let removed = doc! {"_id": {"$in": ids}, "removed_at": {"$exists": true}};
-    let found = mongodb.collect_for_heartbeats(keys.find(removed), |document| {
-        text(document, "_id").and_then(AgentId::parse)
+    let found = keys.find(doc! {"_id": {"$in": ids}});
+    let found = mongodb.collect_for_heartbeats(found, |document| {
+        let key = key_from_document(document)?;
+        Some((key.agent_id, key.mark()?))
     })?;
     Ok(found.into_iter().collect())
 }
@@ -500,6 +515,7 @@ pub(super) fn readmit(
         set: doc! {},
         unset: doc! {"removed_at": ""},
         event: Some(key.event(EventKind::HostReadmitted, act, Facts::new())),
+        ended: None,
     };
     change.make(mongodb, id)
 }
@@ -524,6 +540,7 @@ pub(super) fn ask_for_rotation(
         set: doc! {"rotate": true},
         unset: doc! {},
         event: Some(key.event(EventKind::KeyRotationAsked, act, Facts::new())),
+        ended: None,
     };
     change.make(mongodb, id)
 }
@@ -534,6 +551,8 @@ struct Change {
     set: Document,
     unset: Document,
     event: Option<NewEvent>,
+    /// The key that ends with it.
+    ended: Option<KeyHash>,
 }
 
 impl Change {
@@ -554,6 +573,7 @@ impl Change {
             .event
             .map(|event| new_document(&event, record.as_ref()));
         carry(&mut update, Vec::from_iter(event));
+        push_ended(&mut update, self.ended);
 
         let keys = mongodb.agent_keys();
         let update = keys
@@ -626,6 +646,7 @@ fn key_from_document(document: &Document) -> Option<AgentKey> {
         hostname: text(document, "hostname").unwrap_or_default().to_owned(),
         hash: hash("hash"),
         next: hash("next"),
+        ended: ended_from(document),
         rotate: document.get_bool("rotate").unwrap_or(false),
         revoked_at: time(document, "revoked_at"),
         removed_at: time(document, "removed_at"),
@@ -635,6 +656,26 @@ fn key_from_document(document: &Document) -> Option<AgentKey> {
         enrolled_at: time(document, "enrolled_at").unwrap_or(Timestamp::UNIX_EPOCH),
         rev: document.get_i64("rev").unwrap_or_default(),
     })
+}
+
+fn ended_from(document: &Document) -> Vec<KeyHash> {
+    let ended = document.get_array("ended").into_iter().flatten();
+    ended
+        .filter_map(|hash| KeyHash::parse(hash.as_str()?))
+        .collect()
+}
+
+/// Puts a key that has ended to the others.
+fn push_ended(update: &mut Document, hash: Option<KeyHash>) {
+    let Some(hash) = hash else {
+        return;
+    };
+    let surplus = -i64::try_from(MAX_ENDED).unwrap_or(i64::MAX);
+    let ended = doc! {"ended": {"$each": [hash.show()], "$slice": surplus}};
+    match update.get_document_mut("$push") {
+        Ok(push) => push.extend(ended),
+        Err(_) => drop(update.insert("$push", ended)),
+    }
 }
 
 fn code_to_document(code: &Code) -> Document {

@@ -27,6 +27,7 @@ use crate::store::identity::{
     self, Finding, Found, Heir, Known, Step, Tombstone, tombstone_of_agent,
     tombstone_of_ip,
 };
+use crate::store::key::Mark;
 use crate::store::removal::Removal;
 use crate::store::server::{Beat, Denial, Speaker};
 
@@ -57,8 +58,8 @@ pub(super) struct Records {
     by_agent: BTreeMap<AgentId, Owned>,
     clones: Vec<Owned>,
     tombstones: BTreeMap<String, Tombstone<String>>,
-    /// The agents without a record whose hosts were removed.
-    removed: BTreeSet<AgentId>,
+    /// What is known of agents that have no record.
+    marks: BTreeMap<AgentId, Mark>,
     service_time: i64,
 }
 
@@ -76,7 +77,7 @@ impl Records {
             by_agent: BTreeMap::new(),
             clones: Vec::new(),
             tombstones: BTreeMap::new(),
-            removed: BTreeSet::new(),
+            marks: BTreeMap::new(),
             service_time,
         };
         let ips = beats.iter().map(|beat| beat.ip.to_string()).collect();
@@ -120,7 +121,7 @@ impl Records {
             }
         }
         records.read_tombstones(mongodb, names)?;
-        records.removed = keys::refused_of(mongodb, unknown)?;
+        records.marks = keys::marks_of(mongodb, unknown)?;
         Ok(records)
     }
 
@@ -166,7 +167,7 @@ impl Records {
             own,
             clone,
             tombstone: name.and_then(|name| self.tombstones.get(&name)),
-            is_removed: id.is_some_and(|id| self.removed.contains(&id)),
+            mark: id.and_then(|id| self.marks.get(&id).copied()),
         };
         identity::decide(beat, &found)
     }
