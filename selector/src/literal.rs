@@ -37,8 +37,7 @@ impl Literal {
         let is_pattern = matches!(operator, Operator::Like | Operator::NotLike);
         let shown = quoted(text);
         if text.is_empty() && kind != Kind::Tag && !is_order {
-            let name = show_field(field);
-            return Err(format!("an empty text is never found: write not {name}"));
+            return Err(format!("an empty text is never found: write not {field}"));
         }
 
         let (literal, wanted) = match kind {
@@ -118,20 +117,11 @@ pub(crate) fn check_list(field: &Field) -> Result<(), String> {
 
 /// How the field may be compared.
 fn describe(field: &Field) -> String {
-    let name = show_field(field);
     match field.kind() {
-        Kind::Switch => format!("{name} is on or off: write {name} or not {name}"),
-        Kind::Age => format!("{name} is compared by its age: use <, <=, > or >="),
-        Kind::Number => format!("{name} is a number: use =, !=, <, <=, >, >= or in"),
-        _ => format!("{name} is a text: use =, !=, ~, !~ or in"),
-    }
-}
-
-/// The field as it is written.
-pub(crate) fn show_field(field: &Field) -> String {
-    match field.names() {
-        (start, Some(name)) => format!("{start}{}", crate::text::show_name(name)),
-        (name, None) => name.to_owned(),
+        Kind::Switch => format!("{field} is on or off: write {field} or not {field}"),
+        Kind::Age => format!("{field} is compared by its age: use <, <=, > or >="),
+        Kind::Number => format!("{field} is a number: use =, !=, <, <=, >, >= or in"),
+        _ => format!("{field} is a text: use =, !=, ~, !~ or in"),
     }
 }
 

@@ -2,14 +2,16 @@
 
 use std::fmt;
 
-use crate::literal::{Literal, show_field};
+use crate::field::Field;
+use crate::literal::Literal;
+use crate::text::show_name;
 use crate::tree::{Expression, Sense, Test};
 
 impl fmt::Display for Expression {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Expression::All => f.write_str("all"),
-            Expression::Term(field, test) => write!(f, "{}{test}", show_field(field)),
+            Expression::Term(field, test) => write!(f, "{field}{test}"),
             Expression::Not(inner) => {
                 let is_joint = matches!(**inner, Expression::And(_) | Expression::Or(_));
                 f.write_str(&format!("not {}", within(inner, is_joint)))
@@ -34,6 +36,14 @@ fn within(part: &Expression, needs_parentheses: bool) -> String {
         format!("({part})")
     } else {
         part.to_string()
+    }
+}
+
+impl fmt::Display for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (start, name) = self.names();
+        f.write_str(start)?;
+        name.map_or(Ok(()), |name| f.write_str(&show_name(name)))
     }
 }
 
