@@ -3,8 +3,9 @@
 import type { Field } from './fields'
 import type { Literal } from './literals'
 import { compareVersion, parseNumber } from './numbers'
+import type { Operator } from './operators'
 import { covers, isSameText } from './text'
-import type { Expression, Operator, Test } from './tree'
+import type { Expression, Test } from './tree'
 
 /** What a host has in a field. */
 export type Value =

@@ -1,9 +1,9 @@
 /** From characters to tokens. */
 
 import { SelectorError } from './errors'
+import { OPERATORS } from './operators'
+import type { Operator } from './operators'
 import { isCurlyQuote, isPlain, isUnseen, quoted } from './text'
-import { OPERATORS } from './tree'
-import type { Operator } from './tree'
 
 /** What a token is. */
 export type TokenKind =

@@ -3,8 +3,9 @@
 import { kindOf, showField } from './fields'
 import type { Field } from './fields'
 import { parseAddress, parseAge, parseNumber, parseVersion, showAge, showNumber } from './numbers'
+import { isEquality, isOrder, isPattern } from './operators'
+import type { Operator } from './operators'
 import { isSameText, quoted, showPattern, showText } from './text'
-import type { Operator } from './tree'
 
 /** A value in a selector. */
 export type Literal =
@@ -16,18 +17,6 @@ export type Literal =
 
 /** A value, or what is wrong with the text that should be one. */
 export type Parsed = { literal: Literal } | { fault: string }
-
-function isOrder(operator: Operator): boolean {
-  return ['<', '<=', '>', '>='].includes(operator)
-}
-
-function isPattern(operator: Operator): boolean {
-  return operator === '~' || operator === '!~'
-}
-
-export function isEquality(operator: Operator): boolean {
-  return operator === '=' || operator === '!='
-}
 
 /** The value that the text spells, for a comparison of the field by the operator. */
 export function parseLiteral(field: Field, operator: Operator, text: string): Parsed {

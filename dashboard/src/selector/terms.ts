@@ -4,13 +4,15 @@ import { findField, findNamed, listFields, meant } from './fields'
 import type { Field } from './fields'
 import { isWord, showToken } from './lexer'
 import type { Token } from './lexer'
-import { faultOfOperator, isEquality, parseLiteral } from './literals'
+import { faultOfOperator, parseLiteral } from './literals'
 import type { Literal } from './literals'
 import { parseAddress } from './numbers'
+import { isEquality } from './operators'
+import type { Operator } from './operators'
 import { isKeyword, lowerAscii, quoted } from './text'
 import { fault } from './tokens'
 import type { TokenStream } from './tokens'
-import type { Expression, Operator, Test } from './tree'
+import type { Expression, Test } from './tree'
 
 /** The most characters of a tag's key. */
 const MAX_KEY_CHARS = 63

@@ -2,6 +2,7 @@
 
 import type { Field } from './fields'
 import type { Literal } from './literals'
+import type { Operator } from './operators'
 
 /**
  * Which hosts are meant. An `and` has at least two parts and none that is an `and`; so has
@@ -22,11 +23,6 @@ export type Test =
   | { kind: 'alone' }
   | { kind: 'compare'; operator: Operator; literal: Literal }
   | { kind: 'in' | 'not in'; literals: Literal[] }
-
-/** The operators, each before the ones that it begins with. */
-export const OPERATORS = ['!=', '!~', '<=', '>=', '=', '~', '<', '>'] as const
-/** How a field is compared with a value. */
-export type Operator = (typeof OPERATORS)[number]
 
 /** All of these, or any of these; the only one itself. */
 export function join(kind: Joint, parts: Expression[]): Expression {
