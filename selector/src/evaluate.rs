@@ -6,7 +6,8 @@ use std::net::IpAddr;
 use crate::field::Field;
 use crate::literal::Literal;
 use crate::number::parse_number;
-use crate::tree::{Expression, Operator, Sense, Test};
+use crate::operator::Operator;
+use crate::tree::{Expression, Sense, Test};
 
 /// A host whose fields can be asked for.
 pub trait Host {

@@ -1,8 +1,8 @@
 //! From characters to tokens.
 
 use crate::error::SelectorError;
+use crate::operator::Operator;
 use crate::text::{is_curly_quote, is_plain, is_unseen, quoted};
-use crate::tree::Operator;
 
 /// A part of the text, and where it stands.
 #[derive(Debug, Clone)]

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use crate::field::{Field, Kind};
 use crate::number::{parse_age, parse_number, show_age, show_number};
+use crate::operator::Operator;
 use crate::text::{Glob, Text, quoted};
-use crate::tree::Operator;
 use crate::version::Version;
 
 /// A value in a selector.
@@ -33,7 +33,7 @@ impl Literal {
         text: &str,
     ) -> Result<Literal, String> {
         let kind = field.kind();
-        let is_order = is_order(operator);
+        let is_order = operator.is_order();
         let is_pattern = matches!(operator, Operator::Like | Operator::NotLike);
         let shown = quoted(text);
         if text.is_empty() && kind != Kind::Tag && !is_order {
@@ -79,28 +79,16 @@ fn parse_status(text: &str) -> Option<Literal> {
     Some(Literal::Text(Text::new(status.to_owned())))
 }
 
-/// Whether the operator asks for more or less.
-pub(crate) fn is_order(operator: Operator) -> bool {
-    matches!(
-        operator,
-        Operator::Less
-            | Operator::LessOrEqual
-            | Operator::Greater
-            | Operator::GreaterOrEqual
-    )
-}
-
 /// Whether the field may be compared so.
 ///
 /// # Errors
 /// Says how it may be.
 pub(crate) fn check_operator(field: &Field, operator: Operator) -> Result<(), String> {
-    let is_equality = matches!(operator, Operator::Equal | Operator::NotEqual);
     let fits = match field.kind() {
-        Kind::Text | Kind::Address | Kind::Status => !is_order(operator),
-        Kind::Number => is_order(operator) || is_equality,
-        Kind::Switch => is_equality,
-        Kind::Age => is_order(operator),
+        Kind::Text | Kind::Address | Kind::Status => !operator.is_order(),
+        Kind::Number => operator.is_order() || operator.is_equality(),
+        Kind::Switch => operator.is_equality(),
+        Kind::Age => operator.is_order(),
         Kind::Version | Kind::Tag => true,
     };
     fits.then_some(()).ok_or_else(|| describe(field))

@@ -2,6 +2,7 @@
 
 use crate::error::SelectorError;
 use crate::lexer::{Token, TokenKind, tokens};
+use crate::stream::{Stream, fault};
 use crate::term;
 use crate::text::KEYWORDS;
 use crate::tree::Expression;
@@ -18,17 +19,17 @@ const MAX_DEPTH: usize = 16;
 pub(crate) fn parse(text: &str) -> Result<Expression, SelectorError> {
     let tokens = tokens(text)?;
     let mut parser = Parser {
-        tokens: &tokens,
+        stream: Stream::new(&tokens),
         terms: 0,
         depth: 0,
     };
-    if parser.next().kind == TokenKind::End {
+    if parser.stream.next().kind == TokenKind::End {
         let message = "is empty: write all to select every host";
         return Err(SelectorError::new(1, message));
     }
 
     let expression = parser.selector()?;
-    let rest = parser.next();
+    let rest = parser.stream.next();
     match rest.kind {
         TokenKind::End => Ok(expression),
         TokenKind::Close => Err(fault(rest, "this ) closes nothing")),
@@ -37,36 +38,17 @@ pub(crate) fn parse(text: &str) -> Result<Expression, SelectorError> {
 }
 
 /// What is still to be read, and what has been counted.
-pub(crate) struct Parser<'a> {
-    tokens: &'a [Token],
+struct Parser<'a> {
+    stream: Stream<'a>,
     terms: usize,
     depth: usize,
 }
 
-impl<'a> Parser<'a> {
-    /// The next token; the end again and again.
-    pub(crate) fn next(&self) -> &'a Token {
-        &self.tokens[0]
-    }
-
-    /// The token behind the next one.
-    pub(crate) fn second(&self) -> &'a Token {
-        self.tokens.get(1).unwrap_or(&self.tokens[0])
-    }
-
-    /// Takes the next token.
-    pub(crate) fn take(&mut self) -> &'a Token {
-        let token = self.next();
-        if self.tokens.len() > 1 {
-            self.tokens = &self.tokens[1..];
-        }
-        token
-    }
-
+impl Parser<'_> {
     fn selector(&mut self) -> Result<Expression, SelectorError> {
         let mut parts = vec![self.and()?];
-        while self.next().is("or") {
-            self.take();
+        while self.stream.next().is("or") {
+            self.stream.take();
             parts.push(self.and()?);
         }
         Ok(Expression::or(parts))
@@ -74,21 +56,21 @@ impl<'a> Parser<'a> {
 
     fn and(&mut self) -> Result<Expression, SelectorError> {
         let mut parts = vec![self.not()?];
-        while self.next().is("and") {
-            self.take();
+        while self.stream.next().is("and") {
+            self.stream.take();
             parts.push(self.not()?);
         }
         Ok(Expression::and(parts))
     }
 
     fn not(&mut self) -> Result<Expression, SelectorError> {
-        let token = self.next();
+        let token = self.stream.next();
         if token.is("not") {
-            self.take();
+            self.stream.take();
             let inner = self.deeper(token, Parser::not)?;
             Ok(Expression::Not(Box::new(inner)))
         } else if token.kind == TokenKind::Open {
-            self.take();
+            self.stream.take();
             self.deeper(token, |parser| parser.group(token))
         } else {
             self.terms += 1;
@@ -96,14 +78,14 @@ impl<'a> Parser<'a> {
                 let message = format!("at most {MAX_TERMS} conditions are taken");
                 return Err(fault(token, message));
             }
-            term::parse(self)
+            term::parse(&mut self.stream)
         }
     }
 
     /// What stands behind the parenthesis `open`.
     fn group(&mut self, open: &Token) -> Result<Expression, SelectorError> {
         let inner = self.selector()?;
-        let closing = self.take();
+        let closing = self.stream.take();
         match closing.kind {
             TokenKind::Close => Ok(inner),
             TokenKind::End => Err(fault(open, "this ( is not closed")),
@@ -126,11 +108,6 @@ impl<'a> Parser<'a> {
         self.depth -= 1;
         parsed
     }
-}
-
-/// A fault that begins with the token.
-pub(crate) fn fault(token: &Token, message: impl Into<String>) -> SelectorError {
-    SelectorError::new(token.place, message)
 }
 
 /// The token follows a condition, and nothing says how the two belong together.

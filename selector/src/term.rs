@@ -6,9 +6,10 @@ use crate::error::SelectorError;
 use crate::field::{Field, list, meant};
 use crate::lexer::{Token, TokenKind};
 use crate::literal::{Literal, check_list, check_operator};
-use crate::parser::{Parser, fault};
+use crate::operator::Operator;
+use crate::stream::{Stream, fault};
 use crate::text::{KEYWORDS, is_wild, quoted};
-use crate::tree::{Expression, Operator, Sense, Test};
+use crate::tree::{Expression, Sense, Test};
 
 /// The most characters of a tag's key.
 const MAX_KEY_CHARS: usize = 63;
@@ -17,17 +18,17 @@ const MAX_KEY_CHARS: usize = 63;
 ///
 /// # Errors
 /// No condition comes next, or it has a fault.
-pub(crate) fn parse(parser: &mut Parser<'_>) -> Result<Expression, SelectorError> {
-    let token = parser.next();
+pub(crate) fn parse(stream: &mut Stream<'_>) -> Result<Expression, SelectorError> {
+    let token = stream.next();
     match &token.kind {
         TokenKind::Word(word) if word == "all" => {
-            parser.take();
+            stream.take();
             Ok(Expression::All)
         }
         TokenKind::Word(word) if !KEYWORDS.contains(&word.as_str()) => {
-            parser.take();
-            let field = field(parser, token, word)?;
-            let test = test(parser, &field)?;
+            stream.take();
+            let field = field(stream, token, word)?;
+            let test = test(stream, &field)?;
             Ok(Expression::Term(field, test))
         }
         TokenKind::Quoted(_) => {
@@ -44,7 +45,7 @@ pub(crate) fn parse(parser: &mut Parser<'_>) -> Result<Expression, SelectorError
 
 /// The field that `word` names, together with a name in quotes that follows at once.
 fn field(
-    parser: &mut Parser<'_>,
+    stream: &mut Stream<'_>,
     token: &Token,
     word: &str,
 ) -> Result<Field, SelectorError> {
@@ -55,10 +56,10 @@ fn field(
         return Err(fault(token, describe_unknown(word)));
     };
 
-    let next = parser.next();
+    let next = stream.next();
     let name = match &next.kind {
         TokenKind::Quoted(name) if rest.is_empty() && next.place == token.end => {
-            parser.take();
+            stream.take();
             name.as_str()
         }
         _ => rest,
@@ -84,31 +85,31 @@ fn field(
 }
 
 /// What the field is asked for.
-fn test(parser: &mut Parser<'_>, field: &Field) -> Result<Test, SelectorError> {
-    let token = parser.next();
+fn test(stream: &mut Stream<'_>, field: &Field) -> Result<Test, SelectorError> {
+    let token = stream.next();
     if let TokenKind::Operator(operator) = token.kind {
-        parser.take();
+        stream.take();
         check_operator(field, operator).map_err(|message| fault(token, message))?;
-        let literal = value(parser, field, operator, operator.as_str())?;
+        let literal = value(stream, field, operator, operator.as_str())?;
         return Ok(Test::Compare(operator, literal));
     }
 
     let sense = if token.is("in") {
         Sense::Is
-    } else if token.is("not") && parser.second().is("in") {
-        parser.take();
+    } else if token.is("not") && stream.second().is("in") {
+        stream.take();
         Sense::IsNot
     } else {
         return Ok(Test::Alone);
     };
-    let token = parser.take();
+    let token = stream.take();
     check_list(field).map_err(|message| fault(token, message))?;
-    Ok(Test::In(sense, values(parser, field)?))
+    Ok(Test::In(sense, values(stream, field)?))
 }
 
 /// The values behind `in`.
-fn values(parser: &mut Parser<'_>, field: &Field) -> Result<Vec<Literal>, SelectorError> {
-    let open = parser.take();
+fn values(stream: &mut Stream<'_>, field: &Field) -> Result<Vec<Literal>, SelectorError> {
+    let open = stream.take();
     if open.kind != TokenKind::Open {
         return Err(fault(open, "( is missing behind in"));
     }
@@ -116,8 +117,8 @@ fn values(parser: &mut Parser<'_>, field: &Field) -> Result<Vec<Literal>, Select
     let mut values = Vec::new();
     loop {
         let before = if values.is_empty() { "(" } else { "," };
-        values.push(value_behind(parser, field, before)?);
-        let token = parser.take();
+        values.push(value_behind(stream, field, before)?);
+        let token = stream.take();
         match token.kind {
             TokenKind::Comma => {}
             TokenKind::Close => return Ok(values),
@@ -131,21 +132,21 @@ fn values(parser: &mut Parser<'_>, field: &Field) -> Result<Vec<Literal>, Select
 }
 
 fn value_behind(
-    parser: &mut Parser<'_>,
+    stream: &mut Stream<'_>,
     field: &Field,
     before: &str,
 ) -> Result<Literal, SelectorError> {
-    value(parser, field, Operator::Equal, before)
+    value(stream, field, Operator::Equal, before)
 }
 
 /// The value behind `before`, which is compared by `operator`.
 fn value(
-    parser: &mut Parser<'_>,
+    stream: &mut Stream<'_>,
     field: &Field,
     operator: Operator,
     before: &str,
 ) -> Result<Literal, SelectorError> {
-    let token = parser.take();
+    let token = stream.take();
     let text = match &token.kind {
         TokenKind::Quoted(text) => text,
         TokenKind::Word(word) if KEYWORDS.contains(&word.as_str()) => {
@@ -153,8 +154,7 @@ fn value(
             return Err(fault(token, message));
         }
         TokenKind::Word(word) => {
-            let is_equality = matches!(operator, Operator::Equal | Operator::NotEqual);
-            if is_equality && word.contains(is_wild) {
+            if operator.is_equality() && word.contains(is_wild) {
                 let message = format!(
                     "whole texts are compared here: write ~ for a pattern, or {}",
                     quoted(word)

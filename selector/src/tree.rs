@@ -2,6 +2,7 @@
 
 use crate::field::Field;
 use crate::literal::Literal;
+use crate::operator::Operator;
 
 /// Which hosts are meant. An `And` has at least two parts and none that is an `And`; so
 /// has an `Or`.
@@ -35,35 +36,6 @@ pub(crate) enum Test {
 pub(crate) enum Sense {
     Is,
     IsNot,
-}
-
-/// How a field is compared with a value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Operator {
-    Equal,
-    NotEqual,
-    Like,
-    NotLike,
-    Less,
-    LessOrEqual,
-    Greater,
-    GreaterOrEqual,
-}
-
-impl Operator {
-    /// The operator as it is written.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Operator::Equal => "=",
-            Operator::NotEqual => "!=",
-            Operator::Like => "~",
-            Operator::NotLike => "!~",
-            Operator::Less => "<",
-            Operator::LessOrEqual => "<=",
-            Operator::Greater => ">",
-            Operator::GreaterOrEqual => ">=",
-        }
-    }
 }
 
 impl Expression {
