@@ -14,6 +14,24 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// The word for a Unix socket's peer.
 const UNIX: &str = "unix";
 
+/// Headers that every client, or every proxy, may send.
+const OF_CLIENTS: [&str; 14] = [
+    "Accept",
+    "Authorization",
+    "Connection",
+    "Content-Length",
+    "Content-Type",
+    "Cookie",
+    "Forwarded",
+    "Host",
+    "Origin",
+    "Referer",
+    "Transfer-Encoding",
+    "User-Agent",
+    "X-API-Key",
+    "X-Forwarded-For",
+];
+
 /// How users prove who they are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct AuthSettings {
@@ -62,10 +80,13 @@ impl TrustedPeer {
         if text == UNIX {
             return Ok(TrustedPeer::Unix);
         }
-        let network = parse_network(text).map(TrustedPeer::Network);
-        network.map_err(|_| {
+        let network = parse_network(text).map_err(|_| {
             "must be \"unix\", an address or a network such as 10.0.0.0/8".to_owned()
-        })
+        })?;
+        if network.prefix_len() == 0 {
+            return Err("would trust everybody: name the proxy".to_owned());
+        }
+        Ok(TrustedPeer::Network(network))
     }
 }
 
@@ -113,6 +134,12 @@ fn read_proxy(proxy: &mut Table<'_>) -> Option<ProxySettings> {
         proxy.require("header");
         proxy.require("trusted");
     }
+    if groups_header.is_some() && groups_header == header {
+        proxy.problem("groups_header", "must be another header than header");
+    }
+    if groups_header.is_some() && map.as_ref().is_some_and(Vec::is_empty) {
+        proxy.problem("map", "must give a group a role, or nobody could log in");
+    }
     if trusted.as_ref().is_some_and(Vec::is_empty) {
         proxy.problem("trusted", "must name somebody, or nobody could log in");
     }
@@ -139,11 +166,16 @@ fn parse_role(text: &str) -> Result<Role, String> {
 /// The name of a header, of the characters that proxies agree on.
 fn parse_header(text: &str) -> Result<String, String> {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
-    if !text.is_empty() && text.bytes().all(is_allowed) {
-        Ok(text.to_owned())
-    } else {
-        Err("must be the name of a header, such as \"Remote-User\"".to_owned())
+    if text.is_empty() || !text.bytes().all(is_allowed) {
+        return Err("must be the name of a header, such as \"Remote-User\"".to_owned());
     }
+    if OF_CLIENTS
+        .iter()
+        .any(|name| text.eq_ignore_ascii_case(name))
+    {
+        return Err("is a header that clients send for something else".to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 #[cfg(test)]
@@ -210,6 +242,15 @@ mod tests {
                 &["proxy.trusted[1]"],
             ),
             ("[proxy]\nheader = \"U\"\ntrusted = []", &["proxy.trusted"]),
+            (
+                "[proxy]\nheader = \"host\"\ntrusted = [\"0.0.0.0/0\", \"::/0\"]",
+                &["proxy.header", "proxy.trusted[0]", "proxy.trusted[1]"],
+            ),
+            (
+                "[proxy]\nheader = \"U\"\ngroups_header = \"U\"\ntrusted = \"unix\"\n\
+                 map = {}",
+                &["proxy.groups_header", "proxy.map"],
+            ),
             (
                 "[proxy]\nheader = \"U\"\ntrusted = \"unix\"\n\
                  map = { ops = \"boss\" }",

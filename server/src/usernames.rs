@@ -9,10 +9,16 @@ use unicode_normalization::UnicodeNormalization;
 /// Longest username, in characters.
 pub(crate) const MAX_USERNAME_CHARS: usize = 64;
 
+/// Letters by Unicode's tables that nobody sees, or that only change the letter before.
+const UNSEEN: [char; 7] = [
+    '\u{345}', '\u{115f}', '\u{1160}', '\u{17b4}', '\u{17b5}', '\u{3164}', '\u{ffa0}',
+];
+
 /// A username that may not be used.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "a username has 1 to {MAX_USERNAME_CHARS} characters: letters, digits and . _ - @ +"
+    "a username has 1 to {MAX_USERNAME_CHARS} characters: letters, digits and . _ - @ +, \
+     with a letter or digit among them"
 )]
 pub(crate) struct UnusableUsername;
 
@@ -23,9 +29,12 @@ pub(crate) struct UnusableUsername;
 pub(crate) fn check_username(name: &str) -> Result<String, UnusableUsername> {
     let name: String = name.nfc().collect();
     let has_length = (1..=MAX_USERNAME_CHARS).contains(&name.chars().count());
-    let is_allowed = |c: char| c.is_alphanumeric() || "._-@+".contains(c);
+    let is_letter = |c: char| c.is_alphanumeric() && !UNSEEN.contains(&c);
+    let is_allowed = |c: char| is_letter(c) || "._-@+".contains(c);
 
-    if has_length && name.chars().all(is_allowed) {
+    // A path's `.` and `..` are taken for something else by clients and proxies.
+    let is_a_name = name.chars().any(is_letter) && name.chars().all(is_allowed);
+    if has_length && is_a_name {
         Ok(name)
     } else {
         Err(UnusableUsername)
@@ -89,6 +98,13 @@ mod tests {
             "ann\u{200b}",
             "ann\u{202e}",
             "ann\u{1b}",
+            "ann\u{3164}",
+            "ann\u{ffa0}",
+            "ann\u{345}",
+            "\u{3164}",
+            ".",
+            "..",
+            "-",
             "a\u{301}\u{327}\u{5}",
             &"x".repeat(65),
         ] {

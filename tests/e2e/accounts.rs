@@ -1,5 +1,6 @@
 //! Users: managed by superadmins, and each by the own account.
 
+use std::thread;
 use std::time::{Duration, Instant};
 
 use fleetbeat_tools::client::Answer;
@@ -204,6 +205,67 @@ fn the_last_superadmin_stays_one() {
     assert_eq!(server.api(&ann, "DELETE", "/users/ann", None).status, 409);
 }
 
+/// The logins of one user that wait while others are in slots.
+const WAITING: usize = 4;
+
+#[test]
+fn what_waits_for_a_slot_is_not_done_for_a_login_that_has_ended() {
+    let server = FleetbeatServer::start();
+    let root = server.admin_token();
+    server.add_user("eve", "superadmin", PASSWORD);
+    let eve = server.token("eve", PASSWORD);
+    // Half the cores have a slot each.
+    let cores = thread::available_parallelism().unwrap().get();
+    let at_once = (cores / 2).max(1) + WAITING;
+    thread::scope(|scope| {
+        let (server, eve) = (&server, &eve);
+        let doors: Vec<_> = (0..at_once)
+            .map(|n| {
+                let body = json!({
+                    "username": format!("door{n}"),
+                    "role": "superadmin",
+                    "password": PASSWORD,
+                });
+                scope.spawn(move || server.api(eve, "POST", "/users", Some(&body)))
+            })
+            .collect();
+        // A slot works on the first one.
+        wait_for("a login to be in a slot", || {
+            let users = server.api(&root, "GET", "/users", None).json();
+            (users.as_array().unwrap().len() > 2).then_some(())
+        });
+        let removed = server.api(&root, "DELETE", "/users/eve", None);
+        assert_eq!(removed.status, 204);
+        let statuses = doors.into_iter().map(|door| door.join().unwrap().status);
+        let statuses: Vec<u16> = statuses.collect();
+        assert!(statuses.contains(&401), "{statuses:?}");
+    });
+}
+
+#[test]
+fn an_operators_reset_is_not_undone_by_whoever_knows_the_old_password() {
+    const OPERATORS: &str = "the operator's password";
+    let server = FleetbeatServer::start();
+    server.add_user("ann", "readonly", PASSWORD);
+    let thief = server.token("ann", PASSWORD);
+    let body = json!({"current_password": PASSWORD, "new_password": "a thief's one"});
+    thread::scope(|scope| {
+        let change = || {
+            server
+                .api(&thief, "POST", "/me/password", Some(&body))
+                .status
+        };
+        let change = scope.spawn(change);
+        let reset = ["user", "passwd", "ann", "--password-stdin"];
+        let output = server.command(&reset, OPERATORS);
+        assert!(output.status.success(), "{output:?}");
+        let status = change.join().unwrap();
+        assert!([200, 401, 409].contains(&status), "{status}");
+    });
+    // Whichever was first: the reset counts.
+    server.token("ann", OPERATORS);
+}
+
 #[test]
 fn a_user_changes_the_own_password_and_logs_out_everywhere() {
     let server = FleetbeatServer::start();
@@ -216,7 +278,7 @@ fn a_user_changes_the_own_password_and_logs_out_everywhere() {
     let status = |token: &str| server.api(token, "GET", "/me", None).status;
 
     assert_eq!(
-        change(&here, "wrong password", "second password").status,
+        change(&here, "a wrong guess", "second password").status,
         403
     );
     assert_eq!(
@@ -248,7 +310,7 @@ fn a_wrong_current_password_counts_as_a_wrong_login() {
     let server = FleetbeatServer::start_with("trusted_proxies = [\"127.0.0.1\"]", &[]);
     server.add_user("ann", "readonly", PASSWORD);
     let bearer = format!("Bearer {}", server.token("ann", PASSWORD));
-    let body = json!({"current_password": "wrong password", "new_password": PASSWORD});
+    let body = json!({"current_password": "a wrong guess", "new_password": PASSWORD});
     let change = |source: &str| {
         let headers = [
             ("Authorization", bearer.as_str()),

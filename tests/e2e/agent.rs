@@ -859,6 +859,8 @@ impl Drop for Agent {
         if let Some(reader) = self.log_reader.take() {
             let _ = reader.join();
         }
+        let is_secret = !self.log().contains(KEY);
+        assert!(is_secret || thread::panicking(), "the key is in the log");
     }
 }
 

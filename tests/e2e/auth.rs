@@ -232,16 +232,19 @@ const FLOOD_TIME: Duration = Duration::from_secs(3);
 
 /// Logs in wrongly, from a network of its own, as often as it can until the time is over.
 fn flood(address: SocketAddr, n: u32, until: Instant) -> Vec<u16> {
+    let mut statuses = Vec::new();
+    while Instant::now() < until {
+        statuses.push(log_in_wrongly(address, n));
+    }
+    statuses
+}
+
+fn log_in_wrongly(address: SocketAddr, n: u32) -> u16 {
     let body = format!("username=user{n}&password=wrong+password");
     let source = format!("10.0.1.{n}");
     let headers = [("X-Forwarded-For", source.as_str())];
-    let mut statuses = Vec::new();
-    while Instant::now() < until {
-        let answer =
-            client::request(address, "POST", "/token", &headers, body.as_bytes());
-        statuses.push(answer.unwrap().status);
-    }
-    statuses
+    let answer = client::request(address, "POST", "/token", &headers, body.as_bytes());
+    answer.unwrap().status
 }
 
 /// What of a hundred heartbeats takes longest but for one, while the flood lasts, and what

@@ -258,7 +258,10 @@ fn commands_with_something_missing_say_what() {
         (&["backup"][..], "`backup` needs FILE"),
         (&["restore"], "`restore` needs FILE"),
         (&["user", "passwd"], "`user passwd` needs NAME"),
-        (&["user"], "`user` needs add, passwd, list or remove"),
+        (
+            &["user"],
+            "`user` needs add, passwd, list, reset-totp or remove",
+        ),
         (
             &["backup", backup],
             "there.db: exists, and a backup goes to a new file",

@@ -100,7 +100,7 @@ fn the_header_is_read_at_one_route_from_a_page_of_this_site() {
     assert_eq!(log_in(&server, &[("Remote-User", "")]).status, 401);
     assert_eq!(
         log_in(&server, &[ann, ("Remote-User", "admin")]).status,
-        401,
+        403,
         "two"
     );
     let unknown = log_in(&server, &[("Remote-User", "bob")]);
@@ -108,7 +108,7 @@ fn the_header_is_read_at_one_route_from_a_page_of_this_site() {
     server.token("admin", ADMIN_PASSWORD);
 
     let told = reasons(&mut server);
-    assert_eq!(told, ["foreign origin", "unknown user"]);
+    assert_eq!(told, ["foreign origin", "several users", "unknown user"]);
 }
 
 #[test]
@@ -159,7 +159,7 @@ fn a_unix_peer_is_trusted_only_where_that_is_said() {
         answer.status
     };
     assert_eq!(
-        log_in("a", "[\"127.0.0.0/8\", \"::/0\", \"0.0.0.0/0\"]"),
+        log_in("a", "[\"127.0.0.0/8\", \"::/1\", \"0.0.0.0/1\"]"),
         403
     );
     assert_eq!(log_in("b", "\"unix\""), 200);

@@ -55,7 +55,7 @@ fn a_login_needs_a_code_and_each_code_counts_once() {
     let mut server = FleetbeatServer::start_with(BEHIND_A_PROXY, &[]);
     server.add_user("ann", "superadmin", PASSWORD);
     let before = text(&log_in(&server, PASSWORD, None), "access_token");
-    let body = json!({"password": "wrong password"});
+    let body = json!({"password": "a wrong guess"});
     assert_eq!(
         server.api(&before, "POST", "/me/totp", Some(&body)).status,
         403
@@ -89,7 +89,7 @@ fn a_login_needs_a_code_and_each_code_counts_once() {
         (asked.status, text(&asked, "totp")),
         (401, "required".to_owned())
     );
-    let wrong = log_in(&server, "wrong password", None);
+    let wrong = log_in(&server, "a wrong guess", None);
     assert_eq!((wrong.status, wrong.json().get("totp")), (401, None));
     let spelled = format!("{} {}", &code(&secret, 0)[..3], &code(&secret, 0)[3..]);
     assert_eq!(log_in(&server, PASSWORD, Some(&spelled)).status, 200);
@@ -101,7 +101,7 @@ fn a_login_needs_a_code_and_each_code_counts_once() {
     let wrong = log_in_from(
         &server,
         "192.0.2.2",
-        "wrong password",
+        "a wrong guess",
         Some(&code(&secret, 1)),
     );
     for answer in [&used, &earlier, &typo, &wrong] {

@@ -26,6 +26,8 @@ pub mod redis_server;
 #[cfg(feature = "harness")]
 pub mod report;
 #[cfg(feature = "harness")]
+pub mod secrets;
+#[cfg(feature = "harness")]
 pub mod server;
 #[cfg(feature = "harness")]
 pub mod stand_in;

@@ -6,6 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
+use std::thread;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -13,6 +14,7 @@ use tempfile::TempDir;
 use crate::client::{self, Answer};
 use crate::contract;
 use crate::process::{Running, program, program_path};
+use crate::secrets::Secrets;
 use crate::wait::wait_for;
 
 /// The agents' key.
@@ -22,8 +24,8 @@ pub const SECRET_KEY: &str = "a secret key of the tests, 32 bytes or more";
 /// The password of the superadmin `admin`.
 pub const ADMIN_PASSWORD: &str = "password of the tests";
 
-/// A fleetbeat-server process and its folder; dropping the value kills the process and
-/// removes the folder.
+/// A fleetbeat-server process and its folder; dropping the value searches what the server
+/// has left behind for secrets, kills the process and removes the folder.
 pub struct FleetbeatServer {
     folder: TempDir,
     process: Option<Running>,
@@ -32,6 +34,9 @@ pub struct FleetbeatServer {
     /// The size of the data folder's file system, where the folder has a file system to
     /// itself.
     disk: Option<&'static str>,
+    /// The database's name in MongoDB.
+    database: Option<String>,
+    secrets: Secrets,
 }
 
 /// A test's own database in MongoDB; dropping the value removes the database.
@@ -115,7 +120,9 @@ impl FleetbeatServer {
         let settings = format!("{settings}\n[mongodb]\ndatabase = {:?}\n", database.name);
         let mut environment = vec![("MONGODB_URL", url)];
         environment.extend((!redis.is_empty()).then_some(("REDIS_URL", redis)));
-        FleetbeatServer::configured(&settings, &environment, None)
+        let mut server = FleetbeatServer::configured(&settings, &environment, None);
+        server.database = Some(database.name.clone());
+        server
     }
 
     /// Starts a server whose data folder is a file system of `size`, half of it taken up
@@ -157,7 +164,12 @@ impl FleetbeatServer {
             address,
             environment,
             disk,
+            database: None,
+            secrets: Secrets::default(),
         };
+        for (what, secret) in usual {
+            server.secrets.add(what, secret);
+        }
         server.restart();
         server
     }
@@ -321,7 +333,8 @@ impl FleetbeatServer {
     /// Sends a request, and holds the answer to the OpenAPI document.
     ///
     /// # Panics
-    /// If there is no answer, or one that the document does not have.
+    /// If there is no answer, one that the document does not have, or one that shows a
+    /// secret.
     pub fn request(
         &self,
         method: &str,
@@ -329,6 +342,7 @@ impl FleetbeatServer {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> Answer {
+        self.secrets.add_request(headers, body);
         let answer = self
             .try_request(method, target, headers, body)
             .unwrap_or_else(|error| panic!("{method} {target}: {error}\n{}", self.log()));
@@ -336,6 +350,9 @@ impl FleetbeatServer {
             let body = String::from_utf8_lossy(&answer.body);
             panic!("{method} {target} is not as in openapi.json: {wrong}\n{body}")
         });
+        self.secrets
+            .search_answer(target, &answer)
+            .unwrap_or_else(|found| panic!("{method} {target} shows {found}"));
         answer
     }
 
@@ -453,11 +470,38 @@ impl FleetbeatServer {
     /// # Panics
     /// If fleetbeat-server refuses the user.
     pub fn add_user(&self, username: &str, role: &str, password: &str) {
+        self.secrets.add("password", password);
         let output = self.command(
             &["user", "add", username, "--role", role, "--password-stdin"],
             password,
         );
         assert!(output.status.success(), "{output:?}");
+    }
+}
+
+impl FleetbeatServer {
+    /// Searches what the server has left behind.
+    fn search_for_secrets(&self) -> Result<(), String> {
+        let secrets = &self.secrets;
+        let log = secrets.search(self.log().as_bytes());
+        log.map_err(|found| format!("the log: {found}"))?;
+        let processes = secrets.search_processes();
+        processes.map_err(|found| format!("the list of processes: {found}"))?;
+        secrets.search_folder(&self.data())?;
+        match &self.database {
+            Some(database) => secrets.search_mongodb(database),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for FleetbeatServer {
+    fn drop(&mut self) {
+        if !thread::panicking()
+            && let Err(found) = self.search_for_secrets()
+        {
+            panic!("the server has left a secret in {found}");
+        }
     }
 }
 

@@ -47,12 +47,6 @@ pub(super) fn add(
     let (life, networks) = check(caller, &new).map_err(Failure::invalid)?;
 
     let now = clock::now();
-    let is_own = |token: &&ApiToken| token.user_id == caller.user_id();
-    if api.store.api_tokens()?.iter().filter(is_own).count() >= MAX_OF_USER {
-        let detail = format!("a user has at most {MAX_OF_USER} tokens: revoke some");
-        return Err(Failure::conflict(detail));
-    }
-
     let text = TokenText::new().map_err(no_random)?;
     let token = ApiToken {
         id: text.id().to_owned(),
@@ -67,7 +61,11 @@ pub(super) fn add(
         last_used_on: None,
     };
     let source = request.peer().ip();
-    api.auth.add_api_token(&token, &caller.act(source, now))?;
+    let act = caller.act(source, now);
+    if !api.auth.add_api_token(&token, MAX_OF_USER, &act)? {
+        let detail = format!("a user has at most {MAX_OF_USER} tokens: revoke some");
+        return Err(Failure::conflict(detail));
+    }
 
     let (who, id) = (caller.show(), &token.id);
     log::info!("{who} at {} has made API token {id}", show_source(source));

@@ -38,24 +38,25 @@ pub(super) fn set_password(
     accounts.check(&attempt)?;
 
     let act = caller.act(attempt.source, clock::now());
-    let of_slot = attempt.clone();
+    let (of_slot, session) = (attempt.clone(), caller.session());
     Ok(accounts.in_slot(&attempt, move |accounts| {
+        accounts.auth.recheck(&session)?;
         let PasswordChange {
             current_password,
             new_password,
         } = change;
         // The second factor was asked for at the login.
-        let user = match accounts.prove(&of_slot, &current_password, None)? {
-            Ok((user, _)) => user,
-            Err(Wrong::NoCode) => find(accounts, &of_slot.username)?,
+        match accounts.prove(&of_slot, &current_password, None)? {
+            Ok(_) | Err(Wrong::NoCode) => {}
             Err(Wrong::Password | Wrong::Code) => {
                 return Err(Failure::forbidden("the current password is wrong"));
             }
-        };
+        }
+        let user = accounts.auth.recheck(&session)?;
         let about = Some(user.username.as_str());
         let source = of_slot.source;
         let hash = accounts.hash("new_password", &new_password, about, source)?;
-        let change = UserChange::password(hash).map_err(no_random)?;
+        let change = UserChange::own_password(hash, &user).map_err(no_random)?;
         let user = changed(accounts, &user, &change, &act)?;
         log::info!("user {:?} has changed the password", user.username);
         Ok(Response::json(200, &accounts.token(&user, None)))
@@ -90,18 +91,20 @@ pub(super) fn begin_totp(
     accounts.check(&attempt)?;
 
     let act = caller.act(attempt.source, clock::now());
-    let of_slot = attempt.clone();
+    let (of_slot, session) = (attempt.clone(), caller.session());
     Ok(accounts.in_slot(&attempt, move |accounts| {
+        accounts.auth.recheck(&session)?;
         let code = asked.code.as_deref();
-        let user = match accounts.prove(&of_slot, &asked.password, code)? {
-            Ok((user, _)) => user,
+        match accounts.prove(&of_slot, &asked.password, code)? {
+            Ok(_) => {}
             Err(Wrong::NoCode) => return Err(Failure::code_needed_again()),
             Err(Wrong::Password | Wrong::Code) => {
                 let detail = "the password, or the code of the second factor until now, \
                               is wrong";
                 return Err(Failure::forbidden(detail));
             }
-        };
+        }
+        let user = accounts.auth.recheck(&session)?;
         let secret = totp::new_secret().map_err(no_random)?;
         let setup = TotpSetup {
             uri: totp::otpauth_uri(&secret, &user.username),
@@ -127,10 +130,10 @@ pub(super) fn confirm_totp(
     accounts.check(&attempt)?;
 
     let act = caller.act(attempt.source, clock::now());
-    let of_slot = attempt.clone();
+    let (of_slot, session) = (attempt.clone(), caller.session());
     Ok(accounts.in_slot(&attempt, move |accounts| {
         accounts.check(&of_slot)?;
-        let user = find(accounts, &of_slot.username)?;
+        let user = accounts.auth.recheck(&session)?;
         let Some(secret) = user.totp.pending.clone() else {
             let detail = "there is no second factor to be confirmed: POST /me/totp first";
             return Err(Failure::conflict(detail));
@@ -168,12 +171,6 @@ fn enable(
         token: accounts.token(&user, None),
     };
     Ok(Response::json(200, &answer))
-}
-
-/// The caller as the store knows the caller now.
-fn find(accounts: &Accounts, username: &str) -> Result<User, Failure> {
-    let user = accounts.auth.find_user(username)?;
-    user.ok_or_else(|| Failure::no_valid_token("the user has been removed"))
 }
 
 /// Changes the user.

@@ -187,6 +187,14 @@ fn refuse_claim(accounts: &Accounts, request: &Request, reason: NotClaimed) -> F
             let detail = "the proxy says nothing of who is logged in";
             Failure::no_valid_token(detail)
         }
+        NotClaimed::Several => {
+            let connected = request.peer().connected();
+            let refusals = accounts.auth.refusals();
+            refusals.note(Refusal::ProxyLogin, connected, "several users");
+            let detail = "the proxy names several users: it must take the header away \
+                          from every client";
+            refuse(accounts, request, "several users", detail)
+        }
         NotClaimed::NoRole => {
             let detail = "none of the groups that the proxy says has a role here";
             refuse(accounts, request, "no role", detail)

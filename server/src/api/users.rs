@@ -7,7 +7,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use super::accounts::{Accounts, MAX_BODY_BYTES, attempt_of, no_random};
 use super::body;
 use super::state::ApiState;
-use crate::auth::Caller;
+use crate::auth::{Caller, Session};
 use crate::chronicle::Refused;
 use crate::http::{Failure, Reply, Request, Response};
 use crate::store::{Act, Conflict, EventKind, StoreError, User, UserChange, new_version};
@@ -40,9 +40,9 @@ pub(super) fn add(
     let accounts = Accounts::of(api);
     let attempt = attempt_of(caller, request.peer().ip());
     let act = caller.act(attempt.source, clock::now());
-    let who = caller.show();
+    let (who, session) = (caller.show(), caller.session());
     Ok(accounts.in_slot(&attempt, move |accounts| {
-        let user = make(accounts, &new, &act)?;
+        let user = make(accounts, &session, &new, &act)?;
         log::info!("{who} has added user {:?}", user.username);
         let path = utf8_percent_encode(&user.username, NON_ALPHANUMERIC);
         let response = Response::json(201, &user.account());
@@ -51,7 +51,13 @@ pub(super) fn add(
 }
 
 /// Makes the user and stores it.
-fn make(accounts: &Accounts, new: &NewUser, act: &Act) -> Result<User, Failure> {
+fn make(
+    accounts: &Accounts,
+    session: &Session,
+    new: &NewUser,
+    act: &Act,
+) -> Result<User, Failure> {
+    accounts.auth.recheck(session)?;
     let username = check_username(&new.username).map_err(|unusable| {
         let error = FieldError::new("username", format!("cannot be used: {unusable}"));
         Failure::invalid(vec![error])
@@ -66,6 +72,7 @@ fn make(accounts: &Accounts, new: &NewUser, act: &Act) -> Result<User, Failure> 
         None => String::new(),
     };
     let user = User::new(username, new.role, hash).map_err(no_random)?;
+    accounts.auth.recheck(session)?;
     match accounts.auth.add_user(&user, act) {
         Err(StoreError::Conflict(Conflict::UserExists(other))) => {
             Err(taken(accounts, other, act))
@@ -96,30 +103,53 @@ pub(super) fn change(
     let username = named(request)?;
     let body = body::read(request, MAX_BODY_BYTES)?;
     let patch = UserPatch::from_json(&body::parse(&body)?).map_err(Failure::invalid)?;
+    let is_quick = patch.password.is_none();
 
     let accounts = Accounts::of(api);
     let attempt = attempt_of(caller, request.peer().ip());
     let act = caller.act(attempt.source, clock::now());
+    let session = caller.session();
     let who = caller.show();
-    Ok(accounts.in_slot(&attempt, move |accounts| {
-        let user = find(accounts, &username)?;
-        let role = patch.role.filter(|role| *role != user.role);
-        if role.is_none() && patch.password.is_none() {
-            return Ok(Response::json(200, &user.account()));
+    let work = move |accounts: &Accounts| {
+        let (user, is_changed) = set(accounts, &session, &username, &patch, &act)?;
+        if is_changed {
+            log::info!("{who} has changed user {:?}", user.username);
         }
+        Ok(Response::json(200, &user.account()))
+    };
+    // Nobody who floods the logins delays that a role is taken away.
+    if is_quick {
+        return work(&accounts).map(Reply::Now);
+    }
+    Ok(accounts.in_slot(&attempt, work))
+}
 
-        let about = Some(user.username.as_str());
-        let hash =
-            |password: &String| accounts.hash("password", password, about, act.address);
-        let change = UserChange::Account {
-            role,
-            hashed_password: patch.password.as_ref().map(hash).transpose()?,
-            token_version: new_version().map_err(no_random)?,
-        };
-        let changed = accounts.auth.change_user(&user.username, &change, &act)?;
-        log::info!("{who} has changed user {:?}", user.username);
-        Ok(Response::json(200, &changed.unwrap_or(user).account()))
-    }))
+/// Changes the user, and tells whether there was anything to change.
+fn set(
+    accounts: &Accounts,
+    session: &Session,
+    username: &str,
+    patch: &UserPatch,
+    act: &Act,
+) -> Result<(User, bool), Failure> {
+    accounts.auth.recheck(session)?;
+    let user = find(accounts, username)?;
+    let role = patch.role.filter(|role| *role != user.role);
+    if role.is_none() && patch.password.is_none() {
+        return Ok((user, false));
+    }
+
+    let about = Some(user.username.as_str());
+    let hash =
+        |password: &String| accounts.hash("password", password, about, act.address);
+    let change = UserChange::Account {
+        role,
+        hashed_password: patch.password.as_ref().map(hash).transpose()?,
+        token_version: new_version().map_err(no_random)?,
+    };
+    accounts.auth.recheck(session)?;
+    let changed = accounts.auth.change_user(&user.username, &change, act)?;
+    Ok((changed.unwrap_or(user), true))
 }
 
 /// `DELETE /users/{username}`.

@@ -14,7 +14,7 @@ use subtle::ConstantTimeEq;
 
 use super::known_users::{DOUBTED_AFTER, FRESH_FOR, REMEMBERED_FOR, WhileAway};
 use super::token_text::TokenText;
-use crate::store::{ApiToken, ApiTokenStore, StoreError};
+use crate::store::{Act, ApiToken, ApiTokenStore, StoreError};
 
 const SECONDS_OF_A_DAY: i64 = 24 * 60 * 60;
 
@@ -22,6 +22,8 @@ const SECONDS_OF_A_DAY: i64 = 24 * 60 * 60;
 pub(super) struct ApiTokens {
     store: Arc<dyn ApiTokenStore>,
     known: Mutex<Known>,
+    /// Held while a token is added, because a user may have so many only.
+    adding: Mutex<()>,
 }
 
 /// What was read, and when.
@@ -37,7 +39,30 @@ impl ApiTokens {
         ApiTokens {
             store,
             known: Mutex::default(),
+            adding: Mutex::default(),
         }
+    }
+
+    /// Adds a token, unless its user has `max` of them already; tells whether it has added
+    /// it. Tokens are added one after the other.
+    ///
+    /// # Errors
+    /// The store cannot be read or written.
+    pub(super) fn add(
+        &self,
+        token: &ApiToken,
+        max: usize,
+        act: &Act,
+    ) -> Result<bool, StoreError> {
+        let _adding = lock(&self.adding);
+        let all = self.store.api_tokens()?;
+        let of_user = all.iter().filter(|other| other.user_id == token.user_id);
+        if of_user.count() >= max {
+            return Ok(false);
+        }
+        self.store.add_api_token(token, act)?;
+        self.changed();
+        Ok(true)
     }
 
     /// The token that was shown, if there is one.

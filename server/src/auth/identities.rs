@@ -34,7 +34,17 @@ pub(crate) struct Agent {
 pub(crate) struct Caller {
     account: Account,
     user_id: String,
+    token_version: String,
     means: Means,
+}
+
+/// A login that was valid when its request came, and has to be again when its work is
+/// done.
+#[derive(Debug, Clone)]
+pub(crate) struct Session {
+    username: String,
+    user_id: String,
+    token_version: String,
 }
 
 /// By what a caller has proven who it is.
@@ -92,6 +102,15 @@ impl Caller {
     /// The user's id, which tells the user from a later one of the same name.
     pub(crate) fn user_id(&self) -> &str {
         &self.user_id
+    }
+
+    /// The caller's login, to be looked at again later.
+    pub(crate) fn session(&self) -> Session {
+        Session {
+            username: self.account.username.clone(),
+            user_id: self.user_id.clone(),
+            token_version: self.token_version.clone(),
+        }
     }
 
     /// The caller, for the policy.
@@ -323,6 +342,7 @@ impl Auth {
         Ok(Caller {
             account: user.account(),
             user_id: user.id,
+            token_version: user.token_version,
             means,
         })
     }
@@ -355,8 +375,23 @@ impl Auth {
         Ok(Caller {
             account: maker.account(),
             user_id: maker.id,
+            token_version: maker.token_version,
             means: Means::ApiToken(Box::new(token)),
         })
+    }
+
+    /// The user of a login that waited before its work was done: the login may have ended,
+    /// or the user may have another role. Reads the store.
+    ///
+    /// # Errors
+    /// 401 if the login has ended; 500 if the store cannot be read.
+    pub(crate) fn recheck(&self, session: &Session) -> Result<User, Failure> {
+        let user = self.store.user(&session.username)?;
+        let is_it = |user: &User| {
+            user.id == session.user_id && user.token_version == session.token_version
+        };
+        user.filter(is_it)
+            .ok_or_else(|| Failure::no_valid_token("the token has ended: log in again"))
     }
 
     /// A new token for the user.
@@ -407,18 +442,17 @@ impl Auth {
         Ok(())
     }
 
-    /// Adds an API token, and knows it at once.
+    /// Adds an API token, and knows it at once; false if its user has `max` of them already.
     ///
     /// # Errors
-    /// The store cannot be written.
+    /// The store cannot be read or written.
     pub(crate) fn add_api_token(
         &self,
         token: &ApiToken,
+        max: usize,
         act: &Act,
-    ) -> Result<(), StoreError> {
-        self.store.add_api_token(token, act)?;
-        self.api_tokens.changed();
-        Ok(())
+    ) -> Result<bool, StoreError> {
+        self.api_tokens.add(token, max, act)
     }
 
     /// Revokes an API token, and knows it at once.

@@ -128,6 +128,13 @@ impl Limits {
         self.allow(Subject::Code(name), PER_CODE, now)
     }
 
+    /// Whether the network of `source`, or one around it that a single customer may have,
+    /// has got anything wrong lately.
+    pub(super) fn is_suspect(&mut self, source: Option<IpAddr>, now: Instant) -> bool {
+        self.forget_old(now);
+        network_limits(source).any(|(subject, _)| self.count(subject) > 0)
+    }
+
     /// Counts a wrong password, or a wrong code.
     pub(super) fn failed(
         &mut self,

@@ -1,28 +1,25 @@
-//! Logins: slow on purpose, so they have threads, a queue and limits of their own.
+//! Logins: slow on purpose, so they have threads, queues and limits of their own.
 //!
 //! A password check holds a core for a quarter of a second. Half the cores do nothing
-//! else, a short queue waits for them, and a login that does not fit is told to come back:
-//! heartbeats never wait behind a login. A second queue, which is served first, is for
-//! users in networks where they have been before: strangers cannot fill it.
+//! else, short queues wait for them, and a login that does not fit is told to come back:
+//! heartbeats never wait behind a login.
 
-use std::collections::VecDeque;
 use std::io;
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use fleetbeat_daemon::lock::lock;
 
 use super::login_limits::Limits;
 pub(crate) use super::login_limits::WrongPart;
-use super::networks::KnownNetworks;
+use super::login_queue::{LoginQueue, Rank};
+use super::networks::{KnownNetworks, Network, widest_network};
 use crate::http::{Exchange, Failure};
 use crate::jobs::{Jobs, Pulse};
 use crate::metrics::Metrics;
-
-/// Logins that may wait for a slot, in each of the two queues.
-const MAX_WAITING: usize = 16;
+use crate::usernames::fold_username;
 
 /// A login that waits for its slot.
 struct WaitingLogin {
@@ -49,21 +46,17 @@ pub(crate) struct Logins {
     metrics: Arc<Metrics>,
 }
 
-/// The queues before the slots.
-#[derive(Default)]
-struct Queue {
-    waiting: Mutex<Waiting>,
-    changed: Condvar,
+/// Whose logins are counted together while they wait.
+#[derive(Debug, PartialEq, Eq)]
+enum Owner {
+    /// The user of this name, as it is compared.
+    User(String),
+    /// Strangers from this network.
+    Network(Network),
 }
 
-/// The logins that wait for a slot.
-#[derive(Default)]
-struct Waiting {
-    /// Users in networks where they have been before.
-    known: VecDeque<WaitingLogin>,
-    strangers: VecDeque<WaitingLogin>,
-    is_closed: bool,
-}
+/// The queues before the slots.
+type Queue = LoginQueue<Owner, WaitingLogin>;
 
 impl Logins {
     /// Starts so many slots. When they stop, a login that is in a slot is answered, and a
@@ -77,14 +70,14 @@ impl Logins {
         known: Arc<KnownNetworks>,
         metrics: Arc<Metrics>,
     ) -> io::Result<Logins> {
-        let queue = Arc::new(Queue::default());
+        let queue = Arc::new(Queue::new());
 
         for n in 0..slots {
             let (closed, served) = (queue.clone(), queue.clone());
             jobs.start_at_queue(
                 format!("login-{n}"),
                 move || closed.close(),
-                move |pulse| served.serve(pulse),
+                move |pulse| serve(&served, pulse),
             )?;
         }
 
@@ -152,14 +145,30 @@ impl Logins {
         exchange: Exchange,
         work: impl FnOnce(Exchange) + Send + 'static,
     ) {
-        let is_known = self.known.contains(&attempt.username, attempt.source);
         let work = Box::new(work);
-        let refused = self.queue.push(WaitingLogin { exchange, work }, is_known);
+        let (rank, owner) = self.place(attempt);
+        let refused = self
+            .queue
+            .push(rank, owner, WaitingLogin { exchange, work });
         if let Some(login) = refused {
             self.metrics.logins.busy();
             let failure = Failure::too_many("too many logins at once", 2);
             login.exchange.finish(Err(failure));
         }
+    }
+
+    /// Where the login waits.
+    fn place(&self, attempt: &Attempt) -> (Rank, Owner) {
+        let (username, source) = (&attempt.username, attempt.source);
+        if self.known.contains(username, source) {
+            return (Rank::Known, Owner::User(fold_username(username)));
+        }
+        let network = widest_network(source);
+        let rank = match lock(&self.limits).is_suspect(source, Instant::now()) {
+            true => Rank::Suspect,
+            false => Rank::Fresh,
+        };
+        (rank, Owner::Network(network))
     }
 }
 
@@ -168,60 +177,18 @@ fn too_many(wait: Duration) -> Failure {
     Failure::too_many(detail, wait.as_secs() + 1)
 }
 
-impl Queue {
-    /// Gives the login back if its queue is full, or all are closed.
-    fn push(&self, login: WaitingLogin, is_known: bool) -> Option<WaitingLogin> {
-        let mut waiting = lock(&self.waiting);
-        let is_closed = waiting.is_closed;
-        let queue = if is_known {
-            &mut waiting.known
-        } else {
-            &mut waiting.strangers
-        };
-        if is_closed || queue.len() >= MAX_WAITING {
-            return Some(login);
+/// A slot's work: one login after the other, until the queues are closed and empty.
+fn serve(queue: &Queue, pulse: &Pulse) {
+    while let Some((login, is_closed)) = queue.next() {
+        if is_closed {
+            let failure = Failure::overloaded("the server stops");
+            login.exchange.finish(Err(failure));
+            continue;
         }
 
-        queue.push_back(login);
-        drop(waiting);
-        self.changed.notify_one();
-        None
-    }
-
-    fn close(&self) {
-        lock(&self.waiting).is_closed = true;
-        self.changed.notify_all();
-    }
-
-    /// A slot's work: one login after the other, until the queues are closed and empty.
-    fn serve(&self, pulse: &Pulse) {
-        while let Some((login, is_closed)) = self.next() {
-            if is_closed {
-                let failure = Failure::overloaded("the server stops");
-                login.exchange.finish(Err(failure));
-                continue;
-            }
-
-            // A bug must not take the slot with it: the exchange answers 500 when it is
-            // dropped.
-            let work = || (login.work)(login.exchange);
-            let _ = pulse.round(|| catch_unwind(AssertUnwindSafe(work)));
-        }
-    }
-
-    /// The next login, and whether the queues are closed; `None` when they are empty, too.
-    fn next(&self) -> Option<(WaitingLogin, bool)> {
-        let is_idle = |waiting: &mut Waiting| {
-            let is_empty = waiting.known.is_empty() && waiting.strangers.is_empty();
-            is_empty && !waiting.is_closed
-        };
-        let mut waiting = self
-            .changed
-            .wait_while(lock(&self.waiting), is_idle)
-            .unwrap_or_else(PoisonError::into_inner);
-
-        let next = waiting.known.pop_front();
-        let next = next.or_else(|| waiting.strangers.pop_front());
-        next.map(|login| (login, waiting.is_closed))
+        // A bug must not take the slot with it: the exchange answers 500 when it is
+        // dropped.
+        let work = || (login.work)(login.exchange);
+        let _ = pulse.round(|| catch_unwind(AssertUnwindSafe(work)));
     }
 }

@@ -6,6 +6,7 @@ mod identities;
 mod known_users;
 pub(crate) mod login;
 mod login_limits;
+mod login_queue;
 pub(crate) mod logins;
 mod networks;
 pub(crate) mod passwords;
@@ -17,7 +18,7 @@ mod tokens;
 pub(crate) mod totp;
 
 pub(crate) use self::agent_keys::AgentKeys;
-pub(crate) use self::identities::{Agent, Auth, Caller, Denied, Watcher};
+pub(crate) use self::identities::{Agent, Auth, Caller, Denied, Session, Watcher};
 pub(crate) use self::networks::{Network, network, show_network};
 pub(crate) use self::policy::Right;
 pub(crate) use self::refusals::{Refusal, show_source};

@@ -42,6 +42,12 @@ pub(super) fn wider_networks(source: Option<IpAddr>) -> Vec<(IpAddr, u8)> {
     }
 }
 
+/// The widest network that a single customer may have: an IPv4 address, or an IPv6 /48.
+pub(super) fn widest_network(source: Option<IpAddr>) -> Network {
+    let wider = wider_networks(source).pop();
+    wider.or_else(|| network(source))
+}
+
 fn ipv6_network(ip: Ipv6Addr, bits: u8) -> (IpAddr, u8) {
     let mask = u128::MAX << (128 - u32::from(bits));
     (Ipv6Addr::from_bits(ip.to_bits() & mask).into(), bits)

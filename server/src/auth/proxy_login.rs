@@ -25,8 +25,10 @@ pub(crate) enum NotClaimed {
     Untrusted,
     /// The request comes from a page of another site, or from no page at all.
     ForeignOrigin,
-    /// The proxy names no user, or several.
+    /// The proxy names no user.
     Nobody,
+    /// The proxy names several users.
+    Several,
     /// None of the user's groups gives a role.
     NoRole,
 }
@@ -49,9 +51,10 @@ pub(crate) fn find_claim(
 
     let mut names = request.headers_named(&settings.header);
     let name = names.next().map(str::trim).filter(|name| !name.is_empty());
-    let (Some(username), None) = (name, names.next()) else {
-        return Err(NotClaimed::Nobody);
-    };
+    let username = name.ok_or(NotClaimed::Nobody)?;
+    if names.next().is_some() {
+        return Err(NotClaimed::Several);
+    }
     let username = username.to_owned();
     let Some(groups_header) = &settings.groups_header else {
         return Ok(Claimed {

@@ -89,6 +89,13 @@ pub(crate) enum UserChange {
         hashed_password: Option<String>,
         token_version: String,
     },
+    /// Another password, by whoever has proven the one before, which counted as long as the
+    /// token version was `proven`.
+    OwnPassword {
+        hashed_password: String,
+        proven: String,
+        token_version: String,
+    },
     /// The user logs out everywhere.
     LoggedOut { token_version: String },
     /// A secret waits for its first code.
@@ -184,6 +191,22 @@ impl UserChange {
         })
     }
 
+    /// Another password, for whoever has proven the one that counted under the token
+    /// version of `proven`.
+    ///
+    /// # Errors
+    /// The system gives no random numbers.
+    pub(crate) fn own_password(
+        hashed_password: String,
+        proven: &User,
+    ) -> Result<UserChange, getrandom::Error> {
+        Ok(UserChange::OwnPassword {
+            hashed_password,
+            proven: proven.token_version.clone(),
+            token_version: new_version()?,
+        })
+    }
+
     /// The user after the change, with the events that tell it; `None` if it does not fit
     /// the user.
     pub(super) fn apply(&self, user: &User, act: &Act) -> Option<(User, Vec<NewEvent>)> {
@@ -203,10 +226,24 @@ impl UserChange {
                 after.role = role.unwrap_or(user.role);
                 if let Some(hash) = hashed_password {
                     after.hashed_password.clone_from(hash);
+                    // Whoever knew the old password may have begun it.
+                    after.totp.pending = None;
                 }
                 if after != *user {
                     after.token_version.clone_from(token_version);
                 }
+            }
+            UserChange::OwnPassword { proven, .. } if *proven != user.token_version => {
+                return None;
+            }
+            UserChange::OwnPassword {
+                hashed_password,
+                token_version,
+                ..
+            } => {
+                after.hashed_password.clone_from(hashed_password);
+                after.totp.pending = None;
+                after.token_version.clone_from(token_version);
             }
             UserChange::LoggedOut { token_version } => {
                 after.token_version.clone_from(token_version);
@@ -250,7 +287,9 @@ impl UserChange {
     fn events(&self, before: &User, after: &User, act: &Act) -> Vec<NewEvent> {
         let totp = |change| vec![after.totp_event(change, act)];
         match self {
-            UserChange::Account { .. } => account_events(before, after, act),
+            UserChange::Account { .. } | UserChange::OwnPassword { .. } => {
+                account_events(before, after, act)
+            }
             UserChange::LoggedOut { .. } => {
                 vec![after.event(EventKind::UserLoggedOut, facts([]), act)]
             }

@@ -104,6 +104,7 @@ macro_rules! cases {
         );
         cases!($open; users:
             users_are_kept,
+            a_password_is_changed_by_whoever_has_proven_the_one_that_counts,
             a_user_is_found_by_any_spelling_of_the_name,
             the_last_superadmin_stays,
             two_superadmins_cannot_demote_each_other,

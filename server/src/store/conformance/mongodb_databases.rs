@@ -1,5 +1,6 @@
 //! MongoDB and Redis as the tests have them, and what only this backend promises.
 
+use std::fs::File;
 use std::sync::{Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,6 +20,8 @@ use crate::store::{EventKind, EventStore, NewEvent, ServerStore, WatchOrder, fac
 pub(super) struct FreshMongoDb {
     pub(super) store: MongoDb,
     settings: MongoDbSettings,
+    /// Held against the tests of another checkout.
+    _turn_of_all: File,
     _turn: MutexGuard<'static, ()>,
 }
 
@@ -27,6 +30,9 @@ impl FreshMongoDb {
     pub(super) fn open(redis: &str) -> FreshMongoDb {
         static TURN: Mutex<()> = Mutex::new(());
         let turn = lock(&TURN);
+        let path = std::env::temp_dir().join("fleetbeat-test-redis.lock");
+        let turn_of_all = File::create(path).unwrap();
+        turn_of_all.lock().unwrap();
         let redis: Vec<String> = redis
             .split(',')
             .filter(|url| !url.is_empty())
@@ -48,6 +54,7 @@ impl FreshMongoDb {
         FreshMongoDb {
             store: MongoDb::open(&settings, Patience::None).unwrap(),
             settings,
+            _turn_of_all: turn_of_all,
             _turn: turn,
         }
     }

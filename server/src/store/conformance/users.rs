@@ -51,6 +51,40 @@ fn told(store: &dyn Store) -> Vec<(&'static str, String, Value)> {
     told.collect()
 }
 
+pub(super) fn a_password_is_changed_by_whoever_has_proven_the_one_that_counts(
+    store: &dyn Store,
+) {
+    store
+        .add_user(&user("ann", Role::Superadmin), &act())
+        .unwrap();
+    let own = |proven: &str, version: &str| UserChange::OwnPassword {
+        hashed_password: format!("hash of {version}"),
+        proven: proven.to_owned(),
+        token_version: version.to_owned(),
+    };
+    let change = |change: &UserChange| store.change_user("ann", change, &act()).unwrap();
+    let begun = UserChange::TotpBegun {
+        secret: "pending".to_owned(),
+    };
+    change(&begun).unwrap();
+    let changed = change(&own("1", "2")).unwrap();
+    assert_eq!(changed.hashed_password, "hash of 2");
+    assert_eq!(
+        changed.totp.pending, None,
+        "who knew the old one may have begun"
+    );
+    assert_eq!(
+        change(&own("1", "3")),
+        None,
+        "another password counts by now"
+    );
+    assert_eq!(store.user("ann").unwrap(), Some(changed));
+    let passwords = told(store)
+        .into_iter()
+        .filter(|told| told.0 == "user.password");
+    assert_eq!(passwords.count(), 1);
+}
+
 pub(super) fn users_are_kept(store: &dyn Store) {
     assert!(store.users().unwrap().is_empty());
     let (ann, bob) = (user("ann", Role::Readonly), user("bob", Role::Superadmin));
