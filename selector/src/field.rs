@@ -92,8 +92,11 @@ const FIELDS: [(&str, Field); 21] = [
     ("last_heartbeat", Field::LastHeartbeat),
 ];
 
+/// Makes the field that holds this further name.
+pub(crate) type MakeField = fn(String) -> Field;
+
 /// The fields that hold a further name: what comes before that name, and the field.
-const NAMED: [(&str, fn(String) -> Field); 3] = [
+const NAMED: [(&str, MakeField); 3] = [
     ("service.", Field::Service),
     ("tag.", Field::Tag),
     ("metric.", Field::Metric),
@@ -123,7 +126,7 @@ impl Field {
     }
 
     /// How to make a field of the further name, and what of `word` is that name.
-    pub(crate) fn find_named(word: &str) -> Option<(fn(String) -> Field, &str)> {
+    pub(crate) fn find_named(word: &str) -> Option<(MakeField, &str)> {
         NAMED
             .into_iter()
             .find_map(|(start, make)| Some((make, word.strip_prefix(start)?)))

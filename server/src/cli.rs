@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use fleetbeat_protocol::Role;
+use fleetbeat_selector::Selector;
 use lexopt::{Arg, Parser, ValueExt};
 
 use crate::commands::proxy_config::{
@@ -43,6 +44,10 @@ pub(crate) enum Command {
     },
     UserRemove {
         username: String,
+    },
+    ServersList {
+        /// Which hosts; `None` for all.
+        select: Option<Selector>,
     },
     Prune,
     Backup {
@@ -86,6 +91,7 @@ struct Options {
     certificate: Option<String>,
     key: Option<String>,
     sso: Option<String>,
+    select: Option<Selector>,
 }
 
 fn parse_arguments(mut parser: Parser) -> Result<Cli, lexopt::Error> {
@@ -152,6 +158,9 @@ fn parse_command(words: &[&str], options: Options) -> Result<Command, lexopt::Er
         ["user", "remove", username] => Command::UserRemove {
             username: username.to_owned(),
         },
+        ["servers", "list"] => Command::ServersList {
+            select: options.select,
+        },
         ["prune"] => Command::Prune,
         ["backup", file] => Command::Backup { file: file.into() },
         ["restore", file] => Command::Restore { file: file.into() },
@@ -162,7 +171,7 @@ fn parse_command(words: &[&str], options: Options) -> Result<Command, lexopt::Er
 }
 
 /// The commands, each with what has to stand behind it.
-const NEEDS: [(&[&str], &str); 13] = [
+const NEEDS: [(&[&str], &str); 15] = [
     (&["run"], ""),
     (&["check-config"], ""),
     (&["health"], ""),
@@ -172,6 +181,8 @@ const NEEDS: [(&[&str], &str); 13] = [
     (&["user", "reset-totp"], "NAME"),
     (&["user", "remove"], "NAME"),
     (&["user"], "add, passwd, list, reset-totp or remove"),
+    (&["servers", "list"], ""),
+    (&["servers"], "list"),
     (&["prune"], ""),
     (&["backup"], "FILE"),
     (&["restore"], "FILE"),
@@ -187,7 +198,7 @@ fn explain_unknown(words: &[&str]) -> String {
 
     match begun {
         Some((command, needed, [])) => format!("`{command}` needs {needed}"),
-        Some((command, _, _)) if command == "user" => {
+        Some((command, _, _)) if command == "user" || command == "servers" => {
             format!("{:?} is not a command: see --help", words.join(" "))
         }
         Some((command, "", [more, ..])) => {
@@ -212,6 +223,7 @@ impl Options {
             "certificate" => self.certificate = Some(parser.value()?.string()?),
             "key" => self.key = Some(parser.value()?.string()?),
             "sso" => self.sso = Some(parser.value()?.string()?),
+            "select" => self.select = Some(parse_selector(&parser.value()?.string()?)?),
             _ => return Err(Arg::Long(name).unexpected()),
         }
         Ok(())
@@ -224,6 +236,9 @@ impl Options {
         }
         if self.password.is_some() && !matches!(words, ["user", "add" | "passwd", ..]) {
             return Err("--password-stdin goes with `user add` and `user passwd` only");
+        }
+        if self.select.is_some() && !matches!(words, ["servers", "list", ..]) {
+            return Err("--select goes with `servers list` only");
         }
         if self.is_about_a_site() && !matches!(words, ["proxy-config", ..]) {
             return Err(
@@ -283,6 +298,10 @@ impl Options {
     }
 }
 
+fn parse_selector(text: &str) -> Result<Selector, String> {
+    Selector::parse(text).map_err(|error| format!("--select: {error}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -320,6 +339,13 @@ mod tests {
                 Command::UserResetTotp { username: name() },
             ),
             ("user remove ann", Command::UserRemove { username: name() }),
+            ("servers list", Command::ServersList { select: None }),
+            (
+                "servers list --select country=de",
+                Command::ServersList {
+                    select: Some(Selector::parse("country = de").unwrap()),
+                },
+            ),
             ("backup /b", Command::Backup { file: "/b".into() }),
             ("restore /b", Command::Restore { file: "/b".into() }),
             (
@@ -351,7 +377,8 @@ mod tests {
             .0;
         for line in commands.lines() {
             let (typed, _) = line.trim_start().split_once("  ").unwrap();
-            let typed = typed.replace(['[', ']'], "").replace("ROLE", "admin");
+            let typed = typed.replace(['[', ']'], "");
+            let typed = typed.replace("ROLE", "admin").replace("SELECTOR", "all");
             command(&typed).unwrap();
         }
     }
@@ -380,6 +407,15 @@ mod tests {
                 "user list all",
                 "`user list` takes nothing, and was given \"all\"",
             ),
+            ("servers", "`servers` needs list"),
+            ("servers frob", "\"servers frob\" is not a command"),
+            ("servers list all", "`servers list` takes nothing"),
+            ("servers list --select", "--select"),
+            (
+                "servers list --select wg",
+                "--select: at character 1: \"wg\" is not a field",
+            ),
+            ("user list --select all", "--select"),
             ("backup", "`backup` needs FILE"),
             ("backup a b", "takes one FILE, and was given \"b\", too"),
             ("restore", "`restore` needs FILE"),

@@ -7,6 +7,8 @@ mod denied;
 mod health;
 pub(crate) mod proxy_config;
 mod prune;
+mod servers;
+mod show;
 pub(crate) mod user;
 
 use std::ffi::OsString;
@@ -69,6 +71,9 @@ fn run_beside_server(command: Command, config: &Config) -> Result<(), ServerErro
         Command::UserList => user::list(&*open()?, &mut std::io::stdout())?,
         Command::UserResetTotp { username } => user::reset_totp(&*open()?, &username)?,
         Command::UserRemove { username } => user::remove(&*open()?, &username)?,
+        Command::ServersList { select } => {
+            servers::list(&*open()?, select, &mut std::io::stdout())?;
+        }
         Command::Prune => prune::allow(&*open()?, &config.sweep)?,
         Command::Backup { file } => database::backup(&config.storage, &file)?,
         Command::Restore { file } => database::restore(&config.storage, &file)?,

@@ -25,15 +25,20 @@ impl Selection {
     /// What is wrong with the text, and where.
     pub(crate) fn parse(text: &str, now: Timestamp) -> Result<Selection, String> {
         let selector = Selector::parse(text).map_err(|error| error.to_string())?;
+        Ok(Selection::new(selector, now))
+    }
+
+    /// The hosts that the selector means at `now`.
+    pub(crate) fn new(selector: Selector, now: Timestamp) -> Selection {
         let second = if selector.depends_on_time() {
             now.as_second()
         } else {
             0
         };
-        Ok(Selection {
+        Selection {
             selector: Arc::new(selector),
             second,
-        })
+        }
     }
 
     /// Whether the server is meant.

@@ -7,6 +7,7 @@
 
 mod agent;
 mod scale;
+mod selector;
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -35,7 +36,7 @@ const INTERVAL_SECS: f64 = 120.0;
 const CONNECTIONS: usize = 64;
 
 /// The parts to measure, in this order.
-const PARTS: [&str; 4] = ["heartbeats", "fleets", "production", "agent"];
+const PARTS: [&str; 5] = ["heartbeats", "fleets", "selector", "production", "agent"];
 
 fn main() -> ExitCode {
     let (mut scale, mut agent) = (FULL, program_path("fleetbeat-agent"));
@@ -65,6 +66,7 @@ fn main() -> ExitCode {
         failed += match part {
             "heartbeats" => heartbeats(&scale),
             "fleets" => fleets(&scale),
+            "selector" => selector::selectors(&scale),
             "production" => production(&scale),
             _ => agent::measure(&scale, &agent, is_static),
         };
