@@ -6,6 +6,7 @@
 //! nothing but every request must succeed.
 
 mod agent;
+mod measure;
 mod scale;
 mod selector;
 
@@ -15,7 +16,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use fleetbeat_protocol::Timestamp;
 use fleetbeat_tools::fleet::Fleet;
 use fleetbeat_tools::load::{self, Report};
 use fleetbeat_tools::process::program_path;
@@ -25,8 +25,8 @@ use fleetbeat_tools::report::{self, micros, millis};
 use fleetbeat_tools::server::{AGENT_KEY, Database, FleetbeatServer};
 use fleetbeat_tools::wait::wait_for;
 use fleetbeat_tools::{client, process};
-use serde_json::Value;
 
+use measure::{count, measure, populate};
 use scale::{FULL, QUICK, Scale};
 
 /// 100,000 hosts at one heartbeat in two minutes.
@@ -379,27 +379,6 @@ fn fleets(scale: &Scale) -> usize {
     failed
 }
 
-/// A fleet whose hosts have sent one heartbeat each.
-fn populate(server: &FleetbeatServer, hosts: u32) -> Fleet {
-    let mut fleet = Fleet::new(1, hosts);
-    let bodies: Vec<Value> = (0..hosts as usize)
-        .filter_map(|host| fleet.next(host))
-        .map(|body| {
-            let mut body: Value =
-                serde_json::from_slice(&body).expect("the fleet speaks JSON");
-            body["collected_at"] = Timestamp::now().to_string().into();
-            body
-        })
-        .collect();
-
-    for batch in bodies.chunks(500) {
-        let answer = server
-            .post_heartbeat("/heartbeats", Value::from(batch).to_string().as_bytes());
-        assert_eq!(answer.json()["accepted"], batch.len(), "{answer:?}");
-    }
-    fleet
-}
-
 /// Lets the fleet beat at its usual rate until `done`.
 fn beat(
     server: &FleetbeatServer,
@@ -425,15 +404,4 @@ fn repeat(server: &FleetbeatServer, scale: &Scale, headers: &[(&str, &str)]) -> 
     load::run(server.address(), 8, None, || {
         (Instant::now() < until).then(|| request.clone())
     })
-}
-
-/// The report of `run`, and the CPU time of the server meanwhile.
-fn measure(server: &FleetbeatServer, run: impl FnOnce() -> Report) -> (Report, Duration) {
-    let before = process::cpu_time(server.pid());
-    let report = run();
-    (report, process::cpu_time(server.pid()) - before)
-}
-
-fn count(requests: usize) -> u32 {
-    u32::try_from(requests.max(1)).unwrap_or(u32::MAX)
 }

@@ -9,8 +9,8 @@ use fleetbeat_tools::report::{micros, millis};
 use fleetbeat_tools::server::FleetbeatServer;
 use fleetbeat_tools::wait::wait_for;
 
+use super::measure::{count, measure, populate};
 use super::scale::Scale;
-use super::{count, measure, populate};
 
 /// Queries that mean no host, each with `N` in the place of a number that differs from
 /// request to request: each asks for a view that is not kept yet, each host is asked for
