@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use fleetbeat_protocol::{NewCode, Role};
+use fleetbeat_selector::Selector;
 use lexopt::{Arg, Parser, ValueExt};
 use serde_json::{Map, Value, json};
 
@@ -46,6 +47,10 @@ pub(crate) enum Command {
         username: String,
     },
     EnrollCode(NewCode),
+    ServersList {
+        /// Which hosts; `None` for all.
+        select: Option<Selector>,
+    },
     Prune,
     Backup {
         file: PathBuf,
@@ -89,6 +94,7 @@ struct Options {
     key: Option<String>,
     code: Map<String, Value>,
     sso: Option<String>,
+    select: Option<Selector>,
 }
 
 fn parse_arguments(mut parser: Parser) -> Result<Cli, lexopt::Error> {
@@ -156,6 +162,9 @@ fn parse_command(words: &[&str], options: Options) -> Result<Command, lexopt::Er
             username: username.to_owned(),
         },
         ["enroll-code"] => Command::EnrollCode(options.into_code()?),
+        ["servers", "list"] => Command::ServersList {
+            select: options.select,
+        },
         ["prune"] => Command::Prune,
         ["backup", file] => Command::Backup { file: file.into() },
         ["restore", file] => Command::Restore { file: file.into() },
@@ -166,7 +175,7 @@ fn parse_command(words: &[&str], options: Options) -> Result<Command, lexopt::Er
 }
 
 /// The commands, each with what has to stand behind it.
-const NEEDS: [(&[&str], &str); 14] = [
+const NEEDS: [(&[&str], &str); 16] = [
     (&["run"], ""),
     (&["check-config"], ""),
     (&["health"], ""),
@@ -177,6 +186,8 @@ const NEEDS: [(&[&str], &str); 14] = [
     (&["user", "remove"], "NAME"),
     (&["user"], "add, passwd, list, reset-totp or remove"),
     (&["enroll-code"], ""),
+    (&["servers", "list"], ""),
+    (&["servers"], "list"),
     (&["prune"], ""),
     (&["backup"], "FILE"),
     (&["restore"], "FILE"),
@@ -192,7 +203,7 @@ fn explain_unknown(words: &[&str]) -> String {
 
     match begun {
         Some((command, needed, [])) => format!("`{command}` needs {needed}"),
-        Some((command, _, _)) if command == "user" => {
+        Some((command, _, _)) if command == "user" || command == "servers" => {
             format!("{:?} is not a command: see --help", words.join(" "))
         }
         Some((command, "", [more, ..])) => {
@@ -231,6 +242,7 @@ impl Options {
             }
             "reinstall" => drop(self.code.insert("reinstall".to_owned(), true.into())),
             "sso" => self.sso = Some(parser.value()?.string()?),
+            "select" => self.select = Some(parse_selector(&parser.value()?.string()?)?),
             _ => return Err(Arg::Long(name).unexpected()),
         }
         Ok(())
@@ -260,6 +272,9 @@ impl Options {
                 "--uses, --expires, --note, --network and --reinstall go with \
                  `enroll-code` only",
             );
+        }
+        if self.select.is_some() && !matches!(words, ["servers", "list", ..]) {
+            return Err("--select goes with `servers list` only");
         }
         if self.is_about_a_site() && !matches!(words, ["proxy-config", ..]) {
             return Err(
@@ -337,6 +352,10 @@ impl Options {
     }
 }
 
+fn parse_selector(text: &str) -> Result<Selector, String> {
+    Selector::parse(text).map_err(|error| format!("--select: {error}"))
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -389,6 +408,13 @@ mod tests {
                     ..NewCode::default()
                 }),
             ),
+            ("servers list", Command::ServersList { select: None }),
+            (
+                "servers list --select country=de",
+                Command::ServersList {
+                    select: Some(Selector::parse("country = de").unwrap()),
+                },
+            ),
             ("backup /b", Command::Backup { file: "/b".into() }),
             ("restore /b", Command::Restore { file: "/b".into() }),
             (
@@ -420,7 +446,8 @@ mod tests {
             .0;
         for line in commands.lines() {
             let (typed, _) = line.trim_start().split_once("  ").unwrap();
-            let typed = typed.replace(['[', ']'], "").replace("ROLE", "admin");
+            let typed = typed.replace(['[', ']'], "");
+            let typed = typed.replace("ROLE", "admin").replace("SELECTOR", "all");
             command(&typed).unwrap();
         }
     }
@@ -449,6 +476,15 @@ mod tests {
                 "user list all",
                 "`user list` takes nothing, and was given \"all\"",
             ),
+            ("servers", "`servers` needs list"),
+            ("servers frob", "\"servers frob\" is not a command"),
+            ("servers list all", "`servers list` takes nothing"),
+            ("servers list --select", "--select"),
+            (
+                "servers list --select wg",
+                "--select: at character 1: \"wg\" is not a field",
+            ),
+            ("user list --select all", "--select"),
             ("backup", "`backup` needs FILE"),
             ("backup a b", "takes one FILE, and was given \"b\", too"),
             ("restore", "`restore` needs FILE"),

@@ -39,6 +39,7 @@ mod packages;
 mod prometheus;
 mod repository;
 mod rotation;
+mod selectors;
 mod servers;
 mod spool;
 mod sso;

@@ -541,6 +541,9 @@ fn targets_are_all_hosts_that_the_query_means() {
     assert_eq!(count("?country=at"), 1);
     assert_eq!(count("?country=Austria&port=1&service=wg"), 1);
     assert_eq!(count("?service=none"), 0);
+    assert_eq!(count("?select=country+in+(AT,+DE)+and+status+=+down"), 2);
+    assert_eq!(count("?select=ip+=+2001:DB8:0::7&country=at"), 1);
+    assert_eq!(count("?select=not+enabled"), 1);
     for (query, field) in [
         ("?port=0", "port"),
         ("?port=65536", "port"),
@@ -549,7 +552,9 @@ fn targets_are_all_hosts_that_the_query_means() {
         ("?port=1&port=2", "port"),
         ("?country=", "country"),
         ("?service=", "service"),
-        ("?select=all", "select"),
+        ("?select=", "select"),
+        ("?select=gaming+paid", "select"),
+        ("?selector=all", "selector"),
     ] {
         let answer = get(query);
         assert_eq!(answer.status, 422, "{query}");

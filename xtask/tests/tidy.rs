@@ -14,13 +14,14 @@ use fleetbeat_xtask::source::package::{Package, read_packages};
 use fleetbeat_xtask::source::tree::Crate;
 
 /// Which package may use which other ones of the workspace.
-const ARROWS: [(&str, &[&str]); 9] = [
+const ARROWS: [(&str, &[&str]); 10] = [
     ("protocol", &[]),
     ("settings", &[]),
+    ("selector", &[]),
     ("daemon", &[]),
     ("collectors", &["protocol", "settings"]),
     ("agent", &["collectors", "daemon", "protocol", "settings"]),
-    ("server", &["daemon", "protocol", "settings"]),
+    ("server", &["daemon", "protocol", "selector", "settings"]),
     ("xtask", &[]),
     ("tools", &["protocol"]),
     ("tests", &["protocol", "tools"]),

@@ -1,5 +1,5 @@
 /**
- * The table's columns, and which servers the table shows in which order: sort and filter.
+ * The table's columns, and in which order the table shows servers.
  */
 
 import { FLAGS } from '../api/wire'
@@ -113,38 +113,4 @@ function compare(a: string | number, b: string | number): number {
   return typeof a === 'string' && typeof b === 'string'
     ? collator.compare(a, b)
     : Number(a) - Number(b)
-}
-
-/** The text that the filter searches, in lower case. */
-export function searchText(server: Server): string {
-  const { hostname, ip, city, region, country, countryCode, status, services } = server
-  return [
-    hostname,
-    ip,
-    city,
-    region,
-    country,
-    countryCode,
-    status,
-    ...services.map(({ name }) => name),
-  ]
-    .join('\n')
-    .toLowerCase()
-}
-
-/**
- * The servers whose search text has every word of the query. `texts` are the servers'
- * search texts, in the same order.
- */
-export function filterServers(
-  servers: readonly Server[],
-  texts: readonly string[],
-  query: string,
-): readonly Server[] {
-  const words = query
-    .toLowerCase()
-    .split(/\s+/)
-    .filter((word) => word !== '')
-  if (words.length === 0) return servers
-  return servers.filter((_, index) => words.every((word) => texts[index]?.includes(word)))
 }

@@ -122,6 +122,18 @@ describe('ServerTable', () => {
     expect(hostnames(wrapper)).toHaveLength(2)
   })
 
+  test('shows what a selector means, and says what is wrong with one', async () => {
+    const wrapper = table([aServer(), aServer({ hostname: 'vpn-jp-01', countryCode: 'JP' })])
+    const filter = wrapper.get<HTMLInputElement>('input[type=search]')
+    await filter.setValue('country = jp and load.cpu > 20')
+    expect(hostnames(wrapper)).toEqual(['vpn-jp-01'])
+    expect(wrapper.get('[role=status]').text()).toBe('1 selected')
+    await filter.setValue('country = jp and')
+    expect(wrapper.get('.empty').text()).toContain(
+      'As a selector: at character 17: a condition is missing at the end.',
+    )
+  })
+
   test('keeps only rows near the viewport on the page when there are many', () => {
     const servers = Array.from({ length: 10_000 }, (_, index) =>
       aServer({ ip: `10.0.${index >> 8}.${index & 255}` }),

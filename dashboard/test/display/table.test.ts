@@ -2,9 +2,7 @@ import { describe, expect, test } from 'vitest'
 import {
   COLUMNS,
   DEFAULT_SORT,
-  filterServers,
   placeOf,
-  searchText,
   sortAfterClick,
   sortServers,
 } from '../../src/display/table'
@@ -80,37 +78,6 @@ describe('sorting', () => {
     expect(byCpu).toEqual({ key: 'cpu', descending: true })
     expect(sortAfterClick(byCpu, column('cpu'))).toEqual({ key: 'cpu', descending: false })
     expect(sortAfterClick(byCpu, column('host'))).toEqual({ key: 'host', descending: false })
-  })
-})
-
-describe('filtering', () => {
-  const munich = named('vpn-1', { services: [{ name: 'wg', active: true }] })
-  const tokyo = named('vpn-2', {
-    city: 'Tokyo',
-    country: 'Japan',
-    countryCode: 'JP',
-    status: 'down',
-    services: [],
-  })
-
-  function found(query: string) {
-    const servers = [munich, tokyo]
-    return names(filterServers(servers, servers.map(searchText), query))
-  }
-
-  test.each([
-    ['a name', 'VPN-2', 'vpn-2'],
-    ['an address', 'host-vpn-1', 'vpn-1'],
-    ['a city', 'tok', 'vpn-2'],
-    ['a country', 'germany', 'vpn-1'],
-    ['a country code', 'jp', 'vpn-2'],
-    ['a service', 'wg', 'vpn-1'],
-    ['a status', 'down', 'vpn-2'],
-    ['several words', ' vpn  munich ', 'vpn-1'],
-    ['words that no server has together', 'tokyo wg', ''],
-    ['nothing', '  ', 'vpn-1 vpn-2'],
-  ])('finds by %s', (_, query, expected) => {
-    expect(found(query)).toBe(expected)
   })
 })
 

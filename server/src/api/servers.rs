@@ -24,7 +24,7 @@ pub(super) fn list(
     _: &Caller,
     request: &mut Request,
 ) -> Result<Reply, Failure> {
-    let query = Query::parse(request.query()).map_err(Failure::invalid)?;
+    let query = Query::parse(request.query(), clock::now()).map_err(Failure::invalid)?;
     let view = api.snapshots.view(&query)?;
 
     Ok(list::answer(request, &view))

@@ -8,12 +8,14 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use fleetbeat_protocol::{FieldError, Server};
+use fleetbeat_daemon::clock;
+use fleetbeat_protocol::{FieldError, Server, Timestamp};
 use serde::Serialize;
 
 use super::state::ApiState;
 use crate::auth::Caller;
 use crate::fleet::query::is_in;
+use crate::fleet::selection::Selection;
 use crate::http::{Failure, Reply, Request, Response, negotiation};
 use crate::parameters;
 
@@ -67,6 +69,7 @@ struct Labels<'a> {
 #[derive(Debug, PartialEq, Eq)]
 struct Query {
     port: u16,
+    select: Option<Selection>,
     /// A country's code or name, in lower case.
     country: Option<String>,
     /// A service that the host has, active or not.
@@ -79,7 +82,7 @@ pub(super) fn list(
     _: &Caller,
     request: &mut Request,
 ) -> Result<Reply, Failure> {
-    let query = Query::parse(request.query()).map_err(Failure::invalid)?;
+    let query = Query::parse(request.query(), clock::now()).map_err(Failure::invalid)?;
     let fleet = api
         .snapshots
         .fleet()
@@ -102,27 +105,29 @@ fn not_known() -> Failure {
 }
 
 impl Query {
-    /// The query behind the `?`.
+    /// The query behind the `?`, asked at `now`.
     ///
     /// # Errors
     /// Every parameter that is unknown, given twice, or makes no sense.
-    fn parse(query: &str) -> Result<Query, Vec<FieldError>> {
+    fn parse(query: &str, now: Timestamp) -> Result<Query, Vec<FieldError>> {
         let mut parsed = Query {
             port: DEFAULT_PORT,
+            select: None,
             country: None,
             service: None,
         };
-        parameters::parse(query, |name, value| parsed.set(name, value))?;
+        parameters::parse(query, |name, value| parsed.set(name, value, now))?;
         Ok(parsed)
     }
 
-    fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
+    fn set(&mut self, name: &str, value: &str, now: Timestamp) -> Result<(), String> {
         match name {
             "port" => self.port = parse_port(value)?,
+            "select" => self.select = Some(Selection::parse(value, now)?),
             "country" => self.country = Some(parameters::text(value)?.to_lowercase()),
             "service" => self.service = Some(parameters::text(value)?.to_owned()),
             _ => {
-                let message = "is not a parameter: use port, country or service";
+                let message = "is not a parameter: use port, select, country or service";
                 return Err(message.to_owned());
             }
         }
@@ -138,6 +143,10 @@ impl Query {
             .as_ref()
             .is_none_or(|country| is_in(server, country))
             && self.service.as_ref().is_none_or(has)
+            && self
+                .select
+                .as_ref()
+                .is_none_or(|select| select.wants(server))
     }
 }
 
@@ -191,8 +200,12 @@ mod tests {
         server
     }
 
+    fn parse(query: &str) -> Result<Query, Vec<FieldError>> {
+        Query::parse(query, Timestamp::UNIX_EPOCH)
+    }
+
     fn fields(query: &str) -> Vec<String> {
-        let errors = Query::parse(query).unwrap_err().into_iter();
+        let errors = parse(query).unwrap_err().into_iter();
         errors.map(|error| error.field).collect()
     }
 
@@ -224,25 +237,25 @@ mod tests {
     #[test]
     fn a_port_is_a_port_and_other_fields_are_named() {
         for (query, port) in [("", 9100), ("port=1", 1), ("port=65535", 65535)] {
-            assert_eq!(Query::parse(query).unwrap().port, port, "{query}");
+            assert_eq!(parse(query).unwrap().port, port, "{query}");
         }
         for port in ["", "0", "65536", "-1", "+1", "9100%20", "http", "1e3"] {
             assert_eq!(fields(&format!("port={port}")), ["port"], "{port}");
         }
         assert_eq!(fields("port=1&port=1"), ["port"]);
         assert_eq!(
-            fields("country=&service=&prot=1"),
-            ["country", "service", "prot"]
+            fields("country=&service=&select=wg&prot=1"),
+            ["country", "service", "select", "prot"]
         );
     }
 
     #[test]
-    fn hosts_are_chosen_by_country_and_service_and_by_nothing_else() {
+    fn hosts_are_chosen_by_country_service_and_selector_alone() {
         let down = server(|server| {
             server.status = fleetbeat_protocol::Status::Down;
             server.flags.enabled = false;
         });
-        let wants = |query: &str| Query::parse(query).unwrap().wants(&down);
+        let wants = |query: &str| parse(query).unwrap().wants(&down);
         for query in [
             "",
             "country=de",
@@ -251,10 +264,16 @@ mod tests {
             // Not active, and so all the more worth to be watched.
             "service=ov",
             "country=de&service=ov",
+            "select=status+=+down+and+not+enabled&service=ov",
         ] {
             assert!(wants(query), "{query}");
         }
-        for query in ["country=at", "service=WG", "country=de&service=none"] {
+        for query in [
+            "country=at",
+            "service=WG",
+            "country=de&service=none",
+            "select=enabled",
+        ] {
             assert!(!wants(query), "{query}");
         }
     }

@@ -8,6 +8,8 @@ mod enroll_code;
 mod health;
 pub(crate) mod proxy_config;
 mod prune;
+mod servers;
+mod show;
 pub(crate) mod user;
 
 use std::ffi::OsString;
@@ -72,6 +74,9 @@ fn run_beside_server(command: Command, config: &Config) -> Result<(), ServerErro
         Command::UserRemove { username } => user::remove(&*open()?, &username)?,
         Command::EnrollCode(wish) => {
             enroll_code::make(&*store::open_before_server(&config.storage)?, wish)?;
+        }
+        Command::ServersList { select } => {
+            servers::list(&*open()?, select, &mut std::io::stdout())?;
         }
         Command::Prune => prune::allow(&*open()?, &config.sweep)?,
         Command::Backup { file } => database::backup(&config.storage, &file)?,

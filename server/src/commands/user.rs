@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 
 use fleetbeat_protocol::Role;
 
-use super::audit;
+use super::{audit, show};
 use crate::auth::passwords;
 use crate::cli::PasswordFrom;
 use crate::secret_rules::UnusablePassword;
@@ -114,24 +114,11 @@ pub(super) fn list(
     output: &mut dyn Write,
 ) -> Result<(), UserError> {
     for user in store.users()? {
-        // Another program may have stored any name, and a terminal obeys what it prints.
-        writeln!(output, "{}\t{}", show_name(&user.username), user.role)
+        // Another program may have stored any name.
+        writeln!(output, "{}\t{}", show::text(&user.username), user.role)
             .map_err(UserError::Output)?;
     }
     Ok(())
-}
-
-/// The name, with controls and what turns the direction of writing as escapes.
-fn show_name(name: &str) -> String {
-    let is_shown = |c: char| c.is_alphanumeric() || c.is_ascii_graphic() || c == ' ';
-    let show = |c: char| {
-        if is_shown(c) {
-            c.to_string()
-        } else {
-            c.escape_unicode().to_string()
-        }
-    };
-    name.chars().map(show).collect()
 }
 
 /// The password, without the line's end; at a prompt the user types it twice and does not
@@ -170,22 +157,4 @@ fn explain_prompt(error: io::Error) -> UserError {
 
 fn conflict(conflict: Conflict) -> UserError {
     StoreError::from(conflict).into()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_is_printed_so_that_no_terminal_obeys_it() {
-        for (name, shown) in [
-            ("ann@example.com", "ann@example.com"),
-            ("Jörg 王", "Jörg 王"),
-            ("a\u{1b}[2J\nb", "a\\u{1b}[2J\\u{a}b"),
-            ("a\u{202e}b", "a\\u{202e}b"),
-            ("a\u{200b}b", "a\\u{200b}b"),
-        ] {
-            assert_eq!(show_name(name), shown);
-        }
-    }
 }

@@ -3,8 +3,9 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use fleetbeat_protocol::{FieldError, Server, Status};
+use fleetbeat_protocol::{FieldError, Server, Status, Timestamp};
 
+use super::selection::Selection;
 use crate::parameters;
 
 /// The largest `limit`.
@@ -15,6 +16,7 @@ const MAX_LIMIT: usize = 1_000_000;
 pub(crate) struct Query {
     /// Whether servers that are down or not enabled are wanted, too.
     all_servers: bool,
+    select: Option<Selection>,
     /// A country's code or name, in lower case.
     country: Option<String>,
     status: Option<StatusWord>,
@@ -66,19 +68,26 @@ const KEYS: [(&str, Key); 9] = [
 ];
 
 impl Query {
-    /// The query behind the `?`.
+    /// The query behind the `?`, asked at `now`.
     ///
     /// # Errors
     /// Every parameter that is unknown, given twice, or makes no sense.
-    pub(crate) fn parse(query: &str) -> Result<Query, Vec<FieldError>> {
+    pub(crate) fn parse(query: &str, now: Timestamp) -> Result<Query, Vec<FieldError>> {
         let mut parsed = Query::default();
-        let result = parameters::parse(query, |name, value| parsed.set(name, value));
+        let set = |name: &str, value: &str| parsed.set(name, value, now);
+        let result = parameters::parse(query, set);
         let mut errors = result.err().unwrap_or_default();
 
         if parsed.status == Some(Status::Down.as_str()) && !parsed.all_servers {
             let message = "down needs all_servers=true: without it only active hosts are \
                            listed";
             errors.push(FieldError::new("status", message.to_owned()));
+        }
+        let may_want_offered = |select: &Selection| select.may_want_offered();
+        if !parsed.all_servers && !parsed.select.as_ref().is_none_or(may_want_offered) {
+            let message = "selects only hosts that are down or not enabled: these need \
+                           all_servers=true";
+            errors.push(FieldError::new("select", message.to_owned()));
         }
 
         if errors.is_empty() {
@@ -88,9 +97,10 @@ impl Query {
         }
     }
 
-    fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
+    fn set(&mut self, name: &str, value: &str, now: Timestamp) -> Result<(), String> {
         match name {
             "all_servers" => self.all_servers = parse_bool(value)?,
+            "select" => self.select = Some(Selection::parse(value, now)?),
             "country" => self.country = Some(parameters::text(value)?.to_lowercase()),
             "status" => self.status = Some(parse_status(value)?),
             "service" => self.service = Some(parameters::text(value)?.to_owned()),
@@ -100,8 +110,8 @@ impl Query {
             "sort" => self.sort = parse_sort(value)?,
             "limit" => self.limit = Some(parameters::limit(value, MAX_LIMIT)?),
             _ => {
-                let message = "is no parameter: use all_servers, country, status, \
-                               service, gaming, streaming, paid, sort or limit";
+                let message = "is no parameter: use all_servers, select, country, \
+                               status, service, gaming, streaming, paid, sort or limit";
                 return Err(message.to_owned());
             }
         }
@@ -113,10 +123,11 @@ impl Query {
         self.country.as_deref()
     }
 
-    /// How much memory the texts in the query take.
+    /// How much memory the texts and the selector in the query take.
     pub(crate) fn text_bytes(&self) -> usize {
-        let texts = [&self.country, &self.service];
-        texts.into_iter().flatten().map(String::len).sum()
+        let texts = [&self.country, &self.service].into_iter().flatten();
+        let texts: usize = texts.map(String::len).sum();
+        texts + self.select.as_ref().map_or(0, Selection::bytes)
     }
 
     /// The query for a fleet of so many hosts: a limit that leaves nobody out is none, so
@@ -175,6 +186,10 @@ impl Query {
             && equals(self.gaming, server.flags.gaming)
             && equals(self.streaming, server.flags.streaming)
             && equals(self.paid, server.flags.paid)
+            && self
+                .select
+                .as_ref()
+                .is_none_or(|select| select.wants(server))
     }
 }
 
@@ -266,7 +281,7 @@ mod tests {
     /// The last octets of the servers that `query` selects.
     #[track_caller]
     fn selected(query: &str, servers: &[Arc<Server>]) -> Vec<u8> {
-        let query = Query::parse(query).unwrap();
+        let query = Query::parse(query, Timestamp::UNIX_EPOCH).unwrap();
         let ips = query
             .select(servers)
             .into_iter()
@@ -314,6 +329,11 @@ mod tests {
             ("sort=hostname&limit=2", vec![5, 1]),
             ("sort=-ip", vec![5, 4, 1]),
             ("limit=1", vec![1]),
+            ("select=all", vec![1, 4, 5]),
+            ("select=not+enabled+or+country+=+at", vec![4]),
+            ("all_servers=true&select=status+=+down", vec![2]),
+            ("select=load.cpu+<+5&gaming=false", vec![5]),
+            ("select=service.wg&sort=cpu&limit=1", vec![1]),
         ] {
             assert_eq!(selected(query, &servers), expected, "{query}");
         }
@@ -322,7 +342,7 @@ mod tests {
     #[test]
     fn values_that_make_no_sense_are_all_named() {
         let fields = |query| {
-            let errors = Query::parse(query).unwrap_err();
+            let errors = Query::parse(query, Timestamp::UNIX_EPOCH).unwrap_err();
             errors
                 .into_iter()
                 .map(|error| error.field)
@@ -347,7 +367,32 @@ mod tests {
             fields("status=down&all_servers="),
             ["all_servers", "status"]
         );
+        assert_eq!(fields("select=status+=+down"), ["select"]);
         assert_eq!(fields("statsu=down"), ["statsu"]);
         assert_eq!(fields("limit=1&limit=2"), ["limit"]);
+    }
+
+    #[test]
+    fn a_selector_that_is_wrong_is_told_with_the_place() {
+        let message = |query| {
+            let errors = Query::parse(query, Timestamp::UNIX_EPOCH).unwrap_err();
+            let [error] = &errors[..] else {
+                panic!("{errors:?}");
+            };
+            assert_eq!(error.field, "select");
+            error.message.clone()
+        };
+        assert_eq!(
+            message("select=gaming+and+wg"),
+            r#"at character 12: "wg" is not a field: for a tag, write tag.wg"#
+        );
+        assert_eq!(
+            message("select="),
+            "at character 1: is empty: write all to select every host"
+        );
+        assert_eq!(
+            message("select=not+enabled"),
+            "selects only hosts that are down or not enabled: these need all_servers=true"
+        );
     }
 }

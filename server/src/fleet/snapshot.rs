@@ -286,6 +286,10 @@ fn index_by_country(servers: &[Arc<Server>]) -> HashMap<String, Vec<usize>> {
 mod tests {
     use super::*;
 
+    fn parse(query: &str) -> Query {
+        Query::parse(query, fleetbeat_protocol::Timestamp::UNIX_EPOCH).unwrap()
+    }
+
     /// A fleet in so many countries: `C0` with the name `Country 0`, and so on.
     fn snapshot(hosts: u32, countries: u32) -> Snapshot {
         let golden = include_str!("../../../protocol/golden/server.json");
@@ -322,7 +326,7 @@ mod tests {
             "country=nowhere",
             "sort=-cpu&limit=7",
         ] {
-            let query = Query::parse(&text.replace(' ', "%20")).unwrap();
+            let query = parse(&text.replace(' ', "%20"));
             let all = query.select(&snapshot.fleet.servers);
             assert_eq!(snapshot.select(&query), all, "{text}");
             assert_eq!(
@@ -333,9 +337,25 @@ mod tests {
     }
 
     #[test]
+    fn selectors_with_one_canonical_form_share_a_view() {
+        let snapshot = snapshot(10, 2);
+        let view = |text: &str| snapshot.view(&parse(text));
+        let one = view("select=country=c1+and+(load.cpu<1e2)");
+        assert!(Arc::ptr_eq(
+            &one,
+            &view("select=country+=+c1+and+load.cpu+<+100")
+        ));
+        assert!(!Arc::ptr_eq(
+            &one,
+            &view("select=country=c0+and+load.cpu<100")
+        ));
+        assert_eq!(one.etag, view("country=c1").etag);
+    }
+
+    #[test]
     fn limits_that_leave_nobody_out_share_a_view() {
         let snapshot = snapshot(10, 1);
-        let view = |text: &str| snapshot.view(&Query::parse(text).unwrap());
+        let view = |text: &str| snapshot.view(&parse(text));
         assert!(Arc::ptr_eq(&view("limit=10"), &view("limit=5000")));
         assert!(Arc::ptr_eq(&view("limit=10"), &view("")));
         assert!(!Arc::ptr_eq(&view("limit=9"), &view("")));
@@ -345,8 +365,8 @@ mod tests {
     fn a_view_of_each_country_is_made_once_however_many_there_are() {
         let snapshot = snapshot(1000, 50);
         let ask = || -> Vec<Arc<View>> {
-            let query = |n| Query::parse(&format!("country=c{n}&sort=cpu&limit=3"));
-            let views = (0..50).map(|n| snapshot.view(&query(n).unwrap()));
+            let query = |n| parse(&format!("country=c{n}&sort=cpu&limit=3"));
+            let views = (0..50).map(|n| snapshot.view(&query(n)));
             views.chain([snapshot.view(&Query::default())]).collect()
         };
         let (first, second) = (ask(), ask());

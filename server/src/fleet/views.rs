@@ -84,7 +84,8 @@ mod tests {
     use super::*;
 
     fn query(country: usize) -> Query {
-        Query::parse(&format!("country=c{country}")).unwrap()
+        let text = format!("country=c{country}");
+        Query::parse(&text, fleetbeat_protocol::Timestamp::UNIX_EPOCH).unwrap()
     }
 
     #[test]

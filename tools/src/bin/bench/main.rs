@@ -7,7 +7,9 @@
 
 mod agent;
 mod keys;
+mod measure;
 mod scale;
+mod selector;
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -15,7 +17,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use fleetbeat_protocol::Timestamp;
 use fleetbeat_tools::fleet::Fleet;
 use fleetbeat_tools::load::{self, Report};
 use fleetbeat_tools::process::program_path;
@@ -25,8 +26,8 @@ use fleetbeat_tools::report::{self, micros, millis};
 use fleetbeat_tools::server::{AGENT_KEY, Database, FleetbeatServer};
 use fleetbeat_tools::wait::wait_for;
 use fleetbeat_tools::{client, process};
-use serde_json::Value;
 
+use measure::{count, measure, populate};
 use scale::{FULL, QUICK, Scale};
 
 /// 100,000 hosts at one heartbeat in two minutes.
@@ -36,7 +37,14 @@ const INTERVAL_SECS: f64 = 120.0;
 const CONNECTIONS: usize = 64;
 
 /// The parts to measure, in this order.
-const PARTS: [&str; 5] = ["heartbeats", "keys", "fleets", "production", "agent"];
+const PARTS: [&str; 6] = [
+    "heartbeats",
+    "keys",
+    "fleets",
+    "selector",
+    "production",
+    "agent",
+];
 
 fn main() -> ExitCode {
     let (mut scale, mut agent) = (FULL, program_path("fleetbeat-agent"));
@@ -67,6 +75,7 @@ fn main() -> ExitCode {
             "heartbeats" => heartbeats(&scale),
             "keys" => keys::measure(&scale),
             "fleets" => fleets(&scale),
+            "selector" => selector::selectors(&scale),
             "production" => production(&scale),
             _ => agent::measure(&scale, &agent, is_static),
         };
@@ -379,27 +388,6 @@ fn fleets(scale: &Scale) -> usize {
     failed
 }
 
-/// A fleet whose hosts have sent one heartbeat each.
-fn populate(server: &FleetbeatServer, hosts: u32) -> Fleet {
-    let mut fleet = Fleet::new(1, hosts);
-    let bodies: Vec<Value> = (0..hosts as usize)
-        .filter_map(|host| fleet.next(host))
-        .map(|body| {
-            let mut body: Value =
-                serde_json::from_slice(&body).expect("the fleet speaks JSON");
-            body["collected_at"] = Timestamp::now().to_string().into();
-            body
-        })
-        .collect();
-
-    for batch in bodies.chunks(500) {
-        let answer = server
-            .post_heartbeat("/heartbeats", Value::from(batch).to_string().as_bytes());
-        assert_eq!(answer.json()["accepted"], batch.len(), "{answer:?}");
-    }
-    fleet
-}
-
 /// Lets the fleet beat at its usual rate until `done`.
 fn beat(
     server: &FleetbeatServer,
@@ -425,15 +413,4 @@ fn repeat(server: &FleetbeatServer, scale: &Scale, headers: &[(&str, &str)]) -> 
     load::run(server.address(), 8, None, || {
         (Instant::now() < until).then(|| request.clone())
     })
-}
-
-/// The report of `run`, and the CPU time of the server meanwhile.
-fn measure(server: &FleetbeatServer, run: impl FnOnce() -> Report) -> (Report, Duration) {
-    let before = process::cpu_time(server.pid());
-    let report = run();
-    (report, process::cpu_time(server.pid()) - before)
-}
-
-fn count(requests: usize) -> u32 {
-    u32::try_from(requests.max(1)).unwrap_or(u32::MAX)
 }

@@ -1,0 +1,69 @@
+/** A server of the API as selectors see it. */
+
+import type { Server } from '../api/wire'
+import type { Host, Value } from './evaluate'
+import type { Field } from './fields'
+
+const MISSING: Value = { kind: 'missing' }
+
+/** The values of the server's fields, as the server's own program gives them. */
+export function hostOf(server: Server): Host {
+  return (field) => valueOf(server, field)
+}
+
+function valueOf(server: Server, field: Field): Value {
+  switch (field.key) {
+    case 'ip':
+      return { kind: 'address', address: server.ip }
+    case 'server_id':
+    case 'hostname':
+    case 'region':
+    case 'city':
+    case 'status':
+      return ofTexts(server[field.key])
+    case 'country':
+      return ofTexts(server.countryCode, server.country)
+    case 'enabled':
+    case 'static':
+    case 'gaming':
+    case 'streaming':
+    case 'paid':
+      return { kind: 'switch', isOn: server[field.key] }
+    // Nobody can drain a host or take it out for maintenance yet.
+    case 'draining':
+    case 'maintenance':
+      return { kind: 'switch', isOn: false }
+    case 'load.cpu':
+      return ofNumber(server.load.cpu)
+    case 'load.ram':
+      return ofNumber(server.load.ram)
+    case 'load.net':
+      return ofNumber(server.load.net)
+    case 'last_heartbeat':
+      return { kind: 'time', ms: Date.parse(server.last_heartbeat) }
+    case 'service': {
+      const service = server.services.find(({ name }) => name === field.name)
+      return service === undefined ? MISSING : { kind: 'switch', isOn: service.active }
+    }
+    case 'metric':
+      return Object.hasOwn(server.metrics, field.name)
+        ? ofNumber(server.metrics[field.name] ?? null)
+        : MISSING
+    // The API does not tell these yet.
+    case 'agent_version':
+    case 'load':
+    case 'clients':
+    case 'tag':
+      return MISSING
+  }
+}
+
+/** Texts of a record in which an empty text says that there is none. */
+function ofTexts(...texts: (string | null)[]): Value {
+  const known = texts.filter((text): text is string => text !== null && text !== '')
+  return known.length === 0 ? MISSING : { kind: 'text', texts: known }
+}
+
+function ofNumber(number: number | null): Value {
+  return number === null ? MISSING : { kind: 'number', number }
+}

@@ -1,0 +1,53 @@
+//! `servers list`: the hosts in the store, beside a running server.
+
+use std::io::{self, BufWriter, Write};
+
+use fleetbeat_daemon::clock;
+use fleetbeat_protocol::Server;
+use fleetbeat_selector::Selector;
+
+use super::show;
+use crate::error::ServerError;
+use crate::fleet::selection::Selection;
+use crate::store::ServerStore;
+
+/// Prints a line for each host that `select` means, sorted by address: all hosts without
+/// a selector, and in either case also those that are down or not enabled.
+///
+/// # Errors
+/// The store cannot be read, or the lines cannot be written.
+pub(super) fn list(
+    store: &(impl ServerStore + ?Sized),
+    select: Option<Selector>,
+    output: &mut dyn Write,
+) -> Result<(), ServerError> {
+    let selection = select.map(|selector| Selection::new(selector, clock::now()));
+    let is_wanted = |server: &Server| {
+        let select = selection.as_ref();
+        select.is_none_or(|select| select.wants(server))
+    };
+
+    let fleet = store.fleet(None)?;
+    let servers = fleet.servers.iter().map(AsRef::as_ref);
+    print(servers.filter(|server| is_wanted(server)), output).map_err(ServerError::Output)
+}
+
+fn print<'a>(
+    servers: impl Iterator<Item = &'a Server>,
+    output: &mut dyn Write,
+) -> io::Result<()> {
+    let mut output = BufWriter::new(output);
+    for server in servers {
+        writeln!(
+            output,
+            "{}\t{}\t{}\t{}\t{}\t{}",
+            server.ip,
+            server.server_id,
+            server.status.as_str(),
+            show::text(&server.hostname),
+            show::text(&server.country_code),
+            show::text(&server.city),
+        )?;
+    }
+    output.flush()
+}
