@@ -383,7 +383,9 @@ fn names_that_an_earlier_version_has_stored_go_on_working() {
         rusqlite::Connection::open(server.data().join("fleetbeat.db")).unwrap();
     database
         .execute_batch(
-            "DROP TABLE api_tokens; DROP INDEX users_by_key;
+            "DROP TABLE agent_keys; DROP TABLE enrollment_codes;
+             ALTER TABLE servers DROP COLUMN keyed;
+             DROP TABLE api_tokens; DROP INDEX users_by_key;
              ALTER TABLE users DROP COLUMN user_id;
              ALTER TABLE users DROP COLUMN name_key;
              ALTER TABLE users DROP COLUMN totp_secret;
