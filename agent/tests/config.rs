@@ -104,7 +104,8 @@ fn a_missing_key_is_told_with_the_rest_by_what_sends() {
     let path = fixtures().join("config/url-wrong.toml");
     let url = fs::read_to_string(path.with_extension("txt")).unwrap();
     let key = "url-wrong.toml:1: server.api_key_file: is missing, and there is no key \
-        elsewhere: put AGENT_API_KEY=... into url-wrong.env (on the server: cat \
+        elsewhere: fleetbeat-agent enroll gets this host a key of its own; or put \
+        AGENT_API_KEY=... into url-wrong.env (on the server: cat \
         /var/lib/fleetbeat/agent_api_key)\n";
     for words in [["run"].as_slice(), &["once", "--send"], &["check-config"]] {
         assert_eq!(
