@@ -130,9 +130,7 @@ impl NewApiToken {
         if name.as_ref().is_some_and(|name| name.trim().is_empty()) {
             errors.add("name", "must say what the token is for");
         }
-        if name.iter().any(|name| name.chars().any(is_unseen)) {
-            errors.add("name", "must have no characters that cannot be seen");
-        }
+        field::check_seen("name", name.as_deref(), &mut errors);
         let expires_in = object.required_text("expires_in", MAX_TEXT_CHARS, &mut errors);
         let token = NewApiToken {
             name: name.unwrap_or_default(),
@@ -142,17 +140,6 @@ impl NewApiToken {
         };
         errors.into_result(token)
     }
-}
-
-/// Whether a character is not seen, or changes how those around it are seen: controls, and
-/// what Unicode has for the direction of text and for joining letters.
-fn is_unseen(c: char) -> bool {
-    let is_format = matches!(
-        c,
-        '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}'
-    );
-    c.is_control() || is_format
 }
 
 fn parse_scopes(object: &Object<'_>, errors: &mut Errors) -> Vec<Scope> {

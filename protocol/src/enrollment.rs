@@ -191,6 +191,7 @@ impl NewCode {
             }
             "note" => {
                 let note = field::text(name, value, MAX_TEXT_CHARS, errors);
+                field::check_seen(name, note, errors);
                 self.note = note.unwrap_or_default().to_owned();
             }
             _ => errors.add(

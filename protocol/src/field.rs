@@ -319,3 +319,21 @@ fn parse_life(text: &str) -> Option<Duration> {
     let number: u64 = number.parse().ok()?;
     number.checked_mul(seconds).map(Duration::from_secs)
 }
+
+/// Notes a text with characters that are not seen: people read it in a list.
+pub(crate) fn check_seen(name: &str, text: Option<&str>, errors: &mut Errors) {
+    if text.is_some_and(|text| text.chars().any(is_unseen)) {
+        errors.add(name, "must have no characters that cannot be seen");
+    }
+}
+
+/// Whether a character is not seen, or changes how those around it are seen: controls, and
+/// what Unicode has for the direction of text and for joining letters.
+fn is_unseen(c: char) -> bool {
+    let is_format = matches!(
+        c,
+        '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}'
+    );
+    c.is_control() || is_format
+}

@@ -42,7 +42,9 @@ pub use limits::{
     MAX_BATCH, MAX_BATCH_BYTES, MAX_HEARTBEAT_BYTES, MAX_METRICS, MAX_NAME_CHARS,
     MAX_SERVICES, MAX_TEXT_CHARS,
 };
-pub use problem::{FieldError, Problem, TotpDemand};
+pub use problem::{
+    DELETED, FieldError, IDENTITY_CONFLICT, OWN_KEY_NEEDED, Problem, TotpDemand,
+};
 pub use server::{Flags, FlagsPatch, Server, Status};
 pub use timestamp::Timestamp;
 pub use user::{

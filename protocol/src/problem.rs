@@ -4,6 +4,15 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+/// The `code` of a heartbeat that names a host, or an address, for which its key does not
+/// speak.
+pub const IDENTITY_CONFLICT: &str = "identity_conflict";
+/// The `code` of a heartbeat of a host that somebody has removed.
+pub const DELETED: &str = "deleted";
+/// The `code` of a heartbeat with a key that hosts share, where hosts' own keys alone are
+/// taken.
+pub const OWN_KEY_NEEDED: &str = "own_key_needed";
+
 /// The body of every error, `application/problem+json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
@@ -22,7 +31,8 @@ pub struct Problem {
     /// For 404: the address that the host has now which had the asked one before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moved_to: Option<IpAddr>,
-    /// A word for programs, where the status says too little: `identity_conflict`.
+    /// A word for programs, where the status says too little: such as
+    /// [`IDENTITY_CONFLICT`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
     /// What is missing of a second factor, where that is why the request fails.

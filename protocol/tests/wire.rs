@@ -139,6 +139,8 @@ fn a_new_code_has_limits_and_defaults() {
         ("networks[1]", json!(["10.0.0.0/8", 7])),
         ("reinstall", json!("yes")),
         ("note", json!("x".repeat(254))),
+        ("note", json!("rack \u{202e}7")),
+        ("note", json!("rack\n7")),
         ("uses", json!(1)),
     ] {
         let name = field.split(['.', '[']).next().unwrap();

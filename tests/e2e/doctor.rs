@@ -481,6 +481,27 @@ fn a_wrong_key_and_a_missing_one() {
 }
 
 #[test]
+fn a_key_that_the_server_does_not_take_from_this_host() {
+    const OWN: &str = "fbk_00000000000000000000000000000001_\
+        0000000000000000000000000000000000000000000000000000000000000000";
+    let server = FleetbeatServer::start();
+    let mut host = Host::new(&url(server.address()), "");
+    host.key = OWN;
+    let report = host.examine();
+    report.assert_fails("key", "answer 401", "enroll gets the host another one", &[]);
+
+    let problem = r#"{"status":401,"title":"t","detail":"own keys alone",
+        "request_id":"r","code":"own_key_needed"}"#;
+    let strict = StandIn::answering(format!(
+        "HTTP/1.1 401 Unauthorized\r\nContent-Type: application/problem+json\r\n\
+         Content-Length: {}\r\n\r\n{problem}",
+        problem.len()
+    ));
+    let report = Host::new(&url(strict.address()), "").examine();
+    report.assert_fails("key", "own keys alone", "a key of its own", &[]);
+}
+
+#[test]
 fn a_proxys_login_is_not_the_servers_word_about_the_key() {
     let page = "<html>401</html>";
     for (headers, scheme) in [

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use fleetbeat_daemon::exit::explain;
-use fleetbeat_protocol::BatchAnswer;
+use fleetbeat_protocol::{BatchAnswer, OWN_KEY_NEEDED};
 use ureq::{Error, Timeout};
 
 use super::finding::{Finding, Obstacle, Trouble};
@@ -253,25 +253,23 @@ pub(super) fn show_key(found: &mut Found) -> Finding {
 fn judge_key(reply: &Reply, server: &ServerSettings) -> Result<String, Trouble> {
     let is_ours = serde_json::from_slice::<BatchAnswer>(&reply.body)
         .is_ok_and(|answer| answer.status == "ok");
+    let problem = find_problem(reply.status, &reply.body);
+    let code = problem.as_ref().and_then(|problem| problem.code.as_deref());
     match reply.status {
-        401 if find_problem(401, &reply.body).is_none() => {
-            Err(wants_login(reply, &server.url.base))
-        }
+        401 if problem.is_none() => Err(wants_login(reply, &server.url.base)),
         200 | 401 if server.key.is_none() => Err(no_key()),
         200 if is_ours => Ok("the server knows it".to_owned()),
-        401 | 403 if server.key_owner().is_some() => Err(Trouble::new(
-            show_problem(reply.status, &reply.body),
-            "the key is this host's own, and the server does not take it any more: \
-             fleetbeat-agent enroll gets the host another one",
-        )),
-        401 if find_problem(401, &reply.body)
-            .is_some_and(|problem| problem.detail.contains("own keys")) =>
-        {
+        401 | 403 if problem.is_some() && server.key_owner().is_some() => {
             Err(Trouble::new(
-                show_problem(401, &reply.body),
-                "fleetbeat-agent enroll gets this host a key of its own",
+                show_problem(reply.status, &reply.body),
+                "the key is this host's own, and the server does not take it any more: \
+             fleetbeat-agent enroll gets the host another one",
             ))
         }
+        401 if code == Some(OWN_KEY_NEEDED) => Err(Trouble::new(
+            show_problem(401, &reply.body),
+            "fleetbeat-agent enroll gets this host a key of its own",
+        )),
         401 => Err(Trouble::new(
             "the server does not know it (401)",
             "take the one from AGENT_API_KEY in the server's environment, or from the \

@@ -5,9 +5,9 @@ use std::sync::LazyLock;
 
 use fleetbeat_daemon::clock;
 use fleetbeat_protocol::{
-    BatchAnswer, FieldError, FlagsPatch, Heartbeat, HeartbeatAnswer, MAX_BATCH,
-    MAX_BATCH_BYTES, MAX_HEARTBEAT_BYTES, RejectedHeartbeat, Status, Timestamp,
-    is_everybodys, is_nobodys,
+    BatchAnswer, FieldError, FlagsPatch, Heartbeat, HeartbeatAnswer, IDENTITY_CONFLICT,
+    MAX_BATCH, MAX_BATCH_BYTES, MAX_HEARTBEAT_BYTES, RejectedHeartbeat, Status,
+    Timestamp, is_everybodys, is_nobodys,
 };
 use jiff::SignedDuration;
 use log::Level;
@@ -226,9 +226,6 @@ fn new_flags(api: &ApiState, agent: &Agent) -> FlagsPatch {
     let of_code = agent.own_key().map(|key| key.flags);
     api.new_flags.then(of_code.unwrap_or_default())
 }
-
-/// The word for programs about a heartbeat that is refused for whose it is.
-const IDENTITY_CONFLICT: &str = "identity_conflict";
 
 impl From<Denial> for Failure {
     fn from(denial: Denial) -> Failure {

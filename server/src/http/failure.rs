@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use fleetbeat_protocol::{FieldError, Problem, Scope, TotpDemand};
+use fleetbeat_protocol::{FieldError, OWN_KEY_NEEDED, Problem, Scope, TotpDemand};
 use log::Level;
 
 use super::guard::outgoing::Body;
@@ -66,7 +66,9 @@ impl Failure {
     pub(crate) fn own_key_needed() -> Failure {
         let detail = "this server takes hosts' own keys alone: `fleetbeat-agent enroll` \
                       gets this host one";
-        Failure::new(401, detail).with_header("WWW-Authenticate", "X-API-Key")
+        Failure::new(401, detail)
+            .with_header("WWW-Authenticate", "X-API-Key")
+            .with_code(OWN_KEY_NEEDED)
     }
 
     /// 401: the token is missing or not valid, or the password is wrong.

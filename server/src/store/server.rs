@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fleetbeat_protocol::{FlagsPatch, Heartbeat, Server, Status, Timestamp};
+use fleetbeat_protocol::{DELETED, FlagsPatch, Heartbeat, Server, Status, Timestamp};
 use jiff::SignedDuration;
 
 use super::error::StoreError;
@@ -275,7 +275,7 @@ impl Denial {
             Denial::OtherHost => "other_host",
             Denial::Move => "move",
             Denial::UnknownHost => "unknown_host",
-            Denial::Removed => "deleted",
+            Denial::Removed => DELETED,
         }
     }
 }
