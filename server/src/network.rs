@@ -1,6 +1,21 @@
 //! Networks as people write them.
 
+use fleetbeat_protocol::FieldError;
 use ipnet::{IpNet, Ipv4Net};
+
+/// The networks in the field `networks` of a body, and what is wrong with the others.
+pub(crate) fn parse_networks(texts: &[String]) -> (Vec<IpNet>, Vec<FieldError>) {
+    let (mut networks, mut errors) = (Vec::new(), Vec::new());
+    for (index, text) in texts.iter().enumerate() {
+        match parse_network(text) {
+            Ok(network) => networks.push(network),
+            Err(message) => {
+                errors.push(FieldError::new(format!("networks[{index}]"), message));
+            }
+        }
+    }
+    (networks, errors)
+}
 
 /// An address, or a network such as 10.0.0.0/8.
 ///

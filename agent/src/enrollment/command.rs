@@ -74,9 +74,9 @@ pub(crate) fn run(path: &Path, order: Order) -> Result<String, AgentError> {
     let code = read_code(order.code)?;
 
     let group = make_folder(&config.spool)?;
-    let mut identity = identity_of(&config)?;
+    let identity = identity_of(&config)?;
     let id = identity.kept().agent_id;
-    let hostname = hostname_of(&config, &mut identity);
+    let hostname = hostname_of(&config, &identity);
 
     let _lock = file.lock().map_err(AgentError::NotEnrolled)?;
     let is_same_server =
@@ -174,7 +174,7 @@ fn identity_of(config: &Config) -> Result<Identity, AgentError> {
     )))
 }
 
-fn hostname_of(config: &Config, identity: &mut Identity) -> String {
+fn hostname_of(config: &Config, identity: &Identity) -> String {
     let host = Host::new(
         config.host.clone(),
         config.roots.clone(),

@@ -15,7 +15,7 @@ use super::body;
 use super::state::ApiState;
 use crate::auth::{Caller, TokenText, show_source};
 use crate::http::{Failure, Reply, Request, Response};
-use crate::network::parse_network;
+use crate::network::parse_networks;
 use crate::store::{ApiToken, Conflict, StoreError};
 
 /// How long a token may be valid.
@@ -133,15 +133,8 @@ fn check(
         errors.push(FieldError::new("expires_in", message));
     }
 
-    let mut networks = Vec::new();
-    for (index, network) in new.networks.iter().enumerate() {
-        match parse_network(network) {
-            Ok(network) => networks.push(network),
-            Err(message) => {
-                errors.push(FieldError::new(format!("networks[{index}]"), message));
-            }
-        }
-    }
+    let (networks, wrong) = parse_networks(&new.networks);
+    errors.extend(wrong);
     match life {
         Some(life) if errors.is_empty() => Ok((life, networks)),
         _ => Err(errors),

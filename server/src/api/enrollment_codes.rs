@@ -1,8 +1,7 @@
 //! `/enrollment-codes`: the codes with which hosts get a key of their own.
 
 use fleetbeat_daemon::clock;
-use fleetbeat_protocol::{FieldError, NewCode, Timestamp};
-use ipnet::IpNet;
+use fleetbeat_protocol::{NewCode, Timestamp};
 use serde::Serialize;
 
 use super::body;
@@ -10,7 +9,7 @@ use super::state::ApiState;
 use crate::auth::Caller;
 use crate::auth::codes::new_code;
 use crate::http::{Failure, Reply, Request, Response};
-use crate::network::parse_network;
+use crate::network::parse_networks;
 use crate::store::{Code, Facts, flags_as_json, networks_as_texts};
 
 /// The longest body.
@@ -64,12 +63,15 @@ pub(super) fn create(
 ) -> Result<Reply, Failure> {
     let body = body::read(request, MAX_BYTES)?;
     let wish = NewCode::from_json(&body::parse(&body)?).map_err(Failure::invalid)?;
-    let networks = parse_networks(&wish.networks).map_err(Failure::invalid)?;
+    let (networks, wrong) = parse_networks(&wish.networks);
+    if !wrong.is_empty() {
+        return Err(Failure::invalid(wrong));
+    }
 
-    let name = caller.account().username.clone();
-    let made = new_code(wish, networks, name, clock::now());
-    let (code, text) = made.map_err(|error| Failure::internal(error.to_string()))?;
     let act = caller.act(request.peer().ip(), clock::now());
+    let name = caller.account().username.clone();
+    let made = new_code(wish, networks, name, act.at);
+    let (code, text) = made.map_err(|error| Failure::internal(error.to_string()))?;
     api.store.add_code(&code, &act)?;
 
     log::info!("{act} has made the enrolment code {}", code.id);
@@ -105,21 +107,4 @@ pub(super) fn remove(
     };
     log::info!("{act} has removed the enrolment code {id}");
     Ok(Reply::Now(Response::json(200, &ShownCode::from(code))))
-}
-
-fn parse_networks(texts: &[String]) -> Result<Vec<IpNet>, Vec<FieldError>> {
-    let (mut networks, mut errors) = (Vec::new(), Vec::new());
-    for (index, text) in texts.iter().enumerate() {
-        match parse_network(text) {
-            Ok(network) => networks.push(network),
-            Err(message) => {
-                errors.push(FieldError::new(format!("networks[{index}]"), message));
-            }
-        }
-    }
-    if errors.is_empty() {
-        Ok(networks)
-    } else {
-        Err(errors)
-    }
 }

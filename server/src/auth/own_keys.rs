@@ -286,12 +286,16 @@ impl OwnKeys {
             return Ok(None);
         };
         let hash = hash(key);
+        if matches!(self.judge(id, hash), None | Some((Word::Wrong, _))) {
+            self.look_up(id)?;
+        }
+        if let Some((Word::Next, _)) = self.judge(id, hash) {
+            self.use_next(id, hash)?;
+        }
         match self.judge(id, hash) {
             Some((Word::Right, own)) => Ok(Some(own)),
-            Some((Word::Revoked, _)) => Ok(None),
             Some((Word::Removed, _)) => Err(Failure::from(Denial::Removed)),
-            Some((Word::Next, _)) => self.use_next(id, hash),
-            Some((Word::Wrong, _)) | None => self.look_up(id, hash),
+            _ => Ok(None),
         }
     }
 
@@ -303,35 +307,39 @@ impl OwnKeys {
 
     /// The key that follows is used for the first time: the one before ends with this
     /// heartbeat.
-    fn use_next(&self, id: AgentId, next: KeyHash) -> Result<Option<OwnKey>, Failure> {
+    fn use_next(&self, id: AgentId, next: KeyHash) -> Result<(), Failure> {
         if let Some(key) = self.store.use_next_key(id, next, clock::now())? {
             self.note(key);
         }
-        Ok(self.judge_again(id, next))
+        Ok(())
     }
 
     /// Asks the store for a key that is not known here.
-    fn look_up(&self, id: AgentId, hash: KeyHash) -> Result<Option<OwnKey>, Failure> {
+    fn look_up(&self, id: AgentId) -> Result<(), Failure> {
         if !lock(&self.lookups).take(Instant::now()) {
             return Err(Failure::overloaded(
                 "too many keys that this server does not know yet",
             ));
         }
-        self.reread(id)?;
-        match self.judge(id, hash) {
-            Some((Word::Next, _)) => self.use_next(id, hash),
-            _ => Ok(self.judge_again(id, hash)),
-        }
-    }
-
-    fn judge_again(&self, id: AgentId, hash: KeyHash) -> Option<OwnKey> {
-        let judged = self.judge(id, hash);
-        judged
-            .filter(|(word, _)| *word == Word::Right)
-            .map(|(_, own)| own)
+        Ok(self.reread(id)?)
     }
 }
 
 fn hash(key: &str) -> KeyHash {
     KeyHash(Sha256::digest(key).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_store_is_asked_so_often_a_second_and_no_more() {
+        let (mut lookups, start) = (Lookups::default(), Instant::now());
+        assert!((0..MAX_LOOKUPS).all(|_| lookups.take(start)));
+        assert!(!lookups.take(start));
+        let before = start + REFRESH_EVERY - Duration::from_millis(1);
+        assert!(!lookups.take(before));
+        assert!(lookups.take(start + REFRESH_EVERY));
+    }
 }

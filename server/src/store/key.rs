@@ -436,3 +436,26 @@ pub(super) fn networks_from(texts: &[String]) -> Vec<IpNet> {
 pub(crate) fn networks_as_texts(networks: &[IpNet]) -> Vec<String> {
     networks.iter().map(ToString::to_string).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_keys_of_a_host_are_remembered_and_no_more() {
+        let mut key = AgentKey::mark_of_removed(
+            AgentId::from_bits(7),
+            "",
+            Timestamp::UNIX_EPOCH,
+            1,
+        );
+        let hash = |n: usize| KeyHash([u8::try_from(n).unwrap(); 32]);
+        for n in 0..=MAX_ENDED {
+            key.hash = Some(hash(n));
+            key.ended = key.ended_with_this();
+            assert_eq!(key.ended.len(), MAX_ENDED.min(n + 1));
+        }
+        assert_eq!(key.ended[0], hash(1), "the oldest goes");
+        assert_eq!(key.ended.last(), Some(&hash(MAX_ENDED)));
+    }
+}

@@ -235,12 +235,7 @@ pub(super) fn readmit(
          WHERE agent_id = ?1 AND removed_at IS NOT NULL",
         params![id.expose(), next_rev(transaction)?],
     )?;
-    let key = find(transaction, id)?;
-    if let Some(key) = key.as_ref().filter(|_| changed > 0) {
-        let event = key.event(EventKind::HostReadmitted, act, Facts::new());
-        tell(transaction, key, &event)?;
-    }
-    Ok(key)
+    tell_if(changed > 0, transaction, id, EventKind::HostReadmitted, act)
 }
 
 /// Every key with its host's record.
@@ -332,12 +327,7 @@ pub(super) fn revoke(
          WHERE agent_id = ?1 AND revoked_at IS NULL AND hash IS NOT NULL",
         params![id.expose(), act.at.as_millisecond(), next_rev(transaction)?],
     )?;
-    let key = find(transaction, id)?;
-    if let Some(key) = key.as_ref().filter(|_| changed > 0) {
-        let event = key.event(EventKind::KeyRevoked, act, Facts::new());
-        tell(transaction, key, &event)?;
-    }
-    Ok(key)
+    tell_if(changed > 0, transaction, id, EventKind::KeyRevoked, act)
 }
 
 /// Asks a host to replace its key.
@@ -352,10 +342,26 @@ pub(super) fn ask_for_rotation(
          AND hash IS NOT NULL AND NOT rotate",
         params![id.expose(), next_rev(transaction)?],
     )?;
+    tell_if(
+        changed > 0,
+        transaction,
+        id,
+        EventKind::KeyRotationAsked,
+        act,
+    )
+}
+
+/// Gives the key as it is now, and tells of its change if there was one.
+fn tell_if(
+    is_changed: bool,
+    transaction: &Transaction<'_>,
+    id: AgentId,
+    kind: EventKind,
+    act: &Act,
+) -> Result<Option<AgentKey>, StoreError> {
     let key = find(transaction, id)?;
-    if let Some(key) = key.as_ref().filter(|_| changed > 0) {
-        let event = key.event(EventKind::KeyRotationAsked, act, Facts::new());
-        tell(transaction, key, &event)?;
+    if let Some(key) = key.as_ref().filter(|_| is_changed) {
+        tell(transaction, key, &key.event(kind, act, Facts::new()))?;
     }
     Ok(key)
 }

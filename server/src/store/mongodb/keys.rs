@@ -427,21 +427,15 @@ pub(super) fn revoke(
     id: AgentId,
     act: &Act,
 ) -> Result<Option<AgentKey>, MongoDbError> {
-    let Some(key) = find(mongodb, id)? else {
-        return Ok(None);
-    };
-    let change = Change {
-        query: doc! {
-            "_id": id.expose(),
-            "hash": {"$exists": true},
-            "revoked_at": {"$exists": false},
-        },
-        set: doc! {"revoked_at": date(act.at)},
-        unset: doc! {},
-        event: Some(key.event(EventKind::KeyRevoked, act, Facts::new())),
-        ended: None,
-    };
-    change.make(mongodb, id)
+    let active = doc! {"hash": {"$exists": true}, "revoked_at": {"$exists": false}};
+    let end = doc! {"revoked_at": date(act.at)};
+    change_and_tell(
+        mongodb,
+        id,
+        active,
+        (end, doc! {}),
+        (EventKind::KeyRevoked, act),
+    )
 }
 
 /// Refuses the host from now on, which is about to be removed. Gives the key that it had,
@@ -507,17 +501,15 @@ pub(super) fn readmit(
     id: AgentId,
     act: &Act,
 ) -> Result<Option<AgentKey>, MongoDbError> {
-    let Some(key) = find(mongodb, id)? else {
-        return Ok(None);
-    };
-    let change = Change {
-        query: doc! {"_id": id.expose(), "removed_at": {"$exists": true}},
-        set: doc! {},
-        unset: doc! {"removed_at": ""},
-        event: Some(key.event(EventKind::HostReadmitted, act, Facts::new())),
-        ended: None,
-    };
-    change.make(mongodb, id)
+    let removed = doc! {"removed_at": {"$exists": true}};
+    let lift = doc! {"removed_at": ""};
+    change_and_tell(
+        mongodb,
+        id,
+        removed,
+        (doc! {}, lift),
+        (EventKind::HostReadmitted, act),
+    )
 }
 
 /// Asks a host to replace its key.
@@ -526,20 +518,40 @@ pub(super) fn ask_for_rotation(
     id: AgentId,
     act: &Act,
 ) -> Result<Option<AgentKey>, MongoDbError> {
+    let unasked = doc! {
+        "hash": {"$exists": true},
+        "revoked_at": {"$exists": false},
+        "removed_at": {"$exists": false},
+        "rotate": {"$ne": true},
+    };
+    let ask = doc! {"rotate": true};
+    change_and_tell(
+        mongodb,
+        id,
+        unasked,
+        (ask, doc! {}),
+        (EventKind::KeyRotationAsked, act),
+    )
+}
+
+/// Sets and unsets these fields of the host's key, if it is as `query` says, and tells of
+/// it by an event of this kind. Gives the key as it is then.
+fn change_and_tell(
+    mongodb: &Connection,
+    id: AgentId,
+    mut query: Document,
+    (set, unset): (Document, Document),
+    (kind, act): (EventKind, &Act),
+) -> Result<Option<AgentKey>, MongoDbError> {
     let Some(key) = find(mongodb, id)? else {
         return Ok(None);
     };
+    query.insert("_id", id.expose());
     let change = Change {
-        query: doc! {
-            "_id": id.expose(),
-            "hash": {"$exists": true},
-            "revoked_at": {"$exists": false},
-            "removed_at": {"$exists": false},
-            "rotate": {"$ne": true},
-        },
-        set: doc! {"rotate": true},
-        unset: doc! {},
-        event: Some(key.event(EventKind::KeyRotationAsked, act, Facts::new())),
+        query,
+        set,
+        unset,
+        event: Some(key.event(kind, act, Facts::new())),
         ended: None,
     };
     change.make(mongodb, id)
