@@ -324,7 +324,7 @@ fn mongodb_may_go_away_in_every_way_and_come_back() {
         let left_over = || {
             (
                 process::status(server.pid(), "Threads"),
-                process::open_files(server.pid()),
+                process::open_files(server.pid()).len(),
             )
         };
         let before = left_over();

@@ -189,14 +189,16 @@ fn stat(pid: u32) -> Option<Vec<String>> {
     )
 }
 
-/// How many file descriptors the process has open.
+/// What the process has open: files by their paths, others as `socket:[7]`.
 ///
 /// # Panics
 /// If the process is gone.
-pub fn open_files(pid: u32) -> usize {
-    fs::read_dir(format!("/proc/{pid}/fd"))
-        .expect("the process runs")
-        .count()
+pub fn open_files(pid: u32) -> Vec<PathBuf> {
+    let open = fs::read_dir(format!("/proc/{pid}/fd")).expect("the process runs");
+    // What is closed meanwhile is not open.
+    open.flatten()
+        .filter_map(|open| fs::read_link(open.path()).ok())
+        .collect()
 }
 
 /// Bytes that the process has written to disks so far.
