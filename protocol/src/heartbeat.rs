@@ -12,6 +12,7 @@ use crate::ip::{is_nobodys, parse_ip};
 use crate::json::Json;
 use crate::limits::{MAX_METRICS, MAX_NAME_CHARS, MAX_SERVICES, MAX_TEXT_CHARS};
 use crate::problem::FieldError;
+use crate::tags::{self, Tags};
 use crate::timestamp::Timestamp;
 
 /// The largest integer that JSON readers in every language hold exactly, 2^53 - 1.
@@ -45,6 +46,9 @@ pub struct Heartbeat {
     /// `disk_used_percent{mount="/"}`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub metrics: BTreeMap<String, f64>,
+    /// The tags of the agent's configuration.
+    #[serde(rename = "tags", skip_serializing_if = "BTreeMap::is_empty")]
+    pub agent_tags: Tags,
     /// When the last sample was taken, by the host's clock.
     #[serde(rename = "collected_at", skip_serializing_if = "Option::is_none")]
     pub collected_at: Option<Timestamp>,
@@ -108,6 +112,7 @@ impl Heartbeat {
             services: parse_services(&body, &mut errors),
             load: parse_load(&body, &mut errors),
             metrics: parse_metrics(&body, &mut errors),
+            agent_tags: tags::parse(&body, &mut errors),
             collected_at: body
                 .optional("collected_at")
                 .and_then(|json| field::timestamp("collected_at", json, &mut errors)),
@@ -145,6 +150,7 @@ impl Heartbeat {
         check_services(&self.services, &mut errors);
         check_load(&self.load, &mut errors);
         check_metrics(&self.metrics, &mut errors);
+        tags::check(&self.agent_tags, &mut errors);
 
         check_texts(&[("boot_id", self.boot_id.as_ref())], &mut errors);
         if self.seq.is_some_and(|seq| seq as f64 > MAX_SAFE_INTEGER) {

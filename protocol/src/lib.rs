@@ -21,6 +21,7 @@ mod json;
 mod limits;
 mod problem;
 mod server;
+mod tags;
 mod timestamp;
 mod user;
 
@@ -40,12 +41,13 @@ pub use ip::{is_everybodys, is_nobodys, parse_ip};
 pub use json::Json;
 pub use limits::{
     MAX_BATCH, MAX_BATCH_BYTES, MAX_HEARTBEAT_BYTES, MAX_METRICS, MAX_NAME_CHARS,
-    MAX_SERVICES, MAX_TEXT_CHARS,
+    MAX_SERVICES, MAX_TAGS, MAX_TEXT_CHARS,
 };
 pub use problem::{
     DELETED, FieldError, IDENTITY_CONFLICT, OWN_KEY_NEEDED, Problem, TotpDemand,
 };
 pub use server::{Flags, FlagsPatch, Server, Status};
+pub use tags::{Tags, TagsPatch, parse_tag};
 pub use timestamp::Timestamp;
 pub use user::{
     NewUser, PasswordChange, SecondFactor, TotpConfirmation, TotpRequest, TotpSetup,

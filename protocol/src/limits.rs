@@ -9,6 +9,12 @@ pub const MAX_METRICS: usize = 64;
 pub const MAX_NAME_CHARS: usize = 64;
 /// Longest other text, in characters.
 pub const MAX_TEXT_CHARS: usize = 253;
+/// Most tags that a host may have from its agent, and again from admins.
+pub const MAX_TAGS: usize = 32;
+/// Longest key of a tag, in characters.
+pub(crate) const MAX_TAG_KEY_CHARS: usize = 63;
+/// Longest value of a tag, in characters.
+pub(crate) const MAX_TAG_VALUE_CHARS: usize = 63;
 /// Largest body of `POST /heartbeat`, in bytes.
 pub const MAX_HEARTBEAT_BYTES: usize = 64 * 1024;
 /// Most heartbeats in one `POST /heartbeats`.

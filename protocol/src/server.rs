@@ -9,6 +9,7 @@ use crate::field::{self, Errors, Object};
 use crate::heartbeat::{Load, Service};
 use crate::json::Json;
 use crate::problem::FieldError;
+use crate::tags::Tags;
 use crate::timestamp::Timestamp;
 
 /// A VPN host: an element of `GET /servers`.
@@ -41,6 +42,10 @@ pub struct Server {
     pub services: Vec<Service>,
     /// The newest heartbeat's metrics.
     pub metrics: BTreeMap<String, f64>,
+    /// The newest heartbeat's tags. Whoever has the host's root account chooses them, so
+    /// they never grant anything.
+    #[serde(default)]
+    pub agent_tags: Tags,
     /// The address that the last live heartbeat's connection came from, as far as the
     /// connection told one.
     #[serde(default)]
@@ -48,6 +53,9 @@ pub struct Server {
     /// Whether heartbeats have come from the host's very address since the host has it.
     #[serde(default)]
     pub ip_confirmed: bool,
+    /// The tags that admins have set. No heartbeat ever changes one.
+    #[serde(default)]
+    pub tags: Tags,
     /// What admins set; in JSON, the flags stand beside the fields above.
     #[serde(flatten)]
     pub flags: Flags,

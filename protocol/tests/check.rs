@@ -49,6 +49,10 @@ fn address() -> impl Strategy<Value = IpAddr> {
     ]
 }
 
+fn tag_key() -> impl Strategy<Value = String> {
+    prop_oneof![4 => "[a-z0-9._/-]{0,64}", 1 => text()]
+}
+
 prop_compose! {
     fn heartbeat()(
         ip in proptest::option::of(address()),
@@ -57,6 +61,7 @@ prop_compose! {
         services in few_or_too_many((text(), any::<bool>())),
         load in proptest::array::uniform3(proptest::option::of(number())),
         metrics in few_or_too_many((text(), number())),
+        tags in few_or_too_many((tag_key(), text())),
         seq in proptest::option::of(prop_oneof![0_u64..9, LIMIT - 3..LIMIT + 3, any::<u64>()]),
     ) -> Heartbeat {
         let [country_code, country, city, hostname, _] = texts;
@@ -75,6 +80,7 @@ prop_compose! {
                 .collect(),
             load: Load { cpu, ram, net },
             metrics: metrics.into_iter().collect::<BTreeMap<_, _>>(),
+            agent_tags: tags.into_iter().collect(),
             collected_at: None,
             boot_id,
             seq,

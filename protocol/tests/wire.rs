@@ -283,6 +283,28 @@ fn lengths_count_characters() {
 }
 
 #[test]
+fn tags_have_keys_and_values_as_the_rules_say() {
+    let tags = |tags: Value| broken_fields(|body| body["tags"] = tags.clone());
+    assert!(tags(json!({"rack/a.b_c-1": "17", "0": "", "k": "ü".repeat(63)})).is_empty());
+    assert!(tags(Value::Null).is_empty());
+    assert_eq!(tags(json!(["edge"])), ["tags"]);
+    assert_eq!(
+        tags(json!({"Env": "a", "": "a", "-a": "a", "ok": "a"})),
+        ["tags.", "tags.-a", "tags.Env"]
+    );
+    assert_eq!(
+        tags(json!({"a": 1, "b": null, "c": "x".repeat(64), "d": "a\0"})),
+        ["tags.a", "tags.b", "tags.c", "tags.d"]
+    );
+    let many = |count: usize| {
+        let members = (0..count).map(|n| (format!("k{n}"), json!("")));
+        Value::Object(members.collect())
+    };
+    assert!(tags(many(32)).is_empty());
+    assert_eq!(tags(many(33)), ["tags"]);
+}
+
+#[test]
 fn at_most_64_services_and_64_metrics() {
     let services = |count| json!(vec![json!({"name": "wg", "active": true}); count]);
     assert!(broken_fields(|body| body["services"] = services(64)).is_empty());

@@ -385,6 +385,9 @@ fn names_that_an_earlier_version_has_stored_go_on_working() {
         .execute_batch(
             "DROP TABLE agent_keys; DROP TABLE enrollment_codes;
              ALTER TABLE servers DROP COLUMN keyed;
+             ALTER TABLE servers DROP COLUMN agent_tags;
+             ALTER TABLE flags DROP COLUMN tags;
+             ALTER TABLE tombstones DROP COLUMN tags;
              DROP TABLE api_tokens; DROP INDEX users_by_key;
              ALTER TABLE users DROP COLUMN user_id;
              ALTER TABLE users DROP COLUMN name_key;

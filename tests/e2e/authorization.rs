@@ -105,6 +105,9 @@ const ROWS: &[Row] = &[
     row("PATCH /server/{ip}/config", 200, |_, _| {
         with("/server/1.2.3.4/config", "{\"gaming\": true}")
     }),
+    row("PATCH /server/{ip}/tags", 200, |_, _| {
+        with("/server/1.2.3.4/tags", "{\"env\": \"prod\"}")
+    }),
     row("GET /events", 200, |_, _| with("/events", "")),
     // A host that has neither a code nor a key.
     row("POST /enroll", 422, |_, _| with("/enroll", "{}")),

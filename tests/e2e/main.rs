@@ -46,5 +46,6 @@ mod sso;
 mod start;
 mod static_agent;
 mod systemd;
+mod tags;
 mod tidy;
 mod totp;

@@ -108,6 +108,7 @@ impl Host {
                 net,
             },
             metrics: BTreeMap::new(),
+            agent_tags: BTreeMap::new(),
             collected_at: None,
             boot_id: None,
             seq: Some(0),

@@ -12,7 +12,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fleetbeat_collectors::{Collector, Definition, Roots};
-use fleetbeat_protocol::{MAX_TEXT_CHARS, is_nobodys, parse_ip};
+use fleetbeat_protocol::{
+    MAX_TAGS, MAX_TEXT_CHARS, Tags, is_nobodys, parse_ip, parse_tag,
+};
 use fleetbeat_settings::{Document, Fault, Problems, Table, show_duration};
 
 pub(crate) use api_key::{KeyNeed, place_in_environment};
@@ -81,6 +83,7 @@ pub(crate) struct HostSettings {
     pub(crate) country: String,
     pub(crate) region: Option<String>,
     pub(crate) city: String,
+    pub(crate) tags: Tags,
 }
 
 /// The address by which the server is to know the host.
@@ -266,7 +269,26 @@ fn read_host(table: &mut Table<'_>, is_near: bool) -> HostSettings {
         country: table.parsed("country", parse_text).unwrap_or_default(),
         region: table.parsed("region", parse_text),
         city: table.parsed("city", parse_text).unwrap_or_default(),
+        tags: read_tags(table),
     }
+}
+
+/// The tags, each `key` or `key=value`.
+fn read_tags(table: &mut Table<'_>) -> Tags {
+    let listed = table.parsed_list("tags", parse_tag).unwrap_or_default();
+    let count = listed.len();
+
+    let mut tags = Tags::new();
+    for (key, value) in listed {
+        if let Some(twice) = tags.insert(key.clone(), value) {
+            let message = format!("has {key:?} twice, first with the value {twice:?}");
+            table.problem("tags", message);
+        }
+    }
+    if count > MAX_TAGS {
+        table.problem("tags", format!("has {count} tags, more than {MAX_TAGS}"));
+    }
+    tags
 }
 
 /// The time between samples, and the number of samples in a heartbeat.

@@ -2,7 +2,8 @@
 //! name must not make a silent host.
 
 use fleetbeat_protocol::{
-    FieldError, Heartbeat, MAX_METRICS, MAX_SERVICES, MAX_TEXT_CHARS,
+    FieldError, Heartbeat, MAX_HEARTBEAT_BYTES, MAX_METRICS, MAX_SERVICES, MAX_TAGS,
+    MAX_TEXT_CHARS,
 };
 
 /// Most characters of a name in a line of the log.
@@ -23,7 +24,17 @@ pub(super) fn fit(heartbeat: &mut Heartbeat) -> Vec<String> {
             leave_out(heartbeat, &error.field);
         }
     }
+    if !heartbeat.agent_tags.is_empty() && is_too_long(heartbeat) {
+        heartbeat.agent_tags.clear();
+        told.push("tags would make the heartbeat too long".to_owned());
+    }
     told
+}
+
+/// Whether the server would refuse the heartbeat for its length. Without tags it never
+/// would: what else a heartbeat holds fits at every limit.
+fn is_too_long(heartbeat: &Heartbeat) -> bool {
+    serde_json::to_vec(heartbeat).is_ok_and(|body| body.len() > MAX_HEARTBEAT_BYTES)
 }
 
 /// The broken rule, with the name of what breaks it.
@@ -58,12 +69,21 @@ fn leave_out(heartbeat: &mut Heartbeat, field: &str) {
         heartbeat.metrics.remove(name);
         return;
     }
+    if let Some(key) = field.strip_prefix("tags.") {
+        heartbeat.agent_tags.remove(key);
+        return;
+    }
 
     match field {
         "services" => heartbeat.services.truncate(MAX_SERVICES),
         "metrics" => {
             while heartbeat.metrics.len() > MAX_METRICS {
                 heartbeat.metrics.pop_last();
+            }
+        }
+        "tags" => {
+            while heartbeat.agent_tags.len() > MAX_TAGS {
+                heartbeat.agent_tags.pop_last();
             }
         }
         "load.cpu" => heartbeat.load.cpu = None,
@@ -95,7 +115,7 @@ fn cut(text: &mut String) {
 mod tests {
     use std::collections::BTreeMap;
 
-    use fleetbeat_protocol::{Load, MAX_HEARTBEAT_BYTES, Service};
+    use fleetbeat_protocol::{Load, Service};
 
     use super::*;
 
@@ -110,6 +130,7 @@ mod tests {
             services: Vec::new(),
             load: Load::default(),
             metrics: BTreeMap::new(),
+            agent_tags: BTreeMap::new(),
             collected_at: None,
             boot_id: None,
             seq: None,
@@ -183,6 +204,10 @@ mod tests {
         heartbeat.metrics = (0..70).map(|at| (name(at), -1.0e300 / 3.0)).collect();
 
         heartbeat.metrics.insert("\u{1}".repeat(65), 1.0);
+        let tag = |at: usize| (format!("{}{at:02}", "k".repeat(61)), "\u{1}".repeat(63));
+        heartbeat.agent_tags = (0..40).map(tag).collect();
+        heartbeat.agent_tags.insert("K".to_owned(), String::new());
+        heartbeat.agent_tags.insert("a".to_owned(), "x".repeat(64));
         assert!(!fit(&mut heartbeat).is_empty());
         assert_eq!(fit(&mut heartbeat), [""; 0]);
         assert_eq!(heartbeat.check(), Ok(()));
@@ -191,6 +216,10 @@ mod tests {
         assert_eq!(
             (heartbeat.services.len(), heartbeat.metrics.len()),
             (64, 63)
+        );
+        assert!(
+            heartbeat.agent_tags.is_empty(),
+            "they would make it too long"
         );
         assert_eq!(heartbeat.load.net, Some(7.0));
         let bytes = serde_json::to_vec(&heartbeat).unwrap().len();

@@ -98,6 +98,7 @@ impl Host {
             services: readings.services,
             load: readings.load,
             metrics: readings.metrics,
+            agent_tags: self.settings.tags.clone(),
             collected_at: Some(readings.collected_at),
             boot_id: self.boot_id.clone(),
             seq: Some(self.seq),

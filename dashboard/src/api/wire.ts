@@ -65,10 +65,14 @@ export interface Server extends Flags {
   load: Load
   services: Service[]
   metrics: Record<string, number>
+  /** The tags of the agent's configuration: values by key. */
+  agent_tags: Record<string, string>
   /** Where the last heartbeat's connection came from; null if nobody could tell. */
   observed_ip: string | null
   /** Whether heartbeats came from `ip` itself. */
   ip_confirmed: boolean
+  /** The tags that admins have set: values by key. */
+  tags: Record<string, string>
 }
 
 /** A rule that a field of a request's body breaks. */
@@ -150,6 +154,10 @@ function isRecordOfNumbers(value: unknown): value is Record<string, number> {
   return isObject(value) && Object.values(value).every(isNumber)
 }
 
+function isRecordOfTexts(value: unknown): value is Record<string, string> {
+  return isObject(value) && Object.values(value).every(isText)
+}
+
 function orNull<T>(check: Check<T>): Check<T | null> {
   return (value): value is T | null => value === null || check(value)
 }
@@ -192,8 +200,10 @@ export const SERVER: Shape<Server> = {
   load: shaped(LOAD),
   services: listOf(SERVICE),
   metrics: isRecordOfNumbers,
+  agent_tags: isRecordOfTexts,
   observed_ip: orNull(isText),
   ip_confirmed: isBoolean,
+  tags: isRecordOfTexts,
   gaming: isBoolean,
   streaming: isBoolean,
   paid: isBoolean,

@@ -49,11 +49,16 @@ function valueOf(server: Server, field: Field): Value {
       return Object.hasOwn(server.metrics, field.name)
         ? ofNumber(server.metrics[field.name] ?? null)
         : MISSING
+    case 'tag': {
+      const tags = [server.tags, server.agent_tags]
+      const found = tags.find((source) => Object.hasOwn(source, field.name))
+      const value = found?.[field.name]
+      return value === undefined ? MISSING : { kind: 'text', texts: [value] }
+    }
     // The API does not tell these yet.
     case 'agent_version':
     case 'load':
     case 'clients':
-    case 'tag':
       return MISSING
   }
 }

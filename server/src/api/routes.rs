@@ -82,6 +82,12 @@ pub(super) static ROUTES: &[Route] = &[
         servers::set_flags,
     ),
     caller(
+        "PATCH",
+        "/server/{ip}/tags",
+        WRITES_FLAGS,
+        servers::set_tags,
+    ),
+    caller(
         "GET",
         "/enrollment-codes",
         SUPERADMIN,

@@ -1,7 +1,7 @@
 //! `GET /servers` and `/server/{ip}`: the fleet and its hosts.
 
 use fleetbeat_daemon::clock;
-use fleetbeat_protocol::{FlagsPatch, parse_ip};
+use fleetbeat_protocol::{FlagsPatch, TagsPatch, parse_ip};
 
 use super::state::ApiState;
 use super::{body, list};
@@ -10,7 +10,7 @@ use crate::fleet::query::Query;
 use crate::http::{Failure, Reply, Request, Response};
 use crate::store::{HostName, UnknownHosts};
 
-/// The longest body of `PATCH /server/{ip}/config`.
+/// The longest body of a patch of a host.
 const MAX_PATCH_BYTES: usize = 16 * 1024;
 
 /// What is told of a host that was removed and has no `agent_id`.
@@ -66,9 +66,33 @@ pub(super) fn set_flags(
     Ok(Reply::Now(Response::json(200, &server)))
 }
 
-/// `DELETE /server/{ip}`: removes a host with its history and its flags. A host with an
-/// `agent_id` is refused from then on. Another one comes back: a 204 has no body, so
-/// headers say so.
+/// `PATCH /server/{ip}/tags`: sets and removes tags and gives the host as it is then.
+pub(super) fn set_tags(
+    api: &ApiState,
+    caller: &Caller,
+    request: &mut Request,
+) -> Result<Reply, Failure> {
+    let host = host(request)?;
+    let body = body::read(request, MAX_PATCH_BYTES)?;
+    let patch = TagsPatch::from_json(&body::parse(&body)?).map_err(Failure::invalid)?;
+
+    let act = caller.act(request.peer().ip(), clock::now());
+    let Some(server) = api.store.set_tags(&host, &patch, &act)? else {
+        return Err(unknown(api, &host));
+    };
+
+    if !patch.0.is_empty() {
+        let (who, ip) = (caller.show(), server.ip);
+        let source = show_source(request.peer().ip());
+        let tags = describe_tags(&patch);
+        log::info!("{who} at {source} has set the tags of host {ip}: {tags}");
+    }
+    Ok(Reply::Now(Response::json(200, &server)))
+}
+
+/// `DELETE /server/{ip}`: removes a host with its history, its flags and its tags. A host
+/// with an `agent_id` is refused from then on. Another one comes back: a 204 has no body,
+/// so headers say so.
 pub(super) fn remove(
     api: &ApiState,
     caller: &Caller,
@@ -120,6 +144,15 @@ fn describe(patch: FlagsPatch) -> Option<String> {
     (!set.is_empty()).then(|| set.join(", "))
 }
 
+/// The tags that the patch sets and removes, for the log: `env = "prod", edge removed`.
+fn describe_tags(patch: &TagsPatch) -> String {
+    let tags = patch.0.iter().map(|(key, value)| match value {
+        Some(value) => format!("{key} = {value:?}"),
+        None => format!("{key} removed"),
+    });
+    tags.collect::<Vec<_>>().join(", ")
+}
+
 /// The host that the path names.
 fn host(request: &Request) -> Result<HostName, Failure> {
     let path = request.path();
@@ -159,5 +192,14 @@ mod tests {
         let described = describe(patch);
         assert_eq!(described.as_deref(), Some("paid = true, static = false"));
         assert_eq!(describe(FlagsPatch::default()), None);
+    }
+
+    #[test]
+    fn the_log_names_the_tags_that_were_set_and_removed() {
+        let tags = [("env", Some("a\nb")), ("edge", Some("")), ("old", None)];
+        let tags = tags.map(|(key, value)| (key.to_owned(), value.map(str::to_owned)));
+        let patch = TagsPatch(tags.into());
+        let expected = r#"edge = "", env = "a\nb", old removed"#;
+        assert_eq!(describe_tags(&patch), expected);
     }
 }

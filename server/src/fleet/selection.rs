@@ -93,10 +93,12 @@ impl Host for Record<'_> {
                 service.map_or(Value::Missing, |service| Value::Switch(service.active))
             }
             Field::Metric(name) => number(server.metrics.get(name).copied()),
-            // Records do not have these yet.
-            Field::AgentVersion | Field::Load | Field::Clients | Field::Tag(_) => {
-                Value::Missing
+            Field::Tag(key) => {
+                let tag = server.tags.get(key).or_else(|| server.agent_tags.get(key));
+                tag.map_or(Value::Missing, |value| Value::Text(value))
             }
+            // Records do not have these yet.
+            Field::AgentVersion | Field::Load | Field::Clients => Value::Missing,
         }
     }
 }

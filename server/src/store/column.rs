@@ -3,7 +3,7 @@
 //! A line of the table says how a field is called in SQLite and in MongoDB, of which kind
 //! the values are, and where a value is in a heartbeat and in a record. The backends make
 //! statements and documents from the table, and each backend knows how to write and read
-//! the five kinds. So a new field of the heartbeat takes a line here and a step of
+//! the six kinds. So a new field of the heartbeat takes a line here and a step of
 //! SQLite's schema (`embedded/schema.rs`). The alternative, to name each field in every
 //! statement and document of every backend, had nine places that could disagree.
 //!
@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use fleetbeat_protocol::{
-    Flags, FlagsPatch, Heartbeat, Load, Server, Service, Status, Timestamp,
+    Flags, FlagsPatch, Heartbeat, Load, Server, Service, Status, Tags, Timestamp,
 };
 
 use super::event::{Act, EventKind, NewEvent, facts};
@@ -43,6 +43,8 @@ pub(super) enum Kind {
     Services(Place<Vec<Service>>),
     /// Numbers by name. JSON in SQLite, a document in MongoDB.
     Metrics(Place<BTreeMap<String, f64>>),
+    /// Texts by name. JSON in SQLite, a document in MongoDB.
+    Tags(Place<Tags>),
 }
 
 /// Where a column's value is: written from a heartbeat, read into a record.
@@ -79,6 +81,7 @@ pub(super) const COLUMNS: &[Column] = columns! {
     "net"           ["load", "net"]  Number       load.net;
     "services"      ["services"]     Services     services;
     "metrics"       ["metrics"]      Metrics      metrics;
+    "agent_tags"    ["agent_tags"]   Tags         agent_tags;
 };
 
 /// A flag of a record: set by admins, never by a heartbeat.
@@ -135,7 +138,7 @@ pub(super) fn flag_changes(
     FLAGS.iter().filter_map(change).collect()
 }
 
-/// The part of a record that is neither column nor flag.
+/// The part of a record that is neither column, nor flag, nor tag of an admin.
 pub(super) struct Identity {
     pub(super) ip: IpAddr,
     pub(super) server_id: String,
@@ -147,8 +150,8 @@ pub(super) struct Identity {
 }
 
 impl Identity {
-    /// A record in which columns and flags have their defaults, for the backend to read
-    /// columns and flags into.
+    /// A record in which columns, flags and tags have their defaults, for the backend to
+    /// read them into.
     pub(super) fn into_server(self) -> Server {
         Server {
             server_id: self.server_id,
@@ -166,6 +169,8 @@ impl Identity {
             load: Load::default(),
             services: Vec::new(),
             metrics: BTreeMap::new(),
+            agent_tags: Tags::new(),
+            tags: Tags::new(),
             flags: Flags::default(),
         }
     }
@@ -198,6 +203,7 @@ mod tests {
             "first_heartbeat",
             "observed_ip",
             "ip_confirmed",
+            "tags",
         ];
         let columns = COLUMNS.iter().map(|column| column.bson[0]);
         let flags = FLAGS.iter().map(|flag| flag.name);

@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use fleetbeat_protocol::MAX_TAGS;
+
 /// Why a call of the store failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum StoreError {
@@ -111,6 +113,11 @@ pub(crate) enum Conflict {
     /// The API token is not known.
     #[error("there is no API token {0:?}")]
     NoSuchToken(String),
+    /// The host would have so many tags of admins.
+    #[error(
+        "the host would have {count} tags, more than {MAX_TAGS}: remove some, with null"
+    )]
+    TooManyTags { count: usize },
     /// Without this user nobody could manage users.
     #[error("{0:?} is the last superadmin: make another one first")]
     LastSuperadmin(String),

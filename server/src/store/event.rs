@@ -160,6 +160,8 @@ kinds! {
     CodeRefused = 66 "code.refused" Refusal Superadmins;
     /// A host that was removed may come back.
     HostReadmitted = 67 "host.readmitted" Audit Users;
+    /// A tag of a host was set to another value, or removed.
+    TagChanged = 70 "tag.changed" Audit Users;
 }
 
 impl EventKind {

@@ -1,16 +1,18 @@
-//! A host's flags, and in which order admins have set them: of two records of one host,
-//! the later change of each flag counts.
+//! What admins have set on a host, its flags and tags, and in which order: of two records
+//! of one host, the later change of each flag and of each tag counts.
 
 use std::collections::BTreeMap;
 
 use fleetbeat_protocol::{Flags, FlagsPatch};
 
 use super::column::FLAGS;
+use super::tags::SetTags;
 
-/// The flags of a host.
+/// The flags of a host, and its tags, which go wherever the flags go.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct SetFlags {
     pub(super) flags: Flags,
+    pub(super) tags: SetTags,
     /// By flag, the number of the change that has set the flag last. Later changes have
     /// higher numbers, in the whole store. A flag that nobody has set is missing.
     pub(super) changes: BTreeMap<String, i64>,
@@ -21,7 +23,7 @@ impl SetFlags {
     pub(super) fn of_new_host(patch: FlagsPatch) -> SetFlags {
         SetFlags {
             flags: patch.apply(Flags::default()),
-            changes: BTreeMap::new(),
+            ..SetFlags::default()
         }
     }
 
@@ -35,13 +37,14 @@ impl SetFlags {
         }
     }
 
-    /// Whether the flags are as they are on a host for which nobody has set any.
+    /// Whether flags and tags are as they are on a host for which nobody has set any.
     pub(super) fn are_defaults(&self) -> bool {
-        self.flags == Flags::default()
+        self.flags == Flags::default() && self.tags.shown().is_empty()
     }
 
-    /// Takes over each flag that was set later in `other`.
+    /// Takes over each flag and each tag that was set later in `other`.
     pub(super) fn merge(&mut self, other: &SetFlags) {
+        self.tags.merge(&other.tags);
         let mut others = other.flags;
         for flag in FLAGS {
             let newer = other.changes.get(flag.name).copied();

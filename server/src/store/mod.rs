@@ -30,6 +30,7 @@ mod open;
 mod removal;
 mod server;
 mod sighting;
+mod tags;
 mod user;
 
 #[cfg(test)]

@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fleetbeat_protocol::{DELETED, FlagsPatch, Heartbeat, Server, Status, Timestamp};
+use fleetbeat_protocol::{
+    DELETED, FlagsPatch, Heartbeat, Server, Status, TagsPatch, Timestamp,
+};
 use jiff::SignedDuration;
 
 use super::error::StoreError;
@@ -52,6 +54,19 @@ pub(crate) trait ServerStore: Send + Sync {
         &self,
         host: &HostName,
         patch: FlagsPatch,
+        act: &Act,
+    ) -> Result<Option<Server>, StoreError>;
+
+    /// Sets and removes the patch's tags and gives the host as it is now; `None` if it is
+    /// not known. An event tells of each tag that has another value then.
+    ///
+    /// # Errors
+    /// The host would have too many tags, and then nothing is changed. The database cannot
+    /// be written; the tags may be set nevertheless.
+    fn set_tags(
+        &self,
+        host: &HostName,
+        patch: &TagsPatch,
         act: &Act,
     ) -> Result<Option<Server>, StoreError>;
 

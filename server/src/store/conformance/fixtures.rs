@@ -38,6 +38,7 @@ pub(crate) fn beat(host: &str, at: Timestamp) -> Beat {
             net: None,
         },
         metrics: BTreeMap::new(),
+        agent_tags: BTreeMap::new(),
         collected_at: None,
         boot_id: None,
         seq: None,

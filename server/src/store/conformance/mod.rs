@@ -16,6 +16,7 @@ mod mongodb_databases;
 mod random_lives;
 mod servers;
 mod sweeps;
+mod tags;
 mod told_lives;
 mod users;
 
@@ -88,6 +89,15 @@ macro_rules! cases {
         );
         cases!($open; random_lives:
             after_any_life_each_host_is_in_its_own_record_with_its_flags,
+        );
+        cases!($open; tags:
+            a_patch_sets_and_removes_its_tags,
+            a_host_takes_no_more_tags_than_it_may_have,
+            an_agents_tags_are_those_of_its_newest_heartbeat,
+            tags_of_both_writers_race_without_loss,
+            the_tags_of_a_deleted_host_wait_for_its_return,
+            each_tag_that_was_set_last_on_either_record_of_a_host_counts,
+            a_changed_tag_is_told_with_who_changed_it,
         );
         cases!($open; events:
             what_happens_to_a_host_is_told_once,

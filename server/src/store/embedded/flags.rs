@@ -1,22 +1,26 @@
-//! Hosts' flags in SQLite, and the tombstones in which the flags of hosts that are gone
-//! wait.
+//! Hosts' flags and tags in SQLite, and the tombstones in which those of hosts that are
+//! gone wait.
 
 use std::sync::LazyLock;
 
-use fleetbeat_protocol::FlagsPatch;
+use fleetbeat_protocol::{FlagsPatch, TagsPatch};
 use rusqlite::types::ToSqlOutput;
 use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 
 use super::row::{json, listed, optional, optional_ip};
 use crate::store::column::FLAGS;
+use crate::store::error::StoreError;
 use crate::store::flags::SetFlags;
 use crate::store::identity::{Heir, Tombstone};
+use crate::store::tags::SetTags;
 
 /// The columns that [`read`] reads and [`values`] writes.
 static COLUMNS: LazyLock<String> = LazyLock::new(|| {
     let names = FLAGS.iter().map(|flag| flag.name);
-    listed(names.chain(["changes"]))
+    listed(names.chain(["changes", "tags"]))
 });
+/// How many they are.
+const WIDTH: usize = FLAGS.len() + 2;
 
 /// The flags of a host. A host without a row has the defaults.
 pub(super) fn of_host(connection: &Connection, host: i64) -> rusqlite::Result<SetFlags> {
@@ -42,11 +46,32 @@ pub(super) fn change(
     host: i64,
     patch: &FlagsPatch,
 ) -> rusqlite::Result<()> {
-    let count = "UPDATE state SET flag_changes = flag_changes + 1 RETURNING flag_changes";
-    let number = connection.query_row(count, [], |row| row.get(0))?;
+    let number = next_change(connection)?;
     let mut flags = of_host(connection, host)?;
     flags.change(patch, number);
     put(connection, host, &flags)
+}
+
+/// Sets and removes the patch's tags of a host.
+///
+/// # Errors
+/// The host would have too many tags, or the database cannot be written.
+pub(super) fn change_tags(
+    connection: &Connection,
+    host: i64,
+    patch: &TagsPatch,
+) -> Result<(), StoreError> {
+    let number = next_change(connection)?;
+    let mut flags = of_host(connection, host)?;
+    flags.tags.change(patch, number)?;
+    put(connection, host, &flags)?;
+    Ok(())
+}
+
+/// The number of a change.
+fn next_change(connection: &Connection) -> rusqlite::Result<i64> {
+    let count = "UPDATE state SET flag_changes = flag_changes + 1 RETURNING flag_changes";
+    connection.query_row(count, [], |row| row.get(0))
 }
 
 /// Keeps flags in a tombstone. An older tombstone of the same name goes. `heir` is the
@@ -80,8 +105,7 @@ pub(super) fn tombstone(
         *COLUMNS
     );
     let tombstone = |row: &Row<'_>| {
-        let behind = FLAGS.len() + 1;
-        let (key, ip) = (row.get(behind)?, optional_ip(row, behind + 1)?);
+        let (key, ip) = (row.get(WIDTH)?, optional_ip(row, WIDTH + 1)?);
         Ok(Tombstone {
             flags: read(row)?,
             heir: Option::map(key, |key| Heir { key, ip }),
@@ -106,7 +130,7 @@ fn replace<'a, const N: usize>(
     head: [ToSqlOutput<'a>; N],
     flags: &SetFlags,
 ) -> rusqlite::Result<()> {
-    let places = (1..=N + FLAGS.len() + 1).map(|place| format!("?{place}"));
+    let places = (1..=N + WIDTH).map(|place| format!("?{place}"));
     let statement = format!(
         "INSERT OR REPLACE INTO {table} ({columns}) VALUES ({})",
         listed(places)
@@ -116,7 +140,7 @@ fn replace<'a, const N: usize>(
     let values: Vec<ToSqlOutput<'a>> = head
         .into_iter()
         .chain(values.map(Into::into))
-        .chain([json(&flags.changes).into()])
+        .chain([json(&flags.changes).into(), json(&flags.tags).into()])
         .collect();
     let mut statement = connection.prepare_cached(&statement)?;
     statement.execute(params_from_iter(values)).map(|_| ())
@@ -130,5 +154,14 @@ fn read(row: &Row<'_>) -> rusqlite::Result<SetFlags> {
     // Somebody may have edited the file: then the flags are as they are.
     let changes = row.get_ref(FLAGS.len())?.as_str()?;
     set.changes = serde_json::from_str(changes).unwrap_or_default();
+    set.tags = read_tags(row, FLAGS.len() + 1)?;
     Ok(set)
+}
+
+/// The tags of admins at `index`; none where there is no row of flags, and where somebody
+/// has edited the file.
+pub(super) fn read_tags(row: &Row<'_>, index: usize) -> rusqlite::Result<SetTags> {
+    let tags = row.get_ref(index)?.as_str_or_null()?;
+    let tags = tags.and_then(|tags| serde_json::from_str(tags).ok());
+    Ok(tags.unwrap_or_default())
 }

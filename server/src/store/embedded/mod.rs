@@ -34,7 +34,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use fleetbeat_protocol::{AgentId, FlagsPatch, KeyHash, Server, Timestamp};
+use fleetbeat_protocol::{AgentId, FlagsPatch, KeyHash, Server, TagsPatch, Timestamp};
 use rusqlite::{OptionalExtension, Transaction};
 
 use self::connection::{Check, Connections, has_current_schema, open_reader};
@@ -233,6 +233,15 @@ impl ServerStore for Embedded {
         self.write_servers(|transaction| {
             Ok(servers::set_flags(transaction, host, patch, act)?)
         })
+    }
+
+    fn set_tags(
+        &self,
+        host: &HostName,
+        patch: &TagsPatch,
+        act: &Act,
+    ) -> Result<Option<Server>, StoreError> {
+        self.write_servers(|transaction| servers::set_tags(transaction, host, patch, act))
     }
 
     fn remove_server(

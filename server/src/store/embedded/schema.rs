@@ -9,7 +9,7 @@ use crate::store::error::{Setup, StoreError};
 use crate::store::event::EventKind;
 
 /// The schema, one step for each `user_version`; a released step never changes.
-const MIGRATIONS: [&str; 7] = [
+const MIGRATIONS: [&str; 8] = [
     FIRST,
     HOST_IDS,
     CHANGES_OF_FLAGS,
@@ -17,6 +17,7 @@ const MIGRATIONS: [&str; 7] = [
     EVENTS,
     ACCOUNTS,
     KEYS,
+    TAGS,
 ];
 
 /// Hosts by address.
@@ -292,6 +293,14 @@ const KEYS: &str = "
     ) STRICT, WITHOUT ROWID;
 ";
 
+/// Tags: those of agents beside the other columns, those of admins beside the flags.
+const TAGS: &str = "
+    ALTER TABLE servers ADD COLUMN agent_tags TEXT NOT NULL DEFAULT '{}';   -- JSON
+    -- JSON: by key, the value (null: removed) and the number of the change.
+    ALTER TABLE flags ADD COLUMN tags TEXT NOT NULL DEFAULT '{}';
+    ALTER TABLE tombstones ADD COLUMN tags TEXT NOT NULL DEFAULT '{}';
+";
+
 /// The version of the schema that this program makes.
 pub(super) const NEWEST: usize = MIGRATIONS.len();
 
@@ -330,4 +339,17 @@ pub(super) fn migrate(
     transaction.pragma_update(None, "user_version", known)?;
     transaction.commit()?;
     Ok(())
+}
+
+/// Makes the database `file` as the version of this schema has left a new one.
+#[cfg(test)]
+pub(super) fn make_older(file: &Path, version: u8) -> Connection {
+    let connection = Connection::open(file).unwrap();
+    for step in &MIGRATIONS[..usize::from(version)] {
+        connection.execute_batch(step).unwrap();
+    }
+    connection
+        .pragma_update(None, "user_version", version)
+        .unwrap();
+    connection
 }

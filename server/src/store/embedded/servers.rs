@@ -1,14 +1,14 @@
 //! The hosts' records in SQLite: how a record is read, and how a heartbeat is stored.
 //!
 //! The statements are made from the tables of [`crate::store::column`], once. A row has
-//! first the [`Identity`], then the flags, then the columns, so that the place of each
-//! value is known without its name. Which record a heartbeat belongs to is decided in
-//! [`crate::store::identity`]; `owners.rs` does what is decided.
+//! first the [`Identity`], then the flags, then the tags of admins, then the columns, so
+//! that the place of each value is known without its name. Which record a heartbeat
+//! belongs to is decided in [`crate::store::identity`]; `owners.rs` does what is decided.
 
 use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
 
-use fleetbeat_protocol::{AgentId, FlagsPatch, Heartbeat, Server, Status};
+use fleetbeat_protocol::{AgentId, FlagsPatch, Heartbeat, Server, Status, TagsPatch};
 use log::Level;
 use rusqlite::types::{Null, ToSqlOutput};
 use rusqlite::{
@@ -20,8 +20,10 @@ use super::flags;
 use super::row::{json, listed, optional, optional_ip, parsed, timestamp};
 use crate::recurring::log_if_due;
 use crate::store::column::{COLUMNS, FLAGS, Identity, Kind, flag_changes};
+use crate::store::error::StoreError;
 use crate::store::event::Act;
 use crate::store::server::{Beat, HostName, Supersedes};
+use crate::store::tags::tag_changes;
 
 /// The columns of an [`Identity`].
 const IDENTITY: [&str; 7] = [
@@ -35,8 +37,10 @@ const IDENTITY: [&str; 7] = [
 ];
 /// The index of the first flag in a row.
 const FIRST_FLAG: usize = IDENTITY.len();
+/// The index of the tags of admins in a row.
+const TAGS: usize = FIRST_FLAG + FLAGS.len();
 /// The index of the first of [`COLUMNS`] in a row.
-const FIRST_COLUMN: usize = FIRST_FLAG + FLAGS.len();
+const FIRST_COLUMN: usize = TAGS + 1;
 
 static SELECT_ALL: LazyLock<String> = LazyLock::new(|| {
     format!(
@@ -136,7 +140,8 @@ static INSERT: LazyLock<String> = LazyLock::new(|| {
 
 /// The columns of a row.
 fn names() -> impl Iterator<Item = String> {
-    let flags = FLAGS.iter().map(|flag| format!("flags.{}", flag.name));
+    let flags = FLAGS.iter().map(|flag| flag.name).chain(["tags"]);
+    let flags = flags.map(|name| format!("flags.{name}"));
     let columns = COLUMNS.iter().map(|column| column.sql);
     let of_servers = |name| format!("servers.{name}");
     IDENTITY
@@ -306,6 +311,7 @@ fn value<'a>(kind: &Kind, heartbeat: &'a Heartbeat) -> ToSqlOutput<'a> {
         },
         Kind::Services(place) => json((place.in_heartbeat)(heartbeat)).into(),
         Kind::Metrics(place) => json((place.in_heartbeat)(heartbeat)).into(),
+        Kind::Tags(place) => json((place.in_heartbeat)(heartbeat)).into(),
     }
 }
 
@@ -333,6 +339,7 @@ fn server_from_row(row: &Row<'_>) -> rusqlite::Result<Server> {
             *(flag.in_flags)(&mut server.flags) = value;
         }
     }
+    server.tags = flags::read_tags(row, TAGS)?.shown();
     for (index, column) in (FIRST_COLUMN..).zip(COLUMNS) {
         read(&column.kind, row, index, &mut server)?;
     }
@@ -356,6 +363,9 @@ fn read(
         Kind::Metrics(place) => {
             *(place.in_server)(server) = parsed(row, index, serde_json::from_str)?;
         }
+        Kind::Tags(place) => {
+            *(place.in_server)(server) = parsed(row, index, serde_json::from_str)?;
+        }
     }
     Ok(())
 }
@@ -368,15 +378,9 @@ pub(super) fn set_flags(
     patch: FlagsPatch,
     act: &Act,
 ) -> rusqlite::Result<Option<Server>> {
-    let (select, name) = match host {
-        HostName::Ip(ip) => ("SELECT id FROM servers WHERE ip = ?1", ip.to_string()),
-        HostName::ServerId(id) => {
-            ("SELECT id FROM servers WHERE server_id = ?1", id.clone())
-        }
-    };
-    let mut select = transaction.prepare_cached(select)?;
-    let id: Option<i64> = select.query_row([name], |row| row.get(0)).optional()?;
-    let (Some(id), Some(before)) = (id, by_name(transaction, host)?) else {
+    let (Some(id), Some(before)) =
+        (number(transaction, host)?, by_name(transaction, host)?)
+    else {
         return Ok(None);
     };
 
@@ -385,4 +389,43 @@ pub(super) fn set_flags(
         events::write(transaction, Some(id), &event)?;
     }
     by_name(transaction, host)
+}
+
+/// Sets and removes the patch's tags and gives the host as it is now. Writes an event for
+/// each tag that has another value then.
+///
+/// # Errors
+/// The host would have too many tags, or the database cannot be written.
+pub(super) fn set_tags(
+    transaction: &Transaction<'_>,
+    host: &HostName,
+    patch: &TagsPatch,
+    act: &Act,
+) -> Result<Option<Server>, StoreError> {
+    let (Some(id), Some(before)) =
+        (number(transaction, host)?, by_name(transaction, host)?)
+    else {
+        return Ok(None);
+    };
+
+    flags::change_tags(transaction, id, patch)?;
+    for event in tag_changes(&before.tags, patch, act) {
+        events::write(transaction, Some(id), &event)?;
+    }
+    Ok(by_name(transaction, host)?)
+}
+
+/// The number of the host of this name.
+fn number(
+    transaction: &Transaction<'_>,
+    host: &HostName,
+) -> rusqlite::Result<Option<i64>> {
+    let (select, name) = match host {
+        HostName::Ip(ip) => ("SELECT id FROM servers WHERE ip = ?1", ip.to_string()),
+        HostName::ServerId(id) => {
+            ("SELECT id FROM servers WHERE server_id = ?1", id.clone())
+        }
+    };
+    let mut select = transaction.prepare_cached(select)?;
+    select.query_row([name], |row| row.get(0)).optional()
 }

@@ -186,7 +186,8 @@ fn forget(
     let defaults = FLAGS
         .iter()
         .map(|flag| format!("{} = {}", flag.name, i64::from(flag.default())));
-    let are_defaults = defaults.collect::<Vec<_>>().join(" AND ");
+    let are_defaults = defaults.chain(["tags = '{}'".to_owned()]);
+    let are_defaults = are_defaults.collect::<Vec<_>>().join(" AND ");
     connections.maintain(deadline, |connection| {
         let delete = "DELETE FROM tombstones WHERE buried_at < ?1";
         connection.execute(delete, [buried_before(TOMBSTONE_LIFE)])?;

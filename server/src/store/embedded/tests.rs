@@ -472,30 +472,16 @@ fn look(store: &Embedded, now: Timestamp) {
 fn an_upgrade_tells_nothing_of_the_hosts_that_are_there() {
     let folder = tempfile::tempdir().unwrap();
     let at = Timestamp::UNIX_EPOCH;
-    let store = Embedded::open(folder.path()).unwrap();
-    store
-        .record(&[beat("10.0.0.1", at), beat("10.0.0.2", at)])
-        .unwrap();
-    // As the version before has left it.
-    store
-        .connections
-        .writer()
-        .execute_batch(
-            "DROP TABLE agent_keys; DROP TABLE enrollment_codes; \
-             ALTER TABLE servers DROP COLUMN keyed; \
-             DROP TABLE api_tokens; DROP INDEX users_by_key; \
-             ALTER TABLE users DROP COLUMN user_id; \
-             ALTER TABLE users DROP COLUMN name_key; \
-             ALTER TABLE users DROP COLUMN totp_secret; \
-             ALTER TABLE users DROP COLUMN totp_pending; \
-             ALTER TABLE users DROP COLUMN totp_step; \
-             ALTER TABLE users DROP COLUMN recovery_codes; \
-             DROP TABLE events; DROP TABLE event_kinds; DROP TABLE event_spans; \
-             DROP TABLE sightings; DROP TABLE departed; DROP TABLE mass_down; \
-             ALTER TABLE servers DROP COLUMN clock_off; PRAGMA user_version = 4;",
-        )
-        .unwrap();
-    drop(store);
+    let before_events = 4;
+    let older = schema::make_older(&folder.path().join("fleetbeat.db"), before_events);
+    let insert = "INSERT INTO servers (ip, server_id, last_heartbeat, first_heartbeat, \
+                  status, hostname, country_code, country, city, services, metrics) \
+                  VALUES (?1, ?1, 0, 0, 'active', 'a', 'DE', 'Germany', 'Munich', '[]', '{}')";
+    for ip in ["10.0.0.1", "10.0.0.2"] {
+        older.execute(insert, [ip]).unwrap();
+    }
+    older.execute("UPDATE state SET next_host = 3", []).unwrap();
+    drop(older);
 
     let store = Embedded::open(folder.path()).unwrap();
     look(&store, at);

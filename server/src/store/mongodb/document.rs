@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use fleetbeat_daemon::clock;
 use fleetbeat_protocol::{
-    AgentId, Flags, FlagsPatch, Heartbeat, Server, Service, Status, Timestamp,
+    AgentId, Flags, FlagsPatch, Heartbeat, Server, Service, Status, Tags, Timestamp,
 };
 use log::Level;
 use mongodb::bson::{Bson, DateTime, Document, doc};
@@ -20,6 +20,7 @@ use crate::store::column::{COLUMNS, Column, FLAGS, Identity, Kind};
 use crate::store::flags::SetFlags;
 use crate::store::identity::Known;
 use crate::store::server::{Beat, HostName, Supersedes, new_server_id};
+use crate::store::tags::{SetTag, SetTags};
 
 /// A record's age in writes, which tells the newer of two copies: the epoch and the
 /// revision. The epoch is the number of [`super::sequence`] with which the host has got
@@ -30,7 +31,7 @@ pub(super) struct Version(pub(super) i64, pub(super) i64);
 
 /// The format of a copy. A copy of another format, or of a version that did not say so,
 /// may lack fields: it counts as no copy.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// A record and its version. As JSON, this is the copy that Redis holds; the version
 /// stands first, where the script in Redis looks for it.
@@ -79,6 +80,7 @@ impl VersionedServer {
             }
         }
         server.flags = read_flags(document);
+        server.tags = read_tags(document);
         Some(VersionedServer {
             version,
             format: FORMAT,
@@ -111,6 +113,8 @@ pub(super) fn owned_fields() -> Document {
         "wanted_ip",
         "clone_of",
         "flag_changes",
+        "tags",
+        "tag_changes",
         "hostname",
         "keyed",
         "rev",
@@ -191,17 +195,46 @@ fn read_flags(document: &Document) -> Flags {
     flags
 }
 
-/// The flags with the order in which they were set.
+/// The tags of admins.
+fn read_tags(document: &Document) -> Tags {
+    document.get("tags").map(tags).unwrap_or_default()
+}
+
+/// Flags and tags with the order in which they were set.
 pub(super) fn read_set_flags(document: &Document) -> SetFlags {
-    let changes = document.get_document("flag_changes").into_iter().flatten();
-    let change = |(name, value): (&String, &Bson)| Some((name.clone(), value.as_i64()?));
     SetFlags {
         flags: read_flags(document),
-        changes: changes.filter_map(change).collect(),
+        tags: read_set_tags(document),
+        changes: read_changes(document, "flag_changes"),
     }
 }
 
-/// The flags as fields.
+fn read_set_tags(document: &Document) -> SetTags {
+    let mut values = read_tags(document);
+    let changes = read_changes(document, "tag_changes").into_iter();
+    let mut set: BTreeMap<String, SetTag> = changes
+        .map(|(key, change)| {
+            let value = values.remove(&key);
+            (key, SetTag { value, change })
+        })
+        .collect();
+    // Another program has set these.
+    let others = values.into_iter();
+    set.extend(others.map(|(key, value)| {
+        let value = Some(value);
+        (key, SetTag { value, change: 0 })
+    }));
+    SetTags(set)
+}
+
+/// By name, the number of its last change.
+fn read_changes(document: &Document, field: &str) -> BTreeMap<String, i64> {
+    let changes = document.get_document(field).into_iter().flatten();
+    let change = |(name, value): (&String, &Bson)| Some((name.clone(), value.as_i64()?));
+    changes.filter_map(change).collect()
+}
+
+/// Flags and tags as fields.
 pub(super) fn flags_to_bson(set: &SetFlags) -> Document {
     let mut flags = set.flags;
     let values = FLAGS.iter().map(|flag| {
@@ -212,7 +245,16 @@ pub(super) fn flags_to_bson(set: &SetFlags) -> Document {
     let change = |(name, number): (&String, &i64)| (name.clone(), Bson::Int64(*number));
     let changes: Document = set.changes.iter().map(change).collect();
     fields.insert("flag_changes", changes);
+    fields.extend(tags_to_bson(&set.tags));
     fields
+}
+
+/// The tags of admins as fields: two whole documents, because keys hold dots, which an
+/// update of single members would take for paths.
+fn tags_to_bson(set: &SetTags) -> Document {
+    let change = |(key, tag): (&String, &SetTag)| (key.clone(), Bson::Int64(tag.change));
+    let changes: Document = set.0.iter().map(change).collect();
+    doc! {"tags": texts_to_bson(&set.shown()), "tag_changes": changes}
 }
 
 fn read_identity(ip: IpAddr, document: &Document) -> Identity {
@@ -283,6 +325,7 @@ fn read(kind: &Kind, value: &Bson, server: &mut Server) {
         Kind::Number(place) => *(place.in_server)(server) = number(value),
         Kind::Services(place) => *(place.in_server)(server) = services(value),
         Kind::Metrics(place) => *(place.in_server)(server) = metrics(value),
+        Kind::Tags(place) => *(place.in_server)(server) = tags(value),
     }
 }
 
@@ -302,6 +345,13 @@ fn metrics(value: &Bson) -> BTreeMap<String, f64> {
     let members = value.as_document().into_iter().flatten();
     members
         .filter_map(|(name, value)| Some((name.clone(), number(value)?)))
+        .collect()
+}
+
+fn tags(value: &Bson) -> Tags {
+    let members = value.as_document().into_iter().flatten();
+    members
+        .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
         .collect()
 }
 
@@ -476,6 +526,7 @@ fn insert(set: &mut Document, column: &Column, heartbeat: &Heartbeat) {
         Kind::Number(place) => Bson::from(*(place.in_heartbeat)(heartbeat)),
         Kind::Services(place) => services_to_bson((place.in_heartbeat)(heartbeat)),
         Kind::Metrics(place) => metrics_to_bson((place.in_heartbeat)(heartbeat)),
+        Kind::Tags(place) => texts_to_bson((place.in_heartbeat)(heartbeat)),
     };
     let Some((name, parents)) = column.bson.split_last() else {
         return;
@@ -500,6 +551,11 @@ pub(super) fn services_to_bson(services: &[Service]) -> Bson {
 fn metrics_to_bson(metrics: &BTreeMap<String, f64>) -> Bson {
     let member = |(name, value): (&String, &f64)| (name.clone(), Bson::from(*value));
     Bson::Document(metrics.iter().map(member).collect())
+}
+
+fn texts_to_bson(texts: &Tags) -> Bson {
+    let member = |(key, value): (&String, &String)| (key.clone(), Bson::from(value));
+    Bson::Document(texts.iter().map(member).collect())
 }
 
 /// A spooled heartbeat as the history of a host keeps it, once for each time of
@@ -545,4 +601,9 @@ pub(super) fn flags_update(patch: FlagsPatch, number: i64) -> Document {
         update.insert("$set", set);
     }
     update
+}
+
+/// The update that sets a record's tags of admins.
+pub(super) fn tags_update(tags: &SetTags) -> Document {
+    doc! {"$inc": {"rev": 1_i64}, "$set": tags_to_bson(tags)}
 }

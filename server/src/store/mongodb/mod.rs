@@ -41,13 +41,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fleetbeat_daemon::lock::lock;
-use fleetbeat_protocol::{AgentId, FlagsPatch, KeyHash, Server, Timestamp};
+use fleetbeat_protocol::{AgentId, FlagsPatch, KeyHash, Server, TagsPatch, Timestamp};
 use mongodb::bson::doc;
 
 use self::connection::Connection;
 pub(super) use self::connection::Patience;
 use self::databases::Databases;
 use self::document::VersionedServer;
+use self::flags::Patch;
 use self::fleet::FleetCopy;
 use self::lease::{SweepLease, WatchLease};
 use self::numbering::Numbering;
@@ -145,6 +146,34 @@ impl MongoDb {
         })
     }
 
+    /// Sets flags or tags.
+    fn set(
+        &self,
+        host: &HostName,
+        patch: Patch<'_>,
+        act: &Act,
+    ) -> Result<Option<Server>, StoreError> {
+        let mongodb = &self.databases.mongodb;
+        let result = flags::set(mongodb, host, patch, act);
+        // Also after an error: MongoDB may have set them. Where the address is not known,
+        // the next comparison with MongoDB finds the change.
+        if let HostName::Ip(ip) = host {
+            self.changed([*ip]);
+        }
+
+        let record = result?.as_ref().and_then(VersionedServer::from_document);
+        self.changed(record.as_ref().map(|record| record.server.ip));
+        if let (Some(redis), Some(record)) = (&self.databases.redis, &record)
+            && redis.is_up()
+        {
+            self.databases.keep_read_back(std::slice::from_ref(record));
+            // At once, for a reader of Redis. If this copy fails, the refresh makes the
+            // copy.
+            let _ = redis.store(std::slice::from_ref(record), &[]);
+        }
+        Ok(record.map(|record| record.server))
+    }
+
     /// Delivers the events of the hosts at these addresses. What fails here is done by
     /// the watch.
     fn deliver_of_hosts(&self, ips: &BTreeSet<IpAddr>) {
@@ -227,25 +256,16 @@ impl ServerStore for MongoDb {
         patch: FlagsPatch,
         act: &Act,
     ) -> Result<Option<Server>, StoreError> {
-        let mongodb = &self.databases.mongodb;
-        let result = flags::set(mongodb, host, patch, act);
-        // Also after an error: MongoDB may have set the flags. Where the address is not
-        // known, the next comparison with MongoDB finds the change.
-        if let HostName::Ip(ip) = host {
-            self.changed([*ip]);
-        }
+        self.set(host, Patch::Flags(patch), act)
+    }
 
-        let record = result?.as_ref().and_then(VersionedServer::from_document);
-        self.changed(record.as_ref().map(|record| record.server.ip));
-        if let (Some(redis), Some(record)) = (&self.databases.redis, &record)
-            && redis.is_up()
-        {
-            self.databases.keep_read_back(std::slice::from_ref(record));
-            // At once, for a reader of Redis. If this copy fails, the refresh makes the
-            // copy.
-            let _ = redis.store(std::slice::from_ref(record), &[]);
-        }
-        Ok(record.map(|record| record.server))
+    fn set_tags(
+        &self,
+        host: &HostName,
+        patch: &TagsPatch,
+        act: &Act,
+    ) -> Result<Option<Server>, StoreError> {
+        self.set(host, Patch::Tags(patch), act)
     }
 
     fn remove_server(
