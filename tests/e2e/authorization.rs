@@ -95,6 +95,9 @@ const ROWS: &[Row] = &[
         with(&format!("/tokens/{}", made["id"].as_str().unwrap()), "")
     }),
     row("GET /servers", 200, |_, _| with("/servers", "")),
+    row("GET /servers/changes", 200, |_, _| {
+        with("/servers/changes", "")
+    }),
     row("GET /server/{ip}", 200, |_, _| with("/server/1.2.3.4", "")),
     row("DELETE /server/{ip}", 204, |world, _| {
         let ip = format!("10.0.0.{}", world.number());

@@ -13,6 +13,7 @@ mod attacks;
 mod auth;
 mod authorization;
 mod backup;
+mod changes;
 mod codes;
 mod compatibility;
 mod compose;

@@ -9,6 +9,7 @@ mod agent_keys;
 mod api_tokens;
 mod assets;
 mod body;
+mod changes;
 mod enroll;
 mod enrollment_codes;
 mod events;

@@ -5,8 +5,8 @@ use fleetbeat_protocol::{Role, Scope};
 
 use super::state::ApiState;
 use super::{
-    agent_keys, api_tokens, assets, enroll, enrollment_codes, events, health, heartbeat,
-    me, metrics, openapi, servers, targets, token, users,
+    agent_keys, api_tokens, assets, changes, enroll, enrollment_codes, events, health,
+    heartbeat, me, metrics, openapi, servers, targets, token, users,
 };
 use crate::auth::{Agent, Caller, Denied, Refusal, Right, Watcher};
 use crate::chronicle::Refused;
@@ -73,6 +73,7 @@ pub(super) static ROUTES: &[Route] = &[
     caller("POST", "/tokens", READONLY, api_tokens::add),
     caller("DELETE", "/tokens/{id}", READONLY, api_tokens::remove),
     caller("GET", "/servers", READS_SERVERS, servers::list),
+    caller("GET", "/servers/changes", READS_SERVERS, changes::list),
     caller("GET", "/server/{ip}", READS_SERVERS, servers::show),
     caller("DELETE", "/server/{ip}", SUPERADMIN, servers::remove),
     caller(

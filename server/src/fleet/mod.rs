@@ -1,6 +1,7 @@
 //! The fleet, read and judged: snapshots for `GET /servers`, the sweep of silent hosts,
 //! and the watch, which tells what has changed.
 
+pub(crate) mod changes;
 pub(crate) mod query;
 pub(crate) mod selection;
 pub(crate) mod snapshot;

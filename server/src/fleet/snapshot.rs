@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use fleetbeat_daemon::lock::lock;
 use fleetbeat_protocol::Server;
 
+use super::changes::{Changes, Cursor};
 use super::query::Query;
 use super::view::View;
 use super::views::Views;
@@ -32,6 +33,8 @@ const MAX_WAIT: Duration = Duration::from_secs(3);
 #[derive(Clone)]
 pub(crate) struct Snapshots {
     shared: Arc<Shared>,
+    /// A random number: the fleets of this process are counted from 0.
+    process: u64,
 }
 
 /// The state that handlers and the snapshot thread share.
@@ -56,6 +59,7 @@ struct Latest {
 /// The fleet at one moment.
 struct Snapshot {
     fleet: Arc<Fleet>,
+    changes: Changes,
     /// When the store was last asked and had nothing newer.
     checked: Mutex<Instant>,
     /// When the fleet was last known to be so: while the database is away, that stays.
@@ -88,7 +92,8 @@ impl Snapshots {
             move |pulse| served.make_all(&*store, pulse),
         )?;
 
-        Ok(Snapshots { shared })
+        let process = getrandom::u64().map_err(io::Error::other)?;
+        Ok(Snapshots { shared, process })
     }
 
     /// The servers that `query` asks for.
@@ -97,6 +102,17 @@ impl Snapshots {
     /// The store cannot be read, or takes too long.
     pub(crate) fn view(&self, query: &Query) -> Result<Arc<View>, StoreError> {
         Ok(self.shared.current()?.view(query))
+    }
+
+    /// What has changed since `since`.
+    ///
+    /// # Errors
+    /// As [`Snapshots::view`].
+    pub(crate) fn changes(&self, since: Option<Cursor>) -> Result<View, StoreError> {
+        let snapshot = self.shared.current()?;
+        let Snapshot { fleet, changes, .. } = &*snapshot;
+        let told = changes.tell(fleet, since, self.process);
+        Ok(View::new(&told, fleet.stale))
     }
 
     /// The whole fleet, as fresh as a view of it.
@@ -211,15 +227,22 @@ fn make(
         Some(before) if fleet.stale => *lock(&before.known),
         _ => started,
     };
-    if let Some(before) = before.filter(|before| Arc::ptr_eq(&before.fleet, &fleet)) {
+    if let Some(before) = &before
+        && Arc::ptr_eq(&before.fleet, &fleet)
+    {
         *lock(&before.checked) = started;
         *lock(&before.known) = known;
-        return Ok(before);
+        return Ok(before.clone());
     }
 
+    let changes = match &before {
+        Some(before) => before.changes.next(&before.fleet, &fleet),
+        None => Changes::of_first(&fleet),
+    };
     let fresh_for = MIN_AGE.max(started.elapsed() * AGE_PER_COST);
     Ok(Arc::new(Snapshot {
         fleet,
+        changes,
         checked: Mutex::new(started),
         known: Mutex::new(known),
         fresh_for,
@@ -302,12 +325,14 @@ mod tests {
             server.load.cpu = Some(f64::from(n * 7919 % 1000) / 10.0);
             Arc::new(server)
         };
+        let fleet = Fleet {
+            servers: (0..hosts).map(server).collect(),
+            revision: 0,
+            stale: false,
+        };
         Snapshot {
-            fleet: Arc::new(Fleet {
-                servers: (0..hosts).map(server).collect(),
-                revision: 0,
-                stale: false,
-            }),
+            changes: Changes::of_first(&fleet),
+            fleet: Arc::new(fleet),
             checked: Mutex::new(Instant::now()),
             known: Mutex::new(Instant::now()),
             fresh_for: MIN_AGE,

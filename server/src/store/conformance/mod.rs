@@ -24,7 +24,7 @@ use super::Store;
 use super::embedded::Embedded;
 
 pub(crate) use event_pages::follow_past_an_unknown_event;
-pub(crate) use fixtures::{DELETE_AFTER_MINUTES, beat, servers, spooled, sweep};
+pub(crate) use fixtures::{DELETE_AFTER_MINUTES, act, beat, servers, spooled, sweep};
 #[cfg(feature = "mongodb")]
 use mongodb_databases::{FreshMongoDb, variable};
 

@@ -20,6 +20,7 @@ use fleetbeat_daemon::lock::lock;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
+use super::changed::Changed;
 use super::error::{explain_open_error, is_busy, unusable};
 use super::{folder, schema};
 use crate::store::error::StoreError;
@@ -56,6 +57,8 @@ pub(super) struct Connections {
     /// The connection of maintenance, made when it is needed first.
     maintenance: Mutex<Option<Connection>>,
     file: PathBuf,
+    /// The records that have changed.
+    pub(super) changed: Changed,
     #[cfg(test)]
     pub(super) fuse: Fuse,
     /// Held as long as the server runs. Closing the file releases the lock, however the
@@ -81,12 +84,15 @@ impl Connections {
         let mut writer = Connection::open(&file).map_err(explain)?;
         prepare_writer(&mut writer, check).map_err(explain)?;
         schema::migrate(&mut writer, &file)?;
+        let changed = Changed::default();
+        changed.listen_to(&mut writer)?;
 
         Ok(Connections {
             writer: Mutex::new(writer),
             readers: Mutex::default(),
             maintenance: Mutex::default(),
             file,
+            changed,
             #[cfg(test)]
             fuse: Fuse::default(),
             _server_lock: server_lock,
@@ -112,14 +118,22 @@ impl Connections {
         Ok(value)
     }
 
+    /// Commits, and tells of the records that have changed. After an error nobody knows
+    /// whether they have, so that is told, too.
+    fn commit(&self, transaction: Transaction<'_>) -> Result<(), StoreError> {
+        let committed = self.try_commit(transaction);
+        self.changed.commit();
+        committed
+    }
+
     #[cfg(not(test))]
     #[allow(clippy::unused_self, reason = "tests kill here")]
-    fn commit(&self, transaction: Transaction<'_>) -> Result<(), StoreError> {
+    fn try_commit(&self, transaction: Transaction<'_>) -> Result<(), StoreError> {
         Ok(transaction.commit()?)
     }
 
     #[cfg(test)]
-    fn commit(&self, transaction: Transaction<'_>) -> Result<(), StoreError> {
+    fn try_commit(&self, transaction: Transaction<'_>) -> Result<(), StoreError> {
         match self.fuse.burn() {
             Burn::Through => return Ok(transaction.commit()?),
             Burn::Done => transaction.commit()?,
@@ -153,7 +167,11 @@ impl Connections {
         let mut connection = lock(&self.maintenance);
         let connection = match &mut *connection {
             Some(connection) => connection,
-            none => none.insert(open_maintenance(&self.file)?),
+            none => {
+                let mut connection = open_maintenance(&self.file)?;
+                self.changed.listen_to(&mut connection)?;
+                none.insert(connection)
+            }
         };
 
         let changes_before = connection.total_changes();

@@ -6,12 +6,14 @@
 
 mod api_tokens;
 mod backup;
+mod changed;
 mod connection;
 mod contents;
 mod error;
 mod event_query;
 mod events;
 mod flags;
+mod fleet;
 mod folder;
 mod keys;
 mod owners;
@@ -31,14 +33,14 @@ mod tests;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use fleetbeat_protocol::{AgentId, FlagsPatch, KeyHash, Server, TagsPatch, Timestamp};
-use rusqlite::{OptionalExtension, Transaction};
+use rusqlite::OptionalExtension;
 
 use self::connection::{Check, Connections, has_current_schema, open_reader};
 use self::contents::Contents;
+use self::fleet::FleetReader;
 use self::owners::Outcome;
 pub(super) use self::restore::restore;
 use self::touched::Touched;
@@ -61,8 +63,7 @@ use super::user::{User, UserChange, UserStore};
 /// The store in one folder.
 pub(super) struct Embedded {
     connections: Connections,
-    /// Counts the changes of the hosts' records.
-    revision: AtomicU64,
+    fleet: FleetReader,
     conflicts: Conflicts,
     /// The hosts that the watch has to look at.
     touched: Touched,
@@ -136,7 +137,7 @@ impl Embedded {
     fn new(connections: Connections) -> Embedded {
         Embedded {
             connections,
-            revision: AtomicU64::new(0),
+            fleet: FleetReader::default(),
             conflicts: Conflicts::default(),
             touched: Touched::default(),
         }
@@ -146,16 +147,6 @@ impl Embedded {
     #[cfg(test)]
     pub(super) fn fuse(&self) -> &super::fuse::Fuse {
         &self.connections.fuse
-    }
-
-    /// Runs a change of hosts' records.
-    fn write_servers<T>(
-        &self,
-        change: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
-        let value = self.connections.write(change)?;
-        self.revision.fetch_add(1, Ordering::Release);
-        Ok(value)
     }
 }
 
@@ -179,7 +170,7 @@ fn explain_older(error: StoreError) -> StoreError {
 impl ServerStore for Embedded {
     fn record(&self, beats: &[Beat]) -> Result<Recorded, StoreError> {
         let (mut outcome, mut recorded) = (Outcome::default(), Recorded::default());
-        let stored = self.write_servers(|transaction| {
+        let stored = self.connections.write(|transaction| {
             for (place, beat) in beats.iter().enumerate() {
                 let denied =
                     owners::record(transaction, beat, &self.conflicts, &mut outcome)?;
@@ -200,18 +191,7 @@ impl ServerStore for Embedded {
     }
 
     fn fleet(&self, known: Option<&Arc<Fleet>>) -> Result<Arc<Fleet>, StoreError> {
-        // Read before the servers: a change in between makes the next fleet, and is not
-        // missed.
-        let revision = self.revision.load(Ordering::Acquire);
-        if let Some(known) = known.filter(|known| known.revision == revision) {
-            return Ok(known.clone());
-        }
-
-        Ok(Arc::new(Fleet {
-            servers: self.connections.read(servers::all)?,
-            revision,
-            stale: false,
-        }))
+        self.fleet.read(&self.connections, known)
     }
 
     fn server(&self, host: &HostName) -> Result<Option<Server>, StoreError> {
@@ -230,9 +210,8 @@ impl ServerStore for Embedded {
         patch: FlagsPatch,
         act: &Act,
     ) -> Result<Option<Server>, StoreError> {
-        self.write_servers(|transaction| {
-            Ok(servers::set_flags(transaction, host, patch, act)?)
-        })
+        self.connections
+            .write(|transaction| Ok(servers::set_flags(transaction, host, patch, act)?))
     }
 
     fn set_tags(
@@ -241,7 +220,8 @@ impl ServerStore for Embedded {
         patch: &TagsPatch,
         act: &Act,
     ) -> Result<Option<Server>, StoreError> {
-        self.write_servers(|transaction| servers::set_tags(transaction, host, patch, act))
+        self.connections
+            .write(|transaction| servers::set_tags(transaction, host, patch, act))
     }
 
     fn remove_server(
@@ -249,7 +229,7 @@ impl ServerStore for Embedded {
         host: &HostName,
         act: &Act,
     ) -> Result<Option<RemovedServer>, StoreError> {
-        let removed = self.write_servers(|transaction| {
+        let removed = self.connections.write(|transaction| {
             let Some(server) = servers::by_name(transaction, host)? else {
                 return Ok(None);
             };
@@ -263,11 +243,8 @@ impl ServerStore for Embedded {
     }
 
     fn sweep(&self, order: &SweepOrder) -> Result<Swept, StoreError> {
-        let changed = |down: &[IpAddr]| {
-            self.revision.fetch_add(1, Ordering::Release);
-            self.touched.add(down.iter().copied());
-        };
-        let swept = sweep::sweep(&self.connections, order, changed);
+        let down = |down: &[IpAddr]| self.touched.add(down.iter().copied());
+        let swept = sweep::sweep(&self.connections, order, down);
         if swept.is_err() {
             self.touched.add_all();
         }

@@ -1,10 +1,12 @@
 //! The hosts' records in SQLite: how a record is read, and how a heartbeat is stored.
 //!
 //! The statements are made from the tables of [`crate::store::column`], once. A row has
-//! first the [`Identity`], then the flags, then the tags of admins, then the columns, so
-//! that the place of each value is known without its name. Which record a heartbeat
-//! belongs to is decided in [`crate::store::identity`]; `owners.rs` does what is decided.
+//! first the [`Identity`], then the flags, then the tags of admins, then the columns, then
+//! the host's number, so that the place of each value is known without its name. Which
+//! record a heartbeat belongs to is decided in [`crate::store::identity`]; `owners.rs`
+//! does what is decided.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
 
@@ -12,11 +14,12 @@ use fleetbeat_protocol::{AgentId, FlagsPatch, Heartbeat, Server, Status, TagsPat
 use log::Level;
 use rusqlite::types::{Null, ToSqlOutput};
 use rusqlite::{
-    Connection, OptionalExtension, Row, Transaction, params, params_from_iter,
+    Connection, OptionalExtension, Row, Rows, Transaction, params, params_from_iter,
 };
 
 use super::events;
 use super::flags;
+use super::fleet::Numbered;
 use super::row::{json, listed, optional, optional_ip, parsed, timestamp};
 use crate::recurring::log_if_due;
 use crate::store::column::{COLUMNS, FLAGS, Identity, Kind, flag_changes};
@@ -41,6 +44,8 @@ const FIRST_FLAG: usize = IDENTITY.len();
 const TAGS: usize = FIRST_FLAG + FLAGS.len();
 /// The index of the first of [`COLUMNS`] in a row.
 const FIRST_COLUMN: usize = TAGS + 1;
+/// The index of the host's number in a row.
+const NUMBER: usize = FIRST_COLUMN + COLUMNS.len();
 
 static SELECT_ALL: LazyLock<String> = LazyLock::new(|| {
     format!(
@@ -48,6 +53,8 @@ static SELECT_ALL: LazyLock<String> = LazyLock::new(|| {
         listed(names())
     )
 });
+static SELECT_BY_NUMBER: LazyLock<String> =
+    LazyLock::new(|| format!("{} WHERE servers.id = ?1", *SELECT_ALL));
 static SELECT_BY_IP: LazyLock<String> =
     LazyLock::new(|| format!("{} WHERE servers.ip = ?1", *SELECT_ALL));
 static SELECT_BY_SERVER_ID: LazyLock<String> =
@@ -148,18 +155,39 @@ fn names() -> impl Iterator<Item = String> {
         .into_iter()
         .map(of_servers)
         .chain(flags)
-        .chain(columns.map(of_servers))
+        .chain(columns.chain(["id"]).map(of_servers))
 }
 
 /// Every host, sorted by address.
-pub(super) fn all(connection: &Connection) -> rusqlite::Result<Vec<Arc<Server>>> {
+pub(super) fn all(connection: &Connection) -> rusqlite::Result<Vec<Numbered>> {
     let mut statement = connection.prepare_cached(&SELECT_ALL)?;
-    let mut rows = statement.query([])?;
-
     let mut servers = Vec::new();
+    read_rows(&mut statement.query([])?, &mut servers)?;
+    servers.sort_unstable_by_key(|(_, server)| server.ip);
+    Ok(servers)
+}
+
+/// The hosts of these numbers that are there, sorted by address.
+pub(super) fn of_hosts(
+    connection: &Connection,
+    hosts: &HashSet<i64>,
+) -> rusqlite::Result<Vec<Numbered>> {
+    let mut statement = connection.prepare_cached(&SELECT_BY_NUMBER)?;
+    let mut servers = Vec::with_capacity(hosts.len());
+    // One transaction, so that no two records are read that have changed places between.
+    let _transaction = connection.unchecked_transaction()?;
+    for host in hosts {
+        read_rows(&mut statement.query([host])?, &mut servers)?;
+    }
+    servers.sort_unstable_by_key(|(_, server)| server.ip);
+    Ok(servers)
+}
+
+/// Reads what `rows` give, but for damaged rows.
+fn read_rows(rows: &mut Rows<'_>, servers: &mut Vec<Numbered>) -> rusqlite::Result<()> {
     while let Some(row) = rows.next()? {
         match server_from_row(row) {
-            Ok(server) => servers.push(Arc::new(server)),
+            Ok(server) => servers.push((row.get(NUMBER)?, Arc::new(server))),
             // Somebody has edited the file; the other hosts must not suffer.
             Err(error) => {
                 let line = || format!("a damaged row is left out: {error}");
@@ -167,9 +195,7 @@ pub(super) fn all(connection: &Connection) -> rusqlite::Result<Vec<Arc<Server>>>
             }
         }
     }
-
-    servers.sort_unstable_by_key(|server| server.ip);
-    Ok(servers)
+    Ok(())
 }
 
 /// One host.

@@ -27,23 +27,20 @@ const DUE: &str = "SELECT servers.id FROM servers \
     LEFT JOIN flags ON flags.host = servers.id \
     WHERE status = 'down' AND down_since <= ?1 AND coalesce(static, 0) = 0";
 
-/// Sweeps once. `changed` is told when records have changed, and which hosts were marked
-/// down.
+/// Sweeps once. `marked_down` is told which hosts were.
 pub(super) fn sweep(
     connections: &Connections,
     order: &SweepOrder,
-    changed: impl Fn(&[IpAddr]),
+    marked_down: impl Fn(&[IpAddr]),
 ) -> Result<Swept, StoreError> {
     let service_time = serve(connections, order.served)?;
-    let corrected = correct_clocks(connections, order)?;
+    correct_clocks(connections, order)?;
     let down = mark_down(connections, order, service_time)?;
+    marked_down(&down);
 
     let due_before = service_time.saturating_sub(as_millis(order.delete_after));
     let act = Act::program(SWEEP, order.now);
     let (deleted, held_back) = delete_hosts(connections, due_before, &act)?;
-    if corrected + down.len() + deleted > 0 {
-        changed(&down);
-    }
     forget(connections, service_time, due_before)?;
     Ok(Swept {
         down: down.len(),
@@ -85,7 +82,7 @@ fn serve(connections: &Connections, served: Duration) -> Result<i64, StoreError>
 fn correct_clocks(
     connections: &Connections,
     order: &SweepOrder,
-) -> Result<usize, StoreError> {
+) -> Result<(), StoreError> {
     let now = order.now.as_millisecond();
     let ahead = connections.read(|connection| {
         let select = "SELECT id FROM servers WHERE last_heartbeat > ?1";
@@ -96,7 +93,8 @@ fn correct_clocks(
                   WHERE id = ?1 AND last_heartbeat > ?2";
     change_each(connections, ahead, |connection, id| {
         connection.prepare_cached(update)?.execute(params![id, now])
-    })
+    })?;
+    Ok(())
 }
 
 /// Marks silent hosts down, and notes since when. Gives their addresses.
