@@ -42,8 +42,7 @@ impl<'a> Follower<'a> {
 
         if answer["reset"] == true {
             self.resets += 1;
-            let list = self.server.servers(self.token);
-            self.held = list.into_iter().map(|host| (ip(&host), host)).collect();
+            self.held = list(self.server, self.token);
             return 0;
         }
         let changed = answer["changed"].as_array().unwrap();
@@ -68,6 +67,12 @@ impl<'a> Follower<'a> {
             expected(&self.held).then_some(())
         });
     }
+}
+
+/// The hosts of the list, by address.
+fn list(server: &FleetbeatServer, token: &str) -> BTreeMap<String, Value> {
+    let list = server.servers(token).into_iter();
+    list.map(|host| (ip(&host), host)).collect()
 }
 
 fn ip(host: &Value) -> String {
@@ -110,8 +115,8 @@ fn follow(server: &FleetbeatServer) {
         held["10.0.0.8"]["paid"] == true && !held.contains_key("10.0.0.9")
     });
 
-    let list = server.servers(&token);
-    follower.follow_until("all that the list shows", |held| held.values().eq(&list));
+    let list = list(server, &token);
+    follower.follow_until("all that the list shows", |held| *held == list);
     assert_eq!(follower.resets, 1, "the list was read once");
     assert_eq!(follower.ask(), 0, "nothing has changed since");
 }
