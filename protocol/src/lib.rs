@@ -21,6 +21,7 @@ mod json;
 mod limits;
 mod problem;
 mod server;
+mod state;
 mod tags;
 mod timestamp;
 mod user;
@@ -47,6 +48,7 @@ pub use problem::{
     DELETED, FieldError, IDENTITY_CONFLICT, OWN_KEY_NEEDED, Problem, TotpDemand,
 };
 pub use server::{Flags, FlagsPatch, Server, Status};
+pub use state::{HostState, MAX_STATE_LIFE, Mode, StatePatch};
 pub use tags::{Tags, TagsPatch, parse_tag};
 pub use timestamp::Timestamp;
 pub use user::{

@@ -9,6 +9,7 @@ use crate::field::{self, Errors, Object};
 use crate::heartbeat::{Load, Service};
 use crate::json::Json;
 use crate::problem::FieldError;
+use crate::state::HostState;
 use crate::tags::Tags;
 use crate::timestamp::Timestamp;
 
@@ -56,6 +57,10 @@ pub struct Server {
     /// The tags that admins have set. No heartbeat ever changes one.
     #[serde(default)]
     pub tags: Tags,
+    /// How the host is to be used. In a record, this is what admins have set last, also
+    /// when it is over.
+    #[serde(default)]
+    pub state: HostState,
     /// What admins set; in JSON, the flags stand beside the fields above.
     #[serde(flatten)]
     pub flags: Flags,

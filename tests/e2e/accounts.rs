@@ -388,6 +388,8 @@ fn names_that_an_earlier_version_has_stored_go_on_working() {
              ALTER TABLE servers DROP COLUMN agent_tags;
              ALTER TABLE flags DROP COLUMN tags;
              ALTER TABLE tombstones DROP COLUMN tags;
+             ALTER TABLE flags DROP COLUMN state;
+             ALTER TABLE tombstones DROP COLUMN state;
              DROP TABLE api_tokens; DROP INDEX users_by_key;
              ALTER TABLE users DROP COLUMN user_id;
              ALTER TABLE users DROP COLUMN name_key;

@@ -45,6 +45,7 @@ mod servers;
 mod spool;
 mod sso;
 mod start;
+mod states;
 mod static_agent;
 mod systemd;
 mod tags;

@@ -49,6 +49,20 @@ const STATUSES = ['active', 'down'] as const
 /** Whether a host's heartbeats come. */
 export type Status = (typeof STATUSES)[number]
 
+const MODES = ['normal', 'drain', 'maintenance'] as const
+/** How a host is to be used. */
+export type Mode = (typeof MODES)[number]
+
+/** What admins have set, unless it is over, or what the host asks for. */
+export interface State {
+  mode: Mode
+  /** RFC 3339, as `since`: when it ends by itself. */
+  until: string | null
+  reason: string | null
+  /** Since when the mode is this one; null if nobody has set it. */
+  since: string | null
+}
+
 /** A VPN host: an element of the answer to `GET /servers`. */
 export interface Server extends Flags {
   server_id: string
@@ -73,6 +87,8 @@ export interface Server extends Flags {
   ip_confirmed: boolean
   /** The tags that admins have set: values by key. */
   tags: Record<string, string>
+  /** How the host is to be used, at the moment of the answer. */
+  state: State
 }
 
 /** A rule that a field of a request's body breaks. */
@@ -186,6 +202,13 @@ export const LOAD: Shape<Load> = {
 
 export const SERVICE: Shape<Service> = { name: isText, active: isBoolean }
 
+export const STATE: Shape<State> = {
+  mode: oneOf(MODES),
+  until: orNull(isTime),
+  reason: orNull(isText),
+  since: orNull(isTime),
+}
+
 export const SERVER: Shape<Server> = {
   server_id: isText,
   ip: isText,
@@ -204,6 +227,7 @@ export const SERVER: Shape<Server> = {
   observed_ip: orNull(isText),
   ip_confirmed: isBoolean,
   tags: isRecordOfTexts,
+  state: shaped(STATE),
   gaming: isBoolean,
   streaming: isBoolean,
   paid: isBoolean,

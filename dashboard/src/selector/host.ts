@@ -29,10 +29,10 @@ function valueOf(server: Server, field: Field): Value {
     case 'streaming':
     case 'paid':
       return { kind: 'switch', isOn: server[field.key] }
-    // Nobody can drain a host or take it out for maintenance yet.
     case 'draining':
+      return { kind: 'switch', isOn: server.state.mode === 'drain' }
     case 'maintenance':
-      return { kind: 'switch', isOn: false }
+      return { kind: 'switch', isOn: server.state.mode === 'maintenance' }
     case 'load.cpu':
       return ofNumber(server.load.cpu)
     case 'load.ram':

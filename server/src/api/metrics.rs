@@ -1,11 +1,10 @@
 //! `GET /metrics`: what the server counts of its own work, for Prometheus.
 
-use std::sync::Arc;
-
-use fleetbeat_protocol::{Server, Status};
+use fleetbeat_protocol::Status;
 
 use super::state::ApiState;
 use crate::auth::Watcher;
+use crate::fleet::shown::Shown;
 use crate::http::{Body, Failure, Reply, Request, Response, negotiation};
 use crate::metrics::{CacheReading, Readings, ServerCount, TEXT_FORMAT};
 use crate::store::CacheState;
@@ -51,7 +50,7 @@ fn read(api: &ApiState) -> Readings {
 }
 
 /// The hosts by status and flag, also of the kinds of which there is none.
-fn count(servers: &[Arc<Server>]) -> Vec<ServerCount> {
+fn count(servers: &[Shown]) -> Vec<ServerCount> {
     let kinds = [Status::Active, Status::Down]
         .into_iter()
         .flat_map(|status| [true, false].map(|enabled| (status, enabled)));
@@ -76,6 +75,10 @@ fn count(servers: &[Arc<Server>]) -> Vec<ServerCount> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use fleetbeat_protocol::{Server, Timestamp};
+
     use super::*;
 
     #[test]
@@ -85,9 +88,9 @@ mod tests {
         let server = |status, enabled| {
             let mut server = golden.clone();
             (server.status, server.flags.enabled) = (status, enabled);
-            Arc::new(server)
+            Shown::new(Arc::new(server), Timestamp::UNIX_EPOCH)
         };
-        let counts = |servers: &[Arc<Server>]| -> Vec<_> {
+        let counts = |servers: &[Shown]| -> Vec<_> {
             let counts = count(servers).into_iter();
             counts
                 .map(|kind| (kind.status, kind.enabled, kind.count))

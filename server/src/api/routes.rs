@@ -89,6 +89,12 @@ pub(super) static ROUTES: &[Route] = &[
         servers::set_tags,
     ),
     caller(
+        "PATCH",
+        "/server/{ip}/state",
+        WRITES_FLAGS,
+        servers::set_state,
+    ),
+    caller(
         "GET",
         "/enrollment-codes",
         SUPERADMIN,

@@ -1,12 +1,15 @@
 //! `GET /servers` and `/server/{ip}`: the fleet and its hosts.
 
+use std::sync::Arc;
+
 use fleetbeat_daemon::clock;
-use fleetbeat_protocol::{FlagsPatch, TagsPatch, parse_ip};
+use fleetbeat_protocol::{FlagsPatch, Server, StatePatch, TagsPatch, parse_ip};
 
 use super::state::ApiState;
 use super::{body, list};
 use crate::auth::{Caller, show_source};
 use crate::fleet::query::Query;
+use crate::fleet::shown::Shown;
 use crate::http::{Failure, Reply, Request, Response};
 use crate::store::{HostName, UnknownHosts};
 
@@ -38,7 +41,7 @@ pub(super) fn show(
 ) -> Result<Reply, Failure> {
     let host = host(request)?;
     match api.store.server(&host)? {
-        Some(server) => Ok(Reply::Now(Response::json(200, &server))),
+        Some(server) => Ok(answer(server)),
         None => Err(unknown(api, &host)),
     }
 }
@@ -63,7 +66,7 @@ pub(super) fn set_flags(
         let source = show_source(request.peer().ip());
         log::info!("{who} at {source} has set the flags of host {ip}: {flags}");
     }
-    Ok(Reply::Now(Response::json(200, &server)))
+    Ok(answer(server))
 }
 
 /// `PATCH /server/{ip}/tags`: sets and removes tags and gives the host as it is then.
@@ -87,12 +90,36 @@ pub(super) fn set_tags(
         let tags = describe_tags(&patch);
         log::info!("{who} at {source} has set the tags of host {ip}: {tags}");
     }
-    Ok(Reply::Now(Response::json(200, &server)))
+    Ok(answer(server))
 }
 
-/// `DELETE /server/{ip}`: removes a host with its history, its flags and its tags. A host
-/// with an `agent_id` is refused from then on. Another one comes back: a 204 has no body,
-/// so headers say so.
+/// `PATCH /server/{ip}/state`: sets the state and gives the host as it is then.
+pub(super) fn set_state(
+    api: &ApiState,
+    caller: &Caller,
+    request: &mut Request,
+) -> Result<Reply, Failure> {
+    let host = host(request)?;
+    let body = body::read(request, MAX_PATCH_BYTES)?;
+    let now = clock::now();
+    let patch =
+        StatePatch::from_json(&body::parse(&body)?, now).map_err(Failure::invalid)?;
+
+    let act = caller.act(request.peer().ip(), now);
+    let Some(server) = api.store.set_state(&host, &patch, &act)? else {
+        return Err(unknown(api, &host));
+    };
+
+    let (who, ip) = (caller.show(), server.ip);
+    let source = show_source(request.peer().ip());
+    let state = describe_state(&patch);
+    log::info!("{who} at {source} has set the state of host {ip}: {state}");
+    Ok(answer(server))
+}
+
+/// `DELETE /server/{ip}`: removes a host with its history and all that was set on it. A
+/// host with an `agent_id` is refused from then on. Another one comes back: a 204 has no
+/// body, so headers say so.
 pub(super) fn remove(
     api: &ApiState,
     caller: &Caller,
@@ -153,6 +180,24 @@ fn describe_tags(patch: &TagsPatch) -> String {
     tags.collect::<Vec<_>>().join(", ")
 }
 
+/// The state that the patch sets, for the log: `drain until 2026-01-31T12:00:00Z, "disk"`.
+fn describe_state(patch: &StatePatch) -> String {
+    let until = patch.until.map(|until| format!(" until {until}"));
+    let reason = patch.reason.as_ref().map(|reason| format!(", {reason:?}"));
+    format!(
+        "{}{}{}",
+        patch.mode.as_str(),
+        until.unwrap_or_default(),
+        reason.unwrap_or_default()
+    )
+}
+
+/// The host as it is shown now.
+fn answer(record: Server) -> Reply {
+    let shown = Shown::new(Arc::new(record), clock::now());
+    Reply::Now(Response::json(200, &shown))
+}
+
 /// The host that the path names.
 fn host(request: &Request) -> Result<HostName, Failure> {
     let path = request.path();
@@ -180,6 +225,8 @@ fn unknown(api: &ApiState, host: &HostName) -> Failure {
 
 #[cfg(test)]
 mod tests {
+    use fleetbeat_protocol::{Mode, Timestamp};
+
     use super::*;
 
     #[test]
@@ -201,5 +248,22 @@ mod tests {
         let patch = TagsPatch(tags.into());
         let expected = r#"edge = "", env = "a\nb", old removed"#;
         assert_eq!(describe_tags(&patch), expected);
+    }
+
+    #[test]
+    fn the_log_names_the_state_that_was_set() {
+        let mut patch = StatePatch {
+            mode: Mode::Maintenance,
+            until: Some(Timestamp::UNIX_EPOCH),
+            reason: Some("a\nb".to_owned()),
+        };
+        let expected = r#"maintenance until 1970-01-01T00:00:00Z, "a\nb""#;
+        assert_eq!(describe_state(&patch), expected);
+        patch = StatePatch {
+            mode: Mode::Normal,
+            until: None,
+            reason: None,
+        };
+        assert_eq!(describe_state(&patch), "normal");
     }
 }

@@ -16,6 +16,7 @@ use super::state::ApiState;
 use crate::auth::Caller;
 use crate::fleet::query::is_in;
 use crate::fleet::selection::Selection;
+use crate::fleet::shown::Shown;
 use crate::http::{Failure, Reply, Request, Response, negotiation};
 use crate::parameters;
 
@@ -91,8 +92,7 @@ pub(super) fn list(
         return Err(not_known());
     }
 
-    let servers = fleet.servers.iter().map(AsRef::as_ref);
-    let wanted = servers.filter(|server| query.wants(server));
+    let wanted = fleet.servers.iter().filter(|server| query.wants(server));
     let targets: Vec<Target<'_>> = wanted
         .map(|server| Target::of(server, query.port))
         .collect();
@@ -134,7 +134,7 @@ impl Query {
         Ok(())
     }
 
-    fn wants(&self, server: &Server) -> bool {
+    fn wants(&self, server: &Shown) -> bool {
         let has = |wanted: &String| {
             let mut services = server.services.iter();
             services.any(|service| service.name == *wanted)
@@ -189,6 +189,8 @@ impl Target<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use serde_json::{Value, json};
 
     use super::*;
@@ -255,6 +257,7 @@ mod tests {
             server.status = fleetbeat_protocol::Status::Down;
             server.flags.enabled = false;
         });
+        let down = Shown::new(Arc::new(down), Timestamp::UNIX_EPOCH);
         let wants = |query: &str| parse(query).unwrap().wants(&down);
         for query in [
             "",

@@ -3,12 +3,12 @@
 use std::io::{self, BufWriter, Write};
 
 use fleetbeat_daemon::clock;
-use fleetbeat_protocol::Server;
 use fleetbeat_selector::Selector;
 
 use super::show;
 use crate::error::ServerError;
 use crate::fleet::selection::Selection;
+use crate::fleet::shown::{Shown, ShownFleet};
 use crate::store::ServerStore;
 
 /// Prints a line for each host that `select` means, sorted by address: all hosts without
@@ -21,19 +21,20 @@ pub(super) fn list(
     select: Option<Selector>,
     output: &mut dyn Write,
 ) -> Result<(), ServerError> {
-    let selection = select.map(|selector| Selection::new(selector, clock::now()));
-    let is_wanted = |server: &Server| {
+    let now = clock::now();
+    let selection = select.map(|selector| Selection::new(selector, now));
+    let is_wanted = |server: &Shown| {
         let select = selection.as_ref();
         select.is_none_or(|select| select.wants(server))
     };
 
-    let fleet = store.fleet(None)?;
-    let servers = fleet.servers.iter().map(AsRef::as_ref);
-    print(servers.filter(|server| is_wanted(server)), output).map_err(ServerError::Output)
+    let fleet = ShownFleet::new(store.fleet(None)?, now);
+    let wanted = fleet.servers.iter().filter(|server| is_wanted(server));
+    print(wanted, output).map_err(ServerError::Output)
 }
 
 fn print<'a>(
-    servers: impl Iterator<Item = &'a Server>,
+    servers: impl Iterator<Item = &'a Shown>,
     output: &mut dyn Write,
 ) -> io::Result<()> {
     let mut output = BufWriter::new(output);

@@ -4,12 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
-use std::sync::Arc;
 
-use fleetbeat_protocol::Server;
 use serde::{Serialize, Serializer};
 
-use crate::store::Fleet;
+use super::shown::{Shown, ShownFleet};
 
 /// Of more hosts than this that are gone, those that went first are forgotten.
 const MAX_GONE: usize = 10_000;
@@ -35,7 +33,7 @@ pub(super) struct Changes {
 pub(super) struct Changed<'a> {
     /// The hosts that have come or changed, sorted by address.
     #[serde(rename = "changed")]
-    servers: Vec<&'a Server>,
+    servers: Vec<&'a Shown>,
     /// The addresses at which there is no host any more, sorted.
     #[serde(rename = "removed")]
     gone: Vec<IpAddr>,
@@ -64,7 +62,7 @@ pub(crate) struct Cursor {
 
 impl Changes {
     /// Those of the first fleet.
-    pub(super) fn of_first(fleet: &Fleet) -> Changes {
+    pub(super) fn of_first(fleet: &ShownFleet) -> Changes {
         Changes {
             number: 0,
             changed: vec![0; fleet.servers.len()],
@@ -74,7 +72,7 @@ impl Changes {
     }
 
     /// Those of `fleet`, the one after `before`, which these are of.
-    pub(super) fn next(&self, before: &Fleet, fleet: &Fleet) -> Changes {
+    pub(super) fn next(&self, before: &ShownFleet, fleet: &ShownFleet) -> Changes {
         let number = self.number + 1;
         let mut gone = self.gone.clone();
         let mut changed = Vec::with_capacity(fleet.servers.len());
@@ -87,7 +85,7 @@ impl Changes {
             }
             let other = others.next_if(|(other, _)| other.ip == server.ip);
             changed.push(match other {
-                Some((other, since)) if is_same(other, server) => *since,
+                Some((other, since)) if other.is_as(server) => *since,
                 Some(_) => number,
                 None => {
                     gone.remove(&server.ip);
@@ -109,7 +107,7 @@ impl Changes {
     /// The answer of `process` to a client with this cursor.
     pub(super) fn tell<'a>(
         &self,
-        fleet: &'a Fleet,
+        fleet: &'a ShownFleet,
         since: Option<Cursor>,
         process: u64,
     ) -> Told<'a> {
@@ -124,7 +122,7 @@ impl Changes {
     }
 
     /// What has changed since the fleet of that number; `None` if that is not known.
-    fn since<'a>(&self, fleet: &'a Fleet, number: u64) -> Option<Changed<'a>> {
+    fn since<'a>(&self, fleet: &'a ShownFleet, number: u64) -> Option<Changed<'a>> {
         if !(self.known_since..=self.number).contains(&number) {
             return None;
         }
@@ -132,7 +130,7 @@ impl Changes {
         let servers = servers.filter(|(_, changed)| **changed > number);
         let gone = self.gone.iter().filter(|(_, gone)| **gone > number);
         Some(Changed {
-            servers: servers.map(|(server, _)| &**server).collect(),
+            servers: servers.map(|(server, _)| server).collect(),
             gone: gone.map(|(ip, _)| *ip).collect(),
         })
     }
@@ -171,11 +169,6 @@ fn is_false(value: &bool) -> bool {
     !value
 }
 
-/// Whether a record is as before. Most are not even read again.
-fn is_same(before: &Arc<Server>, now: &Arc<Server>) -> bool {
-    Arc::ptr_eq(before, now) || before == now
-}
-
 /// Forgets those that went first of too many, and gives since which fleet all is known
 /// then.
 fn forget_first(gone: &mut BTreeMap<IpAddr, u64>) -> Option<u64> {
@@ -192,10 +185,15 @@ fn forget_first(gone: &mut BTreeMap<IpAddr, u64>) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use fleetbeat_protocol::{Server, Timestamp};
+
     use super::*;
+    use crate::store::Fleet;
 
     /// A fleet of the hosts 10.0.0.N, each with a load.
-    fn fleet(hosts: &[(u32, f64)]) -> Fleet {
+    fn fleet(hosts: &[(u32, f64)]) -> ShownFleet {
         let golden = include_str!("../../../protocol/golden/server.json");
         let golden: Server = serde_json::from_str(golden).unwrap();
         let server = |(host, cpu): &(u32, f64)| {
@@ -204,11 +202,12 @@ mod tests {
             server.load.cpu = Some(*cpu);
             Arc::new(server)
         };
-        Fleet {
+        let records = Fleet {
             servers: hosts.iter().map(server).collect(),
             revision: 0,
             stale: false,
-        }
+        };
+        ShownFleet::new(Arc::new(records), Timestamp::UNIX_EPOCH)
     }
 
     fn ip(host: u32) -> IpAddr {
@@ -218,7 +217,7 @@ mod tests {
     /// The hosts that have changed since, and those that are gone.
     fn since(
         changes: &Changes,
-        fleet: &Fleet,
+        fleet: &ShownFleet,
         number: u64,
     ) -> Option<(Vec<IpAddr>, Vec<IpAddr>)> {
         let changed = changes.since(fleet, number)?;
@@ -269,7 +268,7 @@ mod tests {
         let mut before = fleet(&[]);
         let mut changes = Changes::of_first(&before);
         // Clients that ask each time, each other time, and so on.
-        let mut clients = vec![(BTreeMap::<IpAddr, Server>::new(), 0_u64); 5];
+        let mut clients = vec![(BTreeMap::<IpAddr, Shown>::new(), 0_u64); 5];
 
         for round in 1..300_usize {
             let hosts = (0..20).filter_map(|host| match next(10) {
@@ -294,7 +293,7 @@ mod tests {
                 let expected = now
                     .servers
                     .iter()
-                    .map(|server| (server.ip, (**server).clone()));
+                    .map(|server| (server.ip, server.clone()));
                 assert!(held.clone().into_iter().eq(expected), "round {round}");
             }
             before = now;

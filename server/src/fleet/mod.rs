@@ -4,6 +4,7 @@
 pub(crate) mod changes;
 pub(crate) mod query;
 pub(crate) mod selection;
+pub(crate) mod shown;
 pub(crate) mod snapshot;
 pub(crate) mod sweep;
 pub(crate) mod view;

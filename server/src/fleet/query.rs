@@ -1,11 +1,11 @@
 //! The query of `GET /servers`: filters, order, limit.
 
 use std::cmp::Ordering;
-use std::sync::Arc;
 
 use fleetbeat_protocol::{FieldError, Server, Status, Timestamp};
 
 use super::selection::Selection;
+use super::shown::Shown;
 use crate::parameters;
 
 /// The largest `limit`.
@@ -142,19 +142,16 @@ impl Query {
     /// The servers asked for; `servers` are sorted by address.
     pub(crate) fn select<'a>(
         &self,
-        servers: impl IntoIterator<Item = &'a Arc<Server>>,
-    ) -> Vec<&'a Server> {
-        let wanted = servers
-            .into_iter()
-            .map(Arc::as_ref)
-            .filter(|server| self.wants(server));
+        servers: impl IntoIterator<Item = &'a Shown>,
+    ) -> Vec<&'a Shown> {
+        let wanted = servers.into_iter().filter(|server| self.wants(server));
         let limit = self.limit.unwrap_or(usize::MAX);
         if self.sort == Sort::default() {
             return wanted.take(limit).collect();
         }
 
-        let mut selected: Vec<&Server> = wanted.collect();
-        let compare = |a: &&Server, b: &&Server| self.sort.compare(a, b);
+        let mut selected: Vec<&Shown> = wanted.collect();
+        let compare = |a: &&Shown, b: &&Shown| self.sort.compare(a, b);
         // Only what is shown is sorted.
         if (1..selected.len()).contains(&limit) {
             selected.select_nth_unstable_by(limit - 1, compare);
@@ -164,7 +161,7 @@ impl Query {
         selected
     }
 
-    fn wants(&self, server: &Server) -> bool {
+    fn wants(&self, server: &Shown) -> bool {
         let equals =
             |wanted: Option<bool>, flag: bool| wanted.is_none_or(|wanted| wanted == flag);
         let runs = |name: &String| {
@@ -268,19 +265,21 @@ fn parse_sort(value: &str) -> Result<Sort, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
-    fn server(ip: &str, change: impl FnOnce(&mut Server)) -> Arc<Server> {
+    fn server(ip: &str, change: impl FnOnce(&mut Server)) -> Shown {
         let golden = include_str!("../../../protocol/golden/server.json");
         let mut server: Server = serde_json::from_str(golden).unwrap();
         server.ip = ip.parse().unwrap();
         change(&mut server);
-        Arc::new(server)
+        Shown::new(Arc::new(server), Timestamp::UNIX_EPOCH)
     }
 
     /// The last octets of the servers that `query` selects.
     #[track_caller]
-    fn selected(query: &str, servers: &[Arc<Server>]) -> Vec<u8> {
+    fn selected(query: &str, servers: &[Shown]) -> Vec<u8> {
         let query = Query::parse(query, Timestamp::UNIX_EPOCH).unwrap();
         let ips = query
             .select(servers)

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use fleetbeat_protocol::{Server, Status, Timestamp};
+use fleetbeat_protocol::{Mode, Status, Timestamp};
 use fleetbeat_selector::{Field, Host, Selector, Value};
+
+use super::shown::Shown;
 
 /// How much more memory a selector takes than the bytes of its canonical form, at most:
 /// the shortest value, `1, `, takes 48 bytes as a part of a tree, and a condition more.
@@ -42,7 +44,7 @@ impl Selection {
     }
 
     /// Whether the server is meant.
-    pub(crate) fn wants(&self, server: &Server) -> bool {
+    pub(crate) fn wants(&self, server: &Shown) -> bool {
         self.selector.selects(&Record(server), self.now_ms())
     }
 
@@ -61,8 +63,8 @@ impl Selection {
     }
 }
 
-/// A record as selectors see it.
-struct Record<'a>(&'a Server);
+/// A host as selectors see it.
+struct Record<'a>(&'a Shown);
 
 impl Host for Record<'_> {
     fn value(&self, field: &Field) -> Value<'_> {
@@ -81,8 +83,8 @@ impl Host for Record<'_> {
             Field::Gaming => Value::Switch(server.flags.gaming),
             Field::Streaming => Value::Switch(server.flags.streaming),
             Field::Paid => Value::Switch(server.flags.paid),
-            // Nobody can drain a host or take it out for maintenance yet.
-            Field::Draining | Field::Maintenance => Value::Switch(false),
+            Field::Draining => Value::Switch(server.state.mode == Mode::Drain),
+            Field::Maintenance => Value::Switch(server.state.mode == Mode::Maintenance),
             Field::LoadCpu => number(server.load.cpu),
             Field::LoadRam => number(server.load.ram),
             Field::LoadNet => number(server.load.net),
@@ -118,6 +120,7 @@ impl Host for Offered {
 
 #[cfg(test)]
 mod tests {
+    use fleetbeat_protocol::Server;
     use serde_json::Value as Json;
 
     use super::*;
@@ -128,6 +131,7 @@ mod tests {
         let golden: Json = serde_json::from_str(golden).unwrap();
         let server: Server = serde_json::from_value(golden["server"].clone()).unwrap();
         let now: Timestamp = golden["now"].as_str().unwrap().parse().unwrap();
+        let server = Shown::new(Arc::new(server), now);
 
         for case in golden["cases"].as_array().unwrap() {
             let text = case["selector"].as_str().unwrap();

@@ -9,15 +9,16 @@ use std::io;
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use fleetbeat_daemon::clock;
 use fleetbeat_daemon::lock::lock;
-use fleetbeat_protocol::Server;
 
 use super::changes::{Changes, Cursor};
 use super::query::Query;
+use super::shown::{Shown, ShownFleet};
 use super::view::View;
 use super::views::Views;
 use crate::jobs::{Jobs, Pulse};
-use crate::store::{Fleet, ServerStore, StoreError, Unavailable};
+use crate::store::{ServerStore, StoreError, Unavailable};
 
 /// A snapshot is not read again before it is this old…
 const MIN_AGE: Duration = Duration::from_secs(1);
@@ -58,7 +59,7 @@ struct Latest {
 
 /// The fleet at one moment.
 struct Snapshot {
-    fleet: Arc<Fleet>,
+    fleet: Arc<ShownFleet>,
     changes: Changes,
     /// When the store was last asked and had nothing newer.
     checked: Mutex<Instant>,
@@ -119,7 +120,7 @@ impl Snapshots {
     ///
     /// # Errors
     /// As [`Snapshots::view`].
-    pub(crate) fn fleet(&self) -> Result<Arc<Fleet>, StoreError> {
+    pub(crate) fn fleet(&self) -> Result<Arc<ShownFleet>, StoreError> {
         Ok(self.shared.current()?.fleet.clone())
     }
 
@@ -202,39 +203,46 @@ impl Shared {
 }
 
 impl Latest {
-    /// The snapshot, if younger than so many halves of its `fresh_for`.
+    /// The snapshot, if younger than so many halves of its `fresh_for`, and if no state
+    /// that it shows is over.
     fn younger_than(&self, half_periods: u32) -> Option<Arc<Snapshot>> {
         let limit = |snapshot: &Snapshot| snapshot.fresh_for * half_periods / 2;
         let is_younger = |snapshot: &&Arc<Snapshot>| {
             lock(&snapshot.checked).elapsed() < limit(snapshot)
         };
-        self.snapshot.as_ref().filter(is_younger).cloned()
+        let now = clock::now();
+        let is_over = |snapshot: &Arc<Snapshot>| snapshot.fleet.is_over(now);
+        let snapshot = self.snapshot.as_ref().filter(is_younger);
+        snapshot.filter(|snapshot| !is_over(snapshot)).cloned()
     }
 }
 
 /// The snapshot before the next; none at the start.
 struct Before(Option<Arc<Snapshot>>);
 
-/// The fleet as it is now; the snapshot before if nothing has changed since.
+/// The fleet as it is shown now; the snapshot before if nothing has changed since.
 fn make(
     store: &dyn ServerStore,
     Before(before): Before,
 ) -> Result<Arc<Snapshot>, StoreError> {
     let started = Instant::now();
-    let fleet = store.fleet(before.as_ref().map(|before| &before.fleet))?;
+    let records = store.fleet(before.as_ref().map(|before| &before.fleet.fleet))?;
+    let now = clock::now();
 
     let known = match &before {
-        Some(before) if fleet.stale => *lock(&before.known),
+        Some(before) if records.stale => *lock(&before.known),
         _ => started,
     };
     if let Some(before) = &before
-        && Arc::ptr_eq(&before.fleet, &fleet)
+        && Arc::ptr_eq(&before.fleet.fleet, &records)
+        && before.fleet.is_good_at(now)
     {
         *lock(&before.checked) = started;
         *lock(&before.known) = known;
         return Ok(before.clone());
     }
 
+    let fleet = Arc::new(ShownFleet::new(records, now));
     let changes = match &before {
         Some(before) => before.changes.next(&before.fleet, &fleet),
         None => Changes::of_first(&fleet),
@@ -273,7 +281,7 @@ impl Snapshot {
 
     /// The servers that `query` asks for. An app asks for a country and a few hosts of
     /// it, so the hosts of other countries are not looked at.
-    fn select(&self, query: &Query) -> Vec<&Server> {
+    fn select(&self, query: &Query) -> Vec<&Shown> {
         let servers = &self.fleet.servers;
         let Some(country) = query.country() else {
             return query.select(servers);
@@ -291,7 +299,7 @@ impl Snapshot {
 
 /// The places of each country's hosts, by the country's code and by its name, both in
 /// lower case.
-fn index_by_country(servers: &[Arc<Server>]) -> HashMap<String, Vec<usize>> {
+fn index_by_country(servers: &[Shown]) -> HashMap<String, Vec<usize>> {
     let mut index: HashMap<String, Vec<usize>> = HashMap::new();
     for (place, server) in servers.iter().enumerate() {
         let [code, name] =
@@ -307,10 +315,13 @@ fn index_by_country(servers: &[Arc<Server>]) -> HashMap<String, Vec<usize>> {
 
 #[cfg(test)]
 mod tests {
+    use fleetbeat_protocol::{Server, Timestamp};
+
     use super::*;
+    use crate::store::Fleet;
 
     fn parse(query: &str) -> Query {
-        Query::parse(query, fleetbeat_protocol::Timestamp::UNIX_EPOCH).unwrap()
+        Query::parse(query, Timestamp::UNIX_EPOCH).unwrap()
     }
 
     /// A fleet in so many countries: `C0` with the name `Country 0`, and so on.
@@ -325,11 +336,12 @@ mod tests {
             server.load.cpu = Some(f64::from(n * 7919 % 1000) / 10.0);
             Arc::new(server)
         };
-        let fleet = Fleet {
+        let records = Fleet {
             servers: (0..hosts).map(server).collect(),
             revision: 0,
             stale: false,
         };
+        let fleet = ShownFleet::new(Arc::new(records), Timestamp::UNIX_EPOCH);
         Snapshot {
             changes: Changes::of_first(&fleet),
             fleet: Arc::new(fleet),

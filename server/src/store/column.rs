@@ -15,7 +15,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use fleetbeat_protocol::{
-    Flags, FlagsPatch, Heartbeat, Load, Server, Service, Status, Tags, Timestamp,
+    Flags, FlagsPatch, Heartbeat, HostState, Load, Server, Service, Status, Tags,
+    Timestamp,
 };
 
 use super::event::{Act, EventKind, NewEvent, facts};
@@ -138,7 +139,7 @@ pub(super) fn flag_changes(
     FLAGS.iter().filter_map(change).collect()
 }
 
-/// The part of a record that is neither column, nor flag, nor tag of an admin.
+/// The part of a record that is neither column, nor flag, nor what else admins have set.
 pub(super) struct Identity {
     pub(super) ip: IpAddr,
     pub(super) server_id: String,
@@ -150,8 +151,7 @@ pub(super) struct Identity {
 }
 
 impl Identity {
-    /// A record in which columns, flags and tags have their defaults, for the backend to
-    /// read them into.
+    /// A record in which all else has its default, for the backend to read it into.
     pub(super) fn into_server(self) -> Server {
         Server {
             server_id: self.server_id,
@@ -171,6 +171,7 @@ impl Identity {
             metrics: BTreeMap::new(),
             agent_tags: Tags::new(),
             tags: Tags::new(),
+            state: HostState::default(),
             flags: Flags::default(),
         }
     }
@@ -204,6 +205,7 @@ mod tests {
             "observed_ip",
             "ip_confirmed",
             "tags",
+            "state",
         ];
         let columns = COLUMNS.iter().map(|column| column.bson[0]);
         let flags = FLAGS.iter().map(|flag| flag.name);

@@ -4,7 +4,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fleetbeat_protocol::{AgentId, FlagsPatch, KeyHash, Server, TagsPatch, Timestamp};
+use fleetbeat_protocol::{
+    AgentId, FlagsPatch, KeyHash, Server, StatePatch, TagsPatch, Timestamp,
+};
 
 use super::api_token::{ApiToken, ApiTokenStore};
 use super::backend::{CacheState, Store};
@@ -83,6 +85,7 @@ counted! {
         fn moved_to(&self, ip: IpAddr) -> Option<IpAddr>;
         fn set_flags(&self, host: &HostName, patch: FlagsPatch, act: &Act) -> Option<Server>;
         fn set_tags(&self, host: &HostName, patch: &TagsPatch, act: &Act) -> Option<Server>;
+        fn set_state(&self, host: &HostName, patch: &StatePatch, act: &Act) -> Option<Server>;
         fn remove_server(&self, host: &HostName, act: &Act) -> Option<RemovedServer>;
         fn sweep(&self, order: &SweepOrder) -> Swept;
         fn prune(&self, delete_after: Duration) -> Due;

@@ -162,6 +162,8 @@ kinds! {
     HostReadmitted = 67 "host.readmitted" Audit Users;
     /// A tag of a host was set to another value, or removed.
     TagChanged = 70 "tag.changed" Audit Users;
+    /// Somebody has set another state of a host. That a state is over is not told.
+    StateChanged = 71 "state.changed" Audit Users;
 }
 
 impl EventKind {

@@ -1,21 +1,35 @@
-//! What admins have set on a host, its flags and tags, and in which order: of two records
-//! of one host, the later change of each flag and of each tag counts.
+//! What admins have set on a host, its flags, tags and state, and in which order: of two
+//! records of one host, the later change of each flag, of each tag and of the state counts.
 
 use std::collections::BTreeMap;
 
-use fleetbeat_protocol::{Flags, FlagsPatch};
+use fleetbeat_protocol::{
+    Flags, FlagsPatch, HostState, StatePatch, TagsPatch, Timestamp,
+};
 
-use super::column::FLAGS;
-use super::tags::SetTags;
+use super::column::{FLAGS, flag_changes};
+use super::error::Conflict;
+use super::event::{Act, NewEvent};
+use super::state::{SetState, state_change};
+use super::tags::{SetTags, tag_changes};
 
-/// The flags of a host, and its tags, which go wherever the flags go.
+/// The flags of a host, and its tags and its state, which go wherever the flags go.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct SetFlags {
     pub(super) flags: Flags,
     pub(super) tags: SetTags,
+    pub(super) state: SetState,
     /// By flag, the number of the change that has set the flag last. Later changes have
     /// higher numbers, in the whole store. A flag that nobody has set is missing.
-    pub(super) changes: BTreeMap<String, i64>,
+    pub(super) flag_changes: BTreeMap<String, i64>,
+}
+
+/// What an admin asks for.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum HostPatch<'a> {
+    Flags(FlagsPatch),
+    Tags(&'a TagsPatch),
+    State(&'a StatePatch),
 }
 
 impl SetFlags {
@@ -27,32 +41,64 @@ impl SetFlags {
         }
     }
 
-    /// Makes the change of this number.
-    pub(super) fn change(&mut self, patch: &FlagsPatch, number: i64) {
-        for flag in FLAGS {
-            if let Some(value) = (flag.in_patch)(patch) {
-                *(flag.in_flags)(&mut self.flags) = value;
-                self.changes.insert(flag.name.to_owned(), number);
+    /// Makes the change of this number, at this time.
+    ///
+    /// # Errors
+    /// The host would have too many tags. Nothing is changed then.
+    pub(super) fn change(
+        &mut self,
+        patch: HostPatch<'_>,
+        at: Timestamp,
+        number: i64,
+    ) -> Result<(), Conflict> {
+        match patch {
+            HostPatch::Flags(patch) => self.change_flags(&patch, number),
+            HostPatch::Tags(patch) => self.tags.change(patch, number)?,
+            HostPatch::State(patch) => self.state.change(patch, at, number),
+        }
+        Ok(())
+    }
+
+    /// The events of a patch of what is set now: one for each thing that it changes.
+    pub(super) fn changes(&self, patch: HostPatch<'_>, act: &Act) -> Vec<NewEvent> {
+        match patch {
+            HostPatch::Flags(patch) => flag_changes(self.flags, patch, act),
+            HostPatch::Tags(patch) => tag_changes(&self.tags.shown(), patch, act),
+            HostPatch::State(patch) => {
+                let change = state_change(&self.state.state, patch, act);
+                change.into_iter().collect()
             }
         }
     }
 
-    /// Whether flags and tags are as they are on a host for which nobody has set any.
-    pub(super) fn are_defaults(&self) -> bool {
-        self.flags == Flags::default() && self.tags.shown().is_empty()
+    fn change_flags(&mut self, patch: &FlagsPatch, number: i64) {
+        for flag in FLAGS {
+            if let Some(value) = (flag.in_patch)(patch) {
+                *(flag.in_flags)(&mut self.flags) = value;
+                self.flag_changes.insert(flag.name.to_owned(), number);
+            }
+        }
     }
 
-    /// Takes over each flag and each tag that was set later in `other`.
+    /// Whether everything is as it is on a host for which nobody has set anything.
+    pub(super) fn are_defaults(&self) -> bool {
+        self.flags == Flags::default()
+            && self.tags.shown().is_empty()
+            && self.state.state == HostState::default()
+    }
+
+    /// Takes over each flag, each tag and the state that were set later in `other`.
     pub(super) fn merge(&mut self, other: &SetFlags) {
         self.tags.merge(&other.tags);
+        self.state.merge(&other.state);
         let mut others = other.flags;
         for flag in FLAGS {
-            let newer = other.changes.get(flag.name).copied();
+            let newer = other.flag_changes.get(flag.name).copied();
             if let Some(number) = newer
-                && self.changes.get(flag.name).copied() < newer
+                && self.flag_changes.get(flag.name).copied() < newer
             {
                 *(flag.in_flags)(&mut self.flags) = *(flag.in_flags)(&mut others);
-                self.changes.insert(flag.name.to_owned(), number);
+                self.flag_changes.insert(flag.name.to_owned(), number);
             }
         }
     }
@@ -102,7 +148,7 @@ mod tests {
             let flags = |changes: &[(FlagsPatch, i64)]| {
                 let mut flags = SetFlags::default();
                 for (patch, number) in changes {
-                    flags.change(patch, *number);
+                    flags.change_flags(patch, *number);
                 }
                 flags
             };

@@ -30,6 +30,7 @@ mod open;
 mod removal;
 mod server;
 mod sighting;
+mod state;
 mod tags;
 mod user;
 

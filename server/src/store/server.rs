@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fleetbeat_protocol::{
-    DELETED, FlagsPatch, Heartbeat, Server, Status, TagsPatch, Timestamp,
+    DELETED, FlagsPatch, Heartbeat, Server, StatePatch, Status, TagsPatch, Timestamp,
 };
 use jiff::SignedDuration;
 
@@ -67,6 +67,18 @@ pub(crate) trait ServerStore: Send + Sync {
         &self,
         host: &HostName,
         patch: &TagsPatch,
+        act: &Act,
+    ) -> Result<Option<Server>, StoreError>;
+
+    /// Sets the state and gives the host as it is now, with the state as it was set; `None`
+    /// if it is not known. An event tells it if another state was in effect.
+    ///
+    /// # Errors
+    /// The database cannot be written; the state may be set nevertheless.
+    fn set_state(
+        &self,
+        host: &HostName,
+        patch: &StatePatch,
         act: &Act,
     ) -> Result<Option<Server>, StoreError>;
 

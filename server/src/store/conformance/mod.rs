@@ -15,6 +15,7 @@ mod kills;
 mod mongodb_databases;
 mod random_lives;
 mod servers;
+mod states;
 mod sweeps;
 mod tags;
 mod told_lives;
@@ -98,6 +99,13 @@ macro_rules! cases {
             the_tags_of_a_deleted_host_wait_for_its_return,
             each_tag_that_was_set_last_on_either_record_of_a_host_counts,
             a_changed_tag_is_told_with_who_changed_it,
+        );
+        cases!($open; states:
+            a_state_is_set_as_a_whole_and_stays_as_it_was_set,
+            a_state_and_heartbeats_race_without_loss,
+            the_state_of_a_deleted_host_waits_for_its_return,
+            the_state_that_was_set_last_on_either_record_of_a_host_counts,
+            a_state_that_changes_is_told_with_who_has_set_it,
         );
         cases!($open; events:
             what_happens_to_a_host_is_told_once,

@@ -1,26 +1,31 @@
-//! Hosts' flags and tags in SQLite, and the tombstones in which those of hosts that are
-//! gone wait.
+//! What admins have set on hosts, in SQLite, and the tombstones in which that of hosts
+//! which are gone waits.
 
 use std::sync::LazyLock;
 
-use fleetbeat_protocol::{FlagsPatch, TagsPatch};
+use fleetbeat_protocol::Timestamp;
 use rusqlite::types::ToSqlOutput;
 use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::row::{json, listed, optional, optional_ip};
 use crate::store::column::FLAGS;
 use crate::store::error::StoreError;
-use crate::store::flags::SetFlags;
+use crate::store::flags::{HostPatch, SetFlags};
 use crate::store::identity::{Heir, Tombstone};
-use crate::store::tags::SetTags;
 
 /// The columns that [`read`] reads and [`values`] writes.
 static COLUMNS: LazyLock<String> = LazyLock::new(|| {
     let names = FLAGS.iter().map(|flag| flag.name);
-    listed(names.chain(["changes", "tags"]))
+    listed(names.chain(["changes"]).chain(ALSO_SET))
 });
-/// How many they are.
-const WIDTH: usize = FLAGS.len() + 2;
+/// What admins set besides flags: a column of JSON for each.
+pub(super) const ALSO_SET: [&str; 2] = ["tags", "state"];
+/// The place of the first of [`ALSO_SET`] in a row.
+const FIRST_ALSO_SET: usize = FLAGS.len() + 1;
+/// How many columns there are.
+const WIDTH: usize = FIRST_ALSO_SET + ALSO_SET.len();
 
 /// The flags of a host. A host without a row has the defaults.
 pub(super) fn of_host(connection: &Connection, host: i64) -> rusqlite::Result<SetFlags> {
@@ -40,32 +45,22 @@ pub(super) fn put(
     replace(connection, "flags", &columns, [host.into()], flags)
 }
 
-/// Sets the patch's flags of a host.
-pub(super) fn change(
-    connection: &Connection,
-    host: i64,
-    patch: &FlagsPatch,
-) -> rusqlite::Result<()> {
-    let number = next_change(connection)?;
-    let mut flags = of_host(connection, host)?;
-    flags.change(patch, number);
-    put(connection, host, &flags)
-}
-
-/// Sets and removes the patch's tags of a host.
+/// Sets what the patch asks for on a host, at this time. Gives what was set before.
 ///
 /// # Errors
 /// The host would have too many tags, or the database cannot be written.
-pub(super) fn change_tags(
+pub(super) fn change(
     connection: &Connection,
     host: i64,
-    patch: &TagsPatch,
-) -> Result<(), StoreError> {
+    patch: HostPatch<'_>,
+    at: Timestamp,
+) -> Result<SetFlags, StoreError> {
     let number = next_change(connection)?;
-    let mut flags = of_host(connection, host)?;
-    flags.tags.change(patch, number)?;
+    let before = of_host(connection, host)?;
+    let mut flags = before.clone();
+    flags.change(patch, at, number)?;
     put(connection, host, &flags)?;
-    Ok(())
+    Ok(before)
 }
 
 /// The number of a change.
@@ -137,10 +132,15 @@ fn replace<'a, const N: usize>(
     );
     let mut values = flags.flags;
     let values = FLAGS.iter().map(|flag| *(flag.in_flags)(&mut values));
+    let json = [
+        json(&flags.flag_changes),
+        json(&flags.tags),
+        json_of_set(&flags.state),
+    ];
     let values: Vec<ToSqlOutput<'a>> = head
         .into_iter()
         .chain(values.map(Into::into))
-        .chain([json(&flags.changes).into(), json(&flags.tags).into()])
+        .chain(json.map(Into::into))
         .collect();
     let mut statement = connection.prepare_cached(&statement)?;
     statement.execute(params_from_iter(values)).map(|_| ())
@@ -153,15 +153,39 @@ fn read(row: &Row<'_>) -> rusqlite::Result<SetFlags> {
     }
     // Somebody may have edited the file: then the flags are as they are.
     let changes = row.get_ref(FLAGS.len())?.as_str()?;
-    set.changes = serde_json::from_str(changes).unwrap_or_default();
-    set.tags = read_tags(row, FLAGS.len() + 1)?;
+    set.flag_changes = serde_json::from_str(changes).unwrap_or_default();
+    read_also_set(row, FIRST_ALSO_SET, &mut set)?;
     Ok(set)
 }
 
-/// The tags of admins at `index`; none where there is no row of flags, and where somebody
-/// has edited the file.
-pub(super) fn read_tags(row: &Row<'_>, index: usize) -> rusqlite::Result<SetTags> {
-    let tags = row.get_ref(index)?.as_str_or_null()?;
-    let tags = tags.and_then(|tags| serde_json::from_str(tags).ok());
-    Ok(tags.unwrap_or_default())
+/// Reads [`ALSO_SET`], which begins at `index`. Nothing is set where there is no row of
+/// flags, and where somebody has edited the file.
+pub(super) fn read_also_set(
+    row: &Row<'_>,
+    index: usize,
+    set: &mut SetFlags,
+) -> rusqlite::Result<()> {
+    set.tags = read_json(row, index)?;
+    set.state = read_json(row, index + 1)?;
+    Ok(())
+}
+
+/// What [`read_json`] reads; short as long as nobody has set anything.
+fn json_of_set<T: Default + PartialEq + Serialize>(value: &T) -> String {
+    if *value == T::default() {
+        return "{}".to_owned();
+    }
+    json(value)
+}
+
+/// What the column at `index` holds as JSON.
+fn read_json<T: Default + DeserializeOwned>(
+    row: &Row<'_>,
+    index: usize,
+) -> rusqlite::Result<T> {
+    let text = row.get_ref(index)?.as_str_or_null()?;
+    // Most hosts have nothing but flags.
+    let text = text.filter(|text| *text != "{}");
+    let value = text.and_then(|text| serde_json::from_str(text).ok());
+    Ok(value.unwrap_or_default())
 }

@@ -35,7 +35,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fleetbeat_protocol::{AgentId, FlagsPatch, KeyHash, Server, TagsPatch, Timestamp};
+use fleetbeat_protocol::{
+    AgentId, FlagsPatch, KeyHash, Server, StatePatch, TagsPatch, Timestamp,
+};
 use rusqlite::OptionalExtension;
 
 use self::connection::{Check, Connections, has_current_schema, open_reader};
@@ -51,6 +53,7 @@ use super::event::{Act, NewEvent};
 use super::event_store::{
     EventPage, EventQuery, EventStore, Retention, WatchOrder, Watched,
 };
+use super::flags::HostPatch;
 use super::identity::{Conflicts, Finding};
 use super::key::{
     AgentKey, Code, EnrollRefusal, EnrollRequest, Enrolled, KeyStore, ListedKey,
@@ -148,6 +151,17 @@ impl Embedded {
     pub(super) fn fuse(&self) -> &super::fuse::Fuse {
         &self.connections.fuse
     }
+
+    /// Sets what an admin asks for.
+    fn set(
+        &self,
+        host: &HostName,
+        patch: HostPatch<'_>,
+        act: &Act,
+    ) -> Result<Option<Server>, StoreError> {
+        self.connections
+            .write(|transaction| servers::set(transaction, host, patch, act))
+    }
 }
 
 /// Why no database can ever be in `folder`, as far as a look at it tells.
@@ -210,8 +224,7 @@ impl ServerStore for Embedded {
         patch: FlagsPatch,
         act: &Act,
     ) -> Result<Option<Server>, StoreError> {
-        self.connections
-            .write(|transaction| Ok(servers::set_flags(transaction, host, patch, act)?))
+        self.set(host, HostPatch::Flags(patch), act)
     }
 
     fn set_tags(
@@ -220,8 +233,16 @@ impl ServerStore for Embedded {
         patch: &TagsPatch,
         act: &Act,
     ) -> Result<Option<Server>, StoreError> {
-        self.connections
-            .write(|transaction| servers::set_tags(transaction, host, patch, act))
+        self.set(host, HostPatch::Tags(patch), act)
+    }
+
+    fn set_state(
+        &self,
+        host: &HostName,
+        patch: &StatePatch,
+        act: &Act,
+    ) -> Result<Option<Server>, StoreError> {
+        self.set(host, HostPatch::State(patch), act)
     }
 
     fn remove_server(

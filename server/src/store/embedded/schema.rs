@@ -17,7 +17,7 @@ const MIGRATIONS: [&str; 8] = [
     EVENTS,
     ACCOUNTS,
     KEYS,
-    TAGS,
+    SET_BY_ADMINS,
 ];
 
 /// Hosts by address.
@@ -293,12 +293,16 @@ const KEYS: &str = "
     ) STRICT, WITHOUT ROWID;
 ";
 
-/// Tags: those of agents beside the other columns, those of admins beside the flags.
-const TAGS: &str = "
+/// Tags and states: tags of agents beside the other columns, what admins set beside the
+/// flags.
+const SET_BY_ADMINS: &str = "
     ALTER TABLE servers ADD COLUMN agent_tags TEXT NOT NULL DEFAULT '{}';   -- JSON
     -- JSON: by key, the value (null: removed) and the number of the change.
     ALTER TABLE flags ADD COLUMN tags TEXT NOT NULL DEFAULT '{}';
     ALTER TABLE tombstones ADD COLUMN tags TEXT NOT NULL DEFAULT '{}';
+    -- JSON: the state as it was set last, and the number of the change.
+    ALTER TABLE flags ADD COLUMN state TEXT NOT NULL DEFAULT '{}';
+    ALTER TABLE tombstones ADD COLUMN state TEXT NOT NULL DEFAULT '{}';
 ";
 
 /// The version of the schema that this program makes.

@@ -1,16 +1,16 @@
 //! The hosts' records in SQLite: how a record is read, and how a heartbeat is stored.
 //!
 //! The statements are made from the tables of [`crate::store::column`], once. A row has
-//! first the [`Identity`], then the flags, then the tags of admins, then the columns, then
-//! the host's number, so that the place of each value is known without its name. Which
-//! record a heartbeat belongs to is decided in [`crate::store::identity`]; `owners.rs`
-//! does what is decided.
+//! first the [`Identity`], then the flags, then what else admins set, then the columns,
+//! then the host's number, so that the place of each value is known without its name.
+//! Which record a heartbeat belongs to is decided in [`crate::store::identity`];
+//! `owners.rs` does what is decided.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
 
-use fleetbeat_protocol::{AgentId, FlagsPatch, Heartbeat, Server, Status, TagsPatch};
+use fleetbeat_protocol::{AgentId, Heartbeat, Server, Status};
 use log::Level;
 use rusqlite::types::{Null, ToSqlOutput};
 use rusqlite::{
@@ -22,11 +22,11 @@ use super::flags;
 use super::fleet::Numbered;
 use super::row::{json, listed, optional, optional_ip, parsed, timestamp};
 use crate::recurring::log_if_due;
-use crate::store::column::{COLUMNS, FLAGS, Identity, Kind, flag_changes};
+use crate::store::column::{COLUMNS, FLAGS, Identity, Kind};
 use crate::store::error::StoreError;
 use crate::store::event::Act;
+use crate::store::flags::{HostPatch, SetFlags};
 use crate::store::server::{Beat, HostName, Supersedes};
-use crate::store::tags::tag_changes;
 
 /// The columns of an [`Identity`].
 const IDENTITY: [&str; 7] = [
@@ -40,10 +40,10 @@ const IDENTITY: [&str; 7] = [
 ];
 /// The index of the first flag in a row.
 const FIRST_FLAG: usize = IDENTITY.len();
-/// The index of the tags of admins in a row.
-const TAGS: usize = FIRST_FLAG + FLAGS.len();
+/// The index in a row of the first of what else admins set.
+const FIRST_ALSO_SET: usize = FIRST_FLAG + FLAGS.len();
 /// The index of the first of [`COLUMNS`] in a row.
-const FIRST_COLUMN: usize = TAGS + 1;
+const FIRST_COLUMN: usize = FIRST_ALSO_SET + flags::ALSO_SET.len();
 /// The index of the host's number in a row.
 const NUMBER: usize = FIRST_COLUMN + COLUMNS.len();
 
@@ -147,7 +147,7 @@ static INSERT: LazyLock<String> = LazyLock::new(|| {
 
 /// The columns of a row.
 fn names() -> impl Iterator<Item = String> {
-    let flags = FLAGS.iter().map(|flag| flag.name).chain(["tags"]);
+    let flags = FLAGS.iter().map(|flag| flag.name).chain(flags::ALSO_SET);
     let flags = flags.map(|name| format!("flags.{name}"));
     let columns = COLUMNS.iter().map(|column| column.sql);
     let of_servers = |name| format!("servers.{name}");
@@ -365,7 +365,10 @@ fn server_from_row(row: &Row<'_>) -> rusqlite::Result<Server> {
             *(flag.in_flags)(&mut server.flags) = value;
         }
     }
-    server.tags = flags::read_tags(row, TAGS)?.shown();
+    let mut set = SetFlags::default();
+    flags::read_also_set(row, FIRST_ALSO_SET, &mut set)?;
+    server.tags = set.tags.shown();
+    server.state = set.state.state;
     for (index, column) in (FIRST_COLUMN..).zip(COLUMNS) {
         read(&column.kind, row, index, &mut server)?;
     }
@@ -396,46 +399,23 @@ fn read(
     Ok(())
 }
 
-/// Sets the patch's flags and gives the host as it is now. Writes an event for each flag
-/// that has another value then.
-pub(super) fn set_flags(
-    transaction: &Transaction<'_>,
-    host: &HostName,
-    patch: FlagsPatch,
-    act: &Act,
-) -> rusqlite::Result<Option<Server>> {
-    let (Some(id), Some(before)) =
-        (number(transaction, host)?, by_name(transaction, host)?)
-    else {
-        return Ok(None);
-    };
-
-    flags::change(transaction, id, &patch)?;
-    for event in flag_changes(before.flags, patch, act) {
-        events::write(transaction, Some(id), &event)?;
-    }
-    by_name(transaction, host)
-}
-
-/// Sets and removes the patch's tags and gives the host as it is now. Writes an event for
-/// each tag that has another value then.
+/// Sets what the patch asks for and gives the host as it is now. Writes an event for each
+/// thing that is another one then.
 ///
 /// # Errors
 /// The host would have too many tags, or the database cannot be written.
-pub(super) fn set_tags(
+pub(super) fn set(
     transaction: &Transaction<'_>,
     host: &HostName,
-    patch: &TagsPatch,
+    patch: HostPatch<'_>,
     act: &Act,
 ) -> Result<Option<Server>, StoreError> {
-    let (Some(id), Some(before)) =
-        (number(transaction, host)?, by_name(transaction, host)?)
-    else {
+    let Some(id) = number(transaction, host)? else {
         return Ok(None);
     };
 
-    flags::change_tags(transaction, id, patch)?;
-    for event in tag_changes(&before.tags, patch, act) {
+    let before = flags::change(transaction, id, patch, act.at)?;
+    for event in before.changes(patch, act) {
         events::write(transaction, Some(id), &event)?;
     }
     Ok(by_name(transaction, host)?)

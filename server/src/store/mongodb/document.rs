@@ -9,7 +9,8 @@ use std::net::IpAddr;
 
 use fleetbeat_daemon::clock;
 use fleetbeat_protocol::{
-    AgentId, Flags, FlagsPatch, Heartbeat, Server, Service, Status, Tags, Timestamp,
+    AgentId, Flags, FlagsPatch, Heartbeat, HostState, Mode, Server, Service, Status,
+    Tags, Timestamp,
 };
 use log::Level;
 use mongodb::bson::{Bson, DateTime, Document, doc};
@@ -20,6 +21,7 @@ use crate::store::column::{COLUMNS, Column, FLAGS, Identity, Kind};
 use crate::store::flags::SetFlags;
 use crate::store::identity::Known;
 use crate::store::server::{Beat, HostName, Supersedes, new_server_id};
+use crate::store::state::SetState;
 use crate::store::tags::{SetTag, SetTags};
 
 /// A record's age in writes, which tells the newer of two copies: the epoch and the
@@ -31,7 +33,7 @@ pub(super) struct Version(pub(super) i64, pub(super) i64);
 
 /// The format of a copy. A copy of another format, or of a version that did not say so,
 /// may lack fields: it counts as no copy.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 
 /// A record and its version. As JSON, this is the copy that Redis holds; the version
 /// stands first, where the script in Redis looks for it.
@@ -81,6 +83,7 @@ impl VersionedServer {
         }
         server.flags = read_flags(document);
         server.tags = read_tags(document);
+        server.state = read_set_state(document).state;
         Some(VersionedServer {
             version,
             format: FORMAT,
@@ -112,18 +115,20 @@ pub(super) fn owned_fields() -> Document {
         "moved_at",
         "wanted_ip",
         "clone_of",
-        "flag_changes",
-        "tags",
-        "tag_changes",
         "hostname",
         "keyed",
         "rev",
     ];
-    let flags = FLAGS.iter().map(|flag| flag.name);
-    let fields = fields.into_iter().chain(flags);
+    let fields = fields.into_iter().chain(set_fields());
     fields
         .map(|name| (name.to_owned(), Bson::Int32(1)))
         .collect()
+}
+
+/// The fields that [`read_set_flags`] reads.
+pub(super) fn set_fields() -> impl Iterator<Item = &'static str> {
+    let flags = FLAGS.iter().map(|flag| flag.name);
+    flags.chain(["flag_changes", "tags", "tag_changes", "state"])
 }
 
 impl Owned {
@@ -200,12 +205,13 @@ fn read_tags(document: &Document) -> Tags {
     document.get("tags").map(tags).unwrap_or_default()
 }
 
-/// Flags and tags with the order in which they were set.
+/// What admins have set, with the order in which they have set it.
 pub(super) fn read_set_flags(document: &Document) -> SetFlags {
     SetFlags {
         flags: read_flags(document),
         tags: read_set_tags(document),
-        changes: read_changes(document, "flag_changes"),
+        state: read_set_state(document),
+        flag_changes: read_changes(document, "flag_changes"),
     }
 }
 
@@ -227,6 +233,23 @@ fn read_set_tags(document: &Document) -> SetTags {
     SetTags(set)
 }
 
+/// The state; the one of a host for which nobody has set any where there is none.
+fn read_set_state(document: &Document) -> SetState {
+    let Ok(state) = document.get_document("state") else {
+        return SetState::default();
+    };
+    let mode = text(state, "mode").and_then(Mode::parse);
+    SetState {
+        state: HostState {
+            mode: mode.unwrap_or_default(),
+            until: time(state, "until"),
+            reason: text(state, "reason").map(str::to_owned),
+            since: time(state, "since"),
+        },
+        change: state.get_i64("change").unwrap_or_default(),
+    }
+}
+
 /// By name, the number of its last change.
 fn read_changes(document: &Document, field: &str) -> BTreeMap<String, i64> {
     let changes = document.get_document(field).into_iter().flatten();
@@ -234,7 +257,7 @@ fn read_changes(document: &Document, field: &str) -> BTreeMap<String, i64> {
     changes.filter_map(change).collect()
 }
 
-/// Flags and tags as fields.
+/// What admins have set, as fields.
 pub(super) fn flags_to_bson(set: &SetFlags) -> Document {
     let mut flags = set.flags;
     let values = FLAGS.iter().map(|flag| {
@@ -243,9 +266,10 @@ pub(super) fn flags_to_bson(set: &SetFlags) -> Document {
     });
     let mut fields: Document = values.collect();
     let change = |(name, number): (&String, &i64)| (name.clone(), Bson::Int64(*number));
-    let changes: Document = set.changes.iter().map(change).collect();
+    let changes: Document = set.flag_changes.iter().map(change).collect();
     fields.insert("flag_changes", changes);
     fields.extend(tags_to_bson(&set.tags));
+    fields.extend(state_to_bson(&set.state));
     fields
 }
 
@@ -255,6 +279,20 @@ fn tags_to_bson(set: &SetTags) -> Document {
     let change = |(key, tag): (&String, &SetTag)| (key.clone(), Bson::Int64(tag.change));
     let changes: Document = set.0.iter().map(change).collect();
     doc! {"tags": texts_to_bson(&set.shown()), "tag_changes": changes}
+}
+
+/// The state as a field; none as long as nobody has set any.
+fn state_to_bson(set: &SetState) -> Document {
+    if *set == SetState::default() {
+        return doc! {};
+    }
+    let state = &set.state;
+    let mut fields = doc! {"mode": state.mode.as_str(), "change": set.change};
+    fields.extend(state.until.map(|until| ("until".to_owned(), date(until))));
+    fields.extend(state.since.map(|since| ("since".to_owned(), date(since))));
+    let reason = state.reason.as_deref();
+    fields.extend(reason.map(|reason| ("reason".to_owned(), reason.into())));
+    doc! {"state": fields}
 }
 
 fn read_identity(ip: IpAddr, document: &Document) -> Identity {
@@ -606,4 +644,9 @@ pub(super) fn flags_update(patch: FlagsPatch, number: i64) -> Document {
 /// The update that sets a record's tags of admins.
 pub(super) fn tags_update(tags: &SetTags) -> Document {
     doc! {"$inc": {"rev": 1_i64}, "$set": tags_to_bson(tags)}
+}
+
+/// The update that sets a record's state.
+pub(super) fn state_update(state: &SetState) -> Document {
+    doc! {"$inc": {"rev": 1_i64}, "$set": state_to_bson(state)}
 }

@@ -41,14 +41,15 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fleetbeat_daemon::lock::lock;
-use fleetbeat_protocol::{AgentId, FlagsPatch, KeyHash, Server, TagsPatch, Timestamp};
+use fleetbeat_protocol::{
+    AgentId, FlagsPatch, KeyHash, Server, StatePatch, TagsPatch, Timestamp,
+};
 use mongodb::bson::doc;
 
 use self::connection::Connection;
 pub(super) use self::connection::Patience;
 use self::databases::Databases;
 use self::document::VersionedServer;
-use self::flags::Patch;
 use self::fleet::FleetCopy;
 use self::lease::{SweepLease, WatchLease};
 use self::numbering::Numbering;
@@ -63,6 +64,7 @@ use super::event::{Act, NewEvent};
 use super::event_store::{
     EventPage, EventQuery, EventStore, Retention, WatchOrder, Watched,
 };
+use super::flags::HostPatch;
 use super::identity::{Conflicts, Finding};
 use super::key::{
     AgentKey, Code, EnrollRefusal, EnrollRequest, Enrolled, KeyStore, ListedKey,
@@ -146,11 +148,11 @@ impl MongoDb {
         })
     }
 
-    /// Sets flags or tags.
+    /// Sets what an admin asks for.
     fn set(
         &self,
         host: &HostName,
-        patch: Patch<'_>,
+        patch: HostPatch<'_>,
         act: &Act,
     ) -> Result<Option<Server>, StoreError> {
         let mongodb = &self.databases.mongodb;
@@ -256,7 +258,7 @@ impl ServerStore for MongoDb {
         patch: FlagsPatch,
         act: &Act,
     ) -> Result<Option<Server>, StoreError> {
-        self.set(host, Patch::Flags(patch), act)
+        self.set(host, HostPatch::Flags(patch), act)
     }
 
     fn set_tags(
@@ -265,7 +267,16 @@ impl ServerStore for MongoDb {
         patch: &TagsPatch,
         act: &Act,
     ) -> Result<Option<Server>, StoreError> {
-        self.set(host, Patch::Tags(patch), act)
+        self.set(host, HostPatch::Tags(patch), act)
+    }
+
+    fn set_state(
+        &self,
+        host: &HostName,
+        patch: &StatePatch,
+        act: &Act,
+    ) -> Result<Option<Server>, StoreError> {
+        self.set(host, HostPatch::State(patch), act)
     }
 
     fn remove_server(

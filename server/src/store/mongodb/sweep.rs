@@ -273,8 +273,9 @@ fn forget_history(
             .iter()
             .map(|flag| (flag.name.to_owned(), flag.default().into())),
     );
-    let no_tags = [Bson::Null, doc! {}.into()];
-    defaults.insert("tags", doc! {"$in": no_tags});
+    let none = [Bson::Null, doc! {}.into()];
+    defaults.insert("tags", doc! {"$in": none});
+    defaults.insert("state", Bson::Null);
     let tombstones = mongodb.tombstones();
     for old in [buried(TOMBSTONE_LIFE), defaults] {
         mongodb.run(async { tombstones.delete_many(old).await })?;

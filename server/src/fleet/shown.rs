@@ -1,0 +1,199 @@
+//! The fleet as it is shown at one moment.
+//!
+//! A record has what heartbeats said and what admins have set. What follows from that may
+//! also depend on the time: maintenance ends by itself. So nothing that follows is stored.
+//! It is worked out here for one moment, which is good until the next such end.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use fleetbeat_protocol::{HostState, Mode, Server, Timestamp};
+use serde::{Serialize, Serializer};
+
+use crate::store::Fleet;
+
+/// The metric by which a host asks to be drained: 1.
+const DRAIN: &str = "drain";
+/// What people are told of a host that has asked.
+const ASKED: &str = "the host asks for it: its metric drain is 1";
+
+/// A host as it is shown at one moment: the record, but for the state, which is the one in
+/// effect.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Shown(Arc<Server>);
+
+impl Shown {
+    /// The host as it is shown at `now`.
+    pub(crate) fn new(record: Arc<Server>, now: Timestamp) -> Shown {
+        let state = state_in_effect(&record, now);
+        if record.state == state {
+            return Shown(record);
+        }
+        let mut server = Arc::unwrap_or_clone(record);
+        server.state = state;
+        Shown(Arc::new(server))
+    }
+}
+
+impl Shown {
+    /// Whether the host is shown as in `other`. Most records are not even read again.
+    pub(super) fn is_as(&self, other: &Shown) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self == other
+    }
+}
+
+impl Deref for Shown {
+    type Target = Server;
+
+    fn deref(&self) -> &Server {
+        &self.0
+    }
+}
+
+impl Serialize for Shown {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+/// What admins have set, unless it is over. A host can add drain to a normal state, and
+/// takes nothing away from what admins have set.
+fn state_in_effect(record: &Server, now: Timestamp) -> HostState {
+    let state = record.state.at(now);
+    let asks_for_drain = record.metrics.get(DRAIN) == Some(&1.0);
+    if state.mode != Mode::Normal || !asks_for_drain {
+        return state;
+    }
+    HostState {
+        mode: Mode::Drain,
+        reason: Some(ASKED.to_owned()),
+        ..HostState::default()
+    }
+}
+
+/// Every host as it is shown at one moment.
+#[derive(Debug)]
+pub(crate) struct ShownFleet {
+    /// The records.
+    pub(super) fleet: Arc<Fleet>,
+    /// Sorted by address.
+    pub(crate) servers: Vec<Shown>,
+    /// Whether the database could not be asked, so that the fleet may be out of date.
+    pub(crate) stale: bool,
+    /// The moment.
+    at: Timestamp,
+    /// When a host will be shown otherwise, though its record is the same.
+    until: Timestamp,
+}
+
+impl ShownFleet {
+    /// The fleet as it is shown at `now`.
+    pub(crate) fn new(fleet: Arc<Fleet>, now: Timestamp) -> ShownFleet {
+        let ends = fleet.servers.iter().filter_map(|record| record.state.end());
+        let next = ends.filter(|end| *end > now).min();
+        let shown = |record: &Arc<Server>| Shown::new(record.clone(), now);
+        ShownFleet {
+            servers: fleet.servers.iter().map(shown).collect(),
+            stale: fleet.stale,
+            at: now,
+            until: next.unwrap_or(Timestamp::MAX),
+            fleet,
+        }
+    }
+
+    /// Whether a host is to be shown otherwise by `now`.
+    pub(super) fn is_over(&self, now: Timestamp) -> bool {
+        self.until <= now
+    }
+
+    /// Whether the same records are shown in the same way at `now`. The clock may have
+    /// been set back.
+    pub(super) fn is_good_at(&self, now: Timestamp) -> bool {
+        self.at <= now && !self.is_over(now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::SignedDuration;
+
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn state(mode: Mode, until: Option<i64>) -> HostState {
+        HostState {
+            mode,
+            until: until.map(at),
+            ..HostState::default()
+        }
+    }
+
+    fn record(state: HostState, drain: Option<f64>) -> Arc<Server> {
+        let golden = include_str!("../../../protocol/golden/server.json");
+        let mut server: Server = serde_json::from_str(golden).unwrap();
+        server.state = state;
+        let metric = drain.map(|value| (DRAIN.to_owned(), value));
+        server.metrics.extend(metric);
+        Arc::new(server)
+    }
+
+    #[test]
+    fn a_host_adds_drain_and_never_lifts_what_admins_have_set() {
+        use Mode::{Drain, Maintenance, Normal};
+        for (set, until, metric, now, shown) in [
+            (Normal, None, None, 0, Normal),
+            (Normal, None, Some(0.0), 0, Normal),
+            (Normal, None, Some(0.5), 0, Normal),
+            (Normal, None, Some(1.0), 0, Drain),
+            (Drain, None, Some(0.0), 0, Drain),
+            (Drain, None, Some(1.0), 0, Drain),
+            (Drain, Some(10), None, 9, Drain),
+            (Drain, Some(10), None, 10, Normal),
+            (Drain, Some(10), Some(1.0), 10, Drain),
+            (Maintenance, Some(10), Some(1.0), 9, Maintenance),
+            (Maintenance, Some(10), Some(1.0), 10, Drain),
+            (Maintenance, Some(10), Some(0.0), 10, Normal),
+        ] {
+            let record = record(state(set, until), metric);
+            let server = Shown::new(record, at(now));
+            assert_eq!(
+                server.state.mode, shown,
+                "{set:?} {until:?} {metric:?} {now}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_record_that_is_shown_as_it_is_is_not_copied() {
+        let record = record(state(Mode::Maintenance, Some(10)), Some(1.0));
+        assert!(Arc::ptr_eq(&Shown::new(record.clone(), at(9)).0, &record));
+    }
+
+    #[test]
+    fn a_fleet_is_good_until_the_next_state_ends() {
+        let states = [
+            state(Mode::Maintenance, Some(30)),
+            state(Mode::Drain, Some(20)),
+            state(Mode::Maintenance, Some(10)),
+            state(Mode::Normal, None),
+            state(Mode::Drain, None),
+        ];
+        let fleet = Arc::new(Fleet {
+            servers: states.map(|state| record(state, None)).into(),
+            revision: 0,
+            stale: false,
+        });
+        let shown = |second: i64| ShownFleet::new(fleet.clone(), at(second));
+        let ms = SignedDuration::from_millis(1);
+        for (from, to) in [(0, 10), (10, 20), (25, 30)] {
+            let shown = shown(from);
+            assert!(shown.is_good_at(at(from)) && shown.is_good_at(at(to) - ms));
+            assert!(shown.is_over(at(to)) && !shown.is_good_at(at(to)));
+            assert!(!shown.is_good_at(at(from) - ms), "the clock was set back");
+        }
+        assert!(shown(30).is_good_at(Timestamp::MAX - ms));
+    }
+}
