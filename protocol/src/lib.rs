@@ -21,6 +21,7 @@ mod json;
 mod limits;
 mod problem;
 mod server;
+mod settings;
 mod state;
 mod tags;
 mod timestamp;
@@ -48,6 +49,7 @@ pub use problem::{
     DELETED, FieldError, IDENTITY_CONFLICT, OWN_KEY_NEEDED, Problem, TotpDemand,
 };
 pub use server::{Flags, FlagsPatch, Server, Status};
+pub use settings::{Billing, Counted, Geo, Settings, SettingsPatch};
 pub use state::{HostState, MAX_STATE_LIFE, Mode, StatePatch};
 pub use tags::{Tags, TagsPatch, parse_tag};
 pub use timestamp::Timestamp;

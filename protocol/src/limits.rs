@@ -15,6 +15,10 @@ pub const MAX_TAGS: usize = 32;
 pub(crate) const MAX_TAG_KEY_CHARS: usize = 63;
 /// Longest value of a tag, in characters.
 pub(crate) const MAX_TAG_VALUE_CHARS: usize = 63;
+/// Most attributes of a host.
+pub(crate) const MAX_ATTRIBUTES: usize = 16;
+/// Longest attribute, in characters.
+pub(crate) const MAX_ATTRIBUTE_CHARS: usize = 253;
 /// Largest body of `POST /heartbeat`, in bytes.
 pub const MAX_HEARTBEAT_BYTES: usize = 64 * 1024;
 /// Most heartbeats in one `POST /heartbeats`.

@@ -9,6 +9,7 @@ use crate::field::{self, Errors, Object};
 use crate::heartbeat::{Load, Service};
 use crate::json::Json;
 use crate::problem::FieldError;
+use crate::settings::Settings;
 use crate::state::HostState;
 use crate::tags::Tags;
 use crate::timestamp::Timestamp;
@@ -43,6 +44,9 @@ pub struct Server {
     pub services: Vec<Service>,
     /// The newest heartbeat's metrics.
     pub metrics: BTreeMap<String, f64>,
+    /// The version of the agent that has sent the newest heartbeat, if it has told one.
+    #[serde(default)]
+    pub agent_version: Option<String>,
     /// The newest heartbeat's tags. Whoever has the host's root account chooses them, so
     /// they never grant anything.
     #[serde(default)]
@@ -61,6 +65,9 @@ pub struct Server {
     /// when it is over.
     #[serde(default)]
     pub state: HostState,
+    /// What admins know of the host that it does not tell.
+    #[serde(default)]
+    pub settings: Settings,
     /// What admins set; in JSON, the flags stand beside the fields above.
     #[serde(flatten)]
     pub flags: Flags,

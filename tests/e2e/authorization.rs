@@ -114,6 +114,9 @@ const ROWS: &[Row] = &[
     row("PATCH /server/{ip}/state", 200, |_, _| {
         with("/server/1.2.3.4/state", "{\"mode\": \"drain\"}")
     }),
+    row("PATCH /server/{ip}/settings", 200, |_, _| {
+        with("/server/1.2.3.4/settings", "{\"capacity\": 2}")
+    }),
     row("GET /events", 200, |_, _| with("/events", "")),
     // A host that has neither a code nor a key.
     row("POST /enroll", 422, |_, _| with("/enroll", "{}")),

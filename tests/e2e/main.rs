@@ -42,6 +42,7 @@ mod repository;
 mod rotation;
 mod selectors;
 mod servers;
+mod settings;
 mod spool;
 mod sso;
 mod start;

@@ -57,7 +57,8 @@ fn maintenance_ends_by_itself_everywhere_at_once() {
         Some(list()).filter(|(shown, _)| *shown == state)
     });
 
-    let cursor = server.api(&token, "GET", "/servers/changes", None).json()["cursor"].clone();
+    let cursor =
+        server.api(&token, "GET", "/servers/changes", None).json()["cursor"].clone();
 
     // As long as it is in effect, the list is the same; and then at once another one.
     while Timestamp::now() < until - SignedDuration::from_millis(100) {

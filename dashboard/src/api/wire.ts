@@ -63,6 +63,38 @@ export interface State {
   since: string | null
 }
 
+/** Where admins say that a host is. */
+export interface Geo {
+  country_code?: string
+  country?: string
+  city?: string
+  latitude?: number
+  longitude?: number
+}
+
+const COUNTS = ['sum', 'max', 'sent', 'received'] as const
+
+/** What a host may cost. */
+export interface Billing {
+  day?: number
+  quota_bytes?: number
+  /** Which traffic counts. */
+  count?: (typeof COUNTS)[number]
+  /** The last day that is paid, such as 2026-12-31. */
+  expires_on?: string
+}
+
+/** What admins know of a host. A setting that is missing is not set. */
+export interface Settings {
+  max_sessions?: number
+  bandwidth_mbps?: number
+  capacity?: number
+  admin_weight?: number
+  attributes?: string[]
+  geo?: Geo
+  billing?: Billing
+}
+
 /** A VPN host: an element of the answer to `GET /servers`. */
 export interface Server extends Flags {
   server_id: string
@@ -79,6 +111,8 @@ export interface Server extends Flags {
   load: Load
   services: Service[]
   metrics: Record<string, number>
+  /** The version of the agent; null if it has told none. */
+  agent_version: string | null
   /** The tags of the agent's configuration: values by key. */
   agent_tags: Record<string, string>
   /** Where the last heartbeat's connection came from; null if nobody could tell. */
@@ -89,6 +123,8 @@ export interface Server extends Flags {
   tags: Record<string, string>
   /** How the host is to be used, at the moment of the answer. */
   state: State
+  /** What admins know of the host that it does not tell. */
+  settings: Settings
 }
 
 /** A rule that a field of a request's body breaks. */
@@ -174,6 +210,10 @@ function isRecordOfTexts(value: unknown): value is Record<string, string> {
   return isObject(value) && Object.values(value).every(isText)
 }
 
+function isListOfTexts(value: unknown): value is string[] {
+  return Array.isArray(value) && value.every(isText)
+}
+
 function orNull<T>(check: Check<T>): Check<T | null> {
   return (value): value is T | null => value === null || check(value)
 }
@@ -209,6 +249,31 @@ export const STATE: Shape<State> = {
   since: orNull(isTime),
 }
 
+export const GEO: Shape<Geo> = {
+  country_code: orAbsent(isText),
+  country: orAbsent(isText),
+  city: orAbsent(isText),
+  latitude: orAbsent(isNumber),
+  longitude: orAbsent(isNumber),
+}
+
+export const BILLING: Shape<Billing> = {
+  day: orAbsent(isNumber),
+  quota_bytes: orAbsent(isNumber),
+  count: orAbsent(oneOf(COUNTS)),
+  expires_on: orAbsent(isText),
+}
+
+export const SETTINGS: Shape<Settings> = {
+  max_sessions: orAbsent(isNumber),
+  bandwidth_mbps: orAbsent(isNumber),
+  capacity: orAbsent(isNumber),
+  admin_weight: orAbsent(isNumber),
+  attributes: orAbsent(isListOfTexts),
+  geo: orAbsent(shaped(GEO)),
+  billing: orAbsent(shaped(BILLING)),
+}
+
 export const SERVER: Shape<Server> = {
   server_id: isText,
   ip: isText,
@@ -223,11 +288,13 @@ export const SERVER: Shape<Server> = {
   load: shaped(LOAD),
   services: listOf(SERVICE),
   metrics: isRecordOfNumbers,
+  agent_version: orNull(isText),
   agent_tags: isRecordOfTexts,
   observed_ip: orNull(isText),
   ip_confirmed: isBoolean,
   tags: isRecordOfTexts,
   state: shaped(STATE),
+  settings: shaped(SETTINGS),
   gaming: isBoolean,
   streaming: isBoolean,
   paid: isBoolean,

@@ -20,6 +20,7 @@ function valueOf(server: Server, field: Field): Value {
     case 'region':
     case 'city':
     case 'status':
+    case 'agent_version':
       return ofTexts(server[field.key])
     case 'country':
       return ofTexts(server.countryCode, server.country)
@@ -56,7 +57,6 @@ function valueOf(server: Server, field: Field): Value {
       return value === undefined ? MISSING : { kind: 'text', texts: [value] }
     }
     // The API does not tell these yet.
-    case 'agent_version':
     case 'load':
     case 'clients':
       return MISSING

@@ -95,6 +95,12 @@ pub(super) static ROUTES: &[Route] = &[
         servers::set_state,
     ),
     caller(
+        "PATCH",
+        "/server/{ip}/settings",
+        WRITES_FLAGS,
+        servers::set_settings,
+    ),
+    caller(
         "GET",
         "/enrollment-codes",
         SUPERADMIN,

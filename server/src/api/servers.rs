@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use fleetbeat_daemon::clock;
-use fleetbeat_protocol::{FlagsPatch, Server, StatePatch, TagsPatch, parse_ip};
+use fleetbeat_protocol::{
+    FlagsPatch, Server, SettingsPatch, StatePatch, TagsPatch, parse_ip,
+};
 
 use super::state::ApiState;
 use super::{body, list};
@@ -14,7 +16,7 @@ use crate::http::{Failure, Reply, Request, Response};
 use crate::store::{HostName, UnknownHosts};
 
 /// The longest body of a patch of a host.
-const MAX_PATCH_BYTES: usize = 16 * 1024;
+const MAX_PATCH_BYTES: usize = 32 * 1024;
 
 /// What is told of a host that was removed and has no `agent_id`.
 const RETURNS: &str = "199 - \"the host comes back, as a new one, with its next heartbeat: \
@@ -114,6 +116,32 @@ pub(super) fn set_state(
     let source = show_source(request.peer().ip());
     let state = describe_state(&patch);
     log::info!("{who} at {source} has set the state of host {ip}: {state}");
+    Ok(answer(server))
+}
+
+/// `PATCH /server/{ip}/settings`: sets and removes settings and gives the host as it is
+/// then.
+pub(super) fn set_settings(
+    api: &ApiState,
+    caller: &Caller,
+    request: &mut Request,
+) -> Result<Reply, Failure> {
+    let host = host(request)?;
+    let body = body::read(request, MAX_PATCH_BYTES)?;
+    let patch =
+        SettingsPatch::from_json(&body::parse(&body)?).map_err(Failure::invalid)?;
+
+    let act = caller.act(request.peer().ip(), clock::now());
+    let Some(server) = api.store.set_settings(&host, &patch, &act)? else {
+        return Err(unknown(api, &host));
+    };
+
+    if !patch.names.is_empty() {
+        let (who, ip) = (caller.show(), server.ip);
+        let source = show_source(request.peer().ip());
+        let names = patch.names.join(", ");
+        log::info!("{who} at {source} has set the settings of host {ip}: {names}");
+    }
     Ok(answer(server))
 }
 

@@ -290,10 +290,8 @@ mod tests {
                     held.remove(ip);
                 }
                 *number = changes.number;
-                let expected = now
-                    .servers
-                    .iter()
-                    .map(|server| (server.ip, server.clone()));
+                let expected =
+                    now.servers.iter().map(|server| (server.ip, server.clone()));
                 assert!(held.clone().into_iter().eq(expected), "round {round}");
             }
             before = now;

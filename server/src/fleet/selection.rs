@@ -99,8 +99,11 @@ impl Host for Record<'_> {
                 let tag = server.tags.get(key).or_else(|| server.agent_tags.get(key));
                 tag.map_or(Value::Missing, |value| Value::Text(value))
             }
+            Field::AgentVersion => {
+                Value::text(server.agent_version.as_deref().unwrap_or_default())
+            }
             // Records do not have these yet.
-            Field::AgentVersion | Field::Load | Field::Clients => Value::Missing,
+            Field::Load | Field::Clients => Value::Missing,
         }
     }
 }

@@ -7,7 +7,7 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use fleetbeat_protocol::{HostState, Mode, Server, Timestamp};
+use fleetbeat_protocol::{Geo, HostState, Mode, Server, Timestamp};
 use serde::{Serialize, Serializer};
 
 use crate::store::Fleet;
@@ -18,7 +18,7 @@ const DRAIN: &str = "drain";
 const ASKED: &str = "the host asks for it: its metric drain is 1";
 
 /// A host as it is shown at one moment: the record, but for the state, which is the one in
-/// effect.
+/// effect, and for the place, which admins know better than the agent.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Shown(Arc<Server>);
 
@@ -26,11 +26,26 @@ impl Shown {
     /// The host as it is shown at `now`.
     pub(crate) fn new(record: Arc<Server>, now: Timestamp) -> Shown {
         let state = state_in_effect(&record, now);
-        if record.state == state {
+        let geo = record.settings.geo.clone().unwrap_or_default();
+        if record.state == state && is_place_of(&record, &geo) {
             return Shown(record);
         }
+
         let mut server = Arc::unwrap_or_clone(record);
         server.state = state;
+        let Geo {
+            country_code,
+            country,
+            city,
+            ..
+        } = geo;
+        for (shown, set) in [
+            (&mut server.country_code, country_code),
+            (&mut server.country, country),
+            (&mut server.city, city),
+        ] {
+            *shown = set.unwrap_or_else(|| std::mem::take(shown));
+        }
         Shown(Arc::new(server))
     }
 }
@@ -54,6 +69,17 @@ impl Serialize for Shown {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.0.serialize(serializer)
     }
+}
+
+/// Whether the record says of the host's place what is known by `geo`.
+fn is_place_of(record: &Server, geo: &Geo) -> bool {
+    [
+        (&record.country_code, &geo.country_code),
+        (&record.country, &geo.country),
+        (&record.city, &geo.city),
+    ]
+    .into_iter()
+    .all(|(said, set)| set.as_ref().is_none_or(|set| said == set))
 }
 
 /// What admins have set, unless it is over. A host can add drain to a normal state, and
@@ -164,6 +190,19 @@ mod tests {
                 "{set:?} {until:?} {metric:?} {now}"
             );
         }
+    }
+
+    #[test]
+    fn what_admins_say_of_the_place_wins_and_the_rest_is_the_agents() {
+        let mut record = Arc::unwrap_or_clone(record(HostState::default(), None));
+        record.settings.geo = Some(Geo {
+            country_code: Some("AT".to_owned()),
+            city: Some("Wien".to_owned()),
+            ..Geo::default()
+        });
+        let server = Shown::new(Arc::new(record), at(0));
+        let place = (&*server.country_code, &*server.country, &*server.city);
+        assert_eq!(place, ("AT", "Germany", "Wien"));
     }
 
     #[test]

@@ -15,8 +15,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use fleetbeat_protocol::{
-    Flags, FlagsPatch, Heartbeat, HostState, Load, Server, Service, Status, Tags,
-    Timestamp,
+    Flags, FlagsPatch, Heartbeat, HostState, Load, Server, Service, Settings, Status,
+    Tags, Timestamp,
 };
 
 use super::event::{Act, EventKind, NewEvent, facts};
@@ -82,6 +82,7 @@ pub(super) const COLUMNS: &[Column] = columns! {
     "net"           ["load", "net"]  Number       load.net;
     "services"      ["services"]     Services     services;
     "metrics"       ["metrics"]      Metrics      metrics;
+    "agent_version" ["agent_version"] OptionalText agent_version;
     "agent_tags"    ["agent_tags"]   Tags         agent_tags;
 };
 
@@ -169,9 +170,11 @@ impl Identity {
             load: Load::default(),
             services: Vec::new(),
             metrics: BTreeMap::new(),
+            agent_version: None,
             agent_tags: Tags::new(),
             tags: Tags::new(),
             state: HostState::default(),
+            settings: Settings::default(),
             flags: Flags::default(),
         }
     }
@@ -206,6 +209,7 @@ mod tests {
             "ip_confirmed",
             "tags",
             "state",
+            "settings",
         ];
         let columns = COLUMNS.iter().map(|column| column.bson[0]);
         let flags = FLAGS.iter().map(|flag| flag.name);

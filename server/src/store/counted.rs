@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fleetbeat_protocol::{
-    AgentId, FlagsPatch, KeyHash, Server, StatePatch, TagsPatch, Timestamp,
+    AgentId, FlagsPatch, KeyHash, Server, SettingsPatch, StatePatch, TagsPatch, Timestamp,
 };
 
 use super::api_token::{ApiToken, ApiTokenStore};
@@ -86,6 +86,7 @@ counted! {
         fn set_flags(&self, host: &HostName, patch: FlagsPatch, act: &Act) -> Option<Server>;
         fn set_tags(&self, host: &HostName, patch: &TagsPatch, act: &Act) -> Option<Server>;
         fn set_state(&self, host: &HostName, patch: &StatePatch, act: &Act) -> Option<Server>;
+        fn set_settings(&self, host: &HostName, patch: &SettingsPatch, act: &Act) -> Option<Server>;
         fn remove_server(&self, host: &HostName, act: &Act) -> Option<RemovedServer>;
         fn sweep(&self, order: &SweepOrder) -> Swept;
         fn prune(&self, delete_after: Duration) -> Due;

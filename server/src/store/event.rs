@@ -164,6 +164,8 @@ kinds! {
     TagChanged = 70 "tag.changed" Audit Users;
     /// Somebody has set another state of a host. That a state is over is not told.
     StateChanged = 71 "state.changed" Audit Users;
+    /// A setting of a host has another value, or was removed.
+    SettingsChanged = 72 "settings.changed" Audit Users;
 }
 
 impl EventKind {

@@ -1,24 +1,27 @@
-//! What admins have set on a host, its flags, tags and state, and in which order: of two
-//! records of one host, the later change of each flag, of each tag and of the state counts.
+//! What admins have set on a host, its flags, tags, state and settings, and in which
+//! order: of two records of one host, the later change of each counts.
 
 use std::collections::BTreeMap;
 
 use fleetbeat_protocol::{
-    Flags, FlagsPatch, HostState, StatePatch, TagsPatch, Timestamp,
+    Flags, FlagsPatch, HostState, SettingsPatch, StatePatch, TagsPatch, Timestamp,
 };
 
 use super::column::{FLAGS, flag_changes};
 use super::error::Conflict;
 use super::event::{Act, NewEvent};
+use super::settings::{SetSettings, setting_changes};
 use super::state::{SetState, state_change};
 use super::tags::{SetTags, tag_changes};
 
-/// The flags of a host, and its tags and its state, which go wherever the flags go.
+/// The flags of a host, and its tags, its state and its settings, which go wherever the
+/// flags go.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct SetFlags {
     pub(super) flags: Flags,
     pub(super) tags: SetTags,
     pub(super) state: SetState,
+    pub(super) settings: SetSettings,
     /// By flag, the number of the change that has set the flag last. Later changes have
     /// higher numbers, in the whole store. A flag that nobody has set is missing.
     pub(super) flag_changes: BTreeMap<String, i64>,
@@ -30,6 +33,7 @@ pub(super) enum HostPatch<'a> {
     Flags(FlagsPatch),
     Tags(&'a TagsPatch),
     State(&'a StatePatch),
+    Settings(&'a SettingsPatch),
 }
 
 impl SetFlags {
@@ -55,6 +59,7 @@ impl SetFlags {
             HostPatch::Flags(patch) => self.change_flags(&patch, number),
             HostPatch::Tags(patch) => self.tags.change(patch, number)?,
             HostPatch::State(patch) => self.state.change(patch, at, number),
+            HostPatch::Settings(patch) => self.settings.change(patch, number),
         }
         Ok(())
     }
@@ -68,6 +73,7 @@ impl SetFlags {
                 let change = state_change(&self.state.state, patch, act);
                 change.into_iter().collect()
             }
+            HostPatch::Settings(patch) => setting_changes(&self.settings, patch, act),
         }
     }
 
@@ -85,12 +91,15 @@ impl SetFlags {
         self.flags == Flags::default()
             && self.tags.shown().is_empty()
             && self.state.state == HostState::default()
+            && self.settings.values().is_empty()
     }
 
-    /// Takes over each flag, each tag and the state that were set later in `other`.
+    /// Takes over each flag, each tag, each setting and the state that were set later in
+    /// `other`.
     pub(super) fn merge(&mut self, other: &SetFlags) {
         self.tags.merge(&other.tags);
         self.state.merge(&other.state);
+        self.settings.merge(&other.settings);
         let mut others = other.flags;
         for flag in FLAGS {
             let newer = other.flag_changes.get(flag.name).copied();

@@ -29,6 +29,7 @@ mod mongodb;
 mod open;
 mod removal;
 mod server;
+mod settings;
 mod sighting;
 mod state;
 mod tags;

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fleetbeat_protocol::{
-    DELETED, FlagsPatch, Heartbeat, Server, StatePatch, Status, TagsPatch, Timestamp,
+    DELETED, FlagsPatch, Heartbeat, Server, SettingsPatch, StatePatch, Status, TagsPatch,
+    Timestamp,
 };
 use jiff::SignedDuration;
 
@@ -79,6 +80,18 @@ pub(crate) trait ServerStore: Send + Sync {
         &self,
         host: &HostName,
         patch: &StatePatch,
+        act: &Act,
+    ) -> Result<Option<Server>, StoreError>;
+
+    /// Sets and removes the patch's settings and gives the host as it is now; `None` if it
+    /// is not known. An event tells of each setting that has another value then.
+    ///
+    /// # Errors
+    /// The database cannot be written; the settings may be set nevertheless.
+    fn set_settings(
+        &self,
+        host: &HostName,
+        patch: &SettingsPatch,
         act: &Act,
     ) -> Result<Option<Server>, StoreError>;
 

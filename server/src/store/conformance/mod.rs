@@ -15,6 +15,7 @@ mod kills;
 mod mongodb_databases;
 mod random_lives;
 mod servers;
+mod settings;
 mod states;
 mod sweeps;
 mod tags;
@@ -106,6 +107,12 @@ macro_rules! cases {
             the_state_of_a_deleted_host_waits_for_its_return,
             the_state_that_was_set_last_on_either_record_of_a_host_counts,
             a_state_that_changes_is_told_with_who_has_set_it,
+        );
+        cases!($open; settings:
+            a_patch_sets_and_removes_its_settings,
+            the_settings_of_a_deleted_host_wait_for_its_return,
+            each_setting_that_was_set_last_on_either_record_of_a_host_counts,
+            a_changed_setting_is_told_with_who_changed_it,
         );
         cases!($open; events:
             what_happens_to_a_host_is_told_once,

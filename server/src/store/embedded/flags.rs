@@ -21,7 +21,7 @@ static COLUMNS: LazyLock<String> = LazyLock::new(|| {
     listed(names.chain(["changes"]).chain(ALSO_SET))
 });
 /// What admins set besides flags: a column of JSON for each.
-pub(super) const ALSO_SET: [&str; 2] = ["tags", "state"];
+pub(super) const ALSO_SET: [&str; 3] = ["tags", "state", "settings"];
 /// The place of the first of [`ALSO_SET`] in a row.
 const FIRST_ALSO_SET: usize = FLAGS.len() + 1;
 /// How many columns there are.
@@ -136,6 +136,7 @@ fn replace<'a, const N: usize>(
         json(&flags.flag_changes),
         json(&flags.tags),
         json_of_set(&flags.state),
+        json(&flags.settings),
     ];
     let values: Vec<ToSqlOutput<'a>> = head
         .into_iter()
@@ -167,6 +168,7 @@ pub(super) fn read_also_set(
 ) -> rusqlite::Result<()> {
     set.tags = read_json(row, index)?;
     set.state = read_json(row, index + 1)?;
+    set.settings = read_json(row, index + 2)?;
     Ok(())
 }
 

@@ -36,7 +36,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fleetbeat_protocol::{
-    AgentId, FlagsPatch, KeyHash, Server, StatePatch, TagsPatch, Timestamp,
+    AgentId, FlagsPatch, KeyHash, Server, SettingsPatch, StatePatch, TagsPatch, Timestamp,
 };
 use rusqlite::OptionalExtension;
 
@@ -243,6 +243,15 @@ impl ServerStore for Embedded {
         act: &Act,
     ) -> Result<Option<Server>, StoreError> {
         self.set(host, HostPatch::State(patch), act)
+    }
+
+    fn set_settings(
+        &self,
+        host: &HostName,
+        patch: &SettingsPatch,
+        act: &Act,
+    ) -> Result<Option<Server>, StoreError> {
+        self.set(host, HostPatch::Settings(patch), act)
     }
 
     fn remove_server(

@@ -293,9 +293,10 @@ const KEYS: &str = "
     ) STRICT, WITHOUT ROWID;
 ";
 
-/// Tags and states: tags of agents beside the other columns, what admins set beside the
-/// flags.
+/// Tags, states and settings: what agents say beside the other columns, what admins set
+/// beside the flags.
 const SET_BY_ADMINS: &str = "
+    ALTER TABLE servers ADD COLUMN agent_version TEXT;
     ALTER TABLE servers ADD COLUMN agent_tags TEXT NOT NULL DEFAULT '{}';   -- JSON
     -- JSON: by key, the value (null: removed) and the number of the change.
     ALTER TABLE flags ADD COLUMN tags TEXT NOT NULL DEFAULT '{}';
@@ -303,6 +304,9 @@ const SET_BY_ADMINS: &str = "
     -- JSON: the state as it was set last, and the number of the change.
     ALTER TABLE flags ADD COLUMN state TEXT NOT NULL DEFAULT '{}';
     ALTER TABLE tombstones ADD COLUMN state TEXT NOT NULL DEFAULT '{}';
+    -- JSON: by name, the value (null: removed) and the number of the change.
+    ALTER TABLE flags ADD COLUMN settings TEXT NOT NULL DEFAULT '{}';
+    ALTER TABLE tombstones ADD COLUMN settings TEXT NOT NULL DEFAULT '{}';
 ";
 
 /// The version of the schema that this program makes.

@@ -369,6 +369,7 @@ fn server_from_row(row: &Row<'_>) -> rusqlite::Result<Server> {
     flags::read_also_set(row, FIRST_ALSO_SET, &mut set)?;
     server.tags = set.tags.shown();
     server.state = set.state.state;
+    server.settings = set.settings.shown();
     for (index, column) in (FIRST_COLUMN..).zip(COLUMNS) {
         read(&column.kind, row, index, &mut server)?;
     }

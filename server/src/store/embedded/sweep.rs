@@ -184,8 +184,8 @@ fn forget(
     let defaults = FLAGS
         .iter()
         .map(|flag| format!("{} = {}", flag.name, i64::from(flag.default())));
-    let are_defaults =
-        defaults.chain(["tags", "state"].map(|name| format!("{name} = '{{}}'")));
+    let are_defaults = defaults
+        .chain(["tags", "state", "settings"].map(|name| format!("{name} = '{{}}'")));
     let are_defaults = are_defaults.collect::<Vec<_>>().join(" AND ");
     connections.maintain(deadline, |connection| {
         let delete = "DELETE FROM tombstones WHERE buried_at < ?1";

@@ -13,7 +13,9 @@ use fleetbeat_protocol::{
     Tags, Timestamp,
 };
 use log::Level;
-use mongodb::bson::{Bson, DateTime, Document, doc};
+use mongodb::bson::{
+    Bson, DateTime, Document, deserialize_from_bson, doc, serialize_to_bson,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::recurring::log_if_due;
@@ -21,6 +23,7 @@ use crate::store::column::{COLUMNS, Column, FLAGS, Identity, Kind};
 use crate::store::flags::SetFlags;
 use crate::store::identity::Known;
 use crate::store::server::{Beat, HostName, Supersedes, new_server_id};
+use crate::store::settings::{SetSetting, SetSettings};
 use crate::store::state::SetState;
 use crate::store::tags::{SetTag, SetTags};
 
@@ -84,6 +87,7 @@ impl VersionedServer {
         server.flags = read_flags(document);
         server.tags = read_tags(document);
         server.state = read_set_state(document).state;
+        server.settings = read_set_settings(document).shown();
         Some(VersionedServer {
             version,
             format: FORMAT,
@@ -128,7 +132,14 @@ pub(super) fn owned_fields() -> Document {
 /// The fields that [`read_set_flags`] reads.
 pub(super) fn set_fields() -> impl Iterator<Item = &'static str> {
     let flags = FLAGS.iter().map(|flag| flag.name);
-    flags.chain(["flag_changes", "tags", "tag_changes", "state"])
+    flags.chain([
+        "flag_changes",
+        "tags",
+        "tag_changes",
+        "state",
+        "settings",
+        "setting_changes",
+    ])
 }
 
 impl Owned {
@@ -211,6 +222,7 @@ pub(super) fn read_set_flags(document: &Document) -> SetFlags {
         flags: read_flags(document),
         tags: read_set_tags(document),
         state: read_set_state(document),
+        settings: read_set_settings(document),
         flag_changes: read_changes(document, "flag_changes"),
     }
 }
@@ -250,6 +262,24 @@ fn read_set_state(document: &Document) -> SetState {
     }
 }
 
+/// The settings, also those that another program has set, and those that were removed.
+fn read_set_settings(document: &Document) -> SetSettings {
+    let mut changes = read_changes(document, "setting_changes");
+    let values = document.get_document("settings").into_iter().flatten();
+    let setting = |(name, value): (&String, &Bson)| {
+        let value = deserialize_from_bson(value.clone()).ok()?;
+        let change = changes.remove(name).unwrap_or_default();
+        Some((name.clone(), SetSetting { value, change }))
+    };
+    let mut set: BTreeMap<String, SetSetting> = values.filter_map(setting).collect();
+    let removed = changes.into_iter().map(|(name, change)| {
+        let value = serde_json::Value::Null;
+        (name, SetSetting { value, change })
+    });
+    set.extend(removed);
+    SetSettings(set)
+}
+
 /// By name, the number of its last change.
 fn read_changes(document: &Document, field: &str) -> BTreeMap<String, i64> {
     let changes = document.get_document(field).into_iter().flatten();
@@ -270,6 +300,7 @@ pub(super) fn flags_to_bson(set: &SetFlags) -> Document {
     fields.insert("flag_changes", changes);
     fields.extend(tags_to_bson(&set.tags));
     fields.extend(state_to_bson(&set.state));
+    fields.extend(settings_to_bson(&set.settings));
     fields
 }
 
@@ -279,6 +310,22 @@ fn tags_to_bson(set: &SetTags) -> Document {
     let change = |(key, tag): (&String, &SetTag)| (key.clone(), Bson::Int64(tag.change));
     let changes: Document = set.0.iter().map(change).collect();
     doc! {"tags": texts_to_bson(&set.shown()), "tag_changes": changes}
+}
+
+/// The settings as fields, for people and programs to read.
+fn settings_to_bson(set: &SetSettings) -> Document {
+    let value = |(name, value): (String, serde_json::Value)| {
+        Some((name, serialize_to_bson(&value).ok()?))
+    };
+    let values: Document = set.values().into_iter().filter_map(value).collect();
+    let change = |(name, setting): (&String, &SetSetting)| {
+        (name.clone(), Bson::Int64(setting.change))
+    };
+    let changes: Document = set.0.iter().map(change).collect();
+    if changes.is_empty() {
+        return doc! {};
+    }
+    doc! {"settings": values, "setting_changes": changes}
 }
 
 /// The state as a field; none as long as nobody has set any.
@@ -644,6 +691,16 @@ pub(super) fn flags_update(patch: FlagsPatch, number: i64) -> Document {
 /// The update that sets a record's tags of admins.
 pub(super) fn tags_update(tags: &SetTags) -> Document {
     doc! {"$inc": {"rev": 1_i64}, "$set": tags_to_bson(tags)}
+}
+
+/// The update that sets a record's settings.
+pub(super) fn settings_update(settings: &SetSettings) -> Document {
+    let mut update = doc! {"$inc": {"rev": 1_i64}};
+    let set = settings_to_bson(settings);
+    if !set.is_empty() {
+        update.insert("$set", set);
+    }
+    update
 }
 
 /// The update that sets a record's state.

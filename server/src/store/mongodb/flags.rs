@@ -6,8 +6,8 @@ use mongodb::options::ReturnDocument;
 
 use super::connection::Connection;
 use super::document::{
-    carry, flags_update, named, read_set_flags, set_fields, state_update, tags_update,
-    text,
+    carry, flags_update, named, read_set_flags, set_fields, settings_update,
+    state_update, tags_update, text,
 };
 use super::error::MongoDbError;
 use super::pending::{self, Host};
@@ -65,6 +65,7 @@ fn update(patch: HostPatch<'_>, after: &SetFlags, number: i64) -> Document {
         HostPatch::Flags(patch) => flags_update(patch, number),
         HostPatch::Tags(_) => tags_update(&after.tags),
         HostPatch::State(_) => state_update(&after.state),
+        HostPatch::Settings(_) => settings_update(&after.settings),
     }
 }
 

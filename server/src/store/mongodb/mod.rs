@@ -42,7 +42,7 @@ use std::time::Duration;
 
 use fleetbeat_daemon::lock::lock;
 use fleetbeat_protocol::{
-    AgentId, FlagsPatch, KeyHash, Server, StatePatch, TagsPatch, Timestamp,
+    AgentId, FlagsPatch, KeyHash, Server, SettingsPatch, StatePatch, TagsPatch, Timestamp,
 };
 use mongodb::bson::doc;
 
@@ -277,6 +277,15 @@ impl ServerStore for MongoDb {
         act: &Act,
     ) -> Result<Option<Server>, StoreError> {
         self.set(host, HostPatch::State(patch), act)
+    }
+
+    fn set_settings(
+        &self,
+        host: &HostName,
+        patch: &SettingsPatch,
+        act: &Act,
+    ) -> Result<Option<Server>, StoreError> {
+        self.set(host, HostPatch::Settings(patch), act)
     }
 
     fn remove_server(

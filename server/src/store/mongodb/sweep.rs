@@ -274,7 +274,8 @@ fn forget_history(
             .map(|flag| (flag.name.to_owned(), flag.default().into())),
     );
     let none = [Bson::Null, doc! {}.into()];
-    defaults.insert("tags", doc! {"$in": none});
+    defaults.insert("tags", doc! {"$in": none.clone()});
+    defaults.insert("settings", doc! {"$in": none});
     defaults.insert("state", Bson::Null);
     let tombstones = mongodb.tombstones();
     for old in [buried(TOMBSTONE_LIFE), defaults] {
