@@ -19,6 +19,7 @@ mod heartbeat;
 mod ip;
 mod json;
 mod limits;
+mod offer;
 mod problem;
 mod server;
 mod settings;
@@ -45,6 +46,7 @@ pub use limits::{
     MAX_BATCH, MAX_BATCH_BYTES, MAX_HEARTBEAT_BYTES, MAX_METRICS, MAX_NAME_CHARS,
     MAX_SERVICES, MAX_TAGS, MAX_TEXT_CHARS,
 };
+pub use offer::{LoadReason, Offer, ShownServer};
 pub use problem::{
     DELETED, FieldError, IDENTITY_CONFLICT, OWN_KEY_NEEDED, Problem, TotpDemand,
 };

@@ -14,7 +14,8 @@ use crate::state::HostState;
 use crate::tags::Tags;
 use crate::timestamp::Timestamp;
 
-/// A VPN host: an element of `GET /servers`.
+/// What is stored of a VPN host, with the names that `GET /servers` has. What follows from
+/// it is an [`Offer`](crate::Offer).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Server {
     /// `srv-` and eight hexadecimal digits, given at the first heartbeat.
@@ -38,6 +39,10 @@ pub struct Server {
     pub last_heartbeat: Timestamp,
     /// When the first heartbeat arrived.
     pub first_heartbeat: Timestamp,
+    /// When the first heartbeat arrived after the host was down, or ever. `None` if that was
+    /// before this was noted.
+    #[serde(default)]
+    pub up_since: Option<Timestamp>,
     /// The newest heartbeat's load.
     pub load: Load,
     /// The newest heartbeat's services.

@@ -388,6 +388,7 @@ fn names_that_an_earlier_version_has_stored_go_on_working() {
              ALTER TABLE servers DROP COLUMN agent_tags;
              ALTER TABLE flags DROP COLUMN tags;
              ALTER TABLE tombstones DROP COLUMN tags;
+             ALTER TABLE servers DROP COLUMN up_since;
              ALTER TABLE servers DROP COLUMN agent_version;
              ALTER TABLE flags DROP COLUMN settings;
              ALTER TABLE tombstones DROP COLUMN settings;

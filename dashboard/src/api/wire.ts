@@ -95,6 +95,10 @@ export interface Settings {
   billing?: Billing
 }
 
+const LOAD_REASONS = ['cpu', 'network', 'clients', 'conntrack', 'ram'] as const
+/** What a host has, and can use up. */
+export type LoadReason = (typeof LOAD_REASONS)[number]
+
 /** A VPN host: an element of the answer to `GET /servers`. */
 export interface Server extends Flags {
   server_id: string
@@ -108,6 +112,8 @@ export interface Server extends Flags {
   /** RFC 3339, as `first_heartbeat`. */
   last_heartbeat: string
   first_heartbeat: string
+  /** Since the host was down, or ever; null if that was before this was noted. */
+  up_since: string | null
   load: Load
   services: Service[]
   metrics: Record<string, number>
@@ -125,6 +131,12 @@ export interface Server extends Flags {
   state: State
   /** What admins know of the host that it does not tell. */
   settings: Settings
+  /** The most of what is used of all that the host has; null if nothing is known. */
+  load_percent: number | null
+  /** Of what the most is used. */
+  load_reason: LoadReason | null
+  /** The host's share of the next clients, compared with other hosts. */
+  weight: number
 }
 
 /** A rule that a field of a request's body breaks. */
@@ -285,6 +297,7 @@ export const SERVER: Shape<Server> = {
   status: oneOf(STATUSES),
   last_heartbeat: isTime,
   first_heartbeat: isTime,
+  up_since: orNull(isTime),
   load: shaped(LOAD),
   services: listOf(SERVICE),
   metrics: isRecordOfNumbers,
@@ -295,6 +308,9 @@ export const SERVER: Shape<Server> = {
   tags: isRecordOfTexts,
   state: shaped(STATE),
   settings: shaped(SETTINGS),
+  load_percent: orNull(isNumber),
+  load_reason: orNull(oneOf(LOAD_REASONS)),
+  weight: isNumber,
   gaming: isBoolean,
   streaming: isBoolean,
   paid: isBoolean,

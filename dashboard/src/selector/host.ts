@@ -56,11 +56,19 @@ function valueOf(server: Server, field: Field): Value {
       const value = found?.[field.name]
       return value === undefined ? MISSING : { kind: 'text', texts: [value] }
     }
-    // The API does not tell these yet.
     case 'load':
+      return ofNumber(server.load_percent)
     case 'clients':
-      return MISSING
+      return ofNumber(clientsOf(server))
   }
+}
+
+/** How many clients the host has, of all services; null if it does not tell. */
+function clientsOf(server: Server): number | null {
+  const isCount = (name: string): boolean =>
+    name === 'vpn_clients' || name.startsWith('vpn_clients{')
+  const counts = Object.entries(server.metrics).filter(([name]) => isCount(name))
+  return counts.length === 0 ? null : counts.reduce((sum, [, count]) => sum + count, 0)
 }
 
 /** Texts of a record in which an empty text says that there is none. */

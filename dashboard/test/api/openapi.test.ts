@@ -8,6 +8,8 @@ import {
   PROBLEM,
   SERVER,
   SERVICE,
+  SETTINGS,
+  STATE,
   TOKEN,
 } from '../../src/api/wire'
 import type { Shape } from '../../src/api/wire'
@@ -53,7 +55,8 @@ function kindsOf(schema: Schema): string[] {
   if (schema.enum !== undefined || schema.const !== undefined) return ['string']
   return [schema.type ?? []].flat().map((kind) => {
     if (kind === 'integer') return 'number'
-    return schema.format === 'date-time' ? schema.format : kind
+    const isTime = kind === 'string' && schema.format === 'date-time'
+    return isTime ? 'date-time' : kind
   })
 }
 
@@ -83,6 +86,8 @@ const BOUND: { name: string; shape: Shape<Record<string, unknown>> }[] = [
   { name: 'Problem', shape: PROBLEM },
   { name: 'Server', shape: SERVER },
   { name: 'Service', shape: SERVICE },
+  { name: 'Settings', shape: SETTINGS },
+  { name: 'State', shape: STATE },
   { name: 'Token', shape: TOKEN },
 ]
 

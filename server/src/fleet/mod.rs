@@ -2,6 +2,7 @@
 //! and the watch, which tells what has changed.
 
 pub(crate) mod changes;
+pub(crate) mod load;
 pub(crate) mod query;
 pub(crate) mod selection;
 pub(crate) mod shown;

@@ -52,10 +52,12 @@ enum Key {
     Cpu,
     Ram,
     Net,
+    Load,
+    Weight,
 }
 
 /// The keys as they are written in a query.
-const KEYS: [(&str, Key); 9] = [
+const KEYS: [(&str, Key); 11] = [
     ("ip", Key::Ip),
     ("hostname", Key::Hostname),
     ("country", Key::Country),
@@ -65,6 +67,8 @@ const KEYS: [(&str, Key); 9] = [
     ("cpu", Key::Cpu),
     ("ram", Key::Ram),
     ("net", Key::Net),
+    ("load", Key::Load),
+    ("weight", Key::Weight),
 ];
 
 impl Query {
@@ -198,7 +202,7 @@ pub(crate) fn is_in(server: &Server, country: &str) -> bool {
 
 impl Sort {
     /// Servers that are equal stay sorted by address.
-    fn compare(self, a: &Server, b: &Server) -> Ordering {
+    fn compare(self, a: &Shown, b: &Shown) -> Ordering {
         let order = self.key.compare(a, b);
         let order = if self.descending {
             order.reverse()
@@ -210,7 +214,7 @@ impl Sort {
 }
 
 impl Key {
-    fn compare(self, a: &Server, b: &Server) -> Ordering {
+    fn compare(self, a: &Shown, b: &Shown) -> Ordering {
         // A load that was not measured counts as more than any that was: the least loaded
         // servers come first.
         let load = |a: Option<f64>, b: Option<f64>| {
@@ -228,6 +232,11 @@ impl Key {
             Key::Cpu => load(a.load.cpu, b.load.cpu),
             Key::Ram => load(a.load.ram, b.load.ram),
             Key::Net => load(a.load.net, b.load.net),
+            Key::Load => {
+                let percent = |server: &Shown| server.offer().load_percent.map(f64::from);
+                load(percent(a), percent(b))
+            }
+            Key::Weight => a.offer().weight.cmp(&b.offer().weight),
         }
     }
 }
@@ -273,6 +282,8 @@ mod tests {
         let golden = include_str!("../../../protocol/golden/server.json");
         let mut server: Server = serde_json::from_str(golden).unwrap();
         server.ip = ip.parse().unwrap();
+        server.load.ram = None;
+        server.state = fleetbeat_protocol::HostState::default();
         change(&mut server);
         Shown::new(Arc::new(server), Timestamp::UNIX_EPOCH)
     }
@@ -326,6 +337,8 @@ mod tests {
             ("sort=cpu", vec![5, 1, 4]),
             ("sort=-cpu", vec![4, 1, 5]),
             ("sort=hostname&limit=2", vec![5, 1]),
+            ("sort=load", vec![5, 1, 4]),
+            ("sort=-weight", vec![5, 1, 4]),
             ("sort=-ip", vec![5, 4, 1]),
             ("limit=1", vec![1]),
             ("select=all", vec![1, 4, 5]),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use fleetbeat_protocol::{Mode, Status, Timestamp};
 use fleetbeat_selector::{Field, Host, Selector, Value};
 
+use super::load;
 use super::shown::Shown;
 
 /// How much more memory a selector takes than the bytes of its canonical form, at most:
@@ -102,8 +103,8 @@ impl Host for Record<'_> {
             Field::AgentVersion => {
                 Value::text(server.agent_version.as_deref().unwrap_or_default())
             }
-            // Records do not have these yet.
-            Field::Load | Field::Clients => Value::Missing,
+            Field::Load => number(server.offer().load_percent.map(f64::from)),
+            Field::Clients => number(load::clients(server)),
         }
     }
 }

@@ -1,15 +1,17 @@
 //! The fleet as it is shown at one moment.
 //!
 //! A record has what heartbeats said and what admins have set. What follows from that may
-//! also depend on the time: maintenance ends by itself. So nothing that follows is stored.
-//! It is worked out here for one moment, which is good until the next such end.
+//! also depend on the time: maintenance ends by itself, and a host that has come back gets
+//! more and more clients. So nothing that follows is stored. It is worked out here for one
+//! moment, which is good until the next such change.
 
 use std::ops::Deref;
 use std::sync::Arc;
 
-use fleetbeat_protocol::{Geo, HostState, Mode, Server, Timestamp};
+use fleetbeat_protocol::{Geo, HostState, Mode, Offer, Server, Timestamp};
 use serde::{Serialize, Serializer};
 
+use super::load::{self, RAMP_STEP, Ramp};
 use crate::store::Fleet;
 
 /// The metric by which a host asks to be drained: 1.
@@ -18,17 +20,26 @@ const DRAIN: &str = "drain";
 const ASKED: &str = "the host asks for it: its metric drain is 1";
 
 /// A host as it is shown at one moment: the record, but for the state, which is the one in
-/// effect, and for the place, which admins know better than the agent.
+/// effect, and for the place, which admins know better than the agent. Also what follows
+/// from the record.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Shown(Arc<Server>);
+pub(crate) struct Shown {
+    server: Arc<Server>,
+    offer: Offer,
+}
 
 impl Shown {
     /// The host as it is shown at `now`.
     pub(crate) fn new(record: Arc<Server>, now: Timestamp) -> Shown {
         let state = state_in_effect(&record, now);
+        let offer = |server: &Server| load::offer(server, ramp(server, now));
         let geo = record.settings.geo.clone().unwrap_or_default();
         if record.state == state && is_place_of(&record, &geo) {
-            return Shown(record);
+            let offer = offer(&record);
+            return Shown {
+                server: record,
+                offer,
+            };
         }
 
         let mut server = Arc::unwrap_or_clone(record);
@@ -46,14 +57,24 @@ impl Shown {
         ] {
             *shown = set.unwrap_or_else(|| std::mem::take(shown));
         }
-        Shown(Arc::new(server))
+        let offer = offer(&server);
+        Shown {
+            server: Arc::new(server),
+            offer,
+        }
+    }
+
+    /// What follows from the record.
+    pub(crate) fn offer(&self) -> &Offer {
+        &self.offer
     }
 }
 
 impl Shown {
     /// Whether the host is shown as in `other`. Most records are not even read again.
     pub(super) fn is_as(&self, other: &Shown) -> bool {
-        Arc::ptr_eq(&self.0, &other.0) || self == other
+        let is_same = Arc::ptr_eq(&self.server, &other.server);
+        (is_same || self.server == other.server) && self.offer == other.offer
     }
 }
 
@@ -61,14 +82,44 @@ impl Deref for Shown {
     type Target = Server;
 
     fn deref(&self) -> &Server {
-        &self.0
+        &self.server
     }
 }
 
 impl Serialize for Shown {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(serializer)
+        #[derive(Serialize)]
+        struct Parts<'a> {
+            #[serde(flatten)]
+            server: &'a Server,
+            #[serde(flatten)]
+            offer: Offer,
+        }
+
+        let parts = Parts {
+            server: &self.server,
+            offer: self.offer,
+        };
+        parts.serialize(serializer)
     }
+}
+
+/// How far up the host is since it has come back: since it was down, or since its state
+/// is normal again.
+fn ramp(server: &Server, now: Timestamp) -> Ramp {
+    let is_normal = server.state.mode == Mode::Normal;
+    let normal_since = server.state.since.filter(|_| is_normal);
+    let back = server.up_since.into_iter().chain(normal_since).max();
+    back.map_or(Ramp::TOP, |back| {
+        Ramp::new(back.as_second(), now.as_second())
+    })
+}
+
+/// The next moment at which hosts rise that have come back.
+fn next_rise(now: Timestamp) -> Timestamp {
+    let step_s = RAMP_STEP.as_secs().cast_signed();
+    let next_s = (now.as_second().div_euclid(step_s) + 1) * step_s;
+    Timestamp::from_second(next_s).unwrap_or(Timestamp::MAX)
 }
 
 /// Whether the record says of the host's place what is known by `geo`.
@@ -116,10 +167,14 @@ impl ShownFleet {
     /// The fleet as it is shown at `now`.
     pub(crate) fn new(fleet: Arc<Fleet>, now: Timestamp) -> ShownFleet {
         let ends = fleet.servers.iter().filter_map(|record| record.state.end());
-        let next = ends.filter(|end| *end > now).min();
+        let ends = ends.filter(|end| *end > now);
         let shown = |record: &Arc<Server>| Shown::new(record.clone(), now);
+        let servers: Vec<Shown> = fleet.servers.iter().map(shown).collect();
+        let is_rising = |server: &Shown| ramp(server, now) != Ramp::TOP;
+        let rise = servers.iter().any(is_rising).then(|| next_rise(now));
+        let next = ends.chain(rise).min();
         ShownFleet {
-            servers: fleet.servers.iter().map(shown).collect(),
+            servers,
             stale: fleet.stale,
             at: now,
             until: next.unwrap_or(Timestamp::MAX),
@@ -161,6 +216,7 @@ mod tests {
         let golden = include_str!("../../../protocol/golden/server.json");
         let mut server: Server = serde_json::from_str(golden).unwrap();
         server.state = state;
+        server.up_since = None;
         let metric = drain.map(|value| (DRAIN.to_owned(), value));
         server.metrics.extend(metric);
         Arc::new(server)
@@ -208,7 +264,10 @@ mod tests {
     #[test]
     fn a_record_that_is_shown_as_it_is_is_not_copied() {
         let record = record(state(Mode::Maintenance, Some(10)), Some(1.0));
-        assert!(Arc::ptr_eq(&Shown::new(record.clone(), at(9)).0, &record));
+        assert!(Arc::ptr_eq(
+            &Shown::new(record.clone(), at(9)).server,
+            &record
+        ));
     }
 
     #[test]
@@ -234,5 +293,51 @@ mod tests {
             assert!(!shown.is_good_at(at(from) - ms), "the clock was set back");
         }
         assert!(shown(30).is_good_at(Timestamp::MAX - ms));
+    }
+
+    #[test]
+    fn a_host_that_has_come_back_rises_at_the_same_moments_as_all_others() {
+        let back = |up_since: i64, state: HostState| {
+            let mut server = Arc::unwrap_or_clone(record(state, None));
+            server.up_since = Some(at(up_since));
+            server.load = fleetbeat_protocol::Load::default();
+            server.settings = fleetbeat_protocol::Settings::default();
+            Arc::new(server)
+        };
+        let since = |mode: Mode, second: i64| HostState {
+            since: Some(at(second)),
+            ..state(mode, None)
+        };
+        let servers = vec![
+            back(1000, HostState::default()),
+            back(0, state(Mode::Maintenance, Some(1010))),
+            back(0, since(Mode::Normal, 1015)),
+            back(0, since(Mode::Normal, 0)),
+        ];
+        let fleet = Arc::new(Fleet {
+            servers,
+            revision: 0,
+            stale: false,
+        });
+        let weights = |second: i64| {
+            let shown = ShownFleet::new(fleet.clone(), at(second));
+            let weights = shown.servers.iter().map(|server| server.offer().weight);
+            (weights.collect::<Vec<_>>(), shown.until)
+        };
+        assert_eq!(weights(1009), (vec![25, 0, 250, 250], at(1010)));
+        assert_eq!(weights(1019), (vec![25, 25, 25, 250], at(1020)));
+        assert_eq!(weights(1020), (vec![50, 50, 50, 250], at(1050)));
+        assert_eq!(weights(1259), (vec![225, 225, 225, 250], at(1260)));
+        assert_eq!(weights(1260), (vec![250; 4], Timestamp::MAX));
+    }
+
+    #[test]
+    fn a_host_is_written_as_the_golden_body_says() {
+        let golden = include_str!("../../../protocol/golden/server.json");
+        let record: Server = serde_json::from_str(golden).unwrap();
+        let now = "2026-01-31T12:05:00Z".parse().unwrap();
+        let shown = Shown::new(Arc::new(record), now);
+        let golden: serde_json::Value = serde_json::from_str(golden).unwrap();
+        assert_eq!(serde_json::to_value(shown).unwrap(), golden);
     }
 }

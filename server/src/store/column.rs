@@ -147,6 +147,7 @@ pub(super) struct Identity {
     pub(super) status: Status,
     pub(super) last_heartbeat: Timestamp,
     pub(super) first_heartbeat: Timestamp,
+    pub(super) up_since: Option<Timestamp>,
     pub(super) observed_ip: Option<IpAddr>,
     pub(super) ip_confirmed: bool,
 }
@@ -160,6 +161,7 @@ impl Identity {
             status: self.status,
             last_heartbeat: self.last_heartbeat,
             first_heartbeat: self.first_heartbeat,
+            up_since: self.up_since,
             observed_ip: self.observed_ip,
             ip_confirmed: self.ip_confirmed,
             hostname: String::new(),
@@ -196,6 +198,7 @@ mod tests {
             status: Status::Down,
             last_heartbeat: Timestamp::UNIX_EPOCH,
             first_heartbeat: Timestamp::UNIX_EPOCH,
+            up_since: None,
             observed_ip: None,
             ip_confirmed: false,
         };
@@ -205,6 +208,7 @@ mod tests {
             "status",
             "last_heartbeat",
             "first_heartbeat",
+            "up_since",
             "observed_ip",
             "ip_confirmed",
             "tags",

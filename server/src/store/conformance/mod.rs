@@ -56,6 +56,7 @@ macro_rules! cases {
             names_come_back_as_sent,
             the_revision_moves_with_what_is_shown,
             flags_and_heartbeats_race_without_loss,
+            a_host_is_up_since_it_was_down_last,
         );
         cases!($open; sweeps:
             a_sweep_marks_and_deletes,

@@ -342,3 +342,30 @@ pub(super) fn flags_and_heartbeats_race_without_loss(store: &dyn Store) {
     );
     assert_eq!((server.flags.gaming, server.flags.paid), (true, true));
 }
+
+pub(super) fn a_host_is_up_since_it_was_down_last(store: &dyn Store) {
+    let start = now();
+    let at = |minute: i64| start + minutes(minute);
+    let up_since = || {
+        store
+            .server(&ip("10.0.0.1").into())
+            .unwrap()
+            .unwrap()
+            .up_since
+    };
+    store.record(&[beat("10.0.0.1", at(0))]).unwrap();
+    assert_eq!(up_since(), Some(at(0)));
+    store.record(&[beat("10.0.0.1", at(2))]).unwrap();
+    assert_eq!(up_since(), Some(at(0)));
+
+    assert_eq!(sweep(store, at(10), 1).down, 1);
+    // The host was not up by this.
+    let mut old = spooled("10.0.0.1", at(3), 1.0);
+    old.status = Status::Down;
+    store.record(&[old]).unwrap();
+    assert_eq!(up_since(), Some(at(0)));
+    store.record(&[beat("10.0.0.1", at(11))]).unwrap();
+    store.record(&[beat("10.0.0.1", at(13))]).unwrap();
+    assert_eq!(up_since(), Some(at(11)));
+    assert_eq!(servers(store)[0].up_since, Some(at(11)));
+}

@@ -296,6 +296,7 @@ const KEYS: &str = "
 /// Tags, states and settings: what agents say beside the other columns, what admins set
 /// beside the flags.
 const SET_BY_ADMINS: &str = "
+    ALTER TABLE servers ADD COLUMN up_since INTEGER;        -- milliseconds since 1970, UTC
     ALTER TABLE servers ADD COLUMN agent_version TEXT;
     ALTER TABLE servers ADD COLUMN agent_tags TEXT NOT NULL DEFAULT '{}';   -- JSON
     -- JSON: by key, the value (null: removed) and the number of the change.

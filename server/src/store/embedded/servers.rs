@@ -20,7 +20,9 @@ use rusqlite::{
 use super::events;
 use super::flags;
 use super::fleet::Numbered;
-use super::row::{json, listed, optional, optional_ip, parsed, timestamp};
+use super::row::{
+    json, listed, optional, optional_ip, optional_timestamp, parsed, timestamp,
+};
 use crate::recurring::log_if_due;
 use crate::store::column::{COLUMNS, FLAGS, Identity, Kind};
 use crate::store::error::StoreError;
@@ -29,7 +31,7 @@ use crate::store::flags::{HostPatch, SetFlags};
 use crate::store::server::{Beat, HostName, Supersedes};
 
 /// The columns of an [`Identity`].
-const IDENTITY: [&str; 7] = [
+const IDENTITY: [&str; 8] = [
     "ip",
     "server_id",
     "status",
@@ -37,6 +39,7 @@ const IDENTITY: [&str; 7] = [
     "first_heartbeat",
     "observed_ip",
     "ip_confirmed",
+    "up_since",
 ];
 /// The index of the first flag in a row.
 const FIRST_FLAG: usize = IDENTITY.len();
@@ -65,8 +68,12 @@ static SET_COLUMNS: LazyLock<String> = LazyLock::new(|| {
     let columns = COLUMNS.iter().map(|column| column.sql);
     let updated = ["status", "last_heartbeat"].into_iter().chain(columns);
     let set = (1..).zip(updated);
-    listed(set.map(|(place, name)| format!("{name} = ?{place}")))
+    let set = set.map(|(place, name)| format!("{name} = ?{place}"));
+    listed(set.chain([UP_SINCE.to_owned()]))
 });
+/// A host that was down and is heard is up since then. The status on the right is the one
+/// from before.
+const UP_SINCE: &str = "up_since = iif(status = 'down' AND ?1 = 'active', ?2, up_since)";
 /// The first parameter behind those of [`SET_COLUMNS`].
 const BEHIND_COLUMNS: usize = COLUMNS.len() + 3;
 
@@ -138,8 +145,8 @@ static INSERT: LazyLock<String> = LazyLock::new(|| {
     let names = set.chain(OF_A_NEW_HOST);
     let values = (1..BEHIND_COLUMNS + OF_A_NEW_HOST.len()).map(|n| format!("?{n}"));
     format!(
-        "INSERT INTO servers ({}, first_heartbeat, id) \
-         VALUES ({}, ?2, (SELECT next_host FROM state))",
+        "INSERT INTO servers ({}, first_heartbeat, up_since, id) \
+         VALUES ({}, ?2, iif(?1 = 'active', ?2, NULL), (SELECT next_host FROM state))",
         listed(names),
         listed(values)
     )
@@ -356,6 +363,7 @@ fn server_from_row(row: &Row<'_>) -> rusqlite::Result<Server> {
         first_heartbeat: timestamp(row, 4)?,
         observed_ip: optional_ip(row, 5)?,
         ip_confirmed: row.get(6)?,
+        up_since: optional_timestamp(row, 7)?,
     };
 
     let mut server = identity.into_server();

@@ -356,6 +356,7 @@ fn read_identity(ip: IpAddr, document: &Document) -> Identity {
         },
         last_heartbeat: time(document, "last_heartbeat").unwrap_or(first_heartbeat),
         first_heartbeat,
+        up_since: time(document, "up_since"),
         observed_ip: text(document, "observed_ip").and_then(|ip| ip.parse().ok()),
         ip_confirmed: document.get_bool("ip_confirmed").unwrap_or(false),
     }
@@ -490,6 +491,9 @@ pub(super) fn update(beat: &Beat, how: &Update<'_>) -> Document {
     if beat.speaker.has_own_key() {
         set.insert("keyed", true);
     }
+    if how.record.is_down && beat.status == Status::Active {
+        set.insert("up_since", date(beat.at));
+    }
 
     let mut unset = doc! {"down_since": ""};
     if beat.supersedes == Supersedes::Always {
@@ -580,6 +584,9 @@ pub(super) fn new_record(
     };
     if beat.speaker.has_own_key() {
         record.insert("keyed", true);
+    }
+    if beat.status == Status::Active {
+        record.insert("up_since", date(beat.at));
     }
     for column in COLUMNS {
         insert(&mut record, column, &beat.heartbeat);
