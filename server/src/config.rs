@@ -55,6 +55,8 @@ pub(crate) struct Config {
     pub(crate) agents: AgentSettings,
     /// How long events are kept.
     pub(crate) events: Retention,
+    /// The file with the database of places, in `MaxMind`'s format, if there is one.
+    pub(crate) mmdb: Option<PathBuf>,
     /// Which requests are logged.
     pub(crate) access_log: AccessLog,
     /// The agents' keys as given; `None`: the embedded store keeps keys of its own.
@@ -330,6 +332,7 @@ fn parse(root: &mut Table<'_>, variable: &impl Fn(&str) -> Option<OsString>) -> 
         sweep,
         agents: root.section("agents", parse_agents),
         events: root.section("events", parse_events),
+        mmdb: root.section("geo", |geo| geo.parsed("mmdb", parse_path)),
         access_log: root.section("log", parse_log),
         agent_api_key: None,
         secret_key: None,

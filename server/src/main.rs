@@ -23,6 +23,7 @@ mod metrics;
 mod network;
 mod ownership;
 mod parameters;
+mod places;
 mod recurring;
 mod secret_rules;
 mod serve;

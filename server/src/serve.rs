@@ -30,6 +30,7 @@ use crate::http::{
 use crate::ingest::Ingest;
 use crate::jobs::Jobs;
 use crate::metrics::Metrics;
+use crate::places::Places;
 use crate::store::{self, Counted, HostRules, Store, UnknownHosts};
 use crate::watchdog::{self, Death};
 
@@ -162,7 +163,10 @@ fn start_jobs(
     let ingest = Ingest::start(jobs, store.clone(), gather, metrics.clone())?;
     let slots = (config::cores() / 2).max(1);
     let logins = Logins::start(jobs, slots, auth.known_networks(), metrics.clone())?;
-    let snapshots = Snapshots::start(jobs, store.clone())?;
+    let places = Arc::new(Places::new(config.mmdb.clone()));
+    // The log tells at the start what is wrong with the file.
+    drop(places.database());
+    let snapshots = Snapshots::start(jobs, store.clone(), places.clone())?;
     let failures = ingest.clone();
     let last_failed_commit = move || failures.last_failed_commit();
     let counts = metrics.clone();
@@ -202,6 +206,7 @@ fn start_jobs(
         auth: Arc::new(auth),
         ingest,
         logins,
+        places,
         snapshots,
         chronicle,
         metrics,

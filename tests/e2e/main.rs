@@ -37,6 +37,7 @@ mod networked_host;
 mod nginx;
 mod openapi;
 mod packages;
+mod places;
 mod prometheus;
 mod repository;
 mod rotation;

@@ -12,6 +12,8 @@ pub mod fleet;
 pub mod front;
 pub mod load;
 #[cfg(feature = "harness")]
+pub mod mmdb;
+#[cfg(feature = "harness")]
 pub mod nginx;
 #[cfg(feature = "harness")]
 pub mod outage;

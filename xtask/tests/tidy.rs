@@ -29,7 +29,7 @@ const ARROWS: [(&str, &[&str]); 10] = [
 
 /// Crates that the server hides, and where each may be named: the beginnings of paths
 /// below `server/src/`.
-const HIDDEN: [(&str, &[&str]); 12] = [
+const HIDDEN: [(&str, &[&str]); 13] = [
     ("tiny_http", &["http/guard/head.rs", "http/response.rs"]),
     ("httparse", &["http/guard/"]),
     ("rustls", &["http/guard/"]),
@@ -42,6 +42,7 @@ const HIDDEN: [(&str, &[&str]); 12] = [
     ("prometheus", &["metrics/"]),
     ("sha1", &["auth/totp.rs"]),
     ("unicode_normalization", &["usernames.rs"]),
+    ("maxminddb", &["places.rs"]),
 ];
 
 /// Where code may be `async`, below `server/src/`.

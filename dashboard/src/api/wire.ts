@@ -99,6 +99,16 @@ const LOAD_REASONS = ['cpu', 'network', 'clients', 'conntrack', 'ram'] as const
 /** What a host has, and can use up. */
 export type LoadReason = (typeof LOAD_REASONS)[number]
 
+const GEO_SOURCES = ['agent', 'admin', 'database'] as const
+
+/** Where a host is, beside the names of country and city. */
+export interface ShownGeo {
+  /** Who has said it; null if nobody has. */
+  source: (typeof GEO_SOURCES)[number] | null
+  latitude: number | null
+  longitude: number | null
+}
+
 /** A VPN host: an element of the answer to `GET /servers`. */
 export interface Server extends Flags {
   server_id: string
@@ -137,6 +147,7 @@ export interface Server extends Flags {
   load_reason: LoadReason | null
   /** The host's share of the next clients, compared with other hosts. */
   weight: number
+  geo: ShownGeo
 }
 
 /** A rule that a field of a request's body breaks. */
@@ -286,6 +297,12 @@ export const SETTINGS: Shape<Settings> = {
   billing: orAbsent(shaped(BILLING)),
 }
 
+export const SHOWN_GEO: Shape<ShownGeo> = {
+  source: orNull(oneOf(GEO_SOURCES)),
+  latitude: orNull(isNumber),
+  longitude: orNull(isNumber),
+}
+
 export const SERVER: Shape<Server> = {
   server_id: isText,
   ip: isText,
@@ -311,6 +328,7 @@ export const SERVER: Shape<Server> = {
   load_percent: orNull(isNumber),
   load_reason: orNull(oneOf(LOAD_REASONS)),
   weight: isNumber,
+  geo: shaped(SHOWN_GEO),
   gaming: isBoolean,
   streaming: isBoolean,
   paid: isBoolean,

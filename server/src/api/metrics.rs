@@ -88,7 +88,7 @@ mod tests {
         let server = |status, enabled| {
             let mut server = golden.clone();
             (server.status, server.flags.enabled) = (status, enabled);
-            Shown::new(Arc::new(server), Timestamp::UNIX_EPOCH)
+            Shown::new(Arc::new(server), Timestamp::UNIX_EPOCH, None)
         };
         let counts = |servers: &[Shown]| -> Vec<_> {
             let counts = count(servers).into_iter();

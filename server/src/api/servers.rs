@@ -43,7 +43,7 @@ pub(super) fn show(
 ) -> Result<Reply, Failure> {
     let host = host(request)?;
     match api.store.server(&host)? {
-        Some(server) => Ok(answer(server)),
+        Some(server) => Ok(answer(api, server)),
         None => Err(unknown(api, &host)),
     }
 }
@@ -68,7 +68,7 @@ pub(super) fn set_flags(
         let source = show_source(request.peer().ip());
         log::info!("{who} at {source} has set the flags of host {ip}: {flags}");
     }
-    Ok(answer(server))
+    Ok(answer(api, server))
 }
 
 /// `PATCH /server/{ip}/tags`: sets and removes tags and gives the host as it is then.
@@ -92,7 +92,7 @@ pub(super) fn set_tags(
         let tags = describe_tags(&patch);
         log::info!("{who} at {source} has set the tags of host {ip}: {tags}");
     }
-    Ok(answer(server))
+    Ok(answer(api, server))
 }
 
 /// `PATCH /server/{ip}/state`: sets the state and gives the host as it is then.
@@ -116,7 +116,7 @@ pub(super) fn set_state(
     let source = show_source(request.peer().ip());
     let state = describe_state(&patch);
     log::info!("{who} at {source} has set the state of host {ip}: {state}");
-    Ok(answer(server))
+    Ok(answer(api, server))
 }
 
 /// `PATCH /server/{ip}/settings`: sets and removes settings and gives the host as it is
@@ -142,7 +142,7 @@ pub(super) fn set_settings(
         let names = patch.names.join(", ");
         log::info!("{who} at {source} has set the settings of host {ip}: {names}");
     }
-    Ok(answer(server))
+    Ok(answer(api, server))
 }
 
 /// `DELETE /server/{ip}`: removes a host with its history and all that was set on it. A
@@ -221,8 +221,9 @@ fn describe_state(patch: &StatePatch) -> String {
 }
 
 /// The host as it is shown now.
-fn answer(record: Server) -> Reply {
-    let shown = Shown::new(Arc::new(record), clock::now());
+fn answer(api: &ApiState, record: Server) -> Reply {
+    let places = api.places.database();
+    let shown = Shown::new(Arc::new(record), clock::now(), places.as_deref());
     Reply::Now(Response::json(200, &shown))
 }
 

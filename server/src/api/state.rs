@@ -12,6 +12,7 @@ use crate::chronicle::Chronicle;
 use crate::fleet::snapshot::Snapshots;
 use crate::ingest::Ingest;
 use crate::metrics::Metrics;
+use crate::places::Places;
 use crate::store::{HostRules, Store};
 
 /// The parts of the server that handlers work with. Many threads use them at once.
@@ -33,6 +34,8 @@ pub(crate) struct ApiState {
     pub(crate) ingest: Ingest,
     /// Where passwords are checked.
     pub(crate) logins: Logins,
+    /// Where addresses are.
+    pub(crate) places: Arc<Places>,
     /// Where lists of servers come from.
     pub(crate) snapshots: Snapshots,
     /// What this server has to tell.

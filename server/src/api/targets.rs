@@ -257,7 +257,7 @@ mod tests {
             server.status = fleetbeat_protocol::Status::Down;
             server.flags.enabled = false;
         });
-        let down = Shown::new(Arc::new(down), Timestamp::UNIX_EPOCH);
+        let down = Shown::new(Arc::new(down), Timestamp::UNIX_EPOCH, None);
         let wants = |query: &str| parse(query).unwrap().wants(&down);
         for query in [
             "",

@@ -22,6 +22,7 @@ use self::denied::Caller;
 use crate::cli::{self, Cli, Command};
 use crate::config::{Config, Purpose};
 use crate::error::ServerError;
+use crate::places::Places;
 use crate::{serve, store};
 
 /// Does what was typed. `run` comes back when the server has stopped.
@@ -76,7 +77,8 @@ fn run_beside_server(command: Command, config: &Config) -> Result<(), ServerErro
             enroll_code::make(&*store::open_before_server(&config.storage)?, wish)?;
         }
         Command::ServersList { select } => {
-            servers::list(&*open()?, select, &mut std::io::stdout())?;
+            let places = Places::new(config.mmdb.clone());
+            servers::list(&*open()?, &places, select, &mut std::io::stdout())?;
         }
         Command::Prune => prune::allow(&*open()?, &config.sweep)?,
         Command::Backup { file } => database::backup(&config.storage, &file)?,

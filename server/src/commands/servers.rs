@@ -9,6 +9,7 @@ use super::show;
 use crate::error::ServerError;
 use crate::fleet::selection::Selection;
 use crate::fleet::shown::{Shown, ShownFleet};
+use crate::places::Places;
 use crate::store::ServerStore;
 
 /// Prints a line for each host that `select` means, sorted by address: all hosts without
@@ -18,6 +19,7 @@ use crate::store::ServerStore;
 /// The store cannot be read, or the lines cannot be written.
 pub(super) fn list(
     store: &(impl ServerStore + ?Sized),
+    places: &Places,
     select: Option<Selector>,
     output: &mut dyn Write,
 ) -> Result<(), ServerError> {
@@ -28,7 +30,7 @@ pub(super) fn list(
         select.is_none_or(|select| select.wants(server))
     };
 
-    let fleet = ShownFleet::new(store.fleet(None)?, now);
+    let fleet = ShownFleet::new(store.fleet(None)?, now, places.database().as_deref());
     let wanted = fleet.servers.iter().filter(|server| is_wanted(server));
     print(wanted, output).map_err(ServerError::Output)
 }

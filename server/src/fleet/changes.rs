@@ -207,7 +207,7 @@ mod tests {
             revision: 0,
             stale: false,
         };
-        ShownFleet::new(Arc::new(records), Timestamp::UNIX_EPOCH)
+        ShownFleet::new(Arc::new(records), Timestamp::UNIX_EPOCH, None)
     }
 
     fn ip(host: u32) -> IpAddr {

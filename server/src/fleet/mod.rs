@@ -6,6 +6,7 @@ pub(crate) mod load;
 pub(crate) mod query;
 pub(crate) mod selection;
 pub(crate) mod shown;
+mod site;
 pub(crate) mod snapshot;
 pub(crate) mod sweep;
 pub(crate) mod view;

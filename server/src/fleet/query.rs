@@ -285,7 +285,7 @@ mod tests {
         server.load.ram = None;
         server.state = fleetbeat_protocol::HostState::default();
         change(&mut server);
-        Shown::new(Arc::new(server), Timestamp::UNIX_EPOCH)
+        Shown::new(Arc::new(server), Timestamp::UNIX_EPOCH, None)
     }
 
     /// The last octets of the servers that `query` selects.

@@ -135,7 +135,7 @@ mod tests {
         let golden: Json = serde_json::from_str(golden).unwrap();
         let server: Server = serde_json::from_value(golden["server"].clone()).unwrap();
         let now: Timestamp = golden["now"].as_str().unwrap().parse().unwrap();
-        let server = Shown::new(Arc::new(server), now);
+        let server = Shown::new(Arc::new(server), now, None);
 
         for case in golden["cases"].as_array().unwrap() {
             let text = case["selector"].as_str().unwrap();

@@ -8,10 +8,12 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use fleetbeat_protocol::{Geo, HostState, Mode, Offer, Server, Timestamp};
+use fleetbeat_protocol::{HostState, Mode, Offer, Server, ShownGeo, Timestamp};
 use serde::{Serialize, Serializer};
 
 use super::load::{self, RAMP_STEP, Ramp};
+use super::site::Site;
+use crate::places::Database;
 use crate::store::Fleet;
 
 /// The metric by which a host asks to be drained: 1.
@@ -20,47 +22,43 @@ const DRAIN: &str = "drain";
 const ASKED: &str = "the host asks for it: its metric drain is 1";
 
 /// A host as it is shown at one moment: the record, but for the state, which is the one in
-/// effect, and for the place, which admins know better than the agent. Also what follows
-/// from the record.
+/// effect, and for the names of the place, which admins know better than the agent. Also
+/// what follows from the record.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Shown {
     server: Arc<Server>,
     offer: Offer,
+    geo: ShownGeo,
 }
 
 impl Shown {
-    /// The host as it is shown at `now`.
-    pub(crate) fn new(record: Arc<Server>, now: Timestamp) -> Shown {
+    /// The host as it is shown at `now`; `places` fills what is not known of its place.
+    pub(crate) fn new(
+        record: Arc<Server>,
+        now: Timestamp,
+        places: Option<&Database>,
+    ) -> Shown {
         let state = state_in_effect(&record, now);
-        let offer = |server: &Server| load::offer(server, ramp(server, now));
-        let geo = record.settings.geo.clone().unwrap_or_default();
-        if record.state == state && is_place_of(&record, &geo) {
-            let offer = offer(&record);
-            return Shown {
-                server: record,
-                offer,
-            };
+        let mut site = Site::of(&record);
+        if let Some(places) = places.filter(|_| site.is_open()) {
+            site.fill(places.find(record.ip));
         }
 
-        let mut server = Arc::unwrap_or_clone(record);
-        server.state = state;
-        let Geo {
-            country_code,
-            country,
-            city,
-            ..
-        } = geo;
-        for (shown, set) in [
-            (&mut server.country_code, country_code),
-            (&mut server.country, country),
-            (&mut server.city, city),
-        ] {
-            *shown = set.unwrap_or_else(|| std::mem::take(shown));
+        let (geo, names) = (site.geo, site.other_names(&record));
+        let mut server = record;
+        if server.state != state || names.is_some() {
+            let changed = Arc::make_mut(&mut server);
+            changed.state = state;
+            if let Some([country_code, country, city]) = names {
+                changed.country_code = country_code;
+                changed.country = country;
+                changed.city = city;
+            }
         }
-        let offer = offer(&server);
         Shown {
-            server: Arc::new(server),
-            offer,
+            offer: load::offer(&server, ramp(&server, now)),
+            server,
+            geo,
         }
     }
 
@@ -74,7 +72,8 @@ impl Shown {
     /// Whether the host is shown as in `other`. Most records are not even read again.
     pub(super) fn is_as(&self, other: &Shown) -> bool {
         let is_same = Arc::ptr_eq(&self.server, &other.server);
-        (is_same || self.server == other.server) && self.offer == other.offer
+        (is_same || self.server == other.server)
+            && (self.offer, self.geo) == (other.offer, other.geo)
     }
 }
 
@@ -94,11 +93,13 @@ impl Serialize for Shown {
             server: &'a Server,
             #[serde(flatten)]
             offer: Offer,
+            geo: ShownGeo,
         }
 
         let parts = Parts {
             server: &self.server,
             offer: self.offer,
+            geo: self.geo,
         };
         parts.serialize(serializer)
     }
@@ -120,17 +121,6 @@ fn next_rise(now: Timestamp) -> Timestamp {
     let step_s = RAMP_STEP.as_secs().cast_signed();
     let next_s = (now.as_second().div_euclid(step_s) + 1) * step_s;
     Timestamp::from_second(next_s).unwrap_or(Timestamp::MAX)
-}
-
-/// Whether the record says of the host's place what is known by `geo`.
-fn is_place_of(record: &Server, geo: &Geo) -> bool {
-    [
-        (&record.country_code, &geo.country_code),
-        (&record.country, &geo.country),
-        (&record.city, &geo.city),
-    ]
-    .into_iter()
-    .all(|(said, set)| set.as_ref().is_none_or(|set| said == set))
 }
 
 /// What admins have set, unless it is over. A host can add drain to a normal state, and
@@ -165,10 +155,14 @@ pub(crate) struct ShownFleet {
 
 impl ShownFleet {
     /// The fleet as it is shown at `now`.
-    pub(crate) fn new(fleet: Arc<Fleet>, now: Timestamp) -> ShownFleet {
+    pub(crate) fn new(
+        fleet: Arc<Fleet>,
+        now: Timestamp,
+        places: Option<&Database>,
+    ) -> ShownFleet {
         let ends = fleet.servers.iter().filter_map(|record| record.state.end());
         let ends = ends.filter(|end| *end > now);
-        let shown = |record: &Arc<Server>| Shown::new(record.clone(), now);
+        let shown = |record: &Arc<Server>| Shown::new(record.clone(), now, places);
         let servers: Vec<Shown> = fleet.servers.iter().map(shown).collect();
         let is_rising = |server: &Shown| ramp(server, now) != Ramp::TOP;
         let rise = servers.iter().any(is_rising).then(|| next_rise(now));
@@ -240,7 +234,7 @@ mod tests {
             (Maintenance, Some(10), Some(0.0), 10, Normal),
         ] {
             let record = record(state(set, until), metric);
-            let server = Shown::new(record, at(now));
+            let server = Shown::new(record, at(now), None);
             assert_eq!(
                 server.state.mode, shown,
                 "{set:?} {until:?} {metric:?} {now}"
@@ -249,23 +243,10 @@ mod tests {
     }
 
     #[test]
-    fn what_admins_say_of_the_place_wins_and_the_rest_is_the_agents() {
-        let mut record = Arc::unwrap_or_clone(record(HostState::default(), None));
-        record.settings.geo = Some(Geo {
-            country_code: Some("AT".to_owned()),
-            city: Some("Wien".to_owned()),
-            ..Geo::default()
-        });
-        let server = Shown::new(Arc::new(record), at(0));
-        let place = (&*server.country_code, &*server.country, &*server.city);
-        assert_eq!(place, ("AT", "Germany", "Wien"));
-    }
-
-    #[test]
     fn a_record_that_is_shown_as_it_is_is_not_copied() {
         let record = record(state(Mode::Maintenance, Some(10)), Some(1.0));
         assert!(Arc::ptr_eq(
-            &Shown::new(record.clone(), at(9)).server,
+            &Shown::new(record.clone(), at(9), None).server,
             &record
         ));
     }
@@ -284,7 +265,7 @@ mod tests {
             revision: 0,
             stale: false,
         });
-        let shown = |second: i64| ShownFleet::new(fleet.clone(), at(second));
+        let shown = |second: i64| ShownFleet::new(fleet.clone(), at(second), None);
         let ms = SignedDuration::from_millis(1);
         for (from, to) in [(0, 10), (10, 20), (25, 30)] {
             let shown = shown(from);
@@ -320,7 +301,7 @@ mod tests {
             stale: false,
         });
         let weights = |second: i64| {
-            let shown = ShownFleet::new(fleet.clone(), at(second));
+            let shown = ShownFleet::new(fleet.clone(), at(second), None);
             let weights = shown.servers.iter().map(|server| server.offer().weight);
             (weights.collect::<Vec<_>>(), shown.until)
         };
@@ -336,7 +317,7 @@ mod tests {
         let golden = include_str!("../../../protocol/golden/server.json");
         let record: Server = serde_json::from_str(golden).unwrap();
         let now = "2026-01-31T12:05:00Z".parse().unwrap();
-        let shown = Shown::new(Arc::new(record), now);
+        let shown = Shown::new(Arc::new(record), now, None);
         let golden: serde_json::Value = serde_json::from_str(golden).unwrap();
         assert_eq!(serde_json::to_value(shown).unwrap(), golden);
     }

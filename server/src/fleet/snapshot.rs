@@ -18,6 +18,7 @@ use super::shown::{Shown, ShownFleet};
 use super::view::View;
 use super::views::Views;
 use crate::jobs::{Jobs, Pulse};
+use crate::places::Places;
 use crate::store::{ServerStore, StoreError, Unavailable};
 
 /// A snapshot is not read again before it is this old…
@@ -83,6 +84,7 @@ impl Snapshots {
     pub(crate) fn start(
         jobs: &mut Jobs,
         store: Arc<dyn ServerStore>,
+        places: Arc<Places>,
     ) -> io::Result<Snapshots> {
         let shared = Arc::new(Shared::default());
         let (closed, served) = (shared.clone(), shared.clone());
@@ -90,7 +92,7 @@ impl Snapshots {
         jobs.start_at_queue(
             "snapshot",
             move || closed.close(),
-            move |pulse| served.make_all(&*store, pulse),
+            move |pulse| served.make_all(&*store, &places, pulse),
         )?;
 
         let process = getrandom::u64().map_err(io::Error::other)?;
@@ -168,9 +170,9 @@ impl Shared {
     }
 
     /// Makes snapshots on demand until the server stops.
-    fn make_all(&self, store: &dyn ServerStore, pulse: &Pulse) {
+    fn make_all(&self, store: &dyn ServerStore, places: &Places, pulse: &Pulse) {
         while let Some(before) = self.next_wanted() {
-            let made = pulse.round(|| make(store, before));
+            let made = pulse.round(|| make(store, places, before));
 
             let mut latest = lock(&self.latest);
             match made {
@@ -223,6 +225,7 @@ struct Before(Option<Arc<Snapshot>>);
 /// The fleet as it is shown now; the snapshot before if nothing has changed since.
 fn make(
     store: &dyn ServerStore,
+    places: &Places,
     Before(before): Before,
 ) -> Result<Arc<Snapshot>, StoreError> {
     let started = Instant::now();
@@ -242,7 +245,7 @@ fn make(
         return Ok(before.clone());
     }
 
-    let fleet = Arc::new(ShownFleet::new(records, now));
+    let fleet = Arc::new(ShownFleet::new(records, now, places.database().as_deref()));
     let changes = match &before {
         Some(before) => before.changes.next(&before.fleet, &fleet),
         None => Changes::of_first(&fleet),
@@ -341,7 +344,7 @@ mod tests {
             revision: 0,
             stale: false,
         };
-        let fleet = ShownFleet::new(Arc::new(records), Timestamp::UNIX_EPOCH);
+        let fleet = ShownFleet::new(Arc::new(records), Timestamp::UNIX_EPOCH, None);
         Snapshot {
             changes: Changes::of_first(&fleet),
             fleet: Arc::new(fleet),

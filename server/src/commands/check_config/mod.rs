@@ -24,6 +24,7 @@ use crate::bootstrap;
 use crate::config::{self, Config, Purpose, Storage};
 use crate::error::ServerError;
 use crate::listen::{self, Listen};
+use crate::places::Database;
 use crate::{serve, store};
 
 /// The settings that a variable replaces, because they may hold a password.
@@ -163,8 +164,28 @@ impl<Own: Fn(&str) -> Option<OsString>> Check<'_, Own> {
             self.service
                 .and_then(|service| find_closed_folder(config, service)),
             self.variables.find_closed(),
+            self.find_wrong_places(config),
         ];
         warnings.into_iter().flatten().collect()
+    }
+
+    /// What to tell of a database of places that cannot be used. The server starts
+    /// nevertheless.
+    fn find_wrong_places(&self, config: &Config) -> Option<String> {
+        let file = config.mmdb.as_deref()?;
+        let shown = file.display();
+        let hiding = self.service.and_then(|service| service.find_hiding(file));
+        if let Some(setting) = hiding {
+            return Some(format!(
+                "geo.mmdb: {shown} is hidden by the unit's {setting}="
+            ));
+        }
+        let opened = Database::open(file);
+        let wrong = opened.and_then(|database| {
+            let verified = database.verify();
+            verified.map_err(|error| format!("{shown} is damaged: {error}"))
+        });
+        wrong.err().map(|error| format!("geo.mmdb: {error}"))
     }
 
     /// What to tell of a port that the kernel keeps for the privileged.
