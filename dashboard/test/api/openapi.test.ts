@@ -31,7 +31,8 @@ interface Schema {
   oneOf?: Schema[]
 }
 
-const SCHEMAS: Partial<Record<string, Schema>> = openapi.components.schemas
+// The compiler takes a schema's text apart more finely than a Schema does.
+const SCHEMAS = openapi.components.schemas as unknown as Partial<Record<string, Schema>>
 
 function schemaOf(name: string): Schema {
   const schema = SCHEMAS[name]
