@@ -1,0 +1,32 @@
+//! Chunks in an SQLite file of their own.
+//!
+//! ```text
+//! hosts (host_no, host)        each host's number, which is never used again
+//! growing (id, chunk)          id = day << 32 | host_no; the latest days
+//! chunks (id, chunk)           all days before
+//! ```
+//!
+//! Chunks that grow leave the pages of their table half empty. So they have a table of
+//! their own, and a merge moves some of those whose day is over to the end of the other
+//! one, in the order of their ids: there the pages are full, the rows of a day stand
+//! together, and a day is deleted from the front. What comes later than that is merged in
+//! its place.
+//!
+//! The file is in WAL mode with `synchronous=NORMAL`: a kill loses nothing, and a power
+//! cut at most the last merges, whose samples are still in the records of the hosts if
+//! the caller clears those later. Pages have 4096 bytes, so that what a usual day's chunk
+//! leaves of its pages is used by the chunks beside it.
+//!
+//! Opening never fails: each call opens the file if it is not open, makes it if it is
+//! missing, and moves it aside if it is damaged.
+
+mod access;
+mod chunks;
+mod connection;
+mod error;
+mod files;
+mod hosts;
+mod store;
+mod troubles;
+
+pub use store::{FileStore, Options};
