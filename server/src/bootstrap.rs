@@ -269,6 +269,7 @@ mod tests {
 
     use super::*;
     use crate::config::Purpose;
+    use crate::store::HistorySettings;
 
     #[test]
     fn a_given_key_counts_and_the_file_that_does_not_is_named() {
@@ -294,7 +295,9 @@ mod tests {
     fn users_after_start(before: &[(&str, Role)]) -> Vec<(String, Role)> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().to_owned();
-        let store = crate::store::open(&Storage::Embedded { path }).unwrap();
+        let store =
+            crate::store::open(&Storage::Embedded { path }, &HistorySettings::default())
+                .unwrap();
         for (username, role) in before {
             let user = User::new((*username).to_owned(), *role, String::new());
             let user = user.unwrap();

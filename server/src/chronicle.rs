@@ -280,7 +280,8 @@ mod tests {
 
     use super::*;
     use crate::store::{
-        EventPage, EventQuery, Retention, StoreError, Unavailable, WatchOrder, Watched,
+        EventPage, EventQuery, Life, LifeQuery, Retention, StoreError, Unavailable,
+        WatchOrder, Watched,
     };
 
     /// Keeps what it is told, unless it is away.
@@ -300,6 +301,10 @@ mod tests {
         }
 
         fn events(&self, _: &EventQuery) -> Result<EventPage, StoreError> {
+            Err(Unavailable::Away.into())
+        }
+
+        fn lives(&self, _: &LifeQuery) -> Result<Vec<Life>, StoreError> {
             Err(Unavailable::Away.into())
         }
 

@@ -6,17 +6,19 @@
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use fleetbeat_settings::{Document, Problems, Secret, Table};
+use fleetbeat_history::MAX_SERIES;
+use fleetbeat_settings::{Document, Problems, Secret, Table, parse_size, show_size};
 use ipnet::IpNet;
 
 use crate::auth_settings::AuthSettings;
 use crate::listen::{Listen, Protocol};
 use crate::network::parse_network;
 use crate::secret_rules::{check_password, check_secret_key, parse_agent_keys};
-use crate::store::Retention;
+use crate::store::{HistorySettings, Retention};
 
 /// The file that is read when no other is named, if the file exists.
 const DEFAULT_FILE: &str = "/etc/fleetbeat/server.toml";
@@ -27,6 +29,8 @@ const DEFAULT_DATABASE: &str = "fleetbeat";
 /// What is wrong with a Unix socket where `[tls]` names a certificate.
 const SOCKET_WITH_TLS: &str = "must be a TCP address where [tls] is set";
 const MAX_WORKERS: usize = 1024;
+/// The least and the most that history may take of the disk, in bytes.
+const HISTORY_BYTES: RangeInclusive<u64> = (16 << 20)..=(1 << 50);
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -57,6 +61,8 @@ pub(crate) struct Config {
     pub(crate) events: Retention,
     /// The file with the database of places, in `MaxMind`'s format, if there is one.
     pub(crate) mmdb: Option<PathBuf>,
+    /// Which heartbeats are kept, and how long.
+    pub(crate) history: HistorySettings,
     /// Which requests are logged.
     pub(crate) access_log: AccessLog,
     /// The agents' keys as given; `None`: the embedded store keeps keys of its own.
@@ -333,6 +339,7 @@ fn parse(root: &mut Table<'_>, variable: &impl Fn(&str) -> Option<OsString>) -> 
         agents: root.section("agents", parse_agents),
         events: root.section("events", parse_events),
         mmdb: root.section("geo", |geo| geo.parsed("mmdb", parse_path)),
+        history: root.section("history", parse_history),
         access_log: root.section("log", parse_log),
         agent_api_key: None,
         secret_key: None,
@@ -502,6 +509,37 @@ fn parse_events(events: &mut Table<'_>) -> Retention {
             .integer("max_rows", 1000..=1_000_000_000)
             .unwrap_or(5_000_000),
     }
+}
+
+fn parse_history(history: &mut Table<'_>) -> HistorySettings {
+    let default = HistorySettings::default();
+    HistorySettings {
+        is_enabled: history.boolean("enabled").unwrap_or(default.is_enabled),
+        keep: history
+            .duration("keep", DAY..=3650 * DAY)
+            .unwrap_or(default.keep),
+        max_bytes: history
+            .parsed("max_size", parse_max_size)
+            .unwrap_or(default.max_bytes),
+        max_series: history
+            .integer("max_series_per_host", 1..=MAX_SERIES)
+            .unwrap_or(default.max_series),
+    }
+}
+
+/// The bytes, or `None` for `auto`.
+fn parse_max_size(text: &str) -> Result<Option<u64>, String> {
+    if text == "auto" {
+        return Ok(None);
+    }
+    let bytes =
+        parse_size(text).ok_or("must be \"auto\", or a size such as \"16GiB\"")?;
+    if HISTORY_BYTES.contains(&bytes) {
+        return Ok(Some(bytes));
+    }
+    let [least, most] =
+        [HISTORY_BYTES.start(), HISTORY_BYTES.end()].map(|limit| show_size(*limit));
+    Err(format!("must be from {least} to {most}"))
 }
 
 fn parse_log(log: &mut Table<'_>) -> AccessLog {

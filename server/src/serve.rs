@@ -23,7 +23,7 @@ use crate::chronicle::Chronicle;
 use crate::config::{self, AccessLog, AgentMode, AgentSettings, Config};
 use crate::error::ServerError;
 use crate::fleet::snapshot::Snapshots;
-use crate::fleet::{sweep, watch};
+use crate::fleet::{history, sweep, watch};
 use crate::http::{
     CertificateFiles, Listener, Observer, Request, Service, Sockets, TrustedProxies,
 };
@@ -83,7 +83,7 @@ impl Running {
 
         let metrics = Metrics::new(&api::route_names(), clock::now());
         let metrics = Arc::new(metrics);
-        let store = store::open(&config.storage)?;
+        let store = store::open(&config.storage, &config.history)?;
         let store: Arc<dyn Store> =
             Arc::new(Counted::new(store, metrics.store_errors.clone()));
         let keys = bootstrap::find_keys(config)?;
@@ -189,6 +189,7 @@ fn start_jobs(
         metrics.clone(),
     )?;
     chronicle.started(clock::now());
+    history::start(jobs, store.clone(), metrics.clone())?;
 
     let (watched, closed) = (store.clone(), store.clone());
     jobs.watch(move || watched.find_ended_thread());

@@ -1,9 +1,10 @@
-//! Durations as people write them: `500ms`, `30s`, `4m`, `2h`, `30d`.
+//! Durations as people write them: `500ms`, `30s`, `4m`, `2h`, `30d`, `1y`.
 
 use std::time::Duration;
 
-/// Each unit's name and its milliseconds, largest first.
-const UNITS: [(&str, u64); 5] = [
+/// Each unit's name and its milliseconds, largest first. A year has 365 days.
+const UNITS: [(&str, u64); 6] = [
+    ("y", 365 * 86_400_000),
     ("d", 86_400_000),
     ("h", 3_600_000),
     ("m", 60_000),
@@ -22,12 +23,13 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
 }
 
 /// The duration in the largest unit that leaves no rest: 90 seconds are `90s`, 120 are
-/// `2m`.
+/// `2m`. Years are shown in days.
 pub fn show_duration(duration: Duration) -> String {
     let total_ms = duration.as_millis();
-    for (name, unit_ms) in UNITS {
-        if total_ms > 0 && total_ms.is_multiple_of(u128::from(unit_ms)) {
-            return format!("{}{name}", total_ms / u128::from(unit_ms));
+    let units = UNITS.iter().filter(|(name, _)| *name != "y");
+    for (name, unit_ms) in units {
+        if total_ms > 0 && total_ms.is_multiple_of(u128::from(*unit_ms)) {
+            return format!("{}{name}", total_ms / u128::from(*unit_ms));
         }
     }
     "0s".to_owned()
@@ -44,6 +46,7 @@ mod tests {
             ("30s", 30_000),
             ("4m", 240_000),
             ("2h", 7_200_000),
+            ("1y", 31_536_000_000),
             ("0s", 0),
         ] {
             assert_eq!(
@@ -72,7 +75,7 @@ mod tests {
 
     #[test]
     fn a_duration_is_shown_in_its_largest_unit() {
-        for text in ["500ms", "90s", "4m", "2h", "30d"] {
+        for text in ["500ms", "90s", "4m", "2h", "30d", "365d"] {
             assert_eq!(show_duration(parse_duration(text).unwrap()), text);
         }
         assert_eq!(show_duration(Duration::ZERO), "0s");

@@ -31,6 +31,7 @@ mod duration;
 mod file;
 mod problem;
 mod secret;
+mod size;
 mod table;
 mod value;
 
@@ -39,4 +40,5 @@ pub use duration::{parse_duration, show_duration};
 pub use file::{read_file, read_text};
 pub use problem::{Fault, Problem, Problems};
 pub use secret::Secret;
+pub use size::{parse_size, show_size};
 pub use table::Table;

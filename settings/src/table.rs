@@ -98,7 +98,8 @@ impl Table<'_> {
         })
     }
 
-    /// A duration such as `"500ms"`, `"30s"`, `"4m"`, `"2h"` or `"30d"` within `range`.
+    /// A duration such as `"500ms"`, `"30s"`, `"4m"`, `"2h"`, `"30d"` or `"1y"` within
+    /// `range`.
     pub fn duration(
         &mut self,
         key: &'static str,

@@ -99,6 +99,15 @@ const ROWS: &[Row] = &[
         with("/servers/changes", "")
     }),
     row("GET /server/{ip}", 200, |_, _| with("/server/1.2.3.4", "")),
+    row("GET /server/{ip}/history", 200, |_, _| {
+        with("/server/1.2.3.4/history", "")
+    }),
+    row("GET /server/{ip}/uptime", 200, |_, _| {
+        with("/server/1.2.3.4/uptime", "")
+    }),
+    row("GET /servers/uptime", 200, |_, _| {
+        with("/servers/uptime", "")
+    }),
     row("DELETE /server/{ip}", 204, |world, _| {
         let ip = format!("10.0.0.{}", world.number());
         let body = HEARTBEAT.replace("1.2.3.4", &ip);

@@ -26,6 +26,7 @@ mod enrollment;
 mod events;
 mod first_steps;
 mod heartbeat;
+mod history;
 mod http;
 mod identity;
 mod images;

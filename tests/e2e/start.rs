@@ -226,6 +226,44 @@ fn a_short_agent_key_goes_on_working_and_is_told_of() {
 }
 
 #[test]
+fn check_config_says_how_far_history_reaches() {
+    let folder = tempfile::tempdir().unwrap();
+    let history_of = |settings: &str| {
+        let config = configure(folder.path(), settings);
+        let (code, told) = command(&config, &["check-config"], &[]);
+        (code, told)
+    };
+    let (code, told) = history_of("[history]\nmax_size = \"1GiB\"");
+    let expected = "history:     365d, at most 1GiB: room for 365 days of 10 hosts, 365 days \
+                    of 100 hosts, 97 days of 1000 hosts, 9 days of 10000 hosts";
+    assert_eq!(code, 0, "{told}");
+    assert!(told.contains(expected), "{told}");
+
+    let (_, told) = history_of("[history]\nkeep = \"2y\"");
+    assert!(told.contains("history:     730d, at most "), "{told}");
+    assert!(
+        told.contains("half of what is free at the first start"),
+        "{told}"
+    );
+    let (_, told) = history_of("[history]\nenabled = false");
+    assert!(told.contains("history:     off\n"), "{told}");
+
+    let wrong = "[history]\nkeep = \"1h\"\nmax_size = \"1KB\"\nmax_series_per_host = 0";
+    let (code, told) = history_of(wrong);
+    assert_eq!(code, 78);
+    for expected in [
+        "history.keep: must be from 1d to 3650d",
+        "history.max_size: must be \"auto\", or a size such as \"16GiB\"",
+        "history.max_series_per_host: must be from 1 to 128",
+    ] {
+        assert!(told.contains(expected), "{told}");
+    }
+    let (_, told) = history_of("[history]\nmax_size = \"1MiB\"");
+    let expected = "history.max_size: must be from 16MiB to 1024TiB";
+    assert!(told.contains(expected), "{told}");
+}
+
+#[test]
 fn drop_ins_win_over_the_file_in_the_order_of_their_names() {
     let folder = tempfile::tempdir().unwrap();
     let config = configure(folder.path(), "workers = 3");

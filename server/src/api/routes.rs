@@ -6,7 +6,7 @@ use fleetbeat_protocol::{Role, Scope};
 use super::state::ApiState;
 use super::{
     agent_keys, api_tokens, assets, changes, enroll, enrollment_codes, events, health,
-    heartbeat, me, metrics, openapi, servers, targets, token, users,
+    heartbeat, history, me, metrics, openapi, servers, targets, token, uptime, users,
 };
 use crate::auth::{Agent, Caller, Denied, Refusal, Right, Watcher};
 use crate::chronicle::Refused;
@@ -49,6 +49,7 @@ const SUPERADMIN: Right = Right::of(Role::Superadmin);
 const OWN: Right = READONLY.even_before_totp();
 /// What programs may do, too.
 const READS_SERVERS: Right = READONLY.or_token_for(Scope::ServersRead);
+const READS_HISTORY: Right = READONLY.or_token_for(Scope::HistoryRead);
 const READS_EVENTS: Right = READONLY.or_token_for(Scope::EventsRead);
 const READS_TARGETS: Right = READONLY.or_token_for(Scope::SdRead);
 const READS_METRICS: Right = READONLY.or_token_for(Scope::MetricsRead);
@@ -76,6 +77,9 @@ pub(super) static ROUTES: &[Route] = &[
     caller("GET", "/servers/changes", READS_SERVERS, changes::list),
     caller("GET", "/server/{ip}", READS_SERVERS, servers::show),
     caller("DELETE", "/server/{ip}", SUPERADMIN, servers::remove),
+    caller("GET", "/server/{ip}/history", READS_HISTORY, history::chart),
+    caller("GET", "/server/{ip}/uptime", READS_HISTORY, uptime::of_host),
+    caller("GET", "/servers/uptime", READS_HISTORY, uptime::of_all),
     caller(
         "PATCH",
         "/server/{ip}/config",

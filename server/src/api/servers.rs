@@ -228,7 +228,7 @@ fn answer(api: &ApiState, record: Server) -> Reply {
 }
 
 /// The host that the path names.
-fn host(request: &Request) -> Result<HostName, Failure> {
+pub(super) fn host(request: &Request) -> Result<HostName, Failure> {
     let path = request.path();
     let Some(name) = path.get(1) else {
         return Err(Failure::not_found("the path names no host"));
@@ -240,7 +240,7 @@ fn host(request: &Request) -> Result<HostName, Failure> {
 }
 
 /// 404, with the address that the host has now if it has moved.
-fn unknown(api: &ApiState, host: &HostName) -> Failure {
+pub(super) fn unknown(api: &ApiState, host: &HostName) -> Failure {
     let moved_to = match host {
         HostName::Ip(ip) => api.store.moved_to(*ip),
         HostName::ServerId(_) => Ok(None),

@@ -1,7 +1,8 @@
 //! The fleet, read and judged: snapshots for `GET /servers`, the sweep of silent hosts,
-//! and the watch, which tells what has changed.
+//! the watch, which tells what has changed, and the care of history.
 
 pub(crate) mod changes;
+pub(crate) mod history;
 pub(crate) mod load;
 pub(crate) mod query;
 pub(crate) mod selection;
@@ -9,6 +10,7 @@ pub(crate) mod shown;
 mod site;
 pub(crate) mod snapshot;
 pub(crate) mod sweep;
+pub(crate) mod uptime;
 pub(crate) mod view;
 mod views;
 pub(crate) mod watch;

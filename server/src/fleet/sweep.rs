@@ -179,6 +179,7 @@ mod tests {
 
     use super::*;
     use crate::config::Storage;
+    use crate::store::HistorySettings;
     use crate::store::conformance::{beat, servers};
 
     const SETTINGS: SweepSettings = SweepSettings {
@@ -201,7 +202,11 @@ mod tests {
         fn start() -> Silent {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().to_owned();
-            let store = crate::store::open(&Storage::Embedded { path }).unwrap();
+            let store = crate::store::open(
+                &Storage::Embedded { path },
+                &HistorySettings::default(),
+            )
+            .unwrap();
             let (now, instant) = (Timestamp::now(), Instant::now());
             store
                 .record(&[beat("10.0.0.1", now - SignedDuration::from_hours(1))])

@@ -131,7 +131,9 @@ mod tests {
 
     use super::*;
     use crate::chronicle::Refused;
-    use crate::store::{EventKind, EventPage, EventQuery, NewEvent, Unavailable};
+    use crate::store::{
+        EventKind, EventPage, EventQuery, Life, LifeQuery, NewEvent, Unavailable,
+    };
 
     /// Takes what it is told, and cannot watch for this reason.
     struct Troubled {
@@ -147,6 +149,10 @@ mod tests {
         }
 
         fn events(&self, _: &EventQuery) -> Result<EventPage, StoreError> {
+            Err(Unavailable::Away.into())
+        }
+
+        fn lives(&self, _: &LifeQuery) -> Result<Vec<Life>, StoreError> {
             Err(Unavailable::Away.into())
         }
 

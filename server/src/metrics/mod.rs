@@ -10,6 +10,7 @@
 
 mod commits;
 mod heartbeats;
+mod history;
 mod instruments;
 mod logins;
 mod process;
@@ -24,6 +25,7 @@ use prometheus::{Registry, TextEncoder};
 
 pub(crate) use self::commits::Commits;
 pub(crate) use self::heartbeats::Heartbeats;
+pub(crate) use self::history::{History, HistoryCounts};
 pub(crate) use self::logins::Logins;
 pub(crate) use self::readings::{CacheReading, Readings, ServerCount};
 pub(crate) use self::requests::Requests;
@@ -52,6 +54,8 @@ pub(crate) struct Metrics {
     pub(crate) sweeps: Sweeps,
     /// The watch, which writes events.
     pub(crate) watch: Watch,
+    /// History.
+    pub(crate) history: History,
     /// Logins by password.
     pub(crate) logins: Logins,
 }
@@ -78,6 +82,7 @@ impl Metrics {
             store_errors: StoreErrors::new(&registry),
             sweeps: Sweeps::new(&registry),
             watch: Watch::new(&registry),
+            history: History::new(&registry),
             logins: Logins::new(&registry),
             registry,
         }
@@ -126,6 +131,7 @@ mod tests {
         for name in [
             "fleetbeat_build_info",
             "fleetbeat_cache_errors_total",
+            "fleetbeat_history_bytes",
             "fleetbeat_lease_held",
             "fleetbeat_servers",
             "fleetbeat_sweep_last_success_timestamp_seconds",

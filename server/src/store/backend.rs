@@ -3,6 +3,7 @@
 use super::api_token::ApiTokenStore;
 use super::error::StoreError;
 use super::event_store::EventStore;
+use super::history::HistoryStore;
 use super::key::KeyStore;
 use super::server::ServerStore;
 use super::user::UserStore;
@@ -22,7 +23,7 @@ pub(crate) enum CacheState {
 /// A storage backend. A change that a call has acknowledged survives the end of the
 /// process and the loss of power.
 pub(crate) trait Store:
-    ServerStore + UserStore + ApiTokenStore + EventStore + KeyStore
+    ServerStore + UserStore + ApiTokenStore + EventStore + KeyStore + HistoryStore
 {
     /// Whether the backend can be read right now.
     ///

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fleetbeat_history::chart::ChartQuery;
 use fleetbeat_protocol::{
     AgentId, FlagsPatch, KeyHash, Server, SettingsPatch, StatePatch, TagsPatch, Timestamp,
 };
@@ -15,9 +16,11 @@ use super::event::{Act, NewEvent};
 use super::event_store::{
     EventPage, EventQuery, EventStore, Retention, WatchOrder, Watched,
 };
+use super::history::{HistoryStore, HostHistory, Tended};
 use super::key::{
     AgentKey, Code, EnrollRefusal, EnrollRequest, Enrolled, KeyStore, ListedKey,
 };
+use super::life::{Life, LifeQuery};
 use super::server::{
     Beat, Due, Fleet, HostName, Recorded, RemovedServer, ServerStore, SweepOrder, Swept,
 };
@@ -39,6 +42,7 @@ impl Counted {
             OF_API_TOKENS,
             OF_KEYS,
             OF_EVENTS,
+            OF_HISTORY,
             OF_STORE,
         ];
         errors.show(&names.concat());
@@ -132,9 +136,17 @@ counted! {
     EventStore as OF_EVENTS {
         fn append(&self, events: &[NewEvent]) -> ();
         fn events(&self, query: &EventQuery) -> EventPage;
+        fn lives(&self, query: &LifeQuery) -> Vec<Life>;
         fn watch(&self, order: &WatchOrder) -> Watched;
         fn number_events(&self) -> ();
         fn forget_events(&self, retention: &Retention) -> usize;
+    }
+}
+
+counted! {
+    HistoryStore as OF_HISTORY {
+        fn tend_history(&self, now: Timestamp) -> Option<Tended>;
+        fn history(&self, host: &HostName, query: &ChartQuery) -> Option<HostHistory>;
     }
 }
 

@@ -7,6 +7,7 @@ use fleetbeat_protocol::Timestamp;
 
 use super::error::StoreError;
 use super::event::{Class, Cursor, Event, EventKind, NewEvent, facts};
+use super::life::{Life, LifeQuery};
 use super::server::HostName;
 
 /// Which events.
@@ -153,6 +154,12 @@ pub(crate) trait EventStore: Send + Sync {
     /// # Errors
     /// The database cannot be read.
     fn events(&self, query: &EventQuery) -> Result<EventPage, StoreError>;
+
+    /// When hosts went down and came up, by address; of a host that is not known nothing.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    fn lives(&self, query: &LifeQuery) -> Result<Vec<Life>, StoreError>;
 
     /// Compares the hosts with what the watch has seen last, and writes what has changed;
     /// heartbeats go between. One thread asks.

@@ -22,8 +22,10 @@ mod event_store;
 mod flags;
 #[cfg(test)]
 mod fuse;
+mod history;
 mod identity;
 mod key;
+mod life;
 #[cfg(feature = "mongodb")]
 mod mongodb;
 mod open;
@@ -48,10 +50,12 @@ pub(crate) use event::{
 pub(crate) use event_store::{
     EventPage, EventQuery, EventStore, Mass, Retention, WatchOrder, Watched,
 };
+pub(crate) use history::{HistorySettings, HistoryStore, HostHistory, Tended};
 pub(crate) use key::{
     AgentKey, Code, EnrollRefusal, EnrollRequest, Enrolled, KeyStore, ListedKey,
     flags_as_json, networks_as_texts,
 };
+pub(crate) use life::{LifeQuery, Turn};
 pub(crate) use open::{
     backup, find_wrong_settings, open, open_before_server, open_beside_server, restore,
 };

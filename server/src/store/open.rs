@@ -9,6 +9,7 @@ use fleetbeat_protocol::Timestamp;
 use super::backend::Store;
 use super::embedded::{self, Embedded, IfMissing};
 use super::error::{Setup, StoreError};
+use super::history::HistorySettings;
 #[cfg(feature = "mongodb")]
 use super::mongodb::{self, MongoDb, Patience};
 use crate::config::Storage;
@@ -30,17 +31,22 @@ pub(crate) fn find_wrong_settings(storage: &Storage) -> Vec<(&'static str, Strin
     wrong.into_iter().map(setting).collect()
 }
 
-/// Opens the store for the server. The embedded store then belongs to this server alone;
-/// a MongoDB that is away is waited for.
+/// Opens the store for the server. The embedded store then belongs to this server alone,
+/// and keeps the history of heartbeats; a MongoDB that is away is waited for.
 ///
 /// # Errors
 /// What the operator has to put right, or why the database refuses.
-pub(crate) fn open(storage: &Storage) -> Result<Arc<dyn Store>, StoreError> {
+pub(crate) fn open(
+    storage: &Storage,
+    history: &HistorySettings,
+) -> Result<Arc<dyn Store>, StoreError> {
     Ok(match storage {
-        Storage::Embedded { path } => Arc::new(Embedded::open(path)?),
+        Storage::Embedded { path } => {
+            Arc::new(Embedded::open(path)?.with_history(path, history)?)
+        }
         #[cfg(feature = "mongodb")]
         Storage::MongoDb(settings) => {
-            Arc::new(MongoDb::open(settings, Patience::UntilThere)?)
+            Arc::new(MongoDb::open(settings, Patience::UntilThere)?.with_history(history))
         }
         #[cfg(not(feature = "mongodb"))]
         Storage::MongoDb(_) => return Err(without_mongodb()),

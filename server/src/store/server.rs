@@ -1,4 +1,4 @@
-//! The fleet in the store: each host's record, and the history of its heartbeats.
+//! The fleet in the store: each host's record, and how heartbeats come into it.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -351,16 +351,6 @@ pub(crate) enum Supersedes {
     /// clock is ahead, so nobody can tell whether the heartbeat is newer than the record.
     /// The heartbeat goes into the history in any case.
     IfUnknown,
-}
-
-impl Beat {
-    /// The time under which a spooled heartbeat goes into the history: the time of
-    /// collection, by the host's clock. `None` for a live heartbeat.
-    pub(crate) fn collected_at(&self) -> Option<Timestamp> {
-        self.heartbeat
-            .collected_at
-            .filter(|_| self.supersedes != Supersedes::Always)
-    }
 }
 
 impl Beat {

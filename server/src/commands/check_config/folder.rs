@@ -12,10 +12,13 @@ use crate::accounts::Account;
 /// in them if they belong to somebody else.
 const GIVEN_BY_UNIT: [&str; 2] = ["/var/lib/fleetbeat", "/run/fleetbeat"];
 /// The embedded store's files, and what the server does with them.
-const FILES: [(&str, Access); 6] = [
+const FILES: [(&str, Access); 9] = [
     ("fleetbeat.db", Access::READ_OK.union(Access::WRITE_OK)),
     ("fleetbeat.db-wal", Access::READ_OK.union(Access::WRITE_OK)),
     ("fleetbeat.db-shm", Access::READ_OK.union(Access::WRITE_OK)),
+    ("history.db", Access::READ_OK.union(Access::WRITE_OK)),
+    ("history.db-wal", Access::READ_OK.union(Access::WRITE_OK)),
+    ("history.db-shm", Access::READ_OK.union(Access::WRITE_OK)),
     ("lock", Access::WRITE_OK),
     ("agent_api_key", Access::READ_OK),
     ("secret_key", Access::READ_OK),

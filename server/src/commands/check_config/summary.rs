@@ -3,7 +3,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use fleetbeat_settings::list_drop_ins;
+use fleetbeat_settings::{list_drop_ins, show_duration, show_size};
+use rustix::fs::statvfs;
 
 use crate::accounts::Account;
 use crate::bootstrap::{self, KeySource};
@@ -59,6 +60,7 @@ impl fmt::Display for Summary<'_> {
         writeln!(f, "files:       {files}")?;
         writeln!(f, "listen:      {}", self.config.url())?;
         writeln!(f, "storage:     {}", show_storage(&self.config.storage))?;
+        writeln!(f, "history:     {}", show_history(self.config))?;
         writeln!(f, "agents' key: {}", show_key(&self.agents_key))?;
         write!(f, "secret key:  {}", show_key(&self.secret_key))?;
         if let Some(proxy) = &self.config.auth.proxy {
@@ -83,6 +85,45 @@ fn show_storage(storage: &Storage) -> String {
             format!("mongodb, database {}, {redis}", settings.database)
         }
     }
+}
+
+/// Fleets for which an operator is told how long history reaches back.
+const FLEETS: [u64; 4] = [10, 100, 1_000, 10_000];
+
+/// How long heartbeats are kept, and for how many days there is room.
+fn show_history(config: &Config) -> String {
+    let (history, storage) = (&config.history, &config.storage);
+    if !history.is_enabled {
+        return "off".to_owned();
+    }
+    let keep = show_duration(history.keep);
+    let Storage::Embedded { path } = storage else {
+        return format!("{keep}, in MongoDB");
+    };
+
+    let (max_bytes, reason) = match history.max_bytes {
+        Some(max_bytes) => (Some(max_bytes), ""),
+        None => (find_room(path), ", half of what is free at the first start"),
+    };
+    let Some(max_bytes) = max_bytes else {
+        return format!("{keep}{reason}");
+    };
+    let limits = history.limits(max_bytes);
+    let days = FLEETS.map(|hosts| {
+        let days = limits.days_that_fit(hosts).min(limits.keep_days.into());
+        format!("{days} days of {hosts} hosts")
+    });
+    format!(
+        "{keep}, at most {}{reason}: room for {}",
+        show_size(max_bytes),
+        days.join(", ")
+    )
+}
+
+/// Half of what is free where the folder is, or will be, in bytes.
+fn find_room(folder: &Path) -> Option<u64> {
+    let disk = folder.ancestors().find_map(|path| statvfs(path).ok())?;
+    Some((disk.f_bavail / 2).saturating_mul(disk.f_frsize))
 }
 
 fn show_key(source: &KeySource) -> String {

@@ -8,9 +8,11 @@ mod displaced_hosts;
 mod event_pages;
 mod events;
 mod fixtures;
+mod history;
 mod identities;
 mod keys;
 mod kills;
+mod lives;
 #[cfg(feature = "mongodb")]
 mod mongodb_databases;
 mod random_lives;
@@ -22,8 +24,8 @@ mod tags;
 mod told_lives;
 mod users;
 
-use super::Store;
 use super::embedded::Embedded;
+use super::{HistorySettings, Store};
 
 pub(crate) use event_pages::follow_past_an_unknown_event;
 pub(crate) use fixtures::{DELETE_AFTER_MINUTES, act, beat, servers, spooled, sweep};
@@ -129,6 +131,17 @@ macro_rules! cases {
             old_events_are_deleted_in_service_time,
             too_many_events_of_a_class_push_out_no_other,
         );
+        cases!($open; lives:
+            turns_are_told_with_the_last_one_before,
+            a_new_host_at_an_old_address_has_a_life_of_its_own,
+        );
+        cases!($open; history:
+            every_heartbeat_is_shown_once_before_and_after_a_merge,
+            a_day_is_over_at_midnight_in_utc,
+            a_removed_host_takes_its_history_along,
+            a_host_that_moves_keeps_its_history,
+            a_spool_of_days_is_kept_whole,
+        );
         cases!($open; keys:
             codes_are_kept_and_removed,
             a_code_enrols_no_more_hosts_than_it_may,
@@ -172,7 +185,10 @@ macro_rules! cases {
 }
 
 backends! {
-    embedded: |folder| Box::new(Embedded::open(folder).unwrap());
+    embedded: |folder| {
+        let (store, history) = (Embedded::open(folder), HistorySettings::default());
+        Box::new(store.unwrap().with_history(folder, &history).unwrap())
+    };
     #[cfg(feature = "mongodb")]
     mongodb: |_| Box::new(FreshMongoDb::open(&variable("REDIS_URL")));
     #[cfg(feature = "mongodb")]

@@ -14,7 +14,9 @@ use super::events::query;
 use super::fixtures::{act, beat, ip, minutes, now, servers};
 use crate::config::MongoDbSettings;
 use crate::store::mongodb::{MongoDb, Patience};
-use crate::store::{EventKind, EventStore, NewEvent, ServerStore, WatchOrder, facts};
+use crate::store::{
+    EventKind, EventStore, HistorySettings, NewEvent, ServerStore, WatchOrder, facts,
+};
 
 /// A database of its own. Redis has one set of keys, so the tests take turns.
 pub(super) struct FreshMongoDb {
@@ -52,7 +54,9 @@ impl FreshMongoDb {
             sweep_interval: Duration::from_secs(60),
         };
         FreshMongoDb {
-            store: MongoDb::open(&settings, Patience::None).unwrap(),
+            store: MongoDb::open(&settings, Patience::None)
+                .unwrap()
+                .with_history(&HistorySettings::default()),
             settings,
             _turn_of_all: turn_of_all,
             _turn: turn,

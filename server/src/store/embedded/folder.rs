@@ -16,6 +16,8 @@ use crate::store::error::{Setup, StoreError};
 
 /// The database's name in its folder.
 pub(super) const DATABASE: &str = "fleetbeat.db";
+/// The name of the file with the history of heartbeats.
+pub(super) const HISTORY: &str = "history.db";
 /// The file that a server locks.
 const LOCK: &str = "lock";
 

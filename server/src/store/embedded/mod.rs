@@ -15,7 +15,10 @@ mod events;
 mod flags;
 mod fleet;
 mod folder;
+mod history;
 mod keys;
+mod lives;
+mod open_chunks;
 mod owners;
 mod restore;
 mod retention;
@@ -35,6 +38,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fleetbeat_history::chart::ChartQuery;
 use fleetbeat_protocol::{
     AgentId, FlagsPatch, KeyHash, Server, SettingsPatch, StatePatch, TagsPatch, Timestamp,
 };
@@ -43,6 +47,8 @@ use rusqlite::OptionalExtension;
 use self::connection::{Check, Connections, has_current_schema, open_reader};
 use self::contents::Contents;
 use self::fleet::FleetReader;
+use self::history::History;
+use self::open_chunks::Appending;
 use self::owners::Outcome;
 pub(super) use self::restore::restore;
 use self::touched::Touched;
@@ -54,10 +60,12 @@ use super::event_store::{
     EventPage, EventQuery, EventStore, Retention, WatchOrder, Watched,
 };
 use super::flags::HostPatch;
+use super::history::{HistorySettings, HistoryStore, HostHistory, Tended};
 use super::identity::{Conflicts, Finding};
 use super::key::{
     AgentKey, Code, EnrollRefusal, EnrollRequest, Enrolled, KeyStore, ListedKey,
 };
+use super::life::{Life, LifeQuery};
 use super::server::{
     Beat, Due, Fleet, HostName, Recorded, RemovedServer, ServerStore, SweepOrder, Swept,
 };
@@ -70,6 +78,8 @@ pub(super) struct Embedded {
     conflicts: Conflicts,
     /// The hosts that the watch has to look at.
     touched: Touched,
+    /// Where heartbeats are kept; `None` for a command beside the server.
+    history: Option<History>,
 }
 
 /// What a command does where there is no database.
@@ -143,7 +153,22 @@ impl Embedded {
             fleet: FleetReader::default(),
             conflicts: Conflicts::default(),
             touched: Touched::default(),
+            history: None,
         }
+    }
+
+    /// The same store, which keeps heartbeats in the `folder`, too.
+    ///
+    /// # Errors
+    /// The database cannot be read or written.
+    pub(super) fn with_history(
+        mut self,
+        folder: &Path,
+        settings: &HistorySettings,
+    ) -> Result<Embedded, StoreError> {
+        let history = History::new(&self.connections, folder, settings)?;
+        self.history = Some(history);
+        Ok(self)
     }
 
     /// What kills it in tests.
@@ -183,7 +208,12 @@ fn explain_older(error: StoreError) -> StoreError {
 
 impl ServerStore for Embedded {
     fn record(&self, beats: &[Beat]) -> Result<Recorded, StoreError> {
-        let (mut outcome, mut recorded) = (Outcome::default(), Recorded::default());
+        let history = self.history.as_ref();
+        let mut outcome = Outcome {
+            history: Appending::new(history.and_then(History::max_series)),
+            ..Outcome::default()
+        };
+        let mut recorded = Recorded::default();
         let stored = self.connections.write(|transaction| {
             for (place, beat) in beats.iter().enumerate() {
                 let denied =
@@ -200,6 +230,9 @@ impl ServerStore for Embedded {
 
         self.touched.note(beats);
         self.touched.add(outcome.changed);
+        if let Some(history) = history {
+            history.note(&outcome.history);
+        }
         outcome.findings.iter().for_each(Finding::log);
         Ok(recorded)
     }
@@ -353,6 +386,11 @@ impl EventStore for Embedded {
             .read(|connection| event_query::find(connection, query))
     }
 
+    fn lives(&self, query: &LifeQuery) -> Result<Vec<Life>, StoreError> {
+        self.connections
+            .read(|connection| lives::find(connection, query))
+    }
+
     fn watch(&self, order: &WatchOrder) -> Result<Watched, StoreError> {
         let touched = self.touched.take();
         let watched = watch::watch(&self.connections, order, &touched);
@@ -364,6 +402,26 @@ impl EventStore for Embedded {
 
     fn forget_events(&self, retention: &Retention) -> Result<usize, StoreError> {
         retention::forget(&self.connections, retention)
+    }
+}
+
+impl HistoryStore for Embedded {
+    fn tend_history(&self, now: Timestamp) -> Result<Option<Tended>, StoreError> {
+        let history = self.history.as_ref();
+        history
+            .map(|history| history.tend(&self.connections, now))
+            .transpose()
+    }
+
+    fn history(
+        &self,
+        host: &HostName,
+        query: &ChartQuery,
+    ) -> Result<Option<HostHistory>, StoreError> {
+        match &self.history {
+            Some(history) => history.chart(&self.connections, host, query),
+            None => Ok(None),
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use rusqlite::{OptionalExtension, Params, Row, Transaction, params};
 
 use super::error::is_taken_server_id;
 use super::events;
+use super::open_chunks::{self, Appending};
 use super::row::{optional_agent_id, optional_ip, optional_timestamp, parsed, timestamp};
 use super::{flags, keys, servers};
 use crate::store::error::StoreError;
@@ -57,6 +58,8 @@ pub(super) struct Outcome {
     pub(super) findings: Vec<Finding>,
     /// The addresses of records that have changed by more than an ordinary heartbeat.
     pub(super) changed: BTreeSet<IpAddr>,
+    /// How history grows.
+    pub(super) history: Appending,
 }
 
 /// What is known of a heartbeat's address and agent: see [`identity::Found`].
@@ -122,7 +125,8 @@ pub(super) fn record(
     conflicts: &Conflicts,
     outcome: &mut Outcome,
 ) -> Result<Option<Denial>, StoreError> {
-    if servers::store_ordinary(transaction, beat)? {
+    if let Some(host) = servers::store_ordinary(transaction, beat)? {
+        outcome.history.append(transaction, host, beat)?;
         return Ok(None);
     }
     outcome.changed.insert(beat.ip);
@@ -136,7 +140,7 @@ pub(super) fn record(
                     tell(transaction, beat, record.key, finding, outcome)?;
                 }
                 servers::store(transaction, beat, record.key, wanted_ip)?;
-                servers::keep_history(transaction, beat, record.key)?;
+                outcome.history.append(transaction, record.key, beat)?;
                 return Ok(None);
             }
             Step::Refuse { record, denial } => {
@@ -148,7 +152,7 @@ pub(super) fn record(
             }
             Step::Insert { agent_id, clone_of } => {
                 let host = insert(transaction, beat, agent_id, clone_of)?;
-                servers::keep_history(transaction, beat, host)?;
+                outcome.history.append(transaction, host, beat)?;
                 let clone = beat.heartbeat.agent_id.filter(|_| clone_of.is_some());
                 let ip = beat.ip;
                 let finding = clone.map(|agent_id| Finding::Clone { ip, agent_id });
@@ -415,8 +419,8 @@ pub(super) fn remove_for_good(
     Ok(refused)
 }
 
-/// Deletes what is kept of a host, but for its history, which is deleted later, and its
-/// events.
+/// Deletes what is kept of a host, but for what history.db and the table `history` have,
+/// which is deleted later, and its events.
 fn delete(
     connection: &rusqlite::Connection,
     host: i64,
@@ -429,6 +433,10 @@ fn delete(
          SELECT id, server_id, ip FROM servers WHERE id = ?1",
         "DELETE FROM sightings WHERE host = ?1",
         "INSERT INTO gone VALUES (?1) ON CONFLICT DO NOTHING",
+        "INSERT INTO gone_histories (server_id) \
+         SELECT server_id FROM servers WHERE id = ?1 ON CONFLICT DO NOTHING",
+        "DELETE FROM full_chunks WHERE server_id = \
+         (SELECT server_id FROM servers WHERE id = ?1)",
         "DELETE FROM flags WHERE host = ?1",
         "DELETE FROM servers WHERE id = ?1",
     ] {
@@ -452,6 +460,7 @@ fn absorb(
         "UPDATE OR IGNORE history SET host = ?1 WHERE host = ?2",
         both,
     )?;
+    open_chunks::hand_over(transaction, clone.key, record.key)?;
     let act = Act::program(IDENTITY, beat.at);
     delete(transaction, clone.key, &act, Removal::Absorbed)
 }

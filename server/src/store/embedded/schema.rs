@@ -9,7 +9,7 @@ use crate::store::error::{Setup, StoreError};
 use crate::store::event::EventKind;
 
 /// The schema, one step for each `user_version`; a released step never changes.
-const MIGRATIONS: [&str; 8] = [
+const MIGRATIONS: [&str; 9] = [
     FIRST,
     HOST_IDS,
     CHANGES_OF_FLAGS,
@@ -18,6 +18,7 @@ const MIGRATIONS: [&str; 8] = [
     ACCOUNTS,
     KEYS,
     SET_BY_ADMINS,
+    HISTORY,
 ];
 
 /// Hosts by address.
@@ -308,6 +309,31 @@ const SET_BY_ADMINS: &str = "
     -- JSON: by name, the value (null: removed) and the number of the change.
     ALTER TABLE flags ADD COLUMN settings TEXT NOT NULL DEFAULT '{}';
     ALTER TABLE tombstones ADD COLUMN settings TEXT NOT NULL DEFAULT '{}';
+";
+
+/// Every heartbeat is kept. The rows of the table `history` go to history.db after the
+/// start, in slices, so that a start need not wait.
+const HISTORY: &str = "
+    -- The heartbeats that are not in history.db yet.
+    ALTER TABLE servers ADD COLUMN open_chunk BLOB;
+    -- Open chunks that are full, until they are in history.db.
+    CREATE TABLE full_chunks (
+        id INTEGER PRIMARY KEY,
+        server_id TEXT NOT NULL,
+        chunk BLOB NOT NULL
+    ) STRICT;
+    CREATE INDEX full_chunks_by_host ON full_chunks (server_id);
+    -- Hosts that are gone, whose chunks are still to be deleted from history.db.
+    CREATE TABLE gone_histories (
+        id INTEGER PRIMARY KEY,             -- the order in which they went
+        server_id TEXT NOT NULL UNIQUE,
+        heir TEXT                           -- the server_id that gets the chunks first
+    ) STRICT;
+    -- The largest size of history.db where the operator names none, in bytes.
+    ALTER TABLE state ADD COLUMN history_room INTEGER;
+    -- The day, since 1970, by which history was judged last, and the service time then.
+    ALTER TABLE state ADD COLUMN history_day INTEGER;
+    ALTER TABLE state ADD COLUMN history_day_at INTEGER;
 ";
 
 /// The version of the schema that this program makes.

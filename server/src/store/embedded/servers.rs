@@ -13,9 +13,7 @@ use std::sync::{Arc, LazyLock};
 use fleetbeat_protocol::{AgentId, Heartbeat, Server, Status};
 use log::Level;
 use rusqlite::types::{Null, ToSqlOutput};
-use rusqlite::{
-    Connection, OptionalExtension, Row, Rows, Transaction, params, params_from_iter,
-};
+use rusqlite::{Connection, OptionalExtension, Row, Rows, Transaction, params_from_iter};
 
 use super::events;
 use super::flags;
@@ -110,7 +108,7 @@ static STORE_ORDINARY: LazyLock<String> = LazyLock::new(|| {
          observed_ip = coalesce(?{observed_ip}, observed_ip), \
          ip_confirmed = ip_confirmed OR ip IS ?{observed_ip} \
          WHERE ip = ?{ip} AND +agent_id IS ?{agent_id} AND boot_id IS ?{boot_id} \
-         AND guest_since IS NULL AND keyed = ?{keyed}",
+         AND guest_since IS NULL AND keyed = ?{keyed} RETURNING id",
         *SET_COLUMNS
     )
 });
@@ -219,13 +217,13 @@ pub(super) fn by_name(
 }
 
 /// Stores a live heartbeat in the record at its address, if agent and boot are the
-/// record's; false if they are not.
+/// record's, and gives the record's number; `None` if they are not.
 pub(super) fn store_ordinary(
     transaction: &Transaction<'_>,
     beat: &Beat,
-) -> rusqlite::Result<bool> {
+) -> rusqlite::Result<Option<i64>> {
     if beat.supersedes != Supersedes::Always {
-        return Ok(false);
+        return Ok(None);
     }
     let behind: [ToSqlOutput<'_>; 6] = [
         beat.ip.to_string().into(),
@@ -236,8 +234,8 @@ pub(super) fn store_ordinary(
         beat.speaker.has_own_key().into(),
     ];
     let mut store = transaction.prepare_cached(&STORE_ORDINARY)?;
-    let stored = store.execute(params_from_iter(columns(beat).chain(behind)))?;
-    Ok(stored > 0)
+    let values = params_from_iter(columns(beat).chain(behind));
+    store.query_row(values, |row| row.get(0)).optional()
 }
 
 /// Stores a heartbeat in the record of `host`. `wanted_ip` is the address that the host
@@ -297,27 +295,6 @@ pub(super) fn insert(
         .prepare_cached("UPDATE state SET next_host = next_host + 1")?
         .execute([])?;
     Ok(host)
-}
-
-/// Keeps a spooled heartbeat as history of `host`, once for each time of collection.
-pub(super) fn keep_history(
-    transaction: &Transaction<'_>,
-    beat: &Beat,
-    host: i64,
-) -> rusqlite::Result<()> {
-    let Some(collected_at) = beat.collected_at() else {
-        return Ok(());
-    };
-    let mut insert = transaction.prepare_cached(
-        "INSERT INTO history (host, collected_at, stored_at, heartbeat) \
-         VALUES (?1, ?2, (SELECT service_time FROM state), ?3) ON CONFLICT DO NOTHING",
-    )?;
-    insert.execute(params![
-        host,
-        collected_at.as_millisecond(),
-        json(&beat.heartbeat),
-    ])?;
-    Ok(())
 }
 
 /// The values of [`SET_COLUMNS`].

@@ -191,31 +191,43 @@ fn a_newer_schema_is_refused() {
 }
 
 #[test]
-fn what_was_spooled_is_history_once_and_goes_with_its_host() {
+fn what_an_older_version_has_kept_goes_with_its_host_and_when_it_is_old() {
     let folder = tempfile::tempdir().unwrap();
     let store = Embedded::open(folder.path()).unwrap();
+    let select = "SELECT count(*) FROM history";
     let history = || -> i64 {
+        let count = |connection: &rusqlite::Connection| {
+            connection.query_row(select, [], |row| row.get(0))
+        };
+        store.connections.read(count).unwrap()
+    };
+    let fill = || {
         store
             .connections
-            .read(|connection| {
-                connection.query_row("SELECT count(*) FROM history", [], |row| row.get(0))
-            })
-            .unwrap()
+            .writer()
+            .execute(
+                "INSERT INTO history SELECT id, column1, service_time, '{}' \
+                 FROM (VALUES (1), (2), (3)), servers, state",
+                [],
+            )
+            .unwrap();
     };
     let at = Timestamp::from_second(1_700_000_000).unwrap();
-    let beats = [300, 200, 100]
-        .map(|age| spooled("10.0.0.1", at - jiff::SignedDuration::from_secs(age), 1.0));
-    store.record(&beats).unwrap();
-    store.record(&beats).unwrap();
-    assert_eq!(history(), 3);
+    store
+        .record(&[spooled(
+            "10.0.0.1",
+            at - jiff::SignedDuration::from_mins(5),
+            1.0,
+        )])
+        .unwrap();
+    fill();
     sweep(&store, at, 1);
     assert_eq!(history(), 3, "the host is down");
     sweep(&store, at, DELETE_AFTER_MINUTES);
     assert_eq!(history(), 0, "the host is gone");
 
-    // Of a host that is there, the history goes when it has been kept for long.
-    store.record(&beats).unwrap();
     store.record(&[beat("10.0.0.1", at)]).unwrap();
+    fill();
     sweep(&store, at, DELETE_AFTER_MINUTES - 1);
     assert_eq!(history(), 3);
     sweep(&store, at, 1);

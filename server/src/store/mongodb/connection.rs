@@ -166,9 +166,24 @@ impl Connection {
         self.database.collection("api_tokens")
     }
 
-    /// The history of spooled heartbeats.
+    /// The spooled heartbeats that an older version has kept.
     pub(super) fn history(&self) -> Collection<Document> {
         self.database.collection("history")
+    }
+
+    /// The heartbeats of each host that are not in a chunk yet.
+    pub(super) fn open_chunks(&self) -> Collection<Document> {
+        self.database.collection("open_chunks")
+    }
+
+    /// The chunks of each host and day.
+    pub(super) fn history_days(&self) -> Collection<Document> {
+        self.database.collection("history_days")
+    }
+
+    /// Hosts that are gone, whose chunks are still to be deleted.
+    pub(super) fn gone_histories(&self) -> Collection<Document> {
+        self.database.collection("gone_histories")
     }
 
     /// The leases: an instance that holds a lease does what no other instance may do.
@@ -318,6 +333,15 @@ impl Connection {
     /// Many updates of the hosts' records in one command, in any order.
     pub(super) fn update(&self, updates: Vec<Document>) -> Result<Updated, MongoDbError> {
         self.update_in(&self.heartbeats, "servers", updates)
+    }
+
+    /// [`Connection::update_others`] on the way of heartbeats.
+    pub(super) fn update_for_heartbeats(
+        &self,
+        collection: &str,
+        updates: Vec<Document>,
+    ) -> Result<Updated, MongoDbError> {
+        self.update_in(&self.heartbeats, collection, updates)
     }
 
     /// Many updates of another collection in one command, in any order.

@@ -13,6 +13,7 @@ use mongodb::options::IndexOptions;
 use super::connection::Connection;
 use super::document::VersionedServer;
 use super::error::MongoDbError;
+use super::history;
 use super::redis::RedisCopies;
 
 /// Records asked for by address at once.
@@ -74,7 +75,7 @@ impl Databases {
             unique_index(doc! {"username": 1}, &if_there),
             unique_index(doc! {"name_key": 1}, &if_there),
         ];
-        let history = [
+        let former = [
             unique_index(doc! {"ip": 1, "collected_at": 1}, &always),
             index(doc! {"collected_at": 1}),
             index(doc! {"stored_at": 1}),
@@ -103,9 +104,9 @@ impl Databases {
         mongodb.run(async {
             mongodb.servers().create_indexes(servers).await?;
             mongodb.users().create_indexes(users).await?;
-            mongodb.history().create_indexes(history).await
+            mongodb.history().create_indexes(former).await
         })?;
-        Ok(())
+        history::make_indexes(mongodb)
     }
 
     /// The records of these hosts in MongoDB; `None` for a host without a record.

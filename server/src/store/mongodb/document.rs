@@ -650,25 +650,6 @@ fn texts_to_bson(texts: &Tags) -> Bson {
     Bson::Document(texts.iter().map(member).collect())
 }
 
-/// A spooled heartbeat as the history of a host keeps it, once for each time of
-/// collection; `None` for a live one. `service_time` tells later how long it was kept.
-pub(super) fn history(
-    beat: &Beat,
-    server_id: &str,
-    service_time: i64,
-) -> Option<Document> {
-    let collected_at = beat.collected_at()?;
-    let heartbeat =
-        serde_json::to_string(&beat.heartbeat).expect("a heartbeat is plain JSON");
-    Some(doc! {
-        "_id": {"h": server_id, "t": date(collected_at)},
-        "ip": beat.ip.to_string(),
-        "collected_at": date(collected_at),
-        "stored_at": service_time,
-        "heartbeat": heartbeat,
-    })
-}
-
 /// The query for the host of this name.
 pub(super) fn named(host: &HostName) -> Document {
     match host {

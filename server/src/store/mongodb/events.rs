@@ -127,7 +127,7 @@ fn end_of(mongodb: &Connection, until: Timestamp) -> Result<Option<i64>, MongoDb
 }
 
 /// The number of the first of these spans, or of the last.
-fn first_span(
+pub(super) fn first_span(
     mongodb: &Connection,
     condition: Document,
     order: i32,

@@ -1,5 +1,5 @@
-//! Heartbeats on the way into MongoDB: all heartbeats into the hosts' records, many in a
-//! command, and then the spooled ones into the history.
+//! Heartbeats on the way into MongoDB: the newest of each host into the hosts' records,
+//! many in a command, and then all of them into the history.
 //!
 //! A round reads the records that the heartbeats may belong to, asks
 //! [`crate::store::identity`] what to do, and does it. Every statement names the address
@@ -20,8 +20,10 @@ use mongodb::bson::Document;
 use super::connection::Connection;
 use super::document::{self, Update};
 use super::error::MongoDbError;
-use super::owners::{self, Outcome, Records, Sender, sender};
+use super::history;
+use super::owners::{self, Outcome, Records};
 use super::pending::{self, Host};
+use super::sender::{Sender, sender};
 use super::sequence;
 use crate::recurring::log_if_due;
 use crate::store::identity::{Conflicts, Finding, Step};
@@ -51,12 +53,14 @@ struct Round<'a> {
     again: Vec<Open<'a>>,
 }
 
-/// Stores the heartbeats, in as many rounds as are needed. `outcome` is also good after
+/// Stores the heartbeats, in as many rounds as are needed. `max_series` of each heartbeat
+/// are kept as history, or nothing. `outcome` is also good after
 /// an error.
 pub(super) fn record(
     mongodb: &Connection,
     beats: &[Beat],
     service_time: i64,
+    max_series: Option<usize>,
     conflicts: &Conflicts,
     outcome: &mut Outcome,
 ) -> Result<(), MongoDbError> {
@@ -89,7 +93,10 @@ pub(super) fn record(
     }
 
     outcome.refused = open.into_iter().map(|open| open.beat.ip).collect();
-    keep_history(mongodb, beats, &hosts, service_time)
+    match max_series {
+        Some(max_series) => history::append(mongodb, beats, &hosts, max_series),
+        None => Ok(()),
+    }
 }
 
 /// Plans the step, or does it if it only prepares. Gives the `server_id` of the record
@@ -284,33 +291,6 @@ impl<'a> Round<'a> {
             }
         }
         owners::arrive(mongodb, &arrived, &tombstones)
-    }
-}
-
-/// Keeps the spooled heartbeats as history, once for each host and time.
-fn keep_history(
-    mongodb: &Connection,
-    beats: &[Beat],
-    hosts: &BTreeMap<Sender, String>,
-    service_time: i64,
-) -> Result<(), MongoDbError> {
-    let documents: Vec<Document> = beats
-        .iter()
-        .filter_map(|beat| {
-            let host = hosts.get(&sender(beat))?;
-            document::history(beat, host, service_time)
-        })
-        .collect();
-    if documents.is_empty() {
-        return Ok(());
-    }
-    let history = mongodb.history();
-    let inserted = mongodb.run_for_heartbeats(async {
-        history.insert_many(documents).ordered(false).await
-    });
-    match inserted {
-        Err(error) if error.is_duplicate_key() => Ok(()),
-        result => result.map(|_| ()),
     }
 }
 

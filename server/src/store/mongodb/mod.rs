@@ -19,8 +19,10 @@ mod events;
 mod flags;
 mod fleet;
 mod heartbeats;
+mod history;
 mod keys;
 mod lease;
+mod lives;
 mod numbering;
 mod owners;
 mod pending;
@@ -28,6 +30,7 @@ mod redis;
 mod refresh;
 mod removals;
 mod retention;
+mod sender;
 mod sequence;
 mod sweep;
 mod url;
@@ -41,6 +44,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fleetbeat_daemon::lock::lock;
+use fleetbeat_history::chart::ChartQuery;
 use fleetbeat_protocol::{
     AgentId, FlagsPatch, KeyHash, Server, SettingsPatch, StatePatch, TagsPatch, Timestamp,
 };
@@ -65,10 +69,12 @@ use super::event_store::{
     EventPage, EventQuery, EventStore, Retention, WatchOrder, Watched,
 };
 use super::flags::HostPatch;
+use super::history::{HistorySettings, HistoryStore, HostHistory, Tended};
 use super::identity::{Conflicts, Finding};
 use super::key::{
     AgentKey, Code, EnrollRefusal, EnrollRequest, Enrolled, KeyStore, ListedKey,
 };
+use super::life::{Life, LifeQuery};
 use super::server::{
     Beat, Due, Fleet, HostName, Recorded, RemovedServer, ServerStore, SweepOrder, Swept,
 };
@@ -100,6 +106,8 @@ pub(super) struct MongoDb {
     watch_lease: WatchLease,
     watch: Mutex<Watch>,
     numbering: Mutex<Numbering>,
+    /// Which heartbeats are kept; `None` for a command beside the servers.
+    history: Option<HistorySettings>,
     /// Copies changes to Redis; `None` without Redis.
     refresh: Option<Refresh>,
     is_closed: AtomicBool,
@@ -143,9 +151,16 @@ impl MongoDb {
             watch_lease: WatchLease::new(),
             watch: Mutex::default(),
             numbering: Mutex::default(),
+            history: None,
             refresh,
             is_closed: AtomicBool::new(false),
         })
+    }
+
+    /// The same store, which keeps heartbeats, too.
+    pub(super) fn with_history(mut self, settings: &HistorySettings) -> MongoDb {
+        self.history = Some(*settings);
+        self
     }
 
     /// Sets what an admin asks for.
@@ -207,6 +222,9 @@ impl ServerStore for MongoDb {
             &self.databases.mongodb,
             beats,
             service_time,
+            self.history
+                .filter(|history| history.is_enabled)
+                .map(|history| history.max_series),
             &self.conflicts,
             &mut outcome,
         );
@@ -219,7 +237,7 @@ impl ServerStore for MongoDb {
         self.deliver_of_hosts(&outcome.carriers);
         outcome.findings.iter().for_each(Finding::log);
         let denied = beats.iter().enumerate().filter_map(|(place, beat)| {
-            let denial = outcome.denied.get(&owners::sender(beat))?;
+            let denial = outcome.denied.get(&sender::sender(beat))?;
             Some((place, *denial))
         });
         Ok(Recorded {
@@ -375,6 +393,28 @@ impl ApiTokenStore for MongoDb {
     }
 }
 
+impl HistoryStore for MongoDb {
+    /// Does a round if no other instance does.
+    fn tend_history(&self, now: Timestamp) -> Result<Option<Tended>, StoreError> {
+        let mongodb = &self.databases.mongodb;
+        let Some(settings) = &self.history else {
+            return Ok(None);
+        };
+        if self.watch_lease.hold(mongodb)?.is_none() {
+            return Ok(None);
+        }
+        Ok(Some(history::tend(mongodb, settings, now)?))
+    }
+
+    fn history(
+        &self,
+        host: &HostName,
+        query: &ChartQuery,
+    ) -> Result<Option<HostHistory>, StoreError> {
+        Ok(history::chart(&self.databases.mongodb, host, query)?)
+    }
+}
+
 impl EventStore for MongoDb {
     fn append(&self, events: &[NewEvent]) -> Result<(), StoreError> {
         Ok(events::append(&self.databases.mongodb, events)?)
@@ -382,6 +422,10 @@ impl EventStore for MongoDb {
 
     fn events(&self, query: &EventQuery) -> Result<EventPage, StoreError> {
         Ok(events::find(&self.databases.mongodb, query)?)
+    }
+
+    fn lives(&self, query: &LifeQuery) -> Result<Vec<Life>, StoreError> {
+        Ok(lives::find(&self.databases.mongodb, query)?)
     }
 
     /// Watches if no other instance does.

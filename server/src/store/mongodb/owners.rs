@@ -18,10 +18,11 @@ use super::document::{
     Owned, as_read, carry, date, flags_to_bson, owned_fields, owned_since, read_set_flags,
 };
 use super::error::MongoDbError;
-use super::keys;
 use super::pending::{self, Host};
+use super::sender::{Sender, sender};
 use super::sequence;
 use super::watch;
+use super::{history, keys};
 use crate::store::flags::SetFlags;
 use crate::store::identity::{
     self, Finding, Found, Heir, Known, Step, Tombstone, tombstone_of_agent,
@@ -29,11 +30,7 @@ use crate::store::identity::{
 };
 use crate::store::key::Mark;
 use crate::store::removal::Removal;
-use crate::store::server::{Beat, Denial, Speaker};
-
-/// Heartbeats with the same agent, address and kind of key are one host's. A copied host
-/// has the agent of another one, and an address of its own.
-pub(super) type Sender = (Option<AgentId>, IpAddr, Speaker);
+use crate::store::server::{Beat, Denial};
 
 /// What is gathered over the rounds in which heartbeats are stored.
 #[derive(Default)]
@@ -296,6 +293,7 @@ impl Records {
         if let Some(owned) = self.owned(record)
             && merge_flags(mongodb, owned, &self.flags(clone))?
         {
+            history::note_heir(mongodb, &clone.key, &record.key)?;
             self.delete(mongodb, clone, Removal::Absorbed)?;
         }
         Ok(())
@@ -571,6 +569,7 @@ pub(super) fn prepare_removal(
     removal: Removal,
 ) -> Result<(), MongoDbError> {
     watch::note_removal(mongodb, server_id, removal)?;
+    history::note_gone(mongodb, server_id)?;
     let host = doc! {"server_id": server_id};
     pending::deliver(mongodb, &mongodb.servers(), host)
 }
@@ -649,9 +648,4 @@ fn moved(record: &Known<String>, to: IpAddr) -> Finding {
         from: record.ip,
         to,
     }
-}
-
-/// Whose heartbeat it is.
-pub(super) fn sender(beat: &Beat) -> Sender {
-    (beat.heartbeat.agent_id, beat.ip, beat.speaker)
 }

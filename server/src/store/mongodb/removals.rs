@@ -11,7 +11,7 @@ use super::connection::Connection;
 use super::document::{named, text};
 use super::error::MongoDbError;
 use super::pending::{self, Host};
-use super::{keys, owners, watch};
+use super::{history, keys, owners, watch};
 use crate::store::event::Act;
 use crate::store::identity::{tombstone_of_agent, tombstone_of_ip};
 use crate::store::key::AgentKey;
@@ -44,6 +44,7 @@ pub(super) fn remove(
         None => None,
     };
     watch::note_removal(mongodb, server_id, Removal::Asked)?;
+    history::note_gone(mongodb, server_id)?;
 
     let of_host = Host {
         server_id,

@@ -1,0 +1,211 @@
+//! The heartbeats of each host that are not in a chunk yet.
+
+use std::collections::BTreeMap;
+
+use fleetbeat_history::Sample;
+use fleetbeat_history::open_chunk::{self, OpenSamples};
+use fleetbeat_protocol::Timestamp;
+use jiff::SignedDuration;
+use mongodb::bson::spec::BinarySubtype;
+use mongodb::bson::{Binary, Bson, Document, doc};
+
+use crate::store::history::{Tended, sample_of_beat};
+use crate::store::mongodb::connection::Connection;
+use crate::store::mongodb::document::date;
+use crate::store::mongodb::error::MongoDbError;
+use crate::store::mongodb::sender::{Sender, sender};
+use crate::store::server::Beat;
+
+/// The time between two merges of a host.
+const PERIOD: SignedDuration = SignedDuration::from_hours(4);
+/// Heartbeats of a host that may wait; the oldest give way.
+const MAX_OPEN: i32 = 3000;
+/// So many heartbeats of a host at once are a spool: they are merged soon.
+const MANY: usize = 20;
+/// Hosts that are merged at once.
+const BATCH: i64 = 32;
+
+/// A host with what waits.
+pub(super) struct OpenHost {
+    pub(super) server_id: String,
+    samples: Vec<Bson>,
+}
+
+impl OpenHost {
+    fn from_document(document: &Document) -> Option<OpenHost> {
+        Some(OpenHost {
+            server_id: document.get_str("_id").ok()?.to_owned(),
+            samples: document.get_array("samples").ok()?.clone(),
+        })
+    }
+
+    /// The samples, and into `tended` those that cannot be read.
+    pub(super) fn samples(&self, tended: &mut Tended) -> Vec<Sample> {
+        let mut samples = Vec::with_capacity(self.samples.len());
+        for value in &self.samples {
+            let bytes = match value {
+                Bson::Binary(binary) => binary.bytes.as_slice(),
+                _ => &[],
+            };
+            let read = open_chunk::read(bytes);
+            let OpenSamples {
+                samples: read,
+                damage,
+            } = read;
+            tended.damaged += u64::from(damage.is_some() || read.is_empty());
+            samples.extend(read);
+        }
+        samples
+    }
+}
+
+/// Lets the heartbeats wait that belong to known hosts, by `server_id`.
+pub(in crate::store::mongodb) fn append(
+    mongodb: &Connection,
+    beats: &[Beat],
+    hosts: &BTreeMap<Sender, String>,
+    max_series: usize,
+) -> Result<(), MongoDbError> {
+    let mut samples: BTreeMap<&str, (Timestamp, Vec<Bson>)> = BTreeMap::new();
+    for beat in beats {
+        let Some(host) = hosts.get(&sender(beat)) else {
+            continue;
+        };
+        let mut sample = sample_of_beat(beat);
+        sample.keep_series(max_series);
+        // A single sample always has room.
+        if let Ok(bytes) = open_chunk::append(&[], &sample) {
+            let entry = samples.entry(host).or_insert((beat.at, Vec::new()));
+            entry.1.push(binary(bytes));
+        }
+    }
+    if samples.is_empty() {
+        return Ok(());
+    }
+
+    let updates = samples.into_iter().map(|(host, (at, samples))| {
+        let is_spool = samples.len() >= MANY;
+        let mut update = doc! {
+            "$push": {"samples": {"$each": samples, "$slice": -MAX_OPEN}},
+        };
+        if is_spool {
+            update.insert("$min", doc! {"due": date(at)});
+        } else {
+            update.insert("$setOnInsert", doc! {"due": first_due(at)});
+        }
+        doc! {"q": {"_id": host}, "u": update, "upsert": true}
+    });
+    let mut updates: Vec<Document> = updates.collect();
+    for _ in 0..2 {
+        let updated = mongodb.update_for_heartbeats("open_chunks", updates.clone())?;
+        let Some(refused) = updated.refused.first() else {
+            return Ok(());
+        };
+        // Two instances have made the document at once: one has not appended.
+        if !refused.is_duplicate_key {
+            return Err(MongoDbError::refused(refused.reason.clone()));
+        }
+        let again = updated.refused.iter();
+        updates = again
+            .filter_map(|of| updates.get(of.index).cloned())
+            .collect();
+    }
+    Err(MongoDbError::refused(
+        "a host's document is made all the time",
+    ))
+}
+
+/// When a new host is merged first: at a random time, so that the hosts of a fleet do not
+/// come all at once.
+fn first_due(at: Timestamp) -> Bson {
+    let random = getrandom::u32().unwrap_or_default();
+    let within = i64::from(random) % PERIOD.as_secs();
+    let due = at.saturating_add(SignedDuration::from_secs(within));
+    date(due.unwrap_or(at))
+}
+
+pub(super) fn binary(bytes: Vec<u8>) -> Bson {
+    let subtype = BinarySubtype::Generic;
+    Bson::Binary(Binary { subtype, bytes })
+}
+
+/// What waits of a host; `None` for nothing.
+pub(super) fn find(
+    mongodb: &Connection,
+    server_id: &str,
+) -> Result<Option<OpenHost>, MongoDbError> {
+    let (open, of_host) = (mongodb.open_chunks(), doc! {"_id": server_id});
+    let found = mongodb.run(async { open.find_one(of_host).await })?;
+    Ok(found.as_ref().and_then(OpenHost::from_document))
+}
+
+/// Hosts whose heartbeats are to be merged.
+pub(super) fn find_due(
+    mongodb: &Connection,
+    now: Timestamp,
+) -> Result<Vec<OpenHost>, MongoDbError> {
+    let open = mongodb.open_chunks();
+    let due = open
+        .find(doc! {"due": {"$lte": date(now)}})
+        .sort(doc! {"due": 1});
+    mongodb.collect(due.limit(BATCH), OpenHost::from_document)
+}
+
+/// Takes what is merged out of the hosts' documents. A document without heartbeats goes,
+/// because its host is gone or silent.
+pub(super) fn merged(
+    mongodb: &Connection,
+    hosts: &[OpenHost],
+    now: Timestamp,
+) -> Result<(), MongoDbError> {
+    let (empty, full): (Vec<&OpenHost>, Vec<&OpenHost>) =
+        hosts.iter().partition(|host| host.samples.is_empty());
+    if !empty.is_empty() {
+        let open = mongodb.open_chunks();
+        let ids: Vec<&str> = empty.iter().map(|host| host.server_id.as_str()).collect();
+        let still_empty = doc! {"_id": {"$in": ids}, "samples": []};
+        mongodb.run(async { open.delete_many(still_empty).await })?;
+    }
+
+    let take_out = |host: &&OpenHost| {
+        let pull = doc! {"samples": {"$in": host.samples.clone()}};
+        let update = doc! {"$pull": pull, "$set": {"due": later(now)}};
+        doc! {"q": {"_id": &host.server_id}, "u": update}
+    };
+    update(mongodb, full.iter().map(take_out).collect())
+}
+
+/// Tries the hosts again at their next time.
+pub(super) fn put_off(
+    mongodb: &Connection,
+    hosts: &[OpenHost],
+    now: Timestamp,
+) -> Result<(), MongoDbError> {
+    let put_off = |host: &OpenHost| {
+        let update = doc! {"$set": {"due": later(now)}};
+        doc! {"q": {"_id": &host.server_id}, "u": update}
+    };
+    update(mongodb, hosts.iter().map(put_off).collect())
+}
+
+fn update(mongodb: &Connection, updates: Vec<Document>) -> Result<(), MongoDbError> {
+    if updates.is_empty() {
+        return Ok(());
+    }
+    let updated = mongodb.update_others("open_chunks", updates)?;
+    match updated.refused.into_iter().next() {
+        Some(refused) => Err(MongoDbError::refused(refused.reason)),
+        None => Ok(()),
+    }
+}
+
+fn later(now: Timestamp) -> Bson {
+    date(now.saturating_add(PERIOD).unwrap_or(now))
+}
+
+/// Deletes what waits of a host that is gone.
+pub(super) fn delete(mongodb: &Connection, server_id: &str) -> Result<(), MongoDbError> {
+    let (open, of_host) = (mongodb.open_chunks(), doc! {"_id": server_id});
+    mongodb.run(async { open.delete_one(of_host).await })?;
+    Ok(())
+}
