@@ -55,6 +55,8 @@ pub(crate) use key::{
     AgentKey, Code, EnrollRefusal, EnrollRequest, Enrolled, KeyStore, ListedKey,
     flags_as_json, networks_as_texts,
 };
+#[cfg(test)]
+pub(crate) use life::Life;
 pub(crate) use life::{LifeQuery, Turn};
 pub(crate) use open::{
     backup, find_wrong_settings, open, open_before_server, open_beside_server, restore,
