@@ -19,7 +19,8 @@ const MAX_CAPACITY: f64 = 10_000.0;
 /// The largest weight that admins can give.
 const MAX_ADMIN_WEIGHT: u64 = 1000;
 
-/// The settings of a host. One that is `None` is not set.
+/// The settings of a host. One that is `None` is not set. Most hosts have few, so the
+/// large ones stand elsewhere in memory.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Settings {
@@ -40,10 +41,10 @@ pub struct Settings {
     pub attributes: Option<Vec<String>>,
     /// Where the host is.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub geo: Option<Geo>,
+    pub geo: Option<Box<Geo>>,
     /// What the host may cost.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub billing: Option<Billing>,
+    pub billing: Option<Box<Billing>>,
 }
 
 /// Where a host is. What is `None` is left to the host's agent.
@@ -147,10 +148,14 @@ fn read(body: &Object<'_>, errors: &mut Errors) -> Settings {
         capacity: capacity(body, errors),
         admin_weight: small(body, "admin_weight", 0..=MAX_ADMIN_WEIGHT, errors),
         attributes: attributes(body, errors),
-        geo: body.optional("geo").and_then(|json| geo(json, errors)),
+        geo: body
+            .optional("geo")
+            .and_then(|json| geo(json, errors))
+            .map(Box::new),
         billing: body
             .optional("billing")
-            .and_then(|json| billing(json, errors)),
+            .and_then(|json| billing(json, errors))
+            .map(Box::new),
     }
 }
 
@@ -363,7 +368,7 @@ mod tests {
         assert_eq!(removed.names, ["capacity", "attributes", "geo"]);
         let expected = Settings {
             attributes: Some(Vec::new()),
-            geo: Some(Geo::default()),
+            geo: Some(Box::default()),
             ..Settings::default()
         };
         assert_eq!(removed.values, expected);

@@ -20,7 +20,7 @@ pub(super) struct Site<'a> {
 impl<'a> Site<'a> {
     /// Where the record's host is, by what admins and the agent say.
     pub(super) fn of(record: &'a Server) -> Site<'a> {
-        let admins = record.settings.geo.as_ref();
+        let admins = record.settings.geo.as_deref();
         let set = |part: fn(&fleetbeat_protocol::Geo) -> Option<&String>| {
             admins.and_then(part).map(String::as_str)
         };
@@ -112,12 +112,12 @@ mod tests {
         let mut server: Server = serde_json::from_str(golden).unwrap();
         [server.country_code, server.country, server.city] = agent.map(str::to_owned);
         let [country_code, country, city] = admins.map(|name| name.map(str::to_owned));
-        server.settings.geo = Some(Geo {
+        server.settings.geo = Some(Box::new(Geo {
             country_code,
             country,
             city,
             ..Geo::default()
-        });
+        }));
         server
     }
 

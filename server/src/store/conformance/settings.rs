@@ -45,19 +45,19 @@ fn full() -> Settings {
         capacity: Some(2.5),
         admin_weight: Some(0),
         attributes: Some(vec!["port=51820".to_owned(), "ü'\"\\$.".to_owned()]),
-        geo: Some(Geo {
+        geo: Some(Box::new(Geo {
             country_code: Some("AT".to_owned()),
             country: Some("Österreich".to_owned()),
             city: Some("Wien".to_owned()),
             latitude: Some(48.0),
             longitude: Some(-16.25),
-        }),
-        billing: Some(Billing {
+        })),
+        billing: Some(Box::new(Billing {
             day: Some(31),
             quota_bytes: Some(1 << 53),
             count: Some(Counted::Received),
             expires_on: Some("2028-02-29".parse().unwrap()),
-        }),
+        })),
     }
 }
 
@@ -89,13 +89,13 @@ pub(super) fn a_patch_sets_and_removes_its_settings(store: &dyn Store) {
 
     let names = ["capacity", "geo", "max_sessions", "attributes"];
     let values = Settings {
-        geo: Some(Geo::default()),
+        geo: Some(Box::default()),
         attributes: Some(Vec::new()),
         ..sessions(7)
     };
     let expected = Settings {
         capacity: None,
-        geo: Some(Geo::default()),
+        geo: Some(Box::default()),
         attributes: Some(Vec::new()),
         max_sessions: Some(7),
         ..full()
@@ -175,10 +175,10 @@ pub(super) fn a_changed_setting_is_told_with_who_changed_it(store: &dyn Store) {
         at: now,
     };
     let city = Settings {
-        geo: Some(Geo {
+        geo: Some(Box::new(Geo {
             city: Some("Wien".to_owned()),
             ..Geo::default()
-        }),
+        })),
         ..Settings::default()
     };
     for (names, values) in [
