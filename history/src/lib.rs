@@ -42,7 +42,7 @@ pub mod traffic;
 pub use bytes::Damage;
 pub use chunk::{Chunk, ChunkError, MAX_SAMPLES, Merged, Slice, StoredChunk, VERSION};
 pub use day::{DAY_SECONDS, Day};
-pub use file_store::{FileStore, Options};
+pub use file_store::{FileContents, FileStore, Options, check_file, copy_file};
 pub use reading::{HostChart, chart_of, days_of, host_chart, host_days};
 pub use sample::{Arrival, Boot, Identity, MAX_SERIES, Sample, USUAL_SERIES, counted_at};
 pub use series::Series;

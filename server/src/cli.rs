@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use fleetbeat_protocol::{NewCode, Role};
+use fleetbeat_protocol::{NewCode, Role, Timestamp};
 use fleetbeat_selector::Selector;
 use lexopt::{Arg, Parser, ValueExt};
 use serde_json::{Map, Value, json};
@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use crate::commands::proxy_config::{
     Site, check_domain, check_listen, check_path, check_sso,
 };
+use crate::store::Extent;
 
 /// What --help prints, and what the manual page and the completions are made from.
 pub(crate) const HELP: &str = include_str!("help.txt");
@@ -51,16 +52,30 @@ pub(crate) enum Command {
         /// Which hosts; `None` for all.
         select: Option<Selector>,
     },
+    HistoryExport(Export),
     Prune,
     Backup {
         file: PathBuf,
+        extent: Extent,
     },
     Restore {
         file: PathBuf,
+        extent: Extent,
     },
     ProxyConfig(Site),
     Help,
     Version,
+}
+
+/// Which heartbeats are exported.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Export {
+    /// The host's address, or its `server_id`.
+    pub(crate) host: String,
+    /// Not those before.
+    pub(crate) from: Option<Timestamp>,
+    /// Those before this.
+    pub(crate) to: Option<Timestamp>,
 }
 
 /// Where a new password comes from.
@@ -95,6 +110,11 @@ struct Options {
     code: Map<String, Value>,
     sso: Option<String>,
     select: Option<Selector>,
+    ip: Option<String>,
+    from: Option<Timestamp>,
+    to: Option<Timestamp>,
+    csv: bool,
+    extent: Option<Extent>,
 }
 
 fn parse_arguments(mut parser: Parser) -> Result<Cli, lexopt::Error> {
@@ -165,9 +185,16 @@ fn parse_command(words: &[&str], options: Options) -> Result<Command, lexopt::Er
         ["servers", "list"] => Command::ServersList {
             select: options.select,
         },
+        ["history", "export"] => Command::HistoryExport(options.into_export()?),
         ["prune"] => Command::Prune,
-        ["backup", file] => Command::Backup { file: file.into() },
-        ["restore", file] => Command::Restore { file: file.into() },
+        ["backup", file] => Command::Backup {
+            file: file.into(),
+            extent: options.extent.unwrap_or(Extent::Database),
+        },
+        ["restore", file] => Command::Restore {
+            file: file.into(),
+            extent: options.extent.unwrap_or(Extent::Database),
+        },
         ["proxy-config", "nginx"] => Command::ProxyConfig(options.into_site()?),
         ["proxy-config", ..] => return Err("`proxy-config` knows nginx only".into()),
         _ => return Err(explain_unknown(words).into()),
@@ -175,7 +202,7 @@ fn parse_command(words: &[&str], options: Options) -> Result<Command, lexopt::Er
 }
 
 /// The commands, each with what has to stand behind it.
-const NEEDS: [(&[&str], &str); 16] = [
+const NEEDS: [(&[&str], &str); 18] = [
     (&["run"], ""),
     (&["check-config"], ""),
     (&["health"], ""),
@@ -188,6 +215,8 @@ const NEEDS: [(&[&str], &str); 16] = [
     (&["enroll-code"], ""),
     (&["servers", "list"], ""),
     (&["servers"], "list"),
+    (&["history", "export"], ""),
+    (&["history"], "export"),
     (&["prune"], ""),
     (&["backup"], "FILE"),
     (&["restore"], "FILE"),
@@ -203,7 +232,9 @@ fn explain_unknown(words: &[&str]) -> String {
 
     match begun {
         Some((command, needed, [])) => format!("`{command}` needs {needed}"),
-        Some((command, _, _)) if command == "user" || command == "servers" => {
+        Some((command, _, _))
+            if ["user", "servers", "history"].contains(&command.as_str()) =>
+        {
             format!("{:?} is not a command: see --help", words.join(" "))
         }
         Some((command, "", [more, ..])) => {
@@ -243,6 +274,11 @@ impl Options {
             "reinstall" => drop(self.code.insert("reinstall".to_owned(), true.into())),
             "sso" => self.sso = Some(parser.value()?.string()?),
             "select" => self.select = Some(parse_selector(&parser.value()?.string()?)?),
+            "ip" => self.ip = Some(parser.value()?.string()?),
+            "from" => self.from = Some(parse_time("--from", parser)?),
+            "to" => self.to = Some(parse_time("--to", parser)?),
+            "csv" => self.csv = true,
+            "with-history" => self.extent = Some(Extent::WithHistory),
             _ => return Err(Arg::Long(name).unexpected()),
         }
         Ok(())
@@ -276,6 +312,12 @@ impl Options {
         if self.select.is_some() && !matches!(words, ["servers", "list", ..]) {
             return Err("--select goes with `servers list` only");
         }
+        if self.is_about_history() && !matches!(words, ["history", "export", ..]) {
+            return Err("--ip, --from, --to and --csv go with `history export` only");
+        }
+        if self.extent.is_some() && !matches!(words, ["backup" | "restore", ..]) {
+            return Err("--with-history goes with `backup` and `restore` only");
+        }
         if self.is_about_a_site() && !matches!(words, ["proxy-config", ..]) {
             return Err(
                 "--domain, --plain, --listen, --certificate, --key and --sso go with \
@@ -283,6 +325,29 @@ impl Options {
             );
         }
         Ok(())
+    }
+
+    fn is_about_history(&self) -> bool {
+        let has_time = self.from.is_some() || self.to.is_some();
+        self.ip.is_some() || has_time || self.csv
+    }
+
+    /// What the options describe is to be exported.
+    fn into_export(self) -> Result<Export, String> {
+        let host = self
+            .ip
+            .ok_or("`history export` needs --ip and the host's address")?;
+        if !self.csv {
+            return Err("`history export` needs --csv, the form that it writes".into());
+        }
+        if self.from.zip(self.to).is_some_and(|(from, to)| to <= from) {
+            return Err("--to must be later than --from".to_owned());
+        }
+        Ok(Export {
+            host,
+            from: self.from,
+            to: self.to,
+        })
     }
 
     fn is_about_a_site(&self) -> bool {
@@ -352,6 +417,14 @@ impl Options {
     }
 }
 
+fn parse_time(option: &str, parser: &mut Parser) -> Result<Timestamp, lexopt::Error> {
+    let text = parser.value()?.string()?;
+    let time = text.parse();
+    time.map_err(|_| {
+        format!("{option} must be a time such as 2026-01-31T12:00:00Z").into()
+    })
+}
+
 fn parse_selector(text: &str) -> Result<Selector, String> {
     Selector::parse(text).map_err(|error| format!("--select: {error}"))
 }
@@ -415,8 +488,28 @@ mod tests {
                     select: Some(Selector::parse("country = de").unwrap()),
                 },
             ),
-            ("backup /b", Command::Backup { file: "/b".into() }),
-            ("restore /b", Command::Restore { file: "/b".into() }),
+            (
+                "history export --ip 192.0.2.7 --csv --from 2026-01-31T00:00:00Z",
+                Command::HistoryExport(Export {
+                    host: "192.0.2.7".to_owned(),
+                    from: "2026-01-31T00:00:00Z".parse().ok(),
+                    to: None,
+                }),
+            ),
+            (
+                "backup /b",
+                Command::Backup {
+                    file: "/b".into(),
+                    extent: Extent::Database,
+                },
+            ),
+            (
+                "restore --with-history /b",
+                Command::Restore {
+                    file: "/b".into(),
+                    extent: Extent::WithHistory,
+                },
+            ),
             (
                 "proxy-config nginx --domain a.example --plain --listen [::1]:81",
                 Command::ProxyConfig(Site {

@@ -50,6 +50,9 @@ pub(crate) enum ServerError {
         error: Box<ServerError>,
         advice: String,
     },
+    /// The host that was named is not in the store.
+    #[error("fleetbeat-server: there is no host {0:?}")]
+    UnknownHost(String),
     /// The command makes no sense with this configuration; the sentence says why.
     #[error("fleetbeat-server: {0}")]
     Needless(String),

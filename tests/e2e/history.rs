@@ -267,3 +267,122 @@ fn a_file_that_cannot_be_used_is_told_once_and_stops_no_heartbeat() {
     assert_eq!(chart["t"].as_array().unwrap().len(), 30);
     assert_eq!(chart["incomplete"], false);
 }
+
+/// What a command has printed; it has not failed.
+fn printed(server: &FleetbeatServer, arguments: &[&str]) -> String {
+    let output = server.command(arguments, "");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {told}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn exports_every_heartbeat(server: &FleetbeatServer) {
+    let times = populate(server);
+    let all = printed(server, &["history", "export", "--ip", HOST, "--csv"]);
+    let lines: Vec<&str> = all.lines().collect();
+    assert_eq!(lines.len(), 31, "{all}");
+    assert_eq!(
+        lines[0],
+        "time,arrival,cpu,ram,services.ov,services.wg,metrics.clients"
+    );
+    let second = |at: Timestamp| Timestamp::from_second(at.as_second()).unwrap();
+    assert_eq!(
+        lines[1],
+        format!("{},spooled,10,50,0,1,0", second(times[0]))
+    );
+    assert_eq!(
+        lines[30],
+        format!("{},live,10,50,0,1,29", second(times[29]))
+    );
+
+    let (from, to) = (times[5].to_string(), times[7].to_string());
+    let some = ["history", "export", "--csv", "--ip", HOST, "--from"];
+    let some = [&some[..], &[from.as_str(), "--to", to.as_str()]].concat();
+    assert_eq!(printed(server, &some).lines().count(), 3);
+
+    let unknown = server.command(&["history", "export", "--csv", "--ip", "10.9.9.9"], "");
+    assert_eq!(unknown.status.code(), Some(1));
+    let told = String::from_utf8_lossy(&unknown.stderr);
+    assert!(told.contains("there is no host \"10.9.9.9\""), "{told}");
+}
+
+#[test]
+fn a_host_is_exported_with_every_heartbeat_on_both_backends() {
+    exports_every_heartbeat(&FleetbeatServer::start());
+    let (database, redis) = (Database::new(), RedisServer::start());
+    exports_every_heartbeat(&FleetbeatServer::start_on_mongodb(
+        &database,
+        &database.url,
+        &redis.url(),
+        "",
+    ));
+}
+
+/// So many spooled heartbeats that history.db gets some of them at once.
+fn spool_for_days(server: &FleetbeatServer) {
+    let now = Timestamp::now();
+    let beats = (0..2000_u16).map(|n| {
+        let at = now - jiff::SignedDuration::from_mins(2 * i64::from(2000 - n));
+        made(at, n.into(), f64::from(n % 100))
+    });
+    for batch in beats.collect::<Vec<_>>().chunks(100) {
+        let body = Value::from(batch.to_vec()).to_string();
+        let answer = server.post_heartbeat("/heartbeats", body.as_bytes());
+        assert_eq!(answer.json()["accepted"], 100, "{}", answer.json());
+    }
+    wait_for("history.db to have some of them", || {
+        let merged =
+            samples(&metrics(server))["fleetbeat_history_merged_heartbeats_total"];
+        (merged > 0.0).then_some(())
+    });
+}
+
+#[test]
+fn a_backup_with_history_brings_every_heartbeat_back() {
+    let mut server = FleetbeatServer::start();
+    spool_for_days(&server);
+    let export = ["history", "export", "--csv", "--ip", HOST];
+    let before = printed(&server, &export);
+    assert_eq!(before.lines().count(), 2001);
+
+    let folder = tempfile::tempdir().unwrap();
+    let backup = folder.path().join("backup.db");
+    let backup = backup.to_str().unwrap();
+    let said = printed(&server, &["backup", backup, "--with-history"]);
+    assert!(said.contains("the history of 1 hosts from "), "{said}");
+    let copy = format!("{backup}.history");
+    let again = server.command(&["backup", backup, "--with-history"], "");
+    assert!(!again.status.success(), "a backup goes to a new file");
+
+    // The machine is gone.
+    server.stop();
+    for name in [
+        "fleetbeat.db",
+        "history.db",
+        "history.db-wal",
+        "history.db-shm",
+    ] {
+        let _ = fs::remove_file(server.data().join(name));
+    }
+    let restore = ["restore", backup, "--with-history"];
+    let good = fs::read(&copy).unwrap();
+    fs::write(&copy, &good[..good.len() / 2]).unwrap();
+    let refused = server.command(&restore, "");
+    let told = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && told.contains(&copy), "{told}");
+    assert!(
+        !server.data().join("fleetbeat.db").exists(),
+        "nothing is done"
+    );
+    fs::write(&copy, &good).unwrap();
+
+    let said = printed(&server, &restore);
+    assert!(said.contains("restored: the history of 1 hosts"), "{said}");
+    server.restart();
+    assert_eq!(printed(&server, &export), before);
+
+    // What is replaced stays.
+    server.stop();
+    let said = printed(&server, &restore);
+    assert!(said.contains("history.db.replaced-"), "{said}");
+}

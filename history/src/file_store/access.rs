@@ -214,8 +214,5 @@ fn vanished() -> FileError {
 }
 
 fn told<T>(result: Result<T, FileError>) -> Result<T, HistoryError> {
-    result.map_err(|error| match error {
-        FileError::Damaged(reason) => HistoryError::Unavailable(reason),
-        FileError::Told(error) => error,
-    })
+    result.map_err(FileError::into_told)
 }

@@ -13,6 +13,16 @@ pub(crate) enum FileError {
     Told(HistoryError),
 }
 
+impl FileError {
+    /// What a caller is told who does not move damaged files aside.
+    pub(crate) fn into_told(self) -> HistoryError {
+        match self {
+            FileError::Damaged(reason) => HistoryError::Unavailable(reason),
+            FileError::Told(error) => error,
+        }
+    }
+}
+
 impl From<rusqlite::Error> for FileError {
     fn from(error: rusqlite::Error) -> FileError {
         let reason = error.to_string();

@@ -23,10 +23,12 @@
 mod access;
 mod chunks;
 mod connection;
+mod copy;
 mod error;
 mod files;
 mod hosts;
 mod store;
 mod troubles;
 
+pub use copy::{FileContents, check_file, copy_file};
 pub use store::{FileStore, Options};

@@ -6,6 +6,7 @@ mod database;
 mod denied;
 mod enroll_code;
 mod health;
+mod history;
 pub(crate) mod proxy_config;
 mod prune;
 mod servers;
@@ -80,9 +81,20 @@ fn run_beside_server(command: Command, config: &Config) -> Result<(), ServerErro
             let places = Places::new(config.mmdb.clone());
             servers::list(&*open()?, &places, select, &mut std::io::stdout())?;
         }
+        Command::HistoryExport(wish) => {
+            let store = store::open_history(&config.storage)?;
+            let is_damaged = history::export(&*store, &wish, &mut std::io::stdout())?;
+            if is_damaged {
+                eprintln!("a part of what is kept is damaged, and is missing");
+            }
+        }
         Command::Prune => prune::allow(&*open()?, &config.sweep)?,
-        Command::Backup { file } => database::backup(&config.storage, &file)?,
-        Command::Restore { file } => database::restore(&config.storage, &file)?,
+        Command::Backup { file, extent } => {
+            database::backup(&config.storage, &file, extent)?;
+        }
+        Command::Restore { file, extent } => {
+            database::restore(&config.storage, &file, extent)?;
+        }
         Command::ProxyConfig(site) => {
             proxy_config::refuse_encrypted(config).map_err(ServerError::Needless)?;
             print!("{}", proxy_config::nginx(&site, config));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fleetbeat_history::chart::ChartQuery;
+use fleetbeat_history::{Chunk, Day};
 use fleetbeat_protocol::{
     AgentId, FlagsPatch, KeyHash, Server, SettingsPatch, StatePatch, TagsPatch, Timestamp,
 };
@@ -16,7 +17,7 @@ use super::event::{Act, NewEvent};
 use super::event_store::{
     EventPage, EventQuery, EventStore, Retention, WatchOrder, Watched,
 };
-use super::history::{HistoryStore, HostHistory, Tended};
+use super::history::{DaysRead, HistoryStore, HostHistory, Tended};
 use super::key::{
     AgentKey, Code, EnrollRefusal, EnrollRequest, Enrolled, KeyStore, ListedKey,
 };
@@ -147,6 +148,12 @@ counted! {
     HistoryStore as OF_HISTORY {
         fn tend_history(&self, now: Timestamp) -> Option<Tended>;
         fn history(&self, host: &HostName, query: &ChartQuery) -> Option<HostHistory>;
+        fn history_days(
+            &self,
+            host: &HostName,
+            days: (Day, Day),
+            each: &mut dyn FnMut(&Chunk)
+        ) -> Option<DaysRead>;
     }
 }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 use fleetbeat_history::chart::ChartQuery;
 use fleetbeat_history::retention::Limits;
 use fleetbeat_history::{
-    Arrival, Cut, HistoryError, HostChart, Identity, Sample, Size, Trouble, USUAL_SERIES,
-    counted_at,
+    Arrival, Chunk, Cut, Day, HistoryError, HostChart, Identity, Sample, Size, Trouble,
+    USUAL_SERIES, counted_at,
 };
 use fleetbeat_protocol::{Heartbeat, Timestamp};
 
@@ -52,6 +52,15 @@ impl HistorySettings {
     }
 }
 
+/// What of an embedded store a backup has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// The database, with the heartbeats of the last hours.
+    Database,
+    /// The database and history.db, in a second file beside the first.
+    WithHistory,
+}
+
 /// The history of all hosts. Heartbeats come into it by
 /// [`record`](super::ServerStore::record).
 pub(crate) trait HistoryStore: Send + Sync {
@@ -76,6 +85,25 @@ pub(crate) trait HistoryStore: Send + Sync {
         host: &HostName,
         query: &ChartQuery,
     ) -> Result<Option<HostHistory>, StoreError>;
+
+    /// Gives each day of a host, from the first of the two days to the second, to `each`,
+    /// the earliest first; `None` if the host is not known.
+    ///
+    /// # Errors
+    /// The database or history cannot be read. `each` may have been called before.
+    fn history_days(
+        &self,
+        host: &HostName,
+        days: (Day, Day),
+        each: &mut dyn FnMut(&Chunk),
+    ) -> Result<Option<DaysRead>, StoreError>;
+}
+
+/// What of a host's days was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct DaysRead {
+    /// Whether a part of what is kept is damaged, and was left out.
+    pub(crate) is_incomplete: bool,
 }
 
 /// A host's chart.

@@ -50,7 +50,7 @@ pub(crate) use event::{
 pub(crate) use event_store::{
     EventPage, EventQuery, EventStore, Mass, Retention, WatchOrder, Watched,
 };
-pub(crate) use history::{HistorySettings, HistoryStore, HostHistory, Tended};
+pub(crate) use history::{Extent, HistorySettings, HistoryStore, HostHistory, Tended};
 pub(crate) use key::{
     AgentKey, Code, EnrollRefusal, EnrollRequest, Enrolled, KeyStore, ListedKey,
     flags_as_json, networks_as_texts,
@@ -59,7 +59,8 @@ pub(crate) use key::{
 pub(crate) use life::Life;
 pub(crate) use life::{LifeQuery, Turn};
 pub(crate) use open::{
-    backup, find_wrong_settings, open, open_before_server, open_beside_server, restore,
+    backup, find_wrong_settings, open, open_before_server, open_beside_server,
+    open_history, restore,
 };
 pub(crate) use server::{
     Beat, Denial, Fleet, HostName, HostRules, Recorded, ServerStore, Speaker, Supersedes,

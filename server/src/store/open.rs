@@ -9,7 +9,7 @@ use fleetbeat_protocol::Timestamp;
 use super::backend::Store;
 use super::embedded::{self, Embedded, IfMissing};
 use super::error::{Setup, StoreError};
-use super::history::HistorySettings;
+use super::history::{Extent, HistorySettings};
 #[cfg(feature = "mongodb")]
 use super::mongodb::{self, MongoDb, Patience};
 use crate::config::Storage;
@@ -64,6 +64,25 @@ pub(crate) fn open_beside_server(
     open_for_command(storage, IfMissing::Fail)
 }
 
+/// Opens the store with its history for a command that runs beside a server and reads.
+///
+/// # Errors
+/// As [`open_beside_server`].
+pub(crate) fn open_history(storage: &Storage) -> Result<Box<dyn Store>, StoreError> {
+    Ok(match storage {
+        Storage::Embedded { path } => {
+            // No room is to be looked for: the command keeps nothing.
+            let settings = HistorySettings {
+                max_bytes: Some(u64::MAX),
+                ..HistorySettings::default()
+            };
+            let store = Embedded::open_beside_server(path, IfMissing::Fail)?;
+            Box::new(store.with_history(path, &settings)?)
+        }
+        Storage::MongoDb(_) => open_beside_server(storage)?,
+    })
+}
+
 /// Opens the store for a command that runs beside a server, or before its first start.
 ///
 /// # Errors
@@ -90,7 +109,7 @@ fn open_for_command(
 }
 
 /// Writes a consistent copy of the whole embedded database to `file`, which must not
-/// exist. Servers and commands may work meanwhile. Gives what was saved, in words for a
+/// exist, and one of history.db, if it is wanted, to the file with the ending `.history`. Servers and commands may work meanwhile. Gives what was saved, in words for a
 /// person.
 ///
 /// # Errors
@@ -99,16 +118,17 @@ fn open_for_command(
 pub(crate) fn backup(
     storage: &Storage,
     file: &Path,
+    extent: Extent,
 ) -> Result<impl fmt::Display + use<>, StoreError> {
     match storage {
-        Storage::Embedded { path } => embedded::backup(path, file),
+        Storage::Embedded { path } => embedded::backup(path, file, extent),
         Storage::MongoDb(_) => Err(other_tool("mongodump")),
     }
 }
 
 /// Puts the embedded database in `file`, a backup, in the place of the database that is
-/// there, which is kept beside it under a name with the time `now`. Gives what was
-/// restored, in words for a person.
+/// there, which is kept beside it under a name with the time `now`; and so with history.db,
+/// if it is wanted. Gives what was restored, in words for a person.
 ///
 /// # Errors
 /// A server runs, the file is not a whole database of a known version, or the folder
@@ -116,10 +136,11 @@ pub(crate) fn backup(
 pub(crate) fn restore(
     storage: &Storage,
     file: &Path,
+    extent: Extent,
     now: Timestamp,
 ) -> Result<impl fmt::Display + use<>, StoreError> {
     match storage {
-        Storage::Embedded { path } => embedded::restore(path, file, now),
+        Storage::Embedded { path } => embedded::restore(path, file, extent, now),
         Storage::MongoDb(_) => Err(other_tool("mongorestore")),
     }
 }

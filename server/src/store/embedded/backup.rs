@@ -10,11 +10,12 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
+use fleetbeat_history::HistoryError;
 use rusqlite::{Connection, OpenFlags};
 
-use super::contents::Contents;
+use super::contents::{Contents, HistoryContents};
 use super::error::unusable;
-use super::folder::open_private_file;
+use super::folder::{HISTORY_ENDING, open_private_file};
 use super::restore::{remove_database, sync_folder_of, with_ending};
 use crate::store::error::{Setup, StoreError};
 
@@ -29,6 +30,42 @@ const SYNC_EVERY: Duration = Duration::from_millis(50);
 /// # Errors
 /// The file exists or cannot be written. Nothing is left behind.
 pub(super) fn backup(database: &Connection, file: &Path) -> Result<Contents, StoreError> {
+    write_new(file, |unfinished| copy(database, file, unfinished))
+}
+
+/// Writes a consistent copy of `history`, the file history.db, beside the backup `file`.
+/// Gives what is in the copy.
+///
+/// # Errors
+/// The copy exists or cannot be written, or the history cannot be read. Nothing is left
+/// behind.
+pub(super) fn backup_history(
+    history: &Path,
+    file: &Path,
+) -> Result<HistoryContents, StoreError> {
+    match fs::metadata(history) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Ok(HistoryContents::Nothing);
+        }
+        _ => {}
+    }
+    let file = with_ending(file, HISTORY_ENDING);
+    write_new(&file, |unfinished| {
+        let copied = fleetbeat_history::copy_file(history, unfinished);
+        let explain = |error: HistoryError| Setup::Unusable {
+            path: file.display().to_string(),
+            reason: error.to_string(),
+        };
+        Ok(HistoryContents::File(copied.map_err(explain)?))
+    })
+}
+
+/// Writes `file`, which must not exist, by `copy`, which gets the name of the file until it
+/// is whole.
+fn write_new<T>(
+    file: &Path,
+    copy: impl FnOnce(&Path) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
     let failed = |error: io::Error| unusable(file, &error);
     if fs::symlink_metadata(file).is_ok() {
         let exists = "exists, and a backup goes to a new file";
@@ -38,7 +75,7 @@ pub(super) fn backup(database: &Connection, file: &Path) -> Result<Contents, Sto
     let unfinished = with_ending(file, UNFINISHED);
     let lock =
         open_unfinished(&unfinished).map_err(|error| unusable(&unfinished, &error))?;
-    let copied = while_syncing(&lock, || copy(database, file, &unfinished));
+    let copied = while_syncing(&lock, || copy(&unfinished));
     let contents = copied.and_then(|contents| {
         lock.sync_all()
             .and_then(|()| fs::rename(&unfinished, file))

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use fleetbeat_history::FileContents;
 use fleetbeat_protocol::Timestamp;
 use rusqlite::Connection;
 
@@ -39,6 +40,50 @@ impl fmt::Display for Contents {
         match at {
             Some(Ok(at)) => write!(f, ", the last heartbeat at {at:.0}"),
             _ => Ok(()),
+        }
+    }
+}
+
+/// What is in a copy of history.db.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::store) enum HistoryContents {
+    /// There is no file yet: nothing has been merged.
+    Nothing,
+    /// A file with this.
+    File(FileContents),
+}
+
+impl fmt::Display for HistoryContents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let HistoryContents::File(FileContents { hosts, days }) = self else {
+            return f.write_str("no history: nothing has been merged yet");
+        };
+        write!(f, "the history of {hosts} hosts")?;
+        let Some((first, last)) = days else {
+            return Ok(());
+        };
+        let [first, last] = [first.start(), last.end() - 1].map(Timestamp::from_second);
+        match (first, last) {
+            (Ok(first), Ok(last)) => write!(f, " from {first} to {last}"),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The result of a backup. `Display` makes sentences for a person.
+#[derive(Debug)]
+pub(in crate::store) struct Saved {
+    pub(super) contents: Contents,
+    /// `None` where history was not wanted.
+    pub(super) history: Option<HistoryContents>,
+}
+
+impl fmt::Display for Saved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.contents.fmt(f)?;
+        match &self.history {
+            Some(history) => write!(f, "; {history}"),
+            None => Ok(()),
         }
     }
 }

@@ -18,6 +18,8 @@ use crate::store::error::{Setup, StoreError};
 pub(super) const DATABASE: &str = "fleetbeat.db";
 /// The name of the file with the history of heartbeats.
 pub(super) const HISTORY: &str = "history.db";
+/// What the name of the copy of history.db has behind that of the backup.
+pub(super) const HISTORY_ENDING: &str = ".history";
 /// The file that a server locks.
 const LOCK: &str = "lock";
 

@@ -39,13 +39,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fleetbeat_history::chart::ChartQuery;
+use fleetbeat_history::{Chunk, Day};
 use fleetbeat_protocol::{
     AgentId, FlagsPatch, KeyHash, Server, SettingsPatch, StatePatch, TagsPatch, Timestamp,
 };
 use rusqlite::OptionalExtension;
 
 use self::connection::{Check, Connections, has_current_schema, open_reader};
-use self::contents::Contents;
+use self::contents::Saved;
 use self::fleet::FleetReader;
 use self::history::History;
 use self::open_chunks::Appending;
@@ -60,7 +61,9 @@ use super::event_store::{
     EventPage, EventQuery, EventStore, Retention, WatchOrder, Watched,
 };
 use super::flags::HostPatch;
-use super::history::{HistorySettings, HistoryStore, HostHistory, Tended};
+use super::history::{
+    DaysRead, Extent, HistorySettings, HistoryStore, HostHistory, Tended,
+};
 use super::identity::{Conflicts, Finding};
 use super::key::{
     AgentKey, Code, EnrollRefusal, EnrollRequest, Enrolled, KeyStore, ListedKey,
@@ -92,16 +95,29 @@ pub(in crate::store) enum IfMissing {
 }
 
 /// Writes a consistent copy of the whole database in `folder` to `file`, which must not
-/// exist. Gives what is in the copy. A server may run meanwhile, and its disk be full: the
-/// database is only read.
+/// exist, and so with history.db, if it is wanted. Gives what is in the copies. A server
+/// may run meanwhile, and its disk be full: the databases are only read.
 ///
 /// # Errors
-/// There is no database, or the file exists or cannot be written.
-pub(super) fn backup(folder: &Path, file: &Path) -> Result<Contents, StoreError> {
+/// There is no database, or a file exists or cannot be written.
+pub(super) fn backup(
+    folder: &Path,
+    file: &Path,
+    extent: Extent,
+) -> Result<Saved, StoreError> {
     folder::find_database(folder)?;
     update_schema(folder)?;
     let database = open_reader(&folder.join(folder::DATABASE))?;
-    backup::backup(&database, file)
+    let contents = backup::backup(&database, file)?;
+    let history = match extent {
+        Extent::Database => None,
+        // Behind the database: what is merged in between is in both, and not in none.
+        Extent::WithHistory => {
+            let copied = backup::backup_history(&folder.join(folder::HISTORY), file);
+            Some(copied.inspect_err(|_| drop(restore::remove_database(file)))?)
+        }
+    };
+    Ok(Saved { contents, history })
 }
 
 /// Brings an older database to the present schema.
@@ -420,6 +436,18 @@ impl HistoryStore for Embedded {
     ) -> Result<Option<HostHistory>, StoreError> {
         match &self.history {
             Some(history) => history.chart(&self.connections, host, query),
+            None => Ok(None),
+        }
+    }
+
+    fn history_days(
+        &self,
+        host: &HostName,
+        days: (Day, Day),
+        each: &mut dyn FnMut(&Chunk),
+    ) -> Result<Option<DaysRead>, StoreError> {
+        match &self.history {
+            Some(history) => history.days(&self.connections, host, days, each),
             None => Ok(None),
         }
     }

@@ -15,17 +15,21 @@ use fleetbeat_protocol::Timestamp;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::connection::{Check, checkpoint, prepare_writer};
-use super::contents::Contents;
+use super::contents::{Contents, HistoryContents};
 use super::error::{no_backup, unusable};
 use super::folder::{
-    DATABASE, create_new_private_file, create_private_folder, take_lock,
+    DATABASE, HISTORY, HISTORY_ENDING, create_new_private_file, create_private_folder,
+    take_lock,
 };
 use super::schema::migrate;
 use crate::ownership::give_to_owner_of_folder;
 use crate::store::error::StoreError;
+use crate::store::history::Extent;
 
 /// The backup in the folder, until it is known to be good.
 const UNCHECKED: &str = "restoring.db";
+/// The copy of history.db, until it is known to be good.
+const UNCHECKED_HISTORY: &str = "restoring-history.db";
 /// SQLite's write-ahead log and its index lie beside the database, with these endings.
 const LOG: &str = "-wal";
 const LOG_INDEX: &str = "-shm";
@@ -35,40 +39,75 @@ pub(in crate::store) struct Restored {
     contents: Contents,
     /// The place of the database that was there before.
     replaced: Option<PathBuf>,
+    /// What there is of history, and the place of the file before; `None` where history was
+    /// not wanted.
+    history: Option<(HistoryContents, Option<PathBuf>)>,
 }
 
 /// Puts the database in the file `backup` in the place of the one in `folder`, which no
-/// server may be using.
+/// server may be using; and so with the copy of history.db beside it, if that is wanted.
+/// Both are checked before either is put in place.
 ///
 /// # Errors
-/// A server runs, the file is not a whole database of a known version, or the folder
-/// cannot be written.
+/// A server runs, a file is not a whole database of a known version, or the folder cannot
+/// be written.
 pub(in crate::store) fn restore(
     folder: &Path,
     backup: &Path,
+    extent: Extent,
     now: Timestamp,
 ) -> Result<Restored, StoreError> {
     create_private_folder(folder)?;
     let _lock = take_lock(folder)?;
     let unchecked = folder.join(UNCHECKED);
+    let unchecked_history = folder.join(UNCHECKED_HISTORY);
 
     let restored = copy(backup, &unchecked)
         .and_then(|()| check_copy(backup, &unchecked, &folder.join(DATABASE)))
         .and_then(|contents| {
-            let replaced = put_in_place(folder, &unchecked, now)?;
-            Ok(Restored { contents, replaced })
+            let history = match extent {
+                Extent::Database => None,
+                Extent::WithHistory => {
+                    let contents = take_history(backup, &unchecked_history)?;
+                    let replaced = put_in_place(folder, HISTORY, &unchecked_history, now);
+                    Some((contents, replaced?))
+                }
+            };
+            let replaced = put_in_place(folder, DATABASE, &unchecked, now)?;
+            Ok(Restored {
+                contents,
+                replaced,
+                history,
+            })
         });
     let _ = remove_database(&unchecked);
+    let _ = remove_database(&unchecked_history);
     restored
+}
+
+/// Copies the history beside the `backup` to `unchecked`, and checks the copy.
+fn take_history(backup: &Path, unchecked: &Path) -> Result<HistoryContents, StoreError> {
+    let backup = with_ending(backup, HISTORY_ENDING);
+    copy(&backup, unchecked)?;
+    let contents = fleetbeat_history::check_file(unchecked);
+    let contents = contents.map_err(|error| no_backup(&backup, error.to_string()))?;
+    Ok(HistoryContents::File(contents))
 }
 
 impl fmt::Display for Restored {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "restored: {}", self.contents)?;
+        if let Some(path) = &self.replaced {
+            writeln!(f, "the database before it is kept as {}", path.display())?;
+        }
 
-        match &self.replaced {
+        let Some((history, replaced)) = &self.history else {
+            return Ok(());
+        };
+        writeln!(f, "restored: {history}")?;
+        match replaced {
             Some(path) => {
-                writeln!(f, "the database before it is kept as {}", path.display())
+                writeln!(f, "the history before it is kept as {}", path.display())
             }
             None => Ok(()),
         }
@@ -161,16 +200,17 @@ fn explain_check_error(backup: &Path, error: &rusqlite::Error) -> StoreError {
     no_backup(backup, reason)
 }
 
-/// Makes the checked copy the folder's database. Gives the place of the database that was
-/// there before.
+/// Makes the checked copy the folder's database with this name. Gives the place of the
+/// database that was there before.
 fn put_in_place(
     folder: &Path,
+    name: &str,
     checked: &Path,
     now: Timestamp,
 ) -> Result<Option<PathBuf>, StoreError> {
-    let file = folder.join(DATABASE);
+    let file = folder.join(name);
     let kept = folder.join(format!(
-        "{DATABASE}.replaced-{}",
+        "{name}.replaced-{}",
         now.strftime("%Y%m%dT%H%M%SZ")
     ));
     let failed = |error| unusable(&file, &error);
@@ -255,7 +295,7 @@ mod tests {
             (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let old = Embedded::open_beside_server(folder.path(), IfMissing::Create).unwrap();
         let checked = folder.path().join(UNCHECKED);
-        backup(folder.path(), &checked).unwrap();
+        backup(folder.path(), &checked, Extent::Database).unwrap();
         old.record(&[beat("192.0.2.1", Timestamp::UNIX_EPOCH)])
             .unwrap();
         // As after a kill: what was committed last is in the log alone.
@@ -266,7 +306,7 @@ mod tests {
                 > 0
         );
         std::mem::forget(old);
-        let kept = put_in_place(folder.path(), &checked, Timestamp::UNIX_EPOCH)
+        let kept = put_in_place(folder.path(), DATABASE, &checked, Timestamp::UNIX_EPOCH)
             .unwrap()
             .unwrap();
         fs::copy(kept, elsewhere.path().join(DATABASE)).unwrap();

@@ -141,7 +141,12 @@ fn a_commit_waits_for_the_disk_and_files_are_private() {
         .query_row("PRAGMA synchronous", [], |row| row.get::<_, i64>(0))
         .unwrap();
     assert_eq!(synchronous, full);
-    backup(folder.path(), &folder.path().join("copy.db")).unwrap();
+    backup(
+        folder.path(),
+        &folder.path().join("copy.db"),
+        Extent::Database,
+    )
+    .unwrap();
     for name in ["fleetbeat.db", "fleetbeat.db-wal", "copy.db"] {
         let mode = fs::metadata(folder.path().join(name))
             .unwrap()
@@ -249,7 +254,9 @@ fn a_backup_is_whole_and_overwrites_nothing() {
     fs::write(&part, "a part").unwrap();
     fs::set_permissions(&part, fs::Permissions::from_mode(0o666)).unwrap();
 
-    let contents = backup(folder.path(), &file).unwrap().to_string();
+    let contents = backup(folder.path(), &file, Extent::Database)
+        .unwrap()
+        .to_string();
     let expected = "1 servers, 0 users, the last heartbeat at 1970-01-01T00:00:00Z";
     assert_eq!(contents, expected);
     assert_eq!(names_in(&copy), ["fleetbeat.db"]);
@@ -258,7 +265,9 @@ fn a_backup_is_whole_and_overwrites_nothing() {
     assert_eq!(servers(&Embedded::open(&copy).unwrap()), servers(&store));
 
     let before = fs::read(&file).unwrap();
-    let refused = backup(folder.path(), &file).unwrap_err().to_string();
+    let refused = backup(folder.path(), &file, Extent::Database)
+        .unwrap_err()
+        .to_string();
     assert!(
         refused.contains("fleetbeat.db: exists, and a backup goes to a new file"),
         "{refused}"
@@ -275,11 +284,13 @@ fn a_backup_follows_no_link() {
     let part = folder.path().join("b.db.part");
 
     std::os::unix::fs::symlink(&other, &part).unwrap();
-    let failed = backup(folder.path(), &file).unwrap_err().to_string();
+    let failed = backup(folder.path(), &file, Extent::Database)
+        .unwrap_err()
+        .to_string();
     assert!(failed.contains("b.db.part"), "{failed}");
     fs::remove_file(&part).unwrap();
     fs::hard_link(&other, &part).unwrap();
-    assert!(backup(folder.path(), &file).is_err());
+    assert!(backup(folder.path(), &file, Extent::Database).is_err());
     assert_eq!(fs::read(&other).unwrap(), b"of somebody else");
     assert!(!file.exists());
 }
@@ -298,12 +309,19 @@ fn a_backup_that_fails_leaves_nothing() {
     writer.execute_batch("DROP TABLE users").unwrap();
     drop(writer);
 
-    let failed = backup(folder.path(), &copy.join("b.db"))
+    let failed = backup(folder.path(), &copy.join("b.db"), Extent::Database)
         .unwrap_err()
         .to_string();
     assert!(failed.contains("copy/b.db: "), "{failed}");
     assert!(names_in(&copy).is_empty(), "{:?}", names_in(&copy));
-    assert!(backup(folder.path(), &folder.path().join("nowhere/b.db")).is_err());
+    assert!(
+        backup(
+            folder.path(),
+            &folder.path().join("nowhere/b.db"),
+            Extent::Database
+        )
+        .is_err()
+    );
 }
 
 #[test]
@@ -517,14 +535,14 @@ fn a_restored_database_has_its_events_and_numbers_on_behind_the_replaced_one() {
     let event = NewEvent::new(EventKind::ServerStarted, at, facts([]));
     let store = Embedded::open(folder.path()).unwrap();
     store.append(&[event.clone(), event.clone()]).unwrap();
-    backup(folder.path(), &file).unwrap();
+    backup(folder.path(), &file, Extent::Database).unwrap();
     store
         .append(&[event.clone(), event.clone(), event.clone()])
         .unwrap();
     store.close();
     drop(store);
 
-    drop(restore(folder.path(), &file, at).unwrap());
+    drop(restore(folder.path(), &file, Extent::Database, at).unwrap());
     let store = Embedded::open(folder.path()).unwrap();
     store.append(&[event]).unwrap();
     let ids: Vec<i64> = events(&store).into_iter().map(|(id, _)| id).collect();

@@ -45,6 +45,7 @@ use std::time::Duration;
 
 use fleetbeat_daemon::lock::lock;
 use fleetbeat_history::chart::ChartQuery;
+use fleetbeat_history::{Chunk, Day};
 use fleetbeat_protocol::{
     AgentId, FlagsPatch, KeyHash, Server, SettingsPatch, StatePatch, TagsPatch, Timestamp,
 };
@@ -69,7 +70,7 @@ use super::event_store::{
     EventPage, EventQuery, EventStore, Retention, WatchOrder, Watched,
 };
 use super::flags::HostPatch;
-use super::history::{HistorySettings, HistoryStore, HostHistory, Tended};
+use super::history::{DaysRead, HistorySettings, HistoryStore, HostHistory, Tended};
 use super::identity::{Conflicts, Finding};
 use super::key::{
     AgentKey, Code, EnrollRefusal, EnrollRequest, Enrolled, KeyStore, ListedKey,
@@ -412,6 +413,15 @@ impl HistoryStore for MongoDb {
         query: &ChartQuery,
     ) -> Result<Option<HostHistory>, StoreError> {
         Ok(history::chart(&self.databases.mongodb, host, query)?)
+    }
+
+    fn history_days(
+        &self,
+        host: &HostName,
+        days: (Day, Day),
+        each: &mut dyn FnMut(&Chunk),
+    ) -> Result<Option<DaysRead>, StoreError> {
+        Ok(history::days(&self.databases.mongodb, host, days, each)?)
     }
 }
 

@@ -1,16 +1,18 @@
-//! Charts of hosts: what history.db has, and what waits in the fleet's database.
+//! Charts of hosts and their days: what history.db has, and what waits in the fleet's database.
 
 use std::net::IpAddr;
 
 use fleetbeat_history::chart::ChartQuery;
-use fleetbeat_history::{FileStore, Host, Sample, host_chart, open_chunk};
+use fleetbeat_history::{
+    Chunk, Day, FileStore, Host, Sample, host_chart, host_days, open_chunk,
+};
 use rusqlite::{Connection, OptionalExtension};
 
 use super::former;
 use crate::store::embedded::connection::Connections;
 use crate::store::embedded::row::parsed;
 use crate::store::error::StoreError;
-use crate::store::history::HostHistory;
+use crate::store::history::{DaysRead, HostHistory};
 use crate::store::server::HostName;
 
 /// A host, and its samples that are not in history.db.
@@ -50,6 +52,29 @@ pub(super) fn chart(
         ip: waiting.ip,
         server_id: waiting.server_id,
         chart,
+    }))
+}
+
+/// Gives each day of a host to `each`; `None` if the host is not known.
+pub(super) fn days(
+    connections: &Connections,
+    store: &FileStore,
+    host: &HostName,
+    range: (Day, Day),
+    each: &mut dyn FnMut(&Chunk),
+) -> Result<Option<DaysRead>, StoreError> {
+    let waiting = connections.read(|connection| find_waiting(connection, host))?;
+    let Some(waiting) = waiting else {
+        return Ok(None);
+    };
+    let of_host = Host::new(&waiting.server_id);
+    let read = host_days(store, &of_host, &waiting.samples, range, each);
+    let is_damaged = read.map_err(|error| StoreError::Refused {
+        database: "history.db",
+        reason: error.to_string(),
+    })?;
+    Ok(Some(DaysRead {
+        is_incomplete: is_damaged || waiting.is_damaged,
     }))
 }
 

@@ -30,7 +30,9 @@ use std::time::{Duration, Instant};
 use fleetbeat_daemon::lock::lock;
 use fleetbeat_history::chart::ChartQuery;
 use fleetbeat_history::retention::{Limits, trim};
-use fleetbeat_history::{Day, FileStore, HistoryError, HistoryStore as _, Options};
+use fleetbeat_history::{
+    Chunk, Day, FileStore, HistoryError, HistoryStore as _, Options,
+};
 use fleetbeat_protocol::Timestamp;
 use rustix::fs::statvfs;
 
@@ -42,7 +44,7 @@ use super::error::unusable;
 use super::folder;
 use super::open_chunks::Appending;
 use crate::store::error::StoreError;
-use crate::store::history::{HistorySettings, HostHistory, Tended};
+use crate::store::history::{DaysRead, HistorySettings, HostHistory, Tended};
 use crate::store::server::HostName;
 
 /// The time after which a call of [`History::tend`] comes to its end.
@@ -138,7 +140,7 @@ impl History {
     /// The chart of a host; `None` if the host is not known.
     ///
     /// # Errors
-    /// The fleet's database or history.db cannot be read.
+    /// The fleet's database cannot be read.
     pub(super) fn chart(
         &self,
         connections: &Connections,
@@ -146,6 +148,20 @@ impl History {
         query: &ChartQuery,
     ) -> Result<Option<HostHistory>, StoreError> {
         charts::chart(connections, &self.file.store, host, query)
+    }
+
+    /// Gives each day of a host to `each`; `None` if the host is not known.
+    ///
+    /// # Errors
+    /// The fleet's database or history.db cannot be read.
+    pub(super) fn days(
+        &self,
+        connections: &Connections,
+        host: &HostName,
+        range: (Day, Day),
+        each: &mut dyn FnMut(&Chunk),
+    ) -> Result<Option<DaysRead>, StoreError> {
+        charts::days(connections, &self.file.store, host, range, each)
     }
 
     fn tend_until_stopped(

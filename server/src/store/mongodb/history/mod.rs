@@ -19,7 +19,9 @@ use std::time::{Duration, Instant};
 
 use fleetbeat_daemon::clock;
 use fleetbeat_history::chart::ChartQuery;
-use fleetbeat_history::{Day, HistoryError, Sample, StoredChunk, chart_of};
+use fleetbeat_history::{
+    Chunk, Day, HistoryError, Sample, StoredChunk, chart_of, days_of,
+};
 use fleetbeat_protocol::Timestamp;
 use jiff::SignedDuration;
 use mongodb::bson::{Document, doc};
@@ -27,7 +29,7 @@ use mongodb::bson::{Document, doc};
 use super::connection::Connection;
 use super::document::{VersionedServer, date, named, text, time};
 use super::error::MongoDbError;
-use crate::store::history::{HistorySettings, HostHistory, Tended};
+use crate::store::history::{DaysRead, HistorySettings, HostHistory, Tended};
 use crate::store::server::HostName;
 
 pub(super) use self::days::make_indexes;
@@ -113,19 +115,62 @@ pub(super) fn chart(
     };
     let (ip, server_id) = (record.server.ip, record.server.server_id);
 
-    // Before the days: what is merged in between is in both, and not in none.
-    let waiting = open::find(mongodb, &server_id)?;
-    let mut read = Tended::default();
-    let samples = waiting.map(|host| host.samples(&mut read));
-    let chunks = days::find(mongodb, &server_id, query.days())?;
+    let found = Found::read(mongodb, &server_id, query.days())?;
     let oldest = days::oldest(mongodb)?;
-    let mut chart = chart_of(chunks, oldest, &samples.unwrap_or_default(), query);
-    chart.is_incomplete |= read.damaged > 0;
+    let mut chart = chart_of(found.chunks, oldest, &found.waiting, query);
+    chart.is_incomplete |= found.is_damaged;
     Ok(Some(HostHistory {
         ip,
         server_id,
         chart,
     }))
+}
+
+/// Gives each day of a host to `each`; `None` if the host is not known.
+pub(super) fn days(
+    mongodb: &Connection,
+    host: &HostName,
+    range: (Day, Day),
+    each: &mut dyn FnMut(&Chunk),
+) -> Result<Option<DaysRead>, MongoDbError> {
+    let servers = mongodb.servers();
+    let record = mongodb.run(async { servers.find_one(named(host)).await })?;
+    let Some(record) = record.as_ref().and_then(VersionedServer::from_document) else {
+        return Ok(None);
+    };
+    let found = Found::read(mongodb, &record.server.server_id, range)?;
+    let is_incomplete = days_of(found.chunks, &found.waiting, range, each);
+    Ok(Some(DaysRead {
+        is_incomplete: is_incomplete || found.is_damaged,
+    }))
+}
+
+/// What there is of some days of a host.
+struct Found {
+    /// `None` stands for a chunk that cannot be read.
+    chunks: Vec<Option<StoredChunk>>,
+    /// The samples that are not merged yet, of any day.
+    waiting: Vec<Sample>,
+    /// Whether some of them cannot be read.
+    is_damaged: bool,
+}
+
+impl Found {
+    fn read(
+        mongodb: &Connection,
+        server_id: &str,
+        range: (Day, Day),
+    ) -> Result<Found, MongoDbError> {
+        // Before the days: what is merged in between is in both, and not in none.
+        let waiting = open::find(mongodb, server_id)?;
+        let mut read = Tended::default();
+        let waiting = waiting.map(|host| host.samples(&mut read));
+        Ok(Found {
+            chunks: days::find(mongodb, server_id, range)?,
+            waiting: waiting.unwrap_or_default(),
+            is_damaged: read.damaged > 0,
+        })
+    }
 }
 
 /// Merges what waits of the hosts. False if MongoDB refuses a day, which is then tried
