@@ -6,6 +6,7 @@
 //! nothing but every request must succeed.
 
 mod agent;
+mod history;
 mod keys;
 mod measure;
 mod scale;
@@ -37,8 +38,9 @@ const INTERVAL_SECS: f64 = 120.0;
 const CONNECTIONS: usize = 64;
 
 /// The parts to measure, in this order.
-const PARTS: [&str; 6] = [
+const PARTS: [&str; 7] = [
     "heartbeats",
+    "history",
     "keys",
     "fleets",
     "selector",
@@ -73,6 +75,7 @@ fn main() -> ExitCode {
     for part in parts {
         failed += match part {
             "heartbeats" => heartbeats(&scale),
+            "history" => history::measure(&scale),
             "keys" => keys::measure(&scale),
             "fleets" => fleets(&scale),
             "selector" => selector::selectors(&scale),
