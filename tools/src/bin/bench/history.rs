@@ -328,7 +328,8 @@ fn ask(server: &FleetbeatServer, fleet: &[Host], days: i64, scale: &Scale) -> us
         }
         let mut report = Report::default();
         let from = time(Timestamp::now().as_second() - range * 86_400);
-        for place in 0..ASKED.min(scale.seconds as usize * 20) {
+        let most = usize::try_from(scale.seconds * 20).unwrap_or(usize::MAX);
+        for place in 0..ASKED.min(most) {
             let host = &fleet[place % fleet.len()];
             let path = format!(
                 "/server/{}/history?from={from}&series=cpu,ram,net,services,metrics",
