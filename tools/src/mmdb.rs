@@ -87,7 +87,9 @@ fn metadata(nodes: usize) -> Vec<u8> {
     text("languages", &mut data);
     control(11, 0, &mut data);
     text("description", &mut data);
-    control(7, 0, &mut data);
+    control(7, 1, &mut data);
+    text("en", &mut data);
+    text("Places of documentation", &mut data);
     data
 }
 
