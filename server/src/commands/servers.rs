@@ -30,7 +30,7 @@ pub(super) fn list(
         select.is_none_or(|select| select.wants(server))
     };
 
-    let fleet = ShownFleet::new(store.fleet(None)?, now, places.database().as_deref());
+    let fleet = ShownFleet::new(store.fleet(None)?, now, places.database());
     let wanted = fleet.servers.iter().filter(|server| is_wanted(server));
     print(wanted, output).map_err(ServerError::Output)
 }

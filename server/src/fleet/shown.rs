@@ -26,6 +26,8 @@ const ASKED: &str = "the host asks for it: its metric drain is 1";
 /// what follows from the record.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Shown {
+    /// As the store has it; the same one as `server` where nothing differs.
+    record: Arc<Server>,
     server: Arc<Server>,
     offer: Offer,
     geo: ShownGeo,
@@ -45,7 +47,7 @@ impl Shown {
         }
 
         let (geo, names) = (site.geo, site.other_names(&record));
-        let mut server = record;
+        let mut server = record.clone();
         if server.state != state || names.is_some() {
             let changed = Arc::make_mut(&mut server);
             changed.state = state;
@@ -57,6 +59,7 @@ impl Shown {
         }
         Shown {
             offer: load::offer(&server, ramp(&server, now)),
+            record,
             server,
             geo,
         }
@@ -151,6 +154,8 @@ pub(crate) struct ShownFleet {
     at: Timestamp,
     /// When a host will be shown otherwise, though its record is the same.
     until: Timestamp,
+    /// What has filled the places.
+    places: Option<Arc<Database>>,
 }
 
 impl ShownFleet {
@@ -158,11 +163,36 @@ impl ShownFleet {
     pub(crate) fn new(
         fleet: Arc<Fleet>,
         now: Timestamp,
-        places: Option<&Database>,
+        places: Option<Arc<Database>>,
+    ) -> ShownFleet {
+        ShownFleet::after(None, fleet, now, places)
+    }
+
+    /// The same. Hosts whose records are those of `before` are shown as there, as far as
+    /// that is good.
+    pub(super) fn after(
+        before: Option<&ShownFleet>,
+        fleet: Arc<Fleet>,
+        now: Timestamp,
+        places: Option<Arc<Database>>,
     ) -> ShownFleet {
         let ends = fleet.servers.iter().filter_map(|record| record.state.end());
         let ends = ends.filter(|end| *end > now);
-        let shown = |record: &Arc<Server>| Shown::new(record.clone(), now, places);
+        let before = before.filter(|before| {
+            before.is_good_at(now) && is_same(before.places.as_ref(), places.as_ref())
+        });
+        let mut known = before
+            .into_iter()
+            .flat_map(|before| &before.servers)
+            .peekable();
+        let shown = |record: &Arc<Server>| {
+            while known.next_if(|known| known.ip < record.ip).is_some() {}
+            let known = known.next_if(|known| known.ip == record.ip);
+            match known.filter(|known| Arc::ptr_eq(&known.record, record)) {
+                Some(known) => known.clone(),
+                None => Shown::new(record.clone(), now, places.as_deref()),
+            }
+        };
         let servers: Vec<Shown> = fleet.servers.iter().map(shown).collect();
         let is_rising = |server: &Shown| ramp(server, now) != Ramp::TOP;
         let rise = servers.iter().any(is_rising).then(|| next_rise(now));
@@ -172,6 +202,7 @@ impl ShownFleet {
             stale: fleet.stale,
             at: now,
             until: next.unwrap_or(Timestamp::MAX),
+            places,
             fleet,
         }
     }
@@ -185,6 +216,14 @@ impl ShownFleet {
     /// been set back.
     pub(super) fn is_good_at(&self, now: Timestamp) -> bool {
         self.at <= now && !self.is_over(now)
+    }
+}
+
+fn is_same(one: Option<&Arc<Database>>, other: Option<&Arc<Database>>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+        (None, None) => true,
+        _ => false,
     }
 }
 
@@ -273,7 +312,9 @@ mod tests {
             assert!(shown.is_over(at(to)) && !shown.is_good_at(at(to)));
             assert!(!shown.is_good_at(at(from) - ms), "the clock was set back");
         }
-        assert!(shown(30).is_good_at(Timestamp::MAX - ms));
+        // Those of which the state is over rise together.
+        assert!(shown(30).is_good_at(at(60) - ms) && shown(30).is_over(at(60)));
+        assert!(shown(600).is_good_at(Timestamp::MAX - ms));
     }
 
     #[test]
@@ -310,6 +351,55 @@ mod tests {
         assert_eq!(weights(1020), (vec![50, 50, 50, 250], at(1050)));
         assert_eq!(weights(1259), (vec![225, 225, 225, 250], at(1260)));
         assert_eq!(weights(1260), (vec![250; 4], Timestamp::MAX));
+    }
+
+    #[test]
+    fn a_fleet_that_is_followed_is_shown_as_one_that_is_not() {
+        let host = |last: u8, state: HostState| {
+            let mut server = Arc::unwrap_or_clone(record(state, None));
+            server.ip = [10, 0, 0, last].into();
+            server.up_since = Some(at(i64::from(last)));
+            Arc::new(server)
+        };
+        let normal = HostState::default;
+        let [first, second] = [1, 2].map(|last| host(last, normal()));
+        let drained = host(3, state(Mode::Drain, Some(40)));
+        let fleets = [
+            vec![first.clone(), drained.clone()],
+            vec![first.clone(), second.clone(), drained.clone()],
+            vec![second.clone(), drained.clone()],
+            vec![host(2, state(Mode::Drain, None)), drained.clone()],
+            vec![drained],
+            vec![first, second],
+            vec![],
+        ];
+        let mut before: Option<ShownFleet> = None;
+        let mut kept = 0;
+        // Within a step of the ramp, past an end, into the next step, and back.
+        for (servers, second) in fleets
+            .iter()
+            .cycle()
+            .zip([31, 32, 39, 40, 59, 60, 50].repeat(9))
+        {
+            let fleet = Arc::new(Fleet {
+                servers: servers.clone(),
+                revision: 0,
+                stale: false,
+            });
+            let next =
+                ShownFleet::after(before.as_ref(), fleet.clone(), at(second), None);
+            let fresh = ShownFleet::new(fleet, at(second), None);
+            assert_eq!(next.servers, fresh.servers, "{second}");
+            assert_eq!(next.until, fresh.until);
+            let held = before.map(|before| before.servers).unwrap_or_default();
+            let is_held = |server: &&Shown| {
+                held.iter()
+                    .any(|held| Arc::ptr_eq(&held.server, &server.server))
+            };
+            kept += next.servers.iter().filter(is_held).count();
+            before = Some(next);
+        }
+        assert!(kept > 20, "{kept}");
     }
 
     #[test]

@@ -245,7 +245,9 @@ fn make(
         return Ok(before.clone());
     }
 
-    let fleet = Arc::new(ShownFleet::new(records, now, places.database().as_deref()));
+    let shown_before = before.as_ref().map(|before| &*before.fleet);
+    let fleet = ShownFleet::after(shown_before, records, now, places.database());
+    let fleet = Arc::new(fleet);
     let changes = match &before {
         Some(before) => before.changes.next(&before.fleet, &fleet),
         None => Changes::of_first(&fleet),
