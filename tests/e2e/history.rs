@@ -228,6 +228,7 @@ fn a_chart_is_compressed_and_asked_for_again_costs_nothing() {
 fn a_removed_host_takes_its_history_along_and_a_restart_changes_nothing() {
     let mut server = FleetbeatServer::start();
     populate(&server);
+    server.stop();
     server.restart();
     let token = server.admin_token();
     assert_eq!(ask(&server, &token, "")["t"].as_array().unwrap().len(), 30);
