@@ -235,7 +235,11 @@ fn charts(scale: &Scale) -> usize {
     let server = FleetbeatServer::start();
     let mut fleet: Vec<Host> = (0..hosts).map(Host::new).collect();
     let spooled = fill(&server, &mut fleet, days);
-    let (used, merged) = (number(&server, USED), number(&server, MERGED));
+    let token = server.admin_token();
+    let (used, merged) = (
+        number(&server, &token, USED),
+        number(&server, &token, MERGED),
+    );
     println!(
         "{spooled} heartbeats of {hosts} hosts and {days} days: {:.2} bytes each in \
          history.db, pages counted; {:.2} MB a host and year.\n",
@@ -276,6 +280,7 @@ fn charts(scale: &Scale) -> usize {
 
 /// Sends the heartbeats of so many days as a spool. Gives how many.
 fn fill(server: &FleetbeatServer, fleet: &mut [Host], days: i64) -> usize {
+    let token = server.admin_token();
     let beats = days * 86_400 / INTERVAL;
     let start = Timestamp::now().as_second() - beats * INTERVAL;
     let all: Vec<i64> = (0..beats).collect();
@@ -297,16 +302,20 @@ fn fill(server: &FleetbeatServer, fleet: &mut [Host], days: i64) -> usize {
         let wait = sent.saturating_sub(fleet.len() * MAX_OPEN) as f64;
         wait_for("history to be merged", || {
             thread::sleep(Duration::from_millis(200));
-            (number(server, MERGED) >= wait).then_some(())
+            (number(server, &token, MERGED) >= wait).then_some(())
         });
     }
-    assert_eq!(number(server, DROPPED), 0.0, "heartbeats had no room");
+    assert_eq!(
+        number(server, &token, DROPPED),
+        0.0,
+        "heartbeats had no room"
+    );
     sent
 }
 
 /// A number that the server tells of itself.
-fn number(server: &FleetbeatServer, name: &str) -> f64 {
-    let answer = server.request("GET", "/metrics", &[], b"");
+fn number(server: &FleetbeatServer, token: &str, name: &str) -> f64 {
+    let answer = server.api(token, "GET", "/metrics", None);
     let text = String::from_utf8(answer.body).expect("metrics are text");
     let mut lines = text.lines();
     let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
