@@ -19,6 +19,7 @@ const MAX_UNREAD: usize = 20_000;
 #[derive(Clone, Default)]
 pub(super) struct Changed(Arc<Mutex<Inner>>);
 
+/// The hosts, before and behind their commit.
 #[derive(Default)]
 struct Inner {
     /// The hosts that the present transaction has changed, by number. A transaction that

@@ -6,11 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use fleetbeat_daemon::lock::lock;
-use fleetbeat_protocol::Server;
 
 use super::changed::Unread;
 use super::connection::Connections;
-use super::servers;
+use super::servers::{self, Numbered};
 use crate::store::error::StoreError;
 use crate::store::server::Fleet;
 
@@ -18,13 +17,11 @@ use crate::store::server::Fleet;
 /// is not told.
 const READ_WHOLE_EVERY: Duration = Duration::from_secs(60);
 
-/// A host's number and record.
-pub(super) type Numbered = (i64, Arc<Server>);
-
 /// Reads the fleet.
 #[derive(Default)]
 pub(super) struct FleetReader(Mutex<Inner>);
 
+/// What the reader remembers.
 #[derive(Default)]
 struct Inner {
     /// Counts the fleets that were handed out.

@@ -17,7 +17,6 @@ use rusqlite::{Connection, OptionalExtension, Row, Rows, Transaction, params_fro
 
 use super::events;
 use super::flags;
-use super::fleet::Numbered;
 use super::row::{
     json, listed, optional, optional_ip, optional_timestamp, parsed, timestamp,
 };
@@ -162,6 +161,9 @@ fn names() -> impl Iterator<Item = String> {
         .chain(flags)
         .chain(columns.chain(["id"]).map(of_servers))
 }
+
+/// A host's number and record.
+pub(super) type Numbered = (i64, Arc<Server>);
 
 /// Every host, sorted by address.
 pub(super) fn all(connection: &Connection) -> rusqlite::Result<Vec<Numbered>> {
