@@ -144,6 +144,7 @@ impl Database {
     }
 }
 
+/// What the database has for an address.
 type Found<'a> = LookupResult<'a, Vec<u8>>;
 
 /// Reads either form: `MaxMind`'s nested one, and a flat one.

@@ -90,6 +90,7 @@ impl Deref for Shown {
 
 impl Serialize for Shown {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        /// What a host has on the wire.
         #[derive(Serialize)]
         struct Parts<'a> {
             #[serde(flatten)]

@@ -32,21 +32,23 @@ pub(crate) use fixtures::{DELETE_AFTER_MINUTES, act, beat, servers, spooled, swe
 #[cfg(feature = "mongodb")]
 use mongodb_databases::{FreshMongoDb, variable};
 
-/// One line for each backend: its name, and an expression that opens an empty store in a
-/// temporary folder.
+/// One line for each backend: which cases it has to pass, its name, and an expression that
+/// opens an empty store in a temporary folder. The backends on MongoDB differ in
+/// nothing but the copies of records.
 macro_rules! backends {
-    ($($(#[$attribute:meta])* $name:ident: $open:expr;)+) => { $(
+    ($($(#[$attribute:meta])* $cases:ident $name:ident: $open:expr;)+) => { $(
         $(#[$attribute])*
         mod $name {
             use super::*;
-            cases!($open);
+            cases!($cases $open);
         }
     )+ };
 }
 
 /// One line for each case, under the file that has it.
 macro_rules! cases {
-    ($open:expr) => {
+    // What reads and writes records, whose copies are in Redis.
+    (records $open:expr) => {
         cases!($open; servers:
             a_first_heartbeat_makes_a_server,
             a_later_heartbeat_keeps_identity_and_flags,
@@ -104,6 +106,9 @@ macro_rules! cases {
             each_tag_that_was_set_last_on_either_record_of_a_host_counts,
             a_changed_tag_is_told_with_who_changed_it,
         );
+    };
+    (all $open:expr) => {
+        cases!(records $open);
         cases!($open; states:
             a_state_is_set_as_a_whole_and_stays_as_it_was_set,
             a_state_and_heartbeats_race_without_loss,
@@ -185,23 +190,23 @@ macro_rules! cases {
 }
 
 backends! {
-    embedded: |folder| {
+    all embedded: |folder| {
         let (store, history) = (Embedded::open(folder), HistorySettings::default());
         Box::new(store.unwrap().with_history(folder, &history).unwrap())
     };
     #[cfg(feature = "mongodb")]
-    mongodb: |_| Box::new(FreshMongoDb::open(&variable("REDIS_URL")));
+    all mongodb: |_| Box::new(FreshMongoDb::open(&variable("REDIS_URL")));
     #[cfg(feature = "mongodb")]
-    mongodb_with_a_redis_cluster: |_| {
+    records mongodb_with_a_redis_cluster: |_| {
         Box::new(FreshMongoDb::open(&variable("REDIS_CLUSTER_URL")))
     };
     #[cfg(feature = "mongodb")]
-    mongodb_with_one_node_of_a_cluster: |_| {
+    records mongodb_with_one_node_of_a_cluster: |_| {
         let cluster = variable("REDIS_CLUSTER_URL");
         Box::new(FreshMongoDb::open(cluster.split(',').next().unwrap()))
     };
     #[cfg(feature = "mongodb")]
-    mongodb_without_redis: |_| Box::new(FreshMongoDb::open(""));
+    records mongodb_without_redis: |_| Box::new(FreshMongoDb::open(""));
 }
 
 /// A store for one test, with what has to be cleared away behind it.
