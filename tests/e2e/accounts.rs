@@ -383,7 +383,12 @@ fn names_that_an_earlier_version_has_stored_go_on_working() {
         rusqlite::Connection::open(server.data().join("fleetbeat.db")).unwrap();
     database
         .execute_batch(
-            "DROP TABLE agent_keys; DROP TABLE enrollment_codes;
+            "DROP TABLE full_chunks; DROP TABLE gone_histories;
+             ALTER TABLE servers DROP COLUMN open_chunk;
+             ALTER TABLE state DROP COLUMN history_room;
+             ALTER TABLE state DROP COLUMN history_day;
+             ALTER TABLE state DROP COLUMN history_day_at;
+             DROP TABLE agent_keys; DROP TABLE enrollment_codes;
              ALTER TABLE servers DROP COLUMN keyed;
              ALTER TABLE servers DROP COLUMN agent_tags;
              ALTER TABLE flags DROP COLUMN tags;
