@@ -10,8 +10,8 @@ use crate::json::Json;
 use crate::limits::{MAX_ATTRIBUTE_CHARS, MAX_ATTRIBUTES, MAX_TEXT_CHARS};
 use crate::problem::FieldError;
 
-/// The largest whole number that a setting may be. Every JSON reader can hold it.
-const MAX_WHOLE: u64 = 1 << 53;
+/// The largest whole number that a setting may be: no JSON reader takes another one for it.
+const MAX_WHOLE: u64 = (1 << 53) - 1;
 /// The most sessions, and the most Mbit/s.
 const MAX_LIMIT: u64 = 100_000_000;
 /// The largest capacity.
@@ -349,7 +349,7 @@ mod tests {
             "admin_weight": 0, "attributes": ["port=51820", "ü"],
             "geo": {"country_code": "DE", "country": "Germany", "city": "Munich",
                 "latitude": 48.1, "longitude": -180},
-            "billing": {"day": 31, "quota_bytes": 9007199254740992, "count": "sent",
+            "billing": {"day": 31, "quota_bytes": 9007199254740991, "count": "sent",
                 "expires_on": "2028-02-29"}}"#;
         let set = patch(full).unwrap();
         assert_eq!(set.names, NAMES);
@@ -415,6 +415,10 @@ mod tests {
             (
                 r#"{"billing": {"day": 0, "quota_bytes": 0, "count": "all"}}"#,
                 vec!["billing.day", "billing.quota_bytes", "billing.count"],
+            ),
+            (
+                r#"{"billing": {"quota_bytes": 9007199254740993}}"#,
+                vec!["billing.quota_bytes"],
             ),
             (
                 r#"{"billing": {"expires_on": "2026-02-29"}}"#,
