@@ -30,7 +30,7 @@ fn settings_are_set_and_removed_and_admins_know_best_where_a_host_is() {
         "attributes": ["port=51820"],
         "geo": {"country_code": "AT", "country": "Austria", "city": "Wien",
             "latitude": 48.2, "longitude": 16.37},
-        "billing": {"day": 31, "quota_bytes": 9_007_199_254_740_992_u64,
+        "billing": {"day": 31, "quota_bytes": 9_007_199_254_740_991_u64,
             "count": "max", "expires_on": "2028-02-29"},
     });
     assert_eq!(set(&server, &full)["settings"], full);
