@@ -67,9 +67,7 @@ fn maintenance_ends_by_itself_everywhere_at_once() {
         assert_eq!(count(&server, &token, "draining"), 0);
         thread::sleep(Duration::from_millis(40));
     }
-    while Timestamp::now() <= until {
-        thread::sleep(Duration::from_millis(5));
-    }
+    wait_for("its end", || (Timestamp::now() > until).then_some(()));
     assert_eq!(count(&server, &token, "maintenance"), 0);
     let (shown, new_etag) = list();
     assert_eq!(shown["mode"], "normal");

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use fleetbeat_daemon::clock;
 use fleetbeat_protocol::{
-    FlagsPatch, Server, SettingsPatch, StatePatch, TagsPatch, parse_ip,
+    FieldError, FlagsPatch, Json, Server, SettingsPatch, StatePatch, TagsPatch, parse_ip,
 };
 
 use super::state::ApiState;
@@ -13,7 +13,7 @@ use crate::auth::{Caller, show_source};
 use crate::fleet::query::Query;
 use crate::fleet::shown::Shown;
 use crate::http::{Failure, Reply, Request, Response};
-use crate::store::{HostName, UnknownHosts};
+use crate::store::{HostName, HostPatch, UnknownHosts};
 
 /// The longest body of a patch of a host.
 const MAX_PATCH_BYTES: usize = 32 * 1024;
@@ -54,21 +54,8 @@ pub(super) fn set_flags(
     caller: &Caller,
     request: &mut Request,
 ) -> Result<Reply, Failure> {
-    let host = host(request)?;
-    let body = body::read(request, MAX_PATCH_BYTES)?;
-    let patch = FlagsPatch::from_json(&body::parse(&body)?).map_err(Failure::invalid)?;
-
-    let act = caller.act(request.peer().ip(), clock::now());
-    let Some(server) = api.store.set_flags(&host, patch, &act)? else {
-        return Err(unknown(api, &host));
-    };
-
-    if let Some(flags) = describe(patch) {
-        let (who, ip) = (caller.show(), server.ip);
-        let source = show_source(request.peer().ip());
-        log::info!("{who} at {source} has set the flags of host {ip}: {flags}");
-    }
-    Ok(answer(api, server))
+    let patch = patch(request, FlagsPatch::from_json)?;
+    set(api, caller, request, HostPatch::Flags(patch))
 }
 
 /// `PATCH /server/{ip}/tags`: sets and removes tags and gives the host as it is then.
@@ -77,22 +64,8 @@ pub(super) fn set_tags(
     caller: &Caller,
     request: &mut Request,
 ) -> Result<Reply, Failure> {
-    let host = host(request)?;
-    let body = body::read(request, MAX_PATCH_BYTES)?;
-    let patch = TagsPatch::from_json(&body::parse(&body)?).map_err(Failure::invalid)?;
-
-    let act = caller.act(request.peer().ip(), clock::now());
-    let Some(server) = api.store.set_tags(&host, &patch, &act)? else {
-        return Err(unknown(api, &host));
-    };
-
-    if !patch.0.is_empty() {
-        let (who, ip) = (caller.show(), server.ip);
-        let source = show_source(request.peer().ip());
-        let tags = describe_tags(&patch);
-        log::info!("{who} at {source} has set the tags of host {ip}: {tags}");
-    }
-    Ok(answer(api, server))
+    let patch = patch(request, TagsPatch::from_json)?;
+    set(api, caller, request, HostPatch::Tags(&patch))
 }
 
 /// `PATCH /server/{ip}/state`: sets the state and gives the host as it is then.
@@ -101,22 +74,8 @@ pub(super) fn set_state(
     caller: &Caller,
     request: &mut Request,
 ) -> Result<Reply, Failure> {
-    let host = host(request)?;
-    let body = body::read(request, MAX_PATCH_BYTES)?;
-    let now = clock::now();
-    let patch =
-        StatePatch::from_json(&body::parse(&body)?, now).map_err(Failure::invalid)?;
-
-    let act = caller.act(request.peer().ip(), now);
-    let Some(server) = api.store.set_state(&host, &patch, &act)? else {
-        return Err(unknown(api, &host));
-    };
-
-    let (who, ip) = (caller.show(), server.ip);
-    let source = show_source(request.peer().ip());
-    let state = describe_state(&patch);
-    log::info!("{who} at {source} has set the state of host {ip}: {state}");
-    Ok(answer(api, server))
+    let patch = patch(request, |json| StatePatch::from_json(json, clock::now()))?;
+    set(api, caller, request, HostPatch::State(&patch))
 }
 
 /// `PATCH /server/{ip}/settings`: sets and removes settings and gives the host as it is
@@ -126,21 +85,37 @@ pub(super) fn set_settings(
     caller: &Caller,
     request: &mut Request,
 ) -> Result<Reply, Failure> {
-    let host = host(request)?;
-    let body = body::read(request, MAX_PATCH_BYTES)?;
-    let patch =
-        SettingsPatch::from_json(&body::parse(&body)?).map_err(Failure::invalid)?;
+    let patch = patch(request, SettingsPatch::from_json)?;
+    set(api, caller, request, HostPatch::Settings(&patch))
+}
 
+/// The patch in the request's body.
+fn patch<T>(
+    request: &mut Request,
+    from_json: impl FnOnce(&Json<'_>) -> Result<T, Vec<FieldError>>,
+) -> Result<T, Failure> {
+    let body = body::read(request, MAX_PATCH_BYTES)?;
+    from_json(&body::parse(&body)?).map_err(Failure::invalid)
+}
+
+/// Sets what the patch asks for on the host that the path names, and gives the host as it
+/// is then.
+fn set(
+    api: &ApiState,
+    caller: &Caller,
+    request: &Request,
+    patch: HostPatch<'_>,
+) -> Result<Reply, Failure> {
+    let host = host(request)?;
     let act = caller.act(request.peer().ip(), clock::now());
-    let Some(server) = api.store.set_settings(&host, &patch, &act)? else {
+    let Some(server) = api.store.set(&host, patch, &act)? else {
         return Err(unknown(api, &host));
     };
 
-    if !patch.names.is_empty() {
+    if let Some((what, set)) = describe(patch) {
         let (who, ip) = (caller.show(), server.ip);
         let source = show_source(request.peer().ip());
-        let names = patch.names.join(", ");
-        log::info!("{who} at {source} has set the settings of host {ip}: {names}");
+        log::info!("{who} at {source} has set the {what} of host {ip}: {set}");
     }
     Ok(answer(api, server))
 }
@@ -181,9 +156,19 @@ pub(super) fn remove(
     ))
 }
 
-/// The flags that the patch sets, for the log: `paid = true, enabled = false`; `None` for
-/// a patch that sets none.
-fn describe(patch: FlagsPatch) -> Option<String> {
+/// What a patch sets, for the log: of what, and how; `None` for a patch that sets nothing.
+fn describe(patch: HostPatch<'_>) -> Option<(&'static str, String)> {
+    let (what, set) = match patch {
+        HostPatch::Flags(patch) => ("flags", describe_flags(patch)),
+        HostPatch::Tags(patch) => ("tags", describe_tags(patch)),
+        HostPatch::State(patch) => ("state", describe_state(patch)),
+        HostPatch::Settings(patch) => ("settings", patch.names.join(", ")),
+    };
+    (!set.is_empty()).then_some((what, set))
+}
+
+/// The flags that the patch sets: `paid = true, enabled = false`.
+fn describe_flags(patch: FlagsPatch) -> String {
     let flags = [
         ("gaming", patch.gaming),
         ("streaming", patch.streaming),
@@ -195,11 +180,10 @@ fn describe(patch: FlagsPatch) -> Option<String> {
     let set = flags
         .into_iter()
         .filter_map(|(name, value)| Some(format!("{name} = {}", value?)));
-    let set: Vec<String> = set.collect();
-    (!set.is_empty()).then(|| set.join(", "))
+    set.collect::<Vec<_>>().join(", ")
 }
 
-/// The tags that the patch sets and removes, for the log: `env = "prod", edge removed`.
+/// The tags that the patch sets and removes: `env = "prod", edge removed`.
 fn describe_tags(patch: &TagsPatch) -> String {
     let tags = patch.0.iter().map(|(key, value)| match value {
         Some(value) => format!("{key} = {value:?}"),
@@ -208,7 +192,7 @@ fn describe_tags(patch: &TagsPatch) -> String {
     tags.collect::<Vec<_>>().join(", ")
 }
 
-/// The state that the patch sets, for the log: `drain until 2026-01-31T12:00:00Z, "disk"`.
+/// The state that the patch sets: `drain until 2026-01-31T12:00:00Z, "disk"`.
 fn describe_state(patch: &StatePatch) -> String {
     let until = patch.until.map(|until| format!(" until {until}"));
     let reason = patch.reason.as_ref().map(|reason| format!(", {reason:?}"));
@@ -265,9 +249,10 @@ mod tests {
             is_static: Some(false),
             ..FlagsPatch::default()
         };
-        let described = describe(patch);
-        assert_eq!(described.as_deref(), Some("paid = true, static = false"));
-        assert_eq!(describe(FlagsPatch::default()), None);
+        let described = describe(HostPatch::Flags(patch));
+        let expected = ("flags", "paid = true, static = false".to_owned());
+        assert_eq!(described, Some(expected));
+        assert_eq!(describe(HostPatch::Flags(FlagsPatch::default())), None);
     }
 
     #[test]

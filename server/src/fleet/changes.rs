@@ -39,16 +39,18 @@ pub(super) struct Changed<'a> {
     gone: Vec<IpAddr>,
 }
 
-/// The answer to a client that asks for changes.
+/// The answer to a client that asks for changes, with what the client asks with the next
+/// time.
 #[derive(Debug, Serialize)]
-pub(super) struct Told<'a> {
-    /// `None` if the client has to read the whole list, behind this answer.
-    #[serde(flatten)]
-    changed: Option<Changed<'a>>,
-    #[serde(skip_serializing_if = "is_false")]
-    reset: bool,
-    /// What the client asks with the next time.
-    cursor: Cursor,
+#[serde(untagged)]
+pub(super) enum Told<'a> {
+    Changed {
+        #[serde(flatten)]
+        changed: Changed<'a>,
+        cursor: Cursor,
+    },
+    /// The client has to read the whole list, behind this answer. `reset` is true.
+    Reset { reset: bool, cursor: Cursor },
 }
 
 /// Which fleet a client has seen last. A cursor of another process says nothing here.
@@ -114,10 +116,13 @@ impl Changes {
         let since = since.filter(|cursor| cursor.process == process);
         let changed = since.and_then(|cursor| self.since(fleet, cursor.fleet));
         let fleet = self.number;
-        Told {
-            reset: changed.is_none(),
-            changed,
-            cursor: Cursor { process, fleet },
+        let cursor = Cursor { process, fleet };
+        match changed {
+            Some(changed) => Told::Changed { changed, cursor },
+            None => Told::Reset {
+                reset: true,
+                cursor,
+            },
         }
     }
 
@@ -162,11 +167,6 @@ impl Serialize for Cursor {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
-fn is_false(value: &bool) -> bool {
-    !value
 }
 
 /// Forgets those that went first of too many, and gives since which fleet all is known
@@ -347,5 +347,18 @@ mod tests {
             "nothing is remembered again"
         );
         assert_eq!(since(&changes, &fleets[3], 1).unwrap().1.len(), 8001);
+    }
+
+    #[test]
+    fn as_many_hosts_that_are_gone_as_fit_are_all_told() {
+        let hosts: Vec<(u32, f64)> = (0..20_000).map(|host| (host, 1.0)).collect();
+        let before = fleet(&hosts);
+        let gone_of = |gone: usize| {
+            let now = fleet(&hosts[gone..]);
+            let changes = Changes::of_first(&before).next(&before, &now);
+            since(&changes, &now, 0).map(|(_, gone)| gone.len())
+        };
+        assert_eq!(gone_of(MAX_GONE), Some(MAX_GONE));
+        assert_eq!(gone_of(MAX_GONE + 1), None);
     }
 }

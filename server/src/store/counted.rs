@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use fleetbeat_history::chart::ChartQuery;
 use fleetbeat_history::{Chunk, Day};
-use fleetbeat_protocol::{
-    AgentId, FlagsPatch, KeyHash, Server, SettingsPatch, StatePatch, TagsPatch, Timestamp,
-};
+use fleetbeat_protocol::{AgentId, KeyHash, Server, Timestamp};
 
 use super::api_token::{ApiToken, ApiTokenStore};
 use super::backend::{CacheState, Store};
@@ -17,6 +15,7 @@ use super::event::{Act, NewEvent};
 use super::event_store::{
     EventPage, EventQuery, EventStore, Retention, WatchOrder, Watched,
 };
+use super::flags::HostPatch;
 use super::history::{DaysRead, HistoryStore, HostHistory, Tended};
 use super::key::{
     AgentKey, Code, EnrollRefusal, EnrollRequest, Enrolled, KeyStore, ListedKey,
@@ -39,6 +38,7 @@ impl Counted {
     pub(crate) fn new(inner: Arc<dyn Store>, errors: StoreErrors) -> Counted {
         let names = [
             OF_SERVERS,
+            &HostPatch::OPERATIONS,
             OF_USERS,
             OF_API_TOKENS,
             OF_KEYS,
@@ -88,13 +88,19 @@ counted! {
         fn fleet(&self, known: Option<&Arc<Fleet>>) -> Arc<Fleet>;
         fn server(&self, host: &HostName) -> Option<Server>;
         fn moved_to(&self, ip: IpAddr) -> Option<IpAddr>;
-        fn set_flags(&self, host: &HostName, patch: FlagsPatch, act: &Act) -> Option<Server>;
-        fn set_tags(&self, host: &HostName, patch: &TagsPatch, act: &Act) -> Option<Server>;
-        fn set_state(&self, host: &HostName, patch: &StatePatch, act: &Act) -> Option<Server>;
-        fn set_settings(&self, host: &HostName, patch: &SettingsPatch, act: &Act) -> Option<Server>;
         fn remove_server(&self, host: &HostName, act: &Act) -> Option<RemovedServer>;
         fn sweep(&self, order: &SweepOrder) -> Swept;
         fn prune(&self, delete_after: Duration) -> Due;
+        with {
+            fn set(
+                &self,
+                host: &HostName,
+                patch: HostPatch<'_>,
+                act: &Act,
+            ) -> Result<Option<Server>, StoreError> {
+                self.count(patch.operation(), self.inner.set(host, patch, act))
+            }
+        }
     }
 }
 

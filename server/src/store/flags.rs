@@ -27,13 +27,34 @@ pub(super) struct SetFlags {
     pub(super) flag_changes: BTreeMap<String, i64>,
 }
 
-/// What an admin asks for.
+/// What an admin asks for on a host.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum HostPatch<'a> {
+pub(crate) enum HostPatch<'a> {
+    /// Flags get other values.
     Flags(FlagsPatch),
+    /// Tags are set and removed.
     Tags(&'a TagsPatch),
+    /// The host has this state.
     State(&'a StatePatch),
+    /// Settings are set and removed.
     Settings(&'a SettingsPatch),
+}
+
+impl HostPatch<'_> {
+    /// The names of the operations, for metrics.
+    pub(super) const OPERATIONS: [&'static str; 4] =
+        ["set_flags", "set_tags", "set_state", "set_settings"];
+
+    /// The name of the operation, for metrics.
+    pub(super) fn operation(self) -> &'static str {
+        let [flags, tags, state, settings] = HostPatch::OPERATIONS;
+        match self {
+            HostPatch::Flags(_) => flags,
+            HostPatch::Tags(_) => tags,
+            HostPatch::State(_) => state,
+            HostPatch::Settings(_) => settings,
+        }
+    }
 }
 
 impl SetFlags {

@@ -50,6 +50,7 @@ pub(crate) use event::{
 pub(crate) use event_store::{
     EventPage, EventQuery, EventStore, Mass, Retention, WatchOrder, Watched,
 };
+pub(crate) use flags::HostPatch;
 pub(crate) use history::{Extent, HistorySettings, HistoryStore, HostHistory, Tended};
 pub(crate) use key::{
     AgentKey, Code, EnrollRefusal, EnrollRequest, Enrolled, KeyStore, ListedKey,

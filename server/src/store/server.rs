@@ -5,14 +5,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fleetbeat_protocol::{
-    DELETED, FlagsPatch, Heartbeat, Server, SettingsPatch, StatePatch, Status, TagsPatch,
-    Timestamp,
-};
+use fleetbeat_protocol::{DELETED, FlagsPatch, Heartbeat, Server, Status, Timestamp};
 use jiff::SignedDuration;
 
 use super::error::StoreError;
 use super::event::Act;
+use super::flags::HostPatch;
 use super::key::AgentKey;
 
 /// The hosts: a record for each, made by the first heartbeat, and the history of spooled
@@ -46,52 +44,18 @@ pub(crate) trait ServerStore: Send + Sync {
     /// The database cannot be read.
     fn moved_to(&self, ip: IpAddr) -> Result<Option<IpAddr>, StoreError>;
 
-    /// Sets the patch's flags and gives the host as it is now; `None` if it is not known.
-    /// An event tells of each flag that has another value then.
-    ///
-    /// # Errors
-    /// The database cannot be written; the flags may be set nevertheless.
-    fn set_flags(
-        &self,
-        host: &HostName,
-        patch: FlagsPatch,
-        act: &Act,
-    ) -> Result<Option<Server>, StoreError>;
-
-    /// Sets and removes the patch's tags and gives the host as it is now; `None` if it is
-    /// not known. An event tells of each tag that has another value then.
+    /// Sets what an admin asks for and gives the host as it is now; `None` if it is not
+    /// known. A state is as it was set, whether or not it is in effect. An event tells of
+    /// each flag, tag and setting that has another value then, and of another state than
+    /// the one in effect.
     ///
     /// # Errors
     /// The host would have too many tags, and then nothing is changed. The database cannot
-    /// be written; the tags may be set nevertheless.
-    fn set_tags(
+    /// be written; what is asked for may be set nevertheless.
+    fn set(
         &self,
         host: &HostName,
-        patch: &TagsPatch,
-        act: &Act,
-    ) -> Result<Option<Server>, StoreError>;
-
-    /// Sets the state and gives the host as it is now, with the state as it was set; `None`
-    /// if it is not known. An event tells it if another state was in effect.
-    ///
-    /// # Errors
-    /// The database cannot be written; the state may be set nevertheless.
-    fn set_state(
-        &self,
-        host: &HostName,
-        patch: &StatePatch,
-        act: &Act,
-    ) -> Result<Option<Server>, StoreError>;
-
-    /// Sets and removes the patch's settings and gives the host as it is now; `None` if it
-    /// is not known. An event tells of each setting that has another value then.
-    ///
-    /// # Errors
-    /// The database cannot be written; the settings may be set nevertheless.
-    fn set_settings(
-        &self,
-        host: &HostName,
-        patch: &SettingsPatch,
+        patch: HostPatch<'_>,
         act: &Act,
     ) -> Result<Option<Server>, StoreError>;
 

@@ -7,7 +7,7 @@ use super::fixtures::{act, beat, ip, minutes, now, sweep};
 use super::identities::{
     Host, assert_count, assert_names, at, find, is_paid, send, set_paid,
 };
-use crate::store::Store;
+use crate::store::{HostPatch, Store};
 
 pub(super) fn two_hosts_that_boot_exchange_their_addresses(store: &dyn Store) {
     let start = now();
@@ -109,7 +109,7 @@ pub(super) fn a_host_that_returns_in_another_hosts_place_has_its_own_flags(
         }
         if staying {
             store
-                .set_flags(&ip(&address(3)).into(), gaming, &act())
+                .set(&ip(&address(3)).into(), HostPatch::Flags(gaming), &act())
                 .unwrap();
         }
 
@@ -196,7 +196,7 @@ pub(super) fn a_host_keeps_what_was_set_while_it_had_two_records(store: &dyn Sto
         ..FlagsPatch::default()
     };
     store
-        .set_flags(&ip("10.0.0.4").into(), none, &act())
+        .set(&ip("10.0.0.4").into(), HostPatch::Flags(none), &act())
         .unwrap();
     let latest = later + minutes(20);
     sweep(store, latest, 1);

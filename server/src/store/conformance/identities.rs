@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use fleetbeat_protocol::{AgentId, Flags, FlagsPatch, Server, Timestamp};
 
 use super::fixtures::{act, beat, ip, minutes, now, servers, spooled, sweep};
-use crate::store::{Beat, HostName, Store};
+use crate::store::{Beat, HostName, HostPatch, Store};
 
 /// A host as its agent shows it.
 #[derive(Clone, Copy)]
@@ -53,7 +53,9 @@ pub(super) fn at(store: &dyn Store, address: &str) -> Server {
 }
 
 pub(super) fn set_paid(store: &dyn Store, address: &str) {
-    store.set_flags(&ip(address).into(), PAID, &act()).unwrap();
+    store
+        .set(&ip(address).into(), HostPatch::Flags(PAID), &act())
+        .unwrap();
 }
 
 pub(super) fn is_paid(flags: Flags) -> bool {
@@ -170,10 +172,18 @@ pub(super) fn a_host_with_another_address_keeps_its_record(store: &dyn Store) {
         enabled: Some(true),
         ..FlagsPatch::default()
     };
-    let set = store.set_flags(&id, default, &act()).unwrap().unwrap();
+    let set = store
+        .set(&id, HostPatch::Flags(default), &act())
+        .unwrap()
+        .unwrap();
     assert!(!is_paid(set.flags));
     let unknown = HostName::ServerId("srv-00000000".to_owned());
-    assert_eq!(store.set_flags(&unknown, default, &act()).unwrap(), None);
+    assert_eq!(
+        store
+            .set(&unknown, HostPatch::Flags(default), &act())
+            .unwrap(),
+        None
+    );
 
     // An old address is a new host's.
     send(store, Host::new(9, "z").beat("10.0.0.1", later));
@@ -222,7 +232,7 @@ pub(super) fn a_restarted_host_with_another_address_gets_its_record_back(
         ..FlagsPatch::default()
     };
     store
-        .set_flags(&ip("10.0.0.2").into(), gaming, &act())
+        .set(&ip("10.0.0.2").into(), HostPatch::Flags(gaming), &act())
         .unwrap();
     send(store, host.beat("10.0.0.2", start + minutes(3)));
 
@@ -288,7 +298,7 @@ pub(super) fn each_flag_that_was_set_last_on_either_record_of_a_host_counts(
             let address = if *on == "new" { &new } else { &old };
             let name = ip(address).into();
             store
-                .set_flags(&name, flags(*paid, *enabled), &act())
+                .set(&name, HostPatch::Flags(flags(*paid, *enabled)), &act())
                 .unwrap();
         };
         before.into_iter().for_each(set);
@@ -426,7 +436,7 @@ pub(super) fn hosts_that_take_turns_at_an_address_share_a_record(store: &dyn Sto
         ..FlagsPatch::default()
     };
     store
-        .set_flags(&ip("10.0.0.100").into(), default, &act())
+        .set(&ip("10.0.0.100").into(), HostPatch::Flags(default), &act())
         .unwrap();
     send(store, two.beat("10.0.0.100", start + minutes(60)));
     assert!(!is_paid(at(store, "10.0.0.100").flags));

@@ -11,7 +11,7 @@ use super::fixtures::{act, ip, minutes, now, spooled, sweep};
 use super::identities::{Host, at, find};
 use crate::store::{
     AgentKey, Beat, Code, Cursor, Denial, EnrollRefusal, EnrollRequest, Enrolled, Event,
-    EventKind, EventQuery, HostRules, Speaker, Store, UnknownHosts,
+    EventKind, EventQuery, HostPatch, HostRules, Speaker, Store, UnknownHosts,
 };
 
 fn hash(n: u8) -> KeyHash {
@@ -439,7 +439,7 @@ pub(super) fn a_new_host_begins_with_the_flags_of_its_code(store: &dyn Store) {
         // A later heartbeat sets nothing, and an admin's word is later than the code's.
         let patch = beginning(Some(true), Some(false));
         store
-            .set_flags(&ip(&address).into(), patch, &act())
+            .set(&ip(&address).into(), HostPatch::Flags(patch), &act())
             .unwrap();
         assert_eq!(send(store, new), None);
         let shown = at(store, &address).flags;

@@ -14,8 +14,8 @@ use super::users::user;
 use crate::store::embedded::Embedded;
 use crate::store::fuse::{Fuse, Last};
 use crate::store::{
-    ApiToken, Beat, Conflict, Cursor, EnrollRequest, EventQuery, Speaker, Store,
-    StoreError, SweepOrder, UserChange, WatchOrder,
+    ApiToken, Beat, Conflict, Cursor, EnrollRequest, EventQuery, HostPatch, Speaker,
+    Store, StoreError, SweepOrder, UserChange, WatchOrder,
 };
 
 /// What happens, one step after the other.
@@ -68,7 +68,7 @@ fn step(store: &dyn Store, step: usize) -> Result<(), StoreError> {
                 ..FlagsPatch::default()
             };
             store
-                .set_flags(&ip("10.0.0.1").into(), paid, &act_at(at))
+                .set(&ip("10.0.0.1").into(), HostPatch::Flags(paid), &act_at(at))
                 .map(drop)
         }
         // Moves, and has booted.
@@ -419,7 +419,9 @@ mod on_mongodb {
                             ..FlagsPatch::default()
                         };
                         let name = ip(&host).into();
-                        instance.set_flags(&name, patch, &act_at(at)).unwrap();
+                        instance
+                            .set(&name, HostPatch::Flags(patch), &act_at(at))
+                            .unwrap();
                     }
                     writing.fetch_sub(1, Ordering::Release);
                 });

@@ -15,7 +15,8 @@ use super::fixtures::{act, beat, ip, minutes, now, servers};
 use crate::config::MongoDbSettings;
 use crate::store::mongodb::{MongoDb, Patience};
 use crate::store::{
-    EventKind, EventStore, HistorySettings, NewEvent, ServerStore, WatchOrder, facts,
+    EventKind, EventStore, HistorySettings, HostPatch, NewEvent, ServerStore, WatchOrder,
+    facts,
 };
 
 /// A database of its own. Redis has one set of keys, so the tests take turns.
@@ -126,12 +127,12 @@ fn what_another_program_does_to_mongodb_is_found_while_redis_tells_the_rest() {
     );
     store.tamper(doc! {"ip": "10.0.0.2"}, None);
     store
-        .set_flags(
+        .set(
             &ip("10.0.0.3").into(),
-            FlagsPatch {
+            HostPatch::Flags(FlagsPatch {
                 paid: Some(true),
                 ..FlagsPatch::default()
-            },
+            }),
             &act(),
         )
         .unwrap();

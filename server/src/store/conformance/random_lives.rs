@@ -21,7 +21,7 @@ use super::fixtures::{act, beat, ip, minutes, now};
 use super::told_lives;
 use crate::store::embedded::Embedded;
 use crate::store::server::SweepOrder;
-use crate::store::{Beat, HostName, Store, WatchOrder};
+use crate::store::{Beat, HostName, HostPatch, Store, WatchOrder};
 
 const HOSTS: usize = 5;
 const ADDRESSES: usize = 8;
@@ -207,7 +207,10 @@ impl World<'_> {
             _ => (patch.enabled, flags.enabled) = (Some(value), value),
         }
         let name = HostName::ServerId(server_id.clone());
-        self.store.set_flags(&name, patch, &act()).unwrap().unwrap();
+        self.store
+            .set(&name, HostPatch::Flags(patch), &act())
+            .unwrap()
+            .unwrap();
         self.told.push(format!("{host}: {patch:?} on {records:?}"));
     }
 

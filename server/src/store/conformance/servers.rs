@@ -11,7 +11,7 @@ use jiff::SignedDuration;
 use super::fixtures::{
     DELETE_AFTER_MINUTES, act, beat, ip, minutes, now, servers, spooled, sweep,
 };
-use crate::store::{Beat, Store, Supersedes};
+use crate::store::{Beat, HostPatch, Store, Supersedes};
 
 pub(super) fn a_first_heartbeat_makes_a_server(store: &dyn Store) {
     let at = now();
@@ -60,7 +60,7 @@ pub(super) fn a_later_heartbeat_keeps_identity_and_flags(store: &dyn Store) {
         ..FlagsPatch::default()
     };
     let before = store
-        .set_flags(&ip("10.0.0.1").into(), patch, &act())
+        .set(&ip("10.0.0.1").into(), HostPatch::Flags(patch), &act())
         .unwrap()
         .unwrap();
     let mut later = beat("10.0.0.1", at + minutes(2));
@@ -186,7 +186,7 @@ pub(super) fn a_patch_sets_only_its_flags(store: &dyn Store) {
     store.record(&[beat("2001:db8::1", now())]).unwrap();
     let set = |patch| {
         store
-            .set_flags(&ip("2001:db8::1").into(), patch, &act())
+            .set(&ip("2001:db8::1").into(), HostPatch::Flags(patch), &act())
             .unwrap()
             .unwrap()
             .flags
@@ -227,7 +227,7 @@ pub(super) fn a_patch_sets_only_its_flags(store: &dyn Store) {
     );
     assert_eq!(
         store
-            .set_flags(&ip("10.0.0.1").into(), streaming, &act())
+            .set(&ip("10.0.0.1").into(), HostPatch::Flags(streaming), &act())
             .unwrap(),
         None,
         "no server is made by a patch"
@@ -281,12 +281,12 @@ pub(super) fn the_revision_moves_with_what_is_shown(store: &dyn Store) {
         .unwrap();
     moves(store, "a heartbeat");
     store
-        .set_flags(
+        .set(
             &ip("10.0.0.1").into(),
-            FlagsPatch {
+            HostPatch::Flags(FlagsPatch {
                 paid: Some(true),
                 ..FlagsPatch::default()
-            },
+            }),
             &act(),
         )
         .unwrap();
@@ -322,7 +322,7 @@ pub(super) fn flags_and_heartbeats_race_without_loss(store: &dyn Store) {
                 ..FlagsPatch::default()
             };
             let flags = store
-                .set_flags(&ip("10.0.0.1").into(), patch, &act())
+                .set(&ip("10.0.0.1").into(), HostPatch::Flags(patch), &act())
                 .unwrap()
                 .unwrap()
                 .flags;

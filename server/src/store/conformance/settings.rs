@@ -10,7 +10,7 @@ use super::fixtures::{
     DELETE_AFTER_MINUTES, act, beat, ip, minutes, now, servers, sweep,
 };
 use super::identities::{Host, at, find, send};
-use crate::store::{Act, EventKind, HostName, Store, Who};
+use crate::store::{Act, EventKind, HostName, HostPatch, Store, Who};
 
 fn set(
     store: &dyn Store,
@@ -21,7 +21,10 @@ fn set(
     let names = names.to_vec();
     let patch = SettingsPatch { values, names };
     let host = ip(address).into();
-    store.set_settings(&host, &patch, &act()).unwrap().unwrap()
+    store
+        .set(&host, HostPatch::Settings(&patch), &act())
+        .unwrap()
+        .unwrap()
 }
 
 fn sessions(max_sessions: u32) -> Settings {
@@ -82,7 +85,11 @@ pub(super) fn a_patch_sets_and_removes_its_settings(store: &dyn Store) {
     // Neither a heartbeat nor what else is set on the host touches them.
     store.record(&[beat("10.0.0.1", now + minutes(2))]).unwrap();
     store
-        .set_flags(&host, fleetbeat_protocol::FlagsPatch::default(), &act())
+        .set(
+            &host,
+            HostPatch::Flags(fleetbeat_protocol::FlagsPatch::default()),
+            &act(),
+        )
         .unwrap();
     assert_eq!(shown(), full());
     assert_eq!(servers(store)[0].settings, full());
@@ -108,7 +115,12 @@ pub(super) fn a_patch_sets_and_removes_its_settings(store: &dyn Store) {
 
     let nobody: HostName = ip("10.0.0.2").into();
     let patch = SettingsPatch::default();
-    assert_eq!(store.set_settings(&nobody, &patch, &act()).unwrap(), None);
+    assert_eq!(
+        store
+            .set(&nobody, HostPatch::Settings(&patch), &act())
+            .unwrap(),
+        None
+    );
     assert_eq!(servers(store).len(), 1, "no server is made by a patch");
 }
 
@@ -188,7 +200,10 @@ pub(super) fn a_changed_setting_is_told_with_who_changed_it(store: &dyn Store) {
     ] {
         let names = names.to_vec();
         let patch = SettingsPatch { values, names };
-        store.set_settings(&host, &patch, &act).unwrap().unwrap();
+        store
+            .set(&host, HostPatch::Settings(&patch), &act)
+            .unwrap()
+            .unwrap();
     }
 
     watch(store, now + minutes(1));

@@ -11,7 +11,7 @@ use super::fixtures::{
     DELETE_AFTER_MINUTES, act, beat, ip, minutes, now, servers, sweep,
 };
 use super::identities::{Host, at, find, send};
-use crate::store::{Act, EventKind, HostName, Store, Who};
+use crate::store::{Act, EventKind, HostName, HostPatch, Store, Who};
 
 fn patch(mode: Mode, until: Option<Timestamp>, reason: Option<&str>) -> StatePatch {
     StatePatch {
@@ -23,7 +23,10 @@ fn patch(mode: Mode, until: Option<Timestamp>, reason: Option<&str>) -> StatePat
 
 fn set(store: &dyn Store, address: &str, patch: &StatePatch) -> Server {
     let host = ip(address).into();
-    store.set_state(&host, patch, &act()).unwrap().unwrap()
+    store
+        .set(&host, HostPatch::State(patch), &act())
+        .unwrap()
+        .unwrap()
 }
 
 pub(super) fn a_state_is_set_as_a_whole_and_stays_as_it_was_set(store: &dyn Store) {
@@ -59,10 +62,18 @@ pub(super) fn a_state_is_set_as_a_whole_and_stays_as_it_was_set(store: &dyn Stor
 
     let by_id = HostName::ServerId(servers(store)[0].server_id.clone());
     let drain = patch(Mode::Drain, None, None);
-    let server = store.set_state(&by_id, &drain, &act()).unwrap().unwrap();
+    let server = store
+        .set(&by_id, HostPatch::State(&drain), &act())
+        .unwrap()
+        .unwrap();
     assert_eq!(server.state.mode, Mode::Drain);
     let nobody: HostName = ip("10.0.0.2").into();
-    assert_eq!(store.set_state(&nobody, &drain, &act()).unwrap(), None);
+    assert_eq!(
+        store
+            .set(&nobody, HostPatch::State(&drain), &act())
+            .unwrap(),
+        None
+    );
     assert_eq!(servers(store).len(), 1, "no server is made by a patch");
 }
 
@@ -84,7 +95,7 @@ pub(super) fn a_state_and_heartbeats_race_without_loss(store: &dyn Store) {
                 let key = Some((n % 2).to_string());
                 let tags = [("key".to_owned(), key)];
                 let tags = fleetbeat_protocol::TagsPatch(tags.into());
-                store.set_tags(&host, &tags, &act()).unwrap();
+                store.set(&host, HostPatch::Tags(&tags), &act()).unwrap();
             }
         });
         for n in 1..=ROUNDS {
@@ -171,7 +182,9 @@ pub(super) fn a_state_that_changes_is_told_with_who_has_set_it(store: &dyn Store
         (11, patch(Mode::Normal, None, None)),
         (12, patch(Mode::Drain, None, None)),
     ] {
-        let set = store.set_state(&host, &patch, &act_at(minute)).unwrap();
+        let set = store
+            .set(&host, HostPatch::State(&patch), &act_at(minute))
+            .unwrap();
         set.unwrap();
     }
 

@@ -8,7 +8,7 @@ use super::fixtures::{
     DELETE_AFTER_MINUTES, act, beat, ip, minutes, now, servers, sweep,
 };
 use crate::store::server::{Due, Swept};
-use crate::store::{Beat, Store};
+use crate::store::{Beat, HostPatch, Store};
 
 const PAID: FlagsPatch = FlagsPatch {
     paid: Some(true),
@@ -51,7 +51,7 @@ pub(super) fn a_sweep_marks_and_deletes(store: &dyn Store) {
         ..FlagsPatch::default()
     };
     store
-        .set_flags(&ip("10.0.0.4").into(), is_static, &act())
+        .set(&ip("10.0.0.4").into(), HostPatch::Flags(is_static), &act())
         .unwrap();
 
     let marked = sweep(store, now, 1);
@@ -160,7 +160,9 @@ pub(super) fn the_flags_of_a_deleted_host_wait_for_its_return(store: &dyn Store)
         ])
         .unwrap();
     for host in ["10.0.0.1", "10.0.0.2"] {
-        store.set_flags(&ip(host).into(), PAID, &act()).unwrap();
+        store
+            .set(&ip(host).into(), HostPatch::Flags(PAID), &act())
+            .unwrap();
     }
     let later = now + minutes(10);
     assert_eq!(sweep(store, later, 1).down, 3);
@@ -194,7 +196,7 @@ pub(super) fn the_flags_of_a_deleted_host_wait_for_its_return(store: &dyn Store)
         ..FlagsPatch::default()
     };
     store
-        .set_flags(&ip("10.0.0.1").into(), default, &act())
+        .set(&ip("10.0.0.1").into(), HostPatch::Flags(default), &act())
         .unwrap();
     let latest = later + minutes(10);
     sweep(store, latest, 1);

@@ -12,7 +12,9 @@ use super::fixtures::{
     DELETE_AFTER_MINUTES, act, beat, ip, minutes, now, servers, spooled, sweep,
 };
 use super::identities::{Host, at, find, send};
-use crate::store::{Act, Beat, Conflict, EventKind, HostName, Store, StoreError, Who};
+use crate::store::{
+    Act, Beat, Conflict, EventKind, HostName, HostPatch, Store, StoreError, Who,
+};
 
 fn tags(tags: &[(&str, &str)]) -> Tags {
     let tag = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
@@ -29,7 +31,9 @@ fn patch(tags: &[(&str, Option<&str>)]) -> TagsPatch {
 
 fn set(store: &dyn Store, address: &str, tags: &[(&str, Option<&str>)]) -> Server {
     let host = ip(address).into();
-    let server = store.set_tags(&host, &patch(tags), &act()).unwrap();
+    let server = store
+        .set(&host, HostPatch::Tags(&patch(tags)), &act())
+        .unwrap();
     server.unwrap()
 }
 
@@ -68,12 +72,17 @@ pub(super) fn a_patch_sets_and_removes_its_tags(store: &dyn Store) {
     assert_eq!((&shown.tags, &shown.agent_tags), (&expected, &Tags::new()));
     assert_eq!(servers(store)[0].tags, expected);
     let by_id = HostName::ServerId(shown.server_id);
-    let set = store.set_tags(&by_id, &patch(&[]), &act()).unwrap();
+    let set = store
+        .set(&by_id, HostPatch::Tags(&patch(&[])), &act())
+        .unwrap();
     assert_eq!(set.unwrap().tags, expected);
 
     let nobody: HostName = ip("10.0.0.1").into();
     let one = patch(&[("env", Some("x"))]);
-    assert_eq!(store.set_tags(&nobody, &one, &act()).unwrap(), None);
+    assert_eq!(
+        store.set(&nobody, HostPatch::Tags(&one), &act()).unwrap(),
+        None
+    );
     assert_eq!(servers(store).len(), 1, "no server is made by a patch");
 }
 
@@ -87,7 +96,9 @@ pub(super) fn a_host_takes_no_more_tags_than_it_may_have(store: &dyn Store) {
 
     let host = ip("10.0.0.1").into();
     let more = patch(&[("more", Some("")), ("k0", Some("changed"))]);
-    let refused = store.set_tags(&host, &more, &act()).unwrap_err();
+    let refused = store
+        .set(&host, HostPatch::Tags(&more), &act())
+        .unwrap_err();
     let conflict = Conflict::TooManyTags {
         count: MAX_TAGS + 1,
     };
@@ -241,7 +252,10 @@ pub(super) fn a_changed_tag_is_told_with_who_changed_it(store: &dyn Store) {
         &[("env", Some("")), ("rack.1", Some("a"))],
         &[("env", None)],
     ] {
-        store.set_tags(&host, &patch(tags), &act).unwrap().unwrap();
+        store
+            .set(&host, HostPatch::Tags(&patch(tags)), &act)
+            .unwrap()
+            .unwrap();
     }
     // What agents say is not what anybody has done.
     let later = now + minutes(1);

@@ -117,10 +117,15 @@ mod tests {
     fn of_too_many_all_are_read() {
         let changed = Changed::default();
         let connection = connection(&changed);
-        let insert = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n \
-                      LIMIT ?1) INSERT INTO servers SELECT i, i FROM n";
-        connection.execute(insert, [20_001]).unwrap();
-        changed.commit();
+        let change = |count: i64| {
+            let replace = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n \
+                           LIMIT ?1) INSERT OR REPLACE INTO servers SELECT i, i FROM n";
+            connection.execute(replace, [count]).unwrap();
+            changed.commit();
+        };
+        change(20_000);
+        assert_eq!(changed.take(), hosts(1..=20_000));
+        change(20_001);
         assert_eq!(changed.take(), Unread::All);
         assert_eq!(changed.take(), hosts([]));
     }

@@ -108,10 +108,12 @@ fn replace(
 mod tests {
     use fleetbeat_protocol::{AgentId, FlagsPatch, TagsPatch, Timestamp};
     use jiff::SignedDuration;
+    use rusqlite::Connection;
 
     use super::super::Embedded;
     use super::*;
     use crate::store::conformance::{act, beat, sweep};
+    use crate::store::flags::HostPatch;
     use crate::store::server::{HostName, ServerStore};
 
     /// Does something that changes records, by the next numbers of `random`.
@@ -125,12 +127,12 @@ mod tests {
                     paid,
                     ..FlagsPatch::default()
                 };
-                store.set_flags(&host, patch, &act()).unwrap();
+                store.set(&host, HostPatch::Flags(patch), &act()).unwrap();
             }
             1 => {
                 let value = random.bool().then(|| "x".to_owned());
                 let patch = TagsPatch([("env".to_owned(), value)].into());
-                store.set_tags(&host, &patch, &act()).unwrap();
+                store.set(&host, HostPatch::Tags(&patch), &act()).unwrap();
             }
             2 => drop(store.remove_server(&host, &act()).unwrap()),
             3 => drop(sweep(store, now, random.u64(0..90))),
@@ -217,5 +219,26 @@ mod tests {
         rename("elsewhere", "flags");
         let second = store.fleet(Some(&first)).unwrap();
         assert_eq!(second.servers.len(), 2);
+    }
+
+    #[test]
+    fn what_another_program_has_changed_is_read_with_everything_after_a_while() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Embedded::open(folder.path()).unwrap();
+        let now = Timestamp::from_second(1_700_000_000).unwrap();
+        store.record(&[beat("10.0.0.1", now)]).unwrap();
+        let first = store.fleet(None).unwrap();
+        let other = Connection::open(folder.path().join("fleetbeat.db")).unwrap();
+        other
+            .execute("UPDATE servers SET city = 'Bonn'", [])
+            .unwrap();
+        assert!(Arc::ptr_eq(&first, &store.fleet(Some(&first)).unwrap()));
+
+        let mut reader = lock(&store.fleet.0);
+        let last = reader.last.as_mut().unwrap();
+        last.read_whole = last.read_whole.checked_sub(READ_WHOLE_EVERY).unwrap();
+        drop(reader);
+        let second = store.fleet(Some(&first)).unwrap();
+        assert_eq!(second.servers[0].city, "Bonn");
     }
 }

@@ -40,9 +40,7 @@ use std::time::Duration;
 
 use fleetbeat_history::chart::ChartQuery;
 use fleetbeat_history::{Chunk, Day};
-use fleetbeat_protocol::{
-    AgentId, FlagsPatch, KeyHash, Server, SettingsPatch, StatePatch, TagsPatch, Timestamp,
-};
+use fleetbeat_protocol::{AgentId, KeyHash, Server, Timestamp};
 use rusqlite::OptionalExtension;
 
 use self::connection::{Check, Connections, has_current_schema, open_reader};
@@ -192,17 +190,6 @@ impl Embedded {
     pub(super) fn fuse(&self) -> &super::fuse::Fuse {
         &self.connections.fuse
     }
-
-    /// Sets what an admin asks for.
-    fn set(
-        &self,
-        host: &HostName,
-        patch: HostPatch<'_>,
-        act: &Act,
-    ) -> Result<Option<Server>, StoreError> {
-        self.connections
-            .write(|transaction| servers::set(transaction, host, patch, act))
-    }
 }
 
 /// Why no database can ever be in `folder`, as far as a look at it tells.
@@ -267,40 +254,14 @@ impl ServerStore for Embedded {
             .read(|connection| owners::moved_to(connection, ip))
     }
 
-    fn set_flags(
+    fn set(
         &self,
         host: &HostName,
-        patch: FlagsPatch,
+        patch: HostPatch<'_>,
         act: &Act,
     ) -> Result<Option<Server>, StoreError> {
-        self.set(host, HostPatch::Flags(patch), act)
-    }
-
-    fn set_tags(
-        &self,
-        host: &HostName,
-        patch: &TagsPatch,
-        act: &Act,
-    ) -> Result<Option<Server>, StoreError> {
-        self.set(host, HostPatch::Tags(patch), act)
-    }
-
-    fn set_state(
-        &self,
-        host: &HostName,
-        patch: &StatePatch,
-        act: &Act,
-    ) -> Result<Option<Server>, StoreError> {
-        self.set(host, HostPatch::State(patch), act)
-    }
-
-    fn set_settings(
-        &self,
-        host: &HostName,
-        patch: &SettingsPatch,
-        act: &Act,
-    ) -> Result<Option<Server>, StoreError> {
-        self.set(host, HostPatch::Settings(patch), act)
+        self.connections
+            .write(|transaction| servers::set(transaction, host, patch, act))
     }
 
     fn remove_server(

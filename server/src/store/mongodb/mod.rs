@@ -46,9 +46,7 @@ use std::time::Duration;
 use fleetbeat_daemon::lock::lock;
 use fleetbeat_history::chart::ChartQuery;
 use fleetbeat_history::{Chunk, Day};
-use fleetbeat_protocol::{
-    AgentId, FlagsPatch, KeyHash, Server, SettingsPatch, StatePatch, TagsPatch, Timestamp,
-};
+use fleetbeat_protocol::{AgentId, KeyHash, Server, Timestamp};
 use mongodb::bson::doc;
 
 use self::connection::Connection;
@@ -164,34 +162,6 @@ impl MongoDb {
         self
     }
 
-    /// Sets what an admin asks for.
-    fn set(
-        &self,
-        host: &HostName,
-        patch: HostPatch<'_>,
-        act: &Act,
-    ) -> Result<Option<Server>, StoreError> {
-        let mongodb = &self.databases.mongodb;
-        let result = flags::set(mongodb, host, patch, act);
-        // Also after an error: MongoDB may have set them. Where the address is not known,
-        // the next comparison with MongoDB finds the change.
-        if let HostName::Ip(ip) = host {
-            self.changed([*ip]);
-        }
-
-        let record = result?.as_ref().and_then(VersionedServer::from_document);
-        self.changed(record.as_ref().map(|record| record.server.ip));
-        if let (Some(redis), Some(record)) = (&self.databases.redis, &record)
-            && redis.is_up()
-        {
-            self.databases.keep_read_back(std::slice::from_ref(record));
-            // At once, for a reader of Redis. If this copy fails, the refresh makes the
-            // copy.
-            let _ = redis.store(std::slice::from_ref(record), &[]);
-        }
-        Ok(record.map(|record| record.server))
-    }
-
     /// Delivers the events of the hosts at these addresses. What fails here is done by
     /// the watch.
     fn deliver_of_hosts(&self, ips: &BTreeSet<IpAddr>) {
@@ -271,40 +241,31 @@ impl ServerStore for MongoDb {
         Ok(owners::moved_to(&self.databases.mongodb, ip)?)
     }
 
-    fn set_flags(
+    fn set(
         &self,
         host: &HostName,
-        patch: FlagsPatch,
+        patch: HostPatch<'_>,
         act: &Act,
     ) -> Result<Option<Server>, StoreError> {
-        self.set(host, HostPatch::Flags(patch), act)
-    }
+        let mongodb = &self.databases.mongodb;
+        let result = flags::set(mongodb, host, patch, act);
+        // Also after an error: MongoDB may have set them. Where the address is not known,
+        // the next comparison with MongoDB finds the change.
+        if let HostName::Ip(ip) = host {
+            self.changed([*ip]);
+        }
 
-    fn set_tags(
-        &self,
-        host: &HostName,
-        patch: &TagsPatch,
-        act: &Act,
-    ) -> Result<Option<Server>, StoreError> {
-        self.set(host, HostPatch::Tags(patch), act)
-    }
-
-    fn set_state(
-        &self,
-        host: &HostName,
-        patch: &StatePatch,
-        act: &Act,
-    ) -> Result<Option<Server>, StoreError> {
-        self.set(host, HostPatch::State(patch), act)
-    }
-
-    fn set_settings(
-        &self,
-        host: &HostName,
-        patch: &SettingsPatch,
-        act: &Act,
-    ) -> Result<Option<Server>, StoreError> {
-        self.set(host, HostPatch::Settings(patch), act)
+        let record = result?.as_ref().and_then(VersionedServer::from_document);
+        self.changed(record.as_ref().map(|record| record.server.ip));
+        if let (Some(redis), Some(record)) = (&self.databases.redis, &record)
+            && redis.is_up()
+        {
+            self.databases.keep_read_back(std::slice::from_ref(record));
+            // At once, for a reader of Redis. If this copy fails, the refresh makes the
+            // copy.
+            let _ = redis.store(std::slice::from_ref(record), &[]);
+        }
+        Ok(record.map(|record| record.server))
     }
 
     fn remove_server(
