@@ -8,7 +8,7 @@
 
 use std::fs;
 use std::ops::Range;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -350,12 +350,11 @@ proptest! {
         let root = tempfile::tempdir().unwrap();
         write(&root, "states", &states);
         write(&root, "units", &units);
-        let script = "#!/bin/sh\n\
-            case $1 in is-active) cat ROOT/states;; *) cat ROOT/units;; esac\n"
+        let script = "case $1 in is-active) cat ROOT/states;; *) cat ROOT/units;; esac\n"
             .replace("ROOT", root.path().to_str().unwrap());
-        write(&root, "systemctl", script.as_bytes());
-        let mode = fs::Permissions::from_mode(0o755);
-        fs::set_permissions(root.path().join("systemctl"), mode).unwrap();
+        write(&root, "systemctl.sh", script.as_bytes());
+        let scripted = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs/scripted");
+        symlink(scripted, root.path().join("systemctl")).unwrap();
 
         let options = "[services]\nunits = [ {name = 'a', unit = 'a'}, \
             {name = 'b', unit = 'b'}, {name = 'wg', unit = 'wg-quick@*'}, \

@@ -4,7 +4,8 @@
 
 use std::error::Error as _;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::symlink;
+use std::path::Path;
 use std::time::Instant;
 
 use fleetbeat_collectors::{Collector, Roots, Sample, build};
@@ -67,11 +68,12 @@ fn collector(
 ) -> Box<dyn Collector> {
     let systemctl = folder.path().join("systemctl");
     let text = format!(
-        "#!/bin/sh\nhere={}\necho \"$*\" >>$here/calls\n{script}",
+        "here={}\necho \"$*\" >>$here/calls\n{script}",
         folder.path().display()
     );
-    fs::write(&systemctl, text).unwrap();
-    fs::set_permissions(&systemctl, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::write(folder.path().join("systemctl.sh"), text).unwrap();
+    let scripted = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs/scripted");
+    symlink(scripted, &systemctl).unwrap();
 
     let units: Vec<_> = units
         .iter()

@@ -418,7 +418,13 @@ fn a_file_that_may_not_be_written_is_told() {
     let programs = tempfile::tempdir().unwrap();
     fs::set_permissions(programs.path(), Permissions::from_mode(0o755)).unwrap();
     let program = programs.path().join("test");
-    fs::copy(env::current_exe().unwrap(), &program).unwrap();
+    // By another process: this one may start others while it has the program open for
+    // writing, and what is open for writing cannot be started.
+    let copied = Command::new("cp")
+        .arg(env::current_exe().unwrap())
+        .arg(&program)
+        .status();
+    assert!(copied.unwrap().success());
     let mut child = Command::new(&program);
     child
         .args(["--exact", "a_file_that_may_not_be_written_is_told"])

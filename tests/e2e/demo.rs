@@ -1,12 +1,11 @@
 //! The whole loop on one machine: the real agent, the real server, and the demo of both.
 
-use std::fs::{self, File, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use fleetbeat_tools::process::{Running, program, program_path};
+use fleetbeat_tools::process::{Running, install, program, program_path};
 use fleetbeat_tools::server::{AGENT_KEY, FleetbeatServer};
 use fleetbeat_tools::wait::wait_for;
 use fleetbeat_tools::{client, process};
@@ -144,12 +143,13 @@ fn the_demo_leaves_nothing_running_when_it_is_ended_during_its_start() {
     let bin = tempfile::tempdir().unwrap();
     // A server that never listens and does not want to stop either.
     let server = bin.path().join("fleetbeat-server");
+    let text = bin.path().join("text");
     fs::write(
-        &server,
+        &text,
         "#!/bin/sh\ntrap '' INT TERM\ntouch \"$0.started\"\nexec sleep 600\n",
     )
     .unwrap();
-    fs::set_permissions(&server, Permissions::from_mode(0o755)).unwrap();
+    install(&text, &server);
     let demo = start_demo(bin.path(), temporary.path());
     wait_for("the server to start", || {
         bin.path()

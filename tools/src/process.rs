@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::time::Duration;
 
@@ -58,6 +58,23 @@ pub fn program_path(name: &str) -> PathBuf {
         .unwrap_or_else(|| {
             panic!("{name} is not built: run `make build` first, or `make test`")
         })
+}
+
+/// Copies `from` to `to` as a program that can be started at once.
+///
+/// Another process writes it. If this process did, a child that another thread starts in
+/// that moment would have the file open for writing until the child has become its own
+/// program, and Linux does not start a file that is open for writing (ETXTBSY).
+///
+/// # Panics
+/// If the copy cannot be written.
+pub fn install(from: &Path, to: &Path) {
+    let status = Command::new("install")
+        .args(["-m", "755"])
+        .args([from, to])
+        .status()
+        .expect("install can be started");
+    assert!(status.success(), "install {}", to.display());
 }
 
 /// A running program. Dropping the value kills the program, so that a failing test leaves

@@ -280,7 +280,7 @@ mod tests {
         secrets.search_processes().unwrap();
         let folder = tempfile::tempdir().unwrap();
         let program = folder.path().join("fleetbeat-sleeper");
-        fs::copy("/bin/sleep", &program).unwrap();
+        std::os::unix::fs::symlink("/bin/sleep", &program).unwrap();
         let mut command = std::process::Command::new(&program);
         let secret = "90.12345678901";
         let _sleeper = crate::process::Running::spawn(command.arg(secret));

@@ -3,12 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic in its helpers, too")]
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
-/// Purges `package` where the programs in `programs`, a name and a line of shell each,
-/// stand in for the host's own.
+/// Purges `package` where functions of the shell stand in for the host's programs: a name
+/// and a line of shell each.
 fn purge(package: &str, programs: &[(&str, &str)]) -> (Output, String) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let assembled = Command::new("bash")
@@ -24,16 +23,15 @@ fn purge(package: &str, programs: &[(&str, &str)]) -> (Output, String) {
 
     let folder = tempfile::tempdir().unwrap();
     let calls = folder.path().join("calls");
+    let mut script = String::new();
     for (name, line) in programs {
-        let path = folder.path().join(name);
-        let text = format!(
-            "#!/bin/sh\necho {name} \"$@\" >>{}\n{line}\n",
+        script += &format!(
+            "{name}() (\necho {name} \"$@\" >>{}\n{line}\n)\n",
             calls.display()
         );
-        fs::write(&path, text).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     }
-    fs::write(folder.path().join("script"), assembled.stdout).unwrap();
+    script += std::str::from_utf8(&assembled.stdout).unwrap();
+    fs::write(folder.path().join("script"), script).unwrap();
 
     let output = Command::new("/bin/sh")
         .arg(folder.path().join("script"))
