@@ -1,7 +1,7 @@
 //! Every heartbeat is kept, and shown once.
 
-use fleetbeat_history::Series;
 use fleetbeat_history::chart::{Chart, ChartQuery, Column, Wanted};
+use fleetbeat_history::{Chunk, Day, Series};
 use fleetbeat_protocol::{AgentId, Timestamp};
 use jiff::SignedDuration;
 
@@ -158,4 +158,40 @@ pub(super) fn a_spool_of_days_is_kept_whole(store: &dyn Store) {
     assert_eq!(cpu(store, HOST, start).len(), 900);
     merge_all(store, start, 15);
     assert_eq!(cpu(store, HOST, start).len(), 900);
+}
+
+/// Heartbeats of every second from [`start`] on that the store has.
+fn count(store: &dyn Store, start: Timestamp, seconds: i64) -> usize {
+    let days = [0, seconds].map(|second| Day::of(start.as_second() + second));
+    let mut count = 0;
+    let mut each = |chunk: &Chunk| count += chunk.len();
+    let host = HostName::Ip(ip(HOST));
+    let read = store.history_days(&host, (days[0], days[1]), &mut each);
+    assert!(!read.unwrap().unwrap().is_incomplete);
+    count
+}
+
+pub(super) fn a_spool_of_thousands_waits_whole(store: &dyn Store) {
+    let start = start();
+    let at = |second| start + SignedDuration::from_secs(second);
+    let beats: Vec<Beat> = (0..8000).map(|n| spooled(HOST, at(n), 10.0)).collect();
+    for batch in beats.chunks(500) {
+        store.record(batch).unwrap();
+    }
+    assert_eq!(count(store, start, 8000), 8000);
+}
+
+pub(super) fn a_host_that_sends_each_second_loses_nothing(store: &dyn Store) {
+    let start = start();
+    for second in (0..4000).step_by(10) {
+        let at = |n| start + SignedDuration::from_secs(second + n);
+        let seq = |n: i64| (second + n).cast_unsigned();
+        let beats: Vec<Beat> = (0..10).map(|n| live(HOST, at(n), seq(n), 10.0)).collect();
+        store.record(&beats).unwrap();
+        if second % 100 == 0 {
+            let tended = store.tend_history(at(0)).unwrap().unwrap();
+            assert_eq!((tended.dropped, tended.failure), (0, None));
+        }
+    }
+    assert_eq!(count(store, start, 4000), 4000);
 }

@@ -146,6 +146,8 @@ macro_rules! cases {
             a_removed_host_takes_its_history_along,
             a_host_that_moves_keeps_its_history,
             a_spool_of_days_is_kept_whole,
+            a_spool_of_thousands_waits_whole,
+            a_host_that_sends_each_second_loses_nothing,
         );
         cases!($open; keys:
             codes_are_kept_and_removed,

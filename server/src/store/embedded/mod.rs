@@ -47,7 +47,6 @@ use self::connection::{Check, Connections, has_current_schema, open_reader};
 use self::contents::Saved;
 use self::fleet::FleetReader;
 use self::history::History;
-use self::open_chunks::Appending;
 use self::owners::Outcome;
 pub(super) use self::restore::restore;
 use self::touched::Touched;
@@ -213,7 +212,7 @@ impl ServerStore for Embedded {
     fn record(&self, beats: &[Beat]) -> Result<Recorded, StoreError> {
         let history = self.history.as_ref();
         let mut outcome = Outcome {
-            history: Appending::new(history.and_then(History::max_series)),
+            history: history.map(History::begin).unwrap_or_default(),
             ..Outcome::default()
         };
         let mut recorded = Recorded::default();

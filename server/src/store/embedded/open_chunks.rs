@@ -11,25 +11,36 @@ use crate::store::server::Beat;
 /// usual host has a quarter of that after four hours. A host has sent what it had spooled,
 /// or history.db is away.
 const FULL_BYTES: usize = 8 << 10;
-/// Full chunks of a host that may wait. A usual host fills one in most of a day, so more
-/// than that wait only if history.db cannot be written for more than a week.
-const MAX_FULL: i64 = 15;
+/// Full chunks of a host that may wait while history.db is written: more than an agent's
+/// spool of 4 MiB, which may come within one round of the care of history.
+const MAX_FULL: u32 = 100;
+/// Full chunks of a host that may wait while history.db cannot be written: a usual host
+/// fills one in most of a day, so there is room for more than a week.
+const MAX_FULL_WHILE_AWAY: u32 = 15;
 
 /// How history grows by the heartbeats of a transaction.
 #[derive(Debug, Default)]
 pub(super) struct Appending {
     /// The series of a heartbeat that are kept; `None`: nothing is kept.
     max_series: Option<usize>,
+    /// Full chunks of a host that may wait.
+    max_full: u32,
     /// The heartbeats for which there was no room.
     pub(super) dropped: u64,
 }
 
 impl Appending {
-    /// Nothing has been appended yet.
-    pub(super) fn new(max_series: Option<usize>) -> Appending {
+    /// Nothing has been appended yet. `is_away` says whether history.db cannot be written.
+    pub(super) fn new(max_series: Option<usize>, is_away: bool) -> Appending {
+        let max_full = if is_away {
+            MAX_FULL_WHILE_AWAY
+        } else {
+            MAX_FULL
+        };
         Appending {
             max_series,
-            ..Appending::default()
+            max_full,
+            dropped: 0,
         }
     }
 
@@ -47,11 +58,12 @@ impl Appending {
         sample.keep_series(max_series);
 
         let mut open = find(transaction, host)?;
-        if open.len() >= FULL_BYTES && put_aside(transaction, host, &open)? {
+        if open.len() >= FULL_BYTES && put_aside(transaction, host, &open, self.max_full)?
+        {
             open.clear();
         }
         let longer = match open_chunk::append(&open, &sample) {
-            Err(Full) if put_aside(transaction, host, &open)? => {
+            Err(Full) if put_aside(transaction, host, &open, self.max_full)? => {
                 open_chunk::append(&[], &sample)
             }
             longer => longer,
@@ -85,22 +97,24 @@ pub(super) fn put(
     Ok(())
 }
 
-/// Puts a full chunk beside the record, and says whether there was room.
+/// Puts a full chunk beside the record, and says whether there was room: fewer than
+/// `max_full` wait.
 fn put_aside(
     transaction: &Transaction<'_>,
     host: i64,
     chunk: &[u8],
+    max_full: u32,
 ) -> rusqlite::Result<bool> {
     let mut insert = transaction.prepare_cached(
         "INSERT INTO full_chunks (server_id, chunk) \
          SELECT server_id, ?2 FROM servers WHERE id = ?1 AND ?3 > \
          (SELECT count(*) FROM full_chunks WHERE server_id = servers.server_id)",
     )?;
-    Ok(insert.execute(params![host, chunk, MAX_FULL])? > 0)
+    Ok(insert.execute(params![host, chunk, max_full])? > 0)
 }
 
-/// Gives what is kept of the host `from`, whose record goes, to the host `to`: as many of
-/// its heartbeats as fit, its full chunks, and later what history.db has.
+/// Gives what is kept of the host `from`, whose record goes, to the host `to`: its
+/// heartbeats, its full chunks, and later what history.db has.
 pub(super) fn hand_over(
     transaction: &Transaction<'_>,
     from: i64,
@@ -110,7 +124,11 @@ pub(super) fn hand_over(
     for sample in open_chunk::read(&find(transaction, from)?).samples {
         match open_chunk::append(&merged, &sample) {
             Ok(longer) => merged = longer,
-            Err(Full) => break,
+            // However many wait: there is one more for each record that goes.
+            Err(Full) if put_aside(transaction, to, &merged, u32::MAX)? => {
+                merged = open_chunk::append(&[], &sample).unwrap_or_default();
+            }
+            Err(Full) => {}
         }
     }
     if !merged.is_empty() {

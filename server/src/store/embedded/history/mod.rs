@@ -25,6 +25,7 @@ mod today;
 
 use std::path::Path;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use fleetbeat_daemon::lock::lock;
@@ -58,6 +59,8 @@ pub(super) struct History {
     limits: Limits,
     /// The series of a heartbeat that are kept; `None`: no heartbeat is kept.
     max_series: Option<usize>,
+    /// Whether the last round could not write history.db.
+    is_away: AtomicBool,
     waiting: Mutex<Waiting>,
 }
 
@@ -94,13 +97,14 @@ impl History {
             file: Merging::new(store, &path),
             limits: settings.limits(max_bytes),
             max_series: settings.is_enabled.then_some(max_series),
+            is_away: AtomicBool::default(),
             waiting: Mutex::default(),
         })
     }
 
-    /// The series of a heartbeat that are kept; `None`: no heartbeat is kept.
-    pub(super) fn max_series(&self) -> Option<usize> {
-        self.max_series
+    /// What a transaction appends begins.
+    pub(super) fn begin(&self) -> Appending {
+        Appending::new(self.max_series, self.is_away.load(Ordering::Relaxed))
     }
 
     /// Notes what a transaction has appended.
@@ -132,6 +136,8 @@ impl History {
                 return Err(error);
             }
         }
+        let is_away = tended.failure.is_some();
+        self.is_away.store(is_away, Ordering::Relaxed);
         tended.troubles = self.file.store.take_troubles();
         tended.size = self.file.store.size().ok();
         Ok(tended)

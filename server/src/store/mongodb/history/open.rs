@@ -18,10 +18,18 @@ use crate::store::server::Beat;
 
 /// The time between two merges of a host.
 const PERIOD: SignedDuration = SignedDuration::from_hours(4);
-/// Heartbeats of a host that may wait; the oldest give way.
-const MAX_OPEN: i32 = 3000;
+/// Elements of a host that may wait; the oldest give way. Each has at most
+/// [`MAX_ELEMENT`] bytes, and MongoDB takes documents of 16 MiB.
+const MAX_OPEN: i32 = 1500;
+/// Largest element, in bytes. It has one live heartbeat, of which a usual one has 200
+/// bytes, or some of a spool's, which share their names.
+const MAX_ELEMENT: usize = 10 << 10;
 /// So many heartbeats of a host at once are a spool: they are merged soon.
 const MANY: usize = 20;
+/// The numbers of heartbeats that are multiples of this one let their host be merged soon,
+/// so that a host with a heartbeat every second does not reach [`MAX_OPEN`] in
+/// [`PERIOD`]. A usual host has 120 heartbeats in that time.
+const SOON: u64 = 1000;
 /// Hosts that are merged at once.
 const BATCH: i64 = 32;
 
@@ -66,35 +74,17 @@ pub(in crate::store::mongodb) fn append(
     hosts: &BTreeMap<Sender, String>,
     max_series: usize,
 ) -> Result<(), MongoDbError> {
-    let mut samples: BTreeMap<&str, (Timestamp, Vec<Bson>)> = BTreeMap::new();
+    let mut arrived: BTreeMap<&str, Arrived> = BTreeMap::new();
     for beat in beats {
-        let Some(host) = hosts.get(&sender(beat)) else {
-            continue;
-        };
-        let mut sample = sample_of_beat(beat);
-        sample.keep_series(max_series);
-        // A single sample always has room.
-        if let Ok(bytes) = open_chunk::append(&[], &sample) {
-            let entry = samples.entry(host).or_insert((beat.at, Vec::new()));
-            entry.1.push(binary(bytes));
+        if let Some(host) = hosts.get(&sender(beat)) {
+            arrived.entry(host).or_default().add(beat, max_series);
         }
     }
-    if samples.is_empty() {
+    if arrived.is_empty() {
         return Ok(());
     }
 
-    let updates = samples.into_iter().map(|(host, (at, samples))| {
-        let is_spool = samples.len() >= MANY;
-        let mut update = doc! {
-            "$push": {"samples": {"$each": samples, "$slice": -MAX_OPEN}},
-        };
-        if is_spool {
-            update.insert("$min", doc! {"due": date(at)});
-        } else {
-            update.insert("$setOnInsert", doc! {"due": first_due(at)});
-        }
-        doc! {"q": {"_id": host}, "u": update, "upsert": true}
-    });
+    let updates = arrived.iter().map(|(host, arrived)| arrived.update(host));
     let mut updates: Vec<Document> = updates.collect();
     for _ in 0..2 {
         let updated = mongodb.update_for_heartbeats("open_chunks", updates.clone())?;
@@ -113,6 +103,57 @@ pub(in crate::store::mongodb) fn append(
     Err(MongoDbError::refused(
         "a host's document is made all the time",
     ))
+}
+
+/// What a batch has of a host.
+#[derive(Default)]
+struct Arrived {
+    elements: Vec<Vec<u8>>,
+    count: usize,
+    /// When the host is merged at the latest; `None`: at its usual time.
+    due: Option<Timestamp>,
+    at: Timestamp,
+}
+
+impl Arrived {
+    fn add(&mut self, beat: &Beat, max_series: usize) {
+        let mut sample = sample_of_beat(beat);
+        sample.keep_series(max_series);
+        let last = self.elements.last_mut();
+        let longer = last.and_then(|last| Some((with(last, &sample)?, last)));
+        match longer {
+            Some((longer, last)) => *last = longer,
+            // Only a host with some dozen series whose names are of the longest has no room.
+            None => self.elements.extend(with(&[], &sample)),
+        }
+
+        self.at = beat.at;
+        self.count += 1;
+        let is_many = self.count == MANY;
+        let is_counted = beat.heartbeat.seq.is_some_and(|seq| seq % SOON == SOON - 1);
+        if is_many || is_counted {
+            self.due = Some(beat.at);
+        }
+    }
+
+    fn update(&self, host: &str) -> Document {
+        let elements = self.elements.iter().cloned().map(binary);
+        let elements: Vec<Bson> = elements.collect();
+        let mut update = doc! {
+            "$push": {"samples": {"$each": elements, "$slice": -MAX_OPEN}},
+        };
+        match self.due {
+            Some(due) => update.insert("$min", doc! {"due": date(due)}),
+            None => update.insert("$setOnInsert", doc! {"due": first_due(self.at)}),
+        };
+        doc! {"q": {"_id": host}, "u": update, "upsert": true}
+    }
+}
+
+/// An element with one more sample; `None` without room.
+fn with(element: &[u8], sample: &Sample) -> Option<Vec<u8>> {
+    let longer = open_chunk::append(element, sample).ok()?;
+    (longer.len() <= MAX_ELEMENT).then_some(longer)
 }
 
 /// When a new host is merged first: at a random time, so that the hosts of a fleet do not
