@@ -439,6 +439,26 @@ fn a_file_that_may_not_be_written_is_told() {
     assert_eq!(count(&place.store(), HOST), Ok(30));
 }
 
+#[test]
+fn a_link_to_a_volume_that_is_not_there_is_no_empty_history() {
+    let place = Place::new();
+    std::os::unix::fs::symlink("/no-such-volume/history.db", place.file()).unwrap();
+    let store = place.store();
+    for _ in 0..2 {
+        let merged = store.merge(&batch(HOST, DAY, 1));
+        assert!(
+            matches!(merged, Err(HistoryError::Unavailable(_))),
+            "{merged:?}"
+        );
+        let mut none = |_| panic!("there is nothing");
+        let read = store.read(&Host::new(HOST), Day::new(DAY), Day::new(DAY), &mut none);
+        assert!(
+            matches!(read, Err(HistoryError::Unavailable(_))),
+            "{read:?}"
+        );
+    }
+}
+
 /// As a process that may write files of 256 kB at most: writing fails in the middle.
 #[test]
 fn a_full_disk_is_told() {

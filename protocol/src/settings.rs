@@ -321,9 +321,10 @@ fn date(json: &Json<'_>, errors: &mut Errors) -> Option<Date> {
         Json::Text(text) => text.parse::<Date>().ok(),
         _ => None,
     };
-    let date = date.filter(
-        |date| matches!(json, Json::Text(text) if date.to_string() == text.as_ref()),
-    );
+    let date = date.filter(|date| {
+        let is_spelt = matches!(json, Json::Text(text) if date.to_string() == **text);
+        is_spelt && date.year() >= 1970
+    });
     if date.is_none() {
         errors.add("billing.expires_on", "must be a day such as 2026-12-31");
     }
@@ -422,6 +423,10 @@ mod tests {
             ),
             (
                 r#"{"billing": {"expires_on": "2026-02-29"}}"#,
+                vec!["billing.expires_on"],
+            ),
+            (
+                r#"{"billing": {"expires_on": "-000001-01-01"}}"#,
                 vec!["billing.expires_on"],
             ),
             (

@@ -29,8 +29,7 @@ impl TagsPatch {
         if let Some(object) = Object::new("", json, &mut errors) {
             let read = |json: &Json<'_>, field: &str, errors: &mut Errors| match json {
                 Json::Null => Some(None),
-                _ => field::text(field, json, MAX_TAG_VALUE_CHARS, errors)
-                    .map(|value| Some(value.to_owned())),
+                _ => value(json, field, errors).map(Some),
             };
             patch.0 = members(&object, &mut errors, read);
             let count = patch.0.values().flatten().count();
@@ -52,7 +51,7 @@ pub fn parse_tag(text: &str) -> Result<(String, String), String> {
         return Err(key_rule());
     }
     let mut errors = Errors::default();
-    field::check_text("", value, MAX_TAG_VALUE_CHARS, &mut errors);
+    check_value("", value, &mut errors);
     match errors.into_vec().pop() {
         Some(error) => Err(format!("has a value that {}", error.message)),
         None => Ok((key.to_owned(), value.to_owned())),
@@ -72,9 +71,7 @@ pub(crate) fn parse(body: &Object<'_>, errors: &mut Errors) -> Tags {
         errors.add("tags", too_many(count));
         return Tags::new();
     }
-    members(&object, errors, |json, field, errors| {
-        field::text(field, json, MAX_TAG_VALUE_CHARS, errors).map(str::to_owned)
-    })
+    members(&object, errors, value)
 }
 
 /// Applies the rules of [`parse`] to the tags of a heartbeat of one's own.
@@ -85,7 +82,7 @@ pub(crate) fn check(tags: &Tags, errors: &mut Errors) {
     for (key, value) in tags {
         let field = format!("tags.{key}");
         if is_key(key) {
-            field::check_text(&field, value, MAX_TAG_VALUE_CHARS, errors);
+            check_value(&field, value, errors);
         } else {
             errors.add(field, key_rule());
         }
@@ -109,6 +106,19 @@ fn members<T>(
         }
     }
     tags
+}
+
+/// The value of a tag, which people read in lists.
+fn value(json: &Json<'_>, field: &str, errors: &mut Errors) -> Option<String> {
+    let value = field::text(field, json, MAX_TAG_VALUE_CHARS, errors)?;
+    field::check_seen(field, Some(value), errors);
+    Some(value.to_owned())
+}
+
+/// Applies the rules of [`value`].
+fn check_value(field: &str, value: &str, errors: &mut Errors) {
+    field::check_text(field, value, MAX_TAG_VALUE_CHARS, errors);
+    field::check_seen(field, Some(value), errors);
 }
 
 /// Whether a tag may have this key. Selectors have the same rule.
@@ -177,6 +187,7 @@ mod tests {
                 vec!["a", "b", "c"],
             ),
             (r#"{"a": "x\u0000"}"#, vec!["a"]),
+            (r#"{"a": "x\u202e", "b": "\n"}"#, vec!["a", "b"]),
             (r#"{"a": "x", "a": "y"}"#, vec!["a"]),
         ] {
             assert_eq!(patch(json).unwrap_err(), fields, "{json}");

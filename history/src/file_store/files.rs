@@ -20,14 +20,21 @@ pub(crate) struct FileId {
 }
 
 /// The file that has this name now; `None` if there is none.
+///
+/// # Errors
+/// Nobody knows, or the name is a link to a file that is not there: a volume may not be
+/// mounted.
 pub(crate) fn identify(path: &Path) -> io::Result<Option<FileId>> {
     match fs::metadata(path) {
         Ok(metadata) => Ok(Some(FileId {
             device: metadata.dev(),
             inode: metadata.ino(),
         })),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Err(_) if path.is_symlink() => Err(io::Error::other(
+            "the link leads to a file that is not there",
+        )),
+        Err(_) => Ok(None),
     }
 }
 

@@ -23,7 +23,7 @@ pub(super) fn export(
 ) -> Result<bool, ServerError> {
     let range = Range::of(export);
     let mut series = BTreeSet::new();
-    read(store, export, range, &mut |chunk| {
+    let was_damaged = read(store, export, range, &mut |chunk| {
         series.extend(chunk.series().iter().cloned());
     })?;
 
@@ -40,7 +40,8 @@ pub(super) fn export(
     written
         .and_then(|()| output.flush())
         .map_err(ServerError::Output)?;
-    Ok(is_damaged)
+    // What the first reading has found damaged may have been moved aside.
+    Ok(was_damaged || is_damaged)
 }
 
 /// Gives each day of the range to `each`. Says whether something is damaged.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use fleetbeat_daemon::clock;
 use fleetbeat_daemon::condition::Condition;
-use fleetbeat_history::{Cut, HistoryError, Trouble};
+use fleetbeat_history::{Cut, HistoryError, MAX_SAMPLES, Trouble};
 use log::Level;
 
 use crate::jobs::Jobs;
@@ -93,8 +93,18 @@ impl Keeper {
         }
         let Cut {
             samples_of_later_versions: later,
+            samples,
             ..
         } = tended.cut;
+        if samples > 0 {
+            let line = || {
+                format!(
+                    "{samples} heartbeats are not kept as history: their hosts have sent \
+                     more than {MAX_SAMPLES} in a day"
+                )
+            };
+            log_if_due(Level::Warn, "too many heartbeats", "", line);
+        }
         if later > 0 {
             let line = || {
                 format!(

@@ -43,13 +43,15 @@ pub(super) fn backup_history(
     history: &Path,
     file: &Path,
 ) -> Result<HistoryContents, StoreError> {
+    let file = with_ending(file, HISTORY_ENDING);
     match fs::metadata(history) {
+        // A copy that is there would be taken for this backup's.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            refuse_existing(&file)?;
             return Ok(HistoryContents::Nothing);
         }
         _ => {}
     }
-    let file = with_ending(file, HISTORY_ENDING);
     write_new(&file, |unfinished| {
         let copied = fleetbeat_history::copy_file(history, unfinished);
         let explain = |error: HistoryError| Setup::Unusable {
@@ -67,10 +69,7 @@ fn write_new<T>(
     copy: impl FnOnce(&Path) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
     let failed = |error: io::Error| unusable(file, &error);
-    if fs::symlink_metadata(file).is_ok() {
-        let exists = "exists, and a backup goes to a new file";
-        return Err(failed(io::Error::new(io::ErrorKind::AlreadyExists, exists)));
-    }
+    refuse_existing(file)?;
 
     let unfinished = with_ending(file, UNFINISHED);
     let lock =
@@ -88,6 +87,15 @@ fn write_new<T>(
         let _ = remove_database(&unfinished);
     }
     contents
+}
+
+fn refuse_existing(file: &Path) -> Result<(), StoreError> {
+    if fs::symlink_metadata(file).is_err() {
+        return Ok(());
+    }
+    let exists = "exists, and a backup goes to a new file";
+    let error = io::Error::new(io::ErrorKind::AlreadyExists, exists);
+    Err(unusable(file, &error))
 }
 
 /// Runs `copy` while what it writes to `file` goes to the disk in small pieces. Left to the
