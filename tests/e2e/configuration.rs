@@ -95,15 +95,16 @@ fn a_stop_keeps_the_samples_while_a_collector_hangs() {
 
     let mut agent = Running::spawn(agent_command(&settings).stderr(Stdio::null()));
     // The collector's thread waits in the kernel for somebody to write. The other one has
-    // given its sample.
+    // given its sample: a thread that has just been started is called as the program.
     let started = Instant::now();
     wait_for("the hanging collector", || {
         let threads = fs::read_dir(format!("/proc/{}/task", agent.pid())).ok()?;
         let names = threads
             .filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok());
         let names: Vec<String> = names.collect();
-        let runs = |wanted: &str| names.iter().any(|name| name.trim() == wanted);
-        (runs("ram") && !runs("cpu")).then_some(())
+        let count = |wanted| names.iter().filter(|name| name.trim() == wanted).count();
+        let counts = ["ram", "cpu", "fleetbeat-agent"].map(count);
+        (counts == [1, 0, 1]).then_some(())
     });
     assert!(agent.terminate().success());
     let took = started.elapsed();
