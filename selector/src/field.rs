@@ -1,5 +1,7 @@
 //! The fields that a selector may ask about.
 
+use crate::text::show_name;
+
 /// A field of a host.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Field {
@@ -51,6 +53,33 @@ pub enum Field {
     Tag(String),
     /// The metric of this name.
     Metric(String),
+}
+
+/// The fields that a text may ask about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fields {
+    /// Every field.
+    All,
+    /// Those that are [granting](Field::is_granting).
+    Granting,
+}
+
+impl Fields {
+    /// Whether the text may ask about `field`.
+    ///
+    /// # Errors
+    /// What to ask about in its place.
+    pub(crate) fn check(self, field: &Field) -> Result<(), String> {
+        if self == Fields::All || field.is_granting() {
+            return Ok(());
+        }
+        let (name, further) = field.names();
+        Err(format!(
+            "{name}{} cannot be used here, because hosts have a say in it: use ip, \
+             server_id, enabled, static, gaming, streaming, paid or tag.KEY",
+            further.map(show_name).unwrap_or_default()
+        ))
+    }
 }
 
 /// What the values of a field are, which decides how the field is compared.

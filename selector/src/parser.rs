@@ -1,6 +1,7 @@
 //! From tokens to the tree: how conditions are put together.
 
 use crate::error::SelectorError;
+use crate::field::Fields;
 use crate::lexer::{Token, TokenKind, tokens};
 use crate::stream::{Stream, fault};
 use crate::term;
@@ -12,14 +13,15 @@ const MAX_TERMS: usize = 64;
 /// The most parentheses and `not` around a condition.
 const MAX_DEPTH: usize = 16;
 
-/// The tree of the selector that `text` spells.
+/// The tree of the selector that `text` spells, which asks about these fields alone.
 ///
 /// # Errors
 /// The first fault of the text, with its place.
-pub(crate) fn parse(text: &str) -> Result<Expression, SelectorError> {
+pub(crate) fn parse(text: &str, fields: Fields) -> Result<Expression, SelectorError> {
     let tokens = tokens(text)?;
     let mut parser = Parser {
         stream: Stream::new(&tokens),
+        fields,
         terms: 0,
         depth: 0,
     };
@@ -40,6 +42,7 @@ pub(crate) fn parse(text: &str) -> Result<Expression, SelectorError> {
 /// What is still to be read, and what has been counted.
 struct Parser<'a> {
     stream: Stream<'a>,
+    fields: Fields,
     terms: usize,
     depth: usize,
 }
@@ -78,7 +81,7 @@ impl Parser<'_> {
                 let message = format!("at most {MAX_TERMS} conditions are taken");
                 return Err(fault(token, message));
             }
-            term::parse(&mut self.stream)
+            term::parse(&mut self.stream, self.fields)
         }
     }
 

@@ -5,7 +5,7 @@ use std::hash::{Hash, Hasher};
 
 use crate::error::SelectorError;
 use crate::evaluate::{Host, holds};
-use crate::field::Field;
+use crate::field::{Field, Fields};
 use crate::parser;
 use crate::tree::Expression;
 
@@ -30,8 +30,21 @@ impl Selector {
     /// # Errors
     /// The first fault of the text, with its place.
     pub fn parse(text: &str) -> Result<Selector, SelectorError> {
+        Selector::read(text, Fields::All)
+    }
+
+    /// The same for a selector that grants something, which asks about no field in which
+    /// hosts have a say: see [`Selector::is_granting`].
+    ///
+    /// # Errors
+    /// The first fault of the text, with its place. A field that cannot be used is one.
+    pub fn parse_granting(text: &str) -> Result<Selector, SelectorError> {
+        Selector::read(text, Fields::Granting)
+    }
+
+    fn read(text: &str, fields: Fields) -> Result<Selector, SelectorError> {
         check_length(text)?;
-        let expression = parser::parse(text)?;
+        let expression = parser::parse(text, fields)?;
 
         // Canonical blanks may make a text longer. One that is stored has to be read again.
         let canonical = expression.to_string();

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::error::SelectorError;
-use crate::field::{Field, list, meant};
+use crate::field::{Field, Fields, list, meant};
 use crate::lexer::{Token, TokenKind};
 use crate::literal::{Literal, check_list, check_operator};
 use crate::operator::Operator;
@@ -18,7 +18,10 @@ const MAX_KEY_CHARS: usize = 63;
 ///
 /// # Errors
 /// No condition comes next, or it has a fault.
-pub(crate) fn parse(stream: &mut Stream<'_>) -> Result<Expression, SelectorError> {
+pub(crate) fn parse(
+    stream: &mut Stream<'_>,
+    fields: Fields,
+) -> Result<Expression, SelectorError> {
     let token = stream.next();
     match &token.kind {
         TokenKind::Word(word) if word == "all" => {
@@ -28,6 +31,9 @@ pub(crate) fn parse(stream: &mut Stream<'_>) -> Result<Expression, SelectorError
         TokenKind::Word(word) if !KEYWORDS.contains(&word.as_str()) => {
             stream.take();
             let field = field(stream, token, word)?;
+            fields
+                .check(&field)
+                .map_err(|message| fault(token, message))?;
             let test = test(stream, &field)?;
             Ok(Expression::Term(field, test))
         }

@@ -136,7 +136,28 @@ fn a_selector_that_grants_asks_for_nothing_that_a_host_says_of_itself() {
             expected,
             "{text}"
         );
+        assert_eq!(Selector::parse_granting(text).is_ok(), expected, "{text}");
     }
+}
+
+#[test]
+fn a_field_that_does_not_grant_is_named_with_its_place() {
+    for (text, told) in [
+        (
+            "tag.a and (country = de)",
+            "at character 12: country cannot be used here",
+        ),
+        (
+            "not service.\"a b\"",
+            "at character 5: service.\"a b\" cannot be used here",
+        ),
+    ] {
+        let error = Selector::parse_granting(text).unwrap_err().to_string();
+        assert!(error.starts_with(told), "{text}: {error}");
+        assert!(error.ends_with("paid or tag.KEY"), "{text}: {error}");
+    }
+    let fault = Selector::parse_granting("wg").unwrap_err();
+    assert_eq!(fault, Selector::parse("wg").unwrap_err());
 }
 
 /// A host of a large fleet.
