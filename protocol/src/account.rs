@@ -69,4 +69,8 @@ pub struct Account {
     /// Whether a login of the user needs a code besides the password.
     #[serde(default)]
     pub totp: bool,
+    /// The user's scope: a selector of the hosts that the user sees and changes; `None`
+    /// for every host.
+    #[serde(default)]
+    pub scope: Option<String>,
 }

@@ -56,6 +56,6 @@ pub use state::{HostState, MAX_STATE_LIFE, Mode, StatePatch};
 pub use tags::{Tags, TagsPatch, parse_tag};
 pub use timestamp::Timestamp;
 pub use user::{
-    NewUser, PasswordChange, SecondFactor, TotpConfirmation, TotpRequest, TotpSetup,
-    UserPatch,
+    NewUser, PasswordChange, ScopePatch, SecondFactor, TotpConfirmation, TotpRequest,
+    TotpSetup, UserPatch,
 };

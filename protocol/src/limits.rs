@@ -19,6 +19,8 @@ pub(crate) const MAX_TAG_VALUE_CHARS: usize = 63;
 pub(crate) const MAX_ATTRIBUTES: usize = 16;
 /// Longest attribute, in characters.
 pub(crate) const MAX_ATTRIBUTE_CHARS: usize = 253;
+/// Longest selector, in characters.
+pub(crate) const MAX_SELECTOR_CHARS: usize = 1024;
 /// Largest body of `POST /heartbeat`, in bytes.
 pub const MAX_HEARTBEAT_BYTES: usize = 64 * 1024;
 /// Most heartbeats in one `POST /heartbeats`.

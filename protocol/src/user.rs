@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::account::{Role, Token};
 use crate::field::{self, Errors, Object};
 use crate::json::Json;
-use crate::limits::MAX_TEXT_CHARS;
+use crate::limits::{MAX_SELECTOR_CHARS, MAX_TEXT_CHARS};
 use crate::problem::FieldError;
 
 /// The body of `POST /users`.
@@ -20,6 +20,9 @@ pub struct NewUser {
     pub role: Role,
     /// The password; left out for a user who logs in through a proxy alone.
     pub password: Option<String>,
+    /// A selector of the hosts that the user is to see and change; left out for every
+    /// host.
+    pub scope: Option<String>,
 }
 
 impl NewUser {
@@ -32,16 +35,19 @@ impl NewUser {
         let Some(object) = Object::new("", json, &mut errors) else {
             return Err(errors.into_vec());
         };
-        object.refuse_others(&["username", "role", "password"], &mut errors);
+        let known = ["username", "role", "password", "scope"];
+        object.refuse_others(&known, &mut errors);
 
         let username = object.required_text("username", MAX_TEXT_CHARS, &mut errors);
         let role = object.required("role", &mut errors);
         let role = role.and_then(|role| parse_role(role, &mut errors));
         let password = object.optional_text("password", MAX_TEXT_CHARS, &mut errors);
+        let scope = object.optional_text("scope", MAX_SELECTOR_CHARS, &mut errors);
         errors.into_result(NewUser {
             username: username.unwrap_or_default(),
             role: role.unwrap_or(Role::Readonly),
             password,
+            scope,
         })
     }
 }
@@ -53,6 +59,20 @@ pub struct UserPatch {
     pub role: Option<Role>,
     /// Another password.
     pub password: Option<String>,
+    /// Another scope.
+    pub scope: ScopePatch,
+}
+
+/// What becomes of a user's scope.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum ScopePatch {
+    /// It stays.
+    #[default]
+    Keep,
+    /// The user is to see and change every host.
+    AllHosts,
+    /// The user is to see and change the hosts that this selector means.
+    Hosts(String),
 }
 
 impl UserPatch {
@@ -65,12 +85,24 @@ impl UserPatch {
         let Some(object) = Object::new("", json, &mut errors) else {
             return Err(errors.into_vec());
         };
-        object.refuse_others(&["role", "password"], &mut errors);
+        object.refuse_others(&["role", "password", "scope"], &mut errors);
 
         let role = object.optional("role");
         let role = role.and_then(|role| parse_role(role, &mut errors));
         let password = object.optional_text("password", MAX_TEXT_CHARS, &mut errors);
-        errors.into_result(UserPatch { role, password })
+        let scope = match object.get("scope") {
+            None => ScopePatch::Keep,
+            Some(Json::Null) => ScopePatch::AllHosts,
+            Some(json) => {
+                let text = field::text("scope", json, MAX_SELECTOR_CHARS, &mut errors);
+                text.map_or(ScopePatch::Keep, |text| ScopePatch::Hosts(text.to_owned()))
+            }
+        };
+        errors.into_result(UserPatch {
+            role,
+            password,
+            scope,
+        })
     }
 }
 

@@ -505,8 +505,8 @@ fn bodies_about_users_name_every_field_that_is_wrong() {
         (json!({}), &["username", "role"]),
         (json!([]), &[""]),
         (
-            json!({"username": 1, "role": "root", "password": [], "admin": true}),
-            &["admin", "username", "role", "password"],
+            json!({"username": 1, "role": "root", "password": [], "scope": 1, "x": 1}),
+            &["x", "username", "role", "password", "scope"],
         ),
         (
             json!({"username": long, "role": null}),
@@ -517,7 +517,12 @@ fn bodies_about_users_name_every_field_that_is_wrong() {
     }
     for (body, fields) in [
         (json!({}), &[][..]),
-        (json!({"role": "readonly", "password": "x"}), &[]),
+        (
+            json!({"role": "readonly", "password": "x", "scope": "all"}),
+            &[],
+        ),
+        (json!({"scope": null}), &[]),
+        (json!({"scope": ["all"]}), &["scope"]),
         (
             json!({"role": "Admin", "username": "x"}),
             &["username", "role"],
@@ -525,6 +530,16 @@ fn bodies_about_users_name_every_field_that_is_wrong() {
     ] {
         assert_eq!(broken(UserPatch::from_json, &body), fields, "{body}");
     }
+
+    let scope_of = |body: Value| {
+        let body = body.to_string();
+        let json: Json<'_> = serde_json::from_str(&body).unwrap();
+        UserPatch::from_json(&json).unwrap().scope
+    };
+    let hosts = ScopePatch::Hosts("paid".to_owned());
+    assert_eq!(scope_of(json!({"scope": "paid"})), hosts);
+    assert_eq!(scope_of(json!({"scope": null})), ScopePatch::AllHosts);
+    assert_eq!(scope_of(json!({"role": "admin"})), ScopePatch::Keep);
 
     let body = json!({"current_password": true, "new": "x"});
     let fields = ["new", "current_password", "new_password"];

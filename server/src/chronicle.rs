@@ -280,8 +280,8 @@ mod tests {
 
     use super::*;
     use crate::store::{
-        EventPage, EventQuery, Life, LifeQuery, Retention, StoreError, Unavailable,
-        WatchOrder, Watched,
+        Cursor, EventPage, EventQuery, Life, LifeQuery, Retention, StoreError,
+        Unavailable, WatchOrder, Watched,
     };
 
     /// Keeps what it is told, unless it is away.
@@ -301,6 +301,10 @@ mod tests {
         }
 
         fn events(&self, _: &EventQuery) -> Result<EventPage, StoreError> {
+            Err(Unavailable::Away.into())
+        }
+
+        fn newest_event(&self) -> Result<Cursor, StoreError> {
             Err(Unavailable::Away.into())
         }
 

@@ -14,7 +14,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::access_log;
-use crate::api::{self, ApiState, Readiness};
+use crate::api::{self, ApiState, Hosts, Readiness};
 use crate::auth::logins::Logins;
 use crate::auth::{AgentAuth, Auth, KeysTaken, OwnKeys};
 use crate::bootstrap;
@@ -196,6 +196,10 @@ fn start_jobs(
     jobs.then(move || closed.close());
 
     Ok(ApiState {
+        hosts: Hosts::new(store.clone(), snapshots, places),
+        users: store.clone(),
+        api_tokens: store.clone(),
+        keys: store.clone(),
         store,
         backend: config.storage.name(),
         down_after,
@@ -207,8 +211,6 @@ fn start_jobs(
         auth: Arc::new(auth),
         ingest,
         logins,
-        places,
-        snapshots,
         chronicle,
         metrics,
         readiness: Readiness::default(),

@@ -36,12 +36,12 @@ fn a_superadmin_adds_changes_and_removes_users() {
         |name: &str| json!({"username": name, "role": "admin", "password": PASSWORD});
 
     let added = call("POST", "/users", Some(new("J\u{f6}rg@example.com")));
-    let shown =
-        json!({"username": "J\u{f6}rg@example.com", "role": "admin", "totp": false});
+    let shown = json!({"username": "J\u{f6}rg@example.com", "role": "admin", "totp": false, "scope": null});
     assert_eq!((added.status, added.json()), (201, shown.clone()));
     let location = added.header("location").unwrap().to_owned();
     assert_eq!(location, "/users/J%C3%B6rg%40example%2Ecom");
-    let admin = json!({"username": "admin", "role": "superadmin", "totp": false});
+    let admin =
+        json!({"username": "admin", "role": "superadmin", "totp": false, "scope": null});
     assert_eq!(call("GET", "/users", None).json(), json!([shown, admin]));
 
     // A name in another case and another Unicode form is the same name.
@@ -406,6 +406,7 @@ fn names_that_an_earlier_version_has_stored_go_on_working() {
              ALTER TABLE users DROP COLUMN totp_pending;
              ALTER TABLE users DROP COLUMN totp_step;
              ALTER TABLE users DROP COLUMN recovery_codes;
+             ALTER TABLE users DROP COLUMN scope;
              INSERT INTO users SELECT 'ann', 'readonly', hashed_password, 'other'
                  FROM users WHERE username = 'Ann';
              PRAGMA user_version = 5;",

@@ -299,7 +299,7 @@ fn tokens_end_with_a_changed_password_or_a_removed_user() {
     let first = server.token("ann", "first password");
     assert_eq!(
         server.api(&first, "GET", "/me", None).json(),
-        json!({"username": "ann", "role": "admin", "totp": false})
+        json!({"username": "ann", "role": "admin", "totp": false, "scope": null})
     );
     let output = server.command(
         &["user", "passwd", "ann", "--password-stdin"],

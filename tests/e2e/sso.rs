@@ -63,7 +63,8 @@ fn the_header_is_read_at_one_route_from_a_page_of_this_site() {
                 127.0.0.1/32";
     assert!(server.log().contains(told), "{}", server.log());
     let login = log_in(&server, &[ann]);
-    let expected = json!({"username": "ann", "role": "readonly", "totp": false});
+    let expected =
+        json!({"username": "ann", "role": "readonly", "totp": false, "scope": null});
     assert_eq!(me(&server, &login), expected);
 
     // No other request carries an identity.
@@ -178,8 +179,7 @@ fn groups_give_roles_at_each_login() {
         log_in(server, &[("Remote-User", user), ("Remote-Groups", groups)])
     };
     let new = with(&server, "Jim@example.com", "x,staff");
-    let expected =
-        json!({"username": "Jim@example.com", "role": "readonly", "totp": false});
+    let expected = json!({"username": "Jim@example.com", "role": "readonly", "totp": false, "scope": null});
     assert_eq!(me(&server, &new), expected, "made at the first login");
     let token = new.json()["access_token"].as_str().unwrap().to_owned();
     let servers = server.api(&token, "GET", "/servers", None);
@@ -270,7 +270,8 @@ fn nginx_asks_who_is_logged_in_and_lets_nobody_pretend() {
     };
 
     let login = send(address, &[("Cookie", "portal=jim")], GRANT);
-    let expected = json!({"username": "jim", "role": "admin", "totp": false});
+    let expected =
+        json!({"username": "jim", "role": "admin", "totp": false, "scope": null});
     assert_eq!(me(&server, &login), expected);
     let login = send(
         address,

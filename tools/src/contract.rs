@@ -165,14 +165,18 @@ mod tests {
 
     #[test]
     fn an_answer_is_held_to_status_type_and_schema() {
-        let me = r#"{"username": "ann", "role": "admin", "totp": false}"#;
+        let me = r#"{"username": "ann", "role": "admin", "totp": false, "scope": null}"#;
         let json = "application/json";
         assert_eq!(check("GET", "/me?x=1", &answer(200, json, me)), Ok(()));
         for (wrong, why) in [
             (answer(418, json, me), "no status 418"),
             (answer(200, "text/html", me), "no \"text/html\""),
             (
-                answer(200, json, r#"{"username": "ann", "totp": false}"#),
+                answer(
+                    200,
+                    json,
+                    r#"{"username": "ann", "totp": false, "scope": null}"#,
+                ),
                 "role",
             ),
             (answer(200, json, "{"), "the body"),

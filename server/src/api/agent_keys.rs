@@ -66,7 +66,7 @@ pub(super) fn list(
     _: &Caller,
     _: &mut Request,
 ) -> Result<Reply, Failure> {
-    let keys = api.store.keys()?.into_iter();
+    let keys = api.keys.keys()?.into_iter();
     let is_shown =
         |listed: &ListedKey| listed.key.hash.is_some() || listed.key.removed_at.is_some();
     let keys: Vec<ShownKey> = keys.filter(is_shown).map(ShownKey::from).collect();
@@ -81,7 +81,7 @@ pub(super) fn revoke(
 ) -> Result<Reply, Failure> {
     let listed = find(api, request)?;
     let act = caller.act(request.peer().ip(), clock::now());
-    let key = api.store.revoke_key(listed.key.agent_id, &act)?;
+    let key = api.keys.revoke_key(listed.key.agent_id, &act)?;
     let key = key.filter(|key| key.hash.is_some()).ok_or_else(unknown)?;
     log::info!("{act} has revoked the key of the host {}…", key.agent_id);
     Ok(answer(api, listed, key))
@@ -95,7 +95,7 @@ pub(super) fn rotate(
 ) -> Result<Reply, Failure> {
     let listed = find(api, request)?;
     let act = caller.act(request.peer().ip(), clock::now());
-    let key = api.store.ask_for_rotation(listed.key.agent_id, &act)?;
+    let key = api.keys.ask_for_rotation(listed.key.agent_id, &act)?;
     let key = key.filter(|key| key.hash.is_some()).ok_or_else(unknown)?;
     if key.revoked_at.is_some() {
         return Err(Failure::conflict("the key of this host was revoked"));
@@ -118,7 +118,7 @@ pub(super) fn readmit(
         return Err(Failure::conflict("this host was not removed"));
     }
     let act = caller.act(request.peer().ip(), clock::now());
-    let key = api.store.readmit(listed.key.agent_id, &act)?;
+    let key = api.keys.readmit(listed.key.agent_id, &act)?;
     let key = key.ok_or_else(unknown)?;
     log::info!("{act} has readmitted the host {}…", key.agent_id);
     Ok(answer(api, listed, key))
@@ -145,7 +145,7 @@ fn find(api: &ApiState, request: &Request) -> Result<ListedKey, Failure> {
                 host.server_id == name || host.ip.is_some_and(|ip| ip.to_string() == name)
             })
     };
-    let mut found = api.store.keys()?.into_iter().filter(is_named);
+    let mut found = api.keys.keys()?.into_iter().filter(is_named);
     match (found.next(), found.next()) {
         (Some(listed), None) => Ok(listed),
         (None, _) => Err(unknown()),

@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use data_encoding::HEXLOWER;
 use fleetbeat_daemon::clock;
-use fleetbeat_protocol::{
-    ApiToken as Answer, FieldError, NewApiToken, Role, ShownApiToken,
-};
+use fleetbeat_protocol::{ApiToken as Answer, FieldError, NewApiToken, ShownApiToken};
 use fleetbeat_settings::{parse_duration, show_duration};
 use ipnet::IpNet;
 
@@ -24,13 +22,13 @@ const LONGEST: Duration = Duration::from_secs(400 * 24 * 60 * 60);
 /// How many tokens a user may have, those that have expired included.
 const MAX_OF_USER: usize = 100;
 
-/// `GET /tokens`: the caller's tokens; of all users for a superadmin.
+/// `GET /tokens`: the caller's tokens; of all users for a superadmin without a scope.
 pub(super) fn list(
     api: &ApiState,
     caller: &Caller,
     _: &mut Request,
 ) -> Result<Reply, Failure> {
-    let tokens = api.store.api_tokens()?;
+    let tokens = api.api_tokens.api_tokens()?;
     let tokens = tokens.iter().filter(|token| may_see(caller, token));
     let tokens: Vec<ShownApiToken> = tokens.map(ApiToken::show).collect();
     Ok(Reply::Now(Response::json(200, &tokens)))
@@ -79,7 +77,7 @@ pub(super) fn add(
 }
 
 /// `DELETE /tokens/{id}`: revokes one of the caller's tokens; of any user for a
-/// superadmin.
+/// superadmin without a scope.
 pub(super) fn remove(
     api: &ApiState,
     caller: &Caller,
@@ -87,7 +85,7 @@ pub(super) fn remove(
 ) -> Result<Reply, Failure> {
     let path = request.path();
     let id = path.get(1).copied().unwrap_or_default();
-    let tokens = api.store.api_tokens()?;
+    let tokens = api.api_tokens.api_tokens()?;
     let is_meant = |token: &&ApiToken| token.id == id && may_see(caller, token);
     let Some(token) = tokens.iter().find(is_meant) else {
         return Err(StoreError::from(Conflict::NoSuchToken(id.to_owned())).into());
@@ -106,8 +104,7 @@ pub(super) fn remove(
 }
 
 fn may_see(caller: &Caller, token: &ApiToken) -> bool {
-    let is_superadmin = caller.account().role == Role::Superadmin;
-    is_superadmin || token.user_id == caller.user_id()
+    caller.may_see_all() || token.user_id == caller.user_id()
 }
 
 /// How long the token is to be valid, and from where.

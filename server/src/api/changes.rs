@@ -12,11 +12,11 @@ use crate::parameters;
 /// Answers with the changes since the cursor of an earlier answer.
 pub(super) fn list(
     api: &ApiState,
-    _: &Caller,
+    caller: &Caller,
     request: &mut Request,
 ) -> Result<Reply, Failure> {
     let since = parse(request.query()).map_err(Failure::invalid)?;
-    let changes = api.snapshots.changes(since)?;
+    let changes = api.hosts.of(caller).changes(since)?;
 
     Ok(list::answer(request, &changes))
 }

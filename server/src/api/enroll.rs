@@ -51,7 +51,7 @@ pub(super) fn enroll(api: &ApiState, request: &mut Request) -> Result<Reply, Fai
         source,
         at: now,
     };
-    let enrolled = match api.store.enroll(&wish)? {
+    let enrolled = match api.keys.enroll(&wish)? {
         Ok(enrolled) => enrolled,
         Err(refusal) => return refuse(refusal),
     };

@@ -72,7 +72,7 @@ pub(super) fn create(
     let name = caller.account().username.clone();
     let made = new_code(wish, networks, name, act.at);
     let (code, text) = made.map_err(|error| Failure::internal(error.to_string()))?;
-    api.store.add_code(&code, &act)?;
+    api.keys.add_code(&code, &act)?;
 
     log::info!("{act} has made the enrolment code {}", code.id);
     let answer = NewShownCode {
@@ -88,7 +88,7 @@ pub(super) fn list(
     _: &Caller,
     _: &mut Request,
 ) -> Result<Reply, Failure> {
-    let codes = api.store.codes()?.into_iter();
+    let codes = api.keys.codes()?.into_iter();
     let codes: Vec<ShownCode> = codes.map(ShownCode::from).collect();
     Ok(Reply::Now(Response::json(200, &codes)))
 }
@@ -102,7 +102,7 @@ pub(super) fn remove(
     let path = request.path();
     let id = path.get(1).copied().unwrap_or_default().to_owned();
     let act = caller.act(request.peer().ip(), clock::now());
-    let Some(code) = api.store.remove_code(&id, &act)? else {
+    let Some(code) = api.keys.remove_code(&id, &act)? else {
         return Err(Failure::not_found("there is no code with this id"));
     };
     log::info!("{act} has removed the enrolment code {id}");

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use fleetbeat_protocol::{FieldError, Role, Timestamp, parse_ip};
+use fleetbeat_protocol::{FieldError, Timestamp, parse_ip};
 use serde::Serialize;
 
 use super::list;
@@ -30,19 +30,20 @@ pub(super) fn list(
     caller: &Caller,
     request: &mut Request,
 ) -> Result<Reply, Failure> {
-    let is_superadmin = caller.account().role == Role::Superadmin;
+    let may_see_all = caller.may_see_all();
     let mut query = parse(request.query()).map_err(Failure::invalid)?;
     query
         .kinds
-        .retain(|kind| is_superadmin || kind.audience() == Audience::Users);
+        .retain(|kind| may_see_all || kind.audience() == Audience::Users);
 
-    let page = api.store.events(&query)?;
-    if query.after.is_some_and(|after| after > page.cursor) {
+    let after = query.after;
+    let page = api.hosts.of(caller).events(query)?;
+    if after.is_some_and(|after| after > page.cursor) {
         let message = "is behind the newest event: the database is another one than \
                        that which gave the cursor";
         return Err(Failure::invalid(vec![FieldError::new("after", message)]));
     }
-    let answer = Answer::of(&page, is_superadmin);
+    let answer = Answer::of(&page, may_see_all);
     Ok(list::answer(request, &View::new(&answer, false)))
 }
 
@@ -80,19 +81,19 @@ struct Actor<'a> {
 }
 
 impl Answer<'_> {
-    fn of(page: &EventPage, is_superadmin: bool) -> Answer<'_> {
+    fn of(page: &EventPage, may_see_all: bool) -> Answer<'_> {
         let events = page.events.iter();
         let Cursor(cursor) = page.cursor;
         Answer {
-            events: events.map(|event| show(event, is_superadmin)).collect(),
+            events: events.map(|event| show(event, may_see_all)).collect(),
             cursor: cursor.to_string(),
             more: page.more,
         }
     }
 }
 
-/// An event as a user sees it: where an admin was is a superadmin's matter.
-fn show(event: &Event, is_superadmin: bool) -> ShownEvent<'_> {
+/// An event as a user sees it: where an admin was is for those who see everything.
+fn show(event: &Event, may_see_all: bool) -> ShownEvent<'_> {
     let Cursor(id) = event.id;
     let host = event.host.as_ref();
     let told = &event.event;
@@ -106,7 +107,7 @@ fn show(event: &Event, is_superadmin: bool) -> ShownEvent<'_> {
         Actor {
             user,
             program,
-            address: act.address.filter(|_| is_superadmin),
+            address: act.address.filter(|_| may_see_all),
         }
     });
     ShownEvent {

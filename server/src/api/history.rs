@@ -18,7 +18,7 @@ use crate::fleet::uptime::phases;
 use crate::fleet::view::View;
 use crate::http::{Failure, Reply, Request};
 use crate::parameters;
-use crate::store::{HostHistory, HostName, LifeQuery, Turn};
+use crate::store::{HostHistory, HostName, Turn};
 
 /// The most points, and how many there are without a word.
 const MAX_POINTS: usize = 1000;
@@ -34,21 +34,17 @@ const PARAMETERS: &str = "is not a parameter: use from, to, series or points";
 /// `kept_from` says so; so does `incomplete`, where a part of history cannot be read.
 pub(super) fn chart(
     api: &ApiState,
-    _: &Caller,
+    caller: &Caller,
     request: &mut Request,
 ) -> Result<Reply, Failure> {
     let host = servers::host(request)?;
     let now = clock::now();
     let query = parse(request.query(), now).map_err(Failure::invalid)?;
-    let Some(history) = api.store.history(&host, &query)? else {
-        return Err(servers::unknown(api, &host));
-    };
-    let lives = api.store.lives(&LifeQuery {
-        host: Some(HostName::ServerId(history.server_id.clone())),
-        from: time(history.chart.chart.from),
-    })?;
-    let turns = lives.first().map(|life| life.turns.as_slice());
-    let answer = Answer::of(&history, turns.unwrap_or_default(), now);
+    let hosts = api.hosts.of(caller);
+    let history = hosts.history(&host, &query)?;
+    let host = HostName::ServerId(history.server_id.clone());
+    let life = hosts.life(&host, time(history.chart.chart.from))?;
+    let answer = Answer::of(&history, &life.turns, now);
     Ok(list::answer(request, &View::new(&answer, false)))
 }
 

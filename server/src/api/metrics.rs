@@ -13,10 +13,10 @@ use crate::store::CacheState;
 /// out: the answer is 200 as long as anybody asks.
 pub(super) fn show(
     api: &ApiState,
-    _: &Watcher,
+    watcher: &Watcher,
     request: &mut Request,
 ) -> Result<Reply, Failure> {
-    let text = api.metrics.render(&read(api));
+    let text = api.metrics.render(&read(api, watcher));
     let response = Response {
         status: 200,
         headers: vec![
@@ -28,16 +28,16 @@ pub(super) fn show(
     Ok(Reply::Now(negotiation::compress(response, request)))
 }
 
-fn read(api: &ApiState) -> Readings {
+fn read(api: &ApiState, watcher: &Watcher) -> Readings {
     // First the fleet, because asking for the fleet renews the snapshot.
-    let fleet = api.snapshots.fleet();
+    let fleet = api.hosts.all(watcher);
     let servers = fleet.map(|fleet| count(&fleet.servers)).unwrap_or_default();
     let waiting = api.ingest.waiting();
     let cache = api.store.cache_state();
 
     Readings {
         servers,
-        snapshot_age: api.snapshots.age(),
+        snapshot_age: api.hosts.age(),
         is_store_up: api.store.ping().is_ok(),
         cache: cache.map(|state| CacheReading {
             is_up: state == CacheState::Up,

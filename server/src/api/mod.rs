@@ -16,6 +16,7 @@ mod events;
 mod health;
 mod heartbeat;
 mod history;
+mod hosts;
 mod list;
 mod me;
 mod metrics;
@@ -31,6 +32,7 @@ mod token;
 mod uptime;
 mod users;
 
+pub(crate) use self::hosts::Hosts;
 pub(crate) use self::readiness::Readiness;
 pub(crate) use self::routes::names as route_names;
 pub(crate) use self::state::ApiState;

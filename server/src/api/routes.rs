@@ -45,6 +45,9 @@ enum Handler {
 /// Users of each role, and of every role above.
 const READONLY: Right = Right::of(Role::Readonly);
 const SUPERADMIN: Right = Right::of(Role::Superadmin);
+/// Superadmins who see every host. All other routes show and change the hosts of the
+/// caller's scope alone.
+const SUPERADMIN_OF_ALL: Right = SUPERADMIN.over_all_hosts();
 /// What users do with their own account, whatever their role needs.
 const OWN: Right = READONLY.even_before_totp();
 /// What programs may do, too.
@@ -66,10 +69,20 @@ pub(super) static ROUTES: &[Route] = &[
     caller("POST", "/me/logout-all", OWN, me::log_out_everywhere),
     caller("POST", "/me/totp", OWN, me::begin_totp),
     caller("POST", "/me/totp/confirm", OWN, me::confirm_totp),
-    caller("GET", "/users", SUPERADMIN, users::list),
-    caller("POST", "/users", SUPERADMIN, users::add),
-    caller("PATCH", "/users/{username}", SUPERADMIN, users::change),
-    caller("DELETE", "/users/{username}", SUPERADMIN, users::remove),
+    caller("GET", "/users", SUPERADMIN_OF_ALL, users::list),
+    caller("POST", "/users", SUPERADMIN_OF_ALL, users::add),
+    caller(
+        "PATCH",
+        "/users/{username}",
+        SUPERADMIN_OF_ALL,
+        users::change,
+    ),
+    caller(
+        "DELETE",
+        "/users/{username}",
+        SUPERADMIN_OF_ALL,
+        users::remove,
+    ),
     caller("GET", "/tokens", READONLY, api_tokens::list),
     caller("POST", "/tokens", READONLY, api_tokens::add),
     caller("DELETE", "/tokens/{id}", READONLY, api_tokens::remove),
@@ -107,38 +120,38 @@ pub(super) static ROUTES: &[Route] = &[
     caller(
         "GET",
         "/enrollment-codes",
-        SUPERADMIN,
+        SUPERADMIN_OF_ALL,
         enrollment_codes::list,
     ),
     caller(
         "POST",
         "/enrollment-codes",
-        SUPERADMIN,
+        SUPERADMIN_OF_ALL,
         enrollment_codes::create,
     ),
     caller(
         "DELETE",
         "/enrollment-codes/{id}",
-        SUPERADMIN,
+        SUPERADMIN_OF_ALL,
         enrollment_codes::remove,
     ),
-    caller("GET", "/agent-keys", SUPERADMIN, agent_keys::list),
+    caller("GET", "/agent-keys", SUPERADMIN_OF_ALL, agent_keys::list),
     caller(
         "DELETE",
         "/agent-keys/{agent_id}",
-        SUPERADMIN,
+        SUPERADMIN_OF_ALL,
         agent_keys::revoke,
     ),
     caller(
         "POST",
         "/agent-keys/{agent_id}/rotate",
-        SUPERADMIN,
+        SUPERADMIN_OF_ALL,
         agent_keys::rotate,
     ),
     caller(
         "POST",
         "/agent-keys/{agent_id}/readmit",
-        SUPERADMIN,
+        SUPERADMIN_OF_ALL,
         agent_keys::readmit,
     ),
     caller("GET", "/events", READS_EVENTS, events::list),
@@ -183,7 +196,8 @@ const fn watcher(
     right: Right,
     handle: fn(&ApiState, &Watcher, &mut Request) -> Result<Reply, Failure>,
 ) -> Route {
-    let right = right.or_local_peer();
+    // Watchers are given every host.
+    let right = right.or_local_peer().over_all_hosts();
     Route::new(method, path, Handler::Watcher(right, handle))
 }
 
@@ -344,6 +358,23 @@ mod tests {
         }
 
         assert_eq!(routes, told);
+    }
+
+    #[test]
+    fn the_openapi_document_tells_which_routes_are_closed_to_users_with_a_scope() {
+        let document: Value = serde_json::from_str(openapi::DOCUMENT).unwrap();
+        for route in ROUTES {
+            let is_over_all_hosts = match route.handler {
+                Handler::Anyone(_) | Handler::Agent(_) => false,
+                Handler::Caller(right, _) | Handler::Watcher(right, _) => {
+                    right.is_over_all_hosts()
+                }
+            };
+            let method = route.method.to_lowercase();
+            let told = &document["paths"][route.path][method]["x-over-all-hosts"];
+            let told = told.as_bool().unwrap_or_default();
+            assert_eq!(told, is_over_all_hosts, "{} {}", route.method, route.path);
+        }
     }
 
     #[test]

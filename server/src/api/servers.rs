@@ -1,17 +1,14 @@
 //! `GET /servers` and `/server/{ip}`: the fleet and its hosts.
 
-use std::sync::Arc;
-
 use fleetbeat_daemon::clock;
 use fleetbeat_protocol::{
-    FieldError, FlagsPatch, Json, Server, SettingsPatch, StatePatch, TagsPatch, parse_ip,
+    FieldError, FlagsPatch, Json, SettingsPatch, StatePatch, TagsPatch, parse_ip,
 };
 
 use super::state::ApiState;
 use super::{body, list};
 use crate::auth::{Caller, show_source};
 use crate::fleet::query::Query;
-use crate::fleet::shown::Shown;
 use crate::http::{Failure, Reply, Request, Response};
 use crate::store::{HostName, HostPatch, UnknownHosts};
 
@@ -26,11 +23,11 @@ const RETURNS: &str = "199 - \"the host comes back, as a new one, with its next 
 /// compressed if it may be.
 pub(super) fn list(
     api: &ApiState,
-    _: &Caller,
+    caller: &Caller,
     request: &mut Request,
 ) -> Result<Reply, Failure> {
     let query = Query::parse(request.query(), clock::now()).map_err(Failure::invalid)?;
-    let view = api.snapshots.view(&query)?;
+    let view = api.hosts.of(caller).view(query)?;
 
     Ok(list::answer(request, &view))
 }
@@ -38,14 +35,12 @@ pub(super) fn list(
 /// `GET /server/{ip}`.
 pub(super) fn show(
     api: &ApiState,
-    _: &Caller,
+    caller: &Caller,
     request: &mut Request,
 ) -> Result<Reply, Failure> {
     let host = host(request)?;
-    match api.store.server(&host)? {
-        Some(server) => Ok(answer(api, server)),
-        None => Err(unknown(api, &host)),
-    }
+    let shown = api.hosts.of(caller).host(&host)?;
+    Ok(Reply::Now(Response::json(200, &shown)))
 }
 
 /// `PATCH /server/{ip}/config`: sets flags and gives the host as it is then.
@@ -108,16 +103,14 @@ fn set(
 ) -> Result<Reply, Failure> {
     let host = host(request)?;
     let act = caller.act(request.peer().ip(), clock::now());
-    let Some(server) = api.store.set(&host, patch, &act)? else {
-        return Err(unknown(api, &host));
-    };
+    let server = api.hosts.of(caller).set(&host, patch, &act)?;
 
     if let Some((what, set)) = describe(patch) {
         let (who, ip) = (caller.show(), server.ip);
         let source = show_source(request.peer().ip());
         log::info!("{who} at {source} has set the {what} of host {ip}: {set}");
     }
-    Ok(answer(api, server))
+    Ok(Reply::Now(Response::json(200, &server)))
 }
 
 /// `DELETE /server/{ip}`: removes a host with its history and all that was set on it. A
@@ -130,9 +123,7 @@ pub(super) fn remove(
 ) -> Result<Reply, Failure> {
     let host = host(request)?;
     let act = caller.act(request.peer().ip(), clock::now());
-    let Some(removed) = api.store.remove_server(&host, &act)? else {
-        return Err(unknown(api, &host));
-    };
+    let removed = api.hosts.of(caller).remove(&host, &act)?;
 
     let server = removed.server;
     let (who, ip) = (caller.show(), server.ip);
@@ -204,13 +195,6 @@ fn describe_state(patch: &StatePatch) -> String {
     )
 }
 
-/// The host as it is shown now.
-fn answer(api: &ApiState, record: Server) -> Reply {
-    let places = api.places.database();
-    let shown = Shown::new(Arc::new(record), clock::now(), places.as_deref());
-    Reply::Now(Response::json(200, &shown))
-}
-
 /// The host that the path names.
 pub(super) fn host(request: &Request) -> Result<HostName, Failure> {
     let path = request.path();
@@ -221,19 +205,6 @@ pub(super) fn host(request: &Request) -> Result<HostName, Failure> {
         Some(ip) => HostName::Ip(ip),
         None => HostName::ServerId((*name).to_owned()),
     })
-}
-
-/// 404, with the address that the host has now if it has moved.
-pub(super) fn unknown(api: &ApiState, host: &HostName) -> Failure {
-    let moved_to = match host {
-        HostName::Ip(ip) => api.store.moved_to(*ip),
-        HostName::ServerId(_) => Ok(None),
-    };
-    match moved_to {
-        Ok(Some(ip)) => Failure::moved(ip),
-        Ok(None) => Failure::not_found("there is no host with this address or server_id"),
-        Err(error) => error.into(),
-    }
 }
 
 #[cfg(test)]

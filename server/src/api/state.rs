@@ -5,20 +5,29 @@ use std::time::Duration;
 
 use fleetbeat_protocol::FlagsPatch;
 
+use super::hosts::Hosts;
 use super::readiness::Readiness;
 use crate::auth::Auth;
 use crate::auth::logins::Logins;
 use crate::chronicle::Chronicle;
-use crate::fleet::snapshot::Snapshots;
 use crate::ingest::Ingest;
 use crate::metrics::Metrics;
-use crate::places::Places;
-use crate::store::{HostRules, Store};
+use crate::store::{ApiTokenStore, HostRules, KeyStore, StoreHealth, UserStore};
 
-/// The parts of the server that handlers work with. Many threads use them at once.
+/// The parts of the server that handlers work with. Many threads use them at once. Only
+/// `hosts` leads to a host's record, so that no handler reaches one that its caller may
+/// not see; `keys` names hosts, and is for routes over all hosts.
 pub(crate) struct ApiState {
-    /// The fleet and the users.
-    pub(crate) store: Arc<dyn Store>,
+    /// The hosts.
+    pub(crate) hosts: Hosts,
+    /// The users.
+    pub(crate) users: Arc<dyn UserStore>,
+    /// The API tokens.
+    pub(crate) api_tokens: Arc<dyn ApiTokenStore>,
+    /// The keys of agents.
+    pub(crate) keys: Arc<dyn KeyStore>,
+    /// How the store is.
+    pub(crate) store: Arc<dyn StoreHealth>,
     /// The name of the store's backend, for `/readyz`.
     pub(crate) backend: &'static str,
     /// Silence after which a host is down: a spooled heartbeat that is older does not make
@@ -34,10 +43,6 @@ pub(crate) struct ApiState {
     pub(crate) ingest: Ingest,
     /// Where passwords are checked.
     pub(crate) logins: Logins,
-    /// Where addresses are.
-    pub(crate) places: Arc<Places>,
-    /// Where lists of servers come from.
-    pub(crate) snapshots: Snapshots,
     /// What this server has to tell.
     pub(crate) chronicle: Arc<Chronicle>,
     /// What is counted, for `/metrics`.

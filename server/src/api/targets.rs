@@ -80,19 +80,19 @@ struct Query {
 /// The hosts that the query asks for, whether they are up or down, enabled or not.
 pub(super) fn list(
     api: &ApiState,
-    _: &Caller,
+    caller: &Caller,
     request: &mut Request,
 ) -> Result<Reply, Failure> {
     let query = Query::parse(request.query(), clock::now()).map_err(Failure::invalid)?;
-    let fleet = api
-        .snapshots
+    let hosts = api.hosts.of(caller);
+    let fleet = hosts
         .fleet()
         .map_err(|error| not_known().because(error.to_string()))?;
-    if fleet.stale || api.snapshots.age().is_none_or(|age| age > MAX_AGE) {
+    if fleet.is_stale() || api.hosts.age().is_none_or(|age| age > MAX_AGE) {
         return Err(not_known());
     }
 
-    let wanted = fleet.servers.iter().filter(|server| query.wants(server));
+    let wanted = fleet.servers().filter(|server| query.wants(server));
     let targets: Vec<Target<'_>> = wanted
         .map(|server| Target::of(server, query.port))
         .collect();

@@ -12,7 +12,7 @@ use crate::auth::{Refusal, Via, show_source};
 use crate::chronicle::Refused;
 use crate::http::{Failure, Reply, Request, Response};
 use crate::store::{
-    Act, Conflict, EventKind, StoreError, User, UserChange, Who, new_version,
+    Act, Conflict, EventKind, ScopeChange, StoreError, User, UserChange, Who, new_version,
 };
 use crate::usernames::check_username;
 
@@ -125,6 +125,7 @@ fn with_role(
     let change = UserChange::Account {
         role: Some(role),
         hashed_password: None,
+        scope: ScopeChange::Keep,
         token_version: new_version().map_err(no_random)?,
     };
     let act = by_proxy(request);

@@ -16,7 +16,6 @@ use crate::fleet::uptime::{Phase, Uptime, phases};
 use crate::fleet::view::View;
 use crate::http::{Failure, Reply, Request};
 use crate::parameters;
-use crate::store::LifeQuery;
 
 /// The most days that are asked for.
 const MAX_DAYS: usize = 400;
@@ -30,25 +29,16 @@ const PARAMETERS: &str = "is not a parameter: use days";
 /// server was not reached.
 pub(super) fn of_host(
     api: &ApiState,
-    _: &Caller,
+    caller: &Caller,
     request: &mut Request,
 ) -> Result<Reply, Failure> {
     let host = servers::host(request)?;
     let days = parse(request.query(), DAYS_OF_HOST).map_err(Failure::invalid)?;
     let asked = Asked::days_until(clock::now().as_second(), days);
 
-    let query = LifeQuery {
-        host: Some(host.clone()),
-        from: time(asked.from),
-    };
-    let lives = api.store.lives(&query)?;
-    let history = match asked.chart() {
-        Some(chart) => api.store.history(&host, &chart)?,
-        None => None,
-    };
-    let Some((life, history)) = lives.first().zip(history) else {
-        return Err(servers::unknown(api, &host));
-    };
+    let hosts = api.hosts.of(caller);
+    let life = hosts.life(&host, time(asked.from))?;
+    let history = hosts.history(&host, &asked.chart()?)?;
 
     let phases = phases(&life.turns, asked.from, asked.to);
     let not_reached = &history.chart.chart.not_reached;
@@ -74,17 +64,13 @@ pub(super) fn of_host(
 /// `GET /servers/uptime`: the uptime of every host, by address.
 pub(super) fn of_all(
     api: &ApiState,
-    _: &Caller,
+    caller: &Caller,
     request: &mut Request,
 ) -> Result<Reply, Failure> {
     let days = parse(request.query(), DAYS_OF_ALL).map_err(Failure::invalid)?;
     let asked = Asked::days_until(clock::now().as_second(), days);
 
-    let query = LifeQuery {
-        host: None,
-        from: time(asked.from),
-    };
-    let lives = api.store.lives(&query)?;
+    let lives = api.hosts.of(caller).lives(time(asked.from))?;
     let uptimes = lives.iter().map(|life| {
         let phases: Vec<Phase> = phases(&life.turns, asked.from, asked.to);
         let Uptime {
@@ -136,11 +122,14 @@ impl Asked {
         })
     }
 
-    /// A chart of the range that tells when the server was not reached; `None` for a range
-    /// that history does not have.
-    fn chart(self) -> Option<ChartQuery> {
+    /// A chart of the range that tells when the server was not reached.
+    ///
+    /// # Errors
+    /// The clock says a time that history does not have.
+    fn chart(self) -> Result<ChartQuery, Failure> {
         let series = vec![Wanted::One(Series::Cpu)];
-        ChartQuery::new(self.from, self.to, series, 1).ok()
+        let chart = ChartQuery::new(self.from, self.to, series, 1);
+        chart.map_err(|error| Failure::internal(error.to_string()))
     }
 }
 
@@ -252,7 +241,7 @@ mod tests {
         let asked = Asked::days_until(midnight.as_second(), 1);
         assert_eq!(asked.to - asked.from, 1);
         assert_eq!(asked.days().count(), 1);
-        assert!(asked.chart().is_some());
+        assert!(asked.chart().is_ok());
     }
 
     #[test]

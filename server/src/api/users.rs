@@ -1,7 +1,7 @@
 //! `/users`: the accounts, for superadmins.
 
 use fleetbeat_daemon::clock;
-use fleetbeat_protocol::{Account, FieldError, NewUser, UserPatch};
+use fleetbeat_protocol::{Account, FieldError, NewUser, ScopePatch, UserPatch};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::accounts::{Accounts, MAX_BODY_BYTES, attempt_of, no_random};
@@ -9,8 +9,11 @@ use super::body;
 use super::state::ApiState;
 use crate::auth::{Caller, Session};
 use crate::chronicle::Refused;
+use crate::fleet::scope::HostScope;
 use crate::http::{Failure, Reply, Request, Response};
-use crate::store::{Act, Conflict, EventKind, StoreError, User, UserChange, new_version};
+use crate::store::{
+    Act, Conflict, EventKind, ScopeChange, StoreError, User, UserChange, new_version,
+};
 use crate::usernames::check_username;
 
 /// `GET /users`.
@@ -19,7 +22,7 @@ pub(super) fn list(
     _: &Caller,
     _: &mut Request,
 ) -> Result<Reply, Failure> {
-    let users = api.store.users()?;
+    let users = api.users.users()?;
     let accounts: Vec<Account> = users.iter().map(User::account).collect();
     Ok(Reply::Now(Response::json(200, &accounts)))
 }
@@ -32,6 +35,7 @@ pub(super) fn add(
 ) -> Result<Reply, Failure> {
     let body = body::read(request, MAX_BODY_BYTES)?;
     let new = NewUser::from_json(&body::parse(&body)?).map_err(Failure::invalid)?;
+    let scope = new.scope.as_deref().map(parse_scope).transpose()?;
     if new.password.is_none() && api.auth.proxy().is_none() {
         let message = "is missing: only users of a login by proxy go without";
         return Err(Failure::invalid(vec![FieldError::new("password", message)]));
@@ -42,7 +46,7 @@ pub(super) fn add(
     let act = caller.act(attempt.source, clock::now());
     let (who, session) = (caller.show(), caller.session());
     Ok(accounts.in_slot(&attempt, move |accounts| {
-        let user = make(accounts, &session, &new, &act)?;
+        let user = make(accounts, &session, &new, scope, &act)?;
         log::info!("{who} has added user {:?}", user.username);
         let path = utf8_percent_encode(&user.username, NON_ALPHANUMERIC);
         let response = Response::json(201, &user.account());
@@ -55,6 +59,7 @@ fn make(
     accounts: &Accounts,
     session: &Session,
     new: &NewUser,
+    scope: Option<HostScope>,
     act: &Act,
 ) -> Result<User, Failure> {
     accounts.auth.recheck(session)?;
@@ -72,6 +77,7 @@ fn make(
         None => String::new(),
     };
     let user = User::new(username, new.role, hash).map_err(no_random)?;
+    let user = User { scope, ..user };
     accounts.auth.recheck(session)?;
     match accounts.auth.add_user(&user, act) {
         Err(StoreError::Conflict(Conflict::UserExists(other))) => {
@@ -93,8 +99,8 @@ fn taken(accounts: &Accounts, other: String, act: &Act) -> Failure {
     StoreError::from(Conflict::UserExists(other)).into()
 }
 
-/// `PATCH /users/{username}`: another role or another password, which ends the user's
-/// logins.
+/// `PATCH /users/{username}`: another role, another password or another scope, which ends
+/// the user's logins.
 pub(super) fn change(
     api: &ApiState,
     caller: &Caller,
@@ -103,6 +109,11 @@ pub(super) fn change(
     let username = named(request)?;
     let body = body::read(request, MAX_BODY_BYTES)?;
     let patch = UserPatch::from_json(&body::parse(&body)?).map_err(Failure::invalid)?;
+    let scope = match &patch.scope {
+        ScopePatch::Keep => ScopeChange::Keep,
+        ScopePatch::AllHosts => ScopeChange::AllHosts,
+        ScopePatch::Hosts(text) => ScopeChange::Hosts(parse_scope(text)?),
+    };
     let is_quick = patch.password.is_none();
 
     let accounts = Accounts::of(api);
@@ -111,7 +122,8 @@ pub(super) fn change(
     let session = caller.session();
     let who = caller.show();
     let work = move |accounts: &Accounts| {
-        let (user, is_changed) = set(accounts, &session, &username, &patch, &act)?;
+        let (user, is_changed) =
+            set(accounts, &session, &username, (&patch, &scope), &act)?;
         if is_changed {
             log::info!("{who} has changed user {:?}", user.username);
         }
@@ -129,13 +141,18 @@ fn set(
     accounts: &Accounts,
     session: &Session,
     username: &str,
-    patch: &UserPatch,
+    (patch, scope): (&UserPatch, &ScopeChange),
     act: &Act,
 ) -> Result<(User, bool), Failure> {
     accounts.auth.recheck(session)?;
     let user = find(accounts, username)?;
     let role = patch.role.filter(|role| *role != user.role);
-    if role.is_none() && patch.password.is_none() {
+    let is_same_scope = match scope {
+        ScopeChange::Keep => true,
+        ScopeChange::AllHosts => user.scope.is_none(),
+        ScopeChange::Hosts(scope) => user.scope.as_ref() == Some(scope),
+    };
+    if role.is_none() && patch.password.is_none() && is_same_scope {
         return Ok((user, false));
     }
 
@@ -145,6 +162,7 @@ fn set(
     let change = UserChange::Account {
         role,
         hashed_password: patch.password.as_ref().map(hash).transpose()?,
+        scope: scope.clone(),
         token_version: new_version().map_err(no_random)?,
     };
     accounts.auth.recheck(session)?;
@@ -164,6 +182,15 @@ pub(super) fn remove(
     api.auth.remove_user(&user, &act)?;
     log::info!("{} has removed user {:?}", caller.show(), user.username);
     Ok(Reply::Now(Response::no_content()))
+}
+
+/// The scope that `text` spells.
+///
+/// # Errors
+/// 422, which says what is wrong and where.
+fn parse_scope(text: &str) -> Result<HostScope, Failure> {
+    let scope = HostScope::parse(text);
+    scope.map_err(|message| Failure::invalid(vec![FieldError::new("scope", message)]))
 }
 
 /// The user's name in the path.

@@ -14,11 +14,12 @@ use super::agents::{Agent, AgentAuth};
 use super::api_tokens::ApiTokens;
 use super::known_users::{KnownUsers, WhileAway};
 use super::networks::KnownNetworks;
-use super::policy::{self, Asker, Right};
+use super::policy::{self, Asker, Reach, Right};
 use super::refusals::{Refusal, Refusals};
 use super::token_text::TokenText;
 use super::tokens::{Tokens, Via};
 use crate::auth_settings::{AuthSettings, ProxySettings};
+use crate::fleet::scope::HostScope;
 use crate::http::{Failure, Request};
 use crate::store::{Act, ApiToken, Store, StoreError, User, UserChange, Who};
 
@@ -28,6 +29,8 @@ pub(crate) struct Caller {
     account: Account,
     user_id: String,
     token_version: String,
+    /// The hosts that the user sees and changes; `None` for every host.
+    scope: Option<HostScope>,
     means: Means,
 }
 
@@ -84,6 +87,17 @@ impl Caller {
         &self.user_id
     }
 
+    /// The hosts that the caller sees and changes; `None` for every host.
+    pub(crate) fn scope(&self) -> Option<&HostScope> {
+        self.scope.as_ref()
+    }
+
+    /// Whether the caller may see everything that the server tells: a superadmin without
+    /// a scope.
+    pub(crate) fn may_see_all(&self) -> bool {
+        self.account.role == Role::Superadmin && self.scope.is_none()
+    }
+
     /// The caller's login, to be looked at again later.
     pub(crate) fn session(&self) -> Session {
         Session {
@@ -100,6 +114,14 @@ impl Caller {
             Means::Login => Asker::User(role),
             Means::LoginWithoutTotp => Asker::UserWithoutTotp(role),
             Means::ApiToken(token) => Asker::Program(role, &token.scopes),
+        }
+    }
+
+    /// Which hosts the caller sees, for the policy.
+    fn reach(&self) -> Reach {
+        match self.scope {
+            Some(_) => Reach::Scope,
+            None => Reach::AllHosts,
         }
     }
 
@@ -280,7 +302,7 @@ impl Auth {
                 true => Asker::LocalPeer,
                 false => Asker::Stranger,
             };
-            policy::decide(right, asker)?;
+            policy::decide(right, asker, Reach::AllHosts)?;
             return Ok(None);
         };
 
@@ -292,7 +314,7 @@ impl Auth {
             true => self.program(request, bearer, while_away)?,
             false => self.user(request, bearer, while_away)?,
         };
-        let decided = policy::decide(right, caller.asker());
+        let decided = policy::decide(right, caller.asker(), caller.reach());
         match caller.api_token() {
             None => decided?,
             Some(token) => {
@@ -333,11 +355,13 @@ impl Auth {
             account: user.account(),
             user_id: user.id,
             token_version: user.token_version,
+            scope: user.scope,
             means,
         })
     }
 
-    /// The program behind an API token, which may do what its maker may do.
+    /// The program behind an API token, which may do what its maker may do, on the hosts
+    /// that its maker sees.
     fn program(
         &self,
         request: &Request,
@@ -366,6 +390,7 @@ impl Auth {
             account: maker.account(),
             user_id: maker.id,
             token_version: maker.token_version,
+            scope: maker.scope,
             means: Means::ApiToken(Box::new(token)),
         })
     }

@@ -15,6 +15,18 @@ pub(crate) struct Right {
     before_totp: bool,
     /// Whether a program of the server's own machine may, too, without a token.
     admits_local_peers: bool,
+    /// Whether the route works on the whole fleet, so that no user may use it who has a
+    /// scope.
+    over_all_hosts: bool,
+}
+
+/// Which hosts somebody sees and changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// Every host.
+    AllHosts,
+    /// Those of the user's scope.
+    Scope,
 }
 
 /// Who wants to use a route.
@@ -40,6 +52,15 @@ impl Right {
             scope: None,
             before_totp: false,
             admits_local_peers: false,
+            over_all_hosts: false,
+        }
+    }
+
+    /// No user who has a scope, because the route works on the whole fleet.
+    pub(crate) const fn over_all_hosts(self) -> Right {
+        Right {
+            over_all_hosts: true,
+            ..self
         }
     }
 
@@ -73,6 +94,12 @@ impl Right {
         self.admits_local_peers
     }
 
+    /// Whether a user who has a scope lacks the right.
+    #[cfg(test)]
+    pub(crate) fn is_over_all_hosts(self) -> bool {
+        self.over_all_hosts
+    }
+
     /// Role and scope, as the OpenAPI document names them.
     #[cfg(test)]
     pub(crate) fn names(self) -> Vec<String> {
@@ -85,7 +112,11 @@ impl Right {
 ///
 /// # Errors
 /// 401 for who has no token and needs one; 403, which says whose right it is.
-pub(super) fn decide(right: Right, asker: Asker<'_>) -> Result<(), Failure> {
+pub(super) fn decide(
+    right: Right,
+    asker: Asker<'_>,
+    reach: Reach,
+) -> Result<(), Failure> {
     let role = match asker {
         Asker::LocalPeer if right.admits_local_peers => return Ok(()),
         Asker::LocalPeer | Asker::Stranger => {
@@ -106,7 +137,7 @@ pub(super) fn decide(right: Right, asker: Asker<'_>) -> Result<(), Failure> {
         Asker::User(role) | Asker::UserWithoutTotp(role) => role,
     };
     if role >= right.role {
-        return Ok(());
+        return check_reach(right, reach);
     }
     let detail = match right.role {
         Role::Superadmin => format!("a {role} user may not do this, a superadmin may"),
@@ -115,15 +146,47 @@ pub(super) fn decide(right: Right, asker: Asker<'_>) -> Result<(), Failure> {
     Err(Failure::forbidden(detail))
 }
 
+/// Whether the hosts that somebody sees are enough for the route.
+///
+/// # Errors
+/// 403.
+fn check_reach(right: Right, reach: Reach) -> Result<(), Failure> {
+    if right.over_all_hosts && reach == Reach::Scope {
+        let detail = "this is about the whole fleet, and this user has a scope: a user \
+                      without a scope may do this";
+        return Err(Failure::forbidden(detail));
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     /// How it is decided: 200, or the refusal's status.
     fn status(right: Right, asker: Asker<'_>) -> u16 {
-        match decide(right, asker) {
+        status_within(right, asker, Reach::AllHosts)
+    }
+
+    fn status_within(right: Right, asker: Asker<'_>, reach: Reach) -> u16 {
+        match decide(right, asker, reach) {
             Ok(()) => 200,
             Err(failure) => failure.status(),
+        }
+    }
+
+    #[test]
+    fn what_is_about_the_whole_fleet_is_not_for_users_with_a_scope() {
+        let right = Right::of(Role::Readonly).or_token_for(Scope::MetricsRead);
+        let scopes = &[Scope::MetricsRead][..];
+        for asker in [
+            Asker::User(Role::Superadmin),
+            Asker::Program(Role::Superadmin, scopes),
+        ] {
+            let of_all = right.over_all_hosts();
+            assert_eq!(status_within(right, asker, Reach::Scope), 200);
+            assert_eq!(status_within(of_all, asker, Reach::Scope), 403);
+            assert_eq!(status_within(of_all, asker, Reach::AllHosts), 200);
         }
     }
 

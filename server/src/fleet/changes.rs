@@ -1,16 +1,22 @@
 //! What has changed in the fleet since a client has asked last.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
+use std::sync::Arc;
+
+use fleetbeat_protocol::Server;
 use serde::{Serialize, Serializer};
 
+use super::scope::HostScope;
 use super::shown::{Shown, ShownFleet};
 
 /// Of more hosts than this that are gone, those that went first are forgotten.
 const MAX_GONE: usize = 10_000;
+/// Of more records than this that are over, those that were over first are forgotten.
+const MAX_FORMER: usize = 10_000;
 
 /// When each host of a fleet has come or changed, and when others went: counted in the
 /// fleets that this process has read.
@@ -26,6 +32,20 @@ pub(super) struct Changes {
     gone: BTreeMap<IpAddr, u64>,
     /// Since this fleet all is known.
     known_since: u64,
+    /// The records that are over, in their order: a host that was in a scope may be in it
+    /// no longer.
+    former: Vec<Former>,
+    /// Since this fleet all of them are known.
+    former_since: u64,
+}
+
+/// A record by which a host was in scopes or was not, and which is over: the host is gone,
+/// or is to scopes as it was not before.
+#[derive(Debug, Clone)]
+struct Former {
+    record: Arc<Server>,
+    /// The number of the fleet in which it was over first.
+    until: u64,
 }
 
 /// What has changed since a fleet.
@@ -70,6 +90,8 @@ impl Changes {
             changed: vec![0; fleet.servers.len()],
             gone: BTreeMap::new(),
             known_since: 0,
+            former: Vec::new(),
+            former_since: 0,
         }
     }
 
@@ -77,6 +99,14 @@ impl Changes {
     pub(super) fn next(&self, before: &ShownFleet, fleet: &ShownFleet) -> Changes {
         let number = self.number + 1;
         let mut gone = self.gone.clone();
+        let mut former = self.former.clone();
+        let mut end = |record: &Shown| {
+            let record = record.server().clone();
+            former.push(Former {
+                record,
+                until: number,
+            });
+        };
         let mut changed = Vec::with_capacity(fleet.servers.len());
 
         let mut others = before.servers.iter().zip(&self.changed).peekable();
@@ -84,37 +114,54 @@ impl Changes {
             while let Some((left, _)) = others.next_if(|(other, _)| other.ip < server.ip)
             {
                 gone.insert(left.ip, number);
+                end(left);
             }
             let other = others.next_if(|(other, _)| other.ip == server.ip);
             changed.push(match other {
                 Some((other, since)) if other.is_as(server) => *since,
-                Some(_) => number,
+                Some((other, _)) => {
+                    if !HostScope::are_alike(other, server) {
+                        end(other);
+                    }
+                    number
+                }
                 None => {
                     gone.remove(&server.ip);
                     number
                 }
             });
         }
-        gone.extend(others.map(|(left, _)| (left.ip, number)));
+        for (left, _) in others {
+            gone.insert(left.ip, number);
+            end(left);
+        }
 
         let known_since = forget_first(&mut gone).unwrap_or(self.known_since);
+        let former_since = forget_former(&mut former).unwrap_or(self.former_since);
         Changes {
             number,
             changed,
             gone,
             known_since,
+            former,
+            former_since,
         }
     }
 
-    /// The answer of `process` to a client with this cursor.
+    /// The answer of `process` to a client with this cursor, who sees the hosts of the
+    /// scope.
     pub(super) fn tell<'a>(
         &self,
         fleet: &'a ShownFleet,
         since: Option<Cursor>,
         process: u64,
+        scope: Option<&HostScope>,
     ) -> Told<'a> {
         let since = since.filter(|cursor| cursor.process == process);
-        let changed = since.and_then(|cursor| self.since(fleet, cursor.fleet));
+        let changed = since.and_then(|cursor| match scope {
+            Some(scope) => self.since_within(fleet, cursor.fleet, scope),
+            None => self.since(fleet, cursor.fleet),
+        });
         let fleet = self.number;
         let cursor = Cursor { process, fleet };
         match changed {
@@ -137,6 +184,40 @@ impl Changes {
         Some(Changed {
             servers: servers.map(|(server, _)| server).collect(),
             gone: gone.map(|(ip, _)| *ip).collect(),
+        })
+    }
+}
+
+impl Changes {
+    /// The same of the hosts of a scope. A host that comes into the scope has changed,
+    /// and one that has left the scope is gone.
+    fn since_within<'a>(
+        &self,
+        fleet: &'a ShownFleet,
+        number: u64,
+        scope: &HostScope,
+    ) -> Option<Changed<'a>> {
+        if !(self.former_since..=self.number).contains(&number) {
+            return None;
+        }
+        let servers = fleet.servers.iter().zip(&self.changed);
+        let servers = servers.filter(|(server, _)| scope.covers(server));
+        let changed = servers.clone().filter(|(_, changed)| **changed > number);
+        let changed = changed.map(|(server, _)| server).collect();
+
+        let begin = self.former.partition_point(|former| former.until <= number);
+        let former = self.former[begin..].iter().map(|former| &former.record);
+        let former = former.filter(|record| scope.covers(record));
+        let mut gone: BTreeSet<IpAddr> = former.map(|record| record.ip).collect();
+        // Who is there still is not asked where nobody is gone, which is so nearly always.
+        if !gone.is_empty() {
+            for (server, _) in servers {
+                gone.remove(&server.ip);
+            }
+        }
+        Some(Changed {
+            servers: changed,
+            gone: gone.into_iter().collect(),
         })
     }
 }
@@ -183,11 +264,16 @@ fn forget_first(gone: &mut BTreeMap<IpAddr, u64>) -> Option<u64> {
     Some(last_forgotten)
 }
 
+/// The same of records that are over.
+fn forget_former(former: &mut Vec<Former>) -> Option<u64> {
+    let too_many = former.len().checked_sub(MAX_FORMER);
+    let last_forgotten = former.drain(..too_many?).next_back()?;
+    Some(last_forgotten.until)
+}
+
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use fleetbeat_protocol::{Server, Timestamp};
+    use fleetbeat_protocol::Timestamp;
 
     use super::*;
     use crate::store::Fleet;
@@ -298,13 +384,116 @@ mod tests {
         }
     }
 
+    /// The same fleet; the hosts of `paid` have that flag.
+    fn fleet_with_paid(hosts: &[u32], paid: &[u32]) -> ShownFleet {
+        let golden = include_str!("../../../protocol/golden/server.json");
+        let golden: Server = serde_json::from_str(golden).unwrap();
+        let server = |host: &u32| {
+            let mut server = golden.clone();
+            server.ip = ip(*host);
+            server.flags.paid = paid.contains(host);
+            Arc::new(server)
+        };
+        let records = Fleet {
+            servers: hosts.iter().map(server).collect(),
+            revision: 0,
+            stale: false,
+        };
+        ShownFleet::new(Arc::new(records), Timestamp::UNIX_EPOCH, None)
+    }
+
+    #[test]
+    fn in_a_scope_hosts_that_enter_have_changed_and_those_that_leave_are_gone() {
+        let fleets = [
+            fleet_with_paid(&[1, 2, 3, 4], &[1, 2, 3]),
+            fleet_with_paid(&[1, 2, 3, 4], &[1, 4]),
+            fleet_with_paid(&[1, 4], &[1, 4]),
+            fleet_with_paid(&[1, 2, 4], &[1, 2, 4]),
+        ];
+        let mut changes = Changes::of_first(&fleets[0]);
+        let scope = HostScope::parse("paid").unwrap();
+        let told = |changes: &Changes, place: usize, number| {
+            let changed = changes
+                .since_within(&fleets[place], number, &scope)
+                .unwrap();
+            let servers = changed.servers.iter().map(|server| server.ip);
+            (servers.collect::<Vec<_>>(), changed.gone)
+        };
+        changes = changes.next(&fleets[0], &fleets[1]);
+        assert_eq!(told(&changes, 1, 0), (vec![ip(4)], vec![ip(2), ip(3)]));
+        assert_eq!(told(&changes, 1, 1), (vec![], vec![]));
+        changes = changes.next(&fleets[1], &fleets[2]);
+        assert_eq!(
+            told(&changes, 2, 1),
+            (vec![], vec![]),
+            "what was outside is gone"
+        );
+        changes = changes.next(&fleets[2], &fleets[3]);
+        assert_eq!(told(&changes, 3, 2), (vec![ip(2)], vec![]));
+        assert_eq!(told(&changes, 3, 0), (vec![ip(2), ip(4)], vec![ip(3)]));
+        assert!(changes.since_within(&fleets[3], 4, &scope).is_none());
+    }
+
+    #[test]
+    fn a_client_with_a_scope_that_follows_any_fleets_has_the_hosts_of_the_scope() {
+        let mut random = fastrand::Rng::with_seed(7);
+        let scope = HostScope::parse("paid").unwrap();
+        let mut before = fleet_with_paid(&[], &[]);
+        let mut changes = Changes::of_first(&before);
+        let mut clients = vec![(BTreeMap::<IpAddr, Shown>::new(), 0_u64); 5];
+
+        for round in 1..300_usize {
+            let mut some = |share: f64| -> Vec<u32> {
+                (0..20).filter(|_| random.f64() < share).collect()
+            };
+            let now = fleet_with_paid(&some(0.9), &some(0.7));
+            changes = changes.next(&before, &now);
+
+            for (place, (held, number)) in clients.iter_mut().enumerate() {
+                if round % (place + 1) != 0 {
+                    continue;
+                }
+                let changed = changes.since_within(&now, *number, &scope).unwrap();
+                for server in changed.servers {
+                    held.insert(server.ip, server.clone());
+                }
+                for ip in &changed.gone {
+                    held.remove(ip);
+                }
+                *number = changes.number;
+                let expected = now.servers.iter().filter(|server| server.flags.paid);
+                let expected = expected.map(|server| (server.ip, server.clone()));
+                assert!(held.clone().into_iter().eq(expected), "round {round}");
+            }
+            before = now;
+        }
+    }
+
+    #[test]
+    fn of_too_many_records_that_are_over_the_first_are_forgotten() {
+        let scope = HostScope::parse("paid").unwrap();
+        let hosts: Vec<u32> = (0..12_000).collect();
+        let fleets = [&hosts[..], &hosts[6000..], &[]];
+        let fleets = fleets.map(|paid| fleet_with_paid(&hosts, paid));
+        let mut changes = Changes::of_first(&fleets[0]);
+        for pair in fleets.windows(2) {
+            changes = changes.next(&pair[0], &pair[1]);
+        }
+        let gone = |number| {
+            let changed = changes.since_within(&fleets[2], number, &scope)?;
+            Some(changed.gone.len())
+        };
+        assert_eq!([gone(0), gone(1), gone(2)], [None, Some(6000), Some(0)]);
+        assert!(since(&changes, &fleets[2], 0).is_some(), "without a scope");
+    }
+
     #[test]
     fn a_cursor_of_another_process_and_one_that_is_too_old_are_answered_with_a_reset() {
         let fleets = [fleet(&[(1, 1.0), (2, 1.0)]), fleet(&[(1, 2.0)])];
         let changes = Changes::of_first(&fleets[0]).next(&fleets[0], &fleets[1]);
         let tell = |cursor: Option<&str>| {
             let cursor = cursor.map(|cursor| cursor.parse().unwrap());
-            let told = changes.tell(&fleets[1], cursor, 0xAB);
+            let told = changes.tell(&fleets[1], cursor, 0xAB, None);
             serde_json::to_value(told).unwrap()
         };
 

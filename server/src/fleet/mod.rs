@@ -5,6 +5,7 @@ pub(crate) mod changes;
 pub(crate) mod history;
 pub(crate) mod load;
 pub(crate) mod query;
+pub(crate) mod scope;
 pub(crate) mod selection;
 pub(crate) mod shown;
 mod site;

@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 
 use fleetbeat_protocol::{FieldError, Server, Status, Timestamp};
 
+use super::scope::HostScope;
 use super::selection::Selection;
 use super::shown::Shown;
 use crate::parameters;
@@ -27,6 +28,8 @@ pub(crate) struct Query {
     paid: Option<bool>,
     sort: Sort,
     limit: Option<usize>,
+    /// The hosts that whoever asks may see; `None` for every host.
+    scope: Option<HostScope>,
 }
 
 /// The word for a [`Status`], which is hashable.
@@ -122,6 +125,15 @@ impl Query {
         Ok(())
     }
 
+    /// The same query for somebody who may see these hosts alone. A query with a scope has
+    /// views of its own.
+    pub(crate) fn within(self, scope: Option<&HostScope>) -> Query {
+        Query {
+            scope: scope.cloned(),
+            ..self
+        }
+    }
+
     /// The country that is asked for, in lower case; `None` for all.
     pub(crate) fn country(&self) -> Option<&str> {
         self.country.as_deref()
@@ -175,7 +187,11 @@ impl Query {
                 .any(|service| service.active && service.name == *name)
         };
 
-        (self.all_servers || (server.status == Status::Active && server.flags.enabled))
+        let is_visible = |scope: &HostScope| scope.covers(server);
+
+        self.scope.as_ref().is_none_or(is_visible)
+            && (self.all_servers
+                || (server.status == Status::Active && server.flags.enabled))
             && self
                 .country
                 .as_ref()
@@ -348,6 +364,32 @@ mod tests {
             ("select=service.wg&sort=cpu&limit=1", vec![1]),
         ] {
             assert_eq!(selected(query, &servers), expected, "{query}");
+        }
+    }
+
+    #[test]
+    fn a_scope_leaves_out_what_it_does_not_cover_whatever_is_asked_for() {
+        let servers = [
+            server("10.0.0.1", |server| server.flags.paid = true),
+            server("10.0.0.2", |server| {
+                server.flags.paid = true;
+                server.status = Status::Down;
+            }),
+            server("10.0.0.3", |_| {}),
+        ];
+        let scope = HostScope::parse("paid").unwrap();
+        for (text, expected) in [
+            ("", &["10.0.0.1"][..]),
+            ("all_servers=true&sort=-ip", &["10.0.0.2", "10.0.0.1"]),
+            ("select=not+paid+or+all&limit=3", &["10.0.0.1"]),
+            ("paid=false", &[]),
+        ] {
+            let query = Query::parse(text, Timestamp::UNIX_EPOCH).unwrap();
+            assert_ne!(query, query.clone().within(Some(&scope)), "another view");
+            let query = query.within(Some(&scope));
+            let ips = query.select(&servers).into_iter();
+            let ips: Vec<String> = ips.map(|server| server.ip.to_string()).collect();
+            assert_eq!(ips, expected, "{text}");
         }
     }
 

@@ -65,6 +65,11 @@ impl Shown {
         }
     }
 
+    /// The host as it is shown, to be kept.
+    pub(super) fn server(&self) -> &Arc<Server> {
+        &self.server
+    }
+
     /// What follows from the record.
     pub(crate) fn offer(&self) -> &Offer {
         &self.offer

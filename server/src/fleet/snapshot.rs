@@ -14,12 +14,13 @@ use fleetbeat_daemon::lock::lock;
 
 use super::changes::{Changes, Cursor};
 use super::query::Query;
+use super::scope::HostScope;
 use super::shown::{Shown, ShownFleet};
 use super::view::View;
 use super::views::Views;
 use crate::jobs::{Jobs, Pulse};
 use crate::places::Places;
-use crate::store::{ServerStore, StoreError, Unavailable};
+use crate::store::{Cursor as EventCursor, Store, StoreError, Unavailable};
 
 /// A snapshot is not read again before it is this old…
 const MIN_AGE: Duration = Duration::from_secs(1);
@@ -28,6 +29,9 @@ const MIN_AGE: Duration = Duration::from_secs(1);
 const AGE_PER_COST: u32 = 4;
 /// A request waits no longer than this for a snapshot.
 const MAX_WAIT: Duration = Duration::from_secs(3);
+/// For so long after somebody has asked for it, each snapshot notes the newest event. On
+/// MongoDB that is a question to the database, which lists do without.
+const NOTES_EVENTS_FOR: Duration = Duration::from_secs(60);
 
 /// The newest snapshot, and the thread that makes the next. One thread, and not any
 /// worker, because the memory of a large fleet is then given back to where
@@ -55,6 +59,8 @@ struct Latest {
     /// Attempts so far.
     attempts: u64,
     is_next_wanted: bool,
+    /// When somebody has asked for the newest event last.
+    events_wanted: Option<Instant>,
     is_closed: bool,
 }
 
@@ -62,6 +68,9 @@ struct Latest {
 struct Snapshot {
     fleet: Arc<ShownFleet>,
     changes: Changes,
+    /// The newest event that there was before the store was last asked; `None` if nobody
+    /// wants to know.
+    newest_event: Mutex<Option<EventCursor>>,
     /// When the store was last asked and had nothing newer.
     checked: Mutex<Instant>,
     /// When the fleet was last known to be so: while the database is away, that stays.
@@ -83,7 +92,7 @@ impl Snapshots {
     /// The system gives no further thread.
     pub(crate) fn start(
         jobs: &mut Jobs,
-        store: Arc<dyn ServerStore>,
+        store: Arc<dyn Store>,
         places: Arc<Places>,
     ) -> io::Result<Snapshots> {
         let shared = Arc::new(Shared::default());
@@ -107,14 +116,20 @@ impl Snapshots {
         Ok(self.shared.current()?.view(query))
     }
 
-    /// What has changed since `since`.
+    /// What has changed since `since`, of the hosts of the scope.
     ///
     /// # Errors
     /// As [`Snapshots::view`].
-    pub(crate) fn changes(&self, since: Option<Cursor>) -> Result<View, StoreError> {
+    pub(crate) fn changes(
+        &self,
+        since: Option<Cursor>,
+        scope: Option<&HostScope>,
+    ) -> Result<View, StoreError> {
         let snapshot = self.shared.current()?;
         let Snapshot { fleet, changes, .. } = &*snapshot;
-        let told = changes.tell(fleet, since, self.process);
+        // So a cursor of another scope is one of another process.
+        let process = self.process ^ scope.map_or(0, HostScope::number);
+        let told = changes.tell(fleet, since, process, scope);
         Ok(View::new(&told, fleet.stale))
     }
 
@@ -124,6 +139,22 @@ impl Snapshots {
     /// As [`Snapshots::view`].
     pub(crate) fn fleet(&self) -> Result<Arc<ShownFleet>, StoreError> {
         Ok(self.shared.current()?.fleet.clone())
+    }
+
+    /// The same, and the newest event that there was before the fleet was read: so of each
+    /// event up to that one, the host is in the fleet if it is there at all.
+    ///
+    /// # Errors
+    /// As [`Snapshots::view`].
+    pub(crate) fn fleet_and_newest_event(
+        &self,
+    ) -> Result<(Arc<ShownFleet>, EventCursor), StoreError> {
+        lock(&self.shared.latest).events_wanted = Some(Instant::now());
+        let snapshot = self.shared.current()?;
+        if let Some(newest) = snapshot.newest_event() {
+            return Ok((snapshot.fleet.clone(), newest));
+        }
+        self.shared.next_with_event()
     }
 
     /// How long ago the fleet of the latest snapshot was last known to be so; `None`
@@ -169,8 +200,36 @@ impl Shared {
         }
     }
 
+    /// The fleet of the next snapshot that notes the newest event, and that event.
+    fn next_with_event(&self) -> Result<(Arc<ShownFleet>, EventCursor), StoreError> {
+        let deadline = Instant::now() + MAX_WAIT;
+        let mut latest = lock(&self.latest);
+        // The one that is being made may note none. More tries help nobody: then the
+        // database is away.
+        for _ in 0..2 {
+            latest.is_next_wanted = true;
+            self.changed.notify_all();
+            let before = latest.attempts;
+            let is_pending =
+                |latest: &mut Latest| latest.attempts == before && !latest.is_closed;
+            let left = deadline.saturating_duration_since(Instant::now());
+            let waited = self.changed.wait_timeout_while(latest, left, is_pending);
+            latest = waited.unwrap_or_else(PoisonError::into_inner).0;
+
+            if let Some(error) = &latest.error {
+                return Err(error.clone());
+            }
+            if let Some(snapshot) = &latest.snapshot
+                && let Some(newest) = snapshot.newest_event()
+            {
+                return Ok((snapshot.fleet.clone(), newest));
+            }
+        }
+        Err(Unavailable::Slow(MAX_WAIT).into())
+    }
+
     /// Makes snapshots on demand until the server stops.
-    fn make_all(&self, store: &dyn ServerStore, places: &Places, pulse: &Pulse) {
+    fn make_all(&self, store: &dyn Store, places: &Places, pulse: &Pulse) {
         while let Some(before) = self.next_wanted() {
             let made = pulse.round(|| make(store, places, before));
 
@@ -195,7 +254,11 @@ impl Shared {
             .wait_while(lock(&self.latest), is_idle)
             .unwrap_or_else(PoisonError::into_inner);
 
-        (!latest.is_closed).then(|| Before(latest.snapshot.clone()))
+        let asked = latest.events_wanted;
+        (!latest.is_closed).then(|| Before {
+            snapshot: latest.snapshot.clone(),
+            notes_events: asked.is_some_and(|at| at.elapsed() < NOTES_EVENTS_FOR),
+        })
     }
 
     fn close(&self) {
@@ -219,16 +282,27 @@ impl Latest {
     }
 }
 
-/// The snapshot before the next; none at the start.
-struct Before(Option<Arc<Snapshot>>);
+/// What the next snapshot is made from.
+struct Before {
+    /// The snapshot before; none at the start.
+    snapshot: Option<Arc<Snapshot>>,
+    /// Whether the next one notes the newest event.
+    notes_events: bool,
+}
 
 /// The fleet as it is shown now; the snapshot before if nothing has changed since.
 fn make(
-    store: &dyn ServerStore,
+    store: &dyn Store,
     places: &Places,
-    Before(before): Before,
+    before: Before,
 ) -> Result<Arc<Snapshot>, StoreError> {
     let started = Instant::now();
+    let newest_event = match before.notes_events {
+        // The fleet may be known without the database.
+        true => store.newest_event().ok(),
+        false => None,
+    };
+    let before = before.snapshot;
     let records = store.fleet(before.as_ref().map(|before| &before.fleet.fleet))?;
     let now = clock::now();
 
@@ -240,6 +314,7 @@ fn make(
         && Arc::ptr_eq(&before.fleet.fleet, &records)
         && before.fleet.is_good_at(now)
     {
+        *lock(&before.newest_event) = newest_event;
         *lock(&before.checked) = started;
         *lock(&before.known) = known;
         return Ok(before.clone());
@@ -256,6 +331,7 @@ fn make(
     Ok(Arc::new(Snapshot {
         fleet,
         changes,
+        newest_event: Mutex::new(newest_event),
         checked: Mutex::new(started),
         known: Mutex::new(known),
         fresh_for,
@@ -265,6 +341,11 @@ fn make(
 }
 
 impl Snapshot {
+    /// The newest event that there was before the fleet was read, if it was noted.
+    fn newest_event(&self) -> Option<EventCursor> {
+        *lock(&self.newest_event)
+    }
+
     /// The servers that `query` asks for, made at the first call.
     fn view(&self, query: &Query) -> Arc<View> {
         let query = &query.of_fleet(self.fleet.servers.len());
@@ -350,6 +431,7 @@ mod tests {
         Snapshot {
             changes: Changes::of_first(&fleet),
             fleet: Arc::new(fleet),
+            newest_event: Mutex::default(),
             checked: Mutex::new(Instant::now()),
             known: Mutex::new(Instant::now()),
             fresh_for: MIN_AGE,
@@ -392,6 +474,22 @@ mod tests {
             &view("select=country=c0+and+load.cpu<100")
         ));
         assert_eq!(one.etag, view("country=c1").etag);
+    }
+
+    #[test]
+    fn each_scope_has_views_of_its_own() {
+        let snapshot = snapshot(10, 2);
+        let view = |scope: Option<&str>| {
+            let scope = scope.map(|text| HostScope::parse(text).unwrap());
+            snapshot.view(&Query::default().within(scope.as_ref()))
+        };
+        let one = view(Some("ip = 10.0.0.1"));
+        assert!(Arc::ptr_eq(&one, &view(Some("ip=10.0.0.1"))));
+        assert!(!Arc::ptr_eq(&one, &view(Some("ip = 10.0.0.2"))));
+        let etags = [&one, &view(Some("ip = 10.0.0.2")), &view(None)];
+        let etags: std::collections::BTreeSet<&str> =
+            etags.map(|view| view.etag.as_str()).into();
+        assert_eq!(etags.len(), 3);
     }
 
     #[test]

@@ -132,7 +132,7 @@ mod tests {
     use super::*;
     use crate::chronicle::Refused;
     use crate::store::{
-        EventKind, EventPage, EventQuery, Life, LifeQuery, NewEvent, Unavailable,
+        Cursor, EventKind, EventPage, EventQuery, Life, LifeQuery, NewEvent, Unavailable,
     };
 
     /// Takes what it is told, and cannot watch for this reason.
@@ -149,6 +149,10 @@ mod tests {
         }
 
         fn events(&self, _: &EventQuery) -> Result<EventPage, StoreError> {
+            Err(Unavailable::Away.into())
+        }
+
+        fn newest_event(&self) -> Result<Cursor, StoreError> {
             Err(Unavailable::Away.into())
         }
 

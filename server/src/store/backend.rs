@@ -20,11 +20,8 @@ pub(crate) enum CacheState {
     RefusesWrites,
 }
 
-/// A storage backend. A change that a call has acknowledged survives the end of the
-/// process and the loss of power.
-pub(crate) trait Store:
-    ServerStore + UserStore + ApiTokenStore + EventStore + KeyStore + HistoryStore
-{
+/// How a backend is, which tells nothing of what it holds.
+pub(crate) trait StoreHealth: Send + Sync {
     /// Whether the backend can be read right now.
     ///
     /// # Errors
@@ -54,7 +51,19 @@ pub(crate) trait Store:
     fn holds_lease(&self) -> Option<bool> {
         None
     }
+}
 
+/// A storage backend. A change that a call has acknowledged survives the end of the
+/// process and the loss of power.
+pub(crate) trait Store:
+    ServerStore
+    + UserStore
+    + ApiTokenStore
+    + EventStore
+    + KeyStore
+    + HistoryStore
+    + StoreHealth
+{
     /// The name of a thread of the backend's own that has ended before [`Store::close`],
     /// if any has: without the thread the backend does half its work.
     fn find_ended_thread(&self) -> Option<&'static str> {

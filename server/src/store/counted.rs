@@ -9,9 +9,9 @@ use fleetbeat_history::{Chunk, Day};
 use fleetbeat_protocol::{AgentId, KeyHash, Server, Timestamp};
 
 use super::api_token::{ApiToken, ApiTokenStore};
-use super::backend::{CacheState, Store};
+use super::backend::{CacheState, Store, StoreHealth};
 use super::error::StoreError;
-use super::event::{Act, NewEvent};
+use super::event::{Act, Cursor, NewEvent};
 use super::event_store::{
     EventPage, EventQuery, EventStore, Retention, WatchOrder, Watched,
 };
@@ -143,6 +143,7 @@ counted! {
     EventStore as OF_EVENTS {
         fn append(&self, events: &[NewEvent]) -> ();
         fn events(&self, query: &EventQuery) -> EventPage;
+        fn newest_event(&self) -> Cursor;
         fn lives(&self, query: &LifeQuery) -> Vec<Life>;
         fn watch(&self, order: &WatchOrder) -> Watched;
         fn number_events(&self) -> ();
@@ -164,7 +165,7 @@ counted! {
 }
 
 counted! {
-    Store as OF_STORE {
+    StoreHealth as OF_STORE {
         fn ping(&self) -> ();
         fn try_write(&self) -> ();
         with {
@@ -179,14 +180,16 @@ counted! {
             fn holds_lease(&self) -> Option<bool> {
                 self.inner.holds_lease()
             }
-
-            fn find_ended_thread(&self) -> Option<&'static str> {
-                self.inner.find_ended_thread()
-            }
-
-            fn close(&self) {
-                self.inner.close();
-            }
         }
+    }
+}
+
+impl Store for Counted {
+    fn find_ended_thread(&self) -> Option<&'static str> {
+        self.inner.find_ended_thread()
+    }
+
+    fn close(&self) {
+        self.inner.close();
     }
 }

@@ -119,7 +119,7 @@ pub(crate) enum Conflict {
     )]
     TooManyTags { count: usize },
     /// Without this user nobody could manage users.
-    #[error("{0:?} is the last superadmin: make another one first")]
+    #[error("{0:?} is the last superadmin without a scope: make another one first")]
     LastSuperadmin(String),
 }
 

@@ -144,6 +144,8 @@ kinds! {
     TokenRevoked = 45 "token.revoked" Audit Superadmins;
     /// Requests with an API token that were refused, of one minute.
     TokenRefused = 46 "token.refused" Refusal Superadmins;
+    /// A user has another scope.
+    UserScope = 47 "user.scope" Audit Superadmins;
     /// A host has got a key of its own.
     KeyEnrolled = 60 "key.enrolled" Audit Superadmins;
     /// A host has replaced its key.

@@ -1,6 +1,7 @@
 //! The events in the store: how they are asked for, how hosts are watched, and how long
 //! events are kept.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use fleetbeat_protocol::Timestamp;
@@ -17,6 +18,8 @@ pub(crate) struct EventQuery {
     pub(crate) kinds: Vec<EventKind>,
     /// Of this host.
     pub(crate) host: Option<HostName>,
+    /// Of one of these hosts; `None` for those of all hosts, and those of none.
+    pub(crate) within: Option<KnownHosts>,
     /// That this user did, or that are about this user.
     pub(crate) user: Option<String>,
     /// Not before.
@@ -35,12 +38,38 @@ impl EventQuery {
         EventQuery {
             kinds: EventKind::ALL.to_vec(),
             host: None,
+            within: None,
             user: None,
             since: None,
             until: None,
             after: None,
             limit,
         }
+    }
+}
+
+/// Some of the hosts, as they were known at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct KnownHosts {
+    /// By their lasting names.
+    pub(crate) server_ids: BTreeSet<String>,
+    /// The newest event that there was before that moment. Later ones are not told: they
+    /// may be of a host that was not known, and a reader who goes on behind them would
+    /// miss them.
+    pub(crate) up_to: Cursor,
+}
+
+impl EventQuery {
+    /// Up to which event there is something to tell, if `newest` is the newest one.
+    pub(super) fn last(&self, newest: Cursor) -> Cursor {
+        let Some(within) = &self.within else {
+            return newest;
+        };
+        // Another instance may have told more to the reader.
+        let up_to = self
+            .after
+            .map_or(within.up_to, |after| after.max(within.up_to));
+        newest.min(up_to)
     }
 }
 
@@ -155,6 +184,12 @@ pub(crate) trait EventStore: Send + Sync {
     /// The database cannot be read.
     fn events(&self, query: &EventQuery) -> Result<EventPage, StoreError>;
 
+    /// The newest event that a reader may see.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    fn newest_event(&self) -> Result<Cursor, StoreError>;
+
     /// When hosts went down and came up, by address; of a host that is not known nothing.
     ///
     /// # Errors
@@ -187,6 +222,25 @@ pub(crate) trait EventStore: Send + Sync {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_hosts_that_were_known_earlier_no_later_event_is_told() {
+        let last = |after: Option<i64>, up_to: i64| {
+            let query = EventQuery {
+                after: after.map(Cursor),
+                within: Some(KnownHosts {
+                    server_ids: BTreeSet::new(),
+                    up_to: Cursor(up_to),
+                }),
+                ..EventQuery::newest(1)
+            };
+            query.last(Cursor(9)).0
+        };
+        assert_eq!([last(None, 7), last(None, 12)], [7, 9]);
+        assert_eq!([last(Some(3), 7), last(Some(8), 7)], [7, 8]);
+        assert_eq!(last(Some(10), 7), 9, "of another database");
+        assert_eq!(EventQuery::newest(1).last(Cursor(9)), Cursor(9));
+    }
 
     #[test]
     fn a_mass_is_ten_hosts_and_three_in_ten() {

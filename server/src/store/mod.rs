@@ -41,14 +41,14 @@ mod user;
 pub(crate) mod conformance;
 
 pub(crate) use api_token::{ApiToken, ApiTokenStore};
-pub(crate) use backend::{CacheState, Store};
+pub(crate) use backend::{CacheState, Store, StoreHealth};
 pub(crate) use counted::Counted;
 pub(crate) use error::{Conflict, StoreError, Unavailable};
 pub(crate) use event::{
     Act, Audience, Cursor, Event, EventKind, Facts, NewEvent, Who, facts,
 };
 pub(crate) use event_store::{
-    EventPage, EventQuery, EventStore, Mass, Retention, WatchOrder, Watched,
+    EventPage, EventQuery, EventStore, KnownHosts, Mass, Retention, WatchOrder, Watched,
 };
 pub(crate) use flags::HostPatch;
 pub(crate) use history::{Extent, HistorySettings, HistoryStore, HostHistory, Tended};
@@ -56,17 +56,15 @@ pub(crate) use key::{
     AgentKey, Code, EnrollRefusal, EnrollRequest, Enrolled, KeyStore, ListedKey,
     flags_as_json, networks_as_texts,
 };
-#[cfg(test)]
-pub(crate) use life::Life;
-pub(crate) use life::{LifeQuery, Turn};
+pub(crate) use life::{Life, LifeQuery, Turn};
 pub(crate) use open::{
     backup, find_wrong_settings, open, open_before_server, open_beside_server,
     open_history, restore,
 };
 pub(crate) use server::{
-    Beat, Denial, Fleet, HostName, HostRules, Recorded, ServerStore, Speaker, Supersedes,
-    SweepOrder, Swept, UnknownHosts,
+    Beat, Denial, Fleet, HostName, HostRules, Recorded, RemovedServer, ServerStore,
+    Speaker, Supersedes, SweepOrder, Swept, UnknownHosts,
 };
 #[cfg(test)]
 pub(crate) use user::Totp;
-pub(crate) use user::{User, UserChange, UserStore, new_version};
+pub(crate) use user::{ScopeChange, User, UserChange, UserStore, new_version};

@@ -4,6 +4,7 @@ use fleetbeat_protocol::{Account, Role};
 
 use super::error::StoreError;
 use super::event::{Act, EventKind, Facts, NewEvent, facts};
+use crate::fleet::scope::HostScope;
 
 /// The users of dashboard and API. Each change is told by an event, with who did it.
 ///
@@ -33,8 +34,8 @@ pub(crate) trait UserStore: Send + Sync {
     /// the user any more, such as a code that has been used meanwhile.
     ///
     /// # Errors
-    /// The user is not known, or is the last superadmin and would not be one any more; or
-    /// the database cannot be written.
+    /// The user is not known, or is the last superadmin without a scope and would not be
+    /// one any more; or the database cannot be written.
     fn change_user(
         &self,
         username: &str,
@@ -45,7 +46,8 @@ pub(crate) trait UserStore: Send + Sync {
     /// Removes a user with the user's API tokens.
     ///
     /// # Errors
-    /// The user is not known, is the last superadmin, or the database cannot be written.
+    /// The user is not known, is the last superadmin without a scope, or the database
+    /// cannot be written.
     fn remove_user(&self, username: &str, act: &Act) -> Result<(), StoreError>;
 }
 
@@ -60,9 +62,11 @@ pub(crate) struct User {
     pub(crate) role: Role,
     /// The hash of the password, with its salt; empty for a user who has none.
     pub(crate) hashed_password: String,
-    /// Differs after each change of password or role. A token carries the version that it
-    /// was made under, and is not valid under another.
+    /// Differs after each change of password, role or scope. A token carries the version
+    /// that it was made under, and is not valid under another.
     pub(crate) token_version: String,
+    /// The hosts that the user sees and changes; `None` for every host.
+    pub(crate) scope: Option<HostScope>,
     /// The second factor.
     pub(crate) totp: Totp,
 }
@@ -83,10 +87,11 @@ pub(crate) struct Totp {
 /// What becomes of a user. A token version, where there is one, ends the user's logins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum UserChange {
-    /// Another role, another password, or both.
+    /// Another role, another password, another scope, or several of these.
     Account {
         role: Option<Role>,
         hashed_password: Option<String>,
+        scope: ScopeChange,
         token_version: String,
     },
     /// Another password, by whoever has proven the one before, which counted as long as the
@@ -116,8 +121,19 @@ pub(crate) enum UserChange {
     TotpReset { token_version: String },
 }
 
+/// What becomes of a user's scope.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ScopeChange {
+    /// It stays.
+    Keep,
+    /// The user sees and changes every host.
+    AllHosts,
+    /// The user sees and changes these hosts.
+    Hosts(HostScope),
+}
+
 impl User {
-    /// A user without a second factor, who has never been.
+    /// A user without a scope and without a second factor, who has never been.
     ///
     /// # Errors
     /// The system gives no random numbers.
@@ -132,8 +148,15 @@ impl User {
             role,
             hashed_password,
             token_version: new_version()?,
+            scope: None,
             totp: Totp::default(),
         })
+    }
+
+    /// Whether the user may do everything: a superadmin without a scope. There is always
+    /// one.
+    pub(crate) fn may_do_all(&self) -> bool {
+        self.role == Role::Superadmin && self.scope.is_none()
     }
 
     /// What the user may know of the own account.
@@ -142,12 +165,16 @@ impl User {
             username: self.username.clone(),
             role: self.role,
             totp: self.totp.secret.is_some(),
+            scope: self.scope.as_ref().map(HostScope::to_string),
         }
     }
 
     /// The event that the user was added.
     pub(super) fn created(&self, act: &Act) -> NewEvent {
-        let facts = facts([("role", self.role.as_str().into())]);
+        let mut facts = facts([("role", self.role.as_str().into())]);
+        if let Some(scope) = &self.scope {
+            facts.insert("scope".to_owned(), scope.as_str().into());
+        }
         self.event(EventKind::UserCreated, facts, act)
     }
 
@@ -187,6 +214,20 @@ impl UserChange {
         Ok(UserChange::Account {
             role: None,
             hashed_password: Some(hashed_password),
+            scope: ScopeChange::Keep,
+            token_version: new_version()?,
+        })
+    }
+
+    /// Another scope.
+    ///
+    /// # Errors
+    /// The system gives no random numbers.
+    pub(crate) fn scope(scope: ScopeChange) -> Result<UserChange, getrandom::Error> {
+        Ok(UserChange::Account {
+            role: None,
+            hashed_password: None,
+            scope,
             token_version: new_version()?,
         })
     }
@@ -221,9 +262,15 @@ impl UserChange {
             UserChange::Account {
                 role,
                 hashed_password,
+                scope,
                 token_version,
             } => {
                 after.role = role.unwrap_or(user.role);
+                match scope {
+                    ScopeChange::Keep => {}
+                    ScopeChange::AllHosts => after.scope = None,
+                    ScopeChange::Hosts(scope) => after.scope = Some(scope.clone()),
+                }
                 if let Some(hash) = hashed_password {
                     after.hashed_password.clone_from(hash);
                     // Whoever knew the old password may have begun it.
@@ -303,7 +350,7 @@ impl UserChange {
     }
 }
 
-/// The events that role or password are others.
+/// The events that role, scope or password are others.
 fn account_events(before: &User, after: &User, act: &Act) -> Vec<NewEvent> {
     let role = (before.role != after.role).then(|| {
         let [from, to] = [before.role, after.role].map(|role| role.as_str().into());
@@ -313,7 +360,16 @@ fn account_events(before: &User, after: &User, act: &Act) -> Vec<NewEvent> {
             act,
         )
     });
+    let scope = (before.scope != after.scope).then(|| {
+        let [from, to] =
+            [before, after].map(|user| user.scope.as_ref().map(HostScope::as_str).into());
+        after.event(
+            EventKind::UserScope,
+            facts([("from", from), ("to", to)]),
+            act,
+        )
+    });
     let password = (before.hashed_password != after.hashed_password)
         .then(|| after.event(EventKind::UserPassword, facts([]), act));
-    role.into_iter().chain(password).collect()
+    role.into_iter().chain(scope).chain(password).collect()
 }

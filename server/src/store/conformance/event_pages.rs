@@ -5,12 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use fleetbeat_protocol::Timestamp;
+use fleetbeat_protocol::{FlagsPatch, Timestamp};
 
 use super::events::{all, booted, kinds, query, watch};
-use super::fixtures::{beat, minutes, now, sweep};
+use super::fixtures::{act, beat, ip, minutes, now, sweep};
 use crate::store::{
-    Cursor, Event, EventKind, EventPage, EventQuery, NewEvent, Retention, Store, facts,
+    Act, Beat, Cursor, Event, EventKind, EventPage, EventQuery, HostPatch, KnownHosts,
+    NewEvent, Retention, Store, Who, facts,
 };
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -83,6 +84,99 @@ pub(super) fn pages_follow_each_other_whatever_the_clock_says(store: &dyn Store)
 
     let ahead = away(Some(Cursor(i64::MAX)), 3);
     assert!(store.events(&ahead).unwrap().cursor < Cursor(i64::MAX));
+}
+
+/// The events whose host is one of these.
+fn of_hosts(events: &[Event], server_ids: &BTreeSet<String>) -> Vec<Event> {
+    let is_of = |event: &&Event| {
+        let host = event.host.as_ref();
+        let id = host.and_then(|host| host.server_id.as_ref());
+        id.is_some_and(|id| server_ids.contains(id))
+    };
+    events.iter().filter(is_of).cloned().collect()
+}
+
+pub(super) fn events_of_some_hosts_are_followed_without_those_of_others(
+    store: &dyn Store,
+) {
+    const HOSTS: usize = 120;
+    let name = |n: usize| format!("10.0.0.{n}");
+    let beats: Vec<Beat> = (0..HOSTS).map(|n| beat(&name(n), now())).collect();
+    store.record(&beats).unwrap();
+    store.append(&[numbered(0, now())]).unwrap();
+    watch(store, now());
+    let ann = Act {
+        who: Who::User("ann".to_owned()),
+        ..act()
+    };
+    let paid = FlagsPatch {
+        paid: Some(true),
+        ..FlagsPatch::default()
+    };
+    for n in 0..HOSTS {
+        let host = ip(&name(n)).into();
+        store.set(&host, HostPatch::Flags(paid), &ann).unwrap();
+    }
+    watch(store, now());
+    let events = all(store, &query(None, 1000));
+    let newest = store.newest_event().unwrap();
+    assert_eq!(events.last().unwrap().id, newest);
+
+    // Many hosts and few, which a backend may look for in another way.
+    for step in [2, 10] {
+        let server_id = |n: usize| {
+            let server = store.server(&ip(&name(n)).into()).unwrap();
+            server.unwrap().server_id
+        };
+        let server_ids: BTreeSet<String> =
+            (0..HOSTS).step_by(step).map(server_id).collect();
+        let expected = of_hosts(&events, &server_ids);
+        assert_eq!(expected.len(), 2 * HOSTS / step);
+        let within = |up_to, after, limit| EventQuery {
+            within: Some(KnownHosts {
+                server_ids: server_ids.clone(),
+                up_to,
+            }),
+            ..query(after, limit)
+        };
+
+        for limit in [1, 7, 1000] {
+            let followed = all(store, &within(newest, None, limit));
+            assert_eq!(followed, expected, "{step} {limit}");
+        }
+        let page = store.events(&within(newest, None, 3)).unwrap();
+        let mut last = expected[expected.len() - 3..].to_vec();
+        last.reverse();
+        assert_eq!((page.events, page.more, page.cursor), (last, true, newest));
+
+        let of_kind = EventQuery {
+            kinds: vec![EventKind::FlagChanged],
+            ..within(newest, None, 1000)
+        };
+        assert_eq!(all(store, &of_kind).len(), HOSTS / step);
+        let by_whom = |user: &str| EventQuery {
+            user: Some(user.to_owned()),
+            ..within(newest, None, 1000)
+        };
+        assert_eq!(all(store, &by_whom("ann")).len(), HOSTS / step);
+        assert_eq!(all(store, &by_whom("nobody")).len(), 0);
+        for (n, count) in [(0, 2), (step, 2), (1, 0)] {
+            let of_host = EventQuery {
+                host: Some(ip(&name(n)).into()),
+                ..within(newest, None, 1000)
+            };
+            assert_eq!(all(store, &of_host).len(), count, "{step} {n}");
+        }
+
+        // What is known up to an event tells no later one, and passes over none.
+        let known = expected[3].id;
+        let page = store.events(&within(known, Some(Cursor(0)), 100)).unwrap();
+        assert_eq!((&page.events[..], page.cursor), (&expected[..4], known));
+        let ahead = store.events(&within(known, Some(newest), 100)).unwrap();
+        assert_eq!((ahead.events.len(), ahead.cursor), (0, newest));
+        let rest = within(newest, Some(page.cursor), 1000);
+        assert_eq!(store.events(&rest).unwrap().events, expected[4..]);
+    }
 }
 
 /// Reads on over an event of a kind that only a later version knows, which

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::fixtures::{DELETE_AFTER_MINUTES, beat, ip, minutes, now, spooled, sweep};
 use crate::store::{
     Act, Beat, Cursor, Event, EventKind, EventPage, EventQuery, HostName, HostPatch,
-    Mass, Store, User, UserChange, WatchOrder, Watched, Who,
+    Mass, ScopeChange, Store, User, UserChange, WatchOrder, Watched, Who,
 };
 
 /// Every event, behind `after`.
@@ -175,6 +175,7 @@ pub(super) fn what_people_do_is_told_with_who_did_it(store: &dyn Store) {
     let password = UserChange::Account {
         role: None,
         hashed_password: Some("SECRETHASH2".to_owned()),
+        scope: ScopeChange::Keep,
         token_version: "SECRETVERSION2".to_owned(),
     };
     let program = Act::program("command line", now);

@@ -88,6 +88,7 @@ fn events(store: &dyn Store) -> Vec<Event> {
     let query = EventQuery {
         kinds: EventKind::ALL.to_vec(),
         host: None,
+        within: None,
         user: None,
         since: None,
         until: None,

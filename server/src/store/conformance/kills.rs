@@ -14,8 +14,8 @@ use super::users::user;
 use crate::store::embedded::Embedded;
 use crate::store::fuse::{Fuse, Last};
 use crate::store::{
-    ApiToken, Beat, Conflict, Cursor, EnrollRequest, EventQuery, HostPatch, Speaker,
-    Store, StoreError, SweepOrder, UserChange, WatchOrder,
+    ApiToken, Beat, Conflict, Cursor, EnrollRequest, EventQuery, HostPatch, ScopeChange,
+    Speaker, Store, StoreError, SweepOrder, UserChange, WatchOrder,
 };
 
 /// What happens, one step after the other.
@@ -149,6 +149,7 @@ fn change(
     let change = UserChange::Account {
         role,
         hashed_password: hashed_password.map(str::to_owned),
+        scope: ScopeChange::Keep,
         token_version: "2".to_owned(),
     };
     store.change_user(username, &change, &act_at(at)).map(drop)

@@ -132,6 +132,7 @@ macro_rules! cases {
         );
         cases!($open; event_pages:
             pages_follow_each_other_whatever_the_clock_says,
+            events_of_some_hosts_are_followed_without_those_of_others,
             a_reader_that_follows_misses_nothing_of_eight_writers,
             old_events_are_deleted_in_service_time,
             too_many_events_of_a_class_push_out_no_other,
@@ -171,7 +172,10 @@ macro_rules! cases {
             users_are_kept,
             a_password_is_changed_by_whoever_has_proven_the_one_that_counts,
             a_user_is_found_by_any_spelling_of_the_name,
+            a_scope_is_kept_and_told,
             the_last_superadmin_stays,
+            the_last_superadmin_without_a_scope_stays,
+            of_two_superadmins_who_get_a_scope_at_once_one_stays_without,
             two_superadmins_cannot_demote_each_other,
             a_second_factor_counts_from_its_first_code,
             of_many_who_show_one_code_one_is_let_in,

@@ -7,7 +7,10 @@ use serde_json::{Value, json};
 
 use super::events::{all, query, watch};
 use super::fixtures::{act, now};
-use crate::store::{Act, Conflict, Store, StoreError, Totp, User, UserChange};
+use crate::fleet::scope::HostScope;
+use crate::store::{
+    Act, Conflict, ScopeChange, Store, StoreError, Totp, User, UserChange,
+};
 
 /// A user with a hash and a version that a test can know.
 pub(super) fn user(name: &str, role: Role) -> User {
@@ -17,6 +20,7 @@ pub(super) fn user(name: &str, role: Role) -> User {
         role,
         hashed_password: format!("hash of {name}"),
         token_version: "1".to_owned(),
+        scope: None,
         totp: Totp::default(),
     }
 }
@@ -25,6 +29,7 @@ fn with_role(role: Role) -> UserChange {
     UserChange::Account {
         role: Some(role),
         hashed_password: None,
+        scope: ScopeChange::Keep,
         token_version: "2".to_owned(),
     }
 }
@@ -105,6 +110,7 @@ pub(super) fn users_are_kept(store: &dyn Store) {
     let change = UserChange::Account {
         role: Some(Role::Admin),
         hashed_password: Some("another hash".to_owned()),
+        scope: ScopeChange::Keep,
         token_version: "2".to_owned(),
     };
     let changed = User {
@@ -187,6 +193,132 @@ pub(super) fn the_last_superadmin_stays(store: &dyn Store) {
     store.remove_user("bob", &act()).unwrap();
     assert!(is_last(&store.remove_user("ann", &act())));
     assert_eq!(store.users().unwrap().len(), 1);
+}
+
+fn scope(text: &str) -> HostScope {
+    HostScope::parse(text).unwrap()
+}
+
+fn with_scope(scope: ScopeChange) -> UserChange {
+    UserChange::Account {
+        role: None,
+        hashed_password: None,
+        scope,
+        token_version: "2".to_owned(),
+    }
+}
+
+pub(super) fn a_scope_is_kept_and_told(store: &dyn Store) {
+    let all = user("ann", Role::Admin);
+    let scoped = User {
+        scope: Some(scope("tag.customer = acme and not paid")),
+        ..user("bob", Role::Readonly)
+    };
+    for user in [&all, &scoped] {
+        store.add_user(user, &act()).unwrap();
+    }
+    assert_eq!(store.users().unwrap(), [all, scoped.clone()]);
+
+    let change = |name: &str, change: &UserChange| {
+        let changed = store.change_user(name, change, &act()).unwrap().unwrap();
+        assert_eq!(store.user(name).unwrap(), Some(changed.clone()));
+        changed
+    };
+    let set = |name: &str, scope| change(name, &with_scope(scope));
+    let ann = set("ann", ScopeChange::Hosts(scope("gaming")));
+    assert_eq!(
+        (ann.scope, ann.token_version.as_str()),
+        (Some(scope("gaming")), "2")
+    );
+    let same = set(
+        "bob",
+        ScopeChange::Hosts(scope("tag.customer=acme and not paid")),
+    );
+    assert_eq!(same, scoped, "nothing has changed, so the logins go on");
+    change("bob", &with_role(Role::Admin));
+    assert_eq!(set("bob", ScopeChange::AllHosts).scope, None);
+
+    let told = told(store)
+        .into_iter()
+        .filter(|(kind, ..)| *kind != "user.changed");
+    let name = |name: &str| name.to_owned();
+    let text = "tag.customer = acme and not paid";
+    assert_eq!(
+        told.collect::<Vec<_>>(),
+        [
+            ("user.created", name("ann"), json!({"role": "admin"})),
+            (
+                "user.created",
+                name("bob"),
+                json!({"role": "readonly", "scope": text})
+            ),
+            (
+                "user.scope",
+                name("ann"),
+                json!({"from": null, "to": "gaming"})
+            ),
+            ("user.scope", name("bob"), json!({"from": text, "to": null})),
+        ]
+    );
+}
+
+pub(super) fn the_last_superadmin_without_a_scope_stays(store: &dyn Store) {
+    for name in ["ann", "bob"] {
+        store
+            .add_user(&user(name, Role::Superadmin), &act())
+            .unwrap();
+    }
+    let scoped = || with_scope(ScopeChange::Hosts(scope("all")));
+    store.change_user("ann", &scoped(), &act()).unwrap();
+    assert!(is_last(&store.change_user("bob", &scoped(), &act())));
+    assert!(is_last(&store.remove_user("bob", &act())));
+    assert!(is_last(&store.change_user(
+        "bob",
+        &with_role(Role::Admin),
+        &act()
+    )));
+    let bob = store.user("bob").unwrap().unwrap();
+    assert_eq!((bob.role, bob.scope), (Role::Superadmin, None));
+
+    // One with a scope does not count, and may go.
+    store
+        .change_user("ann", &with_role(Role::Readonly), &act())
+        .unwrap();
+    store
+        .change_user("ann", &with_role(Role::Superadmin), &act())
+        .unwrap();
+    store
+        .change_user("ann", &with_scope(ScopeChange::AllHosts), &act())
+        .unwrap();
+    store.change_user("bob", &scoped(), &act()).unwrap();
+    store.remove_user("bob", &act()).unwrap();
+    assert!(is_last(&store.remove_user("ann", &act())));
+}
+
+pub(super) fn of_two_superadmins_who_get_a_scope_at_once_one_stays_without(
+    store: &dyn Store,
+) {
+    for round in 0..8 {
+        let names = [format!("ann{round}"), format!("bob{round}")];
+        for name in &names {
+            store
+                .add_user(&user(name, Role::Superadmin), &act())
+                .unwrap();
+        }
+        let scoped = with_scope(ScopeChange::Hosts(scope("paid")));
+        thread::scope(|threads| {
+            for name in &names {
+                let scoped = &scoped;
+                threads.spawn(move || {
+                    let changed = store.change_user(name, scoped, &act());
+                    assert!(changed.is_ok() || is_last(&changed), "{changed:?}");
+                });
+            }
+        });
+        let users = store.users().unwrap();
+        let left = users.iter().filter(|user| user.may_do_all());
+        assert!(left.count() >= 1, "{users:?}");
+    }
 }
 
 pub(super) fn two_superadmins_cannot_demote_each_other(store: &dyn Store) {

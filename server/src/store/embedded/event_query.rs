@@ -6,7 +6,7 @@
 //! for a host and a user at once, which looks through the host's events. Times are no
 //! index: the spans say between which numbers the events of a time can be.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use fleetbeat_protocol::Timestamp;
 use rusqlite::types::ToSql;
@@ -34,7 +34,7 @@ pub(super) fn find(
     query: &EventQuery,
 ) -> rusqlite::Result<EventPage> {
     // What is written from now on is read the next time: each source is read for itself.
-    let newest = newest(connection)?;
+    let newest = query.last(newest(connection)?);
     let mut found = match Selection::of(connection, query, newest)? {
         Some(selection) => selection.read(connection, query)?,
         None => Vec::new(),
@@ -57,7 +57,7 @@ pub(super) fn find(
 }
 
 /// The number of the newest event, also if it has been deleted.
-fn newest(connection: &Connection) -> rusqlite::Result<Cursor> {
+pub(super) fn newest(connection: &Connection) -> rusqlite::Result<Cursor> {
     let select = "SELECT seq FROM sqlite_sequence WHERE name = 'events'";
     let mut select = connection.prepare_cached(select)?;
     let newest = select.query_row([], |row| row.get(0)).optional()?;
@@ -73,6 +73,8 @@ struct Selection {
     filter: String,
     /// Whether ?1 is a user.
     user: Option<String>,
+    /// The hosts whose events count; `None` for all events that are found.
+    within: Option<HashSet<i64>>,
 }
 
 impl Selection {
@@ -86,11 +88,12 @@ impl Selection {
             return Ok(None);
         };
         let mut filter = range;
-        let of_whom = if let Some(host) = &query.host {
+        let within = within(connection, query)?;
+        let of_whom = if let Some(hosts) = hosts_of(connection, query, within.as_ref())? {
             if query.user.is_some() {
                 filter.push_str(" AND (+user = ?1 OR +actor = ?1)");
             }
-            let hosts = hosts(connection, host)?.into_iter();
+            let hosts = hosts.into_iter();
             hosts
                 .map(|host| format!("INDEXED BY events_by_host WHERE host = {host} AND "))
                 .collect()
@@ -104,6 +107,7 @@ impl Selection {
         };
         let is_all = query.kinds.len() == EventKind::ALL.len()
             && query.host.is_none()
+            && query.within.is_none()
             && query.user.is_none();
         let sources = if is_all {
             vec!["WHERE 1".to_owned()]
@@ -122,13 +126,24 @@ impl Selection {
             sources,
             filter,
             user: query.user.clone(),
+            within,
         }))
     }
 
     /// What selects the numbers of the events of a source.
     fn ids(&self, source: &str, tail: &str) -> String {
         let filter = &self.filter;
-        format!("SELECT id FROM events {source} AND {filter} {tail}")
+        let shown = match self.within {
+            Some(_) => "id, host",
+            None => "id, NULL",
+        };
+        format!("SELECT {shown} FROM events {source} AND {filter} {tail}")
+    }
+
+    /// Whether an event of this host counts.
+    fn takes(&self, host: Option<i64>) -> bool {
+        let within = self.within.as_ref();
+        within.is_none_or(|within| host.is_some_and(|host| within.contains(&host)))
     }
 
     /// One event more than the limit, if there are as many. An event of a kind that this
@@ -139,17 +154,28 @@ impl Selection {
         query: &EventQuery,
     ) -> rusqlite::Result<Vec<(Cursor, Option<Event>)>> {
         let order = if query.after.is_some() { "ASC" } else { "DESC" };
-        let tail = format!("ORDER BY id {order} LIMIT {}", query.limit + 1);
+        let most = query.limit + 1;
+        let tail = format!("ORDER BY id {order} LIMIT {most}");
+        // Of which hosts the events are is not asked in SQL: a scope may have many.
+        let tail_of_ids = match self.within {
+            Some(_) => format!("ORDER BY id {order}"),
+            None => tail.clone(),
+        };
         let values: Vec<&dyn ToSql> =
             self.user.iter().map(|user| user as &dyn ToSql).collect();
 
         let mut found = BTreeSet::new();
         for source in &self.sources {
-            let mut statement = connection.prepare(&self.ids(source, &tail))?;
+            let mut statement = connection.prepare(&self.ids(source, &tail_of_ids))?;
             let used = &values[..statement.parameter_count()];
-            let ids = statement.query_map(used, |row| row.get(0))?;
-            found.append(&mut ids.collect::<rusqlite::Result<BTreeSet<i64>>>()?);
-            while found.len() > query.limit + 1 {
+            let ids = statement.query_map(used, |row| Ok((row.get(0)?, row.get(1)?)))?;
+            let ids = ids.filter_map(|found| match found {
+                Ok((id, host)) => self.takes(host).then_some(Ok(id)),
+                Err(error) => Some(Err(error)),
+            });
+            let ids: rusqlite::Result<BTreeSet<i64>> = ids.take(most).collect();
+            found.append(&mut ids?);
+            while found.len() > most {
                 let _ = match query.after {
                     Some(_) => found.pop_last(),
                     None => found.pop_first(),
@@ -196,6 +222,41 @@ fn range(
         conditions.push(format!("id < {end} AND at <= {until}"));
     }
     Ok(Some(conditions.join(" AND ")))
+}
+
+/// The hosts of which alone events are asked for; `None` for all.
+fn within(
+    connection: &Connection,
+    query: &EventQuery,
+) -> rusqlite::Result<Option<HashSet<i64>>> {
+    let Some(within) = &query.within else {
+        return Ok(None);
+    };
+    let mut select = connection.prepare_cached("SELECT id, server_id FROM servers")?;
+    let mut rows = select.query([])?;
+    let mut hosts = HashSet::new();
+    while let Some(row) = rows.next()? {
+        if within.server_ids.contains(row.get_ref(1)?.as_str()?) {
+            hosts.insert(row.get(0)?);
+        }
+    }
+    Ok(Some(hosts))
+}
+
+/// The hosts whose events are looked at one host after the other: those of the name that
+/// is asked for, or the few that there are; `None` for any hosts.
+fn hosts_of(
+    connection: &Connection,
+    query: &EventQuery,
+    within: Option<&HashSet<i64>>,
+) -> rusqlite::Result<Option<Vec<i64>>> {
+    if let Some(host) = &query.host {
+        let is_within = |host: &i64| within.is_none_or(|within| within.contains(host));
+        let hosts = hosts(connection, host)?.into_iter().filter(is_within);
+        return Ok(Some(hosts.collect()));
+    }
+    let few = within.filter(|within| within.len() <= MAX_HOSTS);
+    Ok(few.map(|few| few.iter().copied().collect()))
 }
 
 /// The numbers of the hosts that have this name or had it last.
@@ -272,6 +333,7 @@ mod tests {
         let query = |host: bool, user: bool, until: i64| EventQuery {
             kinds: EventKind::ALL.to_vec(),
             host: host.then(|| HostName::ServerId("srv-7".to_owned())),
+            within: None,
             user: user.then(|| "ann".to_owned()),
             since: Some(Timestamp::UNIX_EPOCH),
             until: Timestamp::from_millisecond(until).ok(),

@@ -51,9 +51,9 @@ use self::owners::Outcome;
 pub(super) use self::restore::restore;
 use self::touched::Touched;
 use super::api_token::{ApiToken, ApiTokenStore};
-use super::backend::Store;
+use super::backend::{Store, StoreHealth};
 use super::error::{Setup, StoreError};
-use super::event::{Act, NewEvent};
+use super::event::{Act, Cursor, NewEvent};
 use super::event_store::{
     EventPage, EventQuery, EventStore, Retention, WatchOrder, Watched,
 };
@@ -362,6 +362,10 @@ impl EventStore for Embedded {
             .read(|connection| event_query::find(connection, query))
     }
 
+    fn newest_event(&self) -> Result<Cursor, StoreError> {
+        self.connections.read(event_query::newest)
+    }
+
     fn lives(&self, query: &LifeQuery) -> Result<Vec<Life>, StoreError> {
         self.connections
             .read(|connection| lives::find(connection, query))
@@ -484,7 +488,7 @@ impl KeyStore for Embedded {
     }
 }
 
-impl Store for Embedded {
+impl StoreHealth for Embedded {
     fn ping(&self) -> Result<(), StoreError> {
         let any = self.connections.read(|connection| {
             connection
@@ -503,7 +507,9 @@ impl Store for Embedded {
             Ok(())
         })
     }
+}
 
+impl Store for Embedded {
     /// Empties the write-ahead log, so that one file holds everything.
     fn close(&self) {
         if let Err(error) = self.connections.checkpoint() {

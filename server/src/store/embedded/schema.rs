@@ -9,7 +9,7 @@ use crate::store::error::{Setup, StoreError};
 use crate::store::event::EventKind;
 
 /// The schema, one step for each `user_version`; a released step never changes.
-const MIGRATIONS: [&str; 9] = [
+const MIGRATIONS: [&str; 10] = [
     FIRST,
     HOST_IDS,
     CHANGES_OF_FLAGS,
@@ -19,6 +19,7 @@ const MIGRATIONS: [&str; 9] = [
     KEYS,
     SET_BY_ADMINS,
     HISTORY,
+    SCOPES,
 ];
 
 /// Hosts by address.
@@ -334,6 +335,11 @@ const HISTORY: &str = "
     -- The day, since 1970, by which history was judged last, and the service time then.
     ALTER TABLE state ADD COLUMN history_day INTEGER;
     ALTER TABLE state ADD COLUMN history_day_at INTEGER;
+";
+
+/// The hosts that a user sees and changes.
+const SCOPES: &str = "
+    ALTER TABLE users ADD COLUMN scope TEXT;    -- a selector, NULL for every host
 ";
 
 /// The version of the schema that this program makes.

@@ -3,10 +3,12 @@
 use std::io;
 
 use fleetbeat_protocol::Role;
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use super::row::{json, parsed};
 use super::{api_tokens, events};
+use crate::fleet::scope::HostScope;
 use crate::store::error::{Conflict, StoreError};
 use crate::store::event::Act;
 use crate::store::user::{Totp, User, UserChange};
@@ -14,7 +16,7 @@ use crate::usernames::fold_username;
 
 /// The columns that [`user_from_row`] reads.
 const COLUMNS: &str = "user_id, username, role, hashed_password, token_version, \
-    totp_secret, totp_pending, totp_step, recovery_codes";
+    totp_secret, totp_pending, totp_step, recovery_codes, scope";
 
 /// Every user, sorted by name.
 pub(super) fn all(connection: &Connection) -> rusqlite::Result<Vec<User>> {
@@ -60,8 +62,8 @@ pub(super) fn add(
 
     transaction.execute(
         "INSERT INTO users (name_key, user_id, username, role, hashed_password, \
-         token_version, totp_secret, totp_pending, totp_step, recovery_codes) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+         token_version, totp_secret, totp_pending, totp_step, recovery_codes, scope) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
         params![
             key,
             user.id,
@@ -73,6 +75,7 @@ pub(super) fn add(
             user.totp.pending,
             user.totp.last_step,
             json(&user.totp.recovery_codes),
+            user.scope.as_ref().map(HostScope::as_str),
         ],
     )?;
     events::write(transaction, None, &user.created(act))?;
@@ -82,7 +85,8 @@ pub(super) fn add(
 /// Changes a user; `None` if the change does not fit the user any more.
 ///
 /// # Errors
-/// The user is not known, or is the last superadmin and would not be one any more.
+/// The user is not known, or is the last superadmin without a scope and would not be one
+/// any more.
 pub(super) fn change(
     transaction: &Transaction<'_>,
     username: &str,
@@ -93,14 +97,14 @@ pub(super) fn change(
     let Some((after, events)) = change.apply(&before, act) else {
         return Ok(None);
     };
-    if after.role != Role::Superadmin {
+    if !after.may_do_all() {
         refuse_last_superadmin(transaction, &before)?;
     }
 
     transaction.execute(
         "UPDATE users SET role = ?2, hashed_password = ?3, token_version = ?4, \
-         totp_secret = ?5, totp_pending = ?6, totp_step = ?7, recovery_codes = ?8 \
-         WHERE username = ?1",
+         totp_secret = ?5, totp_pending = ?6, totp_step = ?7, recovery_codes = ?8, \
+         scope = ?9 WHERE username = ?1",
         params![
             after.username,
             after.role.as_str(),
@@ -110,6 +114,7 @@ pub(super) fn change(
             after.totp.pending,
             after.totp.last_step,
             json(&after.totp.recovery_codes),
+            after.scope.as_ref().map(HostScope::as_str),
         ],
     )?;
     for event in &events {
@@ -121,7 +126,7 @@ pub(super) fn change(
 /// Removes a user with the user's API tokens.
 ///
 /// # Errors
-/// The user is not known, or is the last superadmin.
+/// The user is not known, or is the last superadmin without a scope.
 pub(super) fn remove(
     transaction: &Transaction<'_>,
     username: &str,
@@ -161,11 +166,11 @@ fn refuse_last_superadmin(
     user: &User,
 ) -> Result<(), StoreError> {
     let superadmins: i64 = connection.query_row(
-        "SELECT count(*) FROM users WHERE role = ?1",
+        "SELECT count(*) FROM users WHERE role = ?1 AND scope IS NULL",
         [Role::Superadmin.as_str()],
         |row| row.get(0),
     )?;
-    if user.role == Role::Superadmin && superadmins == 1 {
+    if user.may_do_all() && superadmins == 1 {
         return Err(Conflict::LastSuperadmin(user.username.clone()).into());
     }
     Ok(())
@@ -186,5 +191,17 @@ fn user_from_row(row: &Row<'_>) -> rusqlite::Result<User> {
             last_step: row.get(7)?,
             recovery_codes: parsed(row, 8, serde_json::from_str)?,
         },
+        scope: scope(row)?,
     })
+}
+
+/// A scope that cannot be read is an error: a user without one would see every host.
+fn scope(row: &Row<'_>) -> rusqlite::Result<Option<HostScope>> {
+    if row.get_ref(9)? == ValueRef::Null {
+        return Ok(None);
+    }
+    let scope = parsed(row, 9, |text| {
+        HostScope::parse(text).map_err(io::Error::other)
+    })?;
+    Ok(Some(scope))
 }

@@ -38,7 +38,7 @@ pub(super) fn find(
     mongodb: &Connection,
     query: &EventQuery,
 ) -> Result<EventPage, MongoDbError> {
-    let newest = Cursor(numbering::published(mongodb)?);
+    let newest = query.last(Cursor(numbering::published(mongodb)?));
     let mut found = match condition(mongodb, query, newest)? {
         Some(condition) => read(mongodb, query, condition)?,
         None => Vec::new(),
@@ -108,8 +108,8 @@ fn condition(
     if !at.is_empty() {
         condition.insert("at", at);
     }
-    if let Some(host) = &query.host {
-        condition.insert("host", doc! {"$in": hosts(mongodb, host)?});
+    if let Some(hosts) = hosts_of(mongodb, query)? {
+        condition.insert("host", doc! {"$in": hosts});
     }
     if let Some(user) = &query.user {
         condition.insert("$or", [doc! {"user": user}, doc! {"actor": user}]);
@@ -136,6 +136,20 @@ pub(super) fn first_span(
     let found = spans.find_one(condition).sort(doc! {"_id": order});
     let found = mongodb.run(async { found.await })?;
     Ok(found.and_then(|span| span.get_i64("_id").ok()))
+}
+
+/// The ids of the hosts of which alone events are asked for; `None` for all.
+fn hosts_of(
+    mongodb: &Connection,
+    query: &EventQuery,
+) -> Result<Option<Vec<String>>, MongoDbError> {
+    let within = query.within.as_ref().map(|within| &within.server_ids);
+    let Some(host) = &query.host else {
+        return Ok(within.map(|within| within.iter().cloned().collect()));
+    };
+    let mut hosts = hosts(mongodb, host)?;
+    hosts.retain(|host| within.is_none_or(|within| within.contains(host)));
+    Ok(Some(hosts))
 }
 
 /// The ids of the hosts that have this name or had it when they were deleted.

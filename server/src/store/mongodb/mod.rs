@@ -61,9 +61,9 @@ use self::redis::RedisCopies;
 use self::refresh::Refresh;
 use self::watch::Watch;
 use super::api_token::{ApiToken, ApiTokenStore};
-use super::backend::{CacheState, Store};
+use super::backend::{CacheState, Store, StoreHealth};
 use super::error::{Setup, StoreError};
-use super::event::{Act, NewEvent};
+use super::event::{Act, Cursor, NewEvent};
 use super::event_store::{
     EventPage, EventQuery, EventStore, Retention, WatchOrder, Watched,
 };
@@ -395,6 +395,10 @@ impl EventStore for MongoDb {
         Ok(events::find(&self.databases.mongodb, query)?)
     }
 
+    fn newest_event(&self) -> Result<Cursor, StoreError> {
+        Ok(Cursor(numbering::published(&self.databases.mongodb)?))
+    }
+
     fn lives(&self, query: &LifeQuery) -> Result<Vec<Life>, StoreError> {
         Ok(lives::find(&self.databases.mongodb, query)?)
     }
@@ -502,7 +506,7 @@ impl KeyStore for MongoDb {
     }
 }
 
-impl Store for MongoDb {
+impl StoreHealth for MongoDb {
     fn ping(&self) -> Result<(), StoreError> {
         Ok(self.databases.mongodb.ping()?)
     }
@@ -522,7 +526,9 @@ impl Store for MongoDb {
     fn holds_lease(&self) -> Option<bool> {
         Some(self.lease.is_held())
     }
+}
 
+impl Store for MongoDb {
     fn find_ended_thread(&self) -> Option<&'static str> {
         let refresh = self.refresh.as_ref().filter(|refresh| refresh.has_ended());
         let probe = || self.databases.mongodb.has_probe_ended();

@@ -10,6 +10,7 @@ use super::connection::Connection;
 use super::document::{carry, text};
 use super::error::MongoDbError;
 use super::pending::{self, REMOVED};
+use crate::fleet::scope::HostScope;
 use crate::recurring::log_if_due;
 use crate::store::error::{Conflict, StoreError};
 use crate::store::event::Act;
@@ -88,8 +89,7 @@ pub(super) fn change(
         let Some((after, events)) = change.apply(&before, act) else {
             return Ok(None);
         };
-        let is_demoted =
-            before.role == Role::Superadmin && after.role != Role::Superadmin;
+        let is_demoted = before.may_do_all() && !after.may_do_all();
         if is_demoted && count_superadmins(mongodb)? == 1 {
             return Err(Conflict::LastSuperadmin(before.username).into());
         }
@@ -112,7 +112,7 @@ pub(super) fn change(
         if is_demoted && count_superadmins(mongodb)? == 0 {
             // Two instances have each demoted one of the last two at the same moment.
             let back = doc! {
-                "$set": {"role": before.role.as_str()},
+                "$set": {"role": before.role.as_str(), "scope": null},
                 "$inc": {"rev": 1_i64},
                 "$pull": {"pending": {"_id": {"$in": told}}},
             };
@@ -136,7 +136,7 @@ pub(super) fn remove(
     let Some(user) = by_name(mongodb, username)? else {
         return Err(Conflict::NoSuchUser(username.to_owned()).into());
     };
-    let is_superadmin = user.role == Role::Superadmin;
+    let is_superadmin = user.may_do_all();
     if is_superadmin && count_superadmins(mongodb)? == 1 {
         return Err(Conflict::LastSuperadmin(user.username).into());
     }
@@ -226,6 +226,7 @@ fn fields(user: &User) -> Document {
         "totp_pending": user.totp.pending.clone(),
         "totp_step": user.totp.last_step,
         "recovery_codes": user.totp.recovery_codes.clone(),
+        "scope": user.scope.as_ref().map(HostScope::to_string),
     }
 }
 
@@ -256,10 +257,13 @@ fn exactly(username: &str) -> Document {
     condition
 }
 
+/// How many superadmins there are without a scope.
 fn count_superadmins(mongodb: &Connection) -> Result<u64, StoreError> {
     let users = mongodb.users();
     let mut superadmins = pending::not_removed();
     superadmins.insert("role", Role::Superadmin.as_str());
+    // Also where the field is missing.
+    superadmins.insert("scope", Bson::Null);
     Ok(mongodb.run(async { users.count_documents(superadmins).await })?)
 }
 
@@ -279,7 +283,7 @@ fn id_of(document: &Document) -> Option<String> {
 }
 
 /// A user; `None`, and a line in the log, for one without a name, a known role or a
-/// password.
+/// password, or with a scope that cannot be read: a user without one would see every host.
 fn user_from_document(document: &Document) -> Option<User> {
     let user = read_user(document);
     if user.is_none() {
@@ -296,6 +300,10 @@ fn read_user(document: &Document) -> Option<User> {
     let owned = |name| text(document, name).map(str::to_owned);
     let codes = document.get_array("recovery_codes").ok();
     let codes = codes.into_iter().flatten().filter_map(Bson::as_str);
+    let scope = match document.get("scope") {
+        None | Some(Bson::Null) => None,
+        Some(scope) => Some(HostScope::parse(scope.as_str()?).ok()?),
+    };
     Some(User {
         id: id_of(document)?,
         username: owned("username")?,
@@ -308,5 +316,6 @@ fn read_user(document: &Document) -> Option<User> {
             last_step: document.get_i64("totp_step").unwrap_or_default(),
             recovery_codes: codes.map(str::to_owned).collect(),
         },
+        scope,
     })
 }

@@ -1,0 +1,371 @@
+//! The hosts, as far as handlers have them: those of the caller's scope.
+//!
+//! [`Hosts`] keeps the store and the snapshots to itself, and [`VisibleHosts`] is all that
+//! it gives to a handler. So no handler can read or change a host that its caller may not
+//! see, by forgetting a check. A host outside of the scope is answered as one that is not
+//! there.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fleetbeat_daemon::clock;
+use fleetbeat_history::chart::ChartQuery;
+use fleetbeat_protocol::{Server, Timestamp};
+
+use crate::auth::{Caller, Watcher};
+use crate::fleet::changes::Cursor;
+use crate::fleet::query::Query;
+use crate::fleet::scope::HostScope;
+use crate::fleet::shown::{Shown, ShownFleet};
+use crate::fleet::snapshot::Snapshots;
+use crate::fleet::view::View;
+use crate::http::Failure;
+use crate::places::Places;
+use crate::store::{
+    Act, EventPage, EventQuery, HostHistory, HostName, HostPatch, KnownHosts, Life,
+    LifeQuery, RemovedServer, Store, StoreError,
+};
+
+/// Every host.
+pub(crate) struct Hosts {
+    store: Arc<dyn Store>,
+    /// Where lists come from.
+    snapshots: Snapshots,
+    /// Where addresses are.
+    places: Arc<Places>,
+}
+
+/// The hosts that a caller sees and changes.
+pub(super) struct VisibleHosts<'a> {
+    all: &'a Hosts,
+    /// `None` for every host.
+    scope: Option<&'a HostScope>,
+}
+
+/// The hosts that a caller sees, at one moment.
+pub(super) struct VisibleFleet<'a> {
+    fleet: Arc<ShownFleet>,
+    scope: Option<&'a HostScope>,
+}
+
+impl Hosts {
+    /// Those of this store.
+    pub(crate) fn new(
+        store: Arc<dyn Store>,
+        snapshots: Snapshots,
+        places: Arc<Places>,
+    ) -> Hosts {
+        Hosts {
+            store,
+            snapshots,
+            places,
+        }
+    }
+
+    /// Those that the caller sees and changes.
+    pub(super) fn of<'a>(&'a self, caller: &'a Caller) -> VisibleHosts<'a> {
+        VisibleHosts {
+            all: self,
+            scope: caller.scope(),
+        }
+    }
+
+    /// Every host. Nobody watches over the server who has a scope.
+    ///
+    /// # Errors
+    /// The store cannot be read, or takes too long.
+    pub(super) fn all(&self, _: &Watcher) -> Result<Arc<ShownFleet>, StoreError> {
+        self.snapshots.fleet()
+    }
+
+    /// How long ago the lists were last known to be right; `None` before the first one.
+    pub(super) fn age(&self) -> Option<Duration> {
+        self.snapshots.age()
+    }
+}
+
+impl VisibleHosts<'_> {
+    /// The hosts that `query` asks for.
+    ///
+    /// # Errors
+    /// The store cannot be read, or takes too long.
+    pub(super) fn view(&self, query: Query) -> Result<Arc<View>, StoreError> {
+        self.all.snapshots.view(&query.within(self.scope))
+    }
+
+    /// What has changed since a client has asked last. A host that has left the scope is
+    /// gone, and a cursor of another scope says nothing here.
+    ///
+    /// # Errors
+    /// As [`VisibleHosts::view`].
+    pub(super) fn changes(&self, since: Option<Cursor>) -> Result<View, StoreError> {
+        self.all.snapshots.changes(since, self.scope)
+    }
+
+    /// The hosts as lists have them.
+    ///
+    /// # Errors
+    /// As [`VisibleHosts::view`].
+    pub(super) fn fleet(&self) -> Result<VisibleFleet<'_>, StoreError> {
+        Ok(VisibleFleet {
+            fleet: self.all.snapshots.fleet()?,
+            scope: self.scope,
+        })
+    }
+
+    /// One host as it is shown now.
+    ///
+    /// # Errors
+    /// 404 for a host that is not known or not in the scope; the store cannot be read.
+    pub(super) fn host(&self, host: &HostName) -> Result<Shown, Failure> {
+        let record = self.record(host)?;
+        Ok(self.show(record))
+    }
+
+    /// Sets what the patch asks for, and gives the host as it is shown then.
+    ///
+    /// # Errors
+    /// As [`VisibleHosts::host`]; 403 for a patch that would take the host out of the
+    /// scope; what [`ServerStore::set`](crate::store::ServerStore::set) refuses.
+    pub(super) fn set(
+        &self,
+        host: &HostName,
+        patch: HostPatch<'_>,
+        act: &Act,
+    ) -> Result<Shown, Failure> {
+        let name = match self.scope {
+            None => host.clone(),
+            Some(scope) => {
+                let record = self.record(host)?;
+                let name = HostName::ServerId(record.server_id.clone());
+                check_stays(scope, record, patch)?;
+                name
+            }
+        };
+        let set = self.all.store.set(&name, patch, act)?;
+        let record = set.ok_or_else(|| self.unknown(host))?;
+        Ok(self.show(record))
+    }
+
+    /// Removes a host for good, and gives it as it was.
+    ///
+    /// # Errors
+    /// As [`VisibleHosts::host`]; the store cannot be written.
+    pub(super) fn remove(
+        &self,
+        host: &HostName,
+        act: &Act,
+    ) -> Result<RemovedServer, Failure> {
+        let name = self.find(host)?;
+        let removed = self.all.store.remove_server(&name, act)?;
+        removed.ok_or_else(|| self.unknown(host))
+    }
+
+    /// The chart of a host.
+    ///
+    /// # Errors
+    /// As [`VisibleHosts::host`].
+    pub(super) fn history(
+        &self,
+        host: &HostName,
+        query: &ChartQuery,
+    ) -> Result<HostHistory, Failure> {
+        let name = self.find(host)?;
+        let history = self.all.store.history(&name, query)?;
+        history.ok_or_else(|| self.unknown(host))
+    }
+
+    /// When a host went down and came up since `from`.
+    ///
+    /// # Errors
+    /// As [`VisibleHosts::host`].
+    pub(super) fn life(&self, host: &HostName, from: Timestamp) -> Result<Life, Failure> {
+        let query = LifeQuery {
+            host: Some(self.find(host)?),
+            from,
+        };
+        let life = self.all.store.lives(&query)?.into_iter().next();
+        life.ok_or_else(|| self.unknown(host))
+    }
+
+    /// When each host went down and came up since `from`, by address.
+    ///
+    /// # Errors
+    /// The store cannot be read, or takes too long.
+    pub(super) fn lives(&self, from: Timestamp) -> Result<Vec<Life>, StoreError> {
+        let mut lives = self.all.store.lives(&LifeQuery { host: None, from })?;
+        if self.scope.is_some() {
+            let visible = self.fleet()?.server_ids();
+            lives.retain(|life| visible.contains(&life.server_id));
+        }
+        Ok(lives)
+    }
+
+    /// The events that `query` asks for. Where there is a scope, they are those of hosts
+    /// that are in it, up to the moment of the newest list.
+    ///
+    /// # Errors
+    /// The store cannot be read, or takes too long.
+    pub(super) fn events(&self, query: EventQuery) -> Result<EventPage, StoreError> {
+        let mut query = query;
+        if self.scope.is_some() {
+            let (fleet, up_to) = self.all.snapshots.fleet_and_newest_event()?;
+            let scope = self.scope;
+            query.within = Some(KnownHosts {
+                server_ids: VisibleFleet { fleet, scope }.server_ids(),
+                up_to,
+            });
+        }
+        self.all.store.events(&query)
+    }
+
+    /// The name by which the store is asked for a visible host. Where there is a scope, it
+    /// is the lasting one: the address may be another host's a moment later.
+    fn find(&self, host: &HostName) -> Result<HostName, Failure> {
+        match self.scope {
+            None => Ok(host.clone()),
+            Some(_) => Ok(HostName::ServerId(self.record(host)?.server_id)),
+        }
+    }
+
+    fn record(&self, host: &HostName) -> Result<Server, Failure> {
+        let record = self.all.store.server(host)?;
+        let record = record.filter(|record| self.covers(record));
+        record.ok_or_else(|| self.unknown(host))
+    }
+
+    fn covers(&self, record: &Server) -> bool {
+        self.scope.is_none_or(|scope| scope.covers(record))
+    }
+
+    fn show(&self, record: Server) -> Shown {
+        let places = self.all.places.database();
+        Shown::new(Arc::new(record), clock::now(), places.as_deref())
+    }
+
+    /// 404, with the address that the host has now if it has moved and is visible.
+    fn unknown(&self, host: &HostName) -> Failure {
+        match self.moved_to(host) {
+            Ok(Some(ip)) => Failure::moved(ip),
+            Ok(None) => {
+                Failure::not_found("there is no host with this address or server_id")
+            }
+            Err(error) => error.into(),
+        }
+    }
+
+    fn moved_to(&self, host: &HostName) -> Result<Option<IpAddr>, StoreError> {
+        let HostName::Ip(ip) = host else {
+            return Ok(None);
+        };
+        let Some(to) = self.all.store.moved_to(*ip)? else {
+            return Ok(None);
+        };
+        if self.scope.is_none() {
+            return Ok(Some(to));
+        }
+        let record = self.all.store.server(&HostName::Ip(to))?;
+        let is_visible = record.is_some_and(|record| self.covers(&record));
+        Ok(is_visible.then_some(to))
+    }
+}
+
+impl VisibleFleet<'_> {
+    /// The hosts, sorted by address.
+    pub(super) fn servers(&self) -> impl Iterator<Item = &Shown> {
+        let is_visible = |server: &&Shown| {
+            let scope = self.scope;
+            scope.is_none_or(|scope| scope.covers(server))
+        };
+        self.fleet.servers.iter().filter(is_visible)
+    }
+
+    /// Whether the database could not be asked, so that the hosts may be out of date.
+    pub(super) fn is_stale(&self) -> bool {
+        self.fleet.stale
+    }
+
+    fn server_ids(&self) -> BTreeSet<String> {
+        let servers = self.servers();
+        servers.map(|server| server.server_id.clone()).collect()
+    }
+}
+
+/// Whether the host is still in the scope after the patch: nobody hands a host to others,
+/// or takes it from the own sight, who does not see those others' hosts.
+///
+/// # Errors
+/// 403.
+fn check_stays(
+    scope: &HostScope,
+    record: Server,
+    patch: HostPatch<'_>,
+) -> Result<(), Failure> {
+    let mut after = record;
+    match patch {
+        HostPatch::Flags(patch) => after.flags = patch.apply(after.flags),
+        HostPatch::Tags(patch) => {
+            for (key, value) in &patch.0 {
+                match value {
+                    Some(value) => drop(after.tags.insert(key.clone(), value.clone())),
+                    None => drop(after.tags.remove(key)),
+                }
+            }
+        }
+        // No scope asks about these.
+        HostPatch::State(_) | HostPatch::Settings(_) => {}
+    }
+    if scope.covers(&after) {
+        return Ok(());
+    }
+    let detail = "this would take the host out of your scope: a user without a scope may \
+                  do this";
+    Err(Failure::forbidden(detail))
+}
+
+#[cfg(test)]
+mod tests {
+    use fleetbeat_protocol::{FlagsPatch, Mode, StatePatch, TagsPatch};
+
+    use super::*;
+
+    #[test]
+    fn a_patch_keeps_its_host_in_the_scope() {
+        let golden = include_str!("../../../protocol/golden/server.json");
+        let mut record: Server = serde_json::from_str(golden).unwrap();
+        record.flags.paid = true;
+        record.tags = [("customer".to_owned(), "acme".to_owned())].into();
+        let scope = HostScope::parse("paid and tag.customer = acme").unwrap();
+        let status = |patch: HostPatch<'_>| {
+            let checked = check_stays(&scope, record.clone(), patch);
+            checked.map_or_else(|failure| failure.status(), |()| 200)
+        };
+        let flags = |paid| FlagsPatch {
+            paid,
+            gaming: Some(true),
+            ..FlagsPatch::default()
+        };
+        let paid = [None, Some(true), Some(false)];
+        let statuses = paid.map(|paid| status(HostPatch::Flags(flags(paid))));
+        assert_eq!(statuses, [200, 200, 403]);
+
+        let tags = |key: &str, value: Option<&str>| {
+            let value = value.map(str::to_owned);
+            let patch = TagsPatch([(key.to_owned(), value)].into());
+            status(HostPatch::Tags(&patch))
+        };
+        assert_eq!(tags("customer", Some("acme")), 200);
+        assert_eq!(tags("customer", Some("other")), 403);
+        assert_eq!(tags("customer", None), 403);
+        assert_eq!(tags("env", Some("prod")), 200);
+
+        let state = StatePatch {
+            mode: Mode::Drain,
+            until: None,
+            reason: None,
+        };
+        assert_eq!(status(HostPatch::State(&state)), 200);
+    }
+}
