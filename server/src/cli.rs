@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use crate::commands::proxy_config::{
     Site, check_domain, check_listen, check_path, check_sso,
 };
+use crate::fleet::scope::HostScope;
 use crate::store::Extent;
 
 /// What --help prints, and what the manual page and the completions are made from.
@@ -43,6 +44,11 @@ pub(crate) enum Command {
     UserList,
     UserResetTotp {
         username: String,
+    },
+    UserScope {
+        username: String,
+        /// `None` for every host.
+        scope: Option<HostScope>,
     },
     UserRemove {
         username: String,
@@ -115,6 +121,7 @@ struct Options {
     to: Option<Timestamp>,
     csv: bool,
     extent: Option<Extent>,
+    all_hosts: bool,
 }
 
 fn parse_arguments(mut parser: Parser) -> Result<Cli, lexopt::Error> {
@@ -178,6 +185,21 @@ fn parse_command(words: &[&str], options: Options) -> Result<Command, lexopt::Er
         ["user", "reset-totp", username] => Command::UserResetTotp {
             username: username.to_owned(),
         },
+        ["user", "scope", username] if options.all_hosts => Command::UserScope {
+            username: username.to_owned(),
+            scope: None,
+        },
+        ["user", "scope", username, selector] if !options.all_hosts => {
+            Command::UserScope {
+                username: username.to_owned(),
+                scope: Some(parse_scope(selector)?),
+            }
+        }
+        ["user", "scope", _, ..] => {
+            let message = "`user scope` needs NAME, and either a selector as one word, \
+                           in quotes, or --all";
+            return Err(message.into());
+        }
         ["user", "remove", username] => Command::UserRemove {
             username: username.to_owned(),
         },
@@ -202,7 +224,7 @@ fn parse_command(words: &[&str], options: Options) -> Result<Command, lexopt::Er
 }
 
 /// The commands, each with what has to stand behind it.
-const NEEDS: [(&[&str], &str); 18] = [
+const NEEDS: [(&[&str], &str); 19] = [
     (&["run"], ""),
     (&["check-config"], ""),
     (&["health"], ""),
@@ -210,8 +232,9 @@ const NEEDS: [(&[&str], &str); 18] = [
     (&["user", "passwd"], "NAME"),
     (&["user", "list"], ""),
     (&["user", "reset-totp"], "NAME"),
+    (&["user", "scope"], "NAME SELECTOR"),
     (&["user", "remove"], "NAME"),
-    (&["user"], "add, passwd, list, reset-totp or remove"),
+    (&["user"], "add, passwd, list, reset-totp, scope or remove"),
     (&["enroll-code"], ""),
     (&["servers", "list"], ""),
     (&["servers"], "list"),
@@ -278,6 +301,7 @@ impl Options {
             "from" => self.from = Some(parse_time("--from", parser)?),
             "to" => self.to = Some(parse_time("--to", parser)?),
             "csv" => self.csv = true,
+            "all" => self.all_hosts = true,
             "with-history" => self.extent = Some(Extent::WithHistory),
             _ => return Err(Arg::Long(name).unexpected()),
         }
@@ -308,6 +332,9 @@ impl Options {
                 "--uses, --expires, --note, --network and --reinstall go with \
                  `enroll-code` only",
             );
+        }
+        if self.all_hosts && !matches!(words, ["user", "scope", ..]) {
+            return Err("--all goes with `user scope` only");
         }
         if self.select.is_some() && !matches!(words, ["servers", "list", ..]) {
             return Err("--select goes with `servers list` only");
@@ -425,6 +452,10 @@ fn parse_time(option: &str, parser: &mut Parser) -> Result<Timestamp, lexopt::Er
     })
 }
 
+fn parse_scope(text: &str) -> Result<HostScope, String> {
+    HostScope::parse(text).map_err(|error| format!("the selector, {error}"))
+}
+
 fn parse_selector(text: &str) -> Result<Selector, String> {
     Selector::parse(text).map_err(|error| format!("--select: {error}"))
 }
@@ -466,6 +497,20 @@ mod tests {
             (
                 "user reset-totp ann",
                 Command::UserResetTotp { username: name() },
+            ),
+            (
+                "user scope ann tag.customer=acme",
+                Command::UserScope {
+                    username: name(),
+                    scope: Some(HostScope::parse("tag.customer = acme").unwrap()),
+                },
+            ),
+            (
+                "user scope ann --all",
+                Command::UserScope {
+                    username: name(),
+                    scope: None,
+                },
             ),
             ("user remove ann", Command::UserRemove { username: name() }),
             ("enroll-code", Command::EnrollCode(NewCode::default())),
@@ -555,12 +600,21 @@ mod tests {
             ("run --password-stdin", "--password-stdin"),
             (
                 "user",
-                "`user` needs add, passwd, list, reset-totp or remove",
+                "`user` needs add, passwd, list, reset-totp, scope or remove",
             ),
             ("user frob", "\"user frob\" is not a command"),
             ("user add", "`user add` needs NAME"),
             ("user passwd", "`user passwd` needs NAME"),
             ("user remove", "`user remove` needs NAME"),
+            ("user scope", "`user scope` needs NAME SELECTOR"),
+            ("user scope ann", "either a selector"),
+            ("user scope ann paid --all", "either a selector"),
+            ("user scope ann tag.a = b", "in quotes"),
+            (
+                "user scope ann country=de",
+                "the selector, at character 1: country cannot be used here",
+            ),
+            ("user list --all", "--all goes with `user scope` only"),
             (
                 "user remove ann bob",
                 "takes one NAME, and was given \"bob\", too",

@@ -258,7 +258,7 @@ fn commands_with_something_missing_say_what() {
         (&["user", "passwd"], "`user passwd` needs NAME"),
         (
             &["user"],
-            "`user` needs add, passwd, list, reset-totp or remove",
+            "`user` needs add, passwd, list, reset-totp, scope or remove",
         ),
         (
             &["backup", backup],

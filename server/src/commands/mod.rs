@@ -73,6 +73,9 @@ fn run_beside_server(command: Command, config: &Config) -> Result<(), ServerErro
         }
         Command::UserList => user::list(&*open()?, &mut std::io::stdout())?,
         Command::UserResetTotp { username } => user::reset_totp(&*open()?, &username)?,
+        Command::UserScope { username, scope } => {
+            user::set_scope(&*open()?, &username, scope)?;
+        }
         Command::UserRemove { username } => user::remove(&*open()?, &username)?,
         Command::EnrollCode(wish) => {
             enroll_code::make(&*store::open_before_server(&config.storage)?, wish)?;

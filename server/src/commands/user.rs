@@ -8,8 +8,11 @@ use fleetbeat_protocol::Role;
 use super::{audit, show};
 use crate::auth::passwords;
 use crate::cli::PasswordFrom;
+use crate::fleet::scope::HostScope;
 use crate::secret_rules::UnusablePassword;
-use crate::store::{Conflict, StoreError, User, UserChange, UserStore, new_version};
+use crate::store::{
+    Conflict, ScopeChange, StoreError, User, UserChange, UserStore, new_version,
+};
 use crate::usernames::{UnusableUsername, check_username};
 
 /// Standard input is read up to here: more cannot be a password.
@@ -108,15 +111,40 @@ pub(super) fn reset_totp(store: &dyn UserStore, username: &str) -> Result<(), Us
     Ok(())
 }
 
-/// Prints each user's name and role.
+/// Lets a user see and change these hosts alone, or every host, which ends the user's
+/// logins.
+pub(super) fn set_scope(
+    store: &dyn UserStore,
+    username: &str,
+    scope: Option<HostScope>,
+) -> Result<(), UserError> {
+    let (change, told) = match scope {
+        None => (ScopeChange::AllHosts, "every host".to_owned()),
+        Some(scope) => (
+            ScopeChange::Hosts(scope.clone()),
+            format!("the hosts that the selector {scope} means"),
+        ),
+    };
+    let change = UserChange::scope(change)?;
+    store.change_user(username, &change, &audit::act())?;
+
+    audit::tell(&format!("user {username:?} sees and changes {told}"));
+    Ok(())
+}
+
+/// Prints each user's name and role, and the scope of those who have one.
 pub(super) fn list(
     store: &dyn UserStore,
     output: &mut dyn Write,
 ) -> Result<(), UserError> {
     for user in store.users()? {
         // Another program may have stored any name.
-        writeln!(output, "{}\t{}", show::text(&user.username), user.role)
-            .map_err(UserError::Output)?;
+        let name = show::text(&user.username);
+        let scope = user
+            .scope
+            .map(|scope| format!("\t{}", show::text(scope.as_str())));
+        let scope = scope.unwrap_or_default();
+        writeln!(output, "{name}\t{}{scope}", user.role).map_err(UserError::Output)?;
     }
     Ok(())
 }
