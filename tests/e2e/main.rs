@@ -42,6 +42,7 @@ mod places;
 mod prometheus;
 mod repository;
 mod rotation;
+mod scope;
 mod selectors;
 mod servers;
 mod settings;
