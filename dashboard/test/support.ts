@@ -28,7 +28,7 @@ export function deferred<T>(): Deferred<T> {
   return { promise, resolve, reject }
 }
 
-export const ADMIN: Account = { username: 'ada', role: 'admin', totp: false }
+export const ADMIN: Account = { username: 'ada', role: 'admin', totp: false, scope: null }
 export const UNREACHABLE = new ApiError('Fleetbeat cannot be reached.', null)
 
 /** An API with this fleet; tests replace single answers. */

@@ -17,6 +17,8 @@ export interface Account {
   role: Role
   /** Whether a login needs a code besides the password. */
   totp: boolean
+  /** The selector of the hosts that the user sees and changes; null for every host. */
+  scope: string | null
 }
 
 /** The answer to a login. */
@@ -253,6 +255,7 @@ export const ACCOUNT: Shape<Account> = {
   username: isText,
   role: oneOf(ROLES),
   totp: isBoolean,
+  scope: orNull(isText),
 }
 
 export const TOKEN: Shape<Token> = { access_token: isText, token_type: isText }

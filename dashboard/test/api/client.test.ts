@@ -58,7 +58,8 @@ describe('requests', () => {
 
   test('the token goes with every other request', async () => {
     const { api, sent } = clientFor(json(account))
-    expect(await api.account()).toEqual({ username: 'admin', role: 'superadmin', totp: true })
+    const admin = { username: 'admin', role: 'superadmin', totp: true, scope: null }
+    expect(await api.account()).toEqual(admin)
     expect(sent().path).toBe('me')
     expect(sent().headers.get('Authorization')).toBe('Bearer a.b.c')
   })

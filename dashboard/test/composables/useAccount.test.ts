@@ -20,7 +20,7 @@ test.each([
   ['superadmin', null],
 ] as const)('the role %s locks the flags or does not', async (role, reason) => {
   const api = anApi()
-  api.account.mockResolvedValueOnce({ username: 'ada', role, totp: false })
+  api.account.mockResolvedValueOnce({ username: 'ada', role, totp: false, scope: null })
   const { lockedReason, load } = useAccount(api)
   expect(lockedReason.value).toBe('Your role is not known yet.')
   await load()

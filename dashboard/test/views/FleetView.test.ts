@@ -6,7 +6,7 @@ import type { Server } from '../../src/api/wire'
 import { REFRESH_MS } from '../../src/composables/usePolling'
 import { API } from '../../src/injection'
 import FleetView from '../../src/views/FleetView.vue'
-import { UNREACHABLE, aServer, anApi, deferred } from '../support'
+import { ADMIN, UNREACHABLE, aServer, anApi, deferred } from '../support'
 import type { ApiForTest } from '../support'
 
 let mounted: VueWrapper | undefined
@@ -40,9 +40,16 @@ describe('FleetView', () => {
     expect(wrapper.emitted('logout')).toHaveLength(1)
   })
 
+  test('says which hosts a user with a scope sees', async () => {
+    const api = anApi()
+    api.account.mockResolvedValueOnce({ ...ADMIN, scope: 'tag.customer = acme' })
+    const wrapper = await open(api)
+    expect(wrapper.get('.account').text()).toBe('adaadmintag.customer = acme')
+  })
+
   test('locks the switches of readonly users', async () => {
     const api = anApi()
-    api.account.mockResolvedValueOnce({ username: 'rita', role: 'readonly', totp: false })
+    api.account.mockResolvedValueOnce({ ...ADMIN, role: 'readonly' })
     const wrapper = await open(api)
     expect(wrapper.findAll('[role=switch]:not([disabled])')).toHaveLength(0)
     expect(wrapper.get('#locked-reason').text()).toContain('readonly')
