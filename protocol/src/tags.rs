@@ -21,15 +21,24 @@ impl TagsPatch {
     /// The patch that `json` holds.
     ///
     /// # Errors
-    /// Every key that a tag may not have, every value that is not a text or `null` or is
-    /// too long, and a patch of more tags than a host may have.
+    /// Every key that a tag may not have, every value that is not a text or `null`, is too
+    /// long or has characters that cannot be seen, and a patch of more tags than a host may
+    /// have.
     pub fn from_json(json: &Json<'_>) -> Result<TagsPatch, Vec<FieldError>> {
         let mut errors = Errors::default();
         let mut patch = TagsPatch::default();
         if let Some(object) = Object::new("", json, &mut errors) {
             let read = |json: &Json<'_>, field: &str, errors: &mut Errors| match json {
                 Json::Null => Some(None),
-                _ => value(json, field, errors).map(Some),
+                _ => {
+                    let value = field::text(field, json, MAX_TAG_VALUE_CHARS, errors)?;
+                    // An agent's tags are taken with them: no heartbeat is refused for
+                    // how a text looks.
+                    if !value.contains('\0') {
+                        field::check_seen(field, Some(value), errors);
+                    }
+                    Some(Some(value.to_owned()))
+                }
             };
             patch.0 = members(&object, &mut errors, read);
             let count = patch.0.values().flatten().count();
@@ -51,7 +60,7 @@ pub fn parse_tag(text: &str) -> Result<(String, String), String> {
         return Err(key_rule());
     }
     let mut errors = Errors::default();
-    check_value("", value, &mut errors);
+    field::check_text("", value, MAX_TAG_VALUE_CHARS, &mut errors);
     match errors.into_vec().pop() {
         Some(error) => Err(format!("has a value that {}", error.message)),
         None => Ok((key.to_owned(), value.to_owned())),
@@ -71,7 +80,9 @@ pub(crate) fn parse(body: &Object<'_>, errors: &mut Errors) -> Tags {
         errors.add("tags", too_many(count));
         return Tags::new();
     }
-    members(&object, errors, value)
+    members(&object, errors, |json, field, errors| {
+        field::text(field, json, MAX_TAG_VALUE_CHARS, errors).map(str::to_owned)
+    })
 }
 
 /// Applies the rules of [`parse`] to the tags of a heartbeat of one's own.
@@ -82,7 +93,7 @@ pub(crate) fn check(tags: &Tags, errors: &mut Errors) {
     for (key, value) in tags {
         let field = format!("tags.{key}");
         if is_key(key) {
-            check_value(&field, value, errors);
+            field::check_text(&field, value, MAX_TAG_VALUE_CHARS, errors);
         } else {
             errors.add(field, key_rule());
         }
@@ -106,19 +117,6 @@ fn members<T>(
         }
     }
     tags
-}
-
-/// The value of a tag, which people read in lists.
-fn value(json: &Json<'_>, field: &str, errors: &mut Errors) -> Option<String> {
-    let value = field::text(field, json, MAX_TAG_VALUE_CHARS, errors)?;
-    field::check_seen(field, Some(value), errors);
-    Some(value.to_owned())
-}
-
-/// Applies the rules of [`value`].
-fn check_value(field: &str, value: &str, errors: &mut Errors) {
-    field::check_text(field, value, MAX_TAG_VALUE_CHARS, errors);
-    field::check_seen(field, Some(value), errors);
 }
 
 /// Whether a tag may have this key. Selectors have the same rule.

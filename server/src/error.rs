@@ -53,6 +53,9 @@ pub(crate) enum ServerError {
     /// The host that was named is not in the store.
     #[error("fleetbeat-server: there is no host {0:?}")]
     UnknownHost(String),
+    /// What was printed is not all, and where the damaged file is.
+    #[error("fleetbeat-server: a part of what is kept is damaged, and is missing{0}")]
+    DamagedHistory(String),
     /// The command makes no sense with this configuration; the sentence says why.
     #[error("fleetbeat-server: {0}")]
     Needless(String),

@@ -308,6 +308,23 @@ fn exports_every_heartbeat(server: &FleetbeatServer) {
 }
 
 #[test]
+fn an_export_of_what_is_damaged_fails_and_says_where_it_is() {
+    let server = FleetbeatServer::start();
+    populate(&server);
+    let history = server.data().join("history.db");
+    fs::write(&history, "this is no database ".repeat(500)).unwrap();
+    let export = ["history", "export", "--csv", "--ip", HOST];
+    let output = server.command(&export, "");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains("is damaged, and is missing"), "{told}");
+    assert!(told.contains("history.db.broken-"), "{told}");
+    // What waits with the host was printed all the same.
+    let lines = String::from_utf8_lossy(&output.stdout).lines().count();
+    assert_eq!(lines, 31);
+}
+
+#[test]
 fn a_host_is_exported_with_every_heartbeat_on_both_backends() {
     exports_every_heartbeat(&FleetbeatServer::start());
     let (database, redis) = (Database::new(), RedisServer::start());

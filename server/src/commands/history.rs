@@ -3,34 +3,35 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufWriter, Write};
 
-use fleetbeat_history::{Arrival, Chunk, Day, Sample, Series};
+use fleetbeat_history::{Arrival, Chunk, Day, Sample, Series, Trouble};
 use fleetbeat_protocol::{Timestamp, parse_ip};
 
 use crate::cli::Export;
 use crate::error::ServerError;
-use crate::store::{HistoryStore, HostName};
+use crate::store::{DaysRead, HistoryStore, HostName};
 
 /// Writes a line for each heartbeat, the earliest first, behind a line with the names of
 /// the columns: all series that the host has had in that time. What was not measured is
-/// empty. Says whether a part of what is kept is damaged, and is missing.
+/// empty.
 ///
 /// # Errors
-/// The host is not known, the store cannot be read, or the lines cannot be written.
+/// The host is not known, the store cannot be read, or the lines cannot be written. Behind
+/// the lines: a part of what is kept is damaged, and is missing.
 pub(super) fn export(
     store: &(impl HistoryStore + ?Sized),
     export: &Export,
     output: &mut dyn Write,
-) -> Result<bool, ServerError> {
+) -> Result<(), ServerError> {
     let range = Range::of(export);
     let mut series = BTreeSet::new();
-    let was_damaged = read(store, export, range, &mut |chunk| {
+    let names_read = read(store, export, range, &mut |chunk| {
         series.extend(chunk.series().iter().cloned());
     })?;
 
     let columns: BTreeMap<Series, usize> = series.into_iter().zip(0..).collect();
     let mut output = BufWriter::new(output);
     let mut written = write_names(&mut output, columns.keys());
-    let is_damaged = read(store, export, range, &mut |chunk| {
+    let lines_read = read(store, export, range, &mut |chunk| {
         for sample in chunk.samples().filter(|sample| range.has(sample)) {
             if written.is_ok() {
                 written = write_sample(&mut output, &columns, &sample);
@@ -40,29 +41,38 @@ pub(super) fn export(
     written
         .and_then(|()| output.flush())
         .map_err(ServerError::Output)?;
-    // What the first reading has found damaged may have been moved aside.
-    Ok(was_damaged || is_damaged)
+
+    // The first reading may have moved aside what is damaged.
+    let both = [names_read, lines_read];
+    if !both.iter().any(|read| read.is_incomplete) {
+        return Ok(());
+    }
+    let troubles = both.iter().flat_map(|read| &read.troubles);
+    let aside = troubles.filter_map(|trouble| match trouble {
+        Trouble::SetAside { to, .. } => {
+            Some(format!("; the damaged file is in {to} now"))
+        }
+        Trouble::Chunk { .. } => None,
+    });
+    Err(ServerError::DamagedHistory(aside.collect()))
 }
 
-/// Gives each day of the range to `each`. Says whether something is damaged.
+/// Gives each day of the range to `each`.
 fn read(
     store: &(impl HistoryStore + ?Sized),
     export: &Export,
     range: Range,
     each: &mut dyn FnMut(&Chunk),
-) -> Result<bool, ServerError> {
+) -> Result<DaysRead, ServerError> {
     let host = match parse_ip(&export.host) {
         Some(ip) => HostName::Ip(ip),
         None => HostName::ServerId(export.host.clone()),
     };
     if range.is_empty() {
-        return Ok(false);
+        return Ok(DaysRead::default());
     }
     let days = store.history_days(&host, range.days(), each)?;
-    match days {
-        Some(days) => Ok(days.is_incomplete),
-        None => Err(ServerError::UnknownHost(export.host.clone())),
-    }
+    days.ok_or_else(|| ServerError::UnknownHost(export.host.clone()))
 }
 
 /// From a second on, and before another one.

@@ -86,10 +86,7 @@ fn run_beside_server(command: Command, config: &Config) -> Result<(), ServerErro
         }
         Command::HistoryExport(wish) => {
             let store = store::open_history(&config.storage)?;
-            let is_damaged = history::export(&*store, &wish, &mut std::io::stdout())?;
-            if is_damaged {
-                eprintln!("a part of what is kept is damaged, and is missing");
-            }
+            history::export(&*store, &wish, &mut std::io::stdout())?;
         }
         Command::Prune => prune::allow(&*open()?, &config.sweep)?,
         Command::Backup { file, extent } => {

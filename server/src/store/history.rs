@@ -100,10 +100,12 @@ pub(crate) trait HistoryStore: Send + Sync {
 }
 
 /// What of a host's days was read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct DaysRead {
     /// Whether a part of what is kept is damaged, and was left out.
     pub(crate) is_incomplete: bool,
+    /// What was found damaged in the store of history, and got over.
+    pub(crate) troubles: Vec<Trouble>,
 }
 
 /// A host's chart.

@@ -51,7 +51,9 @@ pub(crate) use event_store::{
     EventPage, EventQuery, EventStore, KnownHosts, Mass, Retention, WatchOrder, Watched,
 };
 pub(crate) use flags::HostPatch;
-pub(crate) use history::{Extent, HistorySettings, HistoryStore, HostHistory, Tended};
+pub(crate) use history::{
+    DaysRead, Extent, HistorySettings, HistoryStore, HostHistory, Tended,
+};
 pub(crate) use key::{
     AgentKey, Code, EnrollRefusal, EnrollRequest, Enrolled, KeyStore, ListedKey,
     flags_as_json, networks_as_texts,

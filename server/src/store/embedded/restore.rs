@@ -88,6 +88,12 @@ pub(in crate::store) fn restore(
 /// Copies the history beside the `backup` to `unchecked`, and checks the copy.
 fn take_history(backup: &Path, unchecked: &Path) -> Result<HistoryContents, StoreError> {
     let backup = with_ending(backup, HISTORY_ENDING);
+    if matches!(fs::metadata(&backup), Err(error) if error.kind() == io::ErrorKind::NotFound)
+    {
+        let reason = "it is not there: the backup was made without history, or before any \
+                      was merged, and is restored without --with-history";
+        return Err(no_backup(&backup, reason.to_owned()));
+    }
     copy(&backup, unchecked)?;
     let contents = fleetbeat_history::check_file(unchecked);
     let contents = contents.map_err(|error| no_backup(&backup, error.to_string()))?;

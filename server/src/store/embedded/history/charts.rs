@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use fleetbeat_history::chart::ChartQuery;
 use fleetbeat_history::{
-    Chunk, Day, FileStore, Host, Sample, host_chart, host_days, open_chunk,
+    Chunk, Day, FileStore, HistoryStore, Host, Sample, host_chart, host_days, open_chunk,
 };
 use rusqlite::{Connection, OptionalExtension};
 
@@ -75,6 +75,7 @@ pub(super) fn days(
     })?;
     Ok(Some(DaysRead {
         is_incomplete: is_damaged || waiting.is_damaged,
+        troubles: store.take_troubles(),
     }))
 }
 

@@ -142,6 +142,7 @@ pub(super) fn days(
     let is_incomplete = days_of(found.chunks, &found.waiting, range, each);
     Ok(Some(DaysRead {
         is_incomplete: is_incomplete || found.is_damaged,
+        troubles: Vec::new(),
     }))
 }
 
