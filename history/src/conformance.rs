@@ -6,6 +6,7 @@ use crate::chunk::Chunk;
 use crate::day::Day;
 use crate::sample::{Arrival, Identity, Sample, USUAL_SERIES};
 use crate::store::{HistoryStore, Host, HostSamples};
+use crate::traffic::LOOK_BACK_DAYS;
 
 const HOST: &str = "srv-00000001";
 const NEIGHBOUR: &str = "srv-00000002";
@@ -18,7 +19,7 @@ const DAY: u32 = 19_781;
 /// # Panics
 /// The store does not do what every store does.
 pub fn check<S: HistoryStore>(mut open: impl FnMut() -> S) {
-    let cases: [fn(&dyn HistoryStore); 8] = [
+    let cases: [fn(&dyn HistoryStore); 9] = [
         an_empty_store_has_nothing,
         samples_are_kept_by_day,
         any_batches_are_the_same_chunks,
@@ -27,6 +28,7 @@ pub fn check<S: HistoryStore>(mut open: impl FnMut() -> S) {
         a_deleted_host_takes_its_history_along,
         days_are_deleted_in_slices,
         any_name_is_a_host,
+        traffic_comes_and_goes_with_its_day,
     ];
     for case in cases {
         let store = open();
@@ -199,4 +201,38 @@ fn any_name_is_a_host(store: &dyn HistoryStore) {
     for (name, count) in names.iter().zip(1..) {
         assert_eq!(chunks(store, name)[0].len(), count, "{name:?}");
     }
+}
+
+fn traffic_comes_and_goes_with_its_day(store: &dyn HistoryStore) {
+    let counted = |(number, sample): (u32, Sample)| {
+        let mut sample = sample;
+        sample.set_metric("interface_sent_bytes_total", f64::from(number) * 100.0);
+        sample
+    };
+    let samples: Vec<_> = (0..).zip(three_days()).map(counted).collect();
+    for host in [HOST, NEIGHBOUR] {
+        store.merge(&[of(host, samples.clone())]).unwrap();
+    }
+    let days = |host, first| {
+        let mut days = Vec::new();
+        let (host, first) = (Host::new(host), Day::new(first));
+        let read = store.traffic(&host, first, Day::new(DAY + 9), &mut |day, traffic| {
+            assert!(!traffic.is_empty());
+            days.push((day.number() - DAY, traffic.samples()));
+        });
+        assert_eq!(read, Ok(0));
+        days
+    };
+    let all = [(0, 180), (1, 720), (2, 100)];
+    assert_eq!(days(HOST, DAY), all);
+    // The last day before, if it is near.
+    assert_eq!(days(HOST, DAY + 2), all[1..]);
+    assert_eq!(days(HOST, DAY + 8), all[2..]);
+    assert_eq!(days(HOST, DAY + 3 + LOOK_BACK_DAYS), []);
+
+    store.delete_day(Day::new(DAY), 10).unwrap();
+    assert_eq!(days(HOST, DAY), all[1..]);
+    store.delete_host(&Host::new(HOST)).unwrap();
+    assert_eq!(days(HOST, DAY), []);
+    assert_eq!(days(NEIGHBOUR, DAY), all[1..]);
 }

@@ -43,7 +43,10 @@ pub use bytes::Damage;
 pub use chunk::{Chunk, ChunkError, MAX_SAMPLES, Merged, Slice, StoredChunk, VERSION};
 pub use day::{DAY_SECONDS, Day};
 pub use file_store::{FileContents, FileStore, Options, check_file, copy_file};
-pub use reading::{HostChart, chart_of, days_of, host_chart, host_days};
+pub use reading::{
+    HostChart, HostTraffic, chart_of, days_of, host_chart, host_days, host_traffic,
+    traffic_of,
+};
 pub use sample::{Arrival, Boot, Identity, MAX_SERIES, Sample, USUAL_SERIES, counted_at};
 pub use series::Series;
 pub use store::{Cut, HistoryError, HistoryStore, Host, HostSamples, Size, Trouble};

@@ -6,7 +6,9 @@ use crate::chart::{Builder, Chart, ChartQuery};
 use crate::chunk::{Chunk, ChunkError, StoredChunk};
 use crate::day::Day;
 use crate::sample::{MAX_SERIES, Sample};
+use crate::series::Series;
 use crate::store::{HistoryError, HistoryStore, Host};
+use crate::traffic::{DayTraffic, LOOK_BACK_DAYS, Traffic, TrafficSum};
 
 /// A chart, and what of its range is kept.
 #[derive(Debug, Clone, PartialEq)]
@@ -95,6 +97,106 @@ pub fn days_of(
     days.add_all(chunks);
     days.add_open();
     days.is_incomplete
+}
+
+/// A host's traffic in some days.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct HostTraffic {
+    /// The traffic; `None` if nothing is known.
+    pub traffic: Option<Traffic>,
+    /// Whether something that is kept could not be read. Then the traffic is what else
+    /// there is.
+    pub is_incomplete: bool,
+}
+
+/// The traffic of a host from the day `first` to the day `last`.
+///
+/// `open` has the samples that are not merged into the store yet, in any order; they need
+/// to have counters alone ([`open_chunk::read_counters`]).
+///
+/// [`open_chunk::read_counters`]: crate::open_chunk::read_counters
+#[must_use]
+pub fn host_traffic(
+    store: &dyn HistoryStore,
+    host: &Host,
+    open: &[Sample],
+    (first, last): (Day, Day),
+) -> HostTraffic {
+    let mut stored = BTreeMap::new();
+    let unread = store.traffic(host, first, last, &mut |day, traffic| {
+        stored.insert(day, traffic);
+    });
+    let mut read_chunk = |day: Day| {
+        let mut found = None;
+        let unread = store.read(host, day, day, &mut |chunk| found = Some(chunk));
+        found.filter(|_| unread == Ok(0))
+    };
+    let mut sum = traffic_of(stored, open, (first, last), &mut read_chunk);
+    sum.is_incomplete |= unread != Ok(0);
+    sum
+}
+
+/// [`host_traffic`] of these days. `read_chunk` gives the chunk of a day that is among
+/// them; `None` if it cannot be read.
+#[must_use]
+pub fn traffic_of(
+    mut stored: BTreeMap<Day, DayTraffic>,
+    open: &[Sample],
+    (first, last): (Day, Day),
+    read_chunk: &mut dyn FnMut(Day) -> Option<StoredChunk>,
+) -> HostTraffic {
+    // What is before the last reading before the days tells nothing new.
+    let edge = stored.keys().next().copied().filter(|day| *day < first);
+    let earliest = edge.unwrap_or_else(|| first.before(LOOK_BACK_DAYS));
+    let mut by_day: BTreeMap<Day, Vec<&Sample>> = BTreeMap::new();
+    for sample in open {
+        if (earliest..=last).contains(&sample.day()) {
+            by_day.entry(sample.day()).or_default().push(sample);
+        }
+    }
+
+    let mut is_incomplete = false;
+    for (day, samples) in by_day {
+        let merged = with_open(day, stored.get(&day), &samples, read_chunk);
+        match merged {
+            Some(traffic) => drop(stored.insert(day, traffic)),
+            None => is_incomplete = true,
+        }
+    }
+    let mut sum = TrafficSum::new(first);
+    for (day, traffic) in &stored {
+        sum.add(*day, traffic);
+    }
+    HostTraffic {
+        traffic: sum.finish(),
+        is_incomplete,
+    }
+}
+
+/// A day's traffic with the open samples of the day; `None` if the day's chunk is needed
+/// for that and cannot be read.
+fn with_open(
+    day: Day,
+    stored: Option<&DayTraffic>,
+    open: &[&Sample],
+    read_chunk: &mut dyn FnMut(Day) -> Option<StoredChunk>,
+) -> Option<DayTraffic> {
+    let open_chunk = Chunk::empty(day)
+        .merge(open.iter().copied(), MAX_SERIES)
+        .chunk;
+    let Some(stored) = stored else {
+        return Some(DayTraffic::of(&open_chunk));
+    };
+    if stored.is_before(&open_chunk) {
+        let mut traffic = stored.clone();
+        traffic.extend(&open_chunk);
+        return Some(traffic);
+    }
+    // Something has come late.
+    let is_counter = |series: &Series| matches!(series, Series::Counter(_));
+    let chunk = read_chunk(day)?.decode_only(is_counter).ok()?;
+    let merged = chunk.merge(open.iter().copied(), MAX_SERIES).chunk;
+    Some(DayTraffic::of(&merged))
 }
 
 /// What takes days, the earliest first.

@@ -5,6 +5,7 @@ use std::fmt;
 use crate::chunk::{ChunkError, StoredChunk};
 use crate::day::Day;
 use crate::sample::Sample;
+use crate::traffic::DayTraffic;
 
 /// A host's lasting name in a store: its `server_id`, or the name of a group of hosts.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -125,6 +126,22 @@ pub trait HistoryStore: Send + Sync {
         first: Day,
         last: Day,
         each: &mut dyn FnMut(StoredChunk),
+    ) -> Result<usize, HistoryError>;
+
+    /// Calls `each` for the traffic of a host's days from `first` to `last`, the earliest
+    /// first; before these for the last day of the [`LOOK_BACK_DAYS`] before `first` that
+    /// has any. Gives how many of them cannot be read.
+    ///
+    /// [`LOOK_BACK_DAYS`]: crate::traffic::LOOK_BACK_DAYS
+    ///
+    /// # Errors
+    /// The store cannot be read. `each` may have been called before.
+    fn traffic(
+        &self,
+        host: &Host,
+        first: Day,
+        last: Day,
+        each: &mut dyn FnMut(Day, DayTraffic),
     ) -> Result<usize, HistoryError>;
 
     /// The earliest day of which something is kept.

@@ -3,17 +3,15 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use fleetbeat_history::chart::{Chart, ChartQuery, Column, TimeRange, Wanted};
-use fleetbeat_history::traffic::{Reading, traffic_of_day};
 use fleetbeat_history::{
-    Arrival, Boot, Chunk, DAY_SECONDS, Day, FileStore, HistoryStore, Host, HostChart,
-    HostSamples, Identity, Options, Sample, Series, host_chart,
+    Arrival, DAY_SECONDS, Day, FileStore, HistoryStore, Host, HostChart, HostSamples,
+    Identity, Options, Sample, Series, host_chart,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
 
 const DAY: u32 = 20_000;
 const HOST: &str = "srv-00000001";
-const SENT: &str = "interface_sent_bytes_total";
 
 fn start() -> i64 {
     Day::new(DAY).start()
@@ -304,90 +302,4 @@ proptest! {
         let all_open = chart_of(&samples, 0, &query).chart;
         prop_assert_eq!(chart, all_open);
     }
-
-    /// Any order of a day's heartbeats, with any of them doubled and in any batches, is
-    /// the same traffic: what flowed.
-    #[test]
-    fn traffic_is_what_flowed(
-        lives in vec((vec(0..1_u64 << 40, 1..12), any::<bool>()), 1..6),
-        seed in any::<u64>(),
-    ) {
-        let (samples, flowed) = counted(&lives);
-        let mut rng = fastrand::Rng::with_seed(seed);
-        let mut shuffled = samples.clone();
-        shuffled.extend((0..rng.usize(0..20)).map(|_| samples[rng.usize(..samples.len())].clone()));
-        rng.shuffle(&mut shuffled);
-        let mut chunk = Chunk::empty(Day::new(DAY));
-        while !shuffled.is_empty() {
-            let batch: Vec<_> = shuffled.drain(..rng.usize(1..=shuffled.len())).collect();
-            chunk = chunk.merge(&batch, 24).chunk;
-        }
-
-        let series = Series::metric(SENT).unwrap();
-        let before = Reading { boot: Some(Boot::new("before")), bytes: 5.0 };
-        let traffic = traffic_of_day(&chunk, &series, Some(before));
-        prop_assert_eq!(traffic.bytes, flowed);
-
-        // The day cut in two is the same traffic.
-        let noon = samples[samples.len() / 2].at();
-        let part = |is_part: &dyn Fn(&&Sample) -> bool| {
-            let part = samples.iter().filter(is_part);
-            Chunk::empty(Day::new(DAY)).merge(part, 24).chunk
-        };
-        let morning = part(&|sample| sample.at() < noon);
-        let morning = traffic_of_day(&morning, &series, Some(before));
-        let evening = part(&|sample| sample.at() >= noon);
-        let evening = traffic_of_day(&evening, &series, morning.last);
-        prop_assert_eq!(morning.bytes + evening.bytes, flowed);
-        prop_assert_eq!(evening.last, traffic.last);
-    }
-}
-
-/// Heartbeats of several lives of a counter, each with what flows between two of them,
-/// and whether the host boots before it, or else the counter alone begins anew. Gives what
-/// flowed, too.
-fn counted(lives: &[(Vec<u64>, bool)]) -> (Vec<Sample>, u64) {
-    let (mut samples, mut flowed) = (Vec::new(), 0);
-    let (mut boots, mut seq, mut at, mut last) = (0, 0, start(), 0);
-    for (steps, is_boot) in lives {
-        // A counter that begins anew and has passed the old one already is not told from
-        // one that went on: only a smaller one shows it.
-        let is_boot = *is_boot || samples.is_empty() || steps[0] >= last;
-        if is_boot {
-            boots += 1;
-            seq = 0;
-        }
-        let mut counter = 0;
-        for step in steps {
-            counter += step;
-            flowed += step;
-            let identity = Identity::new(Some(&format!("boot {boots}")), Some(seq));
-            let arrival = if seq.is_multiple_of(3) {
-                Arrival::Spooled
-            } else {
-                Arrival::Live
-            };
-            let mut sample = Sample::new(at, identity, arrival);
-            sample.set_metric(SENT, counter as f64);
-            samples.push(sample);
-            at += 120;
-            seq += 1;
-        }
-        last = counter;
-    }
-    (samples, flowed)
-}
-
-#[test]
-fn the_first_reading_of_all_counts_for_nothing() {
-    let series = Series::metric(SENT).unwrap();
-    let mut sample = Sample::new(start(), Identity::Unknown, Arrival::Live);
-    sample.set_metric(SENT, 1e12);
-    let first = Chunk::empty(Day::new(DAY)).merge([&sample], 24).chunk;
-    let traffic = traffic_of_day(&first, &series, None);
-    assert_eq!(traffic.bytes, 0);
-
-    // A day without heartbeats hands the reading on.
-    let nothing = traffic_of_day(&Chunk::empty(Day::new(DAY + 1)), &series, traffic.last);
-    assert_eq!((nothing.bytes, nothing.last), (0, traffic.last));
 }

@@ -288,11 +288,11 @@ fn a_file_of_a_later_version_stays() {
     let place = Place::new();
     place.store().merge(&batch(HOST, DAY, 30)).unwrap();
     let later = rusqlite::Connection::open(place.file()).unwrap();
-    later.pragma_update(None, "user_version", 2).unwrap();
+    later.pragma_update(None, "user_version", 3).unwrap();
     drop(later);
 
     let store = place.store();
-    let expected = HistoryError::Version { found: 2, known: 1 };
+    let expected = HistoryError::Version { found: 3, known: 2 };
     assert_eq!(store.merge(&batch(HOST, DAY, 30)), Err(expected.clone()));
     assert_eq!(count(&store, HOST), Err(expected));
     assert_eq!(store.take_troubles(), []);
@@ -544,4 +544,24 @@ fn many_who_find_the_damage_move_the_file_aside_once() {
     for host in 0..8 {
         assert_eq!(count(&store, &format!("srv-{host}")), Ok(20));
     }
+}
+
+#[test]
+fn a_file_of_the_first_version_gets_its_traffic_with_the_next_merge_of_each_day() {
+    let place = Place::new();
+    place.store().merge(&batch(HOST, DAY, 30)).unwrap();
+    let first = rusqlite::Connection::open(place.file()).unwrap();
+    first.execute_batch("DROP TABLE traffic").unwrap();
+    first.pragma_update(None, "user_version", 1).unwrap();
+    drop(first);
+
+    let store = place.store();
+    assert_eq!(count(&store, HOST), Ok(30));
+    store.merge(&batch(HOST, DAY, 31)).unwrap();
+    assert_eq!(count(&store, HOST), Ok(31));
+    let mut days = 0;
+    let (host, day) = (Host::new(HOST), Day::new(DAY));
+    let unread = store.traffic(&host, day, day, &mut |_, _| days += 1);
+    assert_eq!((unread, days), (Ok(0), 0), "the host has sent no counters");
+    assert_eq!(store.take_troubles(), []);
 }

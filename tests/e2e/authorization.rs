@@ -108,6 +108,7 @@ const ROWS: &[Row] = &[
     row("GET /servers/uptime", 200, |_, _| {
         with("/servers/uptime", "")
     }),
+    row("GET /traffic", 200, |_, _| with("/traffic", "")),
     row("DELETE /server/{ip}", 204, |world, _| {
         let ip = format!("10.0.0.{}", world.number());
         let body = HEARTBEAT.replace("1.2.3.4", &ip);

@@ -55,3 +55,4 @@ mod systemd;
 mod tags;
 mod tidy;
 mod totp;
+mod traffic;

@@ -93,6 +93,25 @@ impl StoredChunk {
         })
     }
 
+    /// The chunk with the series alone for which `is_wanted` says yes.
+    ///
+    /// # Errors
+    /// A column is damaged although the checksum is right.
+    pub(crate) fn decode_only(
+        self,
+        is_wanted: impl Fn(&Series) -> bool,
+    ) -> Result<Chunk, ChunkError> {
+        let mut chunk = Chunk::empty(self.day);
+        for (series, section) in &self.series {
+            if is_wanted(series) {
+                chunk.columns.push(self.column(section)?);
+                chunk.series.push(series.clone());
+            }
+        }
+        chunk.rows = self.rows;
+        Ok(chunk)
+    }
+
     fn column(&self, section: &Section) -> Result<Vec<f64>, Damage> {
         column::decode(&section.inflate()?, self.rows.len())
     }

@@ -4,6 +4,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use crate::day::Day;
 use crate::file_store::hosts::HostNo;
+use crate::file_store::traffic;
 
 /// The latest days, whose chunks may grow: the newest one and the one before.
 const GROWING_DAYS: u32 = 2;
@@ -123,7 +124,11 @@ pub(crate) fn day_after(
     Ok(next.map(day_of))
 }
 
-/// Deletes at most `at_most` rows of a day, and says how many.
+fn host_of(id: i64) -> HostNo {
+    HostNo(u32::try_from(id & i64::from(u32::MAX)).unwrap_or_default())
+}
+
+/// Deletes at most `at_most` rows of a day, with their traffic, and says how many.
 pub(crate) fn delete_day(
     transaction: &Transaction<'_>,
     day: Day,
@@ -135,9 +140,14 @@ pub(crate) fn delete_day(
         let most = i64::try_from(at_most - deleted).unwrap_or(i64::MAX);
         let delete = format!(
             "DELETE FROM {table} WHERE id IN
-             (SELECT id FROM {table} WHERE id BETWEEN ?1 AND ?2 LIMIT ?3)"
+             (SELECT id FROM {table} WHERE id BETWEEN ?1 AND ?2 LIMIT ?3) RETURNING id"
         );
-        deleted += transaction.execute(&delete, params![first, last, most])?;
+        let mut delete = transaction.prepare_cached(&delete)?;
+        let ids = delete.query_map(params![first, last, most], |row| row.get(0))?;
+        for id in ids.collect::<rusqlite::Result<Vec<i64>>>()? {
+            traffic::delete(transaction, host_of(id), day)?;
+            deleted += 1;
+        }
     }
     Ok(deleted)
 }

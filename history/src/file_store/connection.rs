@@ -10,7 +10,7 @@ use crate::file_store::files;
 use crate::store::HistoryError;
 
 /// The version of the schema, kept as the file's `user_version`.
-const SCHEMA: i64 = 1;
+const SCHEMA: i64 = 2;
 /// How long a statement waits for another process, such as a backup.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 /// What the file's pages have, in bytes: see the folder's documentation.
@@ -23,7 +23,11 @@ const CREATE: &str = "
     );
     CREATE TABLE growing (id INTEGER PRIMARY KEY, chunk BLOB NOT NULL);
     CREATE TABLE chunks (id INTEGER PRIMARY KEY, chunk BLOB NOT NULL);
-    PRAGMA user_version = 1;
+";
+/// What the second version has added.
+const ADD_TRAFFIC: &str = "
+    CREATE TABLE traffic (id INTEGER PRIMARY KEY, sums BLOB NOT NULL);
+    PRAGMA user_version = 2;
 ";
 
 /// Opens the file for writing; makes it if it is missing. The file never has more than
@@ -61,10 +65,12 @@ pub(crate) fn open_reader(path: &Path) -> Result<Connection, FileError> {
 fn create_schema(writer: &mut Connection) -> Result<(), FileError> {
     let transaction = writer.transaction()?;
     let version = version(&transaction)?;
-    if version == 0 {
+    check_version(version)?;
+    if version < 1 {
         transaction.execute_batch(CREATE)?;
-    } else {
-        check_version(version)?;
+    }
+    if version < SCHEMA {
+        transaction.execute_batch(ADD_TRAFFIC)?;
     }
     transaction.commit()?;
     Ok(())

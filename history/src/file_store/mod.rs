@@ -4,6 +4,7 @@
 //! hosts (host_no, host)        each host's number, which is never used again
 //! growing (id, chunk)          id = day << 32 | host_no; the latest days
 //! chunks (id, chunk)           all days before
+//! traffic (id, sums)           id = host_no << 32 | day; what follows from the day's chunk
 //! ```
 //!
 //! Chunks that grow leave the pages of their table half empty. So they have a table of
@@ -11,6 +12,10 @@
 //! one, in the order of their ids: there the pages are full, the rows of a day stand
 //! together, and a day is deleted from the front. What comes later than that is merged in
 //! its place.
+//!
+//! The traffic of a host's days stands together, so that a cycle of every host is read
+//! without a look at chunks. It is written with its chunk and goes with it. A file of the
+//! first version has none for the days that were merged before.
 //!
 //! The file is in WAL mode with `synchronous=NORMAL`: a kill loses nothing, and a power
 //! cut at most the last merges, whose samples are still in the records of the hosts if
@@ -28,6 +33,7 @@ mod error;
 mod files;
 mod hosts;
 mod store;
+mod traffic;
 mod troubles;
 
 pub use copy::{FileContents, check_file, copy_file};

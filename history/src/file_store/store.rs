@@ -10,9 +10,10 @@ use crate::day::Day;
 use crate::file_store::access::{Access, Found};
 use crate::file_store::error::FileError;
 use crate::file_store::hosts::HostNo;
-use crate::file_store::{chunks, files, hosts};
+use crate::file_store::{chunks, files, hosts, traffic};
 use crate::sample::{Sample, USUAL_SERIES};
 use crate::store::{Cut, HistoryError, HistoryStore, Host, HostSamples, Size, Trouble};
+use crate::traffic::DayTraffic;
 
 /// What an operator sets.
 #[derive(Debug, Clone, Copy)]
@@ -77,6 +78,7 @@ impl FileStore {
         cut.samples += merged.cut_samples;
         if merged.chunk != stored || bytes.is_none() {
             chunks::put(transaction, day, host.1, &merged.chunk.encode())?;
+            traffic::put(transaction, host.1, day, &DayTraffic::of(&merged.chunk))?;
         }
         Ok(())
     }
@@ -143,6 +145,23 @@ impl HistoryStore for FileStore {
         Ok(unread)
     }
 
+    fn traffic(
+        &self,
+        host: &Host,
+        first: Day,
+        last: Day,
+        each: &mut dyn FnMut(Day, DayTraffic),
+    ) -> Result<usize, HistoryError> {
+        let mut unread = 0;
+        let found = self.file.query(|reader| {
+            if let Some(number) = hosts::find(reader, host)? {
+                unread += traffic::read(reader, number, (first, last), each)?;
+            }
+            Ok(())
+        })?;
+        Ok(unread + usize::from(matches!(found, Found::SetAside)))
+    }
+
     fn oldest_day(&self) -> Result<Option<Day>, HistoryError> {
         let oldest = self.file.query(|reader| Ok(chunks::oldest_day(reader)?))?;
         Ok(oldest.value().flatten())
@@ -165,6 +184,7 @@ impl HistoryStore for FileStore {
                 chunks::delete(transaction, current, number)?;
                 day = chunks::day_after(transaction, current)?;
             }
+            traffic::delete_all(transaction, number)?;
             Ok(hosts::remove(transaction, number)?)
         })
     }

@@ -74,6 +74,14 @@ pub fn read(blob: &[u8]) -> OpenSamples {
     OpenSamples { samples, damage }
 }
 
+/// The samples of a blob, each with its counters of bytes alone.
+#[must_use]
+pub fn read_counters(blob: &[u8]) -> OpenSamples {
+    let mut samples = Vec::new();
+    let (_, _, damage) = walk(blob, |state| samples.push(state.counters()));
+    OpenSamples { samples, damage }
+}
+
 /// The length of the blob up to what is damaged, and the state there.
 fn last_state(blob: &[u8]) -> (usize, State) {
     let (good, state, damage) = walk(blob, |_| ());

@@ -150,7 +150,17 @@ impl State {
         Ok(Some(value))
     }
 
+    /// The last sample.
     pub(crate) fn sample(&self) -> Sample {
+        self.sample_of(|_| true)
+    }
+
+    /// The last sample with its counters of bytes alone.
+    pub(crate) fn counters(&self) -> Sample {
+        self.sample_of(|series| matches!(series, Series::Counter(_)))
+    }
+
+    fn sample_of(&self, is_wanted: impl Fn(&Series) -> bool) -> Sample {
         let arrival = if self.is_spooled {
             Arrival::Spooled
         } else {
@@ -159,8 +169,8 @@ impl State {
         let identity = self.identity.unwrap_or(Identity::Unknown);
         let mut sample = Sample::new(self.at, identity, arrival);
         for (series, cell) in self.series.iter().zip(&self.cells) {
-            if let Some(value) = cell {
-                sample.set(series.clone(), *value);
+            if let Some(value) = cell.filter(|_| is_wanted(series)) {
+                sample.set(series.clone(), value);
             }
         }
         sample

@@ -20,6 +20,7 @@ use crate::fleet::query::Query;
 use crate::fleet::scope::HostScope;
 use crate::fleet::shown::{Shown, ShownFleet};
 use crate::fleet::snapshot::Snapshots;
+use crate::fleet::traffic::{FleetTraffic, Month, TrafficReports, Usage};
 use crate::fleet::view::View;
 use crate::http::Failure;
 use crate::places::Places;
@@ -35,6 +36,8 @@ pub(crate) struct Hosts {
     snapshots: Snapshots,
     /// Where addresses are.
     places: Arc<Places>,
+    /// The traffic of billing cycles.
+    traffic: TrafficReports,
 }
 
 /// The hosts that a caller sees and changes.
@@ -50,6 +53,12 @@ pub(super) struct VisibleFleet<'a> {
     scope: Option<&'a HostScope>,
 }
 
+/// The traffic of the hosts that a caller sees.
+pub(super) struct VisibleTraffic<'a> {
+    traffic: Arc<FleetTraffic>,
+    scope: Option<&'a HostScope>,
+}
+
 impl Hosts {
     /// Those of this store.
     pub(crate) fn new(
@@ -61,6 +70,7 @@ impl Hosts {
             store,
             snapshots,
             places,
+            traffic: TrafficReports::default(),
         }
     }
 
@@ -203,6 +213,28 @@ impl VisibleHosts<'_> {
         Ok(lives)
     }
 
+    /// The traffic of each host's cycle that begins in `month`; of the present one without
+    /// a month.
+    ///
+    /// # Errors
+    /// The store cannot be read, or takes too long.
+    pub(super) fn traffic(
+        &self,
+        month: Option<Month>,
+        now: Timestamp,
+    ) -> Result<VisibleTraffic<'_>, StoreError> {
+        let Hosts {
+            store,
+            snapshots,
+            traffic,
+            ..
+        } = self.all;
+        Ok(VisibleTraffic {
+            traffic: traffic.find(&**store, snapshots.fleet()?, month, now)?,
+            scope: self.scope,
+        })
+    }
+
     /// The events that `query` asks for. Where there is a scope, they are those of hosts
     /// that are in it, up to the moment of the newest list.
     ///
@@ -269,6 +301,20 @@ impl VisibleHosts<'_> {
         let record = self.all.store.server(&HostName::Ip(to))?;
         let is_visible = record.is_some_and(|record| self.covers(&record));
         Ok(is_visible.then_some(to))
+    }
+}
+
+impl VisibleTraffic<'_> {
+    /// The hosts, sorted by address.
+    pub(super) fn hosts(&self) -> impl Iterator<Item = (&Shown, &Usage)> {
+        let scope = self.scope;
+        let hosts = self.traffic.hosts();
+        hosts.filter(move |(server, _)| scope.is_none_or(|scope| scope.covers(server)))
+    }
+
+    /// As [`VisibleFleet::is_stale`].
+    pub(super) fn is_stale(&self) -> bool {
+        self.traffic.fleet.stale
     }
 }
 

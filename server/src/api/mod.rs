@@ -29,6 +29,7 @@ mod state;
 mod store_failure;
 mod targets;
 mod token;
+mod traffic;
 mod uptime;
 mod users;
 

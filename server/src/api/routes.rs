@@ -6,7 +6,8 @@ use fleetbeat_protocol::{Role, Scope};
 use super::state::ApiState;
 use super::{
     agent_keys, api_tokens, assets, changes, enroll, enrollment_codes, events, health,
-    heartbeat, history, me, metrics, openapi, servers, targets, token, uptime, users,
+    heartbeat, history, me, metrics, openapi, servers, targets, token, traffic, uptime,
+    users,
 };
 use crate::auth::{Agent, Caller, Denied, Refusal, Right, Watcher};
 use crate::chronicle::Refused;
@@ -93,6 +94,7 @@ pub(super) static ROUTES: &[Route] = &[
     caller("GET", "/server/{ip}/history", READS_HISTORY, history::chart),
     caller("GET", "/server/{ip}/uptime", READS_HISTORY, uptime::of_host),
     caller("GET", "/servers/uptime", READS_HISTORY, uptime::of_all),
+    caller("GET", "/traffic", READS_HISTORY, traffic::list),
     caller(
         "PATCH",
         "/server/{ip}/config",

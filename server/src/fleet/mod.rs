@@ -11,6 +11,7 @@ pub(crate) mod shown;
 mod site;
 pub(crate) mod snapshot;
 pub(crate) mod sweep;
+pub(crate) mod traffic;
 pub(crate) mod uptime;
 pub(crate) mod view;
 mod views;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fleetbeat_history::chart::ChartQuery;
-use fleetbeat_history::{Chunk, Day};
+use fleetbeat_history::{Chunk, Day, HostTraffic};
 use fleetbeat_protocol::{AgentId, KeyHash, Server, Timestamp};
 
 use super::api_token::{ApiToken, ApiTokenStore};
@@ -16,7 +16,7 @@ use super::event_store::{
     EventPage, EventQuery, EventStore, Retention, WatchOrder, Watched,
 };
 use super::flags::HostPatch;
-use super::history::{DaysRead, HistoryStore, HostHistory, Tended};
+use super::history::{DaysRead, HistoryStore, HostHistory, Tended, TrafficQuery};
 use super::key::{
     AgentKey, Code, EnrollRefusal, EnrollRequest, Enrolled, KeyStore, ListedKey,
 };
@@ -161,6 +161,7 @@ counted! {
             days: (Day, Day),
             each: &mut dyn FnMut(&Chunk)
         ) -> Option<DaysRead>;
+        fn traffic(&self, hosts: &[TrafficQuery]) -> Vec<HostTraffic>;
     }
 }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 use fleetbeat_history::chart::ChartQuery;
 use fleetbeat_history::retention::Limits;
 use fleetbeat_history::{
-    Arrival, Chunk, Cut, Day, HistoryError, HostChart, Identity, Sample, Size, Trouble,
-    USUAL_SERIES, counted_at,
+    Arrival, Chunk, Cut, Day, HistoryError, HostChart, HostTraffic, Identity, Sample,
+    Size, Trouble, USUAL_SERIES, counted_at,
 };
 use fleetbeat_protocol::{Heartbeat, Timestamp};
 
@@ -97,6 +97,23 @@ pub(crate) trait HistoryStore: Send + Sync {
         days: (Day, Day),
         each: &mut dyn FnMut(&Chunk),
     ) -> Result<Option<DaysRead>, StoreError>;
+
+    /// The traffic of each of the hosts, in their order, by all heartbeats that were
+    /// acknowledged. Of a host that is not known, nothing is known. Where a part of
+    /// history cannot be read, the traffic is what the rest tells, and says so.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    fn traffic(&self, hosts: &[TrafficQuery]) -> Result<Vec<HostTraffic>, StoreError>;
+}
+
+/// Whose traffic is asked for, and when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TrafficQuery {
+    /// The host's lasting name.
+    pub(crate) server_id: String,
+    /// The first day and the last one.
+    pub(crate) days: (Day, Day),
 }
 
 /// What of a host's days was read.

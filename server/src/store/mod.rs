@@ -52,7 +52,7 @@ pub(crate) use event_store::{
 };
 pub(crate) use flags::HostPatch;
 pub(crate) use history::{
-    DaysRead, Extent, HistorySettings, HistoryStore, HostHistory, Tended,
+    DaysRead, Extent, HistorySettings, HistoryStore, HostHistory, Tended, TrafficQuery,
 };
 pub(crate) use key::{
     AgentKey, Code, EnrollRefusal, EnrollRequest, Enrolled, KeyStore, ListedKey,

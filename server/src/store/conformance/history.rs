@@ -53,7 +53,7 @@ fn cpu(store: &dyn Store, host: &str, start: Timestamp) -> Vec<(i64, f64)> {
 
 /// Lets each host have its turn, `hours` behind the start. Gives how many heartbeats were
 /// merged.
-fn merge_all(store: &dyn Store, start: Timestamp, hours: i64) -> u64 {
+pub(super) fn merge_all(store: &dyn Store, start: Timestamp, hours: i64) -> u64 {
     let mut merged = 0;
     for hours in [hours, hours + 5] {
         let now = start + SignedDuration::from_hours(hours);

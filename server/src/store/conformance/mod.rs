@@ -22,6 +22,7 @@ mod states;
 mod sweeps;
 mod tags;
 mod told_lives;
+mod traffic;
 mod users;
 
 use super::embedded::Embedded;
@@ -149,6 +150,12 @@ macro_rules! cases {
             a_spool_of_days_is_kept_whole,
             a_spool_of_thousands_waits_whole,
             a_host_that_sends_each_second_loses_nothing,
+        );
+        cases!($open; traffic:
+            traffic_is_the_same_before_and_after_a_merge,
+            what_flows_over_midnight_is_counted_once,
+            each_host_has_its_own_traffic,
+            traffic_goes_with_its_host_and_moves_with_it,
         );
         cases!($open; keys:
             codes_are_kept_and_removed,

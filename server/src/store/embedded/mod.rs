@@ -39,7 +39,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fleetbeat_history::chart::ChartQuery;
-use fleetbeat_history::{Chunk, Day};
+use fleetbeat_history::{Chunk, Day, HostTraffic};
 use fleetbeat_protocol::{AgentId, KeyHash, Server, Timestamp};
 use rusqlite::OptionalExtension;
 
@@ -59,7 +59,7 @@ use super::event_store::{
 };
 use super::flags::HostPatch;
 use super::history::{
-    DaysRead, Extent, HistorySettings, HistoryStore, HostHistory, Tended,
+    DaysRead, Extent, HistorySettings, HistoryStore, HostHistory, Tended, TrafficQuery,
 };
 use super::identity::{Conflicts, Finding};
 use super::key::{
@@ -413,6 +413,13 @@ impl HistoryStore for Embedded {
         match &self.history {
             Some(history) => history.days(&self.connections, host, days, each),
             None => Ok(None),
+        }
+    }
+
+    fn traffic(&self, hosts: &[TrafficQuery]) -> Result<Vec<HostTraffic>, StoreError> {
+        match &self.history {
+            Some(history) => history.traffic(&self.connections, hosts),
+            None => Ok(vec![HostTraffic::default(); hosts.len()]),
         }
     }
 }

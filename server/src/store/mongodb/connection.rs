@@ -181,6 +181,11 @@ impl Connection {
         self.database.collection("history_days")
     }
 
+    /// The traffic of each host in some weeks.
+    pub(super) fn history_traffic(&self) -> Collection<Document> {
+        self.database.collection("history_traffic")
+    }
+
     /// Hosts that are gone, whose chunks are still to be deleted.
     pub(super) fn gone_histories(&self) -> Collection<Document> {
         self.database.collection("gone_histories")

@@ -45,7 +45,7 @@ use std::time::Duration;
 
 use fleetbeat_daemon::lock::lock;
 use fleetbeat_history::chart::ChartQuery;
-use fleetbeat_history::{Chunk, Day};
+use fleetbeat_history::{Chunk, Day, HostTraffic};
 use fleetbeat_protocol::{AgentId, KeyHash, Server, Timestamp};
 use mongodb::bson::doc;
 
@@ -68,7 +68,9 @@ use super::event_store::{
     EventPage, EventQuery, EventStore, Retention, WatchOrder, Watched,
 };
 use super::flags::HostPatch;
-use super::history::{DaysRead, HistorySettings, HistoryStore, HostHistory, Tended};
+use super::history::{
+    DaysRead, HistorySettings, HistoryStore, HostHistory, Tended, TrafficQuery,
+};
 use super::identity::{Conflicts, Finding};
 use super::key::{
     AgentKey, Code, EnrollRefusal, EnrollRequest, Enrolled, KeyStore, ListedKey,
@@ -383,6 +385,10 @@ impl HistoryStore for MongoDb {
         each: &mut dyn FnMut(&Chunk),
     ) -> Result<Option<DaysRead>, StoreError> {
         Ok(history::days(&self.databases.mongodb, host, days, each)?)
+    }
+
+    fn traffic(&self, hosts: &[TrafficQuery]) -> Result<Vec<HostTraffic>, StoreError> {
+        Ok(history::traffic(&self.databases.mongodb, hosts)?)
     }
 }
 

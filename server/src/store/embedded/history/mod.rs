@@ -22,6 +22,7 @@ mod stopped;
 #[cfg(test)]
 mod tests;
 mod today;
+mod traffic;
 
 use std::path::Path;
 use std::sync::Mutex;
@@ -32,7 +33,7 @@ use fleetbeat_daemon::lock::lock;
 use fleetbeat_history::chart::ChartQuery;
 use fleetbeat_history::retention::{Limits, trim};
 use fleetbeat_history::{
-    Chunk, Day, FileStore, HistoryError, HistoryStore as _, Options,
+    Chunk, Day, FileStore, HistoryError, HistoryStore as _, HostTraffic, Options,
 };
 use fleetbeat_protocol::Timestamp;
 use rustix::fs::statvfs;
@@ -45,7 +46,9 @@ use super::error::unusable;
 use super::folder;
 use super::open_chunks::Appending;
 use crate::store::error::StoreError;
-use crate::store::history::{DaysRead, HistorySettings, HostHistory, Tended};
+use crate::store::history::{
+    DaysRead, HistorySettings, HostHistory, Tended, TrafficQuery,
+};
 use crate::store::server::HostName;
 
 /// The time after which a call of [`History::tend`] comes to its end.
@@ -168,6 +171,18 @@ impl History {
         each: &mut dyn FnMut(&Chunk),
     ) -> Result<Option<DaysRead>, StoreError> {
         charts::days(connections, &self.file.store, host, range, each)
+    }
+
+    /// The traffic of each host.
+    ///
+    /// # Errors
+    /// The fleet's database cannot be read.
+    pub(super) fn traffic(
+        &self,
+        connections: &Connections,
+        hosts: &[TrafficQuery],
+    ) -> Result<Vec<HostTraffic>, StoreError> {
+        traffic::traffic(connections, &self.file.store, hosts)
     }
 
     fn tend_until_stopped(

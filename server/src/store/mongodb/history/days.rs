@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use fleetbeat_history::traffic::DayTraffic;
 use fleetbeat_history::{Chunk, ChunkError, Cut, Day, Sample, StoredChunk, Trouble};
 use fleetbeat_protocol::Timestamp;
 use mongodb::IndexModel;
@@ -10,6 +11,7 @@ use mongodb::bson::{Bson, Document, doc};
 use mongodb::options::IndexOptions;
 
 use super::open::binary;
+use super::traffic;
 use crate::store::history::{HistorySettings, Tended};
 use crate::store::mongodb::connection::Connection;
 use crate::store::mongodb::document::date;
@@ -30,7 +32,7 @@ pub(in crate::store::mongodb) fn make_indexes(
         mongodb.history_days().create_index(old).await?;
         mongodb.open_chunks().create_index(due).await
     })?;
-    Ok(())
+    traffic::make_index(mongodb)
 }
 
 /// The samples of a host and day that are to be merged.
@@ -65,14 +67,14 @@ pub(super) fn merge(
     let mut told = Some(tended);
     for _ in 0..MAX_TRIES {
         let mut found = Tended::default();
-        let updates = plan(mongodb, settings, &days, &mut found)?;
+        let Plan { updates, traffic } = plan(mongodb, settings, &days, &mut found)?;
         // Each try finds the same again.
         if let Some(tended) = told.take() {
             tended.cut = add(tended.cut, found.cut);
             tended.troubles.extend(found.troubles);
         }
         if updates.is_empty() {
-            return Ok(());
+            return traffic::put(mongodb, settings.keep, &traffic);
         }
         let updated = mongodb.update_others("history_days", updates)?;
         let mut refused = updated.refused.into_iter();
@@ -84,17 +86,25 @@ pub(super) fn merge(
     Err(MongoDbError::refused("days change all the time"))
 }
 
-/// The updates after which all samples are in their days, and none if they are. What is
-/// left out, and what is damaged, is noted in `found`.
-fn plan(
+/// What is to be written.
+#[derive(Default)]
+struct Plan<'a> {
+    /// The updates after which all samples are in their days, and none if they are.
+    updates: Vec<Document>,
+    /// The traffic of the days with all samples.
+    traffic: Vec<(&'a str, Day, DayTraffic)>,
+}
+
+/// What is to be written. What is left out, and what is damaged, is noted in `found`.
+fn plan<'a>(
     mongodb: &Connection,
     settings: &HistorySettings,
-    days: &BTreeMap<String, Due<'_>>,
+    days: &BTreeMap<String, Due<'a>>,
     found: &mut Tended,
-) -> Result<Vec<Document>, MongoDbError> {
+) -> Result<Plan<'a>, MongoDbError> {
     let ids: Vec<&str> = days.keys().map(String::as_str).collect();
     let mut stored = read_days(mongodb, &ids)?;
-    let mut updates = Vec::new();
+    let mut plan = Plan::default();
     for (id, due) in days {
         let before = stored.remove(id);
         let chunk = match before.as_ref().map(|before| read(before, due.day)) {
@@ -114,13 +124,15 @@ fn plan(
         let merged = chunk.merge(due.samples.iter().copied(), settings.max_series);
         found.cut.series += merged.cut_series;
         found.cut.samples += merged.cut_samples;
+        let traffic = DayTraffic::of(&merged.chunk);
+        plan.traffic.push((due.server_id, due.day, traffic));
         if merged.chunk != chunk {
             let until = until(due.day, settings.keep);
             let merged = binary(merged.chunk.encode());
-            updates.push(update(id, before, merged, until));
+            plan.updates.push(update(id, before, merged, until));
         }
     }
-    Ok(updates)
+    Ok(plan)
 }
 
 /// The update that puts `after` in the place of `before`, if that is still there.
@@ -216,7 +228,7 @@ fn id(server_id: &str, day: Day) -> String {
 }
 
 /// When a day is deleted.
-fn until(day: Day, keep: Duration) -> Bson {
+pub(super) fn until(day: Day, keep: Duration) -> Bson {
     let keep = i64::try_from(keep.as_secs()).unwrap_or(i64::MAX);
     let until = Timestamp::from_second(day.end().saturating_add(keep));
     date(until.unwrap_or(Timestamp::MAX))

@@ -4,6 +4,7 @@
 //! ```text
 //! open_chunks   {_id: server_id, samples: [...], due}      a document a host
 //! history_days  {_id: "server_id:day", chunk, until}       a document a host and day
+//! history_traffic {_id: "server_id:block", days, until}    a document a host and 32 days
 //! gone_histories {_id: server_id, at, [heir]}              hosts that are gone
 //! ```
 //!
@@ -13,6 +14,7 @@
 
 mod days;
 mod open;
+mod traffic;
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -34,6 +36,7 @@ use crate::store::server::HostName;
 
 pub(super) use self::days::make_indexes;
 pub(super) use self::open::append;
+pub(super) use self::traffic::traffic;
 
 /// The time after which a round comes to its end.
 const MAX_ROUND: Duration = Duration::from_secs(1);
@@ -244,6 +247,7 @@ fn remove_gone(
                 hand_over(mongodb, settings, &host.server_id, heir, tended)?;
             }
             days::delete(mongodb, &host.server_id)?;
+            traffic::delete(mongodb, &host.server_id)?;
             open::delete(mongodb, &host.server_id)?;
         } else if host.at.is_some_and(|at| at > long_ago) {
             // The record may be about to go.

@@ -49,19 +49,26 @@ impl OpenHost {
 
     /// The samples, and into `tended` those that cannot be read.
     pub(super) fn samples(&self, tended: &mut Tended) -> Vec<Sample> {
+        self.read(open_chunk::read, tended)
+    }
+
+    fn read(
+        &self,
+        read: impl Fn(&[u8]) -> OpenSamples,
+        tended: &mut Tended,
+    ) -> Vec<Sample> {
         let mut samples = Vec::with_capacity(self.samples.len());
         for value in &self.samples {
             let bytes = match value {
                 Bson::Binary(binary) => binary.bytes.as_slice(),
                 _ => &[],
             };
-            let read = open_chunk::read(bytes);
             let OpenSamples {
-                samples: read,
+                samples: found,
                 damage,
-            } = read;
-            tended.damaged += u64::from(damage.is_some() || read.is_empty());
-            samples.extend(read);
+            } = read(bytes);
+            tended.damaged += u64::from(damage.is_some() || found.is_empty());
+            samples.extend(found);
         }
         samples
     }
@@ -178,6 +185,23 @@ pub(super) fn find(
     let (open, of_host) = (mongodb.open_chunks(), doc! {"_id": server_id});
     let found = mongodb.run(async { open.find_one(of_host).await })?;
     Ok(found.as_ref().and_then(OpenHost::from_document))
+}
+
+/// What waits of hosts, by `server_id`: the samples with their counters alone, and whether
+/// some of them cannot be read.
+pub(super) fn find_counters(
+    mongodb: &Connection,
+    hosts: &[&str],
+) -> Result<BTreeMap<String, (Vec<Sample>, bool)>, MongoDbError> {
+    let open = mongodb.open_chunks();
+    let open = open.find(doc! {"_id": {"$in": hosts}});
+    let found = mongodb.collect(open, |document| {
+        let host = OpenHost::from_document(document)?;
+        let mut tended = Tended::default();
+        let samples = host.read(open_chunk::read_counters, &mut tended);
+        Some((host.server_id, (samples, tended.damaged > 0)))
+    })?;
+    Ok(found.into_iter().collect())
 }
 
 /// Hosts whose heartbeats are to be merged.

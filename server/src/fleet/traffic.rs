@@ -1,0 +1,481 @@
+//! The traffic of hosts' billing cycles: what was used, what is to be expected, and what
+//! of that is over the quota.
+//!
+//! A cycle begins on the host's `billing.day` at midnight in UTC and ends where the next
+//! one begins. What the store knows of a cycle is asked for all hosts at once, and used
+//! again for a moment, however many ask.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use fleetbeat_daemon::lock::lock;
+use fleetbeat_history::{DAY_SECONDS, Day, HostTraffic};
+use fleetbeat_protocol::{Billing, Counted, Timestamp};
+use jiff::civil::Date;
+use jiff::tz::Offset;
+
+use super::shown::{Shown, ShownFleet};
+use crate::store::{HistoryStore, StoreError, TrafficQuery};
+
+/// What was read is not read again before it is this old…
+const MIN_AGE: Duration = Duration::from_secs(1);
+/// …nor before it has been used this many times as long as it took to read.
+const AGE_PER_COST: u32 = 4;
+/// A forecast needs so many seconds of a cycle: a day has its own ups and downs.
+const FORECAST_AFTER: i64 = DAY_SECONDS;
+
+/// A month of the calendar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Month {
+    year: i16,
+    month: i8,
+}
+
+impl Month {
+    /// The month that is written as in 2026-11.
+    pub(crate) fn parse(text: &str) -> Option<Month> {
+        let (year, month) = text.split_once('-')?;
+        let has_form = |part: &str, length: usize| {
+            part.len() == length && part.bytes().all(|byte| byte.is_ascii_digit())
+        };
+        if !has_form(year, 4) || !has_form(month, 2) {
+            return None;
+        }
+        let date = Date::new(year.parse().ok()?, month.parse().ok()?, 1).ok()?;
+        // History counts days from 1970 on.
+        (date.year() >= 1970).then(|| Month::of(date))
+    }
+
+    /// The month of a day.
+    fn of(date: Date) -> Month {
+        Month {
+            year: date.year(),
+            month: date.month(),
+        }
+    }
+
+    /// The month of a time.
+    pub(crate) fn at(now: Timestamp) -> Month {
+        Month::of(Offset::UTC.to_datetime(now).date())
+    }
+
+    /// The day with this number, or the last one of a shorter month.
+    fn day(self, day: i8) -> Date {
+        let first = Date::new(self.year, self.month, 1).unwrap_or(Date::MAX);
+        let day = day.clamp(1, first.days_in_month());
+        Date::new(self.year, self.month, day).unwrap_or(first)
+    }
+
+    /// The month as in 2026-11.
+    pub(crate) fn show(self) -> String {
+        format!("{:04}-{:02}", self.year, self.month)
+    }
+
+    fn next(self) -> Month {
+        match self.month {
+            12 => Month {
+                year: self.year.saturating_add(1),
+                month: 1,
+            },
+            _ => Month {
+                month: self.month + 1,
+                ..self
+            },
+        }
+    }
+
+    fn before(self) -> Month {
+        match self.month {
+            1 => Month {
+                year: self.year.saturating_sub(1),
+                month: 12,
+            },
+            _ => Month {
+                month: self.month - 1,
+                ..self
+            },
+        }
+    }
+}
+
+/// A billing cycle: whole days in UTC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Cycle {
+    /// The first second, since 1970.
+    pub(crate) from: i64,
+    /// The second behind the last one.
+    pub(crate) to: i64,
+}
+
+impl Cycle {
+    /// The cycle that begins on this day of the month, or on its last one if it is shorter.
+    fn of(month: Month, day: i8) -> Cycle {
+        Cycle {
+            from: start_of(month.day(day)),
+            to: start_of(month.next().day(day)),
+        }
+    }
+
+    /// The cycle of a host that begins in `month`; the present one without a month.
+    fn find(billing: Option<&Billing>, month: Option<Month>, now: Timestamp) -> Cycle {
+        let day = billing.and_then(|billing| billing.day).unwrap_or(1);
+        let day = i8::try_from(day).unwrap_or(1);
+        if let Some(month) = month {
+            return Cycle::of(month, day);
+        }
+        let cycle = Cycle::of(Month::at(now), day);
+        if cycle.from <= now.as_second() {
+            cycle
+        } else {
+            Cycle::of(Month::at(now).before(), day)
+        }
+    }
+
+    fn days(self) -> (Day, Day) {
+        (Day::of(self.from), Day::of(self.to - 1))
+    }
+}
+
+/// The first second of a day, since 1970.
+fn start_of(date: Date) -> i64 {
+    let start = Offset::UTC.to_timestamp(date.at(0, 0, 0, 0));
+    start.map_or(i64::MAX, Timestamp::as_second)
+}
+
+/// What is known of a host's cycle.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Usage {
+    pub(crate) cycle: Cycle,
+    /// What was received, in bytes; `None` if nothing is known.
+    pub(crate) received: Option<u64>,
+    /// What was sent.
+    pub(crate) sent: Option<u64>,
+    /// What counts of both.
+    pub(crate) used: Option<u64>,
+    /// What will have been used at the cycle's end, if it goes on like this; `None` for a
+    /// cycle that is over or has just begun.
+    pub(crate) forecast: Option<u64>,
+    /// Since when the traffic is known, in seconds since 1970.
+    pub(crate) known_from: Option<i64>,
+    /// Whether everything of the cycle is known.
+    pub(crate) is_complete: bool,
+}
+
+impl Usage {
+    fn of(cycle: Cycle, of: HostTraffic, counted: Counted, now: Timestamp) -> Usage {
+        let traffic = of.traffic;
+        let received = traffic.and_then(|traffic| traffic.received);
+        let sent = traffic.and_then(|traffic| traffic.sent);
+        let used = used(counted, received, sent);
+        let known_from = traffic.map(|traffic| traffic.known_from);
+        let forecast = used.zip(known_from);
+        Usage {
+            cycle,
+            received,
+            sent,
+            used,
+            forecast: forecast
+                .and_then(|(used, from)| forecast_of(used, from, cycle.to, now)),
+            known_from,
+            is_complete: known_from == Some(cycle.from) && !of.is_incomplete,
+        }
+    }
+
+    /// Whether more was used than the quota allows; `None` without a quota, and if nothing
+    /// is known.
+    pub(crate) fn is_over(&self, quota: Option<u64>) -> Option<bool> {
+        self.used.zip(quota).map(|(used, quota)| used > quota)
+    }
+}
+
+/// What counts; `None` if it is not known.
+fn used(counted: Counted, received: Option<u64>, sent: Option<u64>) -> Option<u64> {
+    match counted {
+        Counted::Sent => sent,
+        Counted::Received => received,
+        Counted::Sum => {
+            let both = [received, sent].into_iter().flatten();
+            both.reduce(u64::saturating_add)
+        }
+        Counted::Max => received.max(sent),
+    }
+}
+
+/// What will have been used at `to`, if it goes on as from `from` until now.
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the cast of what is too large ends at the largest number"
+)]
+fn forecast_of(used: u64, from: i64, to: i64, now: Timestamp) -> Option<u64> {
+    let now = now.as_second();
+    let (known, left) = (now - from, to - now);
+    if known < FORECAST_AFTER || left <= 0 {
+        return None;
+    }
+    let more = used as f64 * left as f64 / known as f64;
+    Some(used.saturating_add(more.round() as u64))
+}
+
+/// The traffic of every host.
+pub(crate) struct FleetTraffic {
+    /// The hosts.
+    pub(crate) fleet: Arc<ShownFleet>,
+    /// What is known of each, in their order.
+    usages: Vec<Usage>,
+}
+
+impl FleetTraffic {
+    fn read(
+        store: &(impl HistoryStore + ?Sized),
+        fleet: Arc<ShownFleet>,
+        month: Option<Month>,
+        now: Timestamp,
+    ) -> Result<FleetTraffic, StoreError> {
+        let billing = |server: &Shown| server.settings.billing.clone();
+        let cycles = fleet.servers.iter().map(|server| {
+            let cycle = Cycle::find(billing(server).as_deref(), month, now);
+            (cycle, cycle.days())
+        });
+        let cycles: Vec<(Cycle, (Day, Day))> = cycles.collect();
+        let queries = fleet.servers.iter().zip(&cycles);
+        let queries = queries.map(|(server, (_, days))| TrafficQuery {
+            server_id: server.server_id.clone(),
+            days: *days,
+        });
+        let traffic = store.traffic(&queries.collect::<Vec<_>>())?;
+
+        let hosts = fleet.servers.iter().zip(cycles).zip(traffic);
+        let usages = hosts.map(|((server, (cycle, _)), traffic)| {
+            let counted = billing(server).and_then(|billing| billing.count);
+            Usage::of(cycle, traffic, counted.unwrap_or(Counted::Sum), now)
+        });
+        Ok(FleetTraffic {
+            usages: usages.collect(),
+            fleet,
+        })
+    }
+
+    /// The hosts, each with what is known of it.
+    pub(crate) fn hosts(&self) -> impl Iterator<Item = (&Shown, &Usage)> {
+        self.fleet.servers.iter().zip(&self.usages)
+    }
+}
+
+/// What was read last.
+struct Latest {
+    month: Option<Month>,
+    traffic: Arc<FleetTraffic>,
+    read: Instant,
+    fresh_for: Duration,
+}
+
+/// The traffic that was read last. One request reads, and others wait for it, so that
+/// many who ask cost no more than one.
+#[derive(Default)]
+pub(crate) struct TrafficReports(Mutex<Option<Latest>>);
+
+impl TrafficReports {
+    /// The traffic of the cycles that begin in `month`, or of the present ones, about a
+    /// second old.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub(crate) fn find(
+        &self,
+        store: &(impl HistoryStore + ?Sized),
+        fleet: Arc<ShownFleet>,
+        month: Option<Month>,
+        now: Timestamp,
+    ) -> Result<Arc<FleetTraffic>, StoreError> {
+        let mut latest = lock(&self.0);
+        if let Some(latest) = &*latest
+            && latest.month == month
+            && latest.read.elapsed() < latest.fresh_for
+        {
+            return Ok(latest.traffic.clone());
+        }
+
+        let started = Instant::now();
+        let traffic = Arc::new(FleetTraffic::read(store, fleet, month, now)?);
+        *latest = Some(Latest {
+            month,
+            traffic: traffic.clone(),
+            read: Instant::now(),
+            fresh_for: MIN_AGE.max(started.elapsed() * AGE_PER_COST),
+        });
+        Ok(traffic)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fleetbeat_history::traffic::Traffic;
+
+    use super::*;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    fn billing(day: u8) -> Billing {
+        Billing {
+            day: Some(day),
+            ..Billing::default()
+        }
+    }
+
+    /// The first and the last day of a cycle.
+    fn days(day: Option<u8>, month: Option<&str>, now: &str) -> [String; 2] {
+        let month = month.map(|month| Month::parse(month).unwrap());
+        let billing = day.map(billing);
+        let cycle = Cycle::find(billing.as_ref(), month, at(now));
+        let date = |second| {
+            let time = Timestamp::from_second(second).unwrap().to_string();
+            time.strip_suffix("T00:00:00Z").unwrap().to_owned()
+        };
+        [date(cycle.from), date(cycle.to)]
+    }
+
+    #[test]
+    fn a_cycle_begins_on_its_day_or_on_the_last_one_of_a_shorter_month() {
+        for (day, month, expected) in [
+            (None, "2026-11", ["2026-11-01", "2026-12-01"]),
+            (Some(20), "2026-12", ["2026-12-20", "2027-01-20"]),
+            (Some(31), "2026-01", ["2026-01-31", "2026-02-28"]),
+            (Some(31), "2026-02", ["2026-02-28", "2026-03-31"]),
+            (Some(31), "2028-02", ["2028-02-29", "2028-03-31"]),
+            (Some(30), "2028-01", ["2028-01-30", "2028-02-29"]),
+            (Some(29), "2026-02", ["2026-02-28", "2026-03-29"]),
+            (Some(29), "2028-02", ["2028-02-29", "2028-03-29"]),
+            (Some(31), "2026-04", ["2026-04-30", "2026-05-31"]),
+        ] {
+            let found = days(day, Some(month), "2026-11-27T12:00:00Z");
+            assert_eq!(found, expected, "{day:?} in {month}");
+        }
+    }
+
+    #[test]
+    fn the_present_cycle_is_the_one_that_has_begun() {
+        for (day, now, expected) in [
+            (None, "2026-11-01T00:00:00Z", ["2026-11-01", "2026-12-01"]),
+            (
+                Some(20),
+                "2026-11-19T23:59:59Z",
+                ["2026-10-20", "2026-11-20"],
+            ),
+            (
+                Some(20),
+                "2026-11-20T00:00:00Z",
+                ["2026-11-20", "2026-12-20"],
+            ),
+            (
+                Some(20),
+                "2026-01-05T00:00:00Z",
+                ["2025-12-20", "2026-01-20"],
+            ),
+            (
+                Some(31),
+                "2026-03-30T12:00:00Z",
+                ["2026-02-28", "2026-03-31"],
+            ),
+            (
+                Some(31),
+                "2026-02-28T00:00:00Z",
+                ["2026-02-28", "2026-03-31"],
+            ),
+        ] {
+            assert_eq!(days(day, None, now), expected, "{day:?} at {now}");
+        }
+    }
+
+    #[test]
+    fn cycles_follow_each_other_without_a_gap() {
+        for day in 1..=31 {
+            let mut month = Month::parse("2027-01").unwrap();
+            for _ in 0..48 {
+                let cycle = Cycle::of(month, day);
+                let next = Cycle::of(month.next(), day);
+                assert_eq!(cycle.to, next.from);
+                let length = (cycle.to - cycle.from) / DAY_SECONDS;
+                assert!((28..=31).contains(&length), "{day} {month:?}");
+                assert_eq!(month.next().before(), month);
+                month = month.next();
+            }
+        }
+    }
+
+    #[test]
+    fn a_month_has_four_digits_and_two() {
+        for text in [
+            "2026-13", "2026-00", "2026-1", "26-01", "2026", "+026-01", "1969-12",
+        ] {
+            assert_eq!(Month::parse(text), None, "{text}");
+        }
+        assert!(Month::parse("2026-12") < Month::parse("2027-01"));
+        assert_eq!(
+            Month::at(at("2026-12-31T23:59:59Z")),
+            Month::parse("2026-12").unwrap()
+        );
+    }
+
+    fn usage(known_from: &str, counted: Counted, now: &str) -> Usage {
+        let cycle = Cycle::of(Month::parse("2026-11").unwrap(), 1);
+        let traffic = Traffic {
+            received: Some(1000),
+            sent: Some(3000),
+            known_from: at(known_from).as_second(),
+        };
+        let of = HostTraffic {
+            traffic: Some(traffic),
+            is_incomplete: false,
+        };
+        Usage::of(cycle, of, counted, at(now))
+    }
+
+    #[test]
+    fn what_counts_is_what_billing_says() {
+        for (counted, expected) in [
+            (Counted::Sum, 4000),
+            (Counted::Max, 3000),
+            (Counted::Sent, 3000),
+            (Counted::Received, 1000),
+        ] {
+            let usage = usage("2026-11-01T00:00:00Z", counted, "2026-11-11T00:00:00Z");
+            assert_eq!(usage.used, Some(expected));
+            assert_eq!(usage.is_over(Some(expected)), Some(false));
+            assert_eq!(usage.is_over(Some(expected - 1)), Some(true));
+            assert_eq!(usage.is_over(None), None);
+        }
+        assert_eq!(used(Counted::Sum, None, Some(1)), Some(1));
+        assert_eq!(used(Counted::Received, None, Some(1)), None);
+        assert_eq!(used(Counted::Max, None, None), None);
+    }
+
+    #[test]
+    fn a_forecast_goes_on_as_the_known_part_of_the_cycle() {
+        let forecast = |known_from, now| {
+            let usage = usage(known_from, Counted::Sum, now);
+            (usage.forecast, usage.is_complete)
+        };
+        let start = "2026-11-01T00:00:00Z";
+        assert_eq!(
+            forecast(start, "2026-11-11T00:00:00Z"),
+            (Some(12_000), true)
+        );
+        assert_eq!(
+            forecast(start, "2026-11-02T00:00:00Z"),
+            (Some(120_000), true)
+        );
+        assert_eq!(forecast(start, "2026-11-01T23:59:59Z"), (None, true));
+        // The host came later: nobody knows what it used before.
+        let later = "2026-11-06T00:00:00Z";
+        assert_eq!(
+            forecast(later, "2026-11-11T00:00:00Z"),
+            (Some(20_000), false)
+        );
+        assert_eq!(forecast(later, "2026-11-06T23:00:00Z"), (None, false));
+        // The cycle is over.
+        assert_eq!(forecast(start, "2026-12-01T00:00:00Z"), (None, true));
+    }
+}

@@ -1,0 +1,216 @@
+//! The traffic of hosts: a document for a host and 32 days, so that a cycle of a large
+//! fleet is some documents a host, and no look at chunks.
+//!
+//! ```text
+//! history_traffic {_id: "server_id:block", days: {"7": {n, sums}}, until}
+//! ```
+//!
+//! A day's traffic is written behind its chunk, each time that the day is merged. An
+//! instance that lost the lease meanwhile may come late: traffic of fewer samples takes no
+//! place of traffic of more.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use fleetbeat_history::traffic::{DayTraffic, LOOK_BACK_DAYS};
+use fleetbeat_history::{Day, HostTraffic, Sample, traffic_of};
+use mongodb::IndexModel;
+use mongodb::bson::{Bson, Document, doc};
+use mongodb::options::IndexOptions;
+
+use super::days;
+use super::open::{self, binary};
+use crate::store::history::TrafficQuery;
+use crate::store::mongodb::connection::Connection;
+use crate::store::mongodb::error::MongoDbError;
+
+/// Days of a document.
+const BLOCK: u32 = 32;
+/// Hosts that are read at once.
+const BATCH: usize = 500;
+/// Another instance may make the same document at the same moment.
+const MAX_TRIES: usize = 2;
+
+/// The days of a host whose traffic can be read, and how many cannot.
+#[derive(Default)]
+struct Found {
+    days: BTreeMap<Day, DayTraffic>,
+    unread: usize,
+}
+
+/// Makes the index by which MongoDB deletes what is old.
+pub(super) fn make_index(mongodb: &Connection) -> Result<(), MongoDbError> {
+    let at_once = IndexOptions::builder().expire_after(Duration::ZERO).build();
+    let old = IndexModel::builder().keys(doc! {"until": 1});
+    let old = old.options(at_once).build();
+    mongodb.run(async { mongodb.history_traffic().create_index(old).await })?;
+    Ok(())
+}
+
+/// Writes the traffic of days, each of a host by its `server_id`.
+pub(super) fn put(
+    mongodb: &Connection,
+    keep: Duration,
+    days: &[(&str, Day, DayTraffic)],
+) -> Result<(), MongoDbError> {
+    let updates = days.iter().filter(|(.., traffic)| !traffic.is_empty());
+    let updates = updates.map(|(host, day, traffic)| update(host, *day, traffic, keep));
+    let mut updates: Vec<Document> = updates.collect();
+    for _ in 0..MAX_TRIES {
+        if updates.is_empty() {
+            return Ok(());
+        }
+        let updated = mongodb.update_others("history_traffic", updates.clone())?;
+        let mut refused = updated.refused.iter();
+        if let Some(refused) = refused.find(|of| !of.is_duplicate_key) {
+            return Err(MongoDbError::refused(refused.reason.clone()));
+        }
+        // A duplicate key: the document was made at this moment, or has the traffic of
+        // more samples.
+        let again = updated.refused.iter();
+        updates = again
+            .filter_map(|of| updates.get(of.index).cloned())
+            .collect();
+    }
+    Ok(())
+}
+
+fn update(host: &str, day: Day, traffic: &DayTraffic, keep: Duration) -> Document {
+    let samples = i64::try_from(traffic.samples()).unwrap_or(i64::MAX);
+    let place = format!("days.{}", day.number() % BLOCK);
+    let id = id(host, block(day));
+    let last = Day::new(block(day) * BLOCK + BLOCK - 1);
+    let day = doc! {"n": samples, "sums": binary(traffic.encode())};
+    doc! {
+        "q": {
+            "_id": id,
+            format!("{place}.n"): {"$not": {"$gt": samples}},
+        },
+        "u": {"$set": {place: day, "until": days::until(last, keep)}},
+        "upsert": true,
+    }
+}
+
+fn block(day: Day) -> u32 {
+    day.number() / BLOCK
+}
+
+/// The documents of a host stand together, in the order of the days.
+fn id(host: &str, block: u32) -> String {
+    format!("{host}:{block:010}")
+}
+
+/// The traffic of each host, in their order.
+pub(in crate::store::mongodb) fn traffic(
+    mongodb: &Connection,
+    hosts: &[TrafficQuery],
+) -> Result<Vec<HostTraffic>, MongoDbError> {
+    let mut traffic = Vec::with_capacity(hosts.len());
+    for batch in hosts.chunks(BATCH) {
+        // Before the days: what is merged in between is in both, and not in none.
+        let ids = batch.iter().map(|of| of.server_id.as_str());
+        let mut waiting = open::find_counters(mongodb, &ids.collect::<Vec<_>>())?;
+        let mut found = find(mongodb, batch)?;
+        for query in batch {
+            let found = found.remove(&query.server_id).unwrap_or_default();
+            let (samples, is_damaged) =
+                waiting.remove(&query.server_id).unwrap_or_default();
+            let mut sum = sum(mongodb, query, found, &samples)?;
+            sum.is_incomplete |= is_damaged;
+            traffic.push(sum);
+        }
+    }
+    Ok(traffic)
+}
+
+/// A host's traffic. Its chunks are read where a sample that waits has come late.
+fn sum(
+    mongodb: &Connection,
+    query: &TrafficQuery,
+    found: Found,
+    waiting: &[Sample],
+) -> Result<HostTraffic, MongoDbError> {
+    let mut failure = None;
+    let mut read_chunk = |day: Day| {
+        let chunks = days::find(mongodb, &query.server_id, (day, day));
+        let chunks = chunks.map_err(|error| failure = Some(error)).ok()?;
+        chunks.into_iter().next().flatten()
+    };
+    let mut sum = traffic_of(found.days, waiting, query.days, &mut read_chunk);
+    sum.is_incomplete |= found.unread > 0;
+    match failure {
+        Some(error) => Err(error),
+        None => Ok(sum),
+    }
+}
+
+/// What there is of the hosts' days, and of the last one before them.
+fn find(
+    mongodb: &Connection,
+    hosts: &[TrafficQuery],
+) -> Result<BTreeMap<String, Found>, MongoDbError> {
+    let mut ids = Vec::new();
+    for query in hosts {
+        let (first, last) = query.days;
+        let blocks = block(first.before(LOOK_BACK_DAYS))..=block(last);
+        ids.extend(blocks.map(|block| id(&query.server_id, block)));
+    }
+    let blocks = mongodb.history_traffic();
+    let blocks = blocks.find(doc! {"_id": {"$in": ids}});
+    let blocks = mongodb.collect(blocks, |block| {
+        let (host, number) = block.get_str("_id").ok()?.rsplit_once(':')?;
+        let first = Day::new(number.parse::<u32>().ok()?.saturating_mul(BLOCK));
+        Some((host.to_owned(), read_block(block, first)))
+    })?;
+
+    let mut found: BTreeMap<String, Found> = BTreeMap::new();
+    for (host, block) in blocks {
+        let of_host = found.entry(host).or_default();
+        of_host.days.extend(block.days);
+        of_host.unread += block.unread;
+    }
+    for query in hosts {
+        if let Some(found) = found.get_mut(&query.server_id) {
+            found.cut(query.days);
+        }
+    }
+    Ok(found)
+}
+
+fn read_block(block: &Document, first: Day) -> Found {
+    let mut found = Found::default();
+    for (place, day) in block.get_document("days").into_iter().flatten() {
+        let place = place.parse().ok().filter(|place: &u32| *place < BLOCK);
+        let sums = day.as_document().and_then(|day| day.get("sums"));
+        let traffic = match sums {
+            Some(Bson::Binary(sums)) => DayTraffic::decode(&sums.bytes).ok(),
+            _ => None,
+        };
+        match place.zip(traffic) {
+            Some((place, traffic)) => {
+                found.days.insert(Day::new(first.number() + place), traffic);
+            }
+            None => found.unread += 1,
+        }
+    }
+    found
+}
+
+impl Found {
+    /// Leaves the days from the first to the last, and the last one before if it is near.
+    fn cut(&mut self, (first, last): (Day, Day)) {
+        let mut edge = self.days.range(first.before(LOOK_BACK_DAYS)..first);
+        let from = edge.next_back().map_or(first, |(day, _)| *day);
+        self.days.retain(|day, _| (from..=last).contains(day));
+    }
+}
+
+/// Deletes the traffic of a host.
+pub(super) fn delete(mongodb: &Connection, server_id: &str) -> Result<(), MongoDbError> {
+    let traffic = mongodb.history_traffic();
+    // The sign behind the colon comes next.
+    let of_host = doc! {"$gte": format!("{server_id}:"), "$lt": format!("{server_id};")};
+    let of_host: Document = doc! {"_id": of_host};
+    mongodb.run(async { traffic.delete_many(of_host).await })?;
+    Ok(())
+}
