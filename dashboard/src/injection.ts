@@ -8,7 +8,7 @@
 import { inject } from 'vue'
 import type { InjectionKey, Ref } from 'vue'
 import type { Api } from './api/client'
-import type { Flag, Server } from './api/wire'
+import type { Flag, HostTraffic, Server } from './api/wire'
 
 /** The client of the API. `App` provides the client. */
 export const API: InjectionKey<Api> = Symbol('API')
@@ -17,6 +17,10 @@ export const API: InjectionKey<Api> = Symbol('API')
  * The time from which ages are counted, in milliseconds. `FleetView` provides the clock.
  */
 export const CLOCK: InjectionKey<Readonly<Ref<number>>> = Symbol('CLOCK')
+
+/** The traffic of hosts with a quota, by `server_id`. `FleetView` provides it. */
+export const TRAFFIC_OF: InjectionKey<Readonly<Ref<ReadonlyMap<string, HostTraffic>>>> =
+  Symbol('TRAFFIC_OF')
 
 /** How the switches of a row change flags. `FleetView` provides the functions. */
 export const FLAG_EDITING: InjectionKey<FlagEditing> = Symbol('FLAG_EDITING')

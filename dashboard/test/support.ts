@@ -3,13 +3,36 @@ import goldenServer from '../../protocol/golden/server.json'
 import { ApiError } from '../src/api/client'
 import type { Api } from '../src/api/client'
 import { SERVER, matches } from '../src/api/wire'
-import type { Account, Server } from '../src/api/wire'
+import type { Account, HostTraffic, Server } from '../src/api/wire'
 
 /** The golden record, with some fields changed. */
 export function aServer(changes: Partial<Server> = {}): Server {
   const server: unknown = { ...goldenServer, ...changes }
   if (!matches(SERVER, server)) throw new Error('not a server record')
   return server
+}
+
+/** Traffic of the golden record's host, half of its quota, with some fields changed. */
+export function someTraffic(changes: Partial<HostTraffic> = {}): HostTraffic {
+  return {
+    server_id: aServer().server_id,
+    ip: '1.2.3.4',
+    hostname: 'vpn-de-01',
+    from: '2026-11-01T00:00:00Z',
+    to: '2026-12-01T00:00:00Z',
+    rx_bytes: 200e9,
+    tx_bytes: 300e9,
+    used_bytes: 500e9,
+    count: 'sum',
+    quota_bytes: 1e12,
+    forecast_bytes: 900e9,
+    over_quota: false,
+    expires_on: null,
+    days_left: null,
+    known_from: '2026-11-01T00:00:00Z',
+    complete: true,
+    ...changes,
+  }
 }
 
 export interface Deferred<T> {
@@ -37,6 +60,7 @@ export function anApi(servers: Server[] = [aServer()]) {
     login: vi.fn<Api['login']>(),
     account: vi.fn<Api['account']>(async () => ADMIN),
     servers: vi.fn<Api['servers']>(async () => ({ servers, etag: null })),
+    traffic: vi.fn<Api['traffic']>(async () => []),
     setFlags: vi.fn<Api['setFlags']>(),
   }
 }

@@ -3,8 +3,8 @@
  * request, the caller gets an `ApiError`.
  */
 
-import { ACCOUNT, PROBLEM, SERVER, TOKEN, listOf, matches, shaped } from './wire'
-import type { Account, Check, Flags, Problem, Server } from './wire'
+import { ACCOUNT, PROBLEM, SERVER, TOKEN, TRAFFIC, listOf, matches, shaped } from './wire'
+import type { Account, Check, Flags, HostTraffic, Problem, Server } from './wire'
 
 /** How long a request may take. Without a deadline, one that hangs would end polling. */
 const DEADLINE_MS = 10_000
@@ -37,6 +37,8 @@ export interface Api {
   account(): Promise<Account>
   /** All servers; null when nothing has changed since the list that came with `etag`. */
   servers(etag: string | null): Promise<ServerList | null>
+  /** What each host has used of its present billing cycle. */
+  traffic(): Promise<HostTraffic[]>
   /** Sets some flags of a server and gives the server's updated record. */
   setFlags(serverId: string, flags: Partial<Flags>): Promise<Server>
 }
@@ -92,6 +94,10 @@ export function createApi(token: () => string | null, fetch: typeof window.fetch
       if (response.status === 304) return null
       const servers = await read(response, listOf(SERVER))
       return { servers, etag: response.headers.get('ETag') }
+    },
+
+    async traffic() {
+      return (await read(await send('traffic'), shaped(TRAFFIC))).servers
     },
 
     async setFlags(serverId, flags) {

@@ -152,6 +152,38 @@ export interface Server extends Flags {
   geo: ShownGeo
 }
 
+/** What a host has used of its billing cycle: an element of the answer to `GET /traffic`. */
+export interface HostTraffic {
+  server_id: string
+  ip: string
+  hostname: string
+  /** RFC 3339: when the cycle begins, and when the next one does. */
+  from: string
+  to: string
+  /** Bytes; null where nothing is known. */
+  rx_bytes: number | null
+  tx_bytes: number | null
+  /** What counts of both. */
+  used_bytes: number | null
+  count: (typeof COUNTS)[number]
+  quota_bytes: number | null
+  /** What will have been used at the end; null for a cycle that has just begun, or is over. */
+  forecast_bytes: number | null
+  over_quota: boolean | null
+  /** The last day that is paid, such as 2026-12-31. */
+  expires_on: string | null
+  days_left: number | null
+  /** Since when the traffic is known. */
+  known_from: string | null
+  /** Whether everything of the cycle is known. */
+  complete: boolean
+}
+
+/** The answer to `GET /traffic`. */
+export interface Traffic {
+  servers: HostTraffic[]
+}
+
 /** A rule that a field of a request's body breaks. */
 export interface FieldError {
   field: string
@@ -338,6 +370,27 @@ export const SERVER: Shape<Server> = {
   enabled: isBoolean,
   static: isBoolean,
 }
+
+export const HOST_TRAFFIC: Shape<HostTraffic> = {
+  server_id: isText,
+  ip: isText,
+  hostname: isText,
+  from: isTime,
+  to: isTime,
+  rx_bytes: orNull(isNumber),
+  tx_bytes: orNull(isNumber),
+  used_bytes: orNull(isNumber),
+  count: oneOf(COUNTS),
+  quota_bytes: orNull(isNumber),
+  forecast_bytes: orNull(isNumber),
+  over_quota: orNull(isBoolean),
+  expires_on: orNull(isText),
+  days_left: orNull(isNumber),
+  known_from: orNull(isTime),
+  complete: isBoolean,
+}
+
+export const TRAFFIC: Shape<Traffic> = { servers: listOf(HOST_TRAFFIC) }
 
 export const FIELD_ERROR: Shape<FieldError> = { field: isText, message: isText }
 

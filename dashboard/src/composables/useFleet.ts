@@ -6,6 +6,7 @@ import { useApiErrors } from './useApiErrors'
 import { useFlagEdits } from './useFlagEdits'
 import { usePolling } from './usePolling'
 import { useServerList } from './useServerList'
+import { useTraffic } from './useTraffic'
 
 /** What the page shows of the fleet, and what the user can do. */
 export type Fleet = ReturnType<typeof useFleet>
@@ -18,6 +19,7 @@ export function useFleet(api: Api, onUnauthorized: () => void, now: () => number
   const errorToShow = useApiErrors(onUnauthorized)
   const { account, lockedReason, load: loadAccount } = useAccount(api)
   const list = useServerList(api)
+  const { traffic, load: loadTraffic } = useTraffic(api, list.listed)
 
   const refresh = () => polling.refresh()
   const { release, ...edits } = useFlagEdits(api, list, { errorToShow, refresh, now })
@@ -29,8 +31,9 @@ export function useFleet(api: Api, onUnauthorized: () => void, now: () => number
     await loadAccount()
     await list.load()
     release(requestedAt)
+    await loadTraffic(requestedAt)
   }
 
   const { updatedAt, clock, failure } = polling
-  return { account, lockedReason, ...edits, updatedAt, clock, failure }
+  return { account, lockedReason, traffic, ...edits, updatedAt, clock, failure }
 }

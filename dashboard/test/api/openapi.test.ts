@@ -4,6 +4,7 @@ import {
   ACCOUNT,
   FIELD_ERROR,
   FLAGS,
+  HOST_TRAFFIC,
   LOAD,
   PROBLEM,
   SERVER,
@@ -11,6 +12,7 @@ import {
   SETTINGS,
   STATE,
   TOKEN,
+  TRAFFIC,
 } from '../../src/api/wire'
 import type { Shape } from '../../src/api/wire'
 
@@ -83,6 +85,7 @@ function exampleOf(properties: Record<string, Schema>) {
 const BOUND: { name: string; shape: Shape<Record<string, unknown>> }[] = [
   { name: 'Account', shape: ACCOUNT },
   { name: 'FieldError', shape: FIELD_ERROR },
+  { name: 'HostTraffic', shape: HOST_TRAFFIC },
   { name: 'Load', shape: LOAD },
   { name: 'Problem', shape: PROBLEM },
   { name: 'Server', shape: SERVER },
@@ -90,6 +93,7 @@ const BOUND: { name: string; shape: Shape<Record<string, unknown>> }[] = [
   { name: 'Settings', shape: SETTINGS },
   { name: 'State', shape: STATE },
   { name: 'Token', shape: TOKEN },
+  { name: 'Traffic', shape: TRAFFIC },
 ]
 
 describe.each(BOUND)('the schema $name of openapi.json', ({ name, shape }) => {

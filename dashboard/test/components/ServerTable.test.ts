@@ -4,9 +4,9 @@ import { describe, expect, test, vi } from 'vitest'
 import { ref } from 'vue'
 import type { Server } from '../../src/api/wire'
 import ServerTable from '../../src/components/ServerTable.vue'
-import { CLOCK, FLAG_EDITING } from '../../src/injection'
+import { CLOCK, FLAG_EDITING, TRAFFIC_OF } from '../../src/injection'
 import type { FlagEditing } from '../../src/injection'
-import { aServer } from '../support'
+import { aServer, someTraffic } from '../support'
 
 describe('ServerTable', () => {
   const setFlag = vi.fn<FlagEditing['setFlag']>()
@@ -14,7 +14,12 @@ describe('ServerTable', () => {
   function table(servers: Server[], reason: string | null = null) {
     setFlag.mockReset()
     const editing: FlagEditing = { lockedReason: ref(reason), isSaving: () => false, setFlag }
-    const provide = { [CLOCK]: ref(Date.now()), [FLAG_EDITING]: editing }
+    const traffic = new Map([['srv-with-quota', someTraffic()]])
+    const provide = {
+      [CLOCK]: ref(Date.now()),
+      [FLAG_EDITING]: editing,
+      [TRAFFIC_OF]: ref(traffic),
+    }
     return mount(ServerTable, { props: { servers }, global: { provide } })
   }
 
@@ -54,6 +59,12 @@ describe('ServerTable', () => {
       ['Enabled: vpn-de-01', 'true'],
       ['Static: vpn-de-01', 'false'],
     ])
+  })
+
+  test('shows what is used of a quota, where there is one', () => {
+    const wrapper = table([aServer(), aServer({ ip: 'b', server_id: 'srv-with-quota' })])
+    const rows = wrapper.findAll('.server').map((row) => row.find('.traffic').exists())
+    expect(rows).toEqual([false, true])
   })
 
   test('a click on a switch asks for the opposite', async () => {
