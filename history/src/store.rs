@@ -7,6 +7,13 @@ use crate::day::Day;
 use crate::sample::Sample;
 use crate::traffic::DayTraffic;
 
+/// The name of the fleet itself.
+pub(crate) const FLEET: &str = "fleet";
+/// How the names of countries begin.
+pub(crate) const COUNTRY: &str = "country:";
+/// The hosts without a country.
+const OTHER: &str = "other";
+
 /// A host's lasting name in a store: its `server_id`, or the name of a group of hosts.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Host(String);
@@ -16,6 +23,28 @@ impl Host {
     #[must_use]
     pub fn new(name: impl Into<String>) -> Host {
         Host(name.into())
+    }
+
+    /// The fleet itself. No host has this name, because a `server_id` begins otherwise.
+    #[must_use]
+    pub fn fleet() -> Host {
+        Host(FLEET.to_owned())
+    }
+
+    /// The hosts of a country: of its two letters in upper case, or of all that have told
+    /// another code, or none.
+    #[must_use]
+    pub fn country(code: &str) -> Host {
+        let is_code =
+            code.len() == 2 && code.bytes().all(|byte| byte.is_ascii_uppercase());
+        let code = if is_code { code } else { OTHER };
+        Host(format!("{COUNTRY}{code}"))
+    }
+
+    /// The country's code, or `other`; `None` for any other host.
+    #[must_use]
+    pub fn as_country(&self) -> Option<&str> {
+        self.0.strip_prefix(COUNTRY)
     }
 
     /// The name.

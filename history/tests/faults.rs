@@ -12,7 +12,7 @@ use std::{env, thread};
 use fleetbeat_history::chart::{ChartQuery, Wanted};
 use fleetbeat_history::{
     Arrival, Day, FileStore, HistoryError, HistoryStore, Host, HostSamples, Identity,
-    Options, Sample, Series, Trouble, host_chart,
+    Options, Sample, Series, Trouble, check_file, host_chart,
 };
 use tempfile::TempDir;
 
@@ -288,11 +288,11 @@ fn a_file_of_a_later_version_stays() {
     let place = Place::new();
     place.store().merge(&batch(HOST, DAY, 30)).unwrap();
     let later = rusqlite::Connection::open(place.file()).unwrap();
-    later.pragma_update(None, "user_version", 3).unwrap();
+    later.pragma_update(None, "user_version", 4).unwrap();
     drop(later);
 
     let store = place.store();
-    let expected = HistoryError::Version { found: 3, known: 2 };
+    let expected = HistoryError::Version { found: 4, known: 3 };
     assert_eq!(store.merge(&batch(HOST, DAY, 30)), Err(expected.clone()));
     assert_eq!(count(&store, HOST), Err(expected));
     assert_eq!(store.take_troubles(), []);
@@ -551,7 +551,8 @@ fn a_file_of_the_first_version_gets_its_traffic_with_the_next_merge_of_each_day(
     let place = Place::new();
     place.store().merge(&batch(HOST, DAY, 30)).unwrap();
     let first = rusqlite::Connection::open(place.file()).unwrap();
-    first.execute_batch("DROP TABLE traffic").unwrap();
+    let drop_later = "DROP TABLE traffic; DROP TABLE waiting";
+    first.execute_batch(drop_later).unwrap();
     first.pragma_update(None, "user_version", 1).unwrap();
     drop(first);
 
@@ -564,4 +565,51 @@ fn a_file_of_the_first_version_gets_its_traffic_with_the_next_merge_of_each_day(
     let unread = store.traffic(&host, day, day, &mut |_, _| days += 1);
     assert_eq!((unread, days), (Ok(0), 0), "the host has sent no counters");
     assert_eq!(store.take_troubles(), []);
+}
+
+#[test]
+fn samples_that_wait_are_merged_after_an_hour_and_survive_until_then() {
+    let place = Place::new();
+    let sample = |minute: i64| {
+        let at = Day::new(DAY).start() + 60 * minute;
+        let mut sample = Sample::new(at, Identity::Unknown, Arrival::Live);
+        sample.set_metric("active", minute as f64);
+        sample
+    };
+    let groups = |minute| {
+        let hosts = [Host::fleet(), Host::country("DE"), Host::country("germany")];
+        hosts.map(|host| HostSamples {
+            host,
+            samples: vec![sample(minute)],
+        })
+    };
+    let kept = |store: &FileStore| {
+        let waiting = store.waiting().unwrap();
+        let merged = count(store, "country:DE").unwrap();
+        let waiting = waiting.get(&Host::country("DE")).map_or(0, Vec::len);
+        (merged, waiting)
+    };
+    let store = place.store();
+    assert_eq!(kept(&store), (0, 0));
+    for minute in 0..60 {
+        store.let_wait(&groups(minute)).unwrap();
+        store.let_wait(&groups(minute)).unwrap();
+    }
+    assert_eq!(kept(&store), (0, 60));
+    drop(store);
+    // Another start, and the hour is over.
+    let store = place.store();
+    assert_eq!(kept(&store), (0, 60));
+    store.let_wait(&groups(60)).unwrap();
+    assert_eq!(kept(&store), (61, 0));
+    store.let_wait(&groups(61)).unwrap();
+    assert_eq!(kept(&store), (61, 1));
+    let countries = store.countries().unwrap();
+    let names: Vec<&str> = countries.iter().filter_map(Host::as_country).collect();
+    assert_eq!(names, ["DE", "other"]);
+
+    // Groups are no hosts of which a copy tells.
+    store.merge(&batch(HOST, DAY, 3)).unwrap();
+    drop(store);
+    assert_eq!(check_file(&place.file()).unwrap().hosts, 1);
 }

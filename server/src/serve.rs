@@ -189,7 +189,7 @@ fn start_jobs(
         metrics.clone(),
     )?;
     chronicle.started(clock::now());
-    history::start(jobs, store.clone(), metrics.clone())?;
+    history::start(jobs, store.clone(), snapshots.clone(), metrics.clone())?;
 
     let (watched, closed) = (store.clone(), store.clone());
     jobs.watch(move || watched.find_ended_thread());

@@ -109,6 +109,7 @@ const ROWS: &[Row] = &[
         with("/servers/uptime", "")
     }),
     row("GET /traffic", 200, |_, _| with("/traffic", "")),
+    row("GET /fleet/history", 200, |_, _| with("/fleet/history", "")),
     row("DELETE /server/{ip}", 204, |world, _| {
         let ip = format!("10.0.0.{}", world.number());
         let body = HEARTBEAT.replace("1.2.3.4", &ip);

@@ -2,6 +2,8 @@
 //! backends.
 
 use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use fleetbeat_protocol::Timestamp;
 use fleetbeat_tools::redis_server::RedisServer;
@@ -403,4 +405,97 @@ fn a_backup_with_history_brings_every_heartbeat_back() {
     server.stop();
     let said = printed(&server, &restore);
     assert!(said.contains("history.db.replaced-"), "{said}");
+}
+
+/// The active hosts at the last point of a chart.
+fn last_active(chart: &Value) -> Option<f64> {
+    chart["series"]["active"]["avg"]
+        .as_array()?
+        .last()?
+        .as_f64()
+}
+
+/// The last mean of a series.
+fn last_of(chart: &Value, series: &str) -> Option<f64> {
+    chart["series"][series]["avg"].as_array()?.last()?.as_f64()
+}
+
+/// Waits until the fleet was noted with both its hosts: each minute has one sample, so the
+/// first one may be older than the hosts.
+fn wait_for_two(ask: &dyn Fn(&str) -> Value) -> Value {
+    let deadline = Instant::now() + Duration::from_secs(90);
+    loop {
+        let fleet = ask("");
+        if last_active(&fleet) == Some(2.0) {
+            return fleet;
+        }
+        assert!(Instant::now() < deadline, "{fleet}");
+        thread::sleep(Duration::from_millis(500));
+    }
+}
+
+fn tells_how_the_fleet_is(server: &FleetbeatServer) {
+    let token = server.admin_token();
+    let mut other = made(Timestamp::now(), 1, 30.0);
+    other["ip"] = json!("1.2.3.5");
+    other["countryCode"] = json!("JP");
+    for beat in [&made(Timestamp::now(), 1, 10.0), &other] {
+        assert_eq!(server.heartbeat(beat).status, 200);
+    }
+    let ask = |query: &str| {
+        let answer = server.api(&token, "GET", &format!("/fleet/history{query}"), None);
+        assert_eq!(answer.status, 200, "{query}: {}", answer.json());
+        answer.json()
+    };
+    let fleet = wait_for_two(&ask);
+    assert_eq!(last_of(&fleet, "down"), Some(0.0), "{fleet}");
+    assert_eq!(last_of(&fleet, "cpu"), Some(20.0), "{fleet}");
+    assert_eq!(
+        fleet["series"]["clients"],
+        Value::Null,
+        "no host tells of any"
+    );
+
+    let countries = ask("?group=country&series=active,cpu");
+    for (code, cpu) in [("DE", 10.0), ("JP", 30.0)] {
+        let country = &countries["countries"][code];
+        assert_eq!(last_active(country), Some(1.0), "{countries}");
+        assert_eq!(last_of(country, "cpu"), Some(cpu), "{countries}");
+    }
+
+    for (query, field) in [
+        ("group=city", "group"),
+        ("series=services", "series"),
+        ("group=country&from=2020-01-01T00:00:00Z", "to"),
+    ] {
+        let path = format!("/fleet/history?{query}");
+        let answer = server.api(&token, "GET", &path, None);
+        assert_eq!(answer.status, 422, "{query}");
+        assert_eq!(answer.json()["errors"][0]["field"], field);
+    }
+    // Neither is a host.
+    for name in ["fleet", "country%3ADE"] {
+        let path = format!("/server/{name}/history");
+        assert_eq!(server.api(&token, "GET", &path, None).status, 404);
+    }
+    assert_eq!(server.servers(&token).len(), 2);
+}
+
+#[test]
+fn the_fleet_has_a_history_of_its_own_on_both_backends() {
+    let mut server = FleetbeatServer::start();
+    tells_how_the_fleet_is(&server);
+    server.stop();
+    server.restart();
+    let token = server.admin_token();
+    let chart = server.api(&token, "GET", "/fleet/history", None).json();
+    assert_eq!(last_active(&chart), Some(2.0), "{chart}");
+
+    let (database, redis) = (Database::new(), RedisServer::start());
+    tells_how_the_fleet_is(&FleetbeatServer::start_on_mongodb(
+        &database,
+        &database.url,
+        &redis.url(),
+        "",
+    ));
 }

@@ -73,6 +73,11 @@ const ROWS: &[(&str, About)] = &[
         Hosts(|world, token| ips(&world.get(token, "/servers/uptime"), "/servers")),
     ),
     (
+        "GET /traffic",
+        Hosts(|world, token| ips(&world.get(token, "/traffic"), "/servers")),
+    ),
+    ("GET /fleet/history", Fleet),
+    (
         "PATCH /server/{ip}/config",
         Host("/config", r#"{"gaming": true}"#, 200),
     ),

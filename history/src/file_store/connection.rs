@@ -10,7 +10,7 @@ use crate::file_store::files;
 use crate::store::HistoryError;
 
 /// The version of the schema, kept as the file's `user_version`.
-const SCHEMA: i64 = 2;
+const SCHEMA: i64 = 3;
 /// How long a statement waits for another process, such as a backup.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 /// What the file's pages have, in bytes: see the folder's documentation.
@@ -27,7 +27,16 @@ const CREATE: &str = "
 /// What the second version has added.
 const ADD_TRAFFIC: &str = "
     CREATE TABLE traffic (id INTEGER PRIMARY KEY, sums BLOB NOT NULL);
-    PRAGMA user_version = 2;
+";
+/// What the third version has added.
+const ADD_WAITING: &str = "
+    CREATE TABLE waiting (
+        at INTEGER NOT NULL,
+        host TEXT NOT NULL,
+        sample BLOB NOT NULL,
+        PRIMARY KEY (at, host)
+    ) WITHOUT ROWID;
+    PRAGMA user_version = 3;
 ";
 
 /// Opens the file for writing; makes it if it is missing. The file never has more than
@@ -66,11 +75,10 @@ fn create_schema(writer: &mut Connection) -> Result<(), FileError> {
     let transaction = writer.transaction()?;
     let version = version(&transaction)?;
     check_version(version)?;
-    if version < 1 {
-        transaction.execute_batch(CREATE)?;
-    }
-    if version < SCHEMA {
-        transaction.execute_batch(ADD_TRAFFIC)?;
+    for (step, sql) in (0..).zip([CREATE, ADD_TRAFFIC, ADD_WAITING]) {
+        if version <= step {
+            transaction.execute_batch(sql)?;
+        }
     }
     transaction.commit()?;
     Ok(())

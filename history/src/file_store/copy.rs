@@ -8,12 +8,12 @@ use crate::day::Day;
 use crate::file_store::chunks;
 use crate::file_store::connection::open_reader;
 use crate::file_store::error::FileError;
-use crate::store::HistoryError;
+use crate::store::{COUNTRY, FLEET, HistoryError};
 
 /// What is in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileContents {
-    /// The hosts that have chunks.
+    /// The hosts that have chunks, but for groups of hosts.
     pub hosts: u64,
     /// The first and the last day; `None` if there are no chunks.
     pub days: Option<(Day, Day)>,
@@ -21,8 +21,10 @@ pub struct FileContents {
 
 impl FileContents {
     fn read(connection: &Connection) -> rusqlite::Result<FileContents> {
-        let select = "SELECT count(*) FROM hosts";
-        let hosts: i64 = connection.query_row(select, [], |row| row.get(0))?;
+        let select = "SELECT count(*) FROM hosts
+                      WHERE host <> ?1 AND substr(host, 1, length(?2)) <> ?2";
+        let groups = [FLEET, COUNTRY];
+        let hosts: i64 = connection.query_row(select, groups, |row| row.get(0))?;
         let (first, last) = (
             chunks::oldest_day(connection)?,
             chunks::newest_day(connection)?,

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Transaction};
 
-use crate::store::Host;
+use crate::store::{COUNTRY, Host};
 
 /// A host's number. SQLite's AUTOINCREMENT never gives one twice, so a new host cannot
 /// inherit the chunks of one that is gone.
@@ -31,6 +31,17 @@ pub(crate) fn find_or_add(
     let insert = "INSERT INTO hosts (host) VALUES (?1) RETURNING host_no";
     let mut statement = transaction.prepare_cached(insert)?;
     statement.query_row([host.as_str()], |row| row.get(0).map(HostNo))
+}
+
+/// The countries that have chunks.
+pub(crate) fn countries(connection: &Connection) -> rusqlite::Result<Vec<Host>> {
+    // The sign behind the colon comes next.
+    let select = "SELECT host FROM hosts WHERE host >= 'country:' AND host < 'country;'";
+    debug_assert!(select.contains(COUNTRY));
+    let mut select = connection.prepare_cached(select)?;
+    let rows =
+        select.query_map([], |row| row.get(0).map(|name: String| Host::new(name)))?;
+    rows.collect()
 }
 
 /// Takes the host's number away from it.

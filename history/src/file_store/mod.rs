@@ -5,6 +5,7 @@
 //! growing (id, chunk)          id = day << 32 | host_no; the latest days
 //! chunks (id, chunk)           all days before
 //! traffic (id, sums)           id = host_no << 32 | day; what follows from the day's chunk
+//! waiting (at, host, sample)   of hosts with one sample at a time, for an hour
 //! ```
 //!
 //! Chunks that grow leave the pages of their table half empty. So they have a table of
@@ -35,6 +36,7 @@ mod hosts;
 mod store;
 mod traffic;
 mod troubles;
+mod waiting;
 
 pub use copy::{FileContents, check_file, copy_file};
 pub use store::{FileStore, Options};

@@ -1,6 +1,6 @@
 //! The store over the file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use rusqlite::Transaction;
@@ -10,7 +10,7 @@ use crate::day::Day;
 use crate::file_store::access::{Access, Found};
 use crate::file_store::error::FileError;
 use crate::file_store::hosts::HostNo;
-use crate::file_store::{chunks, files, hosts, traffic};
+use crate::file_store::{chunks, files, hosts, traffic, waiting};
 use crate::sample::{Sample, USUAL_SERIES};
 use crate::store::{Cut, HistoryError, HistoryStore, Host, HostSamples, Size, Trouble};
 use crate::traffic::DayTraffic;
@@ -48,6 +48,67 @@ impl FileStore {
             file: Access::new(path.to_path_buf(), options.max_bytes),
             max_series: options.max_series,
         }
+    }
+
+    /// Keeps samples as [`HistoryStore::merge`] does, but lets them wait until there is an
+    /// hour of them: for hosts that have one sample at a time. The traffic of samples that
+    /// wait is not known.
+    ///
+    /// # Errors
+    /// Nothing of the batch was kept.
+    pub fn let_wait(&self, batch: &[HostSamples]) -> Result<Cut, HistoryError> {
+        self.file.write(|transaction| {
+            waiting::put(transaction, batch)?;
+            if !waiting::is_long(transaction)? {
+                return Ok(Cut::default());
+            }
+            let all = waiting::find(transaction)?.into_iter();
+            let all = all.map(|(host, samples)| HostSamples { host, samples });
+            let cut = self.merge_all(transaction, &all.collect::<Vec<_>>())?;
+            waiting::clear(transaction)?;
+            Ok(cut)
+        })
+    }
+
+    /// The samples that wait, by host, in the order of time.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn waiting(&self) -> Result<BTreeMap<Host, Vec<Sample>>, HistoryError> {
+        let waiting = self.file.query(|reader| Ok(waiting::find(reader)?))?;
+        Ok(waiting.value().unwrap_or_default())
+    }
+
+    /// The countries that have chunks.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn countries(&self) -> Result<BTreeSet<Host>, HistoryError> {
+        let countries = self.file.query(|reader| Ok(hosts::countries(reader)?))?;
+        Ok(countries.value().unwrap_or_default().into_iter().collect())
+    }
+
+    /// Merges the samples, and gives what is left out.
+    fn merge_all(
+        &self,
+        transaction: &Transaction<'_>,
+        batch: &[HostSamples],
+    ) -> Result<Cut, FileError> {
+        let mut cut = Cut::default();
+        let mut merged = 0;
+        for HostSamples { host, samples } in batch {
+            if samples.is_empty() {
+                continue;
+            }
+            let number = hosts::find_or_add(transaction, host)?;
+            for (day, samples) in by_day(samples) {
+                self.merge_day(transaction, (host, number), day, &samples, &mut cut)?;
+                merged += 1;
+            }
+        }
+        // Each host is merged several times a day, so this keeps up.
+        chunks::settle(transaction, merged)?;
+        Ok(cut)
     }
 
     /// Merges the samples of a host and day, and adds to `cut` what is left out.
@@ -91,23 +152,8 @@ impl FileStore {
 
 impl HistoryStore for FileStore {
     fn merge(&self, batch: &[HostSamples]) -> Result<Cut, HistoryError> {
-        self.file.write(|transaction| {
-            let mut cut = Cut::default();
-            let mut merged = 0;
-            for HostSamples { host, samples } in batch {
-                if samples.is_empty() {
-                    continue;
-                }
-                let number = hosts::find_or_add(transaction, host)?;
-                for (day, samples) in by_day(samples) {
-                    self.merge_day(transaction, (host, number), day, &samples, &mut cut)?;
-                    merged += 1;
-                }
-            }
-            // Each host is merged several times a day, so this keeps up.
-            chunks::settle(transaction, merged)?;
-            Ok(cut)
-        })
+        self.file
+            .write(|transaction| self.merge_all(transaction, batch))
     }
 
     fn read(

@@ -21,10 +21,10 @@ use crate::parameters;
 use crate::store::{HostHistory, HostName, Turn};
 
 /// The most points, and how many there are without a word.
-const MAX_POINTS: usize = 1000;
-const DEFAULT_POINTS: usize = 300;
+pub(super) const MAX_POINTS: usize = 1000;
+pub(super) const DEFAULT_POINTS: usize = 300;
 /// How far a chart without `from` reaches back.
-const DEFAULT_RANGE: SignedDuration = SignedDuration::from_hours(24);
+pub(super) const DEFAULT_RANGE: SignedDuration = SignedDuration::from_hours(24);
 /// The series of a chart without `series`.
 const DEFAULT_SERIES: [Series; 3] = [Series::Cpu, Series::Ram, Series::Net];
 /// The parameters.
@@ -71,7 +71,7 @@ struct Answer<'a> {
 /// The points of a series.
 #[derive(Serialize)]
 #[serde(untagged)]
-enum ShownColumn<'a> {
+pub(super) enum ShownColumn<'a> {
     Numbers {
         avg: &'a [Option<f64>],
         min: &'a [Option<f64>],
@@ -111,7 +111,7 @@ impl Answer<'_> {
     }
 }
 
-fn show(column: &Column) -> ShownColumn<'_> {
+pub(super) fn show(column: &Column) -> ShownColumn<'_> {
     match column {
         Column::Numbers { avg, min, max } => ShownColumn::Numbers { avg, min, max },
         Column::States { up } => ShownColumn::States { up },
@@ -158,7 +158,7 @@ fn set(asked: &mut Asked, name: &str, value: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn parse_time(value: &str) -> Result<Timestamp, String> {
+pub(super) fn parse_time(value: &str) -> Result<Timestamp, String> {
     let time = value.parse();
     time.map_err(|_| "must be a time such as 2026-01-31T12:00:00Z".to_owned())
 }

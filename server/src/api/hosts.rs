@@ -25,8 +25,8 @@ use crate::fleet::view::View;
 use crate::http::Failure;
 use crate::places::Places;
 use crate::store::{
-    Act, EventPage, EventQuery, HostHistory, HostName, HostPatch, KnownHosts, Life,
-    LifeQuery, RemovedServer, Store, StoreError,
+    Act, EventPage, EventQuery, GroupHistory, Groups, HostHistory, HostName, HostPatch,
+    KnownHosts, Life, LifeQuery, RemovedServer, Store, StoreError,
 };
 
 /// Every host.
@@ -233,6 +233,22 @@ impl VisibleHosts<'_> {
             traffic: traffic.find(&**store, snapshots.fleet()?, month, now)?,
             scope: self.scope,
         })
+    }
+
+    /// The charts of groups of hosts, which have every host in them.
+    ///
+    /// # Errors
+    /// 403 where there is a scope; the store cannot be read.
+    pub(super) fn group_history(
+        &self,
+        groups: Groups,
+        query: &ChartQuery,
+    ) -> Result<Vec<GroupHistory>, Failure> {
+        if self.scope.is_some() {
+            let detail = "this is about every host, and you have a scope";
+            return Err(Failure::forbidden(detail));
+        }
+        Ok(self.all.store.group_history(groups, query)?)
     }
 
     /// The events that `query` asks for. Where there is a scope, they are those of hosts

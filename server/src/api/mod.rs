@@ -13,6 +13,7 @@ mod changes;
 mod enroll;
 mod enrollment_codes;
 mod events;
+mod fleet_history;
 mod health;
 mod heartbeat;
 mod history;

@@ -5,9 +5,9 @@ use fleetbeat_protocol::{Role, Scope};
 
 use super::state::ApiState;
 use super::{
-    agent_keys, api_tokens, assets, changes, enroll, enrollment_codes, events, health,
-    heartbeat, history, me, metrics, openapi, servers, targets, token, traffic, uptime,
-    users,
+    agent_keys, api_tokens, assets, changes, enroll, enrollment_codes, events,
+    fleet_history, health, heartbeat, history, me, metrics, openapi, servers, targets,
+    token, traffic, uptime, users,
 };
 use crate::auth::{Agent, Caller, Denied, Refusal, Right, Watcher};
 use crate::chronicle::Refused;
@@ -95,6 +95,12 @@ pub(super) static ROUTES: &[Route] = &[
     caller("GET", "/server/{ip}/uptime", READS_HISTORY, uptime::of_host),
     caller("GET", "/servers/uptime", READS_HISTORY, uptime::of_all),
     caller("GET", "/traffic", READS_HISTORY, traffic::list),
+    caller(
+        "GET",
+        "/fleet/history",
+        READS_HISTORY.over_all_hosts(),
+        fleet_history::chart,
+    ),
     caller(
         "PATCH",
         "/server/{ip}/config",

@@ -1,5 +1,5 @@
 //! The care of history: what heartbeats do not wait for is done here, a second's worth at
-//! a time.
+//! a time. The instance that does it also notes once a minute how the fleet is.
 
 use std::io;
 use std::sync::Arc;
@@ -10,6 +10,8 @@ use fleetbeat_daemon::condition::Condition;
 use fleetbeat_history::{Cut, HistoryError, MAX_SAMPLES, Trouble};
 use log::Level;
 
+use super::groups;
+use super::snapshot::Snapshots;
 use crate::jobs::Jobs;
 use crate::metrics::{HistoryCounts, Metrics};
 use crate::recurring::log_if_due;
@@ -17,6 +19,8 @@ use crate::store::{HistoryStore, Store, Tended};
 
 /// The time between two rounds.
 const INTERVAL: Duration = Duration::from_secs(10);
+/// Seconds from one sample of the fleet to the next.
+const MINUTE: i64 = 60;
 
 /// Starts the care.
 ///
@@ -25,6 +29,7 @@ const INTERVAL: Duration = Duration::from_secs(10);
 pub(crate) fn start(
     jobs: &mut Jobs,
     store: Arc<dyn Store>,
+    snapshots: Snapshots,
     metrics: Arc<Metrics>,
 ) -> io::Result<()> {
     jobs.start("history", move |stop, pulse| {
@@ -32,6 +37,7 @@ pub(crate) fn start(
         while stop.wait(INTERVAL) {
             if let Some(counts) = pulse.round(|| keeper.tend(&*store)) {
                 metrics.history.tended(counts);
+                pulse.round(|| keeper.note_groups(&*store, &snapshots));
             }
         }
     })
@@ -44,6 +50,10 @@ struct Keeper {
     store_away: Condition,
     /// History cannot be written.
     away: Condition,
+    /// The fleet cannot be noted.
+    groups_away: Condition,
+    /// The minute, since 1970, in which the fleet was noted last.
+    noted: Option<i64>,
 }
 
 impl Keeper {
@@ -62,6 +72,35 @@ impl Keeper {
                     log::error!("history: {error}");
                 }
                 None
+            }
+        }
+    }
+
+    /// Notes how the fleet and its countries are, once a minute. Of a fleet that may be
+    /// out of date, nothing is noted.
+    fn note_groups<S: HistoryStore + ?Sized>(
+        &mut self,
+        store: &S,
+        snapshots: &Snapshots,
+    ) {
+        let minute = clock::now().as_second().div_euclid(MINUTE);
+        if self.noted == Some(minute) {
+            return;
+        }
+        let Ok(fleet) = snapshots.fleet() else { return };
+        if fleet.stale {
+            return;
+        }
+        let samples = groups::samples(&fleet.servers, minute * MINUTE);
+        match store.add_groups(&samples) {
+            Ok(()) => {
+                self.groups_away.ends();
+                self.noted = Some(minute);
+            }
+            Err(error) => {
+                if self.groups_away.begins("the fleet's history") {
+                    log::error!("how the fleet is cannot be noted: {error}");
+                }
             }
         }
     }

@@ -2,6 +2,7 @@
 //! the watch, which tells what has changed, and the care of history.
 
 pub(crate) mod changes;
+pub(crate) mod groups;
 pub(crate) mod history;
 pub(crate) mod load;
 pub(crate) mod query;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fleetbeat_history::chart::ChartQuery;
-use fleetbeat_history::{Chunk, Day, HostTraffic};
+use fleetbeat_history::{Chunk, Day, HostSamples, HostTraffic};
 use fleetbeat_protocol::{AgentId, KeyHash, Server, Timestamp};
 
 use super::api_token::{ApiToken, ApiTokenStore};
@@ -16,7 +16,9 @@ use super::event_store::{
     EventPage, EventQuery, EventStore, Retention, WatchOrder, Watched,
 };
 use super::flags::HostPatch;
-use super::history::{DaysRead, HistoryStore, HostHistory, Tended, TrafficQuery};
+use super::history::{
+    DaysRead, GroupHistory, Groups, HistoryStore, HostHistory, Tended, TrafficQuery,
+};
 use super::key::{
     AgentKey, Code, EnrollRefusal, EnrollRequest, Enrolled, KeyStore, ListedKey,
 };
@@ -162,6 +164,8 @@ counted! {
             each: &mut dyn FnMut(&Chunk)
         ) -> Option<DaysRead>;
         fn traffic(&self, hosts: &[TrafficQuery]) -> Vec<HostTraffic>;
+        fn add_groups(&self, groups: &[HostSamples]) -> ();
+        fn group_history(&self, groups: Groups, query: &ChartQuery) -> Vec<GroupHistory>;
     }
 }
 

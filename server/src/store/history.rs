@@ -6,8 +6,8 @@ use std::time::Duration;
 use fleetbeat_history::chart::ChartQuery;
 use fleetbeat_history::retention::Limits;
 use fleetbeat_history::{
-    Arrival, Chunk, Cut, Day, HistoryError, HostChart, HostTraffic, Identity, Sample,
-    Size, Trouble, USUAL_SERIES, counted_at,
+    Arrival, Chunk, Cut, Day, HistoryError, Host, HostChart, HostSamples, HostTraffic,
+    Identity, Sample, Size, Trouble, USUAL_SERIES, counted_at,
 };
 use fleetbeat_protocol::{Heartbeat, Timestamp};
 
@@ -105,6 +105,42 @@ pub(crate) trait HistoryStore: Send + Sync {
     /// # Errors
     /// The database cannot be read.
     fn traffic(&self, hosts: &[TrafficQuery]) -> Result<Vec<HostTraffic>, StoreError>;
+
+    /// Keeps samples of groups of hosts, unless heartbeats are not kept. Only the instance
+    /// that tends history calls this. Doing so again changes nothing.
+    ///
+    /// # Errors
+    /// The database or history cannot be written. Some of the samples may be kept.
+    fn add_groups(&self, groups: &[HostSamples]) -> Result<(), StoreError>;
+
+    /// The charts of groups, in the order of their names; those of groups without samples
+    /// may be left out.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    fn group_history(
+        &self,
+        groups: Groups,
+        query: &ChartQuery,
+    ) -> Result<Vec<GroupHistory>, StoreError>;
+}
+
+/// Which groups of hosts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Groups {
+    /// All hosts, together.
+    Fleet,
+    /// Those of each country.
+    Countries,
+}
+
+/// A group's chart.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct GroupHistory {
+    /// The group's name.
+    pub(crate) host: Host,
+    /// The chart, and what of its range is kept.
+    pub(crate) chart: HostChart,
 }
 
 /// Whose traffic is asked for, and when.

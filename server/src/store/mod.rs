@@ -52,7 +52,8 @@ pub(crate) use event_store::{
 };
 pub(crate) use flags::HostPatch;
 pub(crate) use history::{
-    DaysRead, Extent, HistorySettings, HistoryStore, HostHistory, Tended, TrafficQuery,
+    DaysRead, Extent, GroupHistory, Groups, HistorySettings, HistoryStore, HostHistory,
+    Tended, TrafficQuery,
 };
 pub(crate) use key::{
     AgentKey, Code, EnrollRefusal, EnrollRequest, Enrolled, KeyStore, ListedKey,

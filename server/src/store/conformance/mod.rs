@@ -8,6 +8,7 @@ mod displaced_hosts;
 mod event_pages;
 mod events;
 mod fixtures;
+mod groups;
 mod history;
 mod identities;
 mod keys;
@@ -156,6 +157,10 @@ macro_rules! cases {
             what_flows_over_midnight_is_counted_once,
             each_host_has_its_own_traffic,
             traffic_goes_with_its_host_and_moves_with_it,
+        );
+        cases!($open; groups:
+            samples_of_groups_are_kept_before_and_after_a_merge,
+            groups_are_in_no_list_of_hosts,
         );
         cases!($open; keys:
             codes_are_kept_and_removed,

@@ -39,7 +39,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fleetbeat_history::chart::ChartQuery;
-use fleetbeat_history::{Chunk, Day, HostTraffic};
+use fleetbeat_history::{Chunk, Day, HostSamples, HostTraffic};
 use fleetbeat_protocol::{AgentId, KeyHash, Server, Timestamp};
 use rusqlite::OptionalExtension;
 
@@ -59,7 +59,8 @@ use super::event_store::{
 };
 use super::flags::HostPatch;
 use super::history::{
-    DaysRead, Extent, HistorySettings, HistoryStore, HostHistory, Tended, TrafficQuery,
+    DaysRead, Extent, GroupHistory, Groups, HistorySettings, HistoryStore, HostHistory,
+    Tended, TrafficQuery,
 };
 use super::identity::{Conflicts, Finding};
 use super::key::{
@@ -421,6 +422,23 @@ impl HistoryStore for Embedded {
             Some(history) => history.traffic(&self.connections, hosts),
             None => Ok(vec![HostTraffic::default(); hosts.len()]),
         }
+    }
+
+    fn add_groups(&self, groups: &[HostSamples]) -> Result<(), StoreError> {
+        match &self.history {
+            Some(history) => history.add_groups(groups),
+            None => Ok(()),
+        }
+    }
+
+    fn group_history(
+        &self,
+        groups: Groups,
+        query: &ChartQuery,
+    ) -> Result<Vec<GroupHistory>, StoreError> {
+        let history = self.history.as_ref();
+        let charts = history.map(|history| history.group_charts(groups, query));
+        Ok(charts.unwrap_or_default())
     }
 }
 

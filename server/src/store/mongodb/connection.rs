@@ -186,6 +186,11 @@ impl Connection {
         self.database.collection("history_traffic")
     }
 
+    /// The samples of groups of hosts that are not in a chunk yet.
+    pub(super) fn group_samples(&self) -> Collection<Document> {
+        self.database.collection("group_samples")
+    }
+
     /// Hosts that are gone, whose chunks are still to be deleted.
     pub(super) fn gone_histories(&self) -> Collection<Document> {
         self.database.collection("gone_histories")

@@ -45,7 +45,7 @@ use std::time::Duration;
 
 use fleetbeat_daemon::lock::lock;
 use fleetbeat_history::chart::ChartQuery;
-use fleetbeat_history::{Chunk, Day, HostTraffic};
+use fleetbeat_history::{Chunk, Day, HostSamples, HostTraffic};
 use fleetbeat_protocol::{AgentId, KeyHash, Server, Timestamp};
 use mongodb::bson::doc;
 
@@ -69,7 +69,8 @@ use super::event_store::{
 };
 use super::flags::HostPatch;
 use super::history::{
-    DaysRead, HistorySettings, HistoryStore, HostHistory, Tended, TrafficQuery,
+    DaysRead, GroupHistory, Groups, HistorySettings, HistoryStore, HostHistory, Tended,
+    TrafficQuery,
 };
 use super::identity::{Conflicts, Finding};
 use super::key::{
@@ -389,6 +390,26 @@ impl HistoryStore for MongoDb {
 
     fn traffic(&self, hosts: &[TrafficQuery]) -> Result<Vec<HostTraffic>, StoreError> {
         Ok(history::traffic(&self.databases.mongodb, hosts)?)
+    }
+
+    fn add_groups(&self, groups: &[HostSamples]) -> Result<(), StoreError> {
+        let is_enabled = self.history.is_some_and(|history| history.is_enabled);
+        if is_enabled {
+            history::add_groups(&self.databases.mongodb, groups)?;
+        }
+        Ok(())
+    }
+
+    fn group_history(
+        &self,
+        groups: Groups,
+        query: &ChartQuery,
+    ) -> Result<Vec<GroupHistory>, StoreError> {
+        Ok(history::group_charts(
+            &self.databases.mongodb,
+            groups,
+            query,
+        )?)
     }
 }
 

@@ -16,6 +16,7 @@
 mod agenda;
 mod charts;
 mod former;
+mod groups;
 mod merging;
 mod removing;
 mod stopped;
@@ -33,7 +34,8 @@ use fleetbeat_daemon::lock::lock;
 use fleetbeat_history::chart::ChartQuery;
 use fleetbeat_history::retention::{Limits, trim};
 use fleetbeat_history::{
-    Chunk, Day, FileStore, HistoryError, HistoryStore as _, HostTraffic, Options,
+    Chunk, Day, FileStore, HistoryError, HistoryStore as _, HostSamples, HostTraffic,
+    Options,
 };
 use fleetbeat_protocol::Timestamp;
 use rustix::fs::statvfs;
@@ -47,7 +49,7 @@ use super::folder;
 use super::open_chunks::Appending;
 use crate::store::error::StoreError;
 use crate::store::history::{
-    DaysRead, HistorySettings, HostHistory, Tended, TrafficQuery,
+    DaysRead, GroupHistory, Groups, HistorySettings, HostHistory, Tended, TrafficQuery,
 };
 use crate::store::server::HostName;
 
@@ -183,6 +185,26 @@ impl History {
         hosts: &[TrafficQuery],
     ) -> Result<Vec<HostTraffic>, StoreError> {
         traffic::traffic(connections, &self.file.store, hosts)
+    }
+
+    /// Keeps samples of groups, unless heartbeats are not kept.
+    ///
+    /// # Errors
+    /// history.db cannot be written.
+    pub(super) fn add_groups(&self, groups: &[HostSamples]) -> Result<(), StoreError> {
+        match self.max_series {
+            Some(_) => groups::add(&self.file.store, groups),
+            None => Ok(()),
+        }
+    }
+
+    /// The charts of groups.
+    pub(super) fn group_charts(
+        &self,
+        groups: Groups,
+        query: &ChartQuery,
+    ) -> Vec<GroupHistory> {
+        groups::charts(&self.file.store, groups, query)
     }
 
     fn tend_until_stopped(

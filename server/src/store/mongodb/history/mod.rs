@@ -5,6 +5,7 @@
 //! open_chunks   {_id: server_id, samples: [...], due}      a document a host
 //! history_days  {_id: "server_id:day", chunk, until}       a document a host and day
 //! history_traffic {_id: "server_id:block", days, until}    a document a host and 32 days
+//! group_samples {_id: second, samples}                     the fleet and its countries
 //! gone_histories {_id: server_id, at, [heir]}              hosts that are gone
 //! ```
 //!
@@ -13,6 +14,7 @@
 //! merged again, and are there once.
 
 mod days;
+mod groups;
 mod open;
 mod traffic;
 
@@ -35,6 +37,7 @@ use crate::store::history::{DaysRead, HistorySettings, HostHistory, Tended};
 use crate::store::server::HostName;
 
 pub(super) use self::days::make_indexes;
+pub(super) use self::groups::{add as add_groups, charts as group_charts};
 pub(super) use self::open::append;
 pub(super) use self::traffic::traffic;
 
@@ -87,6 +90,7 @@ pub(super) fn tend(
     let deadline = Instant::now() + MAX_ROUND;
     let mut tended = Tended::default();
     remove_gone(mongodb, settings, now, &mut tended)?;
+    groups::merge(mongodb, settings, &mut tended)?;
     while Instant::now() < deadline {
         let started = Instant::now();
         let due = open::find_due(mongodb, now)?;
