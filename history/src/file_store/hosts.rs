@@ -35,12 +35,11 @@ pub(crate) fn find_or_add(
 
 /// The countries that have chunks.
 pub(crate) fn countries(connection: &Connection) -> rusqlite::Result<Vec<Host>> {
-    // The sign behind the colon comes next.
-    let select = "SELECT host FROM hosts WHERE host >= 'country:' AND host < 'country;'";
-    debug_assert!(select.contains(COUNTRY));
+    let select = "SELECT host FROM hosts WHERE substr(host, 1, length(?1)) = ?1";
     let mut select = connection.prepare_cached(select)?;
-    let rows =
-        select.query_map([], |row| row.get(0).map(|name: String| Host::new(name)))?;
+    let rows = select.query_map([COUNTRY], |row| {
+        row.get(0).map(|name: String| Host::new(name))
+    })?;
     rows.collect()
 }
 

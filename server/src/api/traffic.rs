@@ -116,7 +116,7 @@ impl HostUsage<'_> {
         let shown = |number: Option<u64>| {
             number.map_or_else(String::new, |number| number.to_string())
         };
-        let over = self.over_quota.map_or("", |is_over| word(is_over));
+        let over = self.over_quota.map(|is_over| is_over.to_string());
         let expires = self.expires_on.map(|day| day.to_string());
         let left = self.days_left.map(|days| days.to_string());
         let known = self.known_from.map(|from| from.to_string());
@@ -132,18 +132,14 @@ impl HostUsage<'_> {
             name(self.count).to_owned(),
             shown(self.quota_bytes),
             shown(self.forecast_bytes),
-            over.to_owned(),
+            over.unwrap_or_default(),
             expires.unwrap_or_default(),
             left.unwrap_or_default(),
             known.unwrap_or_default(),
-            word(self.complete).to_owned(),
+            self.complete.to_string(),
         ];
         let _ = writeln!(out, "{}", fields.join(","));
     }
-}
-
-fn word(is_so: bool) -> &'static str {
-    if is_so { "true" } else { "false" }
 }
 
 fn name(counted: Counted) -> &'static str {
@@ -190,6 +186,7 @@ fn csv(servers: &[HostUsage<'_>], month: Option<Month>, request: &Request) -> Re
             format!("attachment; filename=\"{file}\""),
         ),
         ("Cache-Control", "no-store".to_owned()),
+        ("Vary", "Accept".to_owned()),
     ];
     let response = Response {
         status: 200,

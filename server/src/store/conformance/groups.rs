@@ -5,7 +5,7 @@ use fleetbeat_history::{Arrival, Host, HostSamples, Identity, Sample, Series};
 use fleetbeat_protocol::Timestamp;
 use jiff::SignedDuration;
 
-use super::fixtures::{beat, minutes, now, servers};
+use super::fixtures::{minutes, now, servers};
 use super::history::merge_all;
 use crate::store::{Groups, HostName, Store};
 
@@ -90,8 +90,6 @@ pub(super) fn groups_are_in_no_list_of_hosts(store: &dyn Store) {
     add(store, start + minutes(70), 3.0);
     store.tend_history(start + minutes(70)).unwrap();
     assert!(servers(store).is_empty());
-    store.record(&[beat("10.0.0.1", start)]).unwrap();
-    assert_eq!(servers(store).len(), 1);
     let wanted = vec![Wanted::Metrics];
     let second = start.as_second();
     let query = ChartQuery::new(second, second + 60, wanted, 10).unwrap();

@@ -5,7 +5,7 @@ use fleetbeat_history::{Day, HostTraffic};
 use fleetbeat_protocol::{AgentId, Timestamp};
 use jiff::SignedDuration;
 
-use super::fixtures::{act, beat, ip, minutes, servers, spooled};
+use super::fixtures::{act, beat, ip, minutes, spooled};
 use super::history::merge_all;
 use crate::store::{Beat, HostName, Store, TrafficQuery};
 
@@ -35,10 +35,8 @@ fn with_counters(mut beat: Beat, at: Timestamp, boot: &str, sent: u64) -> Beat {
 }
 
 fn server_id(store: &dyn Store, host: &str) -> String {
-    let server = servers(store)
-        .into_iter()
-        .find(|server| server.ip == ip(host));
-    server.map_or_else(String::new, |server| server.server_id.clone())
+    let server = store.server(&HostName::Ip(ip(host))).unwrap();
+    server.unwrap().server_id
 }
 
 /// The traffic of a host in some days, counted from the one of the `start`.

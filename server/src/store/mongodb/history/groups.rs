@@ -66,14 +66,14 @@ pub(super) fn merge(
     settings: &HistorySettings,
     tended: &mut Tended,
 ) -> Result<(), MongoDbError> {
-    let waiting = find(mongodb)?;
-    let (first, last) = (waiting.seconds.iter().min(), waiting.seconds.iter().max());
+    let [first, last] = [find_second(mongodb, 1)?, find_second(mongodb, -1)?];
     if first
         .zip(last)
         .is_none_or(|(first, last)| last - first < LONG)
     {
         return Ok(());
     }
+    let waiting = find(mongodb)?;
     let samples = waiting.samples.into_iter().collect::<Vec<_>>();
     let samples = samples
         .iter()
@@ -84,6 +84,15 @@ pub(super) fn merge(
     let (groups, done) = (mongodb.group_samples(), doc! {"$in": waiting.seconds});
     mongodb.run(async { groups.delete_many(doc! {"_id": done}).await })?;
     Ok(())
+}
+
+/// The first second of which something waits, or in the order -1 the last one.
+fn find_second(mongodb: &Connection, order: i32) -> Result<Option<i64>, MongoDbError> {
+    let groups = mongodb.group_samples();
+    let one = groups.find(doc! {}).sort(doc! {"_id": order}).limit(1);
+    let one = one.projection(doc! {"_id": 1});
+    let seconds = mongodb.collect(one, |found| found.get_i64("_id").ok())?;
+    Ok(seconds.first().copied())
 }
 
 fn find(mongodb: &Connection) -> Result<Waiting, MongoDbError> {
