@@ -5,7 +5,6 @@
 #![allow(clippy::unwrap_used, reason = "a measurement that cannot go on ends")]
 
 use std::path::Path;
-use std::time::Instant;
 
 use fleetbeat_history as history;
 use history::{
@@ -42,18 +41,18 @@ fn measure(hosts: u64) {
 
     let mut fastest = f64::INFINITY;
     for _ in 0..5 {
-        let started = Instant::now();
+        let begun = cpu_seconds();
         for host in 0..hosts {
             let open = open_chunk::read_counters(&blob).samples;
             let days = (today.before(CYCLE - 1), today);
             let traffic = host_traffic(&store, &name(host), &open, days);
             assert!(traffic.traffic.unwrap().sent > Some(0));
         }
-        fastest = fastest.min(started.elapsed().as_secs_f64());
+        fastest = fastest.min(cpu_seconds() - begun);
     }
     println!(
-        "{hosts} hosts, {CYCLE} days, {WAITING} waiting heartbeats each: {:.0} ms; {:.0} B \
-         a host and day with the table's pages",
+        "{hosts} hosts, {CYCLE} days, {WAITING} waiting heartbeats each: {:.0} ms on a \
+         CPU; {:.0} B a host and day with the table's pages",
         fastest * 1e3,
         bytes(&file) / (hosts * u64::from(DAYS)) as f64,
     );
@@ -96,4 +95,10 @@ fn bytes(file: &Path) -> f64 {
     let query = "SELECT sum(pgsize) FROM dbstat WHERE name = 'traffic'";
     let bytes: i64 = connection.query_row(query, [], |row| row.get(0)).unwrap();
     bytes as f64
+}
+
+/// The time that this thread has had a CPU, in seconds: others may keep the machine busy.
+fn cpu_seconds() -> f64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }

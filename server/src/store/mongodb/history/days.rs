@@ -5,16 +5,14 @@ use std::time::Duration;
 
 use fleetbeat_history::traffic::DayTraffic;
 use fleetbeat_history::{Chunk, ChunkError, Cut, Day, Sample, StoredChunk, Trouble};
-use fleetbeat_protocol::Timestamp;
 use mongodb::IndexModel;
 use mongodb::bson::{Bson, Document, doc};
 use mongodb::options::IndexOptions;
 
 use super::open::binary;
-use super::traffic;
+use super::traffic::{make_index, put as put_traffic, until};
 use crate::store::history::{HistorySettings, Tended};
 use crate::store::mongodb::connection::Connection;
-use crate::store::mongodb::document::date;
 use crate::store::mongodb::error::MongoDbError;
 
 /// So often in a row no other instance merges the same day.
@@ -32,7 +30,7 @@ pub(in crate::store::mongodb) fn make_indexes(
         mongodb.history_days().create_index(old).await?;
         mongodb.open_chunks().create_index(due).await
     })?;
-    traffic::make_index(mongodb)
+    make_index(mongodb)
 }
 
 /// The samples of a host and day that are to be merged.
@@ -74,7 +72,7 @@ pub(super) fn merge(
             tended.troubles.extend(found.troubles);
         }
         if updates.is_empty() {
-            return traffic::put(mongodb, settings.keep, &traffic);
+            return put_traffic(mongodb, settings.keep, &traffic);
         }
         let updated = mongodb.update_others("history_days", updates)?;
         let mut refused = updated.refused.into_iter();
@@ -225,13 +223,6 @@ pub(super) fn oldest(mongodb: &Connection) -> Result<Option<Day>, MongoDbError> 
 /// The documents of a host stand together, in the order of the days.
 fn id(server_id: &str, day: Day) -> String {
     format!("{server_id}:{:010}", day.number())
-}
-
-/// When a day is deleted.
-pub(super) fn until(day: Day, keep: Duration) -> Bson {
-    let keep = i64::try_from(keep.as_secs()).unwrap_or(i64::MAX);
-    let until = Timestamp::from_second(day.end().saturating_add(keep));
-    date(until.unwrap_or(Timestamp::MAX))
 }
 
 /// Deletes all days of a host.

@@ -13,7 +13,7 @@ use fleetbeat_history::chart::ChartQuery;
 use fleetbeat_history::{Host, HostSamples, Sample, chart_of, open_chunk};
 use mongodb::bson::{Bson, Document, doc};
 
-use super::days;
+use super::days::{find as find_days, merge as merge_days, oldest};
 use super::open::binary;
 use crate::store::history::{GroupHistory, Groups, HistorySettings, Tended};
 use crate::store::mongodb::connection::Connection;
@@ -79,7 +79,7 @@ pub(super) fn merge(
         .iter()
         .map(|(host, samples)| (&**host, samples.clone()));
     let samples: Vec<(&str, Vec<Sample>)> = samples.collect();
-    days::merge(mongodb, settings, &samples, tended)?;
+    merge_days(mongodb, settings, &samples, tended)?;
 
     let (groups, done) = (mongodb.group_samples(), doc! {"$in": waiting.seconds});
     mongodb.run(async { groups.delete_many(doc! {"_id": done}).await })?;
@@ -129,10 +129,10 @@ pub(in crate::store::mongodb) fn charts(
         Groups::Fleet => BTreeSet::from([Host::fleet()]),
         Groups::Countries => find_countries(mongodb, &waiting)?,
     };
-    let oldest = days::oldest(mongodb)?;
+    let oldest = oldest(mongodb)?;
     let mut charts = Vec::with_capacity(hosts.len());
     for host in hosts {
-        let chunks = days::find(mongodb, host.as_str(), query.days())?;
+        let chunks = find_days(mongodb, host.as_str(), query.days())?;
         let open = waiting.get(host.as_str()).map(Vec::as_slice);
         let chart = chart_of(chunks, oldest, open.unwrap_or_default(), query);
         charts.push(GroupHistory { host, chart });

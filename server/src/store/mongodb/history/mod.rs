@@ -16,6 +16,7 @@
 mod days;
 mod groups;
 mod open;
+mod sums;
 mod traffic;
 
 use std::thread;
@@ -39,7 +40,7 @@ use crate::store::server::HostName;
 pub(super) use self::days::make_indexes;
 pub(super) use self::groups::{add as add_groups, charts as group_charts};
 pub(super) use self::open::append;
-pub(super) use self::traffic::traffic;
+pub(super) use self::sums::traffic;
 
 /// The time after which a round comes to its end.
 const MAX_ROUND: Duration = Duration::from_secs(1);

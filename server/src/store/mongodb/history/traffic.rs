@@ -12,30 +12,29 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use fleetbeat_history::Day;
 use fleetbeat_history::traffic::{DayTraffic, LOOK_BACK_DAYS};
-use fleetbeat_history::{Day, HostTraffic, Sample, traffic_of};
+use fleetbeat_protocol::Timestamp;
 use mongodb::IndexModel;
 use mongodb::bson::{Bson, Document, doc};
 use mongodb::options::IndexOptions;
 
-use super::days;
-use super::open::{self, binary};
+use super::open::binary;
 use crate::store::history::TrafficQuery;
 use crate::store::mongodb::connection::Connection;
+use crate::store::mongodb::document::date;
 use crate::store::mongodb::error::MongoDbError;
 
 /// Days of a document.
 const BLOCK: u32 = 32;
-/// Hosts that are read at once.
-const BATCH: usize = 500;
 /// Another instance may make the same document at the same moment.
 const MAX_TRIES: usize = 2;
 
 /// The days of a host whose traffic can be read, and how many cannot.
 #[derive(Default)]
-struct Found {
-    days: BTreeMap<Day, DayTraffic>,
-    unread: usize,
+pub(super) struct Found {
+    pub(super) days: BTreeMap<Day, DayTraffic>,
+    pub(super) unread: usize,
 }
 
 /// Makes the index by which MongoDB deletes what is old.
@@ -86,9 +85,16 @@ fn update(host: &str, day: Day, traffic: &DayTraffic, keep: Duration) -> Documen
             "_id": id,
             format!("{place}.n"): {"$not": {"$gt": samples}},
         },
-        "u": {"$set": {place: day, "until": days::until(last, keep)}},
+        "u": {"$set": {place: day, "until": until(last, keep)}},
         "upsert": true,
     }
+}
+
+/// When a day is deleted.
+pub(super) fn until(day: Day, keep: Duration) -> Bson {
+    let keep = i64::try_from(keep.as_secs()).unwrap_or(i64::MAX);
+    let until = Timestamp::from_second(day.end().saturating_add(keep));
+    date(until.unwrap_or(Timestamp::MAX))
 }
 
 fn block(day: Day) -> u32 {
@@ -100,52 +106,8 @@ fn id(host: &str, block: u32) -> String {
     format!("{host}:{block:010}")
 }
 
-/// The traffic of each host, in their order.
-pub(in crate::store::mongodb) fn traffic(
-    mongodb: &Connection,
-    hosts: &[TrafficQuery],
-) -> Result<Vec<HostTraffic>, MongoDbError> {
-    let mut traffic = Vec::with_capacity(hosts.len());
-    for batch in hosts.chunks(BATCH) {
-        // Before the days: what is merged in between is in both, and not in none.
-        let ids = batch.iter().map(|of| of.server_id.as_str());
-        let mut waiting = open::find_counters(mongodb, &ids.collect::<Vec<_>>())?;
-        let mut found = find(mongodb, batch)?;
-        for query in batch {
-            let found = found.remove(&query.server_id).unwrap_or_default();
-            let (samples, is_damaged) =
-                waiting.remove(&query.server_id).unwrap_or_default();
-            let mut sum = sum(mongodb, query, found, &samples)?;
-            sum.is_incomplete |= is_damaged;
-            traffic.push(sum);
-        }
-    }
-    Ok(traffic)
-}
-
-/// A host's traffic. Its chunks are read where a sample that waits has come late.
-fn sum(
-    mongodb: &Connection,
-    query: &TrafficQuery,
-    found: Found,
-    waiting: &[Sample],
-) -> Result<HostTraffic, MongoDbError> {
-    let mut failure = None;
-    let mut read_chunk = |day: Day| {
-        let chunks = days::find(mongodb, &query.server_id, (day, day));
-        let chunks = chunks.map_err(|error| failure = Some(error)).ok()?;
-        chunks.into_iter().next().flatten()
-    };
-    let mut sum = traffic_of(found.days, waiting, query.days, &mut read_chunk);
-    sum.is_incomplete |= found.unread > 0;
-    match failure {
-        Some(error) => Err(error),
-        None => Ok(sum),
-    }
-}
-
 /// What there is of the hosts' days, and of the last one before them.
-fn find(
+pub(super) fn find(
     mongodb: &Connection,
     hosts: &[TrafficQuery],
 ) -> Result<BTreeMap<String, Found>, MongoDbError> {
