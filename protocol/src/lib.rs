@@ -13,6 +13,7 @@ mod account;
 mod agent_id;
 mod agent_key;
 mod api_token;
+mod bulk;
 mod enrollment;
 mod field;
 mod heartbeat;
@@ -34,6 +35,7 @@ pub use agent_key::{
     AGENT_KEY_PREFIX, AGENT_KEY_SECRET_BYTES, new_agent_key, owner_of_key,
 };
 pub use api_token::{ApiToken, NewApiToken, Scope, ShownApiToken};
+pub use bulk::{BulkAnswer, BulkOrder, BulkPurpose, BulkSet, MatchedHost, MatchedHosts};
 pub use enrollment::{
     Enrollment, EnrollmentAnswer, KeyHash, MAX_CODE_LIFE, NewCode, USUAL_CODE_LIFE,
 };

@@ -162,23 +162,31 @@ impl FlagsPatch {
 
         for (name, value) in object.members() {
             let field = object.field(name);
-            let flag = match name {
-                "gaming" => &mut patch.gaming,
-                "streaming" => &mut patch.streaming,
-                "paid" => &mut patch.paid,
-                "enabled" => &mut patch.enabled,
-                "static" => &mut patch.is_static,
-                _ => {
-                    errors.add(
-                        field,
-                        "is no flag: use gaming, streaming, paid, enabled or static",
-                    );
-                    continue;
-                }
-            };
-            *flag = field::boolean(&field, value, errors);
+            match patch.named(name) {
+                Some(flag) => *flag = field::boolean(&field, value, errors),
+                None => errors.add(
+                    field,
+                    "is no flag: use gaming, streaming, paid, enabled or static",
+                ),
+            }
         }
         patch
+    }
+
+    /// The names of all flags, as [`FlagsPatch::named`] knows them.
+    pub(crate) const NAMES: [&'static str; 5] =
+        ["gaming", "streaming", "paid", "enabled", "static"];
+
+    /// The flag of this name on the wire.
+    pub(crate) fn named(&mut self, name: &str) -> Option<&mut Option<bool>> {
+        Some(match name {
+            "gaming" => &mut self.gaming,
+            "streaming" => &mut self.streaming,
+            "paid" => &mut self.paid,
+            "enabled" => &mut self.enabled,
+            "static" => &mut self.is_static,
+            _ => return None,
+        })
     }
 
     /// This patch, with `later` in place of what both name.

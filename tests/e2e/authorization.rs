@@ -98,6 +98,10 @@ const ROWS: &[Row] = &[
     row("GET /servers/changes", 200, |_, _| {
         with("/servers/changes", "")
     }),
+    row("POST /servers/bulk", 200, |_, _| {
+        let body = json!({"select": "not all", "set": {"gaming": true}, "expect": 0});
+        with("/servers/bulk", &body.to_string())
+    }),
     row("GET /server/{ip}", 200, |_, _| with("/server/1.2.3.4", "")),
     row("GET /server/{ip}/history", 200, |_, _| {
         with("/server/1.2.3.4/history", "")

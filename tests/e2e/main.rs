@@ -13,6 +13,7 @@ mod attacks;
 mod auth;
 mod authorization;
 mod backup;
+mod bulk;
 mod changes;
 mod codes;
 mod compatibility;

@@ -64,6 +64,7 @@ const ROWS: &[(&str, About)] = &[
         }),
     ),
     ("GET /servers/changes", Hosts(changes)),
+    ("POST /servers/bulk", Hosts(bulk)),
     ("GET /server/{ip}", Host("", "", 200)),
     ("DELETE /server/{ip}", Host("", "", 204)),
     ("GET /server/{ip}/history", Host("/history", "", 200)),
@@ -152,6 +153,27 @@ fn changes(world: &World, token: &str) -> BTreeSet<String> {
         let ips = ips(&told, "/changed");
         (!ips.is_empty()).then_some(ips)
     })
+}
+
+/// The hosts that a change of all hosts has reached.
+fn bulk(world: &World, token: &str) -> BTreeSet<String> {
+    let order = |members: Value| {
+        let mut order = json!({"select": "all", "set": {"streaming": true}});
+        order
+            .as_object_mut()
+            .unwrap()
+            .extend(members.as_object().unwrap().clone());
+        world
+            .server
+            .api(token, "POST", "/servers/bulk", Some(&order))
+    };
+    let dry = order(json!({"dry_run": true})).json();
+    let done = order(json!({"expect": dry["hosts"]}));
+    assert_eq!(done.status, 200, "{done:?}");
+    assert_eq!(done.json()["changed"], dry["hosts"]);
+    let hosts = world.get(&world.root, "/servers?all_servers=true&streaming=true");
+    assert!(ips(&hosts, "").is_subset(&ips(&dry, "/first")), "{hosts}");
+    ips(&dry, "/first")
 }
 
 fn heartbeat(server: &FleetbeatServer, ip: &str, cpu: f64) {
@@ -358,7 +380,14 @@ fn every_route_shows_and_changes_the_hosts_of_the_scope_alone() {
     assert!(met > ROWS.len(), "{met}");
 
     let after = world.get(&world.root, &format!("/server/{OUTSIDE}"));
-    for member in ["gaming", "tags", "state", "settings", "server_id"] {
+    for member in [
+        "gaming",
+        "streaming",
+        "tags",
+        "state",
+        "settings",
+        "server_id",
+    ] {
         assert_eq!(after[member], before[member], "{member}");
     }
 }

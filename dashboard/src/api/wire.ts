@@ -203,6 +203,20 @@ export interface Problem {
   code?: string
   /** What is missing of a second factor: a code, or the second factor itself. */
   totp?: 'required' | 'setup'
+  /** For 409 of a change of many hosts: the hosts that are meant. */
+  matched?: MatchedHosts
+}
+
+/** The hosts that a selector means: how many, and the first twenty by address. */
+export interface MatchedHosts {
+  hosts: number
+  first: MatchedHost[]
+}
+
+/** A host, as far as people need it to know which one is meant. */
+export interface MatchedHost {
+  ip: string
+  hostname: string
 }
 
 /** A check that a value is a `T`. */
@@ -394,6 +408,13 @@ export const TRAFFIC: Shape<Traffic> = { servers: listOf(HOST_TRAFFIC) }
 
 export const FIELD_ERROR: Shape<FieldError> = { field: isText, message: isText }
 
+const MATCHED_HOST: Shape<MatchedHost> = { ip: isText, hostname: isText }
+
+const MATCHED_HOSTS: Shape<MatchedHosts> = {
+  hosts: isNumber,
+  first: listOf(MATCHED_HOST),
+}
+
 export const PROBLEM: Shape<Problem> = {
   status: isNumber,
   title: isText,
@@ -403,4 +424,5 @@ export const PROBLEM: Shape<Problem> = {
   moved_to: orAbsent(isText),
   code: orAbsent(isText),
   totp: orAbsent(oneOf(['required', 'setup'])),
+  matched: orAbsent(shaped(MATCHED_HOSTS)),
 }

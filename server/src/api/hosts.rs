@@ -7,17 +7,19 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use fleetbeat_daemon::clock;
 use fleetbeat_history::chart::ChartQuery;
-use fleetbeat_protocol::{Server, Timestamp};
+use fleetbeat_protocol::{MAX_TAGS, Server, Timestamp};
 
 use crate::auth::{Caller, Watcher};
 use crate::fleet::changes::Cursor;
 use crate::fleet::query::Query;
 use crate::fleet::scope::HostScope;
+use crate::fleet::selection::Selection;
 use crate::fleet::shown::{Shown, ShownFleet};
 use crate::fleet::snapshot::Snapshots;
 use crate::fleet::traffic::{FleetTraffic, Month, TrafficReports, Usage};
@@ -25,9 +27,16 @@ use crate::fleet::view::View;
 use crate::http::Failure;
 use crate::places::Places;
 use crate::store::{
-    Act, EventPage, EventQuery, GroupHistory, Groups, HostHistory, HostName, HostPatch,
-    KnownHosts, Life, LifeQuery, RemovedServer, Store, StoreError,
+    Act, Bulk, Conflict, EventPage, EventQuery, Facts, GroupHistory, Groups, HostHistory,
+    HostName, HostPatch, KnownHosts, Life, LifeQuery, RemovedServer, Store, StoreError,
 };
+
+/// The hosts that are changed in one commit.
+const CHUNK: usize = 500;
+/// The pause between two chunks, in which heartbeats go: as long as a chunk took, within
+/// these bounds.
+const MIN_PAUSE: Duration = Duration::from_millis(4);
+const MAX_PAUSE: Duration = Duration::from_millis(100);
 
 /// Every host.
 pub(crate) struct Hosts {
@@ -38,6 +47,19 @@ pub(crate) struct Hosts {
     places: Arc<Places>,
     /// The traffic of billing cycles.
     traffic: TrafficReports,
+    /// Held by whoever changes many hosts: each takes a worker for seconds.
+    bulk: Mutex<()>,
+}
+
+/// How far a change of many hosts has come.
+#[derive(Debug, Default)]
+pub(super) struct BulkDone {
+    /// The hosts on which all is set.
+    pub(super) changed: usize,
+    /// The hosts on which nothing is set.
+    pub(super) failed: usize,
+    /// The first host that was not come to.
+    pub(super) stopped_at: Option<IpAddr>,
 }
 
 /// The hosts that a caller sees and changes.
@@ -71,6 +93,16 @@ impl Hosts {
             snapshots,
             places,
             traffic: TrafficReports::default(),
+            bulk: Mutex::default(),
+        }
+    }
+
+    /// The turn of one change of many hosts; `None` while another one is under way.
+    fn turn(&self) -> Option<MutexGuard<'_, ()>> {
+        match self.bulk.try_lock() {
+            Ok(turn) => Some(turn),
+            Err(TryLockError::Poisoned(turn)) => Some(turn.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
         }
     }
 
@@ -157,6 +189,103 @@ impl VisibleHosts<'_> {
         let set = self.all.store.set(&name, patch, act)?;
         let record = set.ok_or_else(|| self.unknown(host))?;
         Ok(self.show(record))
+    }
+
+    /// The hosts that are meant, sorted by address, as the newest list has them.
+    ///
+    /// # Errors
+    /// The list may be out of date, because the store cannot be read.
+    pub(super) fn select(
+        &self,
+        selection: &Selection,
+    ) -> Result<Vec<Arc<Server>>, Failure> {
+        let fleet = self.fleet()?;
+        if fleet.is_stale() {
+            return Err(Failure::storage_away());
+        }
+        let meant = fleet.servers().filter(|server| selection.wants(server));
+        Ok(meant.map(|server| server.record().clone()).collect())
+    }
+
+    /// Whether all of the patches could be made on all of the hosts.
+    ///
+    /// # Errors
+    /// 403 for patches that would take a host out of the scope; 409 if a host would have
+    /// too many tags.
+    pub(super) fn check_all(
+        &self,
+        hosts: &[Arc<Server>],
+        patches: &[HostPatch<'_>],
+    ) -> Result<(), Failure> {
+        let sets_tags = patches
+            .iter()
+            .any(|patch| matches!(patch, HostPatch::Tags(_)));
+        if self.scope.is_none() && !sets_tags {
+            return Ok(());
+        }
+        for host in hosts {
+            let after = after(Server::clone(host), patches);
+            let count = after.tags.len();
+            if count > MAX_TAGS {
+                let conflict = Conflict::TooManyTags { count };
+                return Err(Failure::conflict(format!("{}: {conflict}", host.ip)));
+            }
+            if !self.covers(&after) {
+                return Err(out_of_scope());
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets what the patches ask for on all of the hosts, a chunk after the other. A host
+    /// that has left the scope meanwhile, or would leave it, is as one that is gone.
+    ///
+    /// # Errors
+    /// 503 while another such change is under way; the store cannot be written, and no
+    /// chunk is done.
+    pub(super) fn set_many(
+        &self,
+        hosts: &[Arc<Server>],
+        patches: &[HostPatch<'_>],
+        act: &Act,
+        facts: Facts,
+    ) -> Result<BulkDone, Failure> {
+        let Some(_turn) = self.all.turn() else {
+            let detail = "another change of many hosts is under way";
+            return Err(Failure::unavailable(detail));
+        };
+        let stays = |record: &Server| {
+            self.covers(record) && self.covers(&after(record.clone(), patches))
+        };
+        let bulk = Bulk {
+            patches,
+            covers: self.scope.map(|_| &stays as &dyn Fn(&Server) -> bool),
+            act,
+            facts,
+        };
+
+        let mut done = BulkDone::default();
+        let mut pause = Duration::ZERO;
+        for chunk in hosts.chunks(CHUNK) {
+            thread::sleep(pause);
+            let started = Instant::now();
+            let ids: Vec<String> =
+                chunk.iter().map(|host| host.server_id.clone()).collect();
+            match self.all.store.set_many(&ids, &bulk) {
+                Ok(set) => {
+                    done.changed += set;
+                    done.failed += chunk.len().saturating_sub(set);
+                }
+                Err(error) if pause.is_zero() => return Err(error.into()),
+                Err(error) => {
+                    log::error!("a change of many hosts has stopped: {error}");
+                    done.stopped_at = chunk.first().map(|host| host.ip);
+                    break;
+                }
+            }
+            pause = started.elapsed().clamp(MIN_PAUSE, MAX_PAUSE);
+        }
+        Ok(done)
     }
 
     /// Removes a host for good, and gives it as it was.
@@ -365,26 +494,39 @@ fn check_stays(
     record: Server,
     patch: HostPatch<'_>,
 ) -> Result<(), Failure> {
-    let mut after = record;
-    match patch {
-        HostPatch::Flags(patch) => after.flags = patch.apply(after.flags),
-        HostPatch::Tags(patch) => {
-            for (key, value) in &patch.0 {
-                match value {
-                    Some(value) => drop(after.tags.insert(key.clone(), value.clone())),
-                    None => drop(after.tags.remove(key)),
-                }
-            }
-        }
-        // No scope asks about these.
-        HostPatch::State(_) | HostPatch::Settings(_) => {}
-    }
-    if scope.covers(&after) {
+    if scope.covers(&after(record, &[patch])) {
         return Ok(());
     }
+    Err(out_of_scope())
+}
+
+fn out_of_scope() -> Failure {
     let detail = "this would take the host out of your scope: a user without a scope may \
                   do this";
-    Err(Failure::forbidden(detail))
+    Failure::forbidden(detail)
+}
+
+/// The host after the patches, as far as scopes ask about it.
+fn after(record: Server, patches: &[HostPatch<'_>]) -> Server {
+    let mut after = record;
+    for patch in patches {
+        match patch {
+            HostPatch::Flags(patch) => after.flags = patch.apply(after.flags),
+            HostPatch::Tags(patch) => {
+                for (key, value) in &patch.0 {
+                    match value {
+                        Some(value) => {
+                            drop(after.tags.insert(key.clone(), value.clone()));
+                        }
+                        None => drop(after.tags.remove(key)),
+                    }
+                }
+            }
+            // No scope asks about these.
+            HostPatch::State(_) | HostPatch::Settings(_) => {}
+        }
+    }
+    after
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ mod agent_keys;
 mod api_tokens;
 mod assets;
 mod body;
+mod bulk;
 mod changes;
 mod enroll;
 mod enrollment_codes;

@@ -5,7 +5,7 @@ use fleetbeat_protocol::{Role, Scope};
 
 use super::state::ApiState;
 use super::{
-    agent_keys, api_tokens, assets, changes, enroll, enrollment_codes, events,
+    agent_keys, api_tokens, assets, bulk, changes, enroll, enrollment_codes, events,
     fleet_history, health, heartbeat, history, me, metrics, openapi, servers, targets,
     token, traffic, uptime, users,
 };
@@ -89,6 +89,7 @@ pub(super) static ROUTES: &[Route] = &[
     caller("DELETE", "/tokens/{id}", READONLY, api_tokens::remove),
     caller("GET", "/servers", READS_SERVERS, servers::list),
     caller("GET", "/servers/changes", READS_SERVERS, changes::list),
+    caller("POST", "/servers/bulk", WRITES_FLAGS, bulk::set),
     caller("GET", "/server/{ip}", READS_SERVERS, servers::show),
     caller("DELETE", "/server/{ip}", SUPERADMIN, servers::remove),
     caller("GET", "/server/{ip}/history", READS_HISTORY, history::chart),

@@ -13,7 +13,7 @@ use crate::http::{Failure, Reply, Request, Response};
 use crate::store::{HostName, HostPatch, UnknownHosts};
 
 /// The longest body of a patch of a host.
-const MAX_PATCH_BYTES: usize = 32 * 1024;
+pub(super) const MAX_PATCH_BYTES: usize = 32 * 1024;
 
 /// What is told of a host that was removed and has no `agent_id`.
 const RETURNS: &str = "199 - \"the host comes back, as a new one, with its next heartbeat: \
@@ -148,7 +148,7 @@ pub(super) fn remove(
 }
 
 /// What a patch sets, for the log: of what, and how; `None` for a patch that sets nothing.
-fn describe(patch: HostPatch<'_>) -> Option<(&'static str, String)> {
+pub(super) fn describe(patch: HostPatch<'_>) -> Option<(&'static str, String)> {
     let (what, set) = match patch {
         HostPatch::Flags(patch) => ("flags", describe_flags(patch)),
         HostPatch::Tags(patch) => ("tags", describe_tags(patch)),

@@ -44,6 +44,11 @@ impl Selection {
         }
     }
 
+    /// The selector in its canonical form.
+    pub(crate) fn as_str(&self) -> &str {
+        self.selector.as_str()
+    }
+
     /// Whether the server is meant.
     pub(crate) fn wants(&self, server: &Shown) -> bool {
         self.selector.selects(&Record(server), self.now_ms())

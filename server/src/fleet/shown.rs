@@ -65,6 +65,11 @@ impl Shown {
         }
     }
 
+    /// The host as the store has it.
+    pub(crate) fn record(&self) -> &Arc<Server> {
+        &self.record
+    }
+
     /// The host as it is shown, to be kept.
     pub(super) fn server(&self) -> &Arc<Server> {
         &self.server

@@ -5,7 +5,9 @@
 
 use std::net::IpAddr;
 
-use fleetbeat_protocol::{FieldError, OWN_KEY_NEEDED, Problem, Scope, TotpDemand};
+use fleetbeat_protocol::{
+    FieldError, MatchedHosts, OWN_KEY_NEEDED, Problem, Scope, TotpDemand,
+};
 use log::Level;
 
 use super::guard::outgoing::Body;
@@ -35,6 +37,7 @@ pub(crate) struct Failure {
 struct Members {
     moved_to: Option<IpAddr>,
     code: Option<&'static str>,
+    matched: Option<MatchedHosts>,
 }
 
 impl Failure {
@@ -184,6 +187,19 @@ impl Failure {
         Failure::new(409, detail)
     }
 
+    /// 409: more or fewer hosts are meant than was expected.
+    pub(crate) fn other_hosts(expected: usize, matched: MatchedHosts) -> Failure {
+        let detail = format!(
+            "the selector means {} hosts, not {expected}: nothing was changed",
+            matched.hosts
+        );
+        let members = Members {
+            matched: Some(matched),
+            ..Members::default()
+        };
+        Failure::conflict(detail).with_members(members)
+    }
+
     /// 413: the body is longer than that.
     pub(crate) fn too_large(limit: usize) -> Failure {
         Failure::new(413, format!("the body is longer than {limit} bytes"))
@@ -300,6 +316,7 @@ impl Failure {
             moved_to: members.moved_to,
             code: members.code.map(str::to_owned),
             totp: self.totp,
+            matched: members.matched,
         };
         let body = serde_json::to_vec(&problem).expect("a problem is plain JSON");
 

@@ -10,6 +10,7 @@ use fleetbeat_protocol::{AgentId, KeyHash, Server, Timestamp};
 
 use super::api_token::{ApiToken, ApiTokenStore};
 use super::backend::{CacheState, Store, StoreHealth};
+use super::bulk::Bulk;
 use super::error::StoreError;
 use super::event::{Act, Cursor, NewEvent};
 use super::event_store::{
@@ -90,6 +91,7 @@ counted! {
         fn fleet(&self, known: Option<&Arc<Fleet>>) -> Arc<Fleet>;
         fn server(&self, host: &HostName) -> Option<Server>;
         fn moved_to(&self, ip: IpAddr) -> Option<IpAddr>;
+        fn set_many(&self, hosts: &[String], bulk: &Bulk<'_>) -> usize;
         fn remove_server(&self, host: &HostName, act: &Act) -> Option<RemovedServer>;
         fn sweep(&self, order: &SweepOrder) -> Swept;
         fn prune(&self, delete_after: Duration) -> Due;

@@ -168,6 +168,9 @@ kinds! {
     StateChanged = 71 "state.changed" Audit Users;
     /// A setting of a host has another value, or was removed.
     SettingsChanged = 72 "settings.changed" Audit Users;
+    /// Somebody has set something on many hosts at once. The hosts have no events of their
+    /// own about it.
+    BulkChanged = 73 "bulk.changed" Audit Users;
 }
 
 impl EventKind {

@@ -11,6 +11,7 @@
 
 mod api_token;
 mod backend;
+mod bulk;
 mod column;
 mod counted;
 mod embedded;
@@ -42,6 +43,7 @@ pub(crate) mod conformance;
 
 pub(crate) use api_token::{ApiToken, ApiTokenStore};
 pub(crate) use backend::{CacheState, Store, StoreHealth};
+pub(crate) use bulk::Bulk;
 pub(crate) use counted::Counted;
 pub(crate) use error::{Conflict, StoreError, Unavailable};
 pub(crate) use event::{

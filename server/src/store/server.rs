@@ -8,6 +8,7 @@ use std::time::Duration;
 use fleetbeat_protocol::{DELETED, FlagsPatch, Heartbeat, Server, Status, Timestamp};
 use jiff::SignedDuration;
 
+use super::bulk::Bulk;
 use super::error::StoreError;
 use super::event::Act;
 use super::flags::HostPatch;
@@ -58,6 +59,17 @@ pub(crate) trait ServerStore: Send + Sync {
         patch: HostPatch<'_>,
         act: &Act,
     ) -> Result<Option<Server>, StoreError>;
+
+    /// Sets on many hosts, by `server_id`, what an admin asks for. Gives on how many it is
+    /// set now; the others are gone, may not be changed any more, or would have too many
+    /// tags, and nothing is changed on them. One event tells it, if there is any such host.
+    ///
+    /// The embedded store changes all of the hosts or none. MongoDB changes each host as a
+    /// whole, and a kill may leave some as they were.
+    ///
+    /// # Errors
+    /// The database cannot be written; what is asked for may be set nevertheless.
+    fn set_many(&self, hosts: &[String], bulk: &Bulk<'_>) -> Result<usize, StoreError>;
 
     /// Removes a host for good, with its history and with the flags that would wait for
     /// its return, and gives it as it was; `None` if it is not known. A host with an

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use fleetbeat_protocol::{AgentId, FlagsPatch, Role, Scope, Service, Timestamp};
 use jiff::SignedDuration;
 
+use super::bulk::{self, Wish};
 use super::fixtures::{act, beat, ip, minutes};
 use super::keys;
 use super::users::user;
@@ -327,6 +328,50 @@ fn kill_enrolments<B: Mortal>(fresh: impl Fn() -> B) {
     }
 }
 
+/// A chunk is set by an instance that is killed at the write behind `writes` others. Gives
+/// how many hosts have how much of it, of 4, and how many writes there were.
+fn set_chunk(backend: &dyn Mortal, writes: usize, last: Last) -> ([usize; 5], usize) {
+    const HOSTS: usize = 12;
+    let instance = backend.instance();
+    let ids = bulk::populate(&*instance, HOSTS);
+    let before = instance.fuse().used();
+    instance.fuse().set(writes, last);
+    let set = bulk::set(&*instance, &ids, &Wish::new(), None);
+    let used = instance.fuse().used() - before;
+    assert!(set.is_err() || set == Ok(HOSTS), "{set:?}");
+    drop(instance);
+
+    let reader = backend.instance();
+    let mut counts = [0; 5];
+    for server in bulk::stored(&*reader, &ids).iter().flatten() {
+        counts[Wish::count_on(server)] += 1;
+    }
+    assert_eq!(
+        counts[0] + counts[4],
+        HOSTS,
+        "each host is whole: {counts:?}"
+    );
+    assert!(set.is_err() || counts[4] == HOSTS, "{counts:?}");
+    let told = bulk::told(&*reader).len();
+    assert_eq!(told, usize::from(counts[4] > 0), "{counts:?}");
+
+    // Whoever asks again gets all.
+    assert_eq!(bulk::set(&*reader, &ids, &Wish::new(), None), Ok(HOSTS));
+    assert_eq!(bulk::told(&*reader).len(), told + 1);
+    (counts, used)
+}
+
+/// Gives how many hosts were set, of all, at each kill.
+fn kill_chunks<B: Mortal>(fresh: impl Fn() -> B) -> Vec<[usize; 5]> {
+    let (_, writes) = set_chunk(&fresh(), usize::MAX, Last::Undone);
+    assert!(writes >= 1);
+    let kills =
+        (0..writes).flat_map(|write| [(write, Last::Undone), (write, Last::Done)]);
+    kills
+        .map(|(write, last)| set_chunk(&fresh(), write, last).0)
+        .collect()
+}
+
 /// SQLite in a folder of its own.
 struct Folder(tempfile::TempDir);
 
@@ -350,6 +395,12 @@ fn an_embedded_store_that_is_killed_at_any_write_tells_all_once() {
 #[test]
 fn an_enrolment_that_is_killed_at_any_write_and_asked_for_again_ends_well() {
     kill_enrolments(|| Folder(tempfile::tempdir().unwrap()));
+}
+
+#[test]
+fn a_chunk_of_many_hosts_that_is_killed_is_set_on_all_or_none() {
+    let kills = kill_chunks(|| Folder(tempfile::tempdir().unwrap()));
+    assert_eq!(kills, [[12, 0, 0, 0, 0], [0, 0, 0, 0, 12]]);
 }
 
 #[cfg(feature = "mongodb")]
@@ -387,6 +438,13 @@ mod on_mongodb {
     #[test]
     fn an_enrolment_that_is_killed_at_any_write_and_asked_for_again_ends_well() {
         kill_enrolments(|| FreshMongoDb::open(""));
+    }
+
+    #[test]
+    fn a_chunk_of_many_hosts_that_is_killed_leaves_whole_hosts_and_is_told() {
+        let kills = kill_chunks(|| FreshMongoDb::open(""));
+        assert!(kills.len() >= 8, "{kills:?}");
+        assert!(kills.iter().any(|counts| counts[4] > 0), "{kills:?}");
     }
 
     #[test]

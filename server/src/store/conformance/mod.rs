@@ -4,6 +4,7 @@
 //! named in `cases!`, a new backend in `backends!`.
 
 mod api_tokens;
+mod bulk;
 mod displaced_hosts;
 mod event_pages;
 mod events;
@@ -123,6 +124,11 @@ macro_rules! cases {
             the_settings_of_a_deleted_host_wait_for_its_return,
             each_setting_that_was_set_last_on_either_record_of_a_host_counts,
             a_changed_setting_is_told_with_who_changed_it,
+        );
+        cases!($open; bulk:
+            each_chunk_is_set_as_a_whole_and_told_once,
+            a_host_that_cannot_be_set_costs_no_other,
+            many_hosts_and_heartbeats_and_other_admins_race_without_loss,
         );
         cases!($open; events:
             what_happens_to_a_host_is_told_once,

@@ -45,20 +45,20 @@ pub(super) fn put(
     replace(connection, "flags", &columns, [host.into()], flags)
 }
 
-/// Sets what the patch asks for on a host, at this time. Gives what was set before.
+/// Sets what the patches ask for on a host, at this time. Gives what was set before.
 ///
 /// # Errors
 /// The host would have too many tags, or the database cannot be written.
 pub(super) fn change(
     connection: &Connection,
     host: i64,
-    patch: HostPatch<'_>,
+    patches: &[HostPatch<'_>],
     at: Timestamp,
 ) -> Result<SetFlags, StoreError> {
     let number = next_change(connection)?;
     let before = of_host(connection, host)?;
     let mut flags = before.clone();
-    flags.change(patch, at, number)?;
+    flags.change_all(patches, at, number)?;
     put(connection, host, &flags)?;
     Ok(before)
 }

@@ -52,6 +52,7 @@ pub(super) use self::restore::restore;
 use self::touched::Touched;
 use super::api_token::{ApiToken, ApiTokenStore};
 use super::backend::{Store, StoreHealth};
+use super::bulk::Bulk;
 use super::error::{Setup, StoreError};
 use super::event::{Act, Cursor, NewEvent};
 use super::event_store::{
@@ -262,6 +263,11 @@ impl ServerStore for Embedded {
     ) -> Result<Option<Server>, StoreError> {
         self.connections
             .write(|transaction| servers::set(transaction, host, patch, act))
+    }
+
+    fn set_many(&self, hosts: &[String], bulk: &Bulk<'_>) -> Result<usize, StoreError> {
+        self.connections
+            .write(|transaction| servers::set_many(transaction, hosts, bulk))
     }
 
     fn remove_server(

@@ -21,6 +21,7 @@ use super::row::{
     json, listed, optional, optional_ip, optional_timestamp, parsed, timestamp,
 };
 use crate::recurring::log_if_due;
+use crate::store::bulk::Bulk;
 use crate::store::column::{COLUMNS, FLAGS, Identity, Kind};
 use crate::store::error::StoreError;
 use crate::store::event::Act;
@@ -402,11 +403,43 @@ pub(super) fn set(
         return Ok(None);
     };
 
-    let before = flags::change(transaction, id, patch, act.at)?;
+    let before = flags::change(transaction, id, &[patch], act.at)?;
     for event in before.changes(patch, act) {
         events::write(transaction, Some(id), &event)?;
     }
     Ok(by_name(transaction, host)?)
+}
+
+/// Sets it on these hosts, by `server_id`, and gives on how many.
+pub(super) fn set_many(
+    transaction: &Transaction<'_>,
+    hosts: &[String],
+    bulk: &Bulk<'_>,
+) -> Result<usize, StoreError> {
+    let mut count = 0;
+    for host in hosts {
+        let host = HostName::ServerId(host.clone());
+        let Some(id) = number(transaction, &host)? else {
+            continue;
+        };
+        // The whole record is read only where somebody asks for it.
+        if bulk.covers.is_some() {
+            let record = by_name(transaction, &host)?;
+            if !record.is_some_and(|record| bulk.may_change(&record)) {
+                continue;
+            }
+        }
+        match flags::change(transaction, id, bulk.patches, bulk.act.at) {
+            Ok(_) => count += 1,
+            Err(StoreError::Conflict(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+
+    if count > 0 {
+        events::write(transaction, None, &bulk.event(count))?;
+    }
+    Ok(count)
 }
 
 /// The number of the host of this name.

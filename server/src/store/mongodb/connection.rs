@@ -354,7 +354,7 @@ impl Connection {
         self.update_in(&self.heartbeats, collection, updates)
     }
 
-    /// Many updates of another collection in one command, in any order.
+    /// Many updates in one command, in any order, of which no heartbeat waits.
     pub(super) fn update_others(
         &self,
         collection: &str,

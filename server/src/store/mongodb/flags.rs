@@ -69,6 +69,25 @@ fn update(patch: HostPatch<'_>, after: &SetFlags, number: i64) -> Document {
     }
 }
 
+/// The one update of the record to what is set `after` all of the patches.
+pub(super) fn set_all(
+    patches: &[HostPatch<'_>],
+    after: &SetFlags,
+    number: i64,
+) -> Document {
+    let mut fields = Document::new();
+    for patch in patches {
+        if let Ok(set) = update(*patch, after, number).get_document("$set") {
+            fields.extend(set.clone());
+        }
+    }
+    let mut all = doc! {"$inc": {"rev": 1_i64}};
+    if !fields.is_empty() {
+        all.insert("$set", fields);
+    }
+    all
+}
+
 /// The events of the patch.
 fn events(
     record: &Document,
@@ -90,7 +109,7 @@ fn events(
 
 /// The query for the record as long as what admins have set is what was read, and was set
 /// in the same order.
-fn as_read(record: &Document) -> Document {
+pub(super) fn as_read(record: &Document) -> Document {
     let mut query = doc! {"_id": record.get("_id").cloned()};
     for name in set_fields() {
         let value = record.get(name).cloned();

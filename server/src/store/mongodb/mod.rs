@@ -11,6 +11,7 @@
 
 mod api_tokens;
 mod breaker;
+mod bulk;
 mod connection;
 mod databases;
 mod document;
@@ -62,6 +63,7 @@ use self::refresh::Refresh;
 use self::watch::Watch;
 use super::api_token::{ApiToken, ApiTokenStore};
 use super::backend::{CacheState, Store, StoreHealth};
+use super::bulk::Bulk;
 use super::error::{Setup, StoreError};
 use super::event::{Act, Cursor, NewEvent};
 use super::event_store::{
@@ -269,6 +271,14 @@ impl ServerStore for MongoDb {
             let _ = redis.store(std::slice::from_ref(record), &[]);
         }
         Ok(record.map(|record| record.server))
+    }
+
+    fn set_many(&self, hosts: &[String], bulk: &Bulk<'_>) -> Result<usize, StoreError> {
+        let mut changed = Vec::new();
+        let set = bulk::set(&self.databases.mongodb, hosts, bulk, &mut changed);
+        // Also after an error: MongoDB may have set some of them.
+        self.changed(changed);
+        Ok(set?)
     }
 
     fn remove_server(

@@ -136,6 +136,26 @@ pub(super) fn deliver(
     Ok(())
 }
 
+/// [`deliver`] for one event that all of these documents may carry, by their `_id`.
+pub(super) fn deliver_one(
+    mongodb: &Connection,
+    collection: &Collection<Document>,
+    carriers: Vec<Bson>,
+    event: &Document,
+) -> Result<(), MongoDbError> {
+    let id = event.get("_id").cloned();
+    let of_event = doc! {"_id": {"$in": carriers}, "pending._id": id.clone()};
+    let is_carried = collection.find_one(of_event.clone());
+    let is_carried = is_carried.projection(doc! {"_id": 1});
+    if mongodb.run(async { is_carried.await })?.is_none() {
+        return Ok(());
+    }
+    insert_new(mongodb, &mongodb.events(), std::slice::from_ref(event))?;
+    let clear = doc! {"$pull": {"pending": {"_id": id}}};
+    mongodb.run(async { collection.update_many(of_event, clear).await })?;
+    Ok(())
+}
+
 /// The condition for documents that are not marked as removed.
 pub(super) fn not_removed() -> Document {
     doc! {REMOVED: {"$exists": false}}
