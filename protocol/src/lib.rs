@@ -20,6 +20,7 @@ mod heartbeat;
 mod ip;
 mod json;
 mod limits;
+mod matched;
 mod offer;
 mod problem;
 mod server;
@@ -35,7 +36,7 @@ pub use agent_key::{
     AGENT_KEY_PREFIX, AGENT_KEY_SECRET_BYTES, new_agent_key, owner_of_key,
 };
 pub use api_token::{ApiToken, NewApiToken, Scope, ShownApiToken};
-pub use bulk::{BulkAnswer, BulkOrder, BulkPurpose, BulkSet, MatchedHost, MatchedHosts};
+pub use bulk::{BulkAnswer, BulkOrder, BulkPurpose, BulkSet};
 pub use enrollment::{
     Enrollment, EnrollmentAnswer, KeyHash, MAX_CODE_LIFE, NewCode, USUAL_CODE_LIFE,
 };
@@ -48,6 +49,7 @@ pub use limits::{
     MAX_BATCH, MAX_BATCH_BYTES, MAX_HEARTBEAT_BYTES, MAX_METRICS, MAX_NAME_CHARS,
     MAX_SERVICES, MAX_TAGS, MAX_TEXT_CHARS,
 };
+pub use matched::{MatchedHost, MatchedHosts};
 pub use offer::{GeoSource, LoadReason, Offer, ShownGeo, ShownServer};
 pub use problem::{
     DELETED, FieldError, IDENTITY_CONFLICT, OWN_KEY_NEEDED, Problem, TotpDemand,

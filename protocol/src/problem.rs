@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::bulk::MatchedHosts;
+use crate::matched::MatchedHosts;
 
 /// The `code` of a heartbeat that names a host, or an address, for which its key does not
 /// speak.

@@ -5,9 +5,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use fleetbeat_tools::client::Answer;
+use fleetbeat_tools::proxy::{Mode, Proxy};
 use fleetbeat_tools::redis_server::RedisServer;
 use fleetbeat_tools::server::{AGENT_KEY, Database, FleetbeatServer};
 use fleetbeat_tools::wait::wait_for;
+use mongodb::bson::{Document, doc};
 use serde_json::{Value, json};
 
 const PASSWORD: &str = "a password";
@@ -159,7 +161,11 @@ fn an_order_that_breaks_a_rule_is_named_and_changes_nothing() {
     let all = |set: Value| order("all", &set, json!({"expect": 2}));
     for (order, field, told) in [
         (json!([]), "", "must be an object"),
-        (order("", &set, json!({"expect": 2})), "select", "is empty"),
+        (
+            order("", &set, json!({"expect": 2})),
+            "select",
+            "at character 1: is empty",
+        ),
         (
             order("paid and wg", &set, json!({"expect": 2})),
             "select",
@@ -365,4 +371,66 @@ fn twelve_hundred_hosts_on_mongodb_are_three_chunks_with_heartbeats_between() {
         &redis.url(),
         "",
     ));
+}
+
+#[test]
+fn a_bulk_tells_where_it_stopped_when_the_database_went_away() {
+    const HOSTS: usize = 3000;
+    let database = Database::new();
+    let proxy = Proxy::start(crate::mongodb::address(&database.url));
+    let url = format!("mongodb://{}/?directConnection=true", proxy.address());
+    let server = FleetbeatServer::start_on_mongodb(&database, &url, "", "");
+    let token = server.admin_token();
+    populate(&server, &token, HOSTS);
+    let set = json!({"paid": true});
+    let order = order("all", &set, json!({"expect": HOSTS}));
+    let records = database.connect().collection::<Document>("servers");
+    let paid = || records.count_documents(doc! {"paid": true}).run().unwrap();
+
+    let stopped = thread::scope(|scope| {
+        let stopped = scope.spawn(|| post(&server, &token, &order));
+        wait_for("a chunk", || (paid() >= 500).then_some(()));
+        // No other change of many hosts begins meanwhile.
+        let busy = post(&server, &token, &order);
+        assert_eq!(busy.status, 503, "{busy:?}");
+        proxy.set(Mode::Cut);
+        stopped.join().unwrap()
+    });
+    assert_eq!(stopped.status, 200, "{stopped:?}");
+    let stopped = stopped.json();
+    let changed = usize::try_from(stopped["changed"].as_u64().unwrap()).unwrap();
+    assert!(changed > 0 && changed.is_multiple_of(500), "{stopped}");
+    assert_eq!(stopped["failed"], 0);
+    let mut addresses: Vec<std::net::IpAddr> =
+        (0..HOSTS).map(|n| address(n).parse().unwrap()).collect();
+    addresses.sort_unstable();
+    assert_eq!(stopped["stopped_at"], addresses[changed].to_string());
+    let away = post(&server, &token, &order);
+    assert_eq!(away.status, 500, "{away:?}");
+
+    proxy.set(Mode::Forward);
+    let again = wait_for("the database to be back", || {
+        let again = post(&server, &token, &order);
+        (again.status == 200).then(|| again.json())
+    });
+    assert_eq!(
+        (&again["changed"], &again["stopped_at"]),
+        (&json!(HOSTS), &Value::Null)
+    );
+    assert_eq!(paid(), u64::try_from(HOSTS).unwrap());
+    let told = wait_for("all events", || {
+        let told = events(&server, &token, "bulk.changed");
+        (told.len() >= changed / 500 + HOSTS / 500).then_some(told)
+    });
+    let of = |id: &Value| {
+        let told = told.iter().map(|event| &event["data"]["bulk_id"]);
+        told.filter(|of| *of == id).count()
+    };
+    assert_eq!(of(&again["bulk_id"]), HOSTS / 500);
+    // The chunk that failed may have been changed, and is told then.
+    let first = of(&stopped["bulk_id"]);
+    assert!(
+        [changed / 500, changed / 500 + 1].contains(&first),
+        "{first}"
+    );
 }

@@ -42,7 +42,7 @@ fn document(database: &Database, ip: &str) -> Document {
 }
 
 /// Where a database with a URL such as `mongodb://127.0.0.1:27017` listens.
-fn address(url: &str) -> SocketAddr {
+pub(crate) fn address(url: &str) -> SocketAddr {
     let host = url.split("://").nth(1).unwrap().split('/').next().unwrap();
     host.rsplit('@')
         .next()

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use fleetbeat_daemon::clock;
 use fleetbeat_protocol::{
     BulkAnswer, BulkOrder, BulkPurpose, BulkSet, FieldError, MatchedHost, MatchedHosts,
-    Server,
+    Server, Timestamp,
 };
 use serde_json::Value;
 
@@ -24,6 +24,15 @@ use crate::store::{HostPatch, facts};
 /// So many of the hosts are named.
 const MAX_NAMED: usize = 20;
 
+/// What somebody asks for.
+struct Asked {
+    order: BulkOrder,
+    /// The hosts that the order means.
+    selection: Selection,
+    /// What is to be set, in the words of the body, for the event.
+    set: Value,
+}
+
 /// Sets what the body asks for on the hosts that it selects, or tells which these are.
 pub(super) fn set(
     api: &ApiState,
@@ -31,11 +40,11 @@ pub(super) fn set(
     request: &mut Request,
 ) -> Result<Reply, Failure> {
     let now = clock::now();
-    let body = body::read(request, MAX_PATCH_BYTES)?;
-    let order = BulkOrder::from_json(&body::parse(&body)?, now);
-    let order = order.map_err(Failure::invalid)?;
-    let selection = Selection::parse(&order.select, now)
-        .map_err(|message| Failure::invalid(vec![FieldError::new("select", message)]))?;
+    let Asked {
+        order,
+        selection,
+        set,
+    } = read(request, now)?;
 
     let visible = api.hosts.of(caller);
     let hosts = visible.select(&selection)?;
@@ -55,7 +64,7 @@ pub(super) fn set(
     let facts = facts([
         ("bulk_id", bulk_id.as_str().into()),
         ("select", selection.as_str().into()),
-        ("set", set_of(&body)),
+        ("set", set),
     ]);
     let act = caller.act(request.peer().ip(), now);
     let done = visible.set_many(&hosts, &patches, &act, facts)?;
@@ -68,6 +77,26 @@ pub(super) fn set(
     };
     tell(caller, request, &selection, &patches, &answer);
     Ok(Reply::Now(Response::json(200, &answer)))
+}
+
+/// What the body asks for at `now`.
+///
+/// # Errors
+/// Every rule that the body breaks.
+fn read(request: &mut Request, now: Timestamp) -> Result<Asked, Failure> {
+    let body = body::read(request, MAX_PATCH_BYTES)?;
+    let order = BulkOrder::from_json(&body::parse(&body)?, now);
+    let order = order.map_err(Failure::invalid)?;
+    let selection = Selection::parse(&order.select, now)
+        .map_err(|message| Failure::invalid(vec![FieldError::new("select", message)]))?;
+
+    let body: Value =
+        serde_json::from_slice(&body).map_err(|error| body::not_json(&error))?;
+    Ok(Asked {
+        order,
+        selection,
+        set: body["set"].clone(),
+    })
 }
 
 /// One line for the log.
@@ -114,10 +143,4 @@ fn patches(set: &BulkSet) -> Vec<HostPatch<'_>> {
         .into_iter()
         .chain([tags, state, settings].into_iter().flatten())
         .collect()
-}
-
-/// What is to be set, in the words of the body, for the event.
-fn set_of(body: &[u8]) -> Value {
-    let body: Value = serde_json::from_slice(body).unwrap_or_default();
-    body["set"].clone()
 }

@@ -264,26 +264,34 @@ impl VisibleHosts<'_> {
             facts,
         };
 
+        self.set_chunks(hosts, &bulk)
+    }
+
+    fn set_chunks(
+        &self,
+        hosts: &[Arc<Server>],
+        bulk: &Bulk<'_>,
+    ) -> Result<BulkDone, Failure> {
         let mut done = BulkDone::default();
-        let mut pause = Duration::ZERO;
+        let mut pause = None;
         for chunk in hosts.chunks(CHUNK) {
-            thread::sleep(pause);
+            let is_first = pause.is_none();
+            thread::sleep(pause.unwrap_or_default());
             let started = Instant::now();
-            let ids: Vec<String> =
-                chunk.iter().map(|host| host.server_id.clone()).collect();
-            match self.all.store.set_many(&ids, &bulk) {
+            let ids = chunk.iter().map(|host| host.server_id.clone());
+            match self.all.store.set_many(&ids.collect::<Vec<_>>(), bulk) {
                 Ok(set) => {
                     done.changed += set;
                     done.failed += chunk.len().saturating_sub(set);
                 }
-                Err(error) if pause.is_zero() => return Err(error.into()),
+                Err(error) if is_first => return Err(error.into()),
                 Err(error) => {
                     log::error!("a change of many hosts has stopped: {error}");
                     done.stopped_at = chunk.first().map(|host| host.ip);
                     break;
                 }
             }
-            pause = started.elapsed().clamp(MIN_PAUSE, MAX_PAUSE);
+            pause = Some(started.elapsed().clamp(MIN_PAUSE, MAX_PAUSE));
         }
         Ok(done)
     }
