@@ -566,10 +566,13 @@ fn change(operator: &Operator, hosts: &[Host], server: &FleetbeatServer) {
         [OLD_VERSION, VERSION]
     );
 
-    let journal = moved
-        .machine
-        .ask("journalctl", &["--unit", AGENT, "--output=cat"]);
-    assert!(journal.contains("configuration reloaded"), "{journal}");
+    // The journal may have the line a moment after systemd knows of the reload.
+    wait_for("the reload in the journal", || {
+        let journal = moved
+            .machine
+            .ask("journalctl", &["--unit", AGENT, "--output=cat"]);
+        journal.contains("configuration reloaded").then_some(())
+    });
     let file = rotated.machine.ask("cat", &["/etc/fleetbeat/agent.env"]);
     assert!(file.contains(NEXT_KEY));
     wait_for_host(server, &token, rotated, |shown| {
