@@ -49,7 +49,7 @@ pub use limits::{
     MAX_BATCH, MAX_BATCH_BYTES, MAX_HEARTBEAT_BYTES, MAX_METRICS, MAX_NAME_CHARS,
     MAX_SERVICES, MAX_TAGS, MAX_TEXT_CHARS,
 };
-pub use matched::{MatchedHost, MatchedHosts};
+pub use matched::{FullProblem, MatchedHost, MatchedHosts};
 pub use offer::{GeoSource, LoadReason, Offer, ShownGeo, ShownServer};
 pub use problem::{
     DELETED, FieldError, IDENTITY_CONFLICT, OWN_KEY_NEEDED, Problem, TotpDemand,

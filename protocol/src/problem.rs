@@ -4,8 +4,6 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::matched::MatchedHosts;
-
 /// The `code` of a heartbeat that names a host, or an address, for which its key does not
 /// speak.
 pub const IDENTITY_CONFLICT: &str = "identity_conflict";
@@ -40,10 +38,6 @@ pub struct Problem {
     /// What is missing of a second factor, where that is why the request fails.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub totp: Option<TotpDemand>,
-    /// For 409 of a change of many hosts: those that are meant, who are more or fewer than
-    /// was expected.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub matched: Option<MatchedHosts>,
 }
 
 /// What is missing of a second factor.

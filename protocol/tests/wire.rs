@@ -46,7 +46,7 @@ fn golden_bodies_round_trip() {
     round_trips::<HeartbeatAnswer>("heartbeat-answer-rotate");
     round_trips::<EnrollmentAnswer>("enrollment-answer");
     round_trips::<BatchAnswer>("batch-answer");
-    round_trips::<Problem>("problem");
+    round_trips::<FullProblem>("problem");
     round_trips::<ApiToken>("api-token");
     round_trips::<TotpSetup>("totp-setup");
     round_trips::<SecondFactor>("second-factor");

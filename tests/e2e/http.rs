@@ -277,7 +277,8 @@ fn a_server_out_of_file_descriptors_goes_on_when_it_has_some_again() {
     // One whose bytes the server has not read yet makes room, too: then another one comes.
     let mut slow: Vec<TcpStream> = Vec::new();
     wait_for("a line in the log", || {
-        for _ in 0..if slow.is_empty() { 80 } else { 1 } {
+        let more = if slow.is_empty() { 80 } else { 1 };
+        for _ in 0..more {
             if let Ok(mut stream) = connect(server.address()) {
                 let _ = stream.write_all(half.as_bytes());
                 slow.push(stream);

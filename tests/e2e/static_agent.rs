@@ -17,7 +17,7 @@ use serde_json::Value;
 /// Architecture, the emulator where the architecture is foreign, and the most bytes of
 /// the agent.
 const ARCHITECTURES: [(&str, &str, &str, u64); 2] = [
-    ("amd64", "x86_64", "qemu-x86_64", 1_655_000),
+    ("amd64", "x86_64", "qemu-x86_64", 1_650_000),
     ("arm64", "aarch64", "qemu-aarch64", 1_450_000),
 ];
 /// After so long without another look at the host, the agent has begun its window, which

@@ -8,9 +8,7 @@ use fleetbeat_history::{DAY_SECONDS, Series};
 use fleetbeat_protocol::{FieldError, Timestamp};
 use serde::Serialize;
 
-use super::history::{
-    DEFAULT_POINTS, DEFAULT_RANGE, MAX_POINTS, ShownColumn, parse_time, show,
-};
+use super::history::{DEFAULT_POINTS, MAX_POINTS, ShownColumn, parse_time, range, show};
 use super::list;
 use super::phases::time;
 use super::state::ApiState;
@@ -159,10 +157,7 @@ impl Asked {
         let mut asked = Parameters::default();
         parameters::parse(query, |name, value| asked.set(name, value))?;
 
-        // A chart up to now has the sample of this second.
-        let to = asked.to.map_or(now.as_second() + 1, Timestamp::as_second);
-        let from = asked.from.map(Timestamp::as_second);
-        let from = from.unwrap_or(to - DEFAULT_RANGE.as_secs());
+        let (from, to) = range(asked.from, asked.to, now);
         let groups = asked.groups.unwrap_or(Groups::Fleet);
         if groups == Groups::Countries && to - from > MAX_COUNTRY_DAYS * DAY_SECONDS {
             let message = format!(

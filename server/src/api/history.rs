@@ -24,7 +24,7 @@ use crate::store::{HostHistory, HostName, Turn};
 pub(super) const MAX_POINTS: usize = 1000;
 pub(super) const DEFAULT_POINTS: usize = 300;
 /// How far a chart without `from` reaches back.
-pub(super) const DEFAULT_RANGE: SignedDuration = SignedDuration::from_hours(24);
+const DEFAULT_RANGE: SignedDuration = SignedDuration::from_hours(24);
 /// The series of a chart without `series`.
 const DEFAULT_SERIES: [Series; 3] = [Series::Cpu, Series::Ram, Series::Net];
 /// The parameters.
@@ -135,10 +135,7 @@ fn parse(query: &str, now: Timestamp) -> Result<ChartQuery, Vec<FieldError>> {
     let mut asked = Asked::default();
     parameters::parse(query, |name, value| set(&mut asked, name, value))?;
 
-    // A chart up to now has the heartbeats of this second.
-    let to = asked.to.map_or(now.as_second() + 1, Timestamp::as_second);
-    let from = asked.from.map(Timestamp::as_second);
-    let from = from.unwrap_or(to - DEFAULT_RANGE.as_secs());
+    let (from, to) = range(asked.from, asked.to, now);
     let series = asked
         .series
         .unwrap_or_else(|| DEFAULT_SERIES.map(Wanted::One).into());
@@ -156,6 +153,18 @@ fn set(asked: &mut Asked, name: &str, value: &str) -> Result<(), String> {
         _ => return Err(PARAMETERS.to_owned()),
     }
     Ok(())
+}
+
+/// The range of a chart, asked at `now`, in seconds since 1970. A chart up to now has what
+/// comes in this second.
+pub(super) fn range(
+    from: Option<Timestamp>,
+    to: Option<Timestamp>,
+    now: Timestamp,
+) -> (i64, i64) {
+    let to = to.map_or(now.as_second() + 1, Timestamp::as_second);
+    let from = from.map(Timestamp::as_second);
+    (from.unwrap_or(to - DEFAULT_RANGE.as_secs()), to)
 }
 
 pub(super) fn parse_time(value: &str) -> Result<Timestamp, String> {

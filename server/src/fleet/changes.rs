@@ -280,12 +280,27 @@ mod tests {
 
     /// A fleet of the hosts 10.0.0.N, each with a load.
     fn fleet(hosts: &[(u32, f64)]) -> ShownFleet {
-        let golden = include_str!("../../../protocol/golden/server.json");
-        let golden: Server = serde_json::from_str(golden).unwrap();
-        let server = |(host, cpu): &(u32, f64)| {
-            let mut server = golden.clone();
+        fleet_of(hosts, |(host, cpu), server| {
             server.ip = ip(*host);
             server.load.cpu = Some(*cpu);
+        })
+    }
+
+    /// The hosts 10.0.0.N; those of `paid` have that flag.
+    fn fleet_with_paid(hosts: &[u32], paid: &[u32]) -> ShownFleet {
+        fleet_of(hosts, |host, server| {
+            server.ip = ip(*host);
+            server.flags.paid = paid.contains(host);
+        })
+    }
+
+    /// A fleet of hosts as `make` changes them.
+    fn fleet_of<T>(hosts: &[T], make: impl Fn(&T, &mut Server)) -> ShownFleet {
+        let golden = include_str!("../../../protocol/golden/server.json");
+        let golden: Server = serde_json::from_str(golden).unwrap();
+        let server = |host: &T| {
+            let mut server = golden.clone();
+            make(host, &mut server);
             Arc::new(server)
         };
         let records = Fleet {
@@ -382,24 +397,6 @@ mod tests {
             }
             before = now;
         }
-    }
-
-    /// The same fleet; the hosts of `paid` have that flag.
-    fn fleet_with_paid(hosts: &[u32], paid: &[u32]) -> ShownFleet {
-        let golden = include_str!("../../../protocol/golden/server.json");
-        let golden: Server = serde_json::from_str(golden).unwrap();
-        let server = |host: &u32| {
-            let mut server = golden.clone();
-            server.ip = ip(*host);
-            server.flags.paid = paid.contains(host);
-            Arc::new(server)
-        };
-        let records = Fleet {
-            servers: hosts.iter().map(server).collect(),
-            revision: 0,
-            stale: false,
-        };
-        ShownFleet::new(Arc::new(records), Timestamp::UNIX_EPOCH, None)
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 
 use fleetbeat_protocol::{
-    FieldError, MatchedHosts, OWN_KEY_NEEDED, Problem, Scope, TotpDemand,
+    FieldError, FullProblem, MatchedHosts, OWN_KEY_NEEDED, Problem, Scope, TotpDemand,
 };
 use log::Level;
 
@@ -316,9 +316,10 @@ impl Failure {
             moved_to: members.moved_to,
             code: members.code.map(str::to_owned),
             totp: self.totp,
-            matched: members.matched,
         };
-        let body = serde_json::to_vec(&problem).expect("a problem is plain JSON");
+        let matched = members.matched;
+        let body = serde_json::to_vec(&FullProblem { problem, matched });
+        let body = body.expect("a problem is plain JSON");
 
         let mut headers = vec![
             ("Content-Type", "application/problem+json".to_owned()),
