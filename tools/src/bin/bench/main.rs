@@ -6,11 +6,13 @@
 //! nothing but every request must succeed.
 
 mod agent;
+mod changes;
 mod history;
 mod keys;
 mod measure;
 mod scale;
 mod selector;
+mod upkeep;
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -38,11 +40,13 @@ const INTERVAL_SECS: f64 = 120.0;
 const CONNECTIONS: usize = 64;
 
 /// The parts to measure, in this order.
-const PARTS: [&str; 7] = [
+const PARTS: [&str; 9] = [
     "heartbeats",
     "history",
+    "upkeep",
     "keys",
     "fleets",
+    "changes",
     "selector",
     "production",
     "agent",
@@ -76,8 +80,10 @@ fn main() -> ExitCode {
         failed += match part {
             "heartbeats" => heartbeats(&scale),
             "history" => history::measure(&scale),
+            "upkeep" => upkeep::measure(&scale),
             "keys" => keys::measure(&scale),
             "fleets" => fleets(&scale),
+            "changes" => changes::measure(&scale),
             "selector" => selector::selectors(&scale),
             "production" => production(&scale),
             _ => agent::measure(&scale, &agent, is_static),
@@ -312,6 +318,15 @@ fn blackhole(scale: &Scale, server: &FleetbeatServer, to_mongodb: &Proxy) {
         after.0,
         after.1
     );
+}
+
+/// 1 for a number over its limit, which is told.
+fn limit(what: &str, number: f64, most: f64) -> usize {
+    if number <= most {
+        return 0;
+    }
+    eprintln!("bench: {what}: {number:.2}, and at most {most:.2} is allowed");
+    1
 }
 
 /// Where a database with such a URL listens.
