@@ -130,7 +130,7 @@ impl StatePatch {
         errors.into_result(StatePatch {
             mode: mode.unwrap_or_default(),
             until,
-            reason: reason.filter(|reason| !reason.is_empty()),
+            reason: reason.filter(|reason| !reason.trim().is_empty()),
         })
     }
 }
@@ -200,6 +200,7 @@ mod tests {
                 Mode::Normal,
             ),
             (r#"{"mode": "normal", "reason": ""}"#, Mode::Normal),
+            (r#"{"mode": "drain", "reason": "   "}"#, Mode::Drain),
         ] {
             let expected = StatePatch {
                 mode,

@@ -60,6 +60,7 @@ pub(super) fn merge_all(store: &dyn Store, start: Timestamp, hours: i64) -> u64 
         let tended = store.tend_history(now).unwrap();
         let tended = tended.expect("nobody else tends");
         assert_eq!(tended.failure, None);
+        assert!(tended.size.is_some_and(|size| size.used > 0), "{tended:?}");
         merged += tended.merged;
     }
     merged

@@ -20,7 +20,7 @@ use fleetbeat_daemon::thread::Worker;
 use fleetbeat_protocol::Timestamp;
 use jiff::SignedDuration;
 use mongodb::action::Find;
-use mongodb::bson::{Document, doc};
+use mongodb::bson::{Bson, Document, doc};
 use mongodb::error::Error;
 use mongodb::options::{
     Acknowledgment, ClientOptions, ConnectionString, ReadConcern, ReadPreference,
@@ -396,6 +396,19 @@ impl Connection {
         })
     }
 
+    /// How many bytes a collection has, and how many it takes of the disk, with its
+    /// indexes.
+    pub(super) fn collection_bytes(
+        &self,
+        collection: &str,
+    ) -> Result<(u64, u64), MongoDbError> {
+        let stats = doc! {"collStats": collection};
+        let stats = self.run(async { self.database.run_command(stats).await })?;
+        let bytes = |name| read_count(&stats, name).unwrap_or_default() as u64;
+        let indexes = bytes("totalIndexSize");
+        Ok((bytes("size") + indexes, bytes("storageSize") + indexes))
+    }
+
     /// MongoDB's clock.
     pub(super) fn clock(&self) -> Result<Timestamp, MongoDbError> {
         let hello = self.database.run_command(doc! {"hello": 1});
@@ -491,9 +504,13 @@ fn try_url(runtime: &Runtime, url: &str) -> Result<(), Error> {
 
 /// A number of a reply, of whichever type.
 fn read_count(reply: &Document, name: &str) -> Option<usize> {
-    let number = reply.get_i32(name).map(i64::from);
-    let number = number.or_else(|_| reply.get_i64(name)).ok()?;
-    usize::try_from(number).ok()
+    match reply.get(name)? {
+        Bson::Int32(number) => usize::try_from(*number).ok(),
+        Bson::Int64(number) => usize::try_from(*number).ok(),
+        // A size may be one, too, and always is whole.
+        Bson::Double(number) => format!("{number:.0}").parse().ok(),
+        _ => None,
+    }
 }
 
 fn cannot_start(error: &io::Error) -> StoreError {

@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 use fleetbeat_daemon::clock;
 use fleetbeat_history::chart::ChartQuery;
 use fleetbeat_history::{
-    Chunk, Day, HistoryError, Sample, StoredChunk, chart_of, days_of,
+    Chunk, Day, HistoryError, Sample, Size, StoredChunk, chart_of, days_of,
 };
 use fleetbeat_protocol::Timestamp;
 use jiff::SignedDuration;
@@ -46,6 +46,8 @@ pub(super) use self::sums::traffic;
 const MAX_ROUND: Duration = Duration::from_secs(1);
 /// A removal that has not come about in this time never does.
 const REMOVAL: SignedDuration = SignedDuration::from_hours(1);
+/// What takes room.
+const COLLECTIONS: [&str; 3] = ["history_days", "history_traffic", "open_chunks"];
 /// Hosts that are gone, whose chunks are deleted at once.
 const GONE: i64 = 20;
 
@@ -107,7 +109,19 @@ pub(super) fn tend(
         // Heartbeats have MongoDB for half of the time.
         thread::sleep(started.elapsed().min(MAX_ROUND));
     }
+    tended.size = size(mongodb).ok();
     Ok(tended)
+}
+
+/// How large history is.
+fn size(mongodb: &Connection) -> Result<Size, MongoDbError> {
+    let mut size = Size::default();
+    for collection in COLLECTIONS {
+        let (used, on_disk) = mongodb.collection_bytes(collection)?;
+        size.used += used;
+        size.on_disk += on_disk;
+    }
+    Ok(size)
 }
 
 /// The chart of a host; `None` if the host is not known.
