@@ -13,6 +13,8 @@ use crate::{beat, limit};
 
 /// A dashboard asks so often.
 const POLL: Duration = Duration::from_secs(5);
+/// For so long the weight of a new host grows, in steps at which all hosts change.
+const RISING: Duration = Duration::from_secs(5 * 60 + 10);
 /// The most bytes of an answer, compressed.
 const MOST_BYTES: f64 = 60_000.0;
 
@@ -25,6 +27,9 @@ pub(super) fn measure(scale: &Scale) -> usize {
     let done = AtomicBool::new(false);
     let (answers, beats) = thread::scope(|scope| {
         let beating = scope.spawn(|| beat(&server, &mut fleet, hosts, &done));
+        if scale.is_full {
+            thread::sleep(RISING);
+        }
         let asked = ask(&server, &token, scale);
         done.store(true, Ordering::Relaxed);
         (asked, beating.join().expect("no thread panics"))
