@@ -99,7 +99,7 @@ pub(crate) enum Purpose {
 pub(crate) enum Storage {
     /// SQLite in this folder.
     Embedded { path: PathBuf },
-    /// MongoDB, with Redis for the readers.
+    /// MongoDB, with copies in Redis for other programs.
     MongoDb(MongoDbSettings),
 }
 
@@ -115,7 +115,7 @@ pub(crate) struct MongoDbSettings {
     /// The name of the database.
     pub(crate) database: String,
     /// The URL of one Redis server, or of several nodes of a Redis cluster. Without any,
-    /// all reads go to MongoDB.
+    /// no copies are made.
     pub(crate) redis: Vec<String>,
     /// The most operations on MongoDB at once.
     pub(crate) connections: u32,

@@ -107,13 +107,13 @@ impl Readings {
             gauge(
                 registry,
                 "fleetbeat_cache_up",
-                "1 if readers are served from Redis, 0 if it is away or read-only.",
+                "1 if Redis takes copies, 0 if it is away or read-only.",
             )
             .set(as_number(cache.is_up));
             counter(
                 registry,
                 "fleetbeat_cache_errors_total",
-                "Calls of Redis that have failed.",
+                "Writes to Redis that have failed.",
             )
             .inc_by(cache.errors);
         }

@@ -15,8 +15,8 @@ pub(crate) enum CacheState {
     Up,
     /// It does not answer.
     Away,
-    /// It answers and takes no writes, so nobody may rely on what it says: it is a
-    /// replica, or full.
+    /// It answers and takes no writes, so what it holds grows old: it is a replica, or
+    /// full.
     RefusesWrites,
 }
 
@@ -35,8 +35,8 @@ pub(crate) trait StoreHealth: Send + Sync {
     /// The database cannot be written.
     fn try_write(&self) -> Result<(), StoreError>;
 
-    /// The state of the cache that readers are served from; `None` for a backend without
-    /// a cache.
+    /// The state of the cache that other programs read; `None` for a backend without a
+    /// cache.
     fn cache_state(&self) -> Option<CacheState> {
         None
     }

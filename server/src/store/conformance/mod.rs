@@ -33,25 +33,23 @@ use super::{HistorySettings, Store};
 pub(crate) use event_pages::follow_past_an_unknown_event;
 pub(crate) use fixtures::{DELETE_AFTER_MINUTES, act, beat, servers, spooled, sweep};
 #[cfg(feature = "mongodb")]
-use mongodb_databases::{FreshMongoDb, variable};
+use mongodb_databases::{FollowedMongoDb, variable};
 
-/// One line for each backend: which cases it has to pass, its name, and an expression that
-/// opens an empty store in a temporary folder. The backends on MongoDB differ in
-/// nothing but the copies of records.
+/// One line for each backend: its name, and an expression that opens an empty store in a
+/// temporary folder.
 macro_rules! backends {
-    ($($(#[$attribute:meta])* $cases:ident $name:ident: $open:expr;)+) => { $(
+    ($($(#[$attribute:meta])* $name:ident: $open:expr;)+) => { $(
         $(#[$attribute])*
         mod $name {
             use super::*;
-            cases!($cases $open);
+            cases!($open);
         }
     )+ };
 }
 
 /// One line for each case, under the file that has it.
 macro_rules! cases {
-    // What reads and writes records, whose copies are in Redis.
-    (records $open:expr) => {
+    ($open:expr) => {
         cases!($open; servers:
             a_first_heartbeat_makes_a_server,
             a_later_heartbeat_keeps_identity_and_flags,
@@ -109,9 +107,6 @@ macro_rules! cases {
             each_tag_that_was_set_last_on_either_record_of_a_host_counts,
             a_changed_tag_is_told_with_who_changed_it,
         );
-    };
-    (all $open:expr) => {
-        cases!(records $open);
         cases!($open; states:
             a_state_is_set_as_a_whole_and_stays_as_it_was_set,
             a_state_and_heartbeats_race_without_loss,
@@ -214,23 +209,12 @@ macro_rules! cases {
 }
 
 backends! {
-    all embedded: |folder| {
+    embedded: |folder| {
         let (store, history) = (Embedded::open(folder), HistorySettings::default());
         Box::new(store.unwrap().with_history(folder, &history).unwrap())
     };
     #[cfg(feature = "mongodb")]
-    all mongodb: |_| Box::new(FreshMongoDb::open(&variable("REDIS_URL")));
-    #[cfg(feature = "mongodb")]
-    records mongodb_with_a_redis_cluster: |_| {
-        Box::new(FreshMongoDb::open(&variable("REDIS_CLUSTER_URL")))
-    };
-    #[cfg(feature = "mongodb")]
-    records mongodb_with_one_node_of_a_cluster: |_| {
-        let cluster = variable("REDIS_CLUSTER_URL");
-        Box::new(FreshMongoDb::open(cluster.split(',').next().unwrap()))
-    };
-    #[cfg(feature = "mongodb")]
-    records mongodb_without_redis: |_| Box::new(FreshMongoDb::open(""));
+    mongodb: |_| Box::new(FollowedMongoDb::open(&variable("REDIS_URL")));
 }
 
 /// A store for one test, with what has to be cleared away behind it.
@@ -245,8 +229,8 @@ impl Opened for Embedded {
 }
 
 #[cfg(feature = "mongodb")]
-impl Opened for FreshMongoDb {
+impl Opened for FollowedMongoDb {
     fn store(&self) -> &dyn Store {
-        &self.store
+        &self.opened.store
     }
 }

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use ::mongodb::bson::{DateTime, doc};
 use fleetbeat_daemon::lock::lock;
-use fleetbeat_protocol::{AgentId, FlagsPatch};
+use fleetbeat_protocol::FlagsPatch;
+use redis::cluster::ClusterClient;
+use serde_json::Value;
 
 use super::event_pages::follow_past_an_unknown_event;
 use super::events::query;
@@ -81,6 +83,36 @@ impl Drop for FreshMongoDb {
     }
 }
 
+/// The same, with an instance beside it that looks once, at the end of the test: without
+/// comparing all records it has to find whatever the test has changed.
+pub(super) struct FollowedMongoDb {
+    follower: MongoDb,
+    pub(super) opened: FreshMongoDb,
+}
+
+impl FollowedMongoDb {
+    pub(super) fn open(redis: &str) -> FollowedMongoDb {
+        let opened = FreshMongoDb::open(redis);
+        let without_redis = MongoDbSettings {
+            redis: Vec::new(),
+            ..opened.settings.clone()
+        };
+        let follower = MongoDb::open(&without_redis, Patience::None).unwrap();
+        assert!(servers(&follower).is_empty());
+        follower.follow_from_now();
+        FollowedMongoDb { follower, opened }
+    }
+}
+
+impl Drop for FollowedMongoDb {
+    fn drop(&mut self) {
+        if !thread::panicking() {
+            let compared = self.opened.another();
+            assert_eq!(servers(&self.follower), servers(&compared));
+        }
+    }
+}
+
 /// An environment variable that `make test` sets.
 pub(super) fn variable(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| {
@@ -88,103 +120,152 @@ pub(super) fn variable(name: &str) -> String {
     })
 }
 
-#[test]
-fn what_another_program_does_to_mongodb_is_found_while_redis_tells_the_rest() {
-    let opened = FreshMongoDb::open(&variable("REDIS_URL"));
-    let store = &opened.store;
-    store.reload_always();
-    let ips = ["10.0.0.1", "10.0.0.2", "10.0.0.3"];
-    store.record(&ips.map(|ip| beat(ip, now()))).unwrap();
-    let shown = || -> Vec<(String, bool)> {
-        servers(store)
-            .into_iter()
-            .map(|server| (server.hostname.clone(), server.flags.paid))
-            .collect()
+fn set_paid(store: &MongoDb, host: &str, paid: bool) {
+    let paid = Some(paid);
+    let patch = FlagsPatch {
+        paid,
+        ..FlagsPatch::default()
     };
-    let wait = |expected: &[(&str, bool)]| {
-        let started = Instant::now();
-        let expected: Vec<_> = expected
-            .iter()
-            .map(|(name, paid)| ((*name).to_owned(), *paid))
-            .collect();
-        while shown() != expected {
-            assert!(
-                started.elapsed() < Duration::from_secs(5),
-                "{:?} instead of {expected:?}",
-                shown()
-            );
-            thread::sleep(Duration::from_millis(10));
-        }
-    };
-    wait(&[
-        ("host-10.0.0.1", false),
-        ("host-10.0.0.2", false),
-        ("host-10.0.0.3", false),
-    ]);
-    store.tamper(
-        doc! {"ip": "10.0.0.1"},
-        Some(doc! {"$set": {"hostname": "renamed"}}),
-    );
-    store.tamper(doc! {"ip": "10.0.0.2"}, None);
-    store
-        .set(
-            &ip("10.0.0.3").into(),
-            HostPatch::Flags(FlagsPatch {
-                paid: Some(true),
-                ..FlagsPatch::default()
-            }),
-            &act(),
-        )
-        .unwrap();
-    wait(&[("renamed", false), ("host-10.0.0.3", true)]);
+    let patch = HostPatch::Flags(patch);
+    store.set(&ip(host).into(), patch, &act()).unwrap();
+}
+
+/// The hosts' names, and whether they are paid.
+fn shown(store: &MongoDb) -> Vec<(String, bool)> {
+    let shown = servers(store).into_iter();
+    shown
+        .map(|server| (server.hostname.clone(), server.flags.paid))
+        .collect()
+}
+
+fn all(expected: &[(&str, bool)]) -> Vec<(String, bool)> {
+    let all = expected.iter();
+    all.map(|(name, paid)| ((*name).to_owned(), *paid))
+        .collect()
 }
 
 #[test]
-fn an_instance_whose_clock_is_ahead_hides_no_host_that_another_one_hears() {
-    let opened = FreshMongoDb::open(&variable("REDIS_URL"));
+fn what_says_not_when_it_was_changed_is_found_by_comparing() {
+    let opened = FreshMongoDb::open("");
     let store = &opened.store;
-    let host = |agent: u128, address: &str, minute: i64| {
-        let mut beat = beat(address, now() + minutes(minute));
-        beat.heartbeat.hostname = format!("host-{agent}");
-        beat.heartbeat.agent_id = Some(AgentId::from_bits(agent));
-        beat.heartbeat.boot_id = Some("boot".to_owned());
-        beat
-    };
-    let wait = |expected: &[(&str, &str)]| {
-        let started = Instant::now();
-        let expected: Vec<_> = expected
-            .iter()
-            .map(|(ip, name)| ((*ip).to_owned(), (*name).to_owned()))
-            .collect();
-        let shown = || -> Vec<(String, String)> {
-            let all = servers(store).into_iter();
-            all.map(|server| (server.ip.to_string(), server.hostname.clone()))
-                .collect()
-        };
-        while shown() != expected {
-            let seconds = started.elapsed().as_secs();
-            assert!(seconds < 5, "{:?} instead of {expected:?}", shown());
-            thread::sleep(Duration::from_millis(10));
-        }
-    };
+    let ips = ["10.0.0.1", "10.0.0.2", "10.0.0.3"];
+    store.record(&ips.map(|ip| beat(ip, now()))).unwrap();
+    let [first, second, third] = ips.map(|ip| format!("host-{ip}"));
+    let before = all(&[(&first, false), (&second, false), (&third, false)]);
+    assert_eq!(shown(store), before);
 
-    // What an instance leaves whose clock is a minute ahead.
-    store.record(&[host(1, "10.0.0.1", 0)]).unwrap();
-    let epoch = DateTime::from_millis(store.next_number(now() + minutes(1)));
-    let owned_since = doc! {"$set": {"owned_since": epoch}};
-    store.tamper(doc! {"ip": "10.0.0.1"}, Some(owned_since));
+    // An instance of an earlier version, and one that is killed while it removes a host.
+    let renamed = doc! {"$set": {"hostname": "renamed"}, "$inc": {"rev": 1_i64}};
+    store.tamper(doc! {"ip": "10.0.0.1"}, Some(renamed));
+    store.tamper(doc! {"ip": "10.0.0.2"}, None);
+    set_paid(store, "10.0.0.3", true);
+    let looked = all(&[(&first, false), (&second, false), (&third, true)]);
+    assert_eq!(shown(store), looked);
+    store.compare_every(Duration::ZERO);
+    assert_eq!(shown(store), all(&[("renamed", false), (&third, true)]));
+}
+
+#[test]
+fn a_clock_that_is_set_back_hides_changes_until_all_are_compared() {
+    let opened = FreshMongoDb::open("");
+    let store = &opened.store;
     store
-        .record(&[host(1, "10.0.0.1", 1), host(2, "10.0.0.3", 1)])
+        .record(&[beat("10.0.0.1", now()), beat("10.0.0.2", now())])
         .unwrap();
-    wait(&[("10.0.0.1", "host-1"), ("10.0.0.3", "host-2")]);
+    assert_eq!(shown(store).len(), 2);
+    let (hour, name) = (Duration::from_secs(60 * 60), "host-10.0.0.2");
+    store.compare_every(hour);
 
-    store.record(&[host(1, "10.0.0.2", 2)]).unwrap();
-    store.record(&[host(2, "10.0.0.1", 2)]).unwrap();
-    wait(&[("10.0.0.1", "host-2"), ("10.0.0.2", "host-1")]);
-    // A host that is made anew at an address follows its copies, too.
-    store.tamper(doc! {"ip": "10.0.0.1"}, None);
-    store.record(&[host(3, "10.0.0.1", 3)]).unwrap();
-    wait(&[("10.0.0.1", "host-3"), ("10.0.0.2", "host-1")]);
+    let tomorrow = (now() + minutes(24 * 60)).as_millisecond();
+    let ahead = doc! {
+        "$set": {"hostname": "ahead", "changed_at": DateTime::from_millis(tomorrow)},
+        "$inc": {"rev": 1_i64},
+    };
+    store.tamper(doc! {"ip": "10.0.0.1"}, Some(ahead));
+    assert_eq!(shown(store), all(&[("ahead", false), (name, false)]));
+    set_paid(store, "10.0.0.2", true);
+    assert_eq!(shown(store), all(&[("ahead", false), (name, false)]));
+    store.compare_every(Duration::ZERO);
+    assert_eq!(shown(store), all(&[("ahead", false), (name, true)]));
+
+    // What is made by the clock as it is now is seen again.
+    store.compare_every(hour);
+    set_paid(store, "10.0.0.2", false);
+    assert_eq!(shown(store), all(&[("ahead", false), (name, false)]));
+}
+
+/// Waits until the copy at this address is as expected.
+fn wait_for_copy(
+    what: &str,
+    read: &mut dyn FnMut() -> Option<String>,
+    is_there: impl Fn(Option<&Value>) -> bool,
+) {
+    let started = Instant::now();
+    loop {
+        let copy = read();
+        let copy: Option<Value> = copy.map(|copy| serde_json::from_str(&copy).unwrap());
+        if is_there(copy.as_ref()) {
+            return;
+        }
+        assert!(
+            started.elapsed() < Duration::from_secs(10),
+            "{what}: {copy:?}"
+        );
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// The copies in Redis follow the records, whatever Redis holds.
+fn copies_follow(redis: &str, read: &mut dyn FnMut() -> Option<String>) {
+    let opened = FreshMongoDb::open(redis);
+    let store = &opened.store;
+    store.record(&[beat("10.0.0.1", now())]).unwrap();
+    wait_for_copy("a new host", read, |copy| {
+        copy.is_some_and(|copy| copy["hostname"] == "host-10.0.0.1")
+    });
+    set_paid(store, "10.0.0.1", true);
+    wait_for_copy("a flag", read, |copy| {
+        copy.is_some_and(|copy| copy["paid"] == true)
+    });
+
+    // As after a restored backup: what Redis has is not what MongoDB holds.
+    let unpaid = doc! {"$set": {"paid": false}};
+    store.tamper(doc! {"ip": "10.0.0.1"}, Some(unpaid));
+    let another = opened.another();
+    wait_for_copy("what a new instance finds", read, |copy| {
+        copy.is_some_and(|copy| copy["paid"] == false)
+    });
+    drop(another);
+
+    store.remove_server(&ip("10.0.0.1").into(), &act()).unwrap();
+    wait_for_copy("a host that is gone", read, |copy| copy.is_none());
+}
+
+#[test]
+fn copies_in_redis_follow_the_records() {
+    let url = variable("REDIS_URL");
+    let mut redis = redis::Client::open(&*url)
+        .unwrap()
+        .get_connection()
+        .unwrap();
+    copies_follow(&url, &mut || {
+        let mut get = redis::cmd("GET");
+        get.arg("server:10.0.0.1").query(&mut redis).unwrap()
+    });
+}
+
+#[test]
+fn copies_in_a_cluster_follow_the_records_however_many_nodes_are_named() {
+    let urls = variable("REDIS_CLUSTER_URL");
+    let nodes: Vec<&str> = urls.split(',').collect();
+    let client = ClusterClient::new(nodes.clone()).unwrap();
+    let mut redis = client.get_connection().unwrap();
+    for url in [&*urls, nodes[0]] {
+        copies_follow(url, &mut || {
+            let mut get = redis::cmd("GET");
+            get.arg("server:10.0.0.1").query(&mut redis).unwrap()
+        });
+    }
 }
 
 #[test]

@@ -6,13 +6,11 @@
 //! documents a kill has let through, the event is delivered, and once, because it has the
 //! same `_id` in all of them.
 
-use std::net::IpAddr;
-
 use fleetbeat_daemon::clock;
 use mongodb::bson::{Bson, Document, doc, serialize_to_vec};
 
 use super::connection::Connection;
-use super::document::{VersionedServer, carry, read_set_flags, text};
+use super::document::{carry, read_server, read_set_flags};
 use super::error::MongoDbError;
 use super::flags::{as_read, set_all};
 use super::{pending, sequence};
@@ -25,13 +23,11 @@ const MAX_TRIES: usize = 16;
 /// tags and settings.
 const MAX_COMMAND_BYTES: usize = 4 * 1024 * 1024;
 
-/// Sets it on these hosts, by `server_id`, and gives on how many. `changed` gets the
-/// addresses of the hosts that have changed, or may have, also before an error.
+/// Sets it on these hosts, by `server_id`, and gives on how many.
 pub(super) fn set(
     mongodb: &Connection,
     hosts: &[String],
     bulk: &Bulk<'_>,
-    changed: &mut Vec<IpAddr>,
 ) -> Result<usize, MongoDbError> {
     let servers = mongodb.servers();
     // All rounds have one event.
@@ -46,7 +42,6 @@ pub(super) fn set(
         if wanted.is_empty() {
             return Ok(0);
         }
-        changed.extend(wanted.iter().filter_map(|(record, _)| address(record)));
 
         let event = bulk.event(wanted.len());
         let event = pending::to_document(&id, &id, &event, None);
@@ -68,8 +63,8 @@ fn plan<'a>(
 ) -> Result<Vec<(&'a Document, Document)>, MongoDbError> {
     let mut wanted = Vec::new();
     for record in found {
-        let server = VersionedServer::from_document(record);
-        if !server.is_some_and(|record| bulk.may_change(&record.server)) {
+        let server = read_server(record);
+        if !server.is_some_and(|server| bulk.may_change(&server)) {
             continue;
         }
         let mut after = read_set_flags(record);
@@ -133,8 +128,4 @@ fn deliver(mongodb: &Connection, wanted: &[(&Document, Document)], event: &Docum
     if let Err(error) = result {
         log::debug!("the event of a bulk waits: {}", StoreError::from(error));
     }
-}
-
-fn address(record: &Document) -> Option<IpAddr> {
-    text(record, "ip")?.parse().ok()
 }

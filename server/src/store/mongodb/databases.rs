@@ -1,62 +1,27 @@
 //! The two databases together: MongoDB with the truth, and Redis, if configured, with
 //! copies for readers.
 
-use std::collections::BTreeMap;
-use std::net::IpAddr;
-use std::sync::Mutex;
-
-use fleetbeat_daemon::lock::lock;
 use mongodb::IndexModel;
 use mongodb::bson::{Document, doc};
 use mongodb::options::IndexOptions;
 
 use super::connection::Connection;
-use super::document::VersionedServer;
 use super::error::MongoDbError;
 use super::history;
 use super::redis::RedisCopies;
 
-/// Records asked for by address at once.
+/// Records asked for at once.
 pub(super) const MAX_ASKED: usize = 500;
 
 /// MongoDB and Redis. All threads of the store share them.
 pub(super) struct Databases {
     /// MongoDB.
     pub(super) mongodb: Connection,
-    /// Redis; `None` sends all reads to MongoDB.
+    /// Redis; `None` if nobody reads there.
     pub(super) redis: Option<RedisCopies>,
-    /// Records that this instance has changed, as MongoDB holds them now, until the
-    /// instance's copy of the fleet has them. At most one for each host.
-    read_back: Mutex<BTreeMap<IpAddr, VersionedServer>>,
 }
 
 impl Databases {
-    /// The two databases.
-    pub(super) fn new(mongodb: Connection, redis: Option<RedisCopies>) -> Databases {
-        Databases {
-            mongodb,
-            redis,
-            read_back: Mutex::default(),
-        }
-    }
-
-    /// Keeps records that this instance has changed for its copy of the fleet.
-    pub(super) fn keep_read_back(&self, records: &[VersionedServer]) {
-        let mut read_back = lock(&self.read_back);
-        for record in records {
-            let ip = record.server.ip;
-            let is_newer = |kept: &VersionedServer| kept.version < record.version;
-            if read_back.get(&ip).is_none_or(is_newer) {
-                read_back.insert(ip, record.clone());
-            }
-        }
-    }
-
-    /// Takes the records that were kept.
-    pub(super) fn take_read_back(&self) -> BTreeMap<IpAddr, VersionedServer> {
-        std::mem::take(&mut *lock(&self.read_back))
-    }
-
     /// Makes the indexes in MongoDB. Several instances may do so at once.
     pub(super) fn make_indexes(&self) -> Result<(), MongoDbError> {
         // A record without the field, which another program has left there, must not keep
@@ -69,6 +34,7 @@ impl Databases {
             unique_index(doc! {"agent_id": 1}, &if_there),
             index(doc! {"clone_of": 1}),
             index(doc! {"last_heartbeat": 1}),
+            index(doc! {"changed_at": 1}),
             index(doc! {"status": 1}),
         ];
         let users = [
@@ -107,27 +73,6 @@ impl Databases {
             mongodb.history().create_indexes(former).await
         })?;
         history::make_indexes(mongodb)
-    }
-
-    /// The records of these hosts in MongoDB; `None` for a host without a record.
-    pub(super) fn read_servers(
-        &self,
-        ips: &[IpAddr],
-    ) -> Result<BTreeMap<IpAddr, Option<VersionedServer>>, MongoDbError> {
-        let mut records: BTreeMap<IpAddr, Option<VersionedServer>> =
-            ips.iter().map(|ip| (*ip, None)).collect();
-        for chunk in ips.chunks(MAX_ASKED) {
-            let asked: Vec<String> = chunk.iter().map(ToString::to_string).collect();
-            let servers = self.mongodb.servers();
-            let found = servers.find(doc! {"ip": {"$in": asked}});
-            for record in self
-                .mongodb
-                .collect(found, VersionedServer::from_document)?
-            {
-                records.insert(record.server.ip, Some(record));
-            }
-        }
-        Ok(records)
     }
 }
 

@@ -16,7 +16,6 @@ use log::Level;
 use mongodb::bson::{
     Bson, DateTime, Document, deserialize_from_bson, doc, serialize_to_bson,
 };
-use serde::{Deserialize, Serialize};
 
 use crate::recurring::log_if_due;
 use crate::store::column::{COLUMNS, Column, FLAGS, Identity, Kind};
@@ -27,73 +26,29 @@ use crate::store::settings::{SetSetting, SetSettings};
 use crate::store::state::SetState;
 use crate::store::tags::{SetTag, SetTags};
 
-/// A record's age in writes, which tells the newer of two copies: the epoch and the
-/// revision. The epoch is the number of [`super::sequence`] with which the host has got
-/// its address, at least the milliseconds since 1970: a host that moves to the address, or
-/// comes back after it was deleted, starts a new one. Each write counts the revision up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub(super) struct Version(pub(super) i64, pub(super) i64);
-
-/// The format of a copy. A copy of another format, or of a version that did not say so,
-/// may lack fields: it counts as no copy.
-const FORMAT: u32 = 4;
-
-/// A record and its version. As JSON, this is the copy that Redis holds; the version
-/// stands first, where the script in Redis looks for it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct VersionedServer {
-    /// Which of two copies of the record is newer.
-    #[serde(rename = "rev")]
-    pub(super) version: Version,
-    #[serde(default, rename = "v")]
-    format: u32,
-    /// The record.
-    #[serde(flatten)]
-    pub(super) server: Server,
-}
-
-impl VersionedServer {
-    /// A copy as Redis holds it; `None` for one that this program has not made.
-    pub(super) fn from_copy(json: &[u8]) -> Option<VersionedServer> {
-        let copy: VersionedServer = serde_json::from_slice(json).ok()?;
-        (copy.format == FORMAT).then_some(copy)
-    }
-
-    /// The record, as far as it can be read; `None`, and a line in the log, for a
-    /// document without an address.
-    pub(super) fn from_document(document: &Document) -> Option<VersionedServer> {
-        let Some(ip) = text(document, "ip").and_then(|ip| ip.parse::<IpAddr>().ok())
-        else {
-            let line = || {
-                let id = document.get("_id");
-                format!("a record without an address in MongoDB is left out: {id:?}")
-            };
-            log_if_due(Level::Warn, "damaged records", "", line);
-            return None;
+/// The record, as far as it can be read; `None`, and a line in the log, for a document
+/// without an address.
+pub(super) fn read_server(document: &Document) -> Option<Server> {
+    let Some(ip) = text(document, "ip").and_then(|ip| ip.parse::<IpAddr>().ok()) else {
+        let line = || {
+            let id = document.get("_id");
+            format!("a record without an address in MongoDB is left out: {id:?}")
         };
+        log_if_due(Level::Warn, "damaged records", "", line);
+        return None;
+    };
 
-        let identity = read_identity(ip.to_canonical(), document);
-        let owned_since = time(document, "owned_since");
-        let epoch = owned_since.unwrap_or(identity.first_heartbeat);
-        let epoch = epoch.as_millisecond();
-        let version = Version(epoch, read_revision(document));
-
-        let mut server = identity.into_server();
-        for column in COLUMNS {
-            if let Some(value) = find(document, column.bson) {
-                read(&column.kind, value, &mut server);
-            }
+    let mut server = read_identity(ip.to_canonical(), document).into_server();
+    for column in COLUMNS {
+        if let Some(value) = find(document, column.bson) {
+            read(&column.kind, value, &mut server);
         }
-        server.flags = read_flags(document);
-        server.tags = read_tags(document);
-        server.state = read_set_state(document).state;
-        server.settings = read_set_settings(document).shown();
-        Some(VersionedServer {
-            version,
-            format: FORMAT,
-            server,
-        })
     }
+    server.flags = read_flags(document);
+    server.tags = read_tags(document);
+    server.state = read_set_state(document).state;
+    server.settings = read_set_settings(document).shown();
+    Some(server)
 }
 
 /// A record as far as identity goes, by its `server_id`.
@@ -175,12 +130,10 @@ impl Owned {
     /// The update that sets and removes these fields and counts the revision up. A
     /// revision that cannot be counted gives way to one that is higher than any.
     pub(super) fn update(&self, mut set: Document, unset: Document) -> Document {
-        let mut update = doc! {};
-        match &self.rev {
-            Some(rev) if number(rev).is_none() => {
-                set.insert("rev", clock::now().as_millisecond());
-            }
-            _ => drop(update.insert("$inc", doc! {"rev": 1_i64})),
+        let mut update = count_up();
+        if self.rev.as_ref().is_some_and(|rev| number(rev).is_none()) {
+            update.remove("$inc");
+            set.insert("rev", clock::now().as_millisecond());
         }
         update.insert("$set", set);
         if !unset.is_empty() {
@@ -379,11 +332,12 @@ fn number(value: &Bson) -> Option<f64> {
     number.filter(|number| number.is_finite())
 }
 
+/// The revision, which each change counts up; 0 where another program has left no number.
 #[allow(
     clippy::cast_possible_truncation,
     reason = "whole, unless another program wrote it"
 )]
-fn read_revision(document: &Document) -> i64 {
+pub(super) fn read_revision(document: &Document) -> i64 {
     document.get("rev").and_then(number).unwrap_or_default() as i64
 }
 
@@ -441,10 +395,10 @@ fn tags(value: &Bson) -> Tags {
         .collect()
 }
 
-/// The field that says with which number of the sequence a record has got its address. It
-/// has the form of a time, because an earlier version wrote a time.
-pub(super) fn owned_since(number: i64) -> Document {
-    doc! {"owned_since": DateTime::from_millis(number)}
+/// What every change of a record begins with, so that all instances see it: the revision
+/// goes up, and MongoDB's clock tells when.
+pub(super) fn count_up() -> Document {
+    doc! {"$inc": {"rev": 1_i64}, "$currentDate": {"changed_at": true}}
 }
 
 /// A BSON date, to the millisecond.
@@ -524,12 +478,11 @@ pub(super) fn update(beat: &Beat, how: &Update<'_>) -> Document {
         }
     }
 
-    let mut update = doc! {};
+    let mut update = count_up();
     carry(&mut update, how.told.iter().cloned().collect());
     if how.mend {
+        update.remove("$inc");
         set.insert("rev", clock::now().as_millisecond());
-    } else {
-        update.insert("$inc", doc! {"rev": 1_i64});
     }
     update.insert("$set", set);
     update.insert("$unset", unset);
@@ -566,7 +519,7 @@ pub(super) fn as_read(record: &Known<String>) -> Document {
     query
 }
 
-/// A new host's record, without its epoch.
+/// A new host's record.
 pub(super) fn new_record(
     beat: &Beat,
     agent_id: Option<AgentId>,
@@ -669,7 +622,7 @@ pub(super) fn flags_update(patch: FlagsPatch, number: i64) -> Document {
         }
     }
 
-    let mut update = doc! {"$inc": {"rev": 1_i64}};
+    let mut update = count_up();
     if !set.is_empty() {
         update.insert("$set", set);
     }
@@ -678,12 +631,14 @@ pub(super) fn flags_update(patch: FlagsPatch, number: i64) -> Document {
 
 /// The update that sets a record's tags of admins.
 pub(super) fn tags_update(tags: &SetTags) -> Document {
-    doc! {"$inc": {"rev": 1_i64}, "$set": tags_to_bson(tags)}
+    let mut update = count_up();
+    update.insert("$set", tags_to_bson(tags));
+    update
 }
 
 /// The update that sets a record's settings.
 pub(super) fn settings_update(settings: &SetSettings) -> Document {
-    let mut update = doc! {"$inc": {"rev": 1_i64}};
+    let mut update = count_up();
     let set = settings_to_bson(settings);
     if !set.is_empty() {
         update.insert("$set", set);
@@ -693,5 +648,7 @@ pub(super) fn settings_update(settings: &SetSettings) -> Document {
 
 /// The update that sets a record's state.
 pub(super) fn state_update(state: &SetState) -> Document {
-    doc! {"$inc": {"rev": 1_i64}, "$set": state_to_bson(state)}
+    let mut update = count_up();
+    update.insert("$set", state_to_bson(state));
+    update
 }

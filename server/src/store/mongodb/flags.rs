@@ -6,7 +6,7 @@ use mongodb::options::ReturnDocument;
 
 use super::connection::Connection;
 use super::document::{
-    carry, flags_update, named, read_set_flags, set_fields, settings_update,
+    carry, count_up, flags_update, named, read_set_flags, set_fields, settings_update,
     state_update, tags_update, text,
 };
 use super::error::MongoDbError;
@@ -81,7 +81,7 @@ pub(super) fn set_all(
             fields.extend(set.clone());
         }
     }
-    let mut all = doc! {"$inc": {"rev": 1_i64}};
+    let mut all = count_up();
     if !fields.is_empty() {
         all.insert("$set", fields);
     }

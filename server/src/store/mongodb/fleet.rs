@@ -1,87 +1,89 @@
-//! This instance's copy of the whole fleet, from which lists are made.
+//! This instance's copy of the whole fleet, from which lists and the copies in Redis are
+//! made.
 //!
-//! The copy is read from MongoDB once, and then follows the stream of changes in Redis:
-//! whenever a list is asked for, the hosts that have changed since the last position in
-//! the stream are read, from Redis or, where Redis has no copy, from MongoDB. If that
-//! position is gone from the stream, or Redis does not answer, everything is read from
-//! MongoDB again.
+//! Every change of a record counts the record's `rev` up and sets `changed_at` by
+//! MongoDB's clock, and every removal is counted in `state`. So a look at MongoDB asks
+//! how many removals there were, and which revisions the records have that have changed
+//! lately. Records with another revision than the copy's are read.
 //!
-//! Each minute a background thread compares the copy with all of MongoDB, while the
-//! stream goes on being followed. The comparison finds changes that never reached Redis:
-//! those of an instance that was killed before copying, and those of another program.
+//! All revisions are compared after a removal, and each minute. That finds what the looks
+//! between have missed: changes by a version that sets no `changed_at`, changes that a
+//! clock which was set back has hidden, and the removals of an instance that was killed
+//! before it counted them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use fleetbeat_daemon::condition::Condition;
-use fleetbeat_daemon::thread::spawn;
 use fleetbeat_protocol::Server;
-use mongodb::bson::doc;
+use mongodb::bson::{Bson, DateTime, Document, doc};
 
-use super::databases::{Databases, MAX_ASKED};
-use super::document::{Version, VersionedServer};
-use super::redis::{ChangesSince, RedisCopies, StreamPosition};
-use crate::store::error::{Setup, StoreError, Unavailable};
+use super::connection::Connection;
+use super::databases::MAX_ASKED;
+use super::document::{read_revision, read_server};
+use super::error::MongoDbError;
+use crate::store::error::StoreError;
 use crate::store::server::{Fleet, HostName};
 
-/// The whole fleet is compared with MongoDB again after this.
-const RELOAD_EVERY: Duration = Duration::from_secs(60);
+/// All revisions are compared after this.
+const COMPARE_EVERY: Duration = Duration::from_secs(60);
+/// A look goes back so many milliseconds behind the newest change that was seen. Changes
+/// that are made at one time are seen in any order, and shards have clocks of their own.
+const OVERLAP_MS: i64 = 5000;
 
 /// The fleet as this instance knows it.
 pub(super) struct FleetCopy {
-    pub(super) reload_every: Duration,
-    records: Records,
-    /// How far the stream of changes has been followed; `None` before the first reading,
-    /// or when the position was lost.
-    position: Option<StreamPosition>,
-    /// When the fleet was read from MongoDB last.
-    loaded: Option<Instant>,
-    reload: Option<BackgroundReload>,
+    pub(super) compare_every: Duration,
+    records: HashMap<Id, Record>,
+    /// Each host, and the id of its record, by address.
+    servers: BTreeMap<IpAddr, (Id, Arc<Server>)>,
+    /// When the newest change was made that was new to the last look with any.
+    pub(super) newest_change: Option<DateTime>,
+    /// The number of removals at the last comparison.
+    removals: i64,
+    compared: Option<Instant>,
+    looked: Option<Instant>,
     /// The fleet could not be read from MongoDB.
-    reload_trouble: Condition,
-    /// Whether Redis was searched for copies that are newer than MongoDB.
-    are_copies_checked: bool,
-    /// Redis could not be searched.
-    check_trouble: Condition,
+    trouble: Condition,
+    /// Addresses whose copy in Redis is to be renewed: at most as many as there were hosts.
+    uncopied: BTreeSet<IpAddr>,
     /// Counts the fleets that were handed out.
     revision: u64,
     /// Whether records have changed since the last fleet was handed out.
     has_changed: bool,
 }
 
-/// Each host's record and its version, by address.
-type Records = BTreeMap<IpAddr, (Version, Arc<Server>)>;
+/// A record's `_id` as text: another program may have given it one of any type.
+type Id = Arc<str>;
 
-/// A comparison with all of MongoDB in a separate thread, because for a large fleet the
-/// comparison takes longer than a change may take to be seen.
-struct BackgroundReload {
-    thread: JoinHandle<Result<Difference, StoreError>>,
-    /// The hosts that the stream has told of meanwhile. The thread may have read their
-    /// records as they were before.
-    followed: BTreeSet<IpAddr>,
+/// What is known of a record.
+struct Record {
+    rev: i64,
+    /// `None` for a record that is not shown, because it has no address.
+    ip: Option<IpAddr>,
 }
 
-/// How MongoDB differs from the copy.
-struct Difference {
-    changed: Vec<VersionedServer>,
-    gone: Vec<IpAddr>,
+/// A record whose revision is new.
+struct Change {
+    id: Bson,
+    at: Option<DateTime>,
 }
 
 impl FleetCopy {
     /// An empty copy.
     pub(super) fn new() -> FleetCopy {
         FleetCopy {
-            reload_every: RELOAD_EVERY,
-            records: Records::new(),
-            position: None,
-            loaded: None,
-            reload: None,
-            reload_trouble: Condition::default(),
-            are_copies_checked: false,
-            check_trouble: Condition::default(),
+            compare_every: COMPARE_EVERY,
+            records: HashMap::new(),
+            servers: BTreeMap::new(),
+            newest_change: None,
+            removals: 0,
+            compared: None,
+            looked: None,
+            trouble: Condition::default(),
+            uncopied: BTreeSet::new(),
             revision: 0,
             has_changed: false,
         }
@@ -93,15 +95,11 @@ impl FleetCopy {
     /// MongoDB cannot be read, and never could be.
     pub(super) fn fleet(
         &mut self,
-        databases: &Arc<Databases>,
+        mongodb: &Connection,
         before: Option<&Arc<Fleet>>,
     ) -> Result<Arc<Fleet>, StoreError> {
-        self.update(databases)?;
-        if self.loaded.is_some() && self.position.is_some() {
-            self.check_copies(databases);
-        }
-
-        let stale = self.reload_trouble.cause().is_some() || !databases.mongodb.is_up();
+        self.update(mongodb)?;
+        let stale = self.trouble.cause().is_some() || !mongodb.is_up();
         let is_same = |before: &&Arc<Fleet>| !self.has_changed && before.stale == stale;
         if let Some(before) = before.filter(is_same) {
             return Ok(before.clone());
@@ -109,7 +107,7 @@ impl FleetCopy {
 
         self.has_changed = false;
         self.revision += 1;
-        let servers = self.records.values().map(|(_, server)| server.clone());
+        let servers = self.servers.values().map(|(_, server)| server.clone());
         Ok(Arc::new(Fleet {
             servers: servers.collect(),
             revision: self.revision,
@@ -119,279 +117,191 @@ impl FleetCopy {
 
     /// A host as it was last known.
     pub(super) fn server(&self, host: &HostName) -> Option<Server> {
-        let record = match host {
-            HostName::Ip(ip) => self.records.get(ip),
+        let server = match host {
+            HostName::Ip(ip) => self.servers.get(ip),
             HostName::ServerId(id) => {
-                let mut records = self.records.values();
-                records.find(|(_, server)| server.server_id == *id)
+                let mut servers = self.servers.values();
+                servers.find(|(_, server)| server.server_id == *id)
             }
         };
-        record.map(|(_, server)| Server::clone(server))
+        server.map(|(_, server)| Server::clone(server))
     }
 
-    /// Ends the thread that may be reading; the store is being closed.
-    pub(super) fn stop(&mut self) {
-        if let Some(reload) = self.reload.take() {
-            let _ = reload.thread.join();
+    /// Brings the copy up to date, as far as MongoDB answers, unless that was tried less
+    /// than `age` ago.
+    ///
+    /// # Errors
+    /// MongoDB cannot be read, and never could be.
+    pub(super) fn update_if_older(
+        &mut self,
+        mongodb: &Connection,
+        age: Duration,
+    ) -> Result<(), StoreError> {
+        match self.looked {
+            Some(looked) if looked.elapsed() < age => Ok(()),
+            _ => self.update(mongodb),
         }
     }
 
-    /// Brings the copy up to date, as far as the databases answer.
-    fn update(&mut self, databases: &Arc<Databases>) -> Result<(), StoreError> {
-        self.apply_read_back(databases);
-        let is_followed = self.follow(databases);
-        let reloaded = match self.loaded {
-            Some(loaded) if is_followed => self.reload_in_background(databases, loaded),
-            _ => self.reload(databases).map(|()| true),
+    /// Takes some of the hosts that have changed since they were taken last; of an address
+    /// at which there is no host, `None`.
+    pub(super) fn take_uncopied(
+        &mut self,
+        most: usize,
+    ) -> Vec<(IpAddr, Option<Arc<Server>>)> {
+        let ips: Vec<IpAddr> = self.uncopied.iter().take(most).copied().collect();
+        let take = |ip| {
+            self.uncopied.remove(&ip);
+            let server = self.servers.get(&ip);
+            (ip, server.map(|(_, server)| server.clone()))
         };
-        match reloaded {
-            Err(error) if self.loaded.is_none() => return Err(error),
+        ips.into_iter().map(take).collect()
+    }
+
+    /// The hosts at these addresses are to be taken again.
+    pub(super) fn put_back(&mut self, ips: impl IntoIterator<Item = IpAddr>) {
+        self.uncopied.extend(ips);
+    }
+
+    fn update(&mut self, mongodb: &Connection) -> Result<(), StoreError> {
+        let looked = self.look(mongodb);
+        self.looked = Some(Instant::now());
+        match looked {
+            Err(error) if self.compared.is_none() => return Err(error.into()),
             Err(error) => {
-                if self.reload_trouble.begins(error.to_string()) {
+                if self.trouble.begins(error.to_string()) {
                     log::warn!("the list is as it was last known: {error}");
                 }
             }
-            Ok(true) => drop(self.reload_trouble.ends()),
-            Ok(false) => {}
+            Ok(()) => drop(self.trouble.ends()),
         }
         Ok(())
     }
 
-    /// Applies what this instance has changed itself: whether or not Redis has taken it.
-    fn apply_read_back(&mut self, databases: &Databases) {
-        for (ip, record) in databases.take_read_back() {
-            if let Some(reload) = &mut self.reload {
-                reload.followed.insert(ip);
+    /// Reads what has changed.
+    fn look(&mut self, mongodb: &Connection) -> Result<(), MongoDbError> {
+        // Counted first, so that no removal falls between.
+        let removals = count_removals(mongodb)?;
+        let is_old = |at: Instant| at.elapsed() >= self.compare_every;
+        let is_due = self.compared.is_none_or(is_old) || removals != self.removals;
+        let newest = self.newest_change.filter(|_| !is_due);
+        let lately = newest.map(|newest| {
+            let since = newest.timestamp_millis().saturating_sub(OVERLAP_MS);
+            doc! {"changed_at": {"$gte": DateTime::from_millis(since)}}
+        });
+
+        let mut there = HashSet::new();
+        let changes = self.find(mongodb, lately.unwrap_or_default(), &mut there)?;
+        if newest.is_none() {
+            let gone = self.records.keys().filter(|id| !there.contains(*id));
+            for id in gone.cloned().collect::<Vec<Id>>() {
+                self.forget(&id);
             }
-            self.insert_if_newer(record);
         }
+        for chunk in changes.chunks(MAX_ASKED) {
+            self.read(mongodb, chunk)?;
+        }
+
+        // Not the newest of all: a clock that was ahead would hide what comes after.
+        let newest_change = changes.iter().filter_map(|change| change.at).max();
+        self.newest_change = newest_change.or(self.newest_change);
+        if newest.is_none() {
+            (self.removals, self.compared) = (removals, Some(Instant::now()));
+        }
+        Ok(())
     }
 
-    /// Applies what the stream tells; false if it does not tell.
-    fn follow(&mut self, databases: &Databases) -> bool {
-        let (Some(redis), Some(position)) = (&databases.redis, &self.position) else {
-            return false;
-        };
-        if !redis.tells_changes() {
-            return false;
-        }
-        let Ok(ChangesSince::Hosts(ips, position)) = redis.changes_since(position) else {
-            return false;
-        };
-        let applied = self.apply(databases, redis, ips).is_ok();
-        if applied {
-            self.position = Some(position);
-        }
-        applied
+    /// The changes among the records that `condition` selects; the ids of all of these
+    /// go into `there`.
+    fn find(
+        &self,
+        mongodb: &Connection,
+        condition: Document,
+        there: &mut HashSet<Id>,
+    ) -> Result<Vec<Change>, MongoDbError> {
+        let fields = doc! {"rev": 1, "changed_at": 1};
+        let servers = mongodb.servers();
+        let found = servers.find(condition).projection(fields);
+        mongodb.collect(found, |document| {
+            let id = document.get("_id")?;
+            let text: Id = id.to_string().into();
+            let known = self.records.get(&text);
+            let is_known =
+                known.is_some_and(|known| known.rev == read_revision(document));
+            there.insert(text);
+            let at = document.get_datetime("changed_at").ok().copied();
+            (!is_known).then(|| Change { id: id.clone(), at })
+        })
     }
 
-    /// Reads the records of these hosts again.
-    fn apply(
+    /// Reads records. One that is gone meanwhile is found missing later.
+    fn read(
         &mut self,
-        databases: &Databases,
-        redis: &RedisCopies,
-        mut ips: Vec<IpAddr>,
-    ) -> Result<(), StoreError> {
-        ips.sort_unstable();
-        ips.dedup();
-        if let Some(reload) = &mut self.reload {
-            reload.followed.extend(&ips);
-        }
-
-        let mut missing = Vec::new();
-        for (ip, copy) in ips.iter().zip(redis.read(&ips)?) {
-            match copy {
-                Some(copy) => self.insert_if_newer(copy),
-                None => missing.push(*ip),
-            }
-        }
-        if missing.is_empty() {
-            return Ok(());
-        }
-
-        for (ip, record) in databases.read_servers(&missing)? {
-            match record {
-                Some(record) => self.insert_if_newer(record),
-                None => self.remove(ip),
-            }
+        mongodb: &Connection,
+        changes: &[Change],
+    ) -> Result<(), MongoDbError> {
+        let ids: Vec<&Bson> = changes.iter().map(|change| &change.id).collect();
+        let servers = mongodb.servers();
+        let found = servers.find(doc! {"_id": {"$in": ids}});
+        let found = mongodb.collect(found, |document| {
+            let id: Id = document.get("_id")?.to_string().into();
+            Some((id, read_revision(document), read_server(document)))
+        })?;
+        for (id, rev, server) in found {
+            self.put(id, rev, server);
         }
         Ok(())
     }
 
-    /// Reads everything from MongoDB. The position in the stream is taken first, so that
-    /// no change falls in between.
-    fn reload(&mut self, databases: &Databases) -> Result<(), StoreError> {
-        self.stop();
-        let redis = databases.redis.as_ref();
-        let position = redis.and_then(|redis| redis.last_position().ok());
-        let difference = compare(databases, &self.records)?;
-        self.settle(difference, &BTreeSet::new());
-        self.position = position;
-        Ok(())
-    }
-
-    /// Reads everything from MongoDB in a thread, while the stream is followed; true when
-    /// that is done.
-    fn reload_in_background(
-        &mut self,
-        databases: &Arc<Databases>,
-        loaded: Instant,
-    ) -> Result<bool, StoreError> {
-        match self.reload.take() {
-            Some(reload) if reload.thread.is_finished() => {
-                let difference = reload.thread.join();
-                let difference =
-                    difference.unwrap_or_else(|_| Err(Unavailable::Away.into()))?;
-                self.settle(difference, &reload.followed);
-                return Ok(true);
-            }
-            None if loaded.elapsed() >= self.reload_every => {
-                let (databases, records) = (databases.clone(), self.records.clone());
-                let thread = spawn("reload", move || compare(&databases, &records))
-                    .map_err(|error| Setup::Start(error.to_string()))?;
-                self.reload = Some(BackgroundReload {
-                    thread,
-                    followed: BTreeSet::new(),
-                });
-            }
-            running => self.reload = running,
+    /// Takes a record as it is now.
+    fn put(&mut self, id: Id, rev: i64, server: Option<Server>) {
+        let ip = server.as_ref().map(|server| server.ip);
+        let before = self.records.insert(id.clone(), Record { rev, ip });
+        let left = before.and_then(|before| before.ip);
+        if let Some(left) = left.filter(|left| ip != Some(*left)) {
+            self.leave(left, &id);
         }
-        Ok(false)
-    }
-
-    /// Applies the difference to the copy, but for the hosts that the stream has told of
-    /// meanwhile, because the copy's records of those may be newer.
-    fn settle(&mut self, difference: Difference, followed: &BTreeSet<IpAddr>) {
-        for record in difference.changed {
-            let ip = record.server.ip;
-            if !followed.contains(&ip) {
-                self.insert(record);
-            } else if self.records.contains_key(&ip) {
-                self.insert_if_newer(record);
-            }
+        if let Some(server) = server {
+            self.uncopied.insert(server.ip);
+            self.servers.insert(server.ip, (id, Arc::new(server)));
         }
-        for ip in difference.gone {
-            if !followed.contains(&ip) {
-                self.remove(ip);
-            }
-        }
-        self.loaded = Some(Instant::now());
-    }
-
-    fn insert_if_newer(&mut self, record: VersionedServer) {
-        let known = self.records.get(&record.server.ip);
-        if known.is_none_or(|(version, _)| *version < record.version) {
-            self.insert(record);
-        }
-    }
-
-    fn insert(&mut self, record: VersionedServer) {
-        let VersionedServer {
-            version, server, ..
-        } = record;
-        self.records.insert(server.ip, (version, Arc::new(server)));
         self.has_changed = true;
     }
 
-    fn remove(&mut self, ip: IpAddr) {
-        self.has_changed |= self.records.remove(&ip).is_some();
-    }
-
-    /// Removes copies from Redis that are newer than MongoDB, once in an instance's life:
-    /// with the first list that Redis answers for.
-    ///
-    /// A copy is made of MongoDB's record, so no copy can be newer than the record,
-    /// unless MongoDB was restored from a backup, which is done while no instance runs.
-    /// The copies from before would then hide MongoDB's records until the copies end.
-    fn check_copies(&mut self, databases: &Databases) {
-        let (Some(redis), false) = (&databases.redis, self.are_copies_checked) else {
-            return;
-        };
-        match self.remove_impossible_copies(databases, redis) {
-            Ok(removed) => {
-                self.are_copies_checked = true;
-                if removed > 0 {
-                    log::warn!(
-                        "MongoDB seems to have been restored from a backup: removed \
-                         {removed} newer copies from Redis"
-                    );
-                }
-            }
-            Err(error) => {
-                if self.check_trouble.begins(error.to_string()) {
-                    log::warn!(
-                        "whether Redis has copies that are newer than MongoDB is not \
-                         known yet: {error}"
-                    );
-                }
-            }
+    fn forget(&mut self, id: &Id) {
+        if let Some(Record { ip: Some(ip), .. }) = self.records.remove(id) {
+            self.leave(ip, id);
         }
     }
 
-    fn remove_impossible_copies(
-        &self,
-        databases: &Databases,
-        redis: &RedisCopies,
-    ) -> Result<usize, StoreError> {
-        let ips: Vec<IpAddr> = self.records.keys().copied().collect();
-        let mut removed = 0;
-        for chunk in ips.chunks(MAX_ASKED) {
-            let newer = self.copies_newer_than_here(redis, chunk)?;
-
-            // Another instance may have written meanwhile. MongoDB, asked only now, has
-            // the record that a good copy was made of.
-            let suspects: Vec<IpAddr> = newer.keys().copied().collect();
-            let records = databases.read_servers(&suspects)?;
-            let is_impossible = |ip: &IpAddr| {
-                let record = records.get(ip).and_then(Option::as_ref);
-                record.is_some_and(|record| record.version < newer[ip])
-            };
-            let impossible: Vec<IpAddr> =
-                suspects.into_iter().filter(is_impossible).collect();
-
-            if !impossible.is_empty() {
-                redis.store(&[], &impossible)?;
-                removed += impossible.len();
-            }
+    /// The record is not at this address any more, where another one may be already.
+    fn leave(&mut self, ip: IpAddr, id: &Id) {
+        if self.servers.get(&ip).is_some_and(|(at, _)| at == id) {
+            self.servers.remove(&ip);
+            self.uncopied.insert(ip);
+            self.has_changed = true;
         }
-        Ok(removed)
-    }
-
-    /// The hosts of which Redis has a newer copy than this instance, and its version.
-    fn copies_newer_than_here(
-        &self,
-        redis: &RedisCopies,
-        ips: &[IpAddr],
-    ) -> Result<BTreeMap<IpAddr, Version>, StoreError> {
-        let is_newer = |copy: &VersionedServer| {
-            let here = self.records.get(&copy.server.ip);
-            here.is_some_and(|(version, _)| *version < copy.version)
-        };
-        let copies = redis.read(ips)?.into_iter().flatten();
-        Ok(copies
-            .filter(is_newer)
-            .map(|copy| (copy.server.ip, copy.version))
-            .collect())
     }
 }
 
-/// Reads the whole fleet, and keeps only what differs from `records`.
-fn compare(databases: &Databases, records: &Records) -> Result<Difference, StoreError> {
-    let servers = databases.mongodb.servers();
-    let mut seen = BTreeSet::new();
-    let changed = databases
-        .mongodb
-        .collect(servers.find(doc! {}), |document| {
-            let record = VersionedServer::from_document(document)?;
-            seen.insert(record.server.ip);
-            let known = records.get(&record.server.ip);
-            let is_same = known.is_some_and(|(version, server)| {
-                *version == record.version && **server == record.server
-            });
-            (!is_same).then_some(record)
-        })?;
+/// Counts the removal of records, after which all instances compare their copies.
+pub(super) fn note_removals(mongodb: &Connection) -> Result<(), MongoDbError> {
+    let state = mongodb.state();
+    let count = state.update_one(removals(), doc! {"$inc": {"count": 1_i64}});
+    match mongodb.run(async { count.upsert(true).await }) {
+        // Another instance has just made the document, and counts another removal.
+        Err(error) if error.is_duplicate_key() => Ok(()),
+        result => result.map(|_| ()),
+    }
+}
 
-    let is_gone = |ip: &&IpAddr| !seen.contains(*ip);
-    let gone = records.keys().filter(is_gone).copied().collect();
-    Ok(Difference { changed, gone })
+fn count_removals(mongodb: &Connection) -> Result<i64, MongoDbError> {
+    let state = mongodb.state();
+    let counted = mongodb.run(async { state.find_one(removals()).await })?;
+    let count = counted.and_then(|counted| counted.get_i64("count").ok());
+    Ok(count.unwrap_or_default())
+}
+
+fn removals() -> Document {
+    doc! {"_id": "removals"}
 }

@@ -13,7 +13,6 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use fleetbeat_daemon::clock;
 use log::Level;
 use mongodb::bson::Document;
 
@@ -24,7 +23,6 @@ use super::history;
 use super::owners::{self, Outcome, Records};
 use super::pending::{self, Host};
 use super::sender::{Sender, sender};
-use super::sequence;
 use crate::recurring::log_if_due;
 use crate::store::identity::{Conflicts, Finding, Step};
 use crate::store::server::{Beat, Supersedes};
@@ -261,13 +259,9 @@ impl<'a> Round<'a> {
     /// Inserts new hosts. One that is there already was inserted by another instance, or
     /// has got an id that is taken.
     fn insert(&mut self, mongodb: &Connection) -> Result<(), MongoDbError> {
-        let mut inserts = std::mem::take(&mut self.inserts);
+        let inserts = std::mem::take(&mut self.inserts);
         if inserts.is_empty() {
             return Ok(());
-        }
-        let number = sequence::next(mongodb, clock::now())?;
-        for (_, document, _) in &mut inserts {
-            document.extend(document::owned_since(number));
         }
         let documents: Vec<&Document> =
             inserts.iter().map(|(_, document, _)| document).collect();

@@ -14,7 +14,7 @@ use mongodb::bson::{Bson, Document, doc};
 use mongodb::options::ReturnDocument;
 
 use super::connection::Connection;
-use super::document::{Owned, carry, date, text, time};
+use super::document::{Owned, carry, count_up, date, text, time};
 use super::error::MongoDbError;
 use super::pending::{self, Host};
 use super::sequence;
@@ -321,7 +321,8 @@ impl Enrolling<'_> {
 fn close_record(mongodb: &Connection, id: AgentId) -> Result<(), MongoDbError> {
     let servers = mongodb.servers();
     let open = doc! {"agent_id": id.expose(), "keyed": {"$ne": true}};
-    let close = doc! {"$set": {"keyed": true}, "$inc": {"rev": 1_i64}};
+    let mut close = count_up();
+    close.insert("$set", doc! {"keyed": true});
     mongodb.run(async { servers.update_one(open, close).await })?;
     Ok(())
 }

@@ -1,11 +1,10 @@
-//! The production store: MongoDB holds the truth, Redis a copy for readers.
+//! The production store: MongoDB holds the truth, Redis a copy for the apps that read it.
 //!
 //! Heartbeats and flags are written to MongoDB alone, each by statements that leave the
-//! fields of the other as they are, so that the two never race. Every write moves the
-//! version of a record. The records that have changed are then read back from MongoDB,
-//! many at once, and copied to Redis, where a copy never replaces a newer copy. A change
-//! that does not reach Redis (Redis is away, an instance is killed in between) is seen
-//! late by readers and is never lost: see ARCHITECTURE.md.
+//! fields of the other as they are, so that the two never race. Every change counts the
+//! revision of a record up, and notes when it was made. Each instance asks MongoDB for
+//! what has changed lately, for its lists and for the copies in Redis: see
+//! ARCHITECTURE.md.
 //!
 //! This file says which function does what; each subject has a file of its own.
 
@@ -13,6 +12,7 @@ mod api_tokens;
 mod breaker;
 mod bulk;
 mod connection;
+mod copies;
 mod databases;
 mod document;
 mod error;
@@ -28,7 +28,6 @@ mod numbering;
 mod owners;
 mod pending;
 mod redis;
-mod refresh;
 mod removals;
 mod retention;
 mod sender;
@@ -45,6 +44,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fleetbeat_daemon::lock::lock;
+use fleetbeat_daemon::thread::Worker;
 use fleetbeat_history::chart::ChartQuery;
 use fleetbeat_history::{Chunk, Day, HostSamples, HostTraffic};
 use fleetbeat_protocol::{AgentId, KeyHash, Server, Timestamp};
@@ -53,13 +53,12 @@ use mongodb::bson::doc;
 use self::connection::Connection;
 pub(super) use self::connection::Patience;
 use self::databases::Databases;
-use self::document::VersionedServer;
+use self::document::read_server;
 use self::fleet::FleetCopy;
 use self::lease::{SweepLease, WatchLease};
 use self::numbering::Numbering;
 use self::owners::Outcome;
 use self::redis::RedisCopies;
-use self::refresh::Refresh;
 use self::watch::Watch;
 use super::api_token::{ApiToken, ApiTokenStore};
 use super::backend::{CacheState, Store, StoreHealth};
@@ -102,7 +101,7 @@ pub(super) fn find_wrong_settings(settings: &MongoDbSettings) -> Vec<StoreError>
 /// The store on MongoDB and Redis.
 pub(super) struct MongoDb {
     databases: Arc<Databases>,
-    fleet: Mutex<FleetCopy>,
+    fleet: Arc<Mutex<FleetCopy>>,
     lease: SweepLease,
     /// The service time at the last sweep, in milliseconds.
     service_time: AtomicI64,
@@ -113,7 +112,7 @@ pub(super) struct MongoDb {
     /// Which heartbeats are kept; `None` for a command beside the servers.
     history: Option<HistorySettings>,
     /// Copies changes to Redis; `None` without Redis.
-    refresh: Option<Refresh>,
+    copies: Mutex<Option<Worker>>,
     is_closed: AtomicBool,
 }
 
@@ -134,7 +133,7 @@ impl MongoDb {
         };
         let mongodb =
             connection::retry_until_there(patience, || Connection::connect(settings))?;
-        let databases = Arc::new(Databases::new(mongodb, redis));
+        let databases = Arc::new(Databases { mongodb, redis });
         connection::retry_until_there(patience, || databases.make_indexes())?;
         connection::retry_until_there(patience, || watch::seed(&databases.mongodb))?;
         connection::retry_until_there(patience, || users::fill_keys(&databases.mongodb))?;
@@ -143,12 +142,13 @@ impl MongoDb {
             sweep::service_time(&databases.mongodb)
         })?;
 
-        let start = || Refresh::start(databases.clone());
-        let refresh = databases.redis.as_ref().map(|_| start()).transpose();
-        let refresh = refresh.map_err(|error| Setup::Start(error.to_string()))?;
+        let fleet = Arc::new(Mutex::new(FleetCopy::new()));
+        let start = |_| copies::start(databases.clone(), fleet.clone());
+        let copies = databases.redis.as_ref().map(start).transpose();
+        let copies = copies.map_err(|error| Setup::Start(error.to_string()))?;
         Ok(MongoDb {
             databases,
-            fleet: Mutex::new(FleetCopy::new()),
+            fleet,
             lease: SweepLease::new(settings.sweep_interval),
             service_time: AtomicI64::new(service_time),
             conflicts: Conflicts::default(),
@@ -156,7 +156,7 @@ impl MongoDb {
             watch: Mutex::default(),
             numbering: Mutex::default(),
             history: None,
-            refresh,
+            copies: Mutex::new(copies),
             is_closed: AtomicBool::new(false),
         })
     }
@@ -180,14 +180,6 @@ impl MongoDb {
             log::debug!("events of hosts wait: {error}");
         }
     }
-
-    /// The records of these hosts have changed, or may have: the copies in Redis are to
-    /// be renewed.
-    fn changed(&self, ips: impl IntoIterator<Item = IpAddr>) {
-        if let Some(refresh) = &self.refresh {
-            refresh.add(ips);
-        }
-    }
 }
 
 impl ServerStore for MongoDb {
@@ -204,8 +196,6 @@ impl ServerStore for MongoDb {
             &self.conflicts,
             &mut outcome,
         );
-        // Also after an error: MongoDB may have stored some of them.
-        self.changed(outcome.changed.iter().copied());
         if let Err(error) = result {
             self.conflicts.forget(beats, outcome.changed);
             return Err(error.into());
@@ -223,7 +213,7 @@ impl ServerStore for MongoDb {
     }
 
     fn fleet(&self, known: Option<&Arc<Fleet>>) -> Result<Arc<Fleet>, StoreError> {
-        lock(&self.fleet).fleet(&self.databases, known)
+        lock(&self.fleet).fleet(&self.databases.mongodb, known)
     }
 
     /// Reads the host from MongoDB; while MongoDB is away, as it was last known.
@@ -231,10 +221,7 @@ impl ServerStore for MongoDb {
         let mongodb = &self.databases.mongodb;
         let servers = mongodb.servers();
         match mongodb.run(async { servers.find_one(document::named(host)).await }) {
-            Ok(record) => {
-                let record = record.as_ref().and_then(VersionedServer::from_document);
-                Ok(record.map(|record| record.server))
-            }
+            Ok(record) => Ok(record.as_ref().and_then(read_server)),
             Err(error) => match lock(&self.fleet).server(host) {
                 Some(server) => Ok(Some(server)),
                 None => Err(error.into()),
@@ -253,32 +240,12 @@ impl ServerStore for MongoDb {
         act: &Act,
     ) -> Result<Option<Server>, StoreError> {
         let mongodb = &self.databases.mongodb;
-        let result = flags::set(mongodb, host, patch, act);
-        // Also after an error: MongoDB may have set them. Where the address is not known,
-        // the next comparison with MongoDB finds the change.
-        if let HostName::Ip(ip) = host {
-            self.changed([*ip]);
-        }
-
-        let record = result?.as_ref().and_then(VersionedServer::from_document);
-        self.changed(record.as_ref().map(|record| record.server.ip));
-        if let (Some(redis), Some(record)) = (&self.databases.redis, &record)
-            && redis.is_up()
-        {
-            self.databases.keep_read_back(std::slice::from_ref(record));
-            // At once, for a reader of Redis. If this copy fails, the refresh makes the
-            // copy.
-            let _ = redis.store(std::slice::from_ref(record), &[]);
-        }
-        Ok(record.map(|record| record.server))
+        let record = flags::set(mongodb, host, patch, act)?;
+        Ok(record.as_ref().and_then(read_server))
     }
 
     fn set_many(&self, hosts: &[String], bulk: &Bulk<'_>) -> Result<usize, StoreError> {
-        let mut changed = Vec::new();
-        let set = bulk::set(&self.databases.mongodb, hosts, bulk, &mut changed);
-        // Also after an error: MongoDB may have set some of them.
-        self.changed(changed);
-        Ok(set?)
+        Ok(bulk::set(&self.databases.mongodb, hosts, bulk)?)
     }
 
     fn remove_server(
@@ -287,20 +254,10 @@ impl ServerStore for MongoDb {
         act: &Act,
     ) -> Result<Option<RemovedServer>, StoreError> {
         let mongodb = &self.databases.mongodb;
-        let result = removals::remove(mongodb, host, act);
-        // Also after an error: MongoDB may have removed the host.
-        if let HostName::Ip(ip) = host {
-            self.changed([*ip]);
-        }
-
-        let Some((record, refused)) = result? else {
-            return Ok(None);
-        };
-        let record = VersionedServer::from_document(&record);
-        self.changed(record.as_ref().map(|record| record.server.ip));
-        Ok(record.map(|record| RemovedServer {
-            server: record.server,
-            refused,
+        let removed = removals::remove(mongodb, host, act)?;
+        Ok(removed.and_then(|(record, refused)| {
+            let server = read_server(&record)?;
+            Some(RemovedServer { server, refused })
         }))
     }
 
@@ -308,8 +265,7 @@ impl ServerStore for MongoDb {
     fn sweep(&self, order: &SweepOrder) -> Result<Swept, StoreError> {
         let mongodb = &self.databases.mongodb;
         let swept = if self.lease.acquire(mongodb)? {
-            let changed = |ips: &[IpAddr]| self.changed(ips.iter().copied());
-            sweep::sweep(mongodb, order, changed)?
+            sweep::sweep(mongodb, order)?
         } else {
             Swept::default()
         };
@@ -567,11 +523,11 @@ impl StoreHealth for MongoDb {
 
 impl Store for MongoDb {
     fn find_ended_thread(&self) -> Option<&'static str> {
-        let refresh = self.refresh.as_ref().filter(|refresh| refresh.has_ended());
+        let has_ended = |copies: &Worker| copies.has_ended();
+        let copies = lock(&self.copies).as_ref().is_some_and(has_ended);
         let probe = || self.databases.mongodb.has_probe_ended();
-
-        refresh
-            .map(|_| "refresh")
+        copies
+            .then_some("copies")
             .or_else(|| probe().then_some("mongodb-probe"))
     }
 
@@ -580,12 +536,11 @@ impl Store for MongoDb {
         if self.is_closed.swap(true, Ordering::Relaxed) {
             return;
         }
-        if let Some(refresh) = &self.refresh {
-            refresh.stop();
+        if let Some(copies) = lock(&self.copies).take() {
+            copies.stop();
         }
         self.lease.release(&self.databases.mongodb);
         self.watch_lease.release(&self.databases.mongodb);
-        lock(&self.fleet).stop();
         self.databases.mongodb.stop();
     }
 }
@@ -622,9 +577,18 @@ impl MongoDb {
         assert!(ended.is_ok());
     }
 
-    /// Reads everything again whenever it can.
-    pub(super) fn reload_always(&self) {
-        lock(&self.fleet).reload_every = Duration::ZERO;
+    /// Compares all records after this.
+    pub(super) fn compare_every(&self, time: Duration) {
+        lock(&self.fleet).compare_every = time;
+    }
+
+    /// Sees what is changed from now on, without comparing all records.
+    pub(super) fn follow_from_now(&self) {
+        let now = self.databases.mongodb.clock().unwrap();
+        let mut fleet = lock(&self.fleet);
+        fleet.compare_every = Duration::MAX;
+        fleet.newest_change =
+            Some(mongodb::bson::DateTime::from_millis(now.as_millisecond()));
     }
 
     /// Gives the event with this number a kind that only a later version knows.

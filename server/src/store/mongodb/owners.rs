@@ -9,18 +9,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use fleetbeat_daemon::clock;
 use fleetbeat_protocol::{AgentId, Timestamp};
 use mongodb::bson::{Bson, Document, doc};
 
 use super::connection::Connection;
 use super::document::{
-    Owned, as_read, carry, date, flags_to_bson, owned_fields, owned_since, read_set_flags,
+    Owned, as_read, carry, count_up, date, flags_to_bson, owned_fields, read_set_flags,
 };
 use super::error::MongoDbError;
+use super::fleet;
 use super::pending::{self, Host};
 use super::sender::{Sender, sender};
-use super::sequence;
 use super::watch;
 use super::{history, keys};
 use crate::store::flags::SetFlags;
@@ -369,6 +368,7 @@ impl Records {
             let mut condition = owned.unchanged();
             condition.extend(pending::carries_none());
             mongodb.run_for_heartbeats(async { servers.delete_one(condition).await })?;
+            fleet::note_removals(mongodb)?;
         }
         Ok(())
     }
@@ -404,7 +404,8 @@ impl Records {
         let Some(before) = record.ip else {
             return Ok(false);
         };
-        let park = doc! {"$unset": {"ip": ""}, "$inc": {"rev": 1_i64}};
+        let mut park = count_up();
+        park.insert("$unset", doc! {"ip": ""});
         if !change(mongodb, as_read(other), park)? {
             return Ok(false);
         }
@@ -550,8 +551,7 @@ fn relocate(
     event: Option<Document>,
 ) -> Result<bool, MongoDbError> {
     let mut set = doc! {"ip": to.to_string(), "ip_confirmed": false};
-    set.extend(owned_since(sequence::next(mongodb, clock::now())?));
-    let mut update = doc! {"$inc": {"rev": 1_i64}};
+    let mut update = count_up();
     if let Some(at) = moved_at {
         set.insert("moved_at", date(at));
         update.insert("$unset", doc! {"wanted_ip": ""});
@@ -603,7 +603,8 @@ fn leave(mongodb: &Connection, record: &Known<String>) -> Result<(), MongoDbErro
     Ok(())
 }
 
-/// These addresses have new hosts, whose flags waited in these tombstones.
+/// These addresses have new hosts, whose flags waited in these tombstones. An insert can
+/// set nothing by MongoDB's clock, so `changed_at` comes here.
 pub(super) fn arrive(
     mongodb: &Connection,
     ips: &[IpAddr],
@@ -616,9 +617,12 @@ pub(super) fn arrive(
     }
     if !ips.is_empty() {
         let ips: Vec<String> = ips.iter().map(ToString::to_string).collect();
-        let arrived = doc! {"_id": {"$in": ips}};
-        let moves = mongodb.moves();
+        let (moves, servers) = (mongodb.moves(), mongodb.servers());
+        let arrived = doc! {"_id": {"$in": &ips}};
         mongodb.run_for_heartbeats(async { moves.delete_many(arrived).await })?;
+        let now = doc! {"$currentDate": {"changed_at": true}};
+        let arrived = servers.update_many(doc! {"ip": {"$in": ips}}, now);
+        mongodb.run_for_heartbeats(async { arrived.await })?;
     }
     Ok(())
 }

@@ -1,26 +1,20 @@
-//! Redis: a copy of each record, and a stream that tells which have changed.
+//! Redis: a copy of each record, for the apps that read them there.
 //!
-//! A copy is the record as JSON at `server:{ip}`, for 600 s. The script that writes a
-//! copy does nothing if Redis holds a newer version already, so that instances may copy
-//! in any order. Every write also appends the addresses to the stream
-//! `fleetbeat:changes`. Each instance reads the stream on from the position where the
-//! instance stopped last. If that position is gone (Redis was emptied, or the stream was
-//! cut), some changes are missed, and the instance reads MongoDB instead. No command
-//! names two keys, so a cluster is served like a single server.
+//! A copy is the record as JSON at `server:{ip}`, for 600 s. Nothing here is ever read: a
+//! Redis that is away, empty or old costs its readers, and nobody else. No command names
+//! two keys, so a cluster is served like a single server.
 
 use std::net::IpAddr;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use fleetbeat_daemon::lock::lock;
-use log::Level;
+use fleetbeat_protocol::Server;
 use redis::cluster::{ClusterClient, ClusterConnection, cluster_pipe};
-use redis::{Cmd, ErrorKind, RedisError, RedisResult, Value};
+use redis::{Cmd, ErrorKind, RedisError, RedisResult};
 
-use super::document::VersionedServer;
 use super::url;
-use crate::recurring::log_if_due;
 use crate::store::backend::CacheState;
 use crate::store::error::{Setup, StoreError, Unavailable};
 
@@ -28,41 +22,11 @@ use crate::store::error::{Setup, StoreError, Unavailable};
 const TTL_SECS: u64 = 600;
 /// The longest for connecting, for reading and for writing.
 const TIMEOUT: Duration = Duration::from_secs(1);
-/// The wait before a Redis that is away is asked again.
-const RETRY: Duration = Duration::from_secs(1);
-/// After this another thread may try, though nothing was heard of the attempt before.
-const MAX_ATTEMPT: Duration = Duration::from_secs(15);
 /// For a cluster whose nodes change roles.
 const CLUSTER_RETRIES: u32 = 2;
 const CLUSTER_MAX_WAIT_MS: u64 = 200;
-/// Commands in one pipeline.
-const MAX_PIPELINE: usize = 500;
-
-/// The stream of changes.
-const CHANGES: &str = "fleetbeat:changes";
-/// What is written to see whether Redis takes writes. In a cluster the braces put it on
-/// the node of the stream.
-const PROBE: &str = "{fleetbeat:changes}:probe";
-/// After so long without a write the stream is not relied on without another.
-const WRITE_EVERY: Duration = Duration::from_secs(1);
-/// Entries kept, each with the addresses of one write: some minutes of a large fleet.
-const MAX_CHANGES: usize = 2000;
-/// Addresses in one entry.
-const MAX_CHANGED: usize = 500;
-
-/// Stores ARGV[1], whose version is ARGV[2] and ARGV[3], unless there is a newer one.
-const STORE_UNLESS_NEWER: &str = r#"
-local old = redis.pcall("GET", KEYS[1])
-if type(old) == "string" then
-  local epoch, rev = string.match(old, '^{"rev":%[(%-?%d+),(%-?%d+)%]')
-  epoch, rev = tonumber(epoch), tonumber(rev)
-  if epoch and (epoch > tonumber(ARGV[2]) or (epoch == tonumber(ARGV[2]) and rev > tonumber(ARGV[3]))) then
-    return 0
-  end
-end
-redis.call("SET", KEYS[1], ARGV[1], "EX", ARGV[4])
-return 1
-"#;
+/// What is written where nothing has changed, to see whether Redis takes writes.
+const PROBE: &str = "fleetbeat:probe";
 
 /// The schemes of Redis' URLs.
 const SCHEMES: [&str; 4] = ["redis", "rediss", "valkey", "valkeys"];
@@ -71,21 +35,14 @@ const EXPECTED: &str = "must be redis://HOST:PORT, or rediss:// for TLS, with \
      NAME:PASSWORD@ before the host where Redis asks for a login (Sentinel is not known); \
      in NAME and PASSWORD the characters : / ? # [ ] @ % are percent-encoded";
 
-/// The copies in Redis, with a circuit breaker: while Redis is away every call fails at
-/// once, but for one attempt each second.
+/// The copies in Redis.
 pub(super) struct RedisCopies {
     client: RedisClient,
-    /// Connections that nobody uses at present.
-    idle: Mutex<Vec<RedisConnection>>,
-    /// Whether Redis answered when it was last asked.
-    is_up: AtomicBool,
+    /// `None` until there is something to write, and after a write that has failed.
+    connection: Mutex<Option<RedisConnection>>,
     /// Whether Redis took the last write.
-    takes_writes: AtomicBool,
-    /// When Redis took a write last; `None` if it has refused one since.
-    written_last: Mutex<Option<Instant>>,
-    /// When a Redis that is away may be asked again.
-    retry_at: Mutex<Instant>,
-    /// The calls that Redis has not answered, or refused.
+    state: Mutex<CacheState>,
+    /// The writes that Redis has not answered, or refused.
     errors: AtomicU64,
 }
 
@@ -98,22 +55,10 @@ enum RedisClient {
     Cluster(ClusterClient),
 }
 
-/// A connection, to be used by one thread at a time.
+/// A connection.
 enum RedisConnection {
     Single(redis::Connection),
     Cluster(Box<ClusterConnection>),
-}
-
-/// A position in the stream of changes: the id of an entry.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct StreamPosition(String);
-
-/// What the stream tells since a position.
-pub(super) enum ChangesSince {
-    /// These hosts have changed, and the stream's end is at this position.
-    Hosts(Vec<IpAddr>, StreamPosition),
-    /// Nobody knows what has changed, because the position is gone.
-    PositionLost,
 }
 
 impl RedisCopies {
@@ -126,11 +71,8 @@ impl RedisCopies {
         let client = RedisClient::new(urls).map_err(|_| explain_urls(urls))?;
         let copies = RedisCopies {
             client,
-            idle: Mutex::default(),
-            is_up: AtomicBool::new(true),
-            takes_writes: AtomicBool::new(true),
-            written_last: Mutex::default(),
-            retry_at: Mutex::new(Instant::now()),
+            connection: Mutex::default(),
+            state: Mutex::new(CacheState::Up),
             errors: AtomicU64::new(0),
         };
 
@@ -140,213 +82,82 @@ impl RedisCopies {
             .connect()
             .and_then(|mut connection| connection.run(vec![ask]));
         match asked {
-            Ok(_) => {}
+            Ok(()) => {}
             Err(error) if is_hopeless(&error) => return Err(wrong_url(&error)),
-            Err(error) => copies.went_away(&error),
+            Err(error) => copies.enter(CacheState::Away, &describe(&error)),
         }
         Ok(copies)
     }
 
-    /// Copies records, removes the copies of hosts that are gone, and tells the other
-    /// instances.
+    /// Copies the hosts' records, and removes the copies where there is no host. Without
+    /// hosts it writes all the same, to see whether Redis takes writes: a Redis that has
+    /// become a replica goes on answering.
     pub(super) fn store(
         &self,
-        records: &[VersionedServer],
-        gone: &[IpAddr],
+        hosts: &[(IpAddr, Option<Arc<Server>>)],
     ) -> Result<(), StoreError> {
-        let remove = |ip: &IpAddr| redis::cmd("DEL").arg(key(*ip)).clone();
-        let copies = records.iter().map(store_command);
-        self.write(copies.chain(gone.iter().map(remove)).collect())?;
-
-        // A cluster's nodes get their commands one after the other: the news must not be
-        // there before the copies.
-        let stored = records.iter().map(|record| &record.server.ip);
-        let changed: Vec<String> = stored.chain(gone).map(ToString::to_string).collect();
-        let news = changed.chunks(MAX_CHANGED).map(append);
-        self.write(news.collect()).map(|_| ())
-    }
-
-    /// Whether the stream of changes tells all changes: Redis answers, and takes the
-    /// writes that tell of them. A Redis that has become a replica goes on answering, and
-    /// an instance that writes nothing itself would not notice, so something is written
-    /// if nothing was lately.
-    pub(super) fn tells_changes(&self) -> bool {
-        let is_old = |written: Instant| written.elapsed() >= WRITE_EVERY;
-        if lock(&self.written_last).is_none_or(is_old) {
-            let mut command = redis::cmd("SET");
-            command.arg(PROBE).arg(1).arg("PX").arg(1);
-            let _ = self.write(vec![command]);
-        }
-        self.state() == CacheState::Up
-    }
-
-    /// The copies of these hosts' records; `None` for a copy that is not there, or that
-    /// another version has made.
-    pub(super) fn read(
-        &self,
-        ips: &[IpAddr],
-    ) -> Result<Vec<Option<VersionedServer>>, StoreError> {
-        let commands = ips
+        let mut commands: Vec<Cmd> = hosts
             .iter()
-            .map(|ip| redis::cmd("GET").arg(key(*ip)).clone())
+            .map(|(ip, server)| match server {
+                Some(server) => store_command(*ip, server),
+                None => redis::cmd("DEL").arg(key(*ip)).clone(),
+            })
             .collect();
-        let parse = |value: &Value| match value {
-            Value::BulkString(json) => VersionedServer::from_copy(json),
-            _ => None,
-        };
-        Ok(self.run(commands)?.iter().map(parse).collect())
-    }
-
-    /// The position of the stream's end. An empty stream gets a first entry, because
-    /// there is no position in nothing.
-    pub(super) fn last_position(&self) -> Result<StreamPosition, StoreError> {
-        let mut command = redis::cmd("XREVRANGE");
-        command.arg(CHANGES).arg("+").arg("-").arg("COUNT").arg(1);
-        if let Some((position, _)) = self.entries(command)?.pop() {
-            return Ok(position);
-        }
-        let reply = self.write(vec![append(&[])])?.pop().unwrap_or(Value::Nil);
-        redis::from_redis_value(reply)
-            .map(StreamPosition)
-            .map_err(|error| refused(error.to_string()))
-    }
-
-    /// What has changed since `position`.
-    pub(super) fn changes_since(
-        &self,
-        position: &StreamPosition,
-    ) -> Result<ChangesSince, StoreError> {
-        let mut command = redis::cmd("XRANGE");
-        // Including the entry at the position: if that entry is not there, later entries
-        // may be missing, too.
-        command.arg(CHANGES).arg(&position.0).arg("+");
-        command.arg("COUNT").arg(MAX_CHANGES);
-        let mut entries = self.entries(command)?.into_iter();
-
-        let is_there = entries.next().is_some_and(|(first, _)| first == *position);
-        if !is_there {
-            return Ok(ChangesSince::PositionLost);
+        if commands.is_empty() {
+            let mut probe = redis::cmd("SET");
+            commands.push(probe.arg(PROBE).arg(1).arg("PX").arg(1).clone());
         }
 
-        let mut last = position.clone();
-        let mut ips = Vec::new();
-        for (position, changed) in entries {
-            ips.extend(
-                changed
-                    .split(' ')
-                    .filter_map(|ip| ip.parse::<IpAddr>().ok()),
-            );
-            last = position;
+        let written = self.write(commands).map_err(|error| {
+            self.errors.fetch_add(1, Ordering::Relaxed);
+            let reason = describe(&error);
+            if answers(&error) {
+                self.enter(CacheState::RefusesWrites, &reason);
+                refused(reason)
+            } else {
+                self.enter(CacheState::Away, &reason);
+                Unavailable::Away.into()
+            }
+        });
+        if written.is_ok() {
+            self.enter(CacheState::Up, "");
         }
-        Ok(ChangesSince::Hosts(ips, last))
+        written
     }
 
-    /// The entries that `command` asks for, each with its addresses.
-    fn entries(&self, command: Cmd) -> Result<Vec<(StreamPosition, String)>, StoreError> {
-        let reply = self.run(vec![command])?.pop().unwrap_or(Value::Nil);
-        let entries: Vec<(String, Vec<String>)> =
-            redis::from_redis_value(reply).unwrap_or_default();
-        let entry = |(id, mut fields): (String, Vec<String>)| {
-            (StreamPosition(id), fields.pop().unwrap_or_default())
-        };
-        Ok(entries.into_iter().map(entry).collect())
-    }
-
-    /// Whether Redis answered when it was last asked.
-    pub(super) fn is_up(&self) -> bool {
-        self.is_up.load(Ordering::Relaxed)
-    }
-
-    /// The calls that Redis has not answered, or refused. Calls that fail at once while
-    /// Redis is away are not among them.
+    /// The writes that Redis has not answered, or refused.
     pub(super) fn errors(&self) -> u64 {
         self.errors.load(Ordering::Relaxed)
     }
 
     /// Whether Redis can be used.
     pub(super) fn state(&self) -> CacheState {
-        if !self.is_up() {
-            CacheState::Away
-        } else if self.takes_writes.load(Ordering::Relaxed) {
-            CacheState::Up
-        } else {
-            CacheState::RefusesWrites
-        }
+        *lock(&self.state)
     }
 
-    /// As [`RedisCopies::run`], and notes whether Redis takes writes.
-    fn write(&self, commands: Vec<Cmd>) -> Result<Vec<Value>, StoreError> {
-        let written = self.run(commands);
-        let takes_writes = match &written {
-            Ok(_) => true,
-            Err(StoreError::Refused { .. }) => false,
-            Err(_) => return written,
-        };
-        *lock(&self.written_last) = takes_writes.then(Instant::now);
-        let took_writes = self.takes_writes.swap(takes_writes, Ordering::Relaxed);
-        match (took_writes, &written) {
-            (true, Err(error)) => {
-                log::warn!(
-                    "Redis takes no writes, reads are MongoDB's and slower: {error}"
-                );
+    /// Notes how Redis is, and says so if it was in another state.
+    fn enter(&self, state: CacheState, reason: &str) {
+        let before = std::mem::replace(&mut *lock(&self.state), state);
+        match state {
+            _ if before == state => {}
+            CacheState::Up => log::info!("Redis is back, and takes copies"),
+            CacheState::Away => {
+                log::warn!("Redis is away, its readers get no copies: {reason}");
             }
-            (false, Ok(_)) => log::info!("Redis takes writes again"),
-            _ => {}
-        }
-        written
-    }
-
-    /// Runs the commands in order, and gives their replies; fails at once while Redis is
-    /// away.
-    fn run(&self, commands: Vec<Cmd>) -> Result<Vec<Value>, StoreError> {
-        if !self.is_up() {
-            // One thread may try; all that come meanwhile fail at once.
-            let mut retry_at = lock(&self.retry_at);
-            if Instant::now() < *retry_at {
-                return Err(Unavailable::Away.into());
-            }
-            *retry_at = Instant::now() + MAX_ATTEMPT;
-        }
-
-        let mut replies = Vec::with_capacity(commands.len());
-        match self.try_run(commands, &mut replies) {
-            Ok(()) => {
-                if !self.is_up.swap(true, Ordering::Relaxed) {
-                    log::info!("Redis is back");
-                }
-                Ok(replies)
-            }
-            Err(error) if answers(&error) => {
-                self.is_up.store(true, Ordering::Relaxed);
-                self.errors.fetch_add(1, Ordering::Relaxed);
-                let reason = describe(&error);
-                let code = error.code().unwrap_or_default();
-                let line = || format!("Redis refuses: {reason}");
-                log_if_due(Level::Warn, "Redis", code, line);
-                Err(refused(reason))
-            }
-            Err(error) => {
-                self.went_away(&error);
-                Err(Unavailable::Away.into())
+            CacheState::RefusesWrites => {
+                log::warn!("Redis takes no writes, its copies grow old: {reason}");
             }
         }
     }
 
-    fn try_run(&self, commands: Vec<Cmd>, replies: &mut Vec<Value>) -> RedisResult<()> {
-        let idle = lock(&self.idle).pop();
-        let mut connection = match idle {
+    fn write(&self, commands: Vec<Cmd>) -> RedisResult<()> {
+        let mut place = lock(&self.connection);
+        let mut connection = match place.take() {
             Some(connection) => connection,
             None => self.connect()?,
         };
-
-        let mut commands = commands.into_iter().peekable();
-        while commands.peek().is_some() {
-            let pipeline = commands.by_ref().take(MAX_PIPELINE).collect();
-            replies.extend(connection.run(pipeline)?);
-        }
-
-        // A connection that has failed is not put back.
-        lock(&self.idle).push(connection);
+        connection.run(commands)?;
+        *place = Some(connection);
         Ok(())
     }
 
@@ -364,19 +175,6 @@ impl RedisCopies {
             RedisClient::Cluster(client) => connect_to_cluster(client),
         }
     }
-
-    /// Opens the circuit breaker.
-    fn went_away(&self, error: &RedisError) {
-        self.errors.fetch_add(1, Ordering::Relaxed);
-        lock(&self.idle).clear();
-        *lock(&self.retry_at) = Instant::now() + RETRY;
-        if self.is_up.swap(false, Ordering::Relaxed) {
-            log::warn!(
-                "Redis is away, reads are MongoDB's and slower: {}",
-                describe(error)
-            );
-        }
-    }
 }
 
 impl RedisClient {
@@ -391,15 +189,15 @@ impl RedisClient {
 }
 
 impl RedisConnection {
-    /// Runs the commands in one pipeline, and gives their replies.
-    fn run(&mut self, commands: Vec<Cmd>) -> RedisResult<Vec<Value>> {
+    /// Runs the commands in one pipeline.
+    fn run(&mut self, commands: Vec<Cmd>) -> RedisResult<()> {
         match self {
             RedisConnection::Single(connection) => {
                 let mut pipeline = redis::pipe();
                 for command in commands {
                     pipeline.add_command(command);
                 }
-                pipeline.query(connection)
+                pipeline.exec(connection)
             }
             RedisConnection::Cluster(connection) => {
                 let mut pipeline = cluster_pipe();
@@ -437,23 +235,10 @@ fn key(ip: IpAddr) -> String {
     format!("server:{ip}")
 }
 
-/// Copies a record, unless Redis holds a newer version.
-fn store_command(record: &VersionedServer) -> Cmd {
-    let json = serde_json::to_string(record).expect("a record is plain JSON");
-    let mut command = redis::cmd("EVAL");
-    let number_of_keys = 1;
-    command.arg(STORE_UNLESS_NEWER).arg(number_of_keys);
-    command.arg(key(record.server.ip)).arg(json);
-    command.arg(record.version.0).arg(record.version.1);
-    command.arg(TTL_SECS);
-    command
-}
-
-/// Adds an entry to the stream of changes.
-fn append(ips: &[String]) -> Cmd {
-    let mut command = redis::cmd("XADD");
-    command.arg(CHANGES).arg("MAXLEN").arg("~").arg(MAX_CHANGES);
-    command.arg("*").arg("ips").arg(ips.join(" "));
+fn store_command(ip: IpAddr, server: &Server) -> Cmd {
+    let json = serde_json::to_string(server).expect("a record is plain JSON");
+    let mut command = redis::cmd("SET");
+    command.arg(key(ip)).arg(json).arg("EX").arg(TTL_SECS);
     command
 }
 

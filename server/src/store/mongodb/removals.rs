@@ -8,10 +8,10 @@ use fleetbeat_protocol::AgentId;
 use mongodb::bson::{Document, doc};
 
 use super::connection::Connection;
-use super::document::{named, text};
+use super::document::{count_up, named, text};
 use super::error::MongoDbError;
 use super::pending::{self, Host};
-use super::{history, keys, owners, watch};
+use super::{fleet, history, keys, owners, watch};
 use crate::store::event::Act;
 use crate::store::identity::{tombstone_of_agent, tombstone_of_ip};
 use crate::store::key::AgentKey;
@@ -53,7 +53,7 @@ pub(super) fn remove(
     };
     let event = pending::new_document(&Removal::Asked.event(act), Some(&of_host));
     let mut mark = pending::mark_removed(act.at, event);
-    mark.insert("$inc", doc! {"rev": 1_i64});
+    mark.extend(count_up());
     let mut as_found = doc! {"_id": record.get("_id").cloned()};
     as_found.extend(pending::not_removed());
     let marked = mongodb.run(async { servers.update_one(as_found, mark).await })?;
@@ -62,6 +62,7 @@ pub(super) fn remove(
     }
 
     delete(mongodb, &record)?;
+    fleet::note_removals(mongodb)?;
     let ip = text(&record, "ip").and_then(|ip| ip.parse().ok());
     let names = ip.map(tombstone_of_ip).into_iter();
     let names: Vec<String> = names.chain(agent.map(tombstone_of_agent)).collect();

@@ -1,5 +1,5 @@
-//! Numbers that only go up, for what has to be ordered across instances: since when a
-//! record has its address, and when an admin has set a flag.
+//! Numbers that only go up, for what has to be ordered across instances: when an admin has
+//! set a flag, and when a key has changed.
 //!
 //! The instances' clocks differ, and a clock may be set back, so a time of day orders
 //! nothing that two instances do. The last number is kept in MongoDB instead.

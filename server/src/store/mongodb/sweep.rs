@@ -11,8 +11,9 @@ use mongodb::bson::{Bson, Document, doc};
 
 use super::connection::Connection;
 use super::databases::MAX_ASKED;
-use super::document::{Owned, date, owned_fields};
+use super::document::{Owned, count_up, date, owned_fields};
 use super::error::MongoDbError;
+use super::fleet;
 use super::owners::{lay_to_rest, prepare_removal};
 use super::pending;
 use crate::store::column::FLAGS;
@@ -29,19 +30,20 @@ const MAX_MAINTENANCE: Duration = Duration::from_secs(30);
 /// was stored while a clock was wrong.
 const MAX_CLOCK_OFFSET: SignedDuration = SignedDuration::from_secs(30);
 
-/// Sweeps once. `changed` is told the hosts that may have changed, whatever the outcome.
+/// Sweeps once.
 pub(super) fn sweep(
     mongodb: &Connection,
     order: &SweepOrder,
-    changed: impl Fn(&[IpAddr]),
 ) -> Result<Swept, MongoDbError> {
     let (service_time, may_delete_to) = serve(mongodb, order.served)?;
-    correct_clocks(mongodb, order.now, &changed)?;
-    let down = mark_down(mongodb, order, service_time, &changed)?;
+    correct_clocks(mongodb, order.now)?;
+    let down = mark_down(mongodb, order, service_time)?;
 
     let due_before = service_time.saturating_sub(as_millis(order.delete_after));
-    let mut swept =
-        delete_hosts(mongodb, due_before, may_delete_to, service_time, &changed)?;
+    let mut swept = delete_hosts(mongodb, due_before, may_delete_to, service_time)?;
+    if swept.deleted > 0 {
+        fleet::note_removals(mongodb)?;
+    }
     swept.down = down;
     if let Err(error) = forget_history(mongodb, order, due_before) {
         log::warn!("old history stays for now: {error}");
@@ -102,18 +104,12 @@ fn read(document: &Document, name: &str) -> i64 {
 
 /// A last heartbeat in the future was stored while a clock was ahead. It counts as of
 /// now, or the host would be alive until then.
-fn correct_clocks(
-    mongodb: &Connection,
-    now: Timestamp,
-    changed: &impl Fn(&[IpAddr]),
-) -> Result<(), MongoDbError> {
+fn correct_clocks(mongodb: &Connection, now: Timestamp) -> Result<(), MongoDbError> {
     let limit = now.saturating_add(MAX_CLOCK_OFFSET).unwrap_or(now);
     let ahead = doc! {"last_heartbeat": {"$gt": date(limit)}};
-    let correct = doc! {
-        "$set": {"last_heartbeat": date(now)},
-        "$inc": {"rev": 1_i64},
-    };
-    update_each(mongodb, &ahead, &correct, changed).map(|_| ())
+    let mut correct = count_up();
+    correct.insert("$set", doc! {"last_heartbeat": date(now)});
+    update_each(mongodb, &ahead, &correct).map(|_| ())
 }
 
 /// Marks silent hosts down, and notes since when.
@@ -121,24 +117,21 @@ fn mark_down(
     mongodb: &Connection,
     order: &SweepOrder,
     service_time: i64,
-    changed: &impl Fn(&[IpAddr]),
 ) -> Result<usize, MongoDbError> {
     let is_down = Status::Down.as_str();
     // A version that does not note since when hosts are down leaves the note of the last
     // time with a host that is back.
     let outdated = doc! {"status": {"$ne": is_down}, "down_since": {"$exists": true}};
     let forget = doc! {"$unset": {"down_since": ""}};
-    update_each(mongodb, &outdated, &forget, &|_| {})?;
+    update_each(mongodb, &outdated, &forget)?;
 
     let silent = doc! {
         "last_heartbeat": {"$lt": date(order.down_before())},
         "status": {"$ne": is_down},
     };
-    let mark = doc! {
-        "$set": {"status": is_down, "down_since": service_time},
-        "$inc": {"rev": 1_i64},
-    };
-    let down = update_each(mongodb, &silent, &mark, changed)?;
+    let mut mark = count_up();
+    mark.insert("$set", doc! {"status": is_down, "down_since": service_time});
+    let down = update_each(mongodb, &silent, &mark)?;
 
     let unnoted = doc! {
         "last_heartbeat": {"$lt": date(order.down_before())},
@@ -146,7 +139,7 @@ fn mark_down(
         "down_since": {"$exists": false},
     };
     let note = doc! {"$set": {"down_since": service_time}};
-    update_each(mongodb, &unnoted, &note, &|_| {})?;
+    update_each(mongodb, &unnoted, &note)?;
     Ok(down)
 }
 
@@ -165,7 +158,6 @@ fn delete_hosts(
     due_before: i64,
     may_delete_to: i64,
     service_time: i64,
-    changed: &impl Fn(&[IpAddr]),
 ) -> Result<Swept, MongoDbError> {
     let mut limit = due_before;
     let mut due = find(mongodb, &due_to_be_deleted(limit))?;
@@ -184,10 +176,7 @@ fn delete_hosts(
     let servers = mongodb.servers();
     for owned in due {
         let known = &owned.known;
-        let Some(ip) = known.ip else {
-            continue;
-        };
-        if !lay_to_rest(mongodb, &owned, None, service_time)? {
+        if known.ip.is_none() || !lay_to_rest(mongodb, &owned, None, service_time)? {
             continue;
         }
         prepare_removal(mongodb, &known.key, Removal::Silent)?;
@@ -196,7 +185,6 @@ fn delete_hosts(
         still_due.extend(owned.unchanged());
         still_due.extend(pending::carries_none());
         let result = mongodb.run(async { servers.delete_one(still_due).await });
-        changed(&[ip]);
         swept.deleted += usize::try_from(result?.deleted_count).unwrap_or_default();
     }
     Ok(swept)
@@ -220,7 +208,6 @@ fn update_each(
     mongodb: &Connection,
     condition: &Document,
     update: &Document,
-    changed: &impl Fn(&[IpAddr]),
 ) -> Result<usize, MongoDbError> {
     let servers = mongodb.servers();
     let found = servers.find(condition.clone()).projection(doc! {"ip": 1});
@@ -234,7 +221,6 @@ fn update_each(
         of_chunk.insert("ip", doc! {"$in": addresses});
         let update = servers.update_many(of_chunk, update.clone());
         let result = mongodb.run(async { update.await });
-        changed(chunk);
         count += result?.modified_count;
     }
     Ok(usize::try_from(count).unwrap_or(usize::MAX))

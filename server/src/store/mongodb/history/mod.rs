@@ -32,7 +32,7 @@ use jiff::SignedDuration;
 use mongodb::bson::{Document, doc};
 
 use super::connection::Connection;
-use super::document::{VersionedServer, date, named, text, time};
+use super::document::{date, named, read_server, text, time};
 use super::error::MongoDbError;
 use crate::store::history::{DaysRead, HistorySettings, HostHistory, Tended};
 use crate::store::server::HostName;
@@ -132,10 +132,10 @@ pub(super) fn chart(
 ) -> Result<Option<HostHistory>, MongoDbError> {
     let servers = mongodb.servers();
     let record = mongodb.run(async { servers.find_one(named(host)).await })?;
-    let Some(record) = record.as_ref().and_then(VersionedServer::from_document) else {
+    let Some(record) = record.as_ref().and_then(read_server) else {
         return Ok(None);
     };
-    let (ip, server_id) = (record.server.ip, record.server.server_id);
+    let (ip, server_id) = (record.ip, record.server_id);
 
     let found = Found::read(mongodb, &server_id, query.days())?;
     let oldest = days::oldest(mongodb)?;
@@ -157,10 +157,10 @@ pub(super) fn days(
 ) -> Result<Option<DaysRead>, MongoDbError> {
     let servers = mongodb.servers();
     let record = mongodb.run(async { servers.find_one(named(host)).await })?;
-    let Some(record) = record.as_ref().and_then(VersionedServer::from_document) else {
+    let Some(record) = record.as_ref().and_then(read_server) else {
         return Ok(None);
     };
-    let found = Found::read(mongodb, &record.server.server_id, range)?;
+    let found = Found::read(mongodb, &record.server_id, range)?;
     let is_incomplete = days_of(found.chunks, &found.waiting, range, each);
     Ok(Some(DaysRead {
         is_incomplete: is_incomplete || found.is_damaged,
