@@ -155,7 +155,11 @@ fn what_says_not_when_it_was_changed_is_found_by_comparing() {
     assert_eq!(shown(store), before);
 
     // An instance of an earlier version, and one that is killed while it removes a host.
-    let renamed = doc! {"$set": {"hostname": "renamed"}, "$inc": {"rev": 1_i64}};
+    let long_ago = DateTime::from_millis(0);
+    let renamed = doc! {
+        "$set": {"hostname": "renamed", "changed_at": long_ago},
+        "$inc": {"rev": 1_i64},
+    };
     store.tamper(doc! {"ip": "10.0.0.1"}, Some(renamed));
     store.tamper(doc! {"ip": "10.0.0.2"}, None);
     set_paid(store, "10.0.0.3", true);
