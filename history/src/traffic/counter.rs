@@ -40,48 +40,82 @@ pub(crate) enum Layer {
 }
 
 /// How the names of interfaces begin that never count: what is in them is on the wire as
-/// well, or never leaves the host.
-const INNER: [&str; 36] = [
+/// well, or never leaves the host. The name alone decides, so these are the names that the
+/// kernel, VPN programs and container runtimes give on their own. No name of hardware begins
+/// so: Linux calls that `eth`, `en`, `wl`, `ww`, `ib`, `sl`, `usb`, `venet`, `lan` or `wan`.
+const INNER: [&str; 68] = [
+    "amn",
     "awg",
     "br-",
     "cali",
     "cilium",
+    "clash",
+    "CloudflareWARP",
     "cni",
+    "dae",
     "docker",
     "dummy",
+    "edge",
     "erspan",
     "flannel",
-    "geneve",
+    "fou",
+    "genev",
     "gre",
+    "ham0",
+    "he-",
     "ifb",
+    "incus",
     "ip6",
+    "ip_vti",
     "ipip",
     "ipsec",
+    "isatap",
+    "kube-",
     "l2tp",
     "lxc",
     "lxd",
+    "Meta",
+    "nb-",
+    "nebula",
     "nlmon",
+    "nm-",
     "nordlynx",
+    "nordtun",
+    "openvpn",
+    "outline",
+    "ovpn",
     "podman",
     "ppp",
+    "proton",
+    "sing",
     "sit",
+    "softether",
     "tailscale",
     "tap",
+    "teql",
+    "tinc",
     "tun",
     "utun",
+    "vboxnet",
     "veth",
     "virbr",
+    "vmnet",
     "vnet",
+    "vpn",
     "vti",
     "vxlan",
+    "warp",
+    "weave",
     "wg",
     "wireguard",
+    "wt",
     "xfrm",
+    "xray",
     "zt",
 ];
 /// The same for what is made of hardware.
-const STACKED: [&str; 8] = [
-    "bond", "br", "ipvlan", "macvlan", "ovs", "team", "vlan", "vmbr",
+const STACKED: [&str; 9] = [
+    "bond", "br", "ipvlan", "macvlan", "macvtap", "ovs", "team", "vlan", "vmbr",
 ];
 
 impl Counter {
@@ -169,13 +203,43 @@ mod tests {
             "docker0",
             "br-1a2b",
             "veth3@if2",
+            "nebula1",
+            "ovpn0",
+            "vpn0",
+            "outline0",
+            "warp",
+            "CloudflareWARP",
+            "he-ipv6",
+            "dae0",
+            "ip_vti0",
+            "kube-ipvs0",
+            "lxcbr0",
+            "tailscale0",
+            "ztabcdefgh",
+            "wt0",
+            "proton0",
+            "amn0",
+            "genev_sys_6081",
         ] {
             assert_eq!(layer(name), None, "{name}");
         }
         for name in ["bond0", "br0", "eth0.100", "vlan7", "vmbr0"] {
             assert_eq!(layer(name), Some(Layer::Stacked), "{name}");
         }
-        for name in ["eth0", "enp3s0f0np0", "ens18", "venet0", "wlan0", "lan"] {
+        for name in [
+            "eth0",
+            "enp3s0f0np0",
+            "ens18",
+            "em1",
+            "p1p1",
+            "venet0",
+            "wlan0",
+            "wwan0",
+            "ibp5s0",
+            "usb0",
+            "lan",
+            "wan",
+        ] {
             assert_eq!(layer(name), Some(Layer::Hardware), "{name}");
         }
         assert_eq!(layer(""), Some(Layer::Total));
