@@ -29,6 +29,7 @@ mod chunk;
 pub mod conformance;
 mod day;
 mod file_store;
+mod kept;
 mod number;
 pub mod open_chunk;
 mod reading;
@@ -43,10 +44,11 @@ pub use bytes::Damage;
 pub use chunk::{Chunk, ChunkError, MAX_SAMPLES, Merged, Slice, StoredChunk, VERSION};
 pub use day::{DAY_SECONDS, Day};
 pub use file_store::{FileContents, FileStore, Options, check_file, copy_file};
+pub use kept::{MAX_SERIES, USUAL_SERIES};
 pub use reading::{
     HostChart, HostTraffic, chart_of, days_of, host_chart, host_days, host_traffic,
     traffic_of,
 };
-pub use sample::{Arrival, Boot, Identity, MAX_SERIES, Sample, USUAL_SERIES, counted_at};
+pub use sample::{Arrival, Boot, Identity, Sample, counted_at};
 pub use series::Series;
 pub use store::{Cut, HistoryError, HistoryStore, Host, HostSamples, Size, Trouble};

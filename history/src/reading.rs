@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use crate::chart::{Builder, Chart, ChartQuery};
 use crate::chunk::{Chunk, ChunkError, StoredChunk};
 use crate::day::Day;
-use crate::sample::{MAX_SERIES, Sample};
+use crate::kept::MAX_SERIES;
+use crate::sample::Sample;
 use crate::series::Series;
 use crate::store::{HistoryError, HistoryStore, Host};
-use crate::traffic::{DayTraffic, LOOK_BACK_DAYS, Traffic, TrafficSum};
+use crate::traffic::{DayTraffic, LOOK_BACK_DAYS, Traffic};
 
 /// A chart, and what of its range is kept.
 #[derive(Debug, Clone, PartialEq)]
@@ -145,9 +146,7 @@ pub fn traffic_of(
     (first, last): (Day, Day),
     read_chunk: &mut dyn FnMut(Day) -> Option<StoredChunk>,
 ) -> HostTraffic {
-    // What is before the last reading before the days tells nothing new.
-    let edge = stored.keys().next().copied().filter(|day| *day < first);
-    let earliest = edge.unwrap_or_else(|| first.before(LOOK_BACK_DAYS));
+    let earliest = first.before(LOOK_BACK_DAYS);
     let mut by_day: BTreeMap<Day, Vec<&Sample>> = BTreeMap::new();
     for sample in open {
         if (earliest..=last).contains(&sample.day()) {
@@ -163,12 +162,8 @@ pub fn traffic_of(
             None => is_incomplete = true,
         }
     }
-    let mut sum = TrafficSum::new(first);
-    for (day, traffic) in &stored {
-        sum.add(*day, traffic);
-    }
     HostTraffic {
-        traffic: sum.finish(),
+        traffic: Traffic::of(&stored, first),
         is_incomplete,
     }
 }
@@ -187,9 +182,7 @@ fn with_open(
     let Some(stored) = stored else {
         return Some(DayTraffic::of(&open_chunk));
     };
-    if stored.is_before(&open_chunk) {
-        let mut traffic = stored.clone();
-        traffic.extend(&open_chunk);
+    if let Some(traffic) = stored.with_later(&open_chunk) {
         return Some(traffic);
     }
     // Something has come late.

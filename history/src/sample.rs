@@ -1,15 +1,11 @@
 //! One heartbeat, as far as history keeps it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::day::Day;
+use crate::kept::kept;
 use crate::number::{rounded_count, rounded_load, rounded_metric};
 use crate::series::Series;
-
-/// Most series of a host that a caller may ask to keep.
-pub const MAX_SERIES: usize = 128;
-/// Series of a host that are kept where nobody says otherwise.
-pub const USUAL_SERIES: usize = 24;
 
 /// A boot of a host: a hash of its `boot_id`, which may be any text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -149,13 +145,16 @@ impl Sample {
         self.cells.insert(series, value);
     }
 
-    /// Leaves only the first `most` series, and says how many have gone.
+    /// Leaves only the first `most` series and the counters of interfaces, as a chunk
+    /// does, and says how many have gone.
     pub fn keep_series(&mut self, most: usize) -> usize {
-        let over = self.cells.len().saturating_sub(most);
-        for _ in 0..over {
-            self.cells.pop_last();
+        let before = self.cells.len();
+        if before > most {
+            let kept = kept(self.cells.keys().collect(), most);
+            let kept: BTreeSet<Series> = kept.into_iter().cloned().collect();
+            self.cells.retain(|series, _| kept.contains(series));
         }
-        over
+        before - self.cells.len()
     }
 
     /// The time, in seconds since 1970.

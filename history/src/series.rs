@@ -12,7 +12,8 @@ const NOT_KEPT: [&str; 2] = ["uptime_seconds", "boot_time_seconds"];
 /// One measure of a host over time.
 ///
 /// The order is the one in which series are kept if there are too many: a host's loads,
-/// its interfaces' counters, its services, its other metrics, each by name.
+/// its interfaces' counters, which are always kept, its services, its other metrics, each
+/// by name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Series {
     /// The load of the CPUs, in percent.

@@ -158,8 +158,7 @@ pub trait HistoryStore: Send + Sync {
     ) -> Result<usize, HistoryError>;
 
     /// Calls `each` for the traffic of a host's days from `first` to `last`, the earliest
-    /// first; before these for the last day of the [`LOOK_BACK_DAYS`] before `first` that
-    /// has any. Gives how many of them cannot be read.
+    /// first, and before these for the days of the [`LOOK_BACK_DAYS`] before `first`. Gives how many of them cannot be read.
     ///
     /// [`LOOK_BACK_DAYS`]: crate::traffic::LOOK_BACK_DAYS
     ///

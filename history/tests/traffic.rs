@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use fleetbeat_history::traffic::{LOOK_BACK_DAYS, Traffic};
+use fleetbeat_history::traffic::{DayTraffic, Flow, LOOK_BACK_DAYS, Traffic};
 use fleetbeat_history::{
     Arrival, DAY_SECONDS, Day, FileStore, HistoryStore, Host, HostSamples, HostTraffic,
     Identity, Options, Sample, host_traffic, open_chunk,
@@ -27,10 +27,14 @@ struct Place {
 
 impl Place {
     fn new() -> Place {
+        Place::with(Options::default())
+    }
+
+    fn with(options: Options) -> Place {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("history.db");
         Place {
-            store: FileStore::new(&file, Options::default()),
+            store: FileStore::new(&file, options),
             _folder: folder,
         }
     }
@@ -52,7 +56,12 @@ impl Place {
     fn sent(&self, days: (u32, u32)) -> Option<u64> {
         let of = self.traffic(&[], days);
         assert!(!of.is_incomplete);
-        of.traffic.and_then(|traffic| traffic.sent)
+        Some(of.traffic?.sent?.bytes)
+    }
+
+    /// What was sent in all days.
+    fn flow(&self, open: &[Sample]) -> Flow {
+        self.traffic(open, (0, 60)).traffic.unwrap().sent.unwrap()
     }
 }
 
@@ -163,11 +172,20 @@ fn expected(reads: &[Read], (first, last): (u32, u32)) -> Option<Traffic> {
         read.bytes - if is_same { before.bytes } else { 0 }
     };
     let pairs = reads.windows(2).filter(|pair| pair[1].at >= from);
-    Some(Traffic {
-        received: None,
-        sent: Some(pairs.map(flow).sum()),
+    Some(sent(pairs.map(flow).sum(), known_from))
+}
+
+/// Traffic of which only what was sent is known.
+fn sent(bytes: u64, known_from: i64) -> Traffic {
+    let flow = Flow {
+        bytes,
         known_from,
-    })
+        has_gap: false,
+    };
+    Traffic {
+        received: None,
+        sent: Some(flow),
+    }
 }
 
 fn config(cases: u32) -> ProptestConfig {
@@ -236,25 +254,13 @@ proptest! {
 fn the_first_reading_of_all_counts_for_nothing() {
     let place = Place::new();
     place.merge(&[counted(start() + 5, "a", &[(SENT, 1 << 50)])]);
-    let traffic = Traffic {
-        received: None,
-        sent: Some(0),
-        known_from: start() + 5,
-    };
-    assert_eq!(place.traffic(&[], (0, 30)).traffic, Some(traffic));
+    let nothing = |known_from| Some(sent(0, known_from));
+    assert_eq!(place.traffic(&[], (0, 30)).traffic, nothing(start() + 5));
     // It is where a later cycle begins, in which nothing has flowed yet.
-    let later = Traffic {
-        known_from: Day::new(DAY + 1).start(),
-        ..traffic
-    };
-    assert_eq!(place.traffic(&[], (1, 30)).traffic, Some(later));
-    assert_eq!(
-        place.traffic(&[], (31, 40)).traffic,
-        Some(Traffic {
-            known_from: Day::new(DAY + 31).start(),
-            ..traffic
-        })
-    );
+    for first in [1, 31] {
+        let known_from = Day::new(DAY + first).start();
+        assert_eq!(place.traffic(&[], (first, 40)).traffic, nothing(known_from));
+    }
     assert_eq!(place.traffic(&[], (32, 40)).traffic, None);
     assert_eq!(Place::new().traffic(&[], (0, 30)), HostTraffic::default());
 }
@@ -281,8 +287,9 @@ fn a_host_that_boots_while_nobody_hears_it_has_what_it_sent_since() {
         counted(at(0), "a", &[(SENT, 1000), (RECEIVED, 10)]),
         counted(at(4), "b", &[(SENT, 5000), (RECEIVED, 70)]),
     ]);
-    let traffic = place.traffic(&[], (0, 9)).traffic.unwrap();
-    assert_eq!((traffic.sent, traffic.received), (Some(5000), Some(70)));
+    let Traffic { received, sent } = place.traffic(&[], (0, 9)).traffic.unwrap();
+    let bytes = [sent, received].map(|flow| flow.unwrap().bytes);
+    assert_eq!(bytes, [5000, 70]);
     assert_eq!(place.sent((1, 3)), Some(0), "nothing was heard");
 }
 
@@ -358,7 +365,7 @@ fn damaged_traffic_is_told_and_the_rest_counts() {
     store.merge(&[batch]).unwrap();
 
     let connection = rusqlite::Connection::open(&file).unwrap();
-    for damage in ["x''", "x'01ff'", "7", "x'02'", "x'0101000100'"] {
+    for damage in ["x''", "x'01ff'", "7", "x'02'", "x'03'", "x'0101000100'"] {
         let id = (1_i64 << 32) + i64::from(DAY) + 1;
         let update = format!("UPDATE traffic SET sums = {damage} WHERE id = {id}");
         assert_eq!(connection.execute(&update, []).unwrap(), 1);
@@ -366,6 +373,455 @@ fn damaged_traffic_is_told_and_the_rest_counts() {
         let of = host_traffic(&store, &host, &[], days);
         assert!(of.is_incomplete, "{damage}");
         // The counters of the days around it tell what flowed meanwhile.
-        assert_eq!(of.traffic.unwrap().sent, Some(200), "{damage}");
+        assert_eq!(of.traffic.unwrap().sent.unwrap().bytes, 200, "{damage}");
+    }
+}
+
+/// A heartbeat whose number in its boot is known.
+fn numbered(at: i64, boot: &str, number: u64, counters: &[(&str, u64)]) -> Sample {
+    let identity = Identity::new(Some(boot), Some(number));
+    let mut sample = Sample::new(at, identity, Arrival::Live);
+    for (name, bytes) in counters {
+        sample.set_metric(name, *bytes as f64);
+    }
+    sample
+}
+
+fn name(interface: &str) -> String {
+    match interface {
+        "" => "interface_sent_bytes_total".to_owned(),
+        _ => format!("interface_sent_bytes_total{{interface=\"{interface}\"}}"),
+    }
+}
+
+const BEFORE: u64 = 5_000_000_000_000;
+
+#[test]
+fn a_clock_that_is_set_right_adds_nothing() {
+    for midnight in [0, DAY_SECONDS] {
+        // The third heartbeat says that it was made before the second one.
+        let seconds = [-7200, -7080, 60, -60, 180];
+        let samples: Vec<Sample> = (1..)
+            .zip(seconds)
+            .map(|(number, second)| {
+                let at = start() + DAY_SECONDS / 2 + midnight / 2 + second;
+                numbered(at, "a", number, &[(SENT, BEFORE + 10 * number)])
+            })
+            .collect();
+        let place = Place::new();
+        assert_eq!(place.flow(&samples).bytes, 40);
+        for sample in &samples {
+            place.merge(&[sample.clone()]);
+        }
+        assert_eq!(place.flow(&[]).bytes, 40);
+    }
+}
+
+#[test]
+fn machines_that_take_turns_have_the_bytes_of_each() {
+    let sample = |minute: u64| {
+        let boot = ["p", "q", "r"][usize::try_from(minute).unwrap() % 3];
+        let bytes = BEFORE * (1 + minute % 3) + 10 * minute;
+        let at = start() + 60 * i64::try_from(minute).unwrap();
+        numbered(at, boot, minute, &[(SENT, bytes)])
+    };
+    // For three days.
+    let samples: Vec<Sample> = (0..3 * 1440).map(sample).collect();
+    let place = Place::new();
+    let expected = 3 * 10 * (3 * 1440 - 3);
+    assert_eq!(place.flow(&samples).bytes, expected);
+    place.merge(&samples);
+    assert_eq!(place.flow(&[]).bytes, expected);
+}
+
+/// A sample every half an hour from `from` to `to`, in hours since the first day began.
+/// Each interface has sent as much as flowed on the wire since the first day: a byte a
+/// second.
+fn told(hours: (i64, i64), interfaces: &[&str]) -> Vec<Sample> {
+    let names: Vec<String> = interfaces.iter().map(|of| name(of)).collect();
+    let halves = 2 * hours.0..2 * hours.1;
+    halves
+        .map(|half| {
+            let flowed = (1800 * half).unsigned_abs();
+            let counters: Vec<(&str, u64)> = names
+                .iter()
+                .map(|name| (&**name, BEFORE + flowed))
+                .collect();
+            numbered(start() + 1800 * half, "a", half.unsigned_abs(), &counters)
+        })
+        .collect()
+}
+
+/// What was sent from the second day to the tenth one, whatever is merged, with its start
+/// and whether a part is missing.
+fn flow_from_second_day(samples: &[Sample]) -> (u64, i64, bool) {
+    let place = Place::new();
+    let days = (1, 9);
+    let open = place.traffic(samples, days);
+    place.merge(samples);
+    assert_eq!(place.traffic(&[], days), open);
+    let flow = open.traffic.unwrap().sent.unwrap();
+    (flow.bytes, (flow.known_from - start()) / 3600, flow.has_gap)
+}
+
+#[test]
+fn other_counters_may_take_the_place_of_those_before() {
+    let half = 1800;
+    let day = 24 * 3600;
+    let told_by = |parts: &[((i64, i64), &[&str])]| -> Vec<Sample> {
+        parts
+            .iter()
+            .flat_map(|(hours, of)| told(*hours, of))
+            .collect()
+    };
+    let whole = 4 * day - half;
+    // Before the cycle, another counter was told than in it.
+    let samples = told_by(&[((0, 12), &[""]), ((12, 120), &["eth0"])]);
+    assert_eq!(flow_from_second_day(&samples), (whole + half, 24, false));
+    let samples = told_by(&[((0, 24), &[""]), ((24, 120), &["eth0"])]);
+    assert_eq!(flow_from_second_day(&samples), (whole, 24, false));
+    let samples = told_by(&[((0, 24), &[""]), ((30, 120), &["eth0"])]);
+    assert_eq!(
+        flow_from_second_day(&samples),
+        (whole - 6 * 3600, 30, false)
+    );
+
+    // In the cycle, nobody tells what flowed in between.
+    for hour in [48, 60] {
+        for names in [
+            ["", "eth0"],
+            ["bond0", "eth0"],
+            ["eth0", "bond0"],
+            ["eth0", ""],
+        ] {
+            let samples =
+                told_by(&[((0, hour), &names[..1]), ((hour, 120), &names[1..])]);
+            let flow = flow_from_second_day(&samples);
+            assert_eq!(flow, (whole, 24, true), "{names:?} at {hour}");
+        }
+        // The same with another name.
+        let samples = told_by(&[((0, hour), &["eth0"]), ((hour, 120), &["ens3"])]);
+        assert_eq!(flow_from_second_day(&samples), (whole, 24, true));
+    }
+    // Two that are told together leave nothing out.
+    let both: &[&str] = &["bond0", "eth0"];
+    let samples = told_by(&[((0, 50), &["bond0"]), ((50, 120), both)]);
+    assert_eq!(flow_from_second_day(&samples), (whole + half, 24, false));
+    let samples = told_by(&[((0, 48), both), ((48, 72), &["bond0"]), ((72, 120), both)]);
+    assert_eq!(flow_from_second_day(&samples), (whole + half, 24, false));
+
+    // A single heartbeat that says something else.
+    let mut samples = told((0, 120), &["eth0"]);
+    for hour in [23, 36] {
+        let stray = (name(""), 7);
+        let at = start() + 3600 * hour + 60;
+        samples.push(counted(at, "a", &[(&stray.0, stray.1)]));
+    }
+    assert_eq!(flow_from_second_day(&samples), (whole + half, 24, false));
+}
+
+#[test]
+fn an_interface_may_be_missing_for_days() {
+    let samples: Vec<Sample> = [
+        told((0, 6), &["eth0", "eth1"]),
+        told((6, 60), &["eth1"]),
+        told((60, 120), &["eth0", "eth1"]),
+    ]
+    .concat();
+    let (eth0, eth1) = (119 * 3600 + 1800 - (5 * 3600 + 1800), 4 * 24 * 3600);
+    assert_eq!(flow_from_second_day(&samples), (eth0 + eth1, 24, false));
+}
+
+#[test]
+fn counters_have_their_place_whatever_else_a_host_tells() {
+    let many = |at: i64, part: u64, interfaces: &[String]| {
+        let names: Vec<String> = interfaces.iter().map(|of| name(of)).collect();
+        let counters: Vec<(&str, u64)> = names.iter().map(|of| (&**of, part)).collect();
+        let mut sample = numbered(at, "a", part, &counters);
+        for number in 0..10 {
+            sample.set_metric(&format!("metric_{number}"), 1.0);
+            sample.set_service(&format!("service_{number}"), true);
+        }
+        sample
+    };
+    let named = |prefix: &str, from: u32, count: u32| -> Vec<String> {
+        let names = from..from + count;
+        names.map(|number| format!("{prefix}{number}")).collect()
+    };
+    // Containers that come and go all day, and 32 interfaces of hardware.
+    let samples: Vec<Sample> = (0..200_u32)
+        .map(|minute| {
+            let at = start() + 60 * i64::from(minute);
+            let names = [named("cali", minute, 12), named("eth", 0, 32)].concat();
+            many(at, u64::from(minute), &names)
+        })
+        .collect();
+    for max_series in [1, 24, 128] {
+        let place = Place::with(Options {
+            max_series,
+            ..Options::default()
+        });
+        let before = place.flow(&samples);
+        assert_eq!((before.bytes, before.has_gap), (32 * 199, false));
+        for batch in samples.chunks(30) {
+            let mut batch = batch.to_vec();
+            for sample in &mut batch {
+                sample.keep_series(max_series);
+            }
+            place.merge(&batch);
+        }
+        assert_eq!(place.flow(&[]), before);
+    }
+
+    // More than there is room for.
+    let samples: Vec<Sample> = (0..10_u32)
+        .map(|part| {
+            let at = start() + 60 * i64::from(part);
+            many(at, u64::from(part), &named("eth", 20 * part, 20))
+        })
+        .collect();
+    let place = Place::new();
+    let before = place.flow(&samples);
+    assert!(before.has_gap);
+    place.merge(&samples);
+    assert_eq!(place.flow(&[]), before);
+}
+
+#[test]
+fn days_of_the_first_version_are_read() {
+    let place = Place::new();
+    let day = |number: i64| start() + number * DAY_SECONDS;
+    place.merge(&[counted(day(0), "a", &[(SENT, 100)])]);
+    place.merge(&[counted(day(1), "b", &[(SENT, 7)])]);
+    place.merge(&[counted(day(2), "b", &[(SENT, 1000)])]);
+    assert_eq!(place.sent((0, 2)), Some(1000));
+
+    // On the second day, the host was in the boot a until it had sent 150 bytes, and in
+    // the boot b from 5 to 90 bytes.
+    let boot = |of: &str| {
+        let name = of.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        name.to_le_bytes()
+    };
+    let head = [1, 9, 60, 1, 1, 4, b'e', b't', b'h', b'0', 5];
+    let first = [&[1][..], &boot("a"), &[120]].concat();
+    // 90 is 30 below 120; 30 flowed in the boot a, and 90 in the boot b.
+    let last = [&[1][..], &boot("b"), &[59, 120]].concat();
+    let sums = [&head[..], &first, &last].concat();
+    let decoded = DayTraffic::decode(&sums).unwrap();
+    assert_eq!(DayTraffic::decode(&decoded.encode()), Ok(decoded));
+
+    let file = place._folder.path().join("history.db");
+    let connection = rusqlite::Connection::open(file).unwrap();
+    let id = (1_i64 << 32) + i64::from(DAY) + 1;
+    let update = "UPDATE traffic SET sums = ?1 WHERE id = ?2";
+    connection
+        .execute(update, rusqlite::params![sums, id])
+        .unwrap();
+    // 20 flowed before that day, 30 and 90 on it, and 910 behind it.
+    assert_eq!(place.sent((0, 2)), Some(20 + 30 + 90 + 910));
+    // A merge makes it anew from the chunk.
+    place.merge(&[counted(day(1) + 1, "b", &[(SENT, 8)])]);
+    assert_eq!(place.sent((0, 2)), Some(1000));
+}
+
+/// A heartbeat of a host about which much may be wrong.
+#[derive(Debug, Clone)]
+struct OddStep {
+    after: i64,
+    flows: u64,
+    /// How far the clock is off from this heartbeat on, if that changes.
+    skew: Option<i64>,
+    boots: bool,
+    /// Which interfaces are told from this heartbeat on, if that changes.
+    shape: Option<Shape>,
+    /// Another machine with the same name speaks in its stead.
+    is_other: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Shape {
+    Total,
+    Hardware,
+    Stacked,
+    HardwareAndStacked,
+    /// Hardware that gets another name.
+    Renamed,
+    /// Hardware among interfaces of containers, with other names at each heartbeat.
+    Crowd,
+    Nothing,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Odds {
+    skews: bool,
+    boots: bool,
+    shapes: bool,
+    others: bool,
+}
+
+fn odd_step(odds: Odds) -> impl Strategy<Value = OddStep> {
+    let after = prop_oneof![
+        8 => 30..600_i64,
+        4 => 3600..40_000_i64,
+        1 => DAY_SECONDS..3 * DAY_SECONDS,
+    ];
+    let shape = prop::sample::select(vec![
+        Shape::Total,
+        Shape::Hardware,
+        Shape::Stacked,
+        Shape::HardwareAndStacked,
+        Shape::Renamed,
+        Shape::Crowd,
+        Shape::Nothing,
+    ]);
+    let sometimes = |is_on: bool| prop::bool::weighted(if is_on { 0.1 } else { 0.0 });
+    let skew = (sometimes(odds.skews), -240..240_i64);
+    let shape = (sometimes(odds.shapes), shape);
+    let other = sometimes(odds.others);
+    (
+        after,
+        0..1_u64 << 30,
+        skew,
+        sometimes(odds.boots),
+        shape,
+        other,
+    )
+        .prop_map(|(after, flows, skew, boots, shape, is_other)| OddStep {
+            after,
+            flows,
+            skew: skew.0.then_some(skew.1),
+            boots,
+            shape: shape.0.then_some(shape.1),
+            is_other,
+        })
+}
+
+/// The heartbeats of such a life, and what has flowed between the first and the last one
+/// that tell a counter.
+fn odd_life(steps: &[OddStep]) -> (Vec<Sample>, u64) {
+    // Nobody knows which of a host's first heartbeats came first if the clock is set right
+    // between them, so that is later.
+    let quiet = OddStep {
+        after: 600,
+        flows: 0,
+        skew: None,
+        boots: false,
+        shape: None,
+        is_other: false,
+    };
+    let (mut samples, mut flowed, mut counted) = (Vec::new(), 0, 0);
+    let (mut at, mut skew, mut boot, mut bytes) =
+        (start() + DAY_SECONDS / 2, 0, 0, BEFORE);
+    let (mut shape, mut renamed) = (Shape::Hardware, 0);
+    for (seq, step) in (1_u64..).zip([&quiet, &quiet].into_iter().chain(steps)) {
+        at += step.after;
+        if step.boots {
+            (boot, bytes) = (boot + 1, 0);
+        }
+        (bytes, flowed) = (bytes + step.flows, flowed + step.flows);
+        skew = step.skew.unwrap_or(skew);
+        if let Some(next) = step.shape {
+            shape = next;
+            renamed += u32::from(matches!(next, Shape::Renamed));
+        }
+        let (boot, bytes) = match step.is_other {
+            true => ("other".to_owned(), 3 * BEFORE + flowed),
+            false => (format!("boot {boot}"), bytes),
+        };
+        let hardware = format!("eth{renamed}");
+        let mut names = match shape {
+            Shape::Total => vec![name("")],
+            Shape::Hardware | Shape::Renamed | Shape::Crowd => vec![name(&hardware)],
+            Shape::Stacked => vec![name("bond0")],
+            Shape::HardwareAndStacked => vec![name("bond0"), name(&hardware)],
+            Shape::Nothing => vec![],
+        };
+        if matches!(shape, Shape::Crowd) {
+            names.extend((0..20).map(|place| name(&format!("cali{}", seq * 20 + place))));
+        }
+        if !names.is_empty() {
+            counted = flowed;
+        }
+        let counters: Vec<(&str, u64)> =
+            names.iter().map(|name| (&**name, bytes)).collect();
+        samples.push(numbered(at + skew, &boot, seq, &counters));
+    }
+    (samples, counted)
+}
+
+proptest! {
+    #![proptest_config(config(150))]
+
+    /// Whatever a host tells, the answer is the same before and after any merge.
+    #[test]
+    fn a_merge_changes_no_answer(
+        steps in vec(
+            odd_step(Odds { skews: true, boots: true, shapes: true, others: true }),
+            1..60,
+        ),
+        days in (0..12_u32, 0..20_u32),
+        max_series in prop::sample::select(vec![1, 3, 24]),
+        seed in any::<u64>(),
+    ) {
+        let (mut samples, _) = odd_life(&steps);
+        let days = (days.0, days.0 + days.1);
+        let expected = Place::new().traffic(&samples, days);
+
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let doubled = rng.usize(0..10);
+        samples.extend(
+            (0..doubled).map(|_| samples[rng.usize(..samples.len())].clone())
+                .collect::<Vec<_>>(),
+        );
+        // The last heartbeats alone, or any, wait.
+        if rng.bool() {
+            rng.shuffle(&mut samples);
+        }
+        let place = Place::with(Options { max_series, ..Options::default() });
+        while !samples.is_empty() {
+            let count = rng.usize(1..=samples.len());
+            let merged: Vec<Sample> = samples.drain(..count).collect();
+            place.merge(&merged);
+            let mut open = samples.clone();
+            for sample in &mut open {
+                sample.keep_series(max_series);
+            }
+            prop_assert_eq!(place.traffic(&open, days), expected);
+            // What was merged may wait still.
+            open.extend(merged);
+            prop_assert_eq!(place.traffic(&open, days), expected);
+        }
+    }
+
+    /// Clocks that are set right, and boots, leave nothing out and add nothing.
+    #[test]
+    fn clocks_and_boots_change_no_byte(
+        steps in vec(
+            odd_step(Odds { skews: true, boots: true, shapes: false, others: false }),
+            1..60,
+        ),
+    ) {
+        let (samples, flowed) = odd_life(&steps);
+        let flow = Place::new().traffic(&samples, (0, 400)).traffic.unwrap().sent.unwrap();
+        prop_assert_eq!((flow.bytes, flow.has_gap), (flowed, false));
+    }
+
+    /// Interfaces that come, go and get other names never add a byte, and what they leave
+    /// out is told.
+    #[test]
+    fn other_interfaces_add_nothing(
+        steps in vec(
+            odd_step(Odds { skews: false, boots: false, shapes: true, others: false }),
+            1..60,
+        ),
+    ) {
+        let (samples, flowed) = odd_life(&steps);
+        let flow = Place::new().traffic(&samples, (0, 400)).traffic.unwrap().sent.unwrap();
+        prop_assert!(flow.bytes <= flowed, "{flow:?} of {flowed}");
+        if !flow.has_gap {
+            prop_assert_eq!(flow.bytes, flowed);
+        }
     }
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use crate::chunk::row::{Key, MAX_SAMPLES, Row, join_values};
 use crate::chunk::table::Chunk;
-use crate::sample::{MAX_SERIES, Sample};
+use crate::kept::kept;
+use crate::sample::Sample;
 use crate::series::Series;
 
 /// A chunk with further samples in it.
@@ -31,7 +32,8 @@ impl Chunk {
     /// The result depends on the samples alone: neither on their order, nor on how often
     /// each comes, nor on how they are spread over several merges. Two samples with the
     /// same key become one, in which each value is the smaller one. Of all series the
-    /// first `max_series` in their order are kept, at most [`MAX_SERIES`]. Of more than
+    /// first `max_series` in their order are kept and every counter of an interface, at
+    /// most [`MAX_SERIES`](crate::MAX_SERIES): of the counters those that count for traffic first. Of more than
     /// [`MAX_SAMPLES`] samples those with the smallest keys are kept; this is far from
     /// what any agent sends, and then alone a series may depend on the order.
     #[must_use]
@@ -75,9 +77,10 @@ impl Chunk {
             last = Some(sample);
         }
 
-        let kept = max_series.min(MAX_SERIES);
-        let cut = all.len().saturating_sub(kept);
-        (all.into_iter().take(kept).collect(), cut)
+        let count = all.len();
+        let kept = kept(all.into_iter().collect(), max_series);
+        let cut = count - kept.len();
+        (kept, cut)
     }
 
     /// The rows of the chunk, with a value for each of `series`.

@@ -7,7 +7,7 @@ use crate::chunk::section::Section;
 use crate::chunk::table::{Chunk, Slice};
 use crate::chunk::{column, head};
 use crate::day::Day;
-use crate::sample::MAX_SERIES;
+use crate::kept::MAX_SERIES;
 use crate::series::{MAX_NAME_BYTES, Series};
 
 /// A chunk whose checksum is right, and whose columns wait to be inflated.

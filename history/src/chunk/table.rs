@@ -2,7 +2,7 @@
 
 use crate::chunk::row::Row;
 use crate::day::Day;
-use crate::sample::{Arrival, Boot, Sample};
+use crate::sample::{Arrival, Sample};
 use crate::series::Series;
 
 /// One host's day: rows in the order of time, with a column for each series.
@@ -77,21 +77,6 @@ impl Chunk {
             }
             sample
         })
-    }
-
-    /// The time and the boot of each sample that has a value of `series`, with the value.
-    pub fn readings(
-        &self,
-        series: &Series,
-    ) -> impl Iterator<Item = (i64, Option<Boot>, f64)> {
-        let place = self.series.binary_search(series).ok();
-        let column = place.map_or(&[][..], |place| &self.columns[place]);
-        let rows = self.rows.iter().zip(column);
-        rows.filter(|(_, value)| !value.is_nan())
-            .map(|(row, value)| {
-                let at = self.day.start() + i64::from(row.second);
-                (at, row.identity.boot(), *value)
-            })
     }
 
     /// The series for which `is_wanted` says yes.

@@ -11,7 +11,8 @@ use crate::file_store::access::{Access, Found};
 use crate::file_store::error::FileError;
 use crate::file_store::hosts::HostNo;
 use crate::file_store::{chunks, files, hosts, traffic, waiting};
-use crate::sample::{Sample, USUAL_SERIES};
+use crate::kept::USUAL_SERIES;
+use crate::sample::Sample;
 use crate::store::{Cut, HistoryError, HistoryStore, Host, HostSamples, Size, Trouble};
 use crate::traffic::DayTraffic;
 
@@ -20,7 +21,8 @@ use crate::traffic::DayTraffic;
 pub struct Options {
     /// The file never has more bytes; the log beside it has at most some MB.
     pub max_bytes: u64,
-    /// Series of a host and day that are kept.
+    /// Series of a host and day that are kept, beside the counters of interfaces that are
+    /// behind the first ones.
     pub max_series: usize,
 }
 

@@ -32,19 +32,16 @@ pub(crate) fn put(
     Ok(())
 }
 
-/// Calls `each` for the days of the range, and before them for the last day before that
-/// has a row. Gives how many cannot be read.
+/// Calls `each` for the days of the range, and before them for those of the
+/// [`LOOK_BACK_DAYS`] before. Gives how many cannot be read.
 pub(crate) fn read(
     connection: &Connection,
     host: HostNo,
     (first, last): (Day, Day),
     each: &mut dyn FnMut(Day, DayTraffic),
 ) -> rusqlite::Result<usize> {
-    let select = "SELECT id, sums FROM traffic WHERE id BETWEEN coalesce(
-                  (SELECT max(id) FROM traffic WHERE id >= ?1 AND id < ?2), ?2) AND ?3
-                  ORDER BY id";
-    let earliest = first.before(LOOK_BACK_DAYS);
-    let range = [earliest, first, last].map(|day| id(host, day));
+    let select = "SELECT id, sums FROM traffic WHERE id BETWEEN ?1 AND ?2 ORDER BY id";
+    let range = [first.before(LOOK_BACK_DAYS), last].map(|day| id(host, day));
     let mut select = connection.prepare_cached(select)?;
     let mut rows = select.query(range)?;
     let mut unread = 0;

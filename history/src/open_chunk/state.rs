@@ -3,8 +3,9 @@
 use crate::bytes::{
     Damage, Reader, fold, put_length, put_signed, put_text, put_varint, unfold,
 };
+use crate::kept::MAX_SERIES;
 use crate::number::Scale;
-use crate::sample::{Arrival, Boot, Identity, MAX_SERIES, Sample};
+use crate::sample::{Arrival, Boot, Identity, Sample};
 use crate::series::{MAX_NAME_BYTES, Series};
 
 /// Most samples in a blob.

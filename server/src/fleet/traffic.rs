@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use fleetbeat_daemon::lock::lock;
+use fleetbeat_history::traffic::{Flow, Traffic};
 use fleetbeat_history::{DAY_SECONDS, Day, HostTraffic};
 use fleetbeat_protocol::{Billing, Counted, Timestamp};
 use jiff::civil::Date;
@@ -155,19 +156,29 @@ pub(crate) struct Usage {
     /// What will have been used at the cycle's end, if it goes on like this; `None` for a
     /// cycle that is over or has just begun.
     pub(crate) forecast: Option<u64>,
-    /// Since when the traffic is known, in seconds since 1970.
+    /// Since when all that counts is known, in seconds since 1970.
     pub(crate) known_from: Option<i64>,
-    /// Whether everything of the cycle is known.
+    /// Whether everything of the cycle that counts is known.
     pub(crate) is_complete: bool,
 }
 
 impl Usage {
     fn of(cycle: Cycle, of: HostTraffic, counted: Counted, now: Timestamp) -> Usage {
-        let traffic = of.traffic;
-        let received = traffic.and_then(|traffic| traffic.received);
-        let sent = traffic.and_then(|traffic| traffic.sent);
+        // Of a cycle that has not begun, nothing is known.
+        let traffic = of.traffic.filter(|_| cycle.from <= now.as_second());
+        let Traffic { received, sent } = traffic.unwrap_or_default();
+        let counting = match counted {
+            Counted::Sent => vec![sent],
+            Counted::Received => vec![received],
+            Counted::Sum | Counted::Max => vec![received, sent],
+        };
+        let known_from = counting.iter().flatten().map(|flow| flow.known_from).max();
+        let is_whole = |flow: &Option<Flow>| {
+            flow.is_some_and(|flow| flow.known_from == cycle.from && !flow.has_gap)
+        };
+
+        let [received, sent] = [received, sent].map(|flow| flow.map(|flow| flow.bytes));
         let used = used(counted, received, sent);
-        let known_from = traffic.map(|traffic| traffic.known_from);
         let forecast = used.zip(known_from);
         Usage {
             cycle,
@@ -177,7 +188,7 @@ impl Usage {
             forecast: forecast
                 .and_then(|(used, from)| forecast_of(used, from, cycle.to, now)),
             known_from,
-            is_complete: known_from == Some(cycle.from) && !of.is_incomplete,
+            is_complete: counting.iter().all(is_whole) && !of.is_incomplete,
         }
     }
 
@@ -310,8 +321,6 @@ impl TrafficReports {
 
 #[cfg(test)]
 mod tests {
-    use fleetbeat_history::traffic::Traffic;
-
     use super::*;
 
     fn at(text: &str) -> Timestamp {
@@ -421,16 +430,68 @@ mod tests {
 
     fn usage(known_from: &str, counted: Counted, now: &str) -> Usage {
         let cycle = Cycle::of(Month::parse("2026-11").unwrap(), 1);
-        let traffic = Traffic {
-            received: Some(1000),
-            sent: Some(3000),
+        let [received, sent] = [1000, 3000].map(|bytes| Some(flow(bytes, known_from)));
+        Usage::of(cycle, known(received, sent), counted, at(now))
+    }
+
+    fn flow(bytes: u64, known_from: &str) -> Flow {
+        Flow {
+            bytes,
             known_from: at(known_from).as_second(),
-        };
-        let of = HostTraffic {
-            traffic: Some(traffic),
+            has_gap: false,
+        }
+    }
+
+    fn known(received: Option<Flow>, sent: Option<Flow>) -> HostTraffic {
+        HostTraffic {
+            traffic: Some(Traffic { received, sent }),
             is_incomplete: false,
+        }
+    }
+
+    #[test]
+    fn all_that_counts_has_to_be_known() {
+        let cycle = Cycle::of(Month::parse("2026-11").unwrap(), 1);
+        let (start, later) = ("2026-11-01T00:00:00Z", "2026-11-20T00:00:00Z");
+        let whole = |received, sent, counted| {
+            let now = at("2026-11-27T00:00:00Z");
+            let usage = Usage::of(cycle, known(received, sent), counted, now);
+            let known_from = Timestamp::from_second(usage.known_from.unwrap());
+            (known_from.unwrap().to_string(), usage.is_complete)
         };
-        Usage::of(cycle, of, counted, at(now))
+        let [begun, late] = [start, later].map(|from| Some(flow(5, from)));
+        for counted in [Counted::Sum, Counted::Max] {
+            assert_eq!(whole(begun, begun, counted), (start.to_owned(), true));
+            assert_eq!(whole(begun, late, counted), (later.to_owned(), false));
+            assert_eq!(whole(late, begun, counted), (later.to_owned(), false));
+            assert_eq!(whole(begun, None, counted), (start.to_owned(), false));
+        }
+        let received = |received, sent| whole(received, sent, Counted::Received);
+        assert_eq!(received(begun, late), (start.to_owned(), true));
+        assert_eq!(received(begun, None), (start.to_owned(), true));
+        assert_eq!(whole(begun, late, Counted::Sent), (later.to_owned(), false));
+        let has_gap = begun.map(|flow| Flow {
+            has_gap: true,
+            ..flow
+        });
+        assert_eq!(received(has_gap, begun), (start.to_owned(), false));
+    }
+
+    #[test]
+    fn of_a_cycle_that_has_not_begun_nothing_is_known() {
+        let now = "2026-10-31T23:59:59Z";
+        let usage = usage("2026-11-01T00:00:00Z", Counted::Sum, now);
+        let cycle = usage.cycle;
+        let nothing = Usage {
+            cycle,
+            received: None,
+            sent: None,
+            used: None,
+            forecast: None,
+            known_from: None,
+            is_complete: false,
+        };
+        assert_eq!(usage, nothing);
     }
 
     #[test]

@@ -156,6 +156,7 @@ macro_rules! cases {
         cases!($open; traffic:
             traffic_is_the_same_before_and_after_a_merge,
             what_flows_over_midnight_is_counted_once,
+            every_day_before_counts_merged_or_not,
             each_host_has_its_own_traffic,
             traffic_goes_with_its_host_and_moves_with_it,
         );

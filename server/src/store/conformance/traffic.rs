@@ -1,6 +1,6 @@
 //! The traffic of hosts is what their counters tell.
 
-use fleetbeat_history::traffic::Traffic;
+use fleetbeat_history::traffic::{Flow, Traffic};
 use fleetbeat_history::{Day, HostTraffic};
 use fleetbeat_protocol::{AgentId, Timestamp};
 use jiff::SignedDuration;
@@ -60,7 +60,18 @@ fn traffic(
 fn sent(store: &dyn Store, start: Timestamp, days: (u32, u32)) -> Option<u64> {
     let found = traffic(store, &server_id(store, HOST), start, days);
     assert!(!found.is_incomplete);
-    found.traffic.and_then(|traffic| traffic.sent)
+    found
+        .traffic
+        .and_then(|traffic| traffic.sent)
+        .map(|sent| sent.bytes)
+}
+
+fn flow(bytes: u64, known_from: Timestamp) -> Flow {
+    Flow {
+        bytes,
+        known_from: known_from.as_second(),
+        has_gap: false,
+    }
 }
 
 pub(super) fn traffic_is_the_same_before_and_after_a_merge(store: &dyn Store) {
@@ -78,9 +89,8 @@ pub(super) fn traffic_is_the_same_before_and_after_a_merge(store: &dyn Store) {
     let id = server_id(store, HOST);
     let expected = HostTraffic {
         traffic: Some(Traffic {
-            received: Some(54),
-            sent: Some(540),
-            known_from: start.as_second(),
+            received: Some(flow(54, start)),
+            sent: Some(flow(540, start)),
         }),
         is_incomplete: false,
     };
@@ -130,7 +140,48 @@ pub(super) fn what_flows_over_midnight_is_counted_once(store: &dyn Store) {
     // The cycle's start is known, because something was heard before it.
     let id = server_id(store, HOST);
     let later = traffic(store, &id, start, (1, 1)).traffic.unwrap();
-    assert_eq!(later.known_from, next.as_second());
+    assert_eq!(later.sent, Some(flow(300, next)));
+}
+
+pub(super) fn every_day_before_counts_merged_or_not(store: &dyn Store) {
+    let start = midnight();
+    let next = start + SignedDuration::from_hours(24);
+    let other = "interface_sent_bytes_total{interface=\"eth1\"}";
+    let at = |minute: i64| start + minutes(minute);
+    let mut beats = vec![
+        counted(HOST, at(0), "a", 1000),
+        // A day on which the command for eth0 failed, with more series than are kept.
+        beat(HOST, at(24 * 60)),
+        counted(HOST, at(48 * 60), "a", 1700),
+    ];
+    beats[1].heartbeat.collected_at = Some(next);
+    beats[1].heartbeat.boot_id = Some("a".to_owned());
+    beats[1].heartbeat.seq = Some(next.as_second().unsigned_abs());
+    for beat in &mut beats {
+        let metrics = &mut beat.heartbeat.metrics;
+        metrics.insert(other.to_owned(), 50.0);
+        for number in 0..15 {
+            for way in ["received", "sent"] {
+                let inner = format!(
+                    "interface_{way}_bytes_total{{interface=\"cali{number:02}\"}}"
+                );
+                metrics.insert(inner, 1e9);
+            }
+        }
+    }
+    let id = server_id_of(store, &beats);
+    let of_last_day = || traffic(store, &id, start, (2, 2));
+    let before = of_last_day();
+    let sent = before.traffic.and_then(|traffic| traffic.sent);
+    assert_eq!(sent, Some(flow(700, next + SignedDuration::from_hours(24))));
+    merge_all(store, start, 70);
+    assert_eq!(of_last_day(), before);
+}
+
+/// The id of the host after these heartbeats.
+fn server_id_of(store: &dyn Store, beats: &[Beat]) -> String {
+    store.record(beats).unwrap();
+    server_id(store, HOST)
 }
 
 pub(super) fn each_host_has_its_own_traffic(store: &dyn Store) {
@@ -156,7 +207,7 @@ pub(super) fn each_host_has_its_own_traffic(store: &dyn Store) {
         .collect();
     for hours in [1, 11] {
         let found = store.traffic(&queries).unwrap();
-        let found = found.iter().map(|of| of.traffic.and_then(|of| of.sent));
+        let found = found.iter().map(|of| Some(of.traffic?.sent?.bytes));
         let expected = [Some(30), Some(60), Some(90), None, None];
         assert_eq!(found.collect::<Vec<_>>(), expected);
         merge_all(store, start, hours);
@@ -181,7 +232,8 @@ pub(super) fn traffic_goes_with_its_host_and_moves_with_it(store: &dyn Store) {
     speak(moved, 20, "b", 70);
     assert_eq!(server_id(store, moved), id);
     let of = |days| traffic(store, &id, start, days).traffic;
-    assert_eq!(of((0, 0)).and_then(|of| of.sent), Some(570));
+    let sent = of((0, 0)).and_then(|of| of.sent);
+    assert_eq!(sent, Some(flow(570, start)));
 
     let name = HostName::Ip(ip(moved));
     store.remove_server(&name, &act()).unwrap().unwrap();

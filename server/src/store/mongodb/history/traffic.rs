@@ -106,7 +106,7 @@ fn id(host: &str, block: u32) -> String {
     format!("{host}:{block:010}")
 }
 
-/// What there is of the hosts' days, and of the last one before them.
+/// What there is of the hosts' days, and of those before them that are near.
 pub(super) fn find(
     mongodb: &Connection,
     hosts: &[TrafficQuery],
@@ -159,10 +159,9 @@ fn read_block(block: &Document, first: Day) -> Found {
 }
 
 impl Found {
-    /// Leaves the days from the first to the last, and the last one before if it is near.
+    /// Leaves the days from the first to the last, and those before that are near.
     fn cut(&mut self, (first, last): (Day, Day)) {
-        let mut edge = self.days.range(first.before(LOOK_BACK_DAYS)..first);
-        let from = edge.next_back().map_or(first, |(day, _)| *day);
+        let from = first.before(LOOK_BACK_DAYS);
         self.days.retain(|day, _| (from..=last).contains(day));
     }
 }
