@@ -11,6 +11,9 @@ impl From<StoreError> for Failure {
             StoreError::Conflict(
                 conflict @ (Conflict::NoSuchUser(_) | Conflict::NoSuchToken(_)),
             ) => Failure::not_found(conflict.to_string()),
+            StoreError::Conflict(conflict @ Conflict::LeavesScope) => {
+                Failure::forbidden(conflict.to_string())
+            }
             StoreError::Conflict(conflict) => Failure::conflict(conflict.to_string()),
             error => Failure::storage_away().because(error.to_string()),
         }
@@ -28,6 +31,7 @@ mod tests {
         for (error, status) in [
             (StoreError::from(Conflict::UserExists(name())), 409),
             (Conflict::LastSuperadmin(name()).into(), 409),
+            (Conflict::LeavesScope.into(), 403),
             (Conflict::NoSuchUser(name()).into(), 404),
             (Conflict::NoSuchToken(name()).into(), 404),
             (Unavailable::Away.into(), 500),

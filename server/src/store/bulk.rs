@@ -8,14 +8,14 @@ use fleetbeat_protocol::{Server, Timestamp};
 
 use super::error::Conflict;
 use super::event::{Act, EventKind, Facts, NewEvent};
-use super::flags::{HostPatch, SetFlags};
+use super::flags::{HostPatch, Judge, SetFlags, Verdict};
 
 /// What is set on each host of a chunk.
 pub(crate) struct Bulk<'a> {
     /// What is set.
     pub(crate) patches: &'a [HostPatch<'a>],
-    /// Whether a host may be changed, as it is in the store then; `None` for every host.
-    pub(crate) covers: Option<&'a dyn Fn(&Server) -> bool>,
+    /// Which hosts may be changed. One that may not is left as it is.
+    pub(crate) judge: Judge<'a>,
     /// Who sets it.
     pub(crate) act: &'a Act,
     /// What the event tells besides the number of hosts.
@@ -25,7 +25,8 @@ pub(crate) struct Bulk<'a> {
 impl Bulk<'_> {
     /// Whether the host may be changed.
     pub(super) fn may_change(&self, server: &Server) -> bool {
-        self.covers.is_none_or(|covers| covers(server))
+        let judge = self.judge;
+        judge.is_none_or(|judge| judge(server) == Verdict::Allowed)
     }
 
     /// The event of a chunk in which so many hosts are set.

@@ -16,7 +16,7 @@ use super::event::{Act, Cursor, NewEvent};
 use super::event_store::{
     EventPage, EventQuery, EventStore, Retention, WatchOrder, Watched,
 };
-use super::flags::HostPatch;
+use super::flags::{HostPatch, Judge};
 use super::history::{
     DaysRead, GroupHistory, Groups, HistoryStore, HostHistory, Tended, TrafficQuery,
 };
@@ -100,9 +100,10 @@ counted! {
                 &self,
                 host: &HostName,
                 patch: HostPatch<'_>,
+                judge: Judge<'_>,
                 act: &Act,
             ) -> Result<Option<Server>, StoreError> {
-                self.count(patch.operation(), self.inner.set(host, patch, act))
+                self.count(patch.operation(), self.inner.set(host, patch, judge, act))
             }
         }
     }

@@ -118,6 +118,11 @@ pub(crate) enum Conflict {
         "the host would have {count} tags, more than {MAX_TAGS}: remove some, with null"
     )]
     TooManyTags { count: usize },
+    /// The user would lose the host, and whom it would go to is not the user's matter.
+    #[error(
+        "this would take the host out of your scope: a user without a scope may do this"
+    )]
+    LeavesScope,
     /// Without this user nobody could manage users.
     #[error("{0:?} is the last superadmin without a scope: make another one first")]
     LastSuperadmin(String),

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use fleetbeat_protocol::{
-    Flags, FlagsPatch, HostState, SettingsPatch, StatePatch, TagsPatch, Timestamp,
+    Flags, FlagsPatch, HostState, Server, SettingsPatch, StatePatch, TagsPatch, Timestamp,
 };
 
 use super::column::{FLAGS, flag_changes};
@@ -39,6 +39,22 @@ pub(crate) enum HostPatch<'a> {
     /// Settings are set and removed.
     Settings(&'a SettingsPatch),
 }
+
+/// Whether a caller may make a change on a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// The caller may.
+    Allowed,
+    /// The caller does not see the host.
+    Unseen,
+    /// The caller would not see the host any more.
+    Leaves,
+}
+
+/// Judges a change of a host by the host's record; `None` where every host may be changed.
+/// The store asks about the record as it is at the moment of the change: nothing that a
+/// scope may ask about is another thing when the change is made.
+pub(crate) type Judge<'a> = Option<&'a dyn Fn(&Server) -> Verdict>;
 
 impl HostPatch<'_> {
     /// The names of the operations, for metrics.

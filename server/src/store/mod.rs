@@ -52,7 +52,7 @@ pub(crate) use event::{
 pub(crate) use event_store::{
     EventPage, EventQuery, EventStore, KnownHosts, Mass, Retention, WatchOrder, Watched,
 };
-pub(crate) use flags::HostPatch;
+pub(crate) use flags::{HostPatch, Judge, Verdict};
 pub(crate) use history::{
     DaysRead, Extent, GroupHistory, Groups, HistorySettings, HistoryStore, HostHistory,
     Tended, TrafficQuery,

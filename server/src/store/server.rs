@@ -11,7 +11,7 @@ use jiff::SignedDuration;
 use super::bulk::Bulk;
 use super::error::StoreError;
 use super::event::Act;
-use super::flags::HostPatch;
+use super::flags::{HostPatch, Judge};
 use super::key::AgentKey;
 
 /// The hosts: a record for each, made by the first heartbeat, and the history of spooled
@@ -46,17 +46,19 @@ pub(crate) trait ServerStore: Send + Sync {
     fn moved_to(&self, ip: IpAddr) -> Result<Option<IpAddr>, StoreError>;
 
     /// Sets what an admin asks for and gives the host as it is now; `None` if it is not
-    /// known. A state is as it was set, whether or not it is in effect. An event tells of
+    /// known, or `judge` says that the admin does not see it. A state is as it was set, whether or not it is in effect. An event tells of
     /// each flag, tag and setting that has another value then, and of another state than
     /// the one in effect.
     ///
     /// # Errors
-    /// The host would have too many tags, and then nothing is changed. The database cannot
-    /// be written; what is asked for may be set nevertheless.
+    /// The host would have too many tags, or `judge` says that it would leave the admin's
+    /// sight, and then nothing is changed. The database cannot be written; what is asked
+    /// for may be set nevertheless.
     fn set(
         &self,
         host: &HostName,
         patch: HostPatch<'_>,
+        judge: Judge<'_>,
         act: &Act,
     ) -> Result<Option<Server>, StoreError>;
 

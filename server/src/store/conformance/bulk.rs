@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::events::{all, query, watch};
 use super::fixtures::{act, beat, ip, now, servers};
 use crate::store::{
-    Act, Bulk, Event, EventKind, HostPatch, Store, StoreError, Who, facts,
+    Act, Bulk, Event, EventKind, HostPatch, Judge, Store, StoreError, Verdict, Who, facts,
 };
 
 /// A chunk's size, as in the API.
@@ -74,11 +74,11 @@ pub(super) fn set(
     store: &dyn Store,
     hosts: &[String],
     wish: &Wish,
-    covers: Option<&dyn Fn(&Server) -> bool>,
+    judge: Judge<'_>,
 ) -> Result<usize, StoreError> {
     let bulk = Bulk {
         patches: &wish.patches(),
-        covers,
+        judge,
         act: &ann(),
         facts: facts([
             ("bulk_id", "b".into()),
@@ -197,11 +197,14 @@ pub(super) fn a_host_that_cannot_be_set_costs_no_other(store: &dyn Store) {
         .unwrap()
         .unwrap();
     let gone = [ids.clone(), vec!["srv-unknown".to_owned()]].concat();
-    let may_change = |server: &Server| server.ip != ip("10.0.0.3");
+    let judge = |server: &Server| match server.ip == ip("10.0.0.3") {
+        true => Verdict::Unseen,
+        false => Verdict::Allowed,
+    };
 
     // One has too many tags, one is gone, one may not be changed, one was never there.
     let wish = Wish::new();
-    assert_eq!(set(store, &gone, &wish, Some(&may_change)), Ok(3));
+    assert_eq!(set(store, &gone, &wish, Some(&judge)), Ok(3));
     let counts: Vec<Option<usize>> = stored(store, &ids)
         .iter()
         .map(|server| server.as_ref().map(Wish::count_on))
@@ -210,7 +213,7 @@ pub(super) fn a_host_that_cannot_be_set_costs_no_other(store: &dyn Store) {
     assert_eq!(counts, expected);
     assert_eq!(hosts_of(&told(store)), [json!(3)]);
 
-    assert_eq!(set(store, &ids[1..4], &wish, Some(&may_change)), Ok(0));
+    assert_eq!(set(store, &ids[1..4], &wish, Some(&judge)), Ok(0));
     assert_eq!(set(store, &[], &wish, None), Ok(0));
     assert_eq!(hosts_of(&told(store)), [json!(3)], "nothing to tell");
 }

@@ -109,7 +109,12 @@ pub(super) fn a_host_that_returns_in_another_hosts_place_has_its_own_flags(
         }
         if staying {
             store
-                .set(&ip(&address(3)).into(), HostPatch::Flags(gaming), &act())
+                .set(
+                    &ip(&address(3)).into(),
+                    HostPatch::Flags(gaming),
+                    None,
+                    &act(),
+                )
                 .unwrap();
         }
 
@@ -196,7 +201,7 @@ pub(super) fn a_host_keeps_what_was_set_while_it_had_two_records(store: &dyn Sto
         ..FlagsPatch::default()
     };
     store
-        .set(&ip("10.0.0.4").into(), HostPatch::Flags(none), &act())
+        .set(&ip("10.0.0.4").into(), HostPatch::Flags(none), None, &act())
         .unwrap();
     let latest = later + minutes(20);
     sweep(store, latest, 1);

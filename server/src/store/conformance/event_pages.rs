@@ -115,7 +115,9 @@ pub(super) fn events_of_some_hosts_are_followed_without_those_of_others(
     };
     for n in 0..HOSTS {
         let host = ip(&name(n)).into();
-        store.set(&host, HostPatch::Flags(paid), &ann).unwrap();
+        store
+            .set(&host, HostPatch::Flags(paid), None, &ann)
+            .unwrap();
     }
     watch(store, now());
     let events = all(store, &query(None, 1000));

@@ -157,12 +157,12 @@ pub(super) fn what_people_do_is_told_with_who_did_it(store: &dyn Store) {
     };
     for _ in 0..2 {
         store
-            .set(&ip("10.0.0.1").into(), HostPatch::Flags(patch), &act)
+            .set(&ip("10.0.0.1").into(), HostPatch::Flags(patch), None, &act)
             .unwrap();
     }
     assert_eq!(
         store
-            .set(&ip("10.9.9.9").into(), HostPatch::Flags(patch), &act)
+            .set(&ip("10.9.9.9").into(), HostPatch::Flags(patch), None, &act)
             .unwrap(),
         None
     );
@@ -349,7 +349,9 @@ pub(super) fn a_host_that_somebody_removes_leaves_nothing(store: &dyn Store) {
     // Flags wait for both, and go with them.
     for host in ["10.0.0.1", "10.0.0.2"] {
         let host = ip(host).into();
-        store.set(&host, HostPatch::Flags(disable), &act).unwrap();
+        store
+            .set(&host, HostPatch::Flags(disable), None, &act)
+            .unwrap();
         let shown = store.server(&host).unwrap().unwrap();
         let name = HostName::ServerId(shown.server_id.clone());
         let removed = store.remove_server(&name, &act).unwrap();

@@ -54,7 +54,7 @@ pub(super) fn at(store: &dyn Store, address: &str) -> Server {
 
 pub(super) fn set_paid(store: &dyn Store, address: &str) {
     store
-        .set(&ip(address).into(), HostPatch::Flags(PAID), &act())
+        .set(&ip(address).into(), HostPatch::Flags(PAID), None, &act())
         .unwrap();
 }
 
@@ -173,14 +173,14 @@ pub(super) fn a_host_with_another_address_keeps_its_record(store: &dyn Store) {
         ..FlagsPatch::default()
     };
     let set = store
-        .set(&id, HostPatch::Flags(default), &act())
+        .set(&id, HostPatch::Flags(default), None, &act())
         .unwrap()
         .unwrap();
     assert!(!is_paid(set.flags));
     let unknown = HostName::ServerId("srv-00000000".to_owned());
     assert_eq!(
         store
-            .set(&unknown, HostPatch::Flags(default), &act())
+            .set(&unknown, HostPatch::Flags(default), None, &act())
             .unwrap(),
         None
     );
@@ -232,7 +232,12 @@ pub(super) fn a_restarted_host_with_another_address_gets_its_record_back(
         ..FlagsPatch::default()
     };
     store
-        .set(&ip("10.0.0.2").into(), HostPatch::Flags(gaming), &act())
+        .set(
+            &ip("10.0.0.2").into(),
+            HostPatch::Flags(gaming),
+            None,
+            &act(),
+        )
         .unwrap();
     send(store, host.beat("10.0.0.2", start + minutes(3)));
 
@@ -298,7 +303,12 @@ pub(super) fn each_flag_that_was_set_last_on_either_record_of_a_host_counts(
             let address = if *on == "new" { &new } else { &old };
             let name = ip(address).into();
             store
-                .set(&name, HostPatch::Flags(flags(*paid, *enabled)), &act())
+                .set(
+                    &name,
+                    HostPatch::Flags(flags(*paid, *enabled)),
+                    None,
+                    &act(),
+                )
                 .unwrap();
         };
         before.into_iter().for_each(set);
@@ -436,7 +446,12 @@ pub(super) fn hosts_that_take_turns_at_an_address_share_a_record(store: &dyn Sto
         ..FlagsPatch::default()
     };
     store
-        .set(&ip("10.0.0.100").into(), HostPatch::Flags(default), &act())
+        .set(
+            &ip("10.0.0.100").into(),
+            HostPatch::Flags(default),
+            None,
+            &act(),
+        )
         .unwrap();
     send(store, two.beat("10.0.0.100", start + minutes(60)));
     assert!(!is_paid(at(store, "10.0.0.100").flags));

@@ -440,7 +440,7 @@ pub(super) fn a_new_host_begins_with_the_flags_of_its_code(store: &dyn Store) {
         // A later heartbeat sets nothing, and an admin's word is later than the code's.
         let patch = beginning(Some(true), Some(false));
         store
-            .set(&ip(&address).into(), HostPatch::Flags(patch), &act())
+            .set(&ip(&address).into(), HostPatch::Flags(patch), None, &act())
             .unwrap();
         assert_eq!(send(store, new), None);
         let shown = at(store, &address).flags;

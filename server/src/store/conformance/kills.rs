@@ -69,7 +69,12 @@ fn step(store: &dyn Store, step: usize) -> Result<(), StoreError> {
                 ..FlagsPatch::default()
             };
             store
-                .set(&ip("10.0.0.1").into(), HostPatch::Flags(paid), &act_at(at))
+                .set(
+                    &ip("10.0.0.1").into(),
+                    HostPatch::Flags(paid),
+                    None,
+                    &act_at(at),
+                )
                 .map(drop)
         }
         // Moves, and has booted.
@@ -479,7 +484,7 @@ mod on_mongodb {
                         };
                         let name = ip(&host).into();
                         instance
-                            .set(&name, HostPatch::Flags(patch), &act_at(at))
+                            .set(&name, HostPatch::Flags(patch), None, &act_at(at))
                             .unwrap();
                     }
                     writing.fetch_sub(1, Ordering::Release);

@@ -18,6 +18,7 @@ mod lives;
 #[cfg(feature = "mongodb")]
 mod mongodb_databases;
 mod random_lives;
+mod scopes;
 mod servers;
 mod settings;
 mod states;
@@ -124,6 +125,10 @@ macro_rules! cases {
             each_chunk_is_set_as_a_whole_and_told_once,
             a_host_that_cannot_be_set_costs_no_other,
             many_hosts_and_heartbeats_and_other_admins_race_without_loss,
+        );
+        cases!($open; scopes:
+            a_change_is_judged_by_the_record_in_the_store,
+            of_two_changes_that_would_give_a_host_away_together_one_is_made,
         );
         cases!($open; events:
             what_happens_to_a_host_is_told_once,

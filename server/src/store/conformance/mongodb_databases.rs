@@ -127,7 +127,7 @@ fn set_paid(store: &MongoDb, host: &str, paid: bool) {
         ..FlagsPatch::default()
     };
     let patch = HostPatch::Flags(patch);
-    store.set(&ip(host).into(), patch, &act()).unwrap();
+    store.set(&ip(host).into(), patch, None, &act()).unwrap();
 }
 
 /// The hosts' names, and whether they are paid.

@@ -208,7 +208,7 @@ impl World<'_> {
         }
         let name = HostName::ServerId(server_id.clone());
         self.store
-            .set(&name, HostPatch::Flags(patch), &act())
+            .set(&name, HostPatch::Flags(patch), None, &act())
             .unwrap()
             .unwrap();
         self.told.push(format!("{host}: {patch:?} on {records:?}"));

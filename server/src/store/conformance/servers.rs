@@ -60,7 +60,12 @@ pub(super) fn a_later_heartbeat_keeps_identity_and_flags(store: &dyn Store) {
         ..FlagsPatch::default()
     };
     let before = store
-        .set(&ip("10.0.0.1").into(), HostPatch::Flags(patch), &act())
+        .set(
+            &ip("10.0.0.1").into(),
+            HostPatch::Flags(patch),
+            None,
+            &act(),
+        )
         .unwrap()
         .unwrap();
     let mut later = beat("10.0.0.1", at + minutes(2));
@@ -186,7 +191,12 @@ pub(super) fn a_patch_sets_only_its_flags(store: &dyn Store) {
     store.record(&[beat("2001:db8::1", now())]).unwrap();
     let set = |patch| {
         store
-            .set(&ip("2001:db8::1").into(), HostPatch::Flags(patch), &act())
+            .set(
+                &ip("2001:db8::1").into(),
+                HostPatch::Flags(patch),
+                None,
+                &act(),
+            )
             .unwrap()
             .unwrap()
             .flags
@@ -227,7 +237,12 @@ pub(super) fn a_patch_sets_only_its_flags(store: &dyn Store) {
     );
     assert_eq!(
         store
-            .set(&ip("10.0.0.1").into(), HostPatch::Flags(streaming), &act())
+            .set(
+                &ip("10.0.0.1").into(),
+                HostPatch::Flags(streaming),
+                None,
+                &act()
+            )
             .unwrap(),
         None,
         "no server is made by a patch"
@@ -287,6 +302,7 @@ pub(super) fn the_revision_moves_with_what_is_shown(store: &dyn Store) {
                 paid: Some(true),
                 ..FlagsPatch::default()
             }),
+            None,
             &act(),
         )
         .unwrap();
@@ -322,7 +338,12 @@ pub(super) fn flags_and_heartbeats_race_without_loss(store: &dyn Store) {
                 ..FlagsPatch::default()
             };
             let flags = store
-                .set(&ip("10.0.0.1").into(), HostPatch::Flags(patch), &act())
+                .set(
+                    &ip("10.0.0.1").into(),
+                    HostPatch::Flags(patch),
+                    None,
+                    &act(),
+                )
                 .unwrap()
                 .unwrap()
                 .flags;

@@ -22,7 +22,7 @@ fn set(
     let patch = SettingsPatch { values, names };
     let host = ip(address).into();
     store
-        .set(&host, HostPatch::Settings(&patch), &act())
+        .set(&host, HostPatch::Settings(&patch), None, &act())
         .unwrap()
         .unwrap()
 }
@@ -88,6 +88,7 @@ pub(super) fn a_patch_sets_and_removes_its_settings(store: &dyn Store) {
         .set(
             &host,
             HostPatch::Flags(fleetbeat_protocol::FlagsPatch::default()),
+            None,
             &act(),
         )
         .unwrap();
@@ -117,7 +118,7 @@ pub(super) fn a_patch_sets_and_removes_its_settings(store: &dyn Store) {
     let patch = SettingsPatch::default();
     assert_eq!(
         store
-            .set(&nobody, HostPatch::Settings(&patch), &act())
+            .set(&nobody, HostPatch::Settings(&patch), None, &act())
             .unwrap(),
         None
     );
@@ -201,7 +202,7 @@ pub(super) fn a_changed_setting_is_told_with_who_changed_it(store: &dyn Store) {
         let names = names.to_vec();
         let patch = SettingsPatch { values, names };
         store
-            .set(&host, HostPatch::Settings(&patch), &act)
+            .set(&host, HostPatch::Settings(&patch), None, &act)
             .unwrap()
             .unwrap();
     }

@@ -24,7 +24,7 @@ fn patch(mode: Mode, until: Option<Timestamp>, reason: Option<&str>) -> StatePat
 fn set(store: &dyn Store, address: &str, patch: &StatePatch) -> Server {
     let host = ip(address).into();
     store
-        .set(&host, HostPatch::State(patch), &act())
+        .set(&host, HostPatch::State(patch), None, &act())
         .unwrap()
         .unwrap()
 }
@@ -63,14 +63,14 @@ pub(super) fn a_state_is_set_as_a_whole_and_stays_as_it_was_set(store: &dyn Stor
     let by_id = HostName::ServerId(servers(store)[0].server_id.clone());
     let drain = patch(Mode::Drain, None, None);
     let server = store
-        .set(&by_id, HostPatch::State(&drain), &act())
+        .set(&by_id, HostPatch::State(&drain), None, &act())
         .unwrap()
         .unwrap();
     assert_eq!(server.state.mode, Mode::Drain);
     let nobody: HostName = ip("10.0.0.2").into();
     assert_eq!(
         store
-            .set(&nobody, HostPatch::State(&drain), &act())
+            .set(&nobody, HostPatch::State(&drain), None, &act())
             .unwrap(),
         None
     );
@@ -95,7 +95,9 @@ pub(super) fn a_state_and_heartbeats_race_without_loss(store: &dyn Store) {
                 let key = Some((n % 2).to_string());
                 let tags = [("key".to_owned(), key)];
                 let tags = fleetbeat_protocol::TagsPatch(tags.into());
-                store.set(&host, HostPatch::Tags(&tags), &act()).unwrap();
+                store
+                    .set(&host, HostPatch::Tags(&tags), None, &act())
+                    .unwrap();
             }
         });
         for n in 1..=ROUNDS {
@@ -183,7 +185,7 @@ pub(super) fn a_state_that_changes_is_told_with_who_has_set_it(store: &dyn Store
         (12, patch(Mode::Drain, None, None)),
     ] {
         let set = store
-            .set(&host, HostPatch::State(&patch), &act_at(minute))
+            .set(&host, HostPatch::State(&patch), None, &act_at(minute))
             .unwrap();
         set.unwrap();
     }

@@ -51,7 +51,12 @@ pub(super) fn a_sweep_marks_and_deletes(store: &dyn Store) {
         ..FlagsPatch::default()
     };
     store
-        .set(&ip("10.0.0.4").into(), HostPatch::Flags(is_static), &act())
+        .set(
+            &ip("10.0.0.4").into(),
+            HostPatch::Flags(is_static),
+            None,
+            &act(),
+        )
         .unwrap();
 
     let marked = sweep(store, now, 1);
@@ -161,7 +166,7 @@ pub(super) fn the_flags_of_a_deleted_host_wait_for_its_return(store: &dyn Store)
         .unwrap();
     for host in ["10.0.0.1", "10.0.0.2"] {
         store
-            .set(&ip(host).into(), HostPatch::Flags(PAID), &act())
+            .set(&ip(host).into(), HostPatch::Flags(PAID), None, &act())
             .unwrap();
     }
     let later = now + minutes(10);
@@ -196,7 +201,12 @@ pub(super) fn the_flags_of_a_deleted_host_wait_for_its_return(store: &dyn Store)
         ..FlagsPatch::default()
     };
     store
-        .set(&ip("10.0.0.1").into(), HostPatch::Flags(default), &act())
+        .set(
+            &ip("10.0.0.1").into(),
+            HostPatch::Flags(default),
+            None,
+            &act(),
+        )
         .unwrap();
     let latest = later + minutes(10);
     sweep(store, latest, 1);

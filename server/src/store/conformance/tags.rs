@@ -32,7 +32,7 @@ fn patch(tags: &[(&str, Option<&str>)]) -> TagsPatch {
 fn set(store: &dyn Store, address: &str, tags: &[(&str, Option<&str>)]) -> Server {
     let host = ip(address).into();
     let server = store
-        .set(&host, HostPatch::Tags(&patch(tags)), &act())
+        .set(&host, HostPatch::Tags(&patch(tags)), None, &act())
         .unwrap();
     server.unwrap()
 }
@@ -73,14 +73,16 @@ pub(super) fn a_patch_sets_and_removes_its_tags(store: &dyn Store) {
     assert_eq!(servers(store)[0].tags, expected);
     let by_id = HostName::ServerId(shown.server_id);
     let set = store
-        .set(&by_id, HostPatch::Tags(&patch(&[])), &act())
+        .set(&by_id, HostPatch::Tags(&patch(&[])), None, &act())
         .unwrap();
     assert_eq!(set.unwrap().tags, expected);
 
     let nobody: HostName = ip("10.0.0.1").into();
     let one = patch(&[("env", Some("x"))]);
     assert_eq!(
-        store.set(&nobody, HostPatch::Tags(&one), &act()).unwrap(),
+        store
+            .set(&nobody, HostPatch::Tags(&one), None, &act())
+            .unwrap(),
         None
     );
     assert_eq!(servers(store).len(), 1, "no server is made by a patch");
@@ -97,7 +99,7 @@ pub(super) fn a_host_takes_no_more_tags_than_it_may_have(store: &dyn Store) {
     let host = ip("10.0.0.1").into();
     let more = patch(&[("more", Some("")), ("k0", Some("changed"))]);
     let refused = store
-        .set(&host, HostPatch::Tags(&more), &act())
+        .set(&host, HostPatch::Tags(&more), None, &act())
         .unwrap_err();
     let conflict = Conflict::TooManyTags {
         count: MAX_TAGS + 1,
@@ -253,7 +255,7 @@ pub(super) fn a_changed_tag_is_told_with_who_changed_it(store: &dyn Store) {
         &[("env", None)],
     ] {
         store
-            .set(&host, HostPatch::Tags(&patch(tags)), &act)
+            .set(&host, HostPatch::Tags(&patch(tags)), None, &act)
             .unwrap()
             .unwrap();
     }

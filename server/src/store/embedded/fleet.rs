@@ -127,12 +127,16 @@ mod tests {
                     paid,
                     ..FlagsPatch::default()
                 };
-                store.set(&host, HostPatch::Flags(patch), &act()).unwrap();
+                store
+                    .set(&host, HostPatch::Flags(patch), None, &act())
+                    .unwrap();
             }
             1 => {
                 let value = random.bool().then(|| "x".to_owned());
                 let patch = TagsPatch([("env".to_owned(), value)].into());
-                store.set(&host, HostPatch::Tags(&patch), &act()).unwrap();
+                store
+                    .set(&host, HostPatch::Tags(&patch), None, &act())
+                    .unwrap();
             }
             2 => drop(store.remove_server(&host, &act()).unwrap()),
             3 => drop(sweep(store, now, random.u64(0..90))),

@@ -58,7 +58,7 @@ use super::event::{Act, Cursor, NewEvent};
 use super::event_store::{
     EventPage, EventQuery, EventStore, Retention, WatchOrder, Watched,
 };
-use super::flags::HostPatch;
+use super::flags::{HostPatch, Judge};
 use super::history::{
     DaysRead, Extent, GroupHistory, Groups, HistorySettings, HistoryStore, HostHistory,
     Tended, TrafficQuery,
@@ -259,10 +259,11 @@ impl ServerStore for Embedded {
         &self,
         host: &HostName,
         patch: HostPatch<'_>,
+        judge: Judge<'_>,
         act: &Act,
     ) -> Result<Option<Server>, StoreError> {
         self.connections
-            .write(|transaction| servers::set(transaction, host, patch, act))
+            .write(|transaction| servers::set(transaction, host, patch, judge, act))
     }
 
     fn set_many(&self, hosts: &[String], bulk: &Bulk<'_>) -> Result<usize, StoreError> {

@@ -23,9 +23,9 @@ use super::row::{
 use crate::recurring::log_if_due;
 use crate::store::bulk::Bulk;
 use crate::store::column::{COLUMNS, FLAGS, Identity, Kind};
-use crate::store::error::StoreError;
+use crate::store::error::{Conflict, StoreError};
 use crate::store::event::Act;
-use crate::store::flags::{HostPatch, SetFlags};
+use crate::store::flags::{HostPatch, Judge, SetFlags, Verdict};
 use crate::store::server::{Beat, HostName, Supersedes};
 
 /// The columns of an [`Identity`].
@@ -392,16 +392,26 @@ fn read(
 /// thing that is another one then.
 ///
 /// # Errors
-/// The host would have too many tags, or the database cannot be written.
+/// The host would have too many tags or leave the admin's sight, or the database cannot be
+/// written.
 pub(super) fn set(
     transaction: &Transaction<'_>,
     host: &HostName,
     patch: HostPatch<'_>,
+    judge: Judge<'_>,
     act: &Act,
 ) -> Result<Option<Server>, StoreError> {
     let Some(id) = number(transaction, host)? else {
         return Ok(None);
     };
+    if let Some(judge) = judge {
+        let record = by_name(transaction, host)?;
+        match record.map(|record| judge(&record)) {
+            Some(Verdict::Allowed) => {}
+            Some(Verdict::Leaves) => return Err(Conflict::LeavesScope.into()),
+            Some(Verdict::Unseen) | None => return Ok(None),
+        }
+    }
 
     let before = flags::change(transaction, id, &[patch], act.at)?;
     for event in before.changes(patch, act) {
@@ -423,7 +433,7 @@ pub(super) fn set_many(
             continue;
         };
         // The whole record is read only where somebody asks for it.
-        if bulk.covers.is_some() {
+        if bulk.judge.is_some() {
             let record = by_name(transaction, &host)?;
             if !record.is_some_and(|record| bulk.may_change(&record)) {
                 continue;

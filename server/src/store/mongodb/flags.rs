@@ -6,25 +6,28 @@ use mongodb::options::ReturnDocument;
 
 use super::connection::Connection;
 use super::document::{
-    carry, count_up, flags_update, named, read_set_flags, set_fields, settings_update,
-    state_update, tags_update, text,
+    carry, count_up, flags_update, named, read_server, read_set_flags, set_fields,
+    settings_update, state_update, tags_update, text,
 };
 use super::error::MongoDbError;
 use super::pending::{self, Host};
 use super::sequence;
+use crate::store::error::Conflict;
 use crate::store::event::Act;
-use crate::store::flags::{HostPatch, SetFlags};
+use crate::store::flags::{HostPatch, Judge, SetFlags, Verdict};
 use crate::store::server::HostName;
 
 /// So often in a row the flags are not set by others between reading and setting them.
 const MAX_TRIES: usize = 16;
 
 /// Sets what the patch asks for and gives the record as it is then; `None` if it is not
-/// known.
+/// known, or is not seen by the judge. The update finds the record as long as the judge
+/// would say the same of it.
 pub(super) fn set(
     mongodb: &Connection,
     host: &HostName,
     patch: HostPatch<'_>,
+    judge: Judge<'_>,
     act: &Act,
 ) -> Result<Option<Document>, MongoDbError> {
     let servers = mongodb.servers();
@@ -33,6 +36,13 @@ pub(super) fn set(
         let Some(found) = found else {
             return Ok(None);
         };
+        match verdict(&found, judge) {
+            Verdict::Allowed => {}
+            Verdict::Leaves => {
+                return Err(MongoDbError::Store(Conflict::LeavesScope.into()));
+            }
+            Verdict::Unseen => return Ok(None),
+        }
         // A number that is taken now is higher than those of the flags that were read.
         let number = sequence::next(mongodb, clock::now())?;
         let before = read_set_flags(&found);
@@ -56,6 +66,15 @@ pub(super) fn set(
         return Ok(Some(record));
     }
     Err(MongoDbError::refused("the flags change all the time"))
+}
+
+/// What the judge says of the record.
+fn verdict(record: &Document, judge: Judge<'_>) -> Verdict {
+    let Some(judge) = judge else {
+        return Verdict::Allowed;
+    };
+    let record = read_server(record);
+    record.map_or(Verdict::Unseen, |record| judge(&record))
 }
 
 /// The update of the record to what is set `after` the patch. `number` orders the change
@@ -108,10 +127,11 @@ fn events(
 }
 
 /// The query for the record as long as what admins have set is what was read, and was set
-/// in the same order.
+/// in the same order, and it is the record of the same host at the same address: scopes ask
+/// about nothing else. A heartbeat that changes none of these is in nobody's way.
 pub(super) fn as_read(record: &Document) -> Document {
     let mut query = doc! {"_id": record.get("_id").cloned()};
-    for name in set_fields() {
+    for name in set_fields().chain(["ip", "server_id"]) {
         let value = record.get(name).cloned();
         query.insert(
             name,

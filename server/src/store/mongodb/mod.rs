@@ -68,7 +68,7 @@ use super::event::{Act, Cursor, NewEvent};
 use super::event_store::{
     EventPage, EventQuery, EventStore, Retention, WatchOrder, Watched,
 };
-use super::flags::HostPatch;
+use super::flags::{HostPatch, Judge};
 use super::history::{
     DaysRead, GroupHistory, Groups, HistorySettings, HistoryStore, HostHistory, Tended,
     TrafficQuery,
@@ -237,10 +237,11 @@ impl ServerStore for MongoDb {
         &self,
         host: &HostName,
         patch: HostPatch<'_>,
+        judge: Judge<'_>,
         act: &Act,
     ) -> Result<Option<Server>, StoreError> {
         let mongodb = &self.databases.mongodb;
-        let record = flags::set(mongodb, host, patch, act)?;
+        let record = flags::set(mongodb, host, patch, judge, act)?;
         Ok(record.as_ref().and_then(read_server))
     }
 
