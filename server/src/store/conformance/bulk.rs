@@ -130,7 +130,8 @@ pub(super) fn told(store: &dyn Store) -> Vec<Event> {
     events
 }
 
-fn hosts_of(events: &[Event]) -> Vec<Value> {
+/// How many hosts each event tells of.
+pub(super) fn hosts_of(events: &[Event]) -> Vec<Value> {
     let events = events.iter();
     events
         .map(|event| event.event.facts["hosts"].clone())
@@ -189,7 +190,7 @@ pub(super) fn a_host_that_cannot_be_set_costs_no_other(store: &dyn Store) {
     let full = TagsPatch(full.collect());
     let patch = HostPatch::Tags(&full);
     store
-        .set(&ip("10.0.0.1").into(), patch, &act())
+        .set(&ip("10.0.0.1").into(), patch, None, &act())
         .unwrap()
         .unwrap();
     store
@@ -235,7 +236,9 @@ pub(super) fn many_hosts_and_heartbeats_and_other_admins_race_without_loss(
                 let tags = [("key".to_owned(), Some(n.to_string()))];
                 let tags = TagsPatch(tags.into());
                 let host = ip("10.0.0.7").into();
-                store.set(&host, HostPatch::Tags(&tags), &act()).unwrap();
+                store
+                    .set(&host, HostPatch::Tags(&tags), None, &act())
+                    .unwrap();
             }
         });
         for _ in 0..ROUNDS {

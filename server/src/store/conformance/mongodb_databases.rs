@@ -1,5 +1,6 @@
 //! MongoDB and Redis as the tests have them, and what only this backend promises.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::sync::{Mutex, MutexGuard};
 use std::thread;
@@ -7,18 +8,19 @@ use std::time::{Duration, Instant};
 
 use ::mongodb::bson::{DateTime, doc};
 use fleetbeat_daemon::lock::lock;
-use fleetbeat_protocol::FlagsPatch;
+use fleetbeat_protocol::{AgentId, FlagsPatch, Server};
 use redis::cluster::ClusterClient;
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use super::bulk;
 use super::event_pages::follow_past_an_unknown_event;
 use super::events::query;
 use super::fixtures::{act, beat, ip, minutes, now, servers};
 use crate::config::MongoDbSettings;
 use crate::store::mongodb::{MongoDb, Patience};
 use crate::store::{
-    EventKind, EventStore, HistorySettings, HostPatch, NewEvent, ServerStore, WatchOrder,
-    facts,
+    EventKind, EventStore, HistorySettings, HostPatch, NewEvent, ServerStore, Verdict,
+    WatchOrder, facts,
 };
 
 /// A database of its own. Redis has one set of keys, so the tests take turns.
@@ -319,4 +321,31 @@ fn a_reader_that_follows_passes_over_an_event_of_a_later_version() {
     let opened = FreshMongoDb::open("");
     let store = &opened.store;
     follow_past_an_unknown_event(store, |number| store.make_unknown(number));
+}
+
+#[test]
+fn the_event_of_many_hosts_tells_how_many_there_were_in_the_last_round() {
+    let mongodb = FreshMongoDb::open("");
+    let store = &mongodb.store;
+    let ids = bulk::populate(store, 10);
+    // Three hosts go when all are read and none is set, and the watch comes in the next
+    // round.
+    let asked = Cell::new(0);
+    let judge = |_: &Server| {
+        match asked.replace(asked.get() + 1) {
+            0 => {
+                for host in ["10.0.0.2", "10.0.0.5", "10.0.0.9"] {
+                    let removed = store.remove_server(&ip(host).into(), &act());
+                    assert!(removed.unwrap().is_some());
+                }
+            }
+            10 => assert_eq!(bulk::hosts_of(&bulk::told(store)), [json!(10)]),
+            _ => {}
+        }
+        Verdict::Allowed
+    };
+    let wish = bulk::Wish::new();
+    assert_eq!(bulk::set(store, &ids, &wish, Some(&judge)), Ok(7));
+    assert_eq!(asked.get(), 17);
+    assert_eq!(bulk::hosts_of(&bulk::told(store)), [json!(7)]);
 }

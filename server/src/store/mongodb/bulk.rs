@@ -30,8 +30,7 @@ pub(super) fn set(
     bulk: &Bulk<'_>,
 ) -> Result<usize, MongoDbError> {
     let servers = mongodb.servers();
-    // All rounds have one event.
-    let id = pending::new_id();
+    let mut told = Told::new();
     let mut matched = 0;
     for _ in 0..MAX_TRIES {
         let found = servers.find(doc! {"server_id": {"$in": hosts}});
@@ -40,19 +39,77 @@ pub(super) fn set(
         let number = sequence::next(mongodb, clock::now())?;
         let wanted = plan(&found, bulk, number)?;
         if wanted.is_empty() {
-            return Ok(0);
+            matched = 0;
+            break;
         }
 
-        let event = bulk.event(wanted.len());
-        let event = pending::to_document(&id, &id, &event, None);
+        let event = told.event(bulk, wanted.len());
         let (updated, refused) = write(mongodb, &wanted, &event)?;
-        deliver(mongodb, &wanted, &event);
+        told.carry(&wanted, updated);
         matched = updated;
         if updated + refused >= wanted.len() {
             break;
         }
     }
+    told.deliver(mongodb, bulk, matched);
     Ok(matched)
+}
+
+/// The one event of all rounds.
+struct Told {
+    id: String,
+    /// The documents that may carry it.
+    carriers: Vec<Bson>,
+    /// Whether a document carries it.
+    is_carried: bool,
+    /// The hosts that it tells of in the documents of the first round.
+    hosts: Option<usize>,
+}
+
+impl Told {
+    fn new() -> Told {
+        Told {
+            id: pending::new_id(),
+            carriers: Vec::new(),
+            is_carried: false,
+            hosts: None,
+        }
+    }
+
+    /// The event of so many hosts.
+    fn event(&self, bulk: &Bulk<'_>, hosts: usize) -> Document {
+        pending::to_document(&self.id, &self.id, &bulk.event(hosts), None)
+    }
+
+    /// Notes that it was written to these documents, of which so many were there.
+    fn carry(&mut self, wanted: &[(&Document, Document)], updated: usize) {
+        let ids = wanted
+            .iter()
+            .filter_map(|(record, _)| record.get("_id").cloned());
+        self.carriers.extend(ids);
+        self.is_carried |= updated > 0;
+        self.hosts.get_or_insert(wanted.len());
+    }
+
+    /// Inserts the event, now that it is known how many hosts it is about, and clears it
+    /// from all records that carry it. The watch may have delivered it between two rounds;
+    /// then the number is put right. What fails here is done by the watch, with the number
+    /// of a round.
+    fn deliver(&self, mongodb: &Connection, bulk: &Bulk<'_>, hosts: usize) {
+        if !self.is_carried {
+            return;
+        }
+        let event = self.event(bulk, hosts);
+        let carriers = self.carriers.clone();
+        let mut result =
+            pending::deliver_one(mongodb, &mongodb.servers(), carriers, &event);
+        if result.is_ok() && self.hosts != Some(hosts) {
+            result = pending::correct(mongodb, &event);
+        }
+        if let Err(error) = result {
+            log::debug!("the event of a bulk waits: {}", StoreError::from(error));
+        }
+    }
 }
 
 /// The records that may be changed, each with the fields to set.
@@ -115,17 +172,4 @@ fn commands(
         commands.last_mut().expect("not empty").push(update);
     }
     Ok(commands)
-}
-
-/// Inserts the event, and clears it from all records that carry it. What fails here is done
-/// by the watch.
-fn deliver(mongodb: &Connection, wanted: &[(&Document, Document)], event: &Document) {
-    let carriers: Vec<Bson> = wanted
-        .iter()
-        .filter_map(|(record, _)| record.get("_id").cloned())
-        .collect();
-    let result = pending::deliver_one(mongodb, &mongodb.servers(), carriers, event);
-    if let Err(error) = result {
-        log::debug!("the event of a bulk waits: {}", StoreError::from(error));
-    }
 }

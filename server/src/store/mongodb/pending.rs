@@ -156,6 +156,18 @@ pub(super) fn deliver_one(
     Ok(())
 }
 
+/// Gives an event that was delivered the facts that it has now.
+pub(super) fn correct(
+    mongodb: &Connection,
+    event: &Document,
+) -> Result<(), MongoDbError> {
+    let delivered = doc! {"_id": event.get("_id").cloned()};
+    let facts = doc! {"$set": {"data": event.get("data").cloned()}};
+    let events = mongodb.events();
+    mongodb.run(async { events.update_one(delivered, facts).await })?;
+    Ok(())
+}
+
 /// The condition for documents that are not marked as removed.
 pub(super) fn not_removed() -> Document {
     doc! {REMOVED: {"$exists": false}}
