@@ -8,6 +8,7 @@ use fleetbeat_protocol::Role;
 use fleetbeat_settings::Table;
 use ipnet::IpNet;
 
+use crate::fleet::scope::HostScope;
 use crate::network::parse_network;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -52,6 +53,9 @@ pub(crate) struct ProxySettings {
     pub(crate) groups_header: Option<String>,
     /// The role that each group gives. Without any, the users' own roles count.
     pub(crate) map: Vec<(String, Role)>,
+    /// The hosts that a user sees whom the proxy adds, but for a superadmin; `None` for
+    /// every host.
+    pub(crate) scope: Option<HostScope>,
     /// Whose headers are believed.
     pub(crate) trusted: Vec<TrustedPeer>,
 }
@@ -126,10 +130,11 @@ fn read_proxy(proxy: &mut Table<'_>) -> Option<ProxySettings> {
     let header = proxy.parsed("header", parse_header);
     let groups_header = proxy.parsed("groups_header", parse_header);
     let map = proxy.map("map", parse_role);
+    let scope = proxy.parsed("scope", HostScope::parse);
     let trusted = proxy.one_or_more_parsed("trusted", TrustedPeer::parse);
 
     // The packaged file has the table with nothing in it.
-    let is_meant = ["header", "groups_header", "map", "trusted"];
+    let is_meant = ["header", "groups_header", "map", "scope", "trusted"];
     if is_meant.into_iter().any(|key| proxy.has(key)) {
         proxy.require("header");
         proxy.require("trusted");
@@ -146,6 +151,9 @@ fn read_proxy(proxy: &mut Table<'_>) -> Option<ProxySettings> {
     if proxy.has("map") && !proxy.has("groups_header") {
         proxy.problem("map", "needs groups_header, which tells the groups");
     }
+    if proxy.has("scope") && !proxy.has("map") {
+        proxy.problem("scope", "needs map: without it, the proxy adds no users");
+    }
     if proxy.has("groups_header") && !proxy.has("map") {
         proxy.problem("groups_header", "needs map, which gives groups a role");
     }
@@ -154,6 +162,7 @@ fn read_proxy(proxy: &mut Table<'_>) -> Option<ProxySettings> {
         header: header?,
         groups_header,
         map: map.unwrap_or_default(),
+        scope,
         trusted: trusted?,
     })
 }
@@ -206,12 +215,14 @@ mod tests {
         let (settings, told) = read(
             "require_totp = [\"superadmin\"]\n[proxy]\nheader = \"Remote-User\"\n\
              groups_header = \"Remote-Groups\"\nmap = { ops = \"admin\" }\n\
+             scope = \"tag.customer = acme\"\n\
              trusted = [\"unix\", \"10.0.0.0/8\"]",
         );
         assert!(told.is_empty(), "{told:?}");
         assert_eq!(settings.require_totp, [Role::Superadmin]);
         let proxy = settings.proxy.unwrap();
         assert_eq!(proxy.map, [("ops".to_owned(), Role::Admin)]);
+        assert_eq!(proxy.scope.unwrap().as_str(), "tag.customer = acme");
         let is_trusted = |connected: Option<&str>| {
             let connected = connected.map(|ip| ip.parse().unwrap());
             proxy.trusted.iter().any(|peer| peer.is(connected))
@@ -232,6 +243,16 @@ mod tests {
             (
                 "[proxy]\ngroups_header = \"G\"",
                 &["header", "trusted", "groups_header"],
+            ),
+            (
+                "[proxy]\nheader = \"U\"\ntrusted = \"unix\"\nscope = \"paid\"",
+                &["proxy.scope"],
+            ),
+            (
+                "[proxy]\nheader = \"U\"\ngroups_header = \"G\"\n\
+                 trusted = \"unix\"\nmap = { ops = \"admin\" }\n\
+                 scope = \"hostname = vpn-1\"",
+                &["proxy.scope"],
             ),
             (
                 "[proxy]\nheader = \"a b\"\ntrusted = \"unix\"",

@@ -223,6 +223,36 @@ fn groups_give_roles_at_each_login() {
     assert_eq!(told, ["no role", "password", "unusable name"]);
 }
 
+#[test]
+fn a_user_whom_the_proxy_adds_sees_no_more_than_the_setting_says() {
+    let settings = settings("\"127.0.0.1\"", true);
+    let settings = format!("{settings}scope = \"tag.customer = new\"\n");
+    let server = FleetbeatServer::start_with(&settings, &[]);
+    let log_in = |groups: &str| {
+        let login = log_in(
+            &server,
+            &[("Remote-User", "jim"), ("Remote-Groups", groups)],
+        );
+        me(&server, &login)["scope"].clone()
+    };
+    let root = server.admin_token();
+    assert_eq!(log_in("ops"), "tag.customer = new");
+
+    // What a superadmin has set stays; who was removed comes back as somebody new.
+    let body = json!({"scope": "tag.customer = acme"});
+    let answer = server.api(&root, "PATCH", "/users/jim", Some(&body));
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(log_in("staff"), "tag.customer = acme");
+    for (groups, expected) in [
+        ("staff", json!("tag.customer = new")),
+        ("root", Value::Null),
+    ] {
+        let answer = server.api(&root, "DELETE", "/users/jim", None);
+        assert_eq!(answer.status, 204, "{answer:?}");
+        assert_eq!(log_in(groups), expected);
+    }
+}
+
 /// The site of `proxy-config nginx`, before the server, at `address`.
 fn site(server: &FleetbeatServer, address: SocketAddr, sso: Option<&str>) -> String {
     let mut command = program("fleetbeat-server");

@@ -9,6 +9,7 @@ use super::state::ApiState;
 use crate::auth::logins::Attempt;
 use crate::auth::proxy_login::{Claimed, NotClaimed, find_claim};
 use crate::auth::{Refusal, Via, show_source};
+use crate::auth_settings::ProxySettings;
 use crate::chronicle::Refused;
 use crate::http::{Failure, Reply, Request, Response};
 use crate::store::{
@@ -97,7 +98,7 @@ fn log_in_by_proxy(accounts: &Accounts, request: &Request) -> Result<Response, F
 
     let user = match accounts.auth.find_user(&username)? {
         Some(user) => with_role(accounts, user, role, request)?,
-        None => new_user(accounts, &username, role, request)?,
+        None => new_user(accounts, &username, role, settings, request)?,
     };
     let attempt = Attempt {
         username: user.username.clone(),
@@ -138,6 +139,7 @@ fn new_user(
     accounts: &Accounts,
     username: &str,
     role: Option<Role>,
+    settings: &ProxySettings,
     request: &Request,
 ) -> Result<User, Failure> {
     let Some(role) = role else {
@@ -148,7 +150,11 @@ fn new_user(
         let detail = "the name that the proxy says cannot be a user's";
         return Err(refuse(accounts, request, "unusable name", detail));
     };
-    let user = User::new(username, role, String::new()).map_err(no_random)?;
+    let mut user = User::new(username, role, String::new()).map_err(no_random)?;
+    // Also for one who was removed: the new one must not see more than the former one did.
+    if role != Role::Superadmin {
+        user.scope = settings.scope.clone();
+    }
     match accounts.auth.add_user(&user, &by_proxy(request)) {
         // Another instance was faster.
         Err(StoreError::Conflict(Conflict::UserExists(name))) => {
