@@ -196,7 +196,7 @@ fn start_jobs(
     jobs.then(move || closed.close());
 
     Ok(ApiState {
-        hosts: Hosts::new(store.clone(), snapshots, places),
+        hosts: Hosts::new(store.clone(), snapshots, places, config.workers),
         users: store.clone(),
         api_tokens: store.clone(),
         keys: store.clone(),

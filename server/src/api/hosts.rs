@@ -22,14 +22,15 @@ use crate::fleet::scope::HostScope;
 use crate::fleet::selection::Selection;
 use crate::fleet::shown::{Shown, ShownFleet};
 use crate::fleet::snapshot::Snapshots;
-use crate::fleet::traffic::{FleetTraffic, Month, TrafficReports, Usage};
+use crate::fleet::traffic::{Month, Usage};
+use crate::fleet::traffic_reports::{NoTraffic, TrafficReports};
 use crate::fleet::view::View;
 use crate::http::Failure;
 use crate::places::Places;
 use crate::store::{
     Act, Bulk, Conflict, EventPage, EventQuery, Facts, GroupHistory, Groups, HostHistory,
     HostName, HostPatch, Judge, KnownHosts, Life, LifeQuery, RemovedServer, Store,
-    StoreError, Verdict,
+    StoreError, TrafficQuery, Verdict,
 };
 
 /// The hosts that are changed in one commit.
@@ -78,22 +79,27 @@ pub(super) struct VisibleFleet<'a> {
 
 /// The traffic of the hosts that a caller sees.
 pub(super) struct VisibleTraffic<'a> {
-    traffic: Arc<FleetTraffic>,
-    scope: Option<&'a HostScope>,
+    fleet: VisibleFleet<'a>,
+    /// What is known of each host, in their order.
+    usages: Vec<Usage>,
+    /// By `server_id`, the hosts that were still in the scope behind the reading, which may
+    /// have taken seconds; `None` for every host.
+    still: Option<BTreeSet<String>>,
 }
 
 impl Hosts {
-    /// Those of this store.
+    /// Those of this store, where so many workers answer requests.
     pub(crate) fn new(
         store: Arc<dyn Store>,
         snapshots: Snapshots,
         places: Arc<Places>,
+        workers: usize,
     ) -> Hosts {
         Hosts {
             store,
             snapshots,
             places,
-            traffic: TrafficReports::default(),
+            traffic: TrafficReports::new(workers),
             bulk: Mutex::default(),
         }
     }
@@ -348,21 +354,31 @@ impl VisibleHosts<'_> {
     /// a month.
     ///
     /// # Errors
-    /// The store cannot be read, or takes too long.
+    /// 503 while the traffic of many hosts is read for others; the store cannot be read, or
+    /// takes too long.
     pub(super) fn traffic(
         &self,
         month: Option<Month>,
         now: Timestamp,
-    ) -> Result<VisibleTraffic<'_>, StoreError> {
-        let Hosts {
-            store,
-            snapshots,
-            traffic,
-            ..
-        } = self.all;
+    ) -> Result<VisibleTraffic<'_>, Failure> {
+        let fleet = self.fleet()?;
+        let read = |hosts: &[TrafficQuery]| self.all.store.traffic(hosts);
+        let usages = self.all.traffic.find(&read, fleet.servers(), month, now);
+        let usages = usages.map_err(|error| match error {
+            NoTraffic::Store(error) => error.into(),
+            NoTraffic::Busy => {
+                let detail = "the traffic of many hosts is being read for others";
+                Failure::unavailable(detail)
+            }
+        })?;
+        let still = match self.scope {
+            Some(_) => Some(self.fleet()?.server_ids()),
+            None => None,
+        };
         Ok(VisibleTraffic {
-            traffic: traffic.find(&**store, snapshots.fleet()?, month, now)?,
-            scope: self.scope,
+            fleet,
+            usages,
+            still,
         })
     }
 
@@ -419,23 +435,6 @@ impl VisibleHosts<'_> {
         self.scope.is_none_or(|scope| scope.covers(record))
     }
 
-    fn show(&self, record: Server) -> Shown {
-        let places = self.all.places.database();
-        Shown::new(Arc::new(record), clock::now(), places.as_deref())
-    }
-
-    /// 404, with the address that the host has now if it has moved and is visible.
-    fn unknown(&self, host: &HostName) -> Failure {
-        match self.moved_to(host) {
-            Ok(Some(ip)) => Failure::moved(ip),
-            Ok(None) => {
-                Failure::not_found("there is no host with this address or server_id")
-            }
-            Err(error) => error.into(),
-        }
-    }
-
-    fn moved_to(&self, host: &HostName) -> Result<Option<IpAddr>, StoreError> {
     /// Whether the caller may make the patches: nobody hands a host to others, or takes it
     /// from the own sight, who does not see those others' hosts.
     fn judge(&self, record: &Server, patches: &[HostPatch<'_>]) -> Verdict {
@@ -453,6 +452,23 @@ impl VisibleHosts<'_> {
         self.scope.map(|_| judge)
     }
 
+    fn show(&self, record: Server) -> Shown {
+        let places = self.all.places.database();
+        Shown::new(Arc::new(record), clock::now(), places.as_deref())
+    }
+
+    /// 404, with the address that the host has now if it has moved and is visible.
+    fn unknown(&self, host: &HostName) -> Failure {
+        match self.moved_to(host) {
+            Ok(Some(ip)) => Failure::moved(ip),
+            Ok(None) => {
+                Failure::not_found("there is no host with this address or server_id")
+            }
+            Err(error) => error.into(),
+        }
+    }
+
+    fn moved_to(&self, host: &HostName) -> Result<Option<IpAddr>, StoreError> {
         let HostName::Ip(ip) = host else {
             return Ok(None);
         };
@@ -471,14 +487,17 @@ impl VisibleHosts<'_> {
 impl VisibleTraffic<'_> {
     /// The hosts, sorted by address.
     pub(super) fn hosts(&self) -> impl Iterator<Item = (&Shown, &Usage)> {
-        let scope = self.scope;
-        let hosts = self.traffic.hosts();
-        hosts.filter(move |(server, _)| scope.is_none_or(|scope| scope.covers(server)))
+        let is_visible = |server: &Shown| {
+            let still = self.still.as_ref();
+            still.is_none_or(|still| still.contains(&server.server_id))
+        };
+        let hosts = self.fleet.servers().zip(&self.usages);
+        hosts.filter(move |(server, _)| is_visible(server))
     }
 
     /// As [`VisibleFleet::is_stale`].
     pub(super) fn is_stale(&self) -> bool {
-        self.traffic.fleet.stale
+        self.fleet.is_stale()
     }
 }
 

@@ -13,6 +13,7 @@ mod site;
 pub(crate) mod snapshot;
 pub(crate) mod sweep;
 pub(crate) mod traffic;
+pub(crate) mod traffic_reports;
 pub(crate) mod uptime;
 pub(crate) mod view;
 mod views;

@@ -2,26 +2,14 @@
 //! of that is over the quota.
 //!
 //! A cycle begins on the host's `billing.day` at midnight in UTC and ends where the next
-//! one begins. What the store knows of a cycle is asked for all hosts at once, and used
-//! again for a moment, however many ask.
+//! one begins.
 
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
-
-use fleetbeat_daemon::lock::lock;
 use fleetbeat_history::traffic::{Flow, Traffic};
 use fleetbeat_history::{DAY_SECONDS, Day, HostTraffic};
 use fleetbeat_protocol::{Billing, Counted, Timestamp};
 use jiff::civil::Date;
 use jiff::tz::Offset;
 
-use super::shown::{Shown, ShownFleet};
-use crate::store::{HistoryStore, StoreError, TrafficQuery};
-
-/// What was read is not read again before it is this old…
-const MIN_AGE: Duration = Duration::from_secs(1);
-/// …nor before it has been used this many times as long as it took to read.
-const AGE_PER_COST: u32 = 4;
 /// A forecast needs so many seconds of a cycle: a day has its own ups and downs.
 const FORECAST_AFTER: i64 = DAY_SECONDS;
 
@@ -118,7 +106,11 @@ impl Cycle {
     }
 
     /// The cycle of a host that begins in `month`; the present one without a month.
-    fn find(billing: Option<&Billing>, month: Option<Month>, now: Timestamp) -> Cycle {
+    pub(super) fn find(
+        billing: Option<&Billing>,
+        month: Option<Month>,
+        now: Timestamp,
+    ) -> Cycle {
         let day = billing.and_then(|billing| billing.day).unwrap_or(1);
         let day = i8::try_from(day).unwrap_or(1);
         if let Some(month) = month {
@@ -132,7 +124,7 @@ impl Cycle {
         }
     }
 
-    fn days(self) -> (Day, Day) {
+    pub(super) fn days(self) -> (Day, Day) {
         (Day::of(self.from), Day::of(self.to - 1))
     }
 }
@@ -163,7 +155,12 @@ pub(crate) struct Usage {
 }
 
 impl Usage {
-    fn of(cycle: Cycle, of: HostTraffic, counted: Counted, now: Timestamp) -> Usage {
+    pub(super) fn of(
+        cycle: Cycle,
+        of: HostTraffic,
+        counted: Counted,
+        now: Timestamp,
+    ) -> Usage {
         // Of a cycle that has not begun, nothing is known.
         let traffic = of.traffic.filter(|_| cycle.from <= now.as_second());
         let Traffic { received, sent } = traffic.unwrap_or_default();
@@ -226,97 +223,6 @@ fn forecast_of(used: u64, from: i64, to: i64, now: Timestamp) -> Option<u64> {
     }
     let more = used as f64 * left as f64 / known as f64;
     Some(used.saturating_add(more.round() as u64))
-}
-
-/// The traffic of every host.
-pub(crate) struct FleetTraffic {
-    /// The hosts.
-    pub(crate) fleet: Arc<ShownFleet>,
-    /// What is known of each, in their order.
-    usages: Vec<Usage>,
-}
-
-impl FleetTraffic {
-    fn read(
-        store: &(impl HistoryStore + ?Sized),
-        fleet: Arc<ShownFleet>,
-        month: Option<Month>,
-        now: Timestamp,
-    ) -> Result<FleetTraffic, StoreError> {
-        let billing = |server: &Shown| server.settings.billing.clone();
-        let cycles = fleet.servers.iter().map(|server| {
-            let cycle = Cycle::find(billing(server).as_deref(), month, now);
-            (cycle, cycle.days())
-        });
-        let cycles: Vec<(Cycle, (Day, Day))> = cycles.collect();
-        let queries = fleet.servers.iter().zip(&cycles);
-        let queries = queries.map(|(server, (_, days))| TrafficQuery {
-            server_id: server.server_id.clone(),
-            days: *days,
-        });
-        let traffic = store.traffic(&queries.collect::<Vec<_>>())?;
-
-        let hosts = fleet.servers.iter().zip(cycles).zip(traffic);
-        let usages = hosts.map(|((server, (cycle, _)), traffic)| {
-            let counted = billing(server).and_then(|billing| billing.count);
-            Usage::of(cycle, traffic, counted.unwrap_or(Counted::Sum), now)
-        });
-        Ok(FleetTraffic {
-            usages: usages.collect(),
-            fleet,
-        })
-    }
-
-    /// The hosts, each with what is known of it.
-    pub(crate) fn hosts(&self) -> impl Iterator<Item = (&Shown, &Usage)> {
-        self.fleet.servers.iter().zip(&self.usages)
-    }
-}
-
-/// What was read last.
-struct Latest {
-    month: Option<Month>,
-    traffic: Arc<FleetTraffic>,
-    read: Instant,
-    fresh_for: Duration,
-}
-
-/// The traffic that was read last. One request reads, and others wait for it, so that
-/// many who ask cost no more than one.
-#[derive(Default)]
-pub(crate) struct TrafficReports(Mutex<Option<Latest>>);
-
-impl TrafficReports {
-    /// The traffic of the cycles that begin in `month`, or of the present ones, about a
-    /// second old.
-    ///
-    /// # Errors
-    /// The store cannot be read.
-    pub(crate) fn find(
-        &self,
-        store: &(impl HistoryStore + ?Sized),
-        fleet: Arc<ShownFleet>,
-        month: Option<Month>,
-        now: Timestamp,
-    ) -> Result<Arc<FleetTraffic>, StoreError> {
-        let mut latest = lock(&self.0);
-        if let Some(latest) = &*latest
-            && latest.month == month
-            && latest.read.elapsed() < latest.fresh_for
-        {
-            return Ok(latest.traffic.clone());
-        }
-
-        let started = Instant::now();
-        let traffic = Arc::new(FleetTraffic::read(store, fleet, month, now)?);
-        *latest = Some(Latest {
-            month,
-            traffic: traffic.clone(),
-            read: Instant::now(),
-            fresh_for: MIN_AGE.max(started.elapsed() * AGE_PER_COST),
-        });
-        Ok(traffic)
-    }
 }
 
 #[cfg(test)]
