@@ -7,9 +7,8 @@ use std::time::{Duration, Instant};
 use fleetbeat_tools::client::Answer;
 use fleetbeat_tools::server::FleetbeatServer;
 
-use crate::measure::populate;
+use crate::measure::{beat, limit, populate};
 use crate::scale::Scale;
-use crate::{beat, limit};
 
 /// A dashboard asks so often.
 const POLL: Duration = Duration::from_secs(5);

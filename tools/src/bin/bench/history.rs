@@ -15,8 +15,7 @@ use fleetbeat_tools::server::{AGENT_KEY, FleetbeatServer};
 use fleetbeat_tools::wait::wait_for;
 use serde_json::{Value, json};
 
-use crate::limit;
-use crate::measure::count;
+use crate::measure::{count, limit};
 use crate::scale::Scale;
 
 /// Agents that each wait for an answer.

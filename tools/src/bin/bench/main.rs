@@ -26,16 +26,15 @@ use fleetbeat_tools::process::program_path;
 use fleetbeat_tools::proxy::{Mode, Proxy};
 use fleetbeat_tools::redis_server::RedisServer;
 use fleetbeat_tools::report::{self, micros, millis};
-use fleetbeat_tools::server::{AGENT_KEY, Database, FleetbeatServer};
+use fleetbeat_tools::server::{Database, FleetbeatServer};
 use fleetbeat_tools::wait::wait_for;
 use fleetbeat_tools::{client, process};
 
-use measure::{count, measure, populate};
+use measure::{beat, count, heartbeat, measure, next_loud, populate};
 use scale::{FULL, QUICK, Scale};
 
 /// 100,000 hosts at one heartbeat in two minutes.
 const FULL_FLEET_RATE: f64 = 833.0;
-const INTERVAL_SECS: f64 = 120.0;
 /// Agents that each wait for an answer; enough to keep a commit filled.
 const CONNECTIONS: usize = 64;
 
@@ -320,15 +319,6 @@ fn blackhole(scale: &Scale, server: &FleetbeatServer, to_mongodb: &Proxy) {
     );
 }
 
-/// 1 for a number over its limit, which is told.
-fn limit(what: &str, number: f64, most: f64) -> usize {
-    if number <= most {
-        return 0;
-    }
-    eprintln!("bench: {what}: {number:.2}, and at most {most:.2} is allowed");
-    1
-}
-
 /// Where a database with such a URL listens.
 fn listener(url: &str) -> SocketAddr {
     let host = url
@@ -341,21 +331,6 @@ fn listener(url: &str) -> SocketAddr {
             "MONGODB_URL must have an address and a port for the benchmark, not {host}"
         )
     })
-}
-
-/// The next heartbeat of a host that is not silent.
-fn next_loud(fleet: &mut Fleet, hosts: &mut impl Iterator<Item = usize>) -> Vec<u8> {
-    hosts
-        .find_map(|host| fleet.next(host))
-        .expect("hosts go round for ever")
-}
-
-fn heartbeat(body: &[u8]) -> Vec<u8> {
-    let headers = [
-        ("X-API-Key", AGENT_KEY),
-        ("Content-Type", "application/json"),
-    ];
-    client::encode("POST", "/heartbeat", &headers, body)
 }
 
 /// Prints the tables by size of the fleet; gives the number of failed requests.
@@ -404,25 +379,6 @@ fn fleets(scale: &Scale) -> usize {
     }
     println!();
     failed
-}
-
-/// Lets the fleet beat at its usual rate until `done`.
-fn beat(
-    server: &FleetbeatServer,
-    fleet: &mut Fleet,
-    hosts: u32,
-    done: &AtomicBool,
-) -> Report {
-    let mut order = (0..hosts as usize).cycle();
-    load::run(
-        server.address(),
-        2,
-        Some((f64::from(hosts) / INTERVAL_SECS).max(1.0)),
-        || {
-            (!done.load(Ordering::Relaxed))
-                .then(|| heartbeat(&next_loud(fleet, &mut order)))
-        },
-    )
 }
 
 fn repeat(server: &FleetbeatServer, scale: &Scale, headers: &[(&str, &str)]) -> Report {

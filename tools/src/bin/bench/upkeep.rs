@@ -16,8 +16,8 @@ use fleetbeat_tools::wait::wait_for;
 use serde_json::{Value, json};
 
 use crate::history::{FLEET_RATE, MERGED, USED, number};
+use crate::measure::{heartbeat, limit, next_loud};
 use crate::scale::Scale;
-use crate::{heartbeat, limit, next_loud};
 
 /// Heartbeats of a host in its spool, an hour apart, so that there is a chunk for each 24
 /// of them. Most are merged at once.
