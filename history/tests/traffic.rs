@@ -411,7 +411,7 @@ fn a_clock_that_is_set_right_adds_nothing() {
         let place = Place::new();
         assert_eq!(place.flow(&samples).bytes, 40);
         for sample in &samples {
-            place.merge(&[sample.clone()]);
+            place.merge(std::slice::from_ref(sample));
         }
         assert_eq!(place.flow(&[]).bytes, 40);
     }

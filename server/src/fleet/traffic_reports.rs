@@ -337,7 +337,7 @@ mod tests {
     use std::sync::Arc;
     use std::sync::mpsc::channel;
 
-    use fleetbeat_history::traffic::Traffic;
+    use fleetbeat_history::traffic::{Flow, Traffic};
     use fleetbeat_protocol::{Billing, Server};
 
     use super::*;
@@ -373,8 +373,11 @@ mod tests {
         let traffic = HostTraffic {
             traffic: Some(Traffic {
                 received: None,
-                sent: Some(bytes),
-                known_from: 0,
+                sent: Some(Flow {
+                    bytes,
+                    known_from: 0,
+                    has_gap: false,
+                }),
             }),
             is_incomplete: false,
         };

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use ::mongodb::bson::{DateTime, doc};
 use fleetbeat_daemon::lock::lock;
-use fleetbeat_protocol::{AgentId, FlagsPatch, Server};
+use fleetbeat_protocol::{FlagsPatch, Server};
 use redis::cluster::ClusterClient;
 use serde_json::{Value, json};
 
