@@ -59,11 +59,13 @@ pub(crate) struct CounterDay {
 }
 
 impl CounterDay {
-    /// The seconds of the first and the last reading.
+    /// From when to when there are readings. The last one of a boot may have an earlier
+    /// second than the first one, if a clock was set back between them.
     pub(crate) fn seconds(&self) -> (u32, u32) {
-        let first = self.stretches.iter().map(|of| of.first.second).min();
-        let last = self.stretches.iter().map(|of| of.last.second).max();
-        (first.unwrap_or_default(), last.unwrap_or_default())
+        let ends = |of: &Stretch| [of.first.second, of.last.second];
+        let seconds = self.stretches.iter().flat_map(ends);
+        let last = seconds.clone().max();
+        (seconds.min().unwrap_or_default(), last.unwrap_or_default())
     }
 
     /// Adds a reading. One whose boot is not known counts to the boot that was read last.
@@ -167,8 +169,10 @@ impl DayTraffic {
     /// The boots, each with the seconds of its first and its last reading.
     pub(crate) fn boots(&self) -> impl Iterator<Item = (Boot, u32, u32)> {
         let stretches = self.counters.iter().flat_map(|(_, day)| &day.stretches);
-        stretches
-            .filter_map(|of| of.boot.map(|boot| (boot, of.first.second, of.last.second)))
+        stretches.filter_map(|of| {
+            let (first, last) = (of.first.second, of.last.second);
+            of.boot.map(|boot| (boot, first.min(last), first.max(last)))
+        })
     }
 
     /// The traffic with the samples of the chunk, which are of the same day; `None` if they

@@ -245,8 +245,9 @@ fn spans(told: &[Told]) -> Vec<Span> {
     let is_long = |span: &&Span| length(span) * 48 >= longest * 47;
     let best = spans.values().find(is_long).copied();
 
-    let mut taken: Vec<Span> = Vec::new();
-    for span in best.into_iter().chain(spans.into_values()) {
+    let mut taken: Vec<Span> = best.into_iter().collect();
+    // A single heartbeat tells of no flow.
+    for span in spans.into_values().filter(|span| span.from < span.to) {
         let is_apart = |of: &Span| span.to < of.from || of.to < span.from;
         if taken.iter().all(is_apart) {
             taken.push(span);
