@@ -14,6 +14,7 @@ use fleetbeat_history::MAX_SERIES;
 use fleetbeat_settings::{Document, Problems, Secret, Table, parse_size, show_size};
 use ipnet::IpNet;
 
+use crate::alert_settings::AlertSettings;
 use crate::auth_settings::AuthSettings;
 use crate::listen::{Listen, Protocol};
 use crate::network::parse_network;
@@ -63,6 +64,8 @@ pub(crate) struct Config {
     pub(crate) mmdb: Option<PathBuf>,
     /// Which heartbeats are kept, and how long.
     pub(crate) history: HistorySettings,
+    /// How alerts are judged and told.
+    pub(crate) alerts: AlertSettings,
     /// Which requests are logged.
     pub(crate) access_log: AccessLog,
     /// The agents' keys as given; `None`: the embedded store keeps keys of its own.
@@ -340,6 +343,7 @@ fn parse(root: &mut Table<'_>, variable: &impl Fn(&str) -> Option<OsString>) -> 
         events: root.section("events", parse_events),
         mmdb: root.section("geo", |geo| geo.parsed("mmdb", parse_path)),
         history: root.section("history", parse_history),
+        alerts: AlertSettings::read(root),
         access_log: root.section("log", parse_log),
         agent_api_key: None,
         secret_key: None,
@@ -562,6 +566,9 @@ impl<Variable: Fn(&str) -> Option<OsString>> Environment<'_, Variable> {
         config.agent_api_key = self.secret("AGENT_API_KEY");
         config.secret_key = self.secret("SECRET_KEY");
         config.admin_password = self.secret("FLEETBEAT_ADMIN_PASSWORD");
+        if let Some(smtp) = &mut config.alerts.smtp {
+            smtp.password = self.secret("SMTP_PASSWORD");
+        }
         self.read_urls(config);
 
         if let (Storage::MongoDb(_), Purpose::Serve) = (&config.storage, purpose) {

@@ -3,6 +3,7 @@
 
 mod access_log;
 mod accounts;
+mod alert_settings;
 mod api;
 mod auth;
 mod auth_settings;
