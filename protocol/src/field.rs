@@ -309,7 +309,7 @@ pub(crate) fn life(
 }
 
 /// A whole number and a unit.
-fn parse_life(text: &str) -> Option<Duration> {
+pub(crate) fn parse_life(text: &str) -> Option<Duration> {
     let (number, seconds) = [("s", 1), ("m", 60), ("h", 3600), ("d", 86_400)]
         .into_iter()
         .find_map(|(unit, seconds)| Some((text.strip_suffix(unit)?, seconds)))?;

@@ -12,6 +12,7 @@
 mod account;
 mod agent_id;
 mod agent_key;
+mod alerting;
 mod api_token;
 mod bulk;
 mod enrollment;
@@ -34,6 +35,10 @@ pub use account::{Account, Role, Token};
 pub use agent_id::AgentId;
 pub use agent_key::{
     AGENT_KEY_PREFIX, AGENT_KEY_SECRET_BYTES, new_agent_key, owner_of_key,
+};
+pub use alerting::{
+    ClockTime, Condition, Day, Escalation, GroupLabel, Limit, LoadKind, MAX_MUTE_LIFE,
+    MAX_WEEKLY_LIFE, Mute, Quiet, Rule, Severity, Side, Vocabulary, Weekly, show_span,
 };
 pub use api_token::{ApiToken, NewApiToken, Scope, ShownApiToken};
 pub use bulk::{BulkAnswer, BulkOrder, BulkPurpose, BulkSet};

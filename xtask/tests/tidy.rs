@@ -15,11 +15,12 @@ use fleetbeat_xtask::source::package::{Package, read_packages};
 use fleetbeat_xtask::source::tree::Crate;
 
 /// Which package may use which other ones of the workspace.
-const ARROWS: [(&str, &[&str]); 11] = [
+const ARROWS: [(&str, &[&str]); 12] = [
     ("protocol", &[]),
     ("settings", &[]),
     ("history", &[]),
     ("selector", &[]),
+    ("alerts", &["protocol", "selector"]),
     ("daemon", &[]),
     ("collectors", &["protocol", "settings"]),
     ("agent", &["collectors", "daemon", "protocol", "settings"]),
