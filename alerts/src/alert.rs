@@ -6,6 +6,8 @@ use std::net::IpAddr;
 use fleetbeat_protocol::{Severity, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::news::News;
+
 /// The rule of the alert that says that the server hears nobody. No rule of an admin has
 /// this id.
 pub const DEAF_RULE: &str = "server_deaf";
@@ -207,6 +209,30 @@ pub struct Mark {
     /// Whether the channel knows that the alert flaps.
     #[serde(default)]
     pub flapping: bool,
+    /// The last message that was queued while the alert fired, after the first one.
+    #[serde(default)]
+    pub reminder: Option<Reminder>,
+}
+
+impl Mark {
+    /// A mark of a channel that has been told so much, at a time.
+    pub(crate) fn new(told: Told, at: Timestamp) -> Mark {
+        Mark {
+            told,
+            at,
+            flapping: false,
+            reminder: None,
+        }
+    }
+}
+
+/// A message about an alert that the channel knows to fire.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reminder {
+    /// The delivery that carries it.
+    pub delivery: DeliveryRef,
+    /// `Repeat`, `Flapping` or `Settled`.
+    pub news: News,
 }
 
 /// How far a channel has been told of an alert: see `pairing.rs`, which alone changes it.
@@ -287,5 +313,18 @@ impl Alert {
     /// Whether its condition tells what is over at once, so that nothing recovers.
     pub fn is_instant(&self) -> bool {
         self.when == "reboot" || self.when == "conflict"
+    }
+}
+
+/// The course of an alert that is so from a time on.
+impl From<Timestamp> for Course {
+    fn from(from: Timestamp) -> Course {
+        Course {
+            counts_from: from,
+            clears_from: None,
+            stale_since: None,
+            turns: Vec::new(),
+            is_on: true,
+        }
     }
 }

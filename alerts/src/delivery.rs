@@ -4,6 +4,7 @@ use fleetbeat_protocol::{Severity, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::alert::{Alert, DeliveryRef, EndReason};
+use crate::news::News;
 
 /// A message on its way to one channel. What it says of each alert is decided when it is
 /// tried for the first time: the items say which alerts it is about.
@@ -55,24 +56,26 @@ pub struct DeliveryItem {
     pub alert: String,
     /// What is told of it.
     pub news: News,
+    /// In a digest: the delivery that it was taken from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken_from: Option<String>,
 }
 
-/// What is told of an alert.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum News {
-    /// It has begun to fire.
-    Firing,
-    /// It is over.
-    Resolved,
-    /// It has fired and is over: both in one.
-    Short,
-    /// It still fires.
-    Repeat,
-    /// It goes to and fro.
-    Flapping,
-    /// It went to and fro, and fires for good.
-    Settled,
+impl Delivery {
+    /// The items, each with the delivery for which it was queued first: marks name that
+    /// one.
+    pub(crate) fn origins(&self) -> impl Iterator<Item = (&DeliveryItem, &str)> {
+        let items = self.items.iter();
+        items.map(|item| (item, item.taken_from.as_deref().unwrap_or(&self.id)))
+    }
+
+    /// What alerts name it by.
+    pub(crate) fn reference(&self) -> DeliveryRef {
+        DeliveryRef {
+            id: self.id.clone(),
+            number: self.number,
+        }
+    }
 }
 
 /// Where a delivery stands.

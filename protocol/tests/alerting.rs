@@ -158,7 +158,7 @@ fn every_broken_rule_of_a_rule_is_named() {
         ),
         (
             json!({"when": "many_down", "hosts": 1, "percent": 0}),
-            vec!["hosts", "percent", "clear_percent"],
+            vec!["hosts", "percent"],
         ),
         (json!({"when": "many_down", "hosts": 2.5}), vec!["hosts"]),
         (json!({"when": "reboot", "for": "1m"}), vec!["for"]),

@@ -1,0 +1,181 @@
+//! Why nobody is told of an alert that fires: mutes, maintenance, and alerts that say more.
+
+use std::collections::HashMap;
+
+use fleetbeat_protocol::{Mode, Rule, Server, Status};
+
+use crate::alert::{Alert, AlertState, DEAF_RULE, HeldBy, Subject};
+use crate::book::{Book, lingers};
+use crate::deaf;
+use crate::fleet::{Fleet, has_labels};
+use crate::look::{FleetHost, Hearing, StoredMute};
+use crate::window;
+
+/// What holds alerts back at one look.
+pub(crate) struct Holds<'a, H> {
+    fleet: &'a Fleet<'a, H>,
+    /// The mutes that are in force.
+    mutes: Vec<&'a StoredMute>,
+    /// The alert that nobody is heard.
+    deaf: Option<String>,
+    /// The groups of which many hosts are down, or were a moment ago.
+    masses: Vec<Mass>,
+    /// The alerts of hosts that are down, by `server_id`.
+    down: HashMap<String, String>,
+}
+
+/// A group of which many hosts are down.
+struct Mass {
+    alert: String,
+    labels: Vec<(String, String)>,
+    select: String,
+}
+
+impl<'a, H: FleetHost> Holds<'a, H> {
+    /// What holds alerts back now.
+    pub(crate) fn new(
+        fleet: &'a Fleet<'a, H>,
+        book: &Book,
+        rules: &HashMap<&str, &Rule>,
+    ) -> Holds<'a, H> {
+        let now = fleet.look.now;
+        let in_force = |stored: &&StoredMute| window::is_muted(&stored.mute, now);
+        let mut holds = Holds {
+            fleet,
+            mutes: fleet.look.mutes.iter().filter(in_force).collect(),
+            deaf: book.find(DEAF_RULE, "", "").map(|alert| alert.id.clone()),
+            masses: Vec::new(),
+            down: HashMap::new(),
+        };
+
+        let (mut masses, mut down) = (Vec::new(), HashMap::new());
+        for alert in book.all() {
+            if let Some(mass) = holds.mass(alert, rules) {
+                masses.push(mass);
+            }
+            let is_down = alert.when == "down" && alert.state == AlertState::Firing;
+            if let Some(server_id) = alert.subject.server_id().filter(|_| is_down) {
+                down.insert(server_id.to_owned(), alert.id.clone());
+            }
+        }
+        (holds.masses, holds.down) = (masses, down);
+        holds
+    }
+
+    /// A group's alert holds others back only where somebody is told of it.
+    fn mass(&self, alert: &Alert, rules: &HashMap<&str, &Rule>) -> Option<Mass> {
+        let is_there =
+            alert.state == AlertState::Firing || lingers(alert, self.fleet.look.now);
+        let Subject::Group(labels) = &alert.subject else {
+            return None;
+        };
+        let rule = rules.get(alert.rule.as_str())?;
+        let is_told = is_there && !rule.channels.is_empty() && self.mute(alert).is_none();
+        is_told.then(|| Mass {
+            alert: alert.id.clone(),
+            labels: labels.clone(),
+            select: rule.select.clone(),
+        })
+    }
+
+    /// Why nobody is to be told that the alert fires; `None` if somebody may be.
+    pub(crate) fn held_by(&self, alert: &Alert) -> Option<HeldBy> {
+        if let Some(mute) = self.mute(alert) {
+            return Some(HeldBy::Mute(mute));
+        }
+        let host = alert.subject.server_id();
+        let host = host.and_then(|server_id| self.fleet.host(server_id));
+        if host.is_some_and(|h| h.server().state.mode == Mode::Maintenance) {
+            return Some(HeldBy::Maintenance);
+        }
+        if alert.rule == DEAF_RULE {
+            return None;
+        }
+        if let Some(deaf) = &self.deaf {
+            return Some(HeldBy::Alert(deaf.clone()));
+        }
+        if self.is_uncertain(alert) {
+            return Some(HeldBy::Silence);
+        }
+        if let Some(mass) = self.mass_of(alert) {
+            return Some(HeldBy::Alert(mass.alert.clone()));
+        }
+        self.down_of(alert).map(HeldBy::Alert)
+    }
+
+    /// Whether the recovery waits for the end of its group's.
+    pub(crate) fn holds_recovery(&self, alert: &Alert) -> bool {
+        self.mass_of(alert).is_some()
+    }
+
+    /// Whether it may soon turn out that it is the server that does not hear.
+    fn is_uncertain(&self, alert: &Alert) -> bool {
+        let is_starting = self.fleet.look.hearing == Hearing::Starting;
+        let is_of_silence = matches!(alert.when.as_str(), "down" | "late" | "many_down");
+        is_starting && !alert.is_instant()
+            || is_of_silence && deaf::is_suspected(self.fleet)
+    }
+
+    fn mass_of(&self, alert: &Alert) -> Option<&Mass> {
+        if self.masses.is_empty() || !matches!(alert.when.as_str(), "down" | "late") {
+            return None;
+        }
+        let host = self.fleet.host(alert.subject.server_id()?)?;
+        let mut masses = self.masses.iter();
+        masses.find(|mass| {
+            has_labels(host.server(), &mass.labels)
+                && self.fleet.means(&mass.select, host)
+        })
+    }
+
+    /// The alert that the host is down, if this is another one.
+    fn down_of(&self, alert: &Alert) -> Option<String> {
+        if alert.when == "down" {
+            return None;
+        }
+        self.down.get(alert.subject.server_id()?).cloned()
+    }
+
+    /// The id of the mute that is in force for the alert.
+    fn mute(&self, alert: &Alert) -> Option<String> {
+        let mut mutes = self.mutes.iter();
+        let mute = mutes.find(|stored| {
+            let rules = &stored.mute.rules;
+            let is_meant = rules.is_empty() || rules.contains(&alert.rule);
+            is_meant && self.covers(stored, alert)
+        });
+        mute.map(|stored| stored.id.clone())
+    }
+
+    /// Whether the mute means the alert's host: of a group, all that are down.
+    fn covers(&self, stored: &StoredMute, alert: &Alert) -> bool {
+        let select = &stored.mute.select;
+        match &alert.subject {
+            Subject::Host(host) => {
+                let host = self.fleet.host(&host.server_id);
+                host.is_some_and(|host| self.fleet.means(select, host))
+            }
+            Subject::Group(labels) => {
+                let is_member = |server: &Server| {
+                    server.status == Status::Down && has_labels(server, labels)
+                };
+                let mut down = self
+                    .fleet
+                    .down()
+                    .filter(|h| is_member(h.server()))
+                    .peekable();
+                down.peek().is_some() && down.all(|host| self.fleet.means(select, host))
+            }
+            Subject::Server => select == "all" && stored.mute.rules.is_empty(),
+        }
+    }
+}
+
+/// The selectors that a look's rules and mutes have.
+pub(crate) fn selectors<'a>(
+    rules: impl Iterator<Item = &'a Rule>,
+    mutes: &'a [StoredMute],
+) -> impl Iterator<Item = &'a str> {
+    let mutes = mutes.iter().map(|stored| stored.mute.select.as_str());
+    rules.map(|rule| rule.select.as_str()).chain(mutes)
+}

@@ -1,0 +1,390 @@
+//! Who is told what at one look: for each alert and channel the rule of pairing is asked,
+//! and what is to be told is gathered in groups, whose messages keep their distance.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use fleetbeat_protocol::{Rule, Severity, Timestamp};
+
+use crate::alert::{Alert, AlertState, DEAF_RULE, Mark, Reminder, Told};
+use crate::book::Book;
+use crate::delivery::{Delivery, DeliveryItem, DeliveryKind};
+use crate::fleet::Fleet;
+use crate::holds::Holds;
+use crate::ids::Chance;
+use crate::look::{ChannelPolicy, FleetHost};
+use crate::news::News;
+use crate::outbox::Outbox;
+use crate::pairing::{self, Sight, Step, Worth};
+use crate::saved::EngineState;
+use crate::time::{after, between};
+use crate::window;
+
+/// What was open for less is not worth a message once it is over, unless it is critical.
+const WORTH_TELLING: Duration = Duration::from_secs(300);
+/// How long messages of a group wait whose rule is gone.
+const USUAL_WAIT: Duration = Duration::from_secs(30);
+/// How far apart messages of a group are whose rule is gone.
+const USUAL_INTERVAL: Duration = Duration::from_secs(300);
+
+/// What is told together.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct GroupKey {
+    pub(crate) rule: String,
+    pub(crate) group: Vec<(String, String)>,
+    pub(crate) channel: String,
+}
+
+/// When a group's next message may be.
+#[derive(Debug, Default)]
+pub(crate) struct GroupClock {
+    /// Since when there is something to tell.
+    waits_since: Option<Timestamp>,
+    /// When the last message was queued.
+    pub(crate) told_at: Option<Timestamp>,
+}
+
+/// The clocks of all groups.
+pub(crate) type GroupClocks = BTreeMap<GroupKey, GroupClock>;
+
+/// Whether a channel is one that the rule tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Call {
+    Named,
+    /// If nobody takes the alert on, later.
+    Later,
+    Dropped,
+}
+
+/// A channel at this look.
+struct Ear<'a> {
+    policy: &'a ChannelPolicy,
+    is_quiet: bool,
+}
+
+/// Tells of the alerts at one look.
+pub(crate) struct Teller<'a, H> {
+    pub(crate) fleet: &'a Fleet<'a, H>,
+    pub(crate) holds: &'a Holds<'a, H>,
+    pub(crate) rules: &'a HashMap<&'a str, &'a Rule>,
+    pub(crate) book: &'a mut Book,
+    pub(crate) outbox: &'a mut Outbox,
+    pub(crate) clocks: &'a mut GroupClocks,
+    pub(crate) chance: &'a mut Chance,
+    pub(crate) state: &'a mut EngineState,
+}
+
+impl<'a, H: FleetHost> Teller<'a, H> {
+    /// The new deliveries of this look. They are in the outbox, and still to be written.
+    pub(crate) fn tell(&mut self) -> Vec<Delivery> {
+        let ears = self.ears();
+        let mut news: BTreeMap<GroupKey, Vec<(String, News)>> = BTreeMap::new();
+        for id in self.book.ids() {
+            self.note_hold(&id);
+            for (channel, step) in self.decide(&id, &ears) {
+                if let Some((key, told)) = self.carry_out(&id, channel, step) {
+                    news.entry(key).or_default().push((id.clone(), told));
+                }
+            }
+        }
+
+        let now = self.fleet.look.now;
+        self.clocks.retain(|key, clock| {
+            if !news.contains_key(key) {
+                clock.waits_since = None;
+            }
+            let is_recent =
+                |told_at| between(told_at, now) <= Duration::from_secs(86_400);
+            clock.waits_since.is_some() || clock.told_at.is_some_and(is_recent)
+        });
+        let mut deliveries = Vec::new();
+        for (key, items) in news {
+            if self.is_due(&key) {
+                deliveries.push(self.queue(key, items));
+            }
+        }
+        deliveries
+    }
+
+    fn ears(&self) -> HashMap<&'a str, Ear<'a>> {
+        let look = self.fleet.look;
+        let ear = |policy: &'a ChannelPolicy| {
+            let quiet = policy.quiet.as_ref();
+            let is_quiet = quiet.is_some_and(|quiet| window::is_quiet(quiet, look.now));
+            (policy.id.as_str(), Ear { policy, is_quiet })
+        };
+        look.channels.iter().map(ear).collect()
+    }
+
+    /// Notes why nobody is told of the alert, for people who look.
+    fn note_hold(&mut self, id: &str) {
+        let alert = self.book.get(id);
+        let Some(alert) = alert.filter(|alert| alert.state == AlertState::Firing) else {
+            return;
+        };
+        let held_by = self.holds.held_by(alert);
+        if held_by != alert.held_by
+            && let Some(alert) = self.book.change(id)
+        {
+            alert.held_by = held_by;
+        }
+    }
+
+    /// What is to be done for each channel, where there is something to do.
+    fn decide(&self, id: &str, ears: &HashMap<&str, Ear<'_>>) -> Vec<(String, Step)> {
+        let alert = self.book.get(id);
+        let Some(alert) = alert.filter(|alert| alert.state != AlertState::Pending) else {
+            return Vec::new();
+        };
+        let rule = self.rules.get(alert.rule.as_str()).copied();
+        let worth = worth(alert);
+        let mut steps = Vec::new();
+        let mut see = |channel: &str, mark: Option<&Mark>| {
+            let Some(ear) = ears.get(channel) else {
+                // The channel is gone: nobody is there to be told anything.
+                if mark.is_some_and(|mark| mark.told != Told::Closed) {
+                    steps.push((channel.to_owned(), Step::Close));
+                }
+                return;
+            };
+            let sight = self.sight(alert, rule, ear);
+            let told = mark.map_or(&Told::Untold, |mark| &mark.told);
+            let mut step = pairing::step(told, sight, worth);
+            if step == Step::Stay && sight == Sight::Fires {
+                let reminder = mark.and_then(|mark| self.reminder(alert, rule, mark));
+                step = reminder.map_or(Step::Stay, Step::Tell);
+            }
+            let is_new = mark.is_none() && step == Step::Close && !alert.is_instant();
+            if step != Step::Stay && !is_new {
+                steps.push((channel.to_owned(), step));
+            }
+        };
+
+        for (channel, mark) in &alert.told {
+            see(channel, Some(mark));
+        }
+        for channel in self.called(alert, rule) {
+            if !alert.told.contains_key(channel) {
+                see(channel, None);
+            }
+        }
+        steps
+    }
+
+    /// The channels that the alert may be told to.
+    fn called(&self, alert: &Alert, rule: Option<&'a Rule>) -> Vec<&'a str> {
+        if !alert.is_open() && !alert.is_instant() {
+            return Vec::new();
+        }
+        if alert.rule == DEAF_RULE {
+            let channels = self.fleet.look.channels.iter();
+            return channels.map(|channel| channel.id.as_str()).collect();
+        }
+        let escalate = rule.and_then(|rule| rule.escalate.as_ref());
+        let escalate = escalate.into_iter().flat_map(|to| &to.channels);
+        let named = rule.into_iter().flat_map(|rule| &rule.channels);
+
+        let mut called: Vec<&str> = Vec::new();
+        for channel in named.chain(escalate) {
+            if !called.contains(&channel.as_str()) {
+                called.push(channel);
+            }
+        }
+        called
+    }
+
+    fn call(&self, alert: &Alert, rule: Option<&Rule>, channel: &str) -> Call {
+        let names = |channels: &[String]| channels.iter().any(|id| id == channel);
+        let Some(rule) = rule else {
+            let is_built_in = alert.rule == DEAF_RULE;
+            return if is_built_in {
+                Call::Named
+            } else {
+                Call::Dropped
+            };
+        };
+        if names(&rule.channels) {
+            return Call::Named;
+        }
+        let escalate = rule.escalate.as_ref();
+        let Some(escalate) = escalate.filter(|to| names(&to.channels)) else {
+            return Call::Dropped;
+        };
+        let due = alert.fired_at.map(|fired| after(fired, escalate.after));
+        let is_due = due.is_some_and(|due| due <= self.fleet.look.now);
+        if is_due && alert.ack.is_none() && alert.is_open() {
+            Call::Named
+        } else {
+            Call::Later
+        }
+    }
+
+    /// What a channel may see of an alert now.
+    fn sight(&self, alert: &Alert, rule: Option<&Rule>, ear: &Ear<'_>) -> Sight {
+        let policy = ear.policy;
+        let call = self.call(alert, rule, &policy.id);
+        let is_deaf =
+            !policy.enabled || ear.is_quiet && alert.severity < Severity::Critical;
+        let is_held = is_deaf || alert.severity < policy.min_severity;
+
+        if alert.is_instant() {
+            let is_held = is_held || self.holds.held_by(alert).is_some();
+            return match call {
+                Call::Named if !is_held => Sight::Once,
+                _ => Sight::OnceHeld,
+            };
+        }
+        match (alert.state, call) {
+            (AlertState::Firing, Call::Later) => Sight::FiresHeld,
+            (AlertState::Firing, Call::Named) => {
+                if is_held || alert.held_by.is_some() {
+                    Sight::FiresHeld
+                } else {
+                    Sight::Fires
+                }
+            }
+            _ if is_deaf || self.holds.holds_recovery(alert) => Sight::OverHeld,
+            _ => Sight::Over,
+        }
+    }
+
+    /// What a channel is told that knows the alert to fire.
+    fn reminder(&self, alert: &Alert, rule: Option<&Rule>, mark: &Mark) -> Option<News> {
+        let Told::Told { firing } = &mark.told else {
+            return None;
+        };
+        let last = mark.reminder.as_ref().map_or(firing, |last| &last.delivery);
+        if self.outbox.has(&last.id) {
+            return None;
+        }
+
+        match (alert.flapping, mark.flapping) {
+            (true, false) => Some(News::Flapping),
+            (false, true) => Some(News::Settled),
+            (true, true) => None,
+            (false, false) => {
+                let repeat = rule?.repeat.filter(|_| alert.ack.is_none())?;
+                let is_due = between(mark.at, self.fleet.look.now) >= repeat;
+                is_due.then_some(News::Repeat)
+            }
+        }
+    }
+
+    /// Does what needs no new message. Gives what does.
+    fn carry_out(
+        &mut self,
+        id: &str,
+        channel: String,
+        step: Step,
+    ) -> Option<(GroupKey, News)> {
+        let now = self.fleet.look.now;
+        if let Step::Tell(news) = step {
+            let alert = self.book.get(id)?;
+            let key = GroupKey {
+                rule: alert.rule.clone(),
+                group: alert.group.clone(),
+                channel,
+            };
+            // What is over is kept as long as somebody has to be told of it.
+            if alert.is_instant() && !alert.told.contains_key(&key.channel) {
+                let mark = Mark::new(Told::Untold, now);
+                self.book.change(id)?.told.insert(key.channel.clone(), mark);
+            }
+            return Some((key, news));
+        }
+
+        let told = &mut self.book.change(id)?.told;
+        let mark = told.entry(channel).or_insert(Mark::new(Told::Untold, now));
+        let before = std::mem::replace(&mut mark.told, Told::Closed);
+        match (step, before) {
+            (Step::Shorten, before) => mark.told = pairing::shortened(before),
+            (Step::TakeOut, Told::Waiting { firing }) => {
+                self.outbox.take_out(&firing.id, id);
+            }
+            _ => {}
+        }
+        None
+    }
+
+    /// Whether the group's next message may go. From now on it waits, if not.
+    fn is_due(&mut self, key: &GroupKey) -> bool {
+        let now = self.fleet.look.now;
+        let rule = self.rules.get(key.rule.as_str());
+        let wait = match rule {
+            Some(rule) => rule.group_wait,
+            None if key.rule == DEAF_RULE => Duration::ZERO,
+            None => USUAL_WAIT,
+        };
+        let interval = rule.map_or(USUAL_INTERVAL, |rule| rule.group_interval);
+
+        let clock = self.clocks.entry(key.clone()).or_default();
+        let since = *clock.waits_since.get_or_insert(now);
+        // A time in the future is from before the clock jumped back.
+        let has_waited = since > now || between(since, now) >= wait;
+        let keeps_distance = |told_at| told_at > now || between(told_at, now) >= interval;
+        has_waited && clock.told_at.is_none_or(keeps_distance)
+    }
+
+    fn queue(&mut self, key: GroupKey, news: Vec<(String, News)>) -> Delivery {
+        let now = self.fleet.look.now;
+        let items = news.into_iter().map(|(alert, news)| DeliveryItem {
+            alert,
+            news,
+            taken_from: None,
+        });
+        let delivery = Delivery {
+            id: self.chance.id("dlv"),
+            number: self.state.take_number(),
+            channel: key.channel.clone(),
+            kind: DeliveryKind::Alerts {
+                rule: key.rule.clone(),
+                group: key.group.clone(),
+            },
+            created_at: now,
+            items: items.collect(),
+            folds: Vec::new(),
+        };
+
+        for item in &delivery.items {
+            if let Some(alert) = self.book.change(&item.alert) {
+                note_queued(alert, &delivery, item.news);
+            }
+        }
+        let clock = self.clocks.entry(key).or_default();
+        clock.waits_since = None;
+        clock.told_at = Some(now);
+        self.outbox.queue(delivery.clone());
+        delivery
+    }
+}
+
+fn note_queued(alert: &mut Alert, delivery: &Delivery, news: News) {
+    let at = delivery.created_at;
+    let told = &mut alert.told;
+    let mark = told.entry(delivery.channel.clone());
+    let mark = mark.or_insert(Mark::new(Told::Untold, at));
+    let before = std::mem::replace(&mut mark.told, Told::Untold);
+    mark.told = pairing::queued(before, news, delivery.reference());
+    mark.at = at;
+    match news {
+        News::Repeat | News::Flapping | News::Settled => {
+            mark.flapping = news == News::Flapping;
+            let delivery = delivery.reference();
+            mark.reminder = Some(Reminder { delivery, news });
+        }
+        _ => {
+            mark.flapping = false;
+            mark.reminder = None;
+        }
+    }
+}
+
+fn worth(alert: &Alert) -> Worth {
+    let open = alert.fired_at.zip(alert.ended_at);
+    let was_long = open.is_some_and(|(from, to)| between(from, to) >= WORTH_TELLING);
+    if was_long || alert.severity == Severity::Critical {
+        Worth::Telling
+    } else {
+        Worth::Nothing
+    }
+}

@@ -1,0 +1,396 @@
+//! What happens to a fleet, and what channels are told of it.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod support;
+
+use fleetbeat_alerts::*;
+use fleetbeat_protocol::{Mute, Severity};
+use support::*;
+
+const DOWN: &str = r#"{"name": "host down", "severity": "critical", "when": "down",
+    "channels": ["chn-a"]}"#;
+const MANY: &str = r#"{"name": "many down", "severity": "critical", "when": "many_down",
+    "group_by": ["country"], "channels": ["chn-a"]}"#;
+const SERVICE: &str = r#"{"name": "service", "severity": "warning", "when": "service",
+    "channels": ["chn-a"], "group_interval": "1m"}"#;
+
+fn fleet(count: usize) -> Vec<TestHost> {
+    (0..count).map(|number| host(number, "DE")).collect()
+}
+
+fn fires() -> Vec<News> {
+    vec![News::Firing]
+}
+
+fn recovers() -> Vec<News> {
+    vec![News::Resolved]
+}
+
+/// A mute of every host, from the beginning until so many seconds later.
+fn mute_until(seconds: u64) -> StoredMute {
+    StoredMute {
+        id: "mut-1".to_owned(),
+        mute: Mute {
+            select: "all".to_owned(),
+            rules: Vec::new(),
+            from: at(0),
+            until: at(seconds),
+            weekly: None,
+            reason: String::new(),
+        },
+    }
+}
+
+fn set_service(world: &mut World, place: usize, active: bool) {
+    world.hosts[place].0.services[0].active = active;
+    world.hear(place);
+}
+
+#[test]
+fn a_host_that_is_down_is_told_once_and_so_is_its_return() {
+    let mut world = World::new(fleet(4), vec![rule("rul-1", DOWN)], &["chn-a"]);
+    world.run(1200, |world| world.hear_all(|place| place != 0));
+    assert_eq!(world.got("chn-a"), [fires()]);
+    world.run(1200, |world| world.hear_all(|_| true));
+    assert_eq!(world.got("chn-a"), [fires(), recovers()]);
+    let kinds: Vec<_> = world.store.events.iter().map(|(_, kind)| *kind).collect();
+    assert_eq!(kinds, [AlertEventKind::Fired, AlertEventKind::Resolved]);
+}
+
+#[test]
+fn a_country_that_is_cut_is_three_messages_and_two_for_its_return() {
+    let mut hosts: Vec<TestHost> = (0..3000).map(|number| host(number, "DE")).collect();
+    hosts.extend((3000..10_000).map(|number| host(number, "NL")));
+    let rules = vec![
+        rule("rul-1", DOWN),
+        rule("rul-2", MANY),
+        rule("rul-3", SERVICE),
+    ];
+    let mut world = World::new(hosts, rules, &["chn-a"]);
+    let everybody = |world: &mut World| world.hear_all(|_| true);
+    let cut = |world: &mut World| world.hear_all(|place| place >= 3000);
+    world.run(300, everybody);
+    assert_eq!(world.got("chn-a").len(), 0);
+
+    world.run(DOWN_AFTER_S + 300, cut);
+    let told = world.got("chn-a").len();
+    assert!((1..=3).contains(&told), "{told} messages");
+    world.restart();
+    world.hearing = Hearing::Starting;
+    world.run(DOWN_AFTER_S, cut);
+    world.hearing = Hearing::Well;
+    world.run(600, cut);
+    assert_eq!(world.got("chn-a").len(), told, "a restart is not news");
+
+    world.run(1800, everybody);
+    let back = world.got("chn-a").len() - told;
+    assert!((1..=2).contains(&back), "{back} messages");
+    assert!(
+        world
+            .engine
+            .as_ref()
+            .unwrap()
+            .alerts()
+            .all(|alert| !alert.is_open())
+    );
+    check_pairs(&world);
+}
+
+/// Each firing that arrived has its recovery.
+fn check_pairs(world: &World) {
+    let count = |wanted: News| {
+        let got = world.got("chn-a").into_iter().flatten();
+        got.filter(|news| *news == wanted).count()
+    };
+    assert_eq!(count(News::Firing), count(News::Resolved));
+}
+
+#[test]
+fn a_server_that_was_off_for_an_hour_tells_of_nobody() {
+    let rules = vec![rule("rul-1", DOWN), rule("rul-2", MANY)];
+    let mut world = World::new(fleet(200), rules, &["chn-a"]);
+    world.run(300, |world| world.hear_all(|_| true));
+    world.restart();
+    world.now_s += 3600;
+    world.hearing = Hearing::Starting;
+
+    // The sweep has its time of grace, too.
+    let end = world.now_s + DOWN_AFTER_S;
+    while world.now_s < end {
+        world.now_s += 10;
+        world.hear_all(|_| true);
+        world.tick();
+    }
+    world.hearing = Hearing::Well;
+    world.run(900, |world| world.hear_all(|_| true));
+    assert_eq!(world.got("chn-a").len(), 0);
+}
+
+#[test]
+fn a_server_that_hears_nobody_says_that_and_nothing_else() {
+    let rules = vec![rule("rul-1", DOWN), rule("rul-2", MANY)];
+    let mut world = World::new(fleet(500), rules, &["chn-a", "chn-b"]);
+    world.run(600, |world| world.hear_all(|_| true));
+    world.run(1800, |_| {});
+    for channel in ["chn-a", "chn-b"] {
+        assert_eq!(world.got(channel), [fires()], "{channel}");
+    }
+    let engine = world.engine.as_ref().unwrap();
+    let told: Vec<_> = engine
+        .alerts()
+        .filter(|alert| !alert.told.is_empty())
+        .collect();
+    assert_eq!(told.len(), 1);
+    assert_eq!(told[0].rule, DEAF_RULE);
+
+    world.run(1800, |world| world.hear_all(|_| true));
+    for channel in ["chn-a", "chn-b"] {
+        assert_eq!(world.got(channel), [fires(), recovers()], "{channel}");
+    }
+}
+
+#[test]
+fn what_is_muted_from_its_beginning_is_silent_and_told_if_it_outlasts_the_mute() {
+    let mut world = World::new(fleet(4), vec![rule("rul-1", SERVICE)], &["chn-a"]);
+    world.mutes.push(mute_until(2000));
+    world.run(100, |world| world.hear_all(|_| true));
+    set_service(&mut world, 0, false);
+    set_service(&mut world, 1, false);
+    world.run(1000, |world| world.hear_all(|_| true));
+    set_service(&mut world, 0, true);
+    world.run(400, |world| world.hear_all(|_| true));
+    assert_eq!(world.got("chn-a").len(), 0);
+    world.run(1000, |world| world.hear_all(|_| true));
+    assert_eq!(world.got("chn-a"), [fires()]);
+}
+
+#[test]
+fn a_mute_that_begins_later_holds_no_recovery_back() {
+    let mut world = World::new(fleet(4), vec![rule("rul-1", SERVICE)], &["chn-a"]);
+    set_service(&mut world, 0, false);
+    world.run(300, |world| world.hear_all(|_| true));
+    assert_eq!(world.got("chn-a"), [fires()]);
+    world.mutes.push(mute_until(80_000));
+    set_service(&mut world, 0, true);
+    world.run(300, |world| world.hear_all(|_| true));
+    assert_eq!(world.got("chn-a"), [fires(), recovers()]);
+}
+
+#[test]
+fn what_goes_to_and_fro_is_told_when_it_stays() {
+    let mut world = World::new(fleet(4), vec![rule("rul-1", SERVICE)], &["chn-a"]);
+    for turn in 0..10 {
+        set_service(&mut world, 0, turn % 2 == 1);
+        world.run(150, |world| world.hear_all(|_| true));
+    }
+    let before = world.got("chn-a");
+    assert_eq!(before.last().unwrap(), &[News::Flapping]);
+    let all = before.len();
+    world.run(3600, |world| world.hear_all(|_| true));
+    let after = world.got("chn-a").split_off(all);
+    assert_eq!(after, [recovers()]);
+}
+
+#[test]
+fn escalation_ends_with_an_acknowledgement() {
+    let escalated = SERVICE.replace(
+        r#""severity""#,
+        r#""escalate": {"after": "10m", "channels": ["chn-b"]}, "repeat": "5m", "severity""#,
+    );
+    let rules = vec![rule("rul-1", &escalated)];
+    let mut world = World::new(fleet(4), rules.clone(), &["chn-a", "chn-b"]);
+    set_service(&mut world, 0, false);
+    world.run(1300, |world| world.hear_all(|_| true));
+    assert_eq!(world.got("chn-b")[0], fires());
+    assert!(world.got("chn-a").contains(&vec![News::Repeat]));
+    set_service(&mut world, 0, true);
+    world.run(300, |world| world.hear_all(|_| true));
+    assert_eq!(world.got("chn-b").last().unwrap(), &recovers());
+
+    let mut world = World::new(fleet(4), rules, &["chn-a", "chn-b"]);
+    set_service(&mut world, 0, false);
+    world.run(200, |world| world.hear_all(|_| true));
+    let id = world
+        .engine
+        .as_ref()
+        .unwrap()
+        .alerts()
+        .next()
+        .unwrap()
+        .id
+        .clone();
+    let ack = Acknowledgement {
+        by: "ann".to_owned(),
+        at: world.now(),
+        note: String::new(),
+    };
+    world.acks.push((id, ack));
+    world.run(2000, |world| world.hear_all(|_| true));
+    assert_eq!(world.got("chn-a"), [fires()]);
+    assert_eq!(world.got("chn-b").len(), 0);
+}
+
+#[test]
+fn quiet_hours_keep_what_is_not_critical_for_their_end() {
+    let rules = vec![rule("rul-1", SERVICE), rule("rul-2", DOWN)];
+    let mut world = World::new(fleet(4), rules, &["chn-a"]);
+    let quiet = r#"{"from": "00:00", "to": "01:00", "zone": "UTC"}"#;
+    let quiet = fleetbeat_protocol::Quiet::from_json(
+        &serde_json::from_str(quiet).unwrap(),
+        &Words,
+    );
+    world.channels[0].quiet = Some(quiet.unwrap());
+    set_service(&mut world, 1, false);
+    world.run(1800, |world| world.hear_all(|place| place != 0));
+    assert_eq!(world.got("chn-a"), [fires()], "the critical one");
+    world.run(2400, |world| world.hear_all(|place| place != 0));
+    assert_eq!(world.got("chn-a"), [fires(), fires()]);
+}
+
+#[test]
+fn a_channel_that_was_away_gets_everything_once_and_in_order() {
+    let mut world = World::new(fleet(4), vec![rule("rul-1", SERVICE)], &["chn-a"]);
+    world.channels.push(channel("chn-b"));
+    world.moods.insert("chn-a".to_owned(), Mood::Fails);
+    for round in 0..5 {
+        let place = round % 4;
+        set_service(&mut world, place, false);
+        world.run(900, |world| world.hear_all(|_| true));
+        set_service(&mut world, place, true);
+        world.run(600, |world| world.hear_all(|_| true));
+    }
+    assert_eq!(world.got("chn-a").len(), 0);
+    assert_eq!(
+        world.got("chn-b").len(),
+        1,
+        "one message that the other one fails"
+    );
+
+    world.moods.clear();
+    world.run(1200, |world| world.hear_all(|_| true));
+    let got = world.got("chn-a");
+    assert_eq!(got[0], fires());
+    let recovered = got
+        .iter()
+        .flatten()
+        .filter(|news| **news == News::Resolved)
+        .count();
+    let short = got
+        .iter()
+        .flatten()
+        .filter(|news| **news == News::Short)
+        .count();
+    assert_eq!((recovered, short), (1, 4), "{got:?}");
+}
+
+#[test]
+fn a_jump_of_the_clock_makes_nothing_fire() {
+    let late = r#"{"name": "late", "severity": "critical", "when": "late",
+        "after": "5m", "channels": ["chn-a"]}"#;
+    let disk = r#"{"name": "disk", "severity": "critical", "when": "metric",
+        "metric": "disk*", "above": 40, "for": "30m", "channels": ["chn-a"]}"#;
+    let rules = vec![rule("rul-1", late), rule("rul-2", disk)];
+    let mut world = World::new(fleet(6), rules, &["chn-a"]);
+    world.run(600, |world| world.hear_all(|_| true));
+    for jump in [3600, 7200] {
+        let mut engine = world.engine.take().unwrap();
+        world.now_s += jump;
+        // The look says how long it really was.
+        let plan = engine.tick(&Look {
+            now: world.now(),
+            elapsed: std::time::Duration::from_secs(10),
+            down_after: std::time::Duration::from_secs(DOWN_AFTER_S),
+            hearing: Hearing::Well,
+            hosts: &world.hosts,
+            events: &[],
+            events_through: 0,
+            rules: &world.rules,
+            mutes: &[],
+            channels: &world.channels,
+            acks: &[],
+            retried: &[],
+        });
+        world.store.write_plan(&plan, 0).unwrap();
+        assert!(
+            engine
+                .alerts()
+                .all(|alert| alert.state != AlertState::Firing)
+        );
+        world.engine = Some(engine);
+        for place in 0..6 {
+            world.hear(place);
+        }
+        world.tick();
+    }
+    world.run(900, |world| world.hear_all(|_| true));
+    assert_eq!(world.got("chn-a").len(), 0);
+}
+
+#[test]
+fn reboots_are_told_once_and_have_no_end() {
+    let reboot = r#"{"name": "reboot", "severity": "info", "when": "reboot",
+        "channels": ["chn-a"]}"#;
+    let mut world = World::new(fleet(4), vec![rule("rul-1", reboot)], &["chn-a"]);
+    world.run(100, |world| world.hear_all(|_| true));
+    world.events.push(HostEvent {
+        number: 7,
+        kind: HostEventKind::Rebooted,
+        server_id: world.hosts[0].0.server_id.clone(),
+        at: world.now(),
+    });
+    world.run(20, |world| world.hear_all(|_| true));
+    world.restart();
+    world.run(1000, |world| world.hear_all(|_| true));
+    assert_eq!(world.got("chn-a"), [fires()]);
+    assert_eq!(world.store.alerts().len(), 1);
+}
+
+#[test]
+fn what_is_deleted_resolves_with_its_reason() {
+    for (reason, change) in [
+        (
+            EndReason::RuleDeleted,
+            (|world: &mut World| world.rules.clear()) as fn(&mut World),
+        ),
+        (EndReason::RuleDisabled, |world| {
+            world.rules[0].rule.enabled = false
+        }),
+        (EndReason::HostDeleted, |world| drop(world.hosts.remove(0))),
+        (EndReason::HostNotMeant, |world| {
+            world.rules[0].rule.select = "country = NL".to_owned();
+        }),
+    ] {
+        let mut world = World::new(fleet(4), vec![rule("rul-1", SERVICE)], &["chn-a"]);
+        set_service(&mut world, 0, false);
+        world.run(300, |world| world.hear_all(|_| true));
+        change(&mut world);
+        world.run(300, |world| world.hear_all(|_| true));
+        assert_eq!(world.got("chn-a"), [fires(), recovers()], "{reason:?}");
+        assert_eq!(world.store.alerts()[0].reason, Some(reason));
+    }
+}
+
+#[test]
+fn missing_data_neither_fires_nor_clears() {
+    let mut world = World::new(fleet(4), vec![rule("rul-1", SERVICE)], &["chn-a"]);
+    set_service(&mut world, 0, false);
+    world.run(300, |world| world.hear_all(|_| true));
+    world.hosts[0].0.services.clear();
+    world.run(600, |world| world.hear_all(|_| true));
+    world.run(600, |world| world.hear_all(|place| place != 0));
+    let alert = world.store.alerts().remove(0);
+    assert!(alert.stale && alert.is_open());
+    assert_eq!(world.got("chn-a"), [fires()]);
+}
+
+#[test]
+fn a_channel_that_wants_less_is_told_less() {
+    let mut world = World::new(fleet(4), vec![rule("rul-1", SERVICE)], &["chn-a"]);
+    world.channels[0].min_severity = Severity::Critical;
+    set_service(&mut world, 0, false);
+    world.run(300, |world| world.hear_all(|_| true));
+    set_service(&mut world, 0, true);
+    world.run(300, |world| world.hear_all(|_| true));
+    assert_eq!(world.got("chn-a").len(), 0);
+}
