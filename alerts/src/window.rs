@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn a_window_of_a_day_belongs_to_the_day_on_which_it_begins() {
-        let week = ["2026-01-05T00:00:00Z", "2026-01-12T00:00:00Z"];
+        let week = ["2026-01-05T07:00:00Z", "2026-01-12T00:00:00Z"];
         let nights = open(&[Day::Fri, Day::Sun], ["22:00", "06:00"], "UTC", week);
         assert_eq!(
             nights,

@@ -2,6 +2,7 @@
 //! say in the order of the writes, and can end between any two of them.
 
 #![allow(dead_code, reason = "each test uses a part of it")]
+#![allow(unreachable_pub, reason = "it is a module of several tests")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::collections::{BTreeMap, BTreeSet};
