@@ -128,6 +128,18 @@ struct Row {
     message: Option<String>,
 }
 
+impl Row {
+    fn read(&self) -> SavedDelivery {
+        SavedDelivery {
+            delivery: serde_json::from_str(&self.body).unwrap(),
+            state: self.state,
+            tries: self.tries,
+            next_at: self.next_at,
+            message: self.message.clone(),
+        }
+    }
+}
+
 impl Store {
     fn write(&mut self, epoch: u32) -> Result<(), Killed> {
         if epoch < self.epoch {
@@ -174,29 +186,29 @@ impl Store {
     }
 
     pub fn rows(&self) -> Vec<SavedDelivery> {
-        let rows = self.deliveries.values();
-        rows.map(|row| SavedDelivery {
-            delivery: serde_json::from_str(&row.body).unwrap(),
-            state: row.state,
-            tries: row.tries,
-            next_at: row.next_at,
-            message: row.message.clone(),
-        })
-        .collect()
+        self.deliveries.values().map(Row::read).collect()
     }
 
     /// Those that somebody has had tried again.
     pub fn retried(&self) -> Vec<SavedDelivery> {
-        let rows = self.rows().into_iter();
-        rows.filter(|row| row.state == DeliveryState::Waiting && row.tries > 0)
-            .collect()
+        let rows = self.deliveries.values();
+        let waiting =
+            rows.filter(|row| row.state == DeliveryState::Waiting && row.tries > 0);
+        waiting.map(Row::read).collect()
     }
 
     /// Has dead deliveries tried again. Gives their ids.
-    pub fn retry_dead(&mut self, now: Timestamp) -> Vec<String> {
+    pub fn retry_dead(
+        &mut self,
+        now: Timestamp,
+        is_meant: impl Fn(&Delivery) -> bool,
+    ) -> Vec<String> {
         let dead = self.deliveries.iter_mut();
-        let dead =
-            dead.filter(|(_, row)| row.state == DeliveryState::Dead && row.tries > 0);
+        let dead = dead.filter(|(_, row)| {
+            row.state == DeliveryState::Dead
+                && row.tries > 0
+                && is_meant(&row.read().delivery)
+        });
         dead.map(|(id, row)| {
             row.state = DeliveryState::Waiting;
             row.next_at = now;
