@@ -1,6 +1,6 @@
 //! What a look costs: 100 rules over 10,000 and 100,000 hosts, each heard every two
-//! minutes, in milliseconds of CPU time for one look of ten seconds. Then the same with an
-//! open alert for each host.
+//! minutes, in milliseconds of CPU time for one look of ten seconds. Then the same with
+//! an open alert for each host.
 //!
 //! `cargo run --release -p fleetbeat-alerts --example evaluate`
 

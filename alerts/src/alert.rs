@@ -256,8 +256,8 @@ pub enum Told {
         /// The delivery that carries the firing.
         firing: DeliveryRef,
     },
-    /// The alert ended before anybody tried to send the firing, and one message about both
-    /// is queued.
+    /// The alert ended before anybody tried to send the firing, and one message about
+    /// both is queued.
     Short {
         /// The delivery that carries it.
         message: DeliveryRef,

@@ -239,12 +239,14 @@ impl Book {
     }
 }
 
-/// Whether nothing can become of an alert that is over. A dead delivery may be tried again.
+/// Whether nothing can become of an alert that is over. A dead delivery may be tried
+/// again.
 fn is_told(alert: &Alert) -> bool {
     alert.told.values().all(|mark| mark.told == Told::Closed)
 }
 
-/// Whether the group of an alert has only just recovered: its hosts are still coming back.
+/// Whether the group of an alert has only just recovered: its hosts are still coming
+/// back.
 pub(crate) fn lingers(alert: &Alert, now: Timestamp) -> bool {
     let is_recovered =
         alert.when == "many_down" && alert.fired_at.is_some() && alert.reason.is_none();

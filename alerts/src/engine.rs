@@ -238,9 +238,9 @@ impl Engine {
     }
 
     /// What is to be sent to a channel now, if anything: one delivery at a time, in their
-    /// order. At its first try `render` writes the message, of the alerts as they are now.
-    /// The claim has to be written before it is sent, and [`Engine::settled`] told of the
-    /// outcome.
+    /// order. At its first try `render` writes the message, of the alerts as they are
+    /// now. The claim has to be written before it is sent, and [`Engine::settled`] told
+    /// of the outcome.
     pub fn next_message(
         &mut self,
         channel: &str,
@@ -250,18 +250,7 @@ impl Engine {
         if !self.open_channels.contains(channel) {
             return None;
         }
-        let id = loop {
-            let next = self.outbox.next(channel, now)?;
-            let delivery = &next.delivery;
-            let is_notice = matches!(delivery.kind, DeliveryKind::ChannelFails { .. });
-            if next.message.is_some() || is_notice || !self.items(delivery).is_empty() {
-                break delivery.id.clone();
-            }
-            // Nothing is left to tell.
-            let id = delivery.id.clone();
-            self.outbox.drop_as(&id, DeliveryState::Folded);
-        };
-
+        let id = self.next_id(channel, now)?;
         let queued = self.outbox.get(&id)?;
         let message = match &queued.message {
             Some(message) => message.clone(),
@@ -281,6 +270,20 @@ impl Engine {
             tries,
             message,
         })
+    }
+
+    /// The delivery whose turn it is. Those of which nothing is left to tell are let go.
+    fn next_id(&mut self, channel: &str, now: Timestamp) -> Option<String> {
+        loop {
+            let next = self.outbox.next(channel, now)?;
+            let delivery = &next.delivery;
+            let is_notice = matches!(delivery.kind, DeliveryKind::ChannelFails { .. });
+            let id = delivery.id.clone();
+            if next.message.is_some() || is_notice || !self.items(delivery).is_empty() {
+                return Some(id);
+            }
+            self.outbox.drop_as(&id, DeliveryState::Folded);
+        }
     }
 
     /// What a delivery says of each alert, as things are now: of each the last.

@@ -19,8 +19,8 @@ const FLAP_TURNS: usize = 6;
 const FLAP_WITHIN_S: i64 = 3600;
 /// What flaps has settled after so long without a turn.
 const SETTLED_AFTER: Duration = Duration::from_secs(30 * 60);
-/// An alert that does not fire is written once it has been there for so long: what is over
-/// sooner costs the store nothing.
+/// An alert that does not fire is written once it has been there for so long: what is
+/// over sooner costs the store nothing.
 const PENDING_KEPT: Duration = Duration::from_secs(120);
 
 /// What a reading is about, and when.

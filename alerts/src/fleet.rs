@@ -10,7 +10,8 @@ use crate::alert::{AlertHost, Subject};
 use crate::look::{FleetHost, Look};
 use crate::time::{after, before, between};
 
-/// The wall clock has jumped if it went so much otherwise than the one that does not jump.
+/// The wall clock has jumped if it went so much otherwise than the one that does not
+/// jump.
 const JUMP: Duration = Duration::from_secs(60);
 /// A fleet of so many hosts is never silent, as long as the server hears.
 const ENOUGH_HOSTS: usize = 3;

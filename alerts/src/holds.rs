@@ -1,4 +1,5 @@
-//! Why nobody is told of an alert that fires: mutes, maintenance, and alerts that say more.
+//! Why nobody is told of an alert that fires: mutes, maintenance, and alerts that say
+//! more.
 
 use std::collections::HashMap;
 

@@ -59,8 +59,8 @@ impl<H: FleetHost> Judge<'_, '_, H> {
         self.judged.insert(stored.id.clone(), stored.version);
     }
 
-    /// What heartbeats carry is looked at once for each heartbeat, and of all hosts if the
-    /// rule is another one than at the last look.
+    /// What heartbeats carry is looked at once for each heartbeat, and of all hosts if
+    /// the rule is another one than at the last look.
     fn judge_samples(&mut self, stored: &StoredRule, gauge: &Gauge) {
         let fleet = self.fleet;
         let is_known = self.judged.get(&stored.id) == Some(&stored.version);

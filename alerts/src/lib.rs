@@ -1,8 +1,8 @@
 //! Alerts: what is wrong with which hosts, and who is told of it.
 //!
 //! A state machine without I/O and without a clock. Whoever owns an engine shows it the
-//! fleet every few seconds (`Look`), writes what it says (`Plan`), and sends what it hands
-//! out. Whatever was written is enough to go on after a kill.
+//! fleet every few seconds (`Look`), writes what it says (`Plan`), and sends what it
+//! hands out. Whatever was written is enough to go on after a kill.
 
 mod advice;
 mod alert;

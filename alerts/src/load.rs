@@ -1,8 +1,8 @@
 //! What the store has is made into what the engine goes on with.
 //!
 //! The engine may have been killed between any two writes. Alerts are written before the
-//! deliveries that they name, so an alert may name one that is not there: then nothing was
-//! queued. And a delivery may have been tried after the alert was written last.
+//! deliveries that they name, so an alert may name one that is not there: then nothing
+//! was queued. And a delivery may have been tried after the alert was written last.
 
 use std::collections::{HashMap, HashSet};
 

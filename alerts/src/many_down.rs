@@ -1,6 +1,7 @@
 //! Groups of which many hosts are down.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use fleetbeat_protocol::{Condition, Server, Status, Timestamp};
 
@@ -87,45 +88,56 @@ fn judge<H: FleetHost>(
     key: String,
     members: &Members<'_>,
 ) -> Group {
-    let Condition::ManyDown {
-        hosts,
-        percent,
-        within,
-        clear_percent,
-    } = stored.rule.condition
-    else {
-        unreachable!("only such a rule is about groups");
-    };
-
+    let (window, down_after) = (within(&stored.rule.condition), fleet.look.down_after);
     // Who has been down for long is not one of those that went down together.
-    let window = within + fleet.look.down_after;
     let end = open.map_or(fleet.look.now, |alert| alert.opened_at);
-    let from = before(end, window.as_secs().cast_signed());
+    let from = before(end, (window + down_after).as_secs().cast_signed());
     let together = || members.down.iter().filter(|s| fleet.heard(s) >= from);
-    let down = together().count();
+    let counted = Counted {
+        hosts: together().count(),
+        of: members.all,
+    };
     let since = together().map(|server| fleet.heard(server)).min();
 
-    #[allow(clippy::cast_precision_loss, reason = "counts of hosts")]
-    let share = 100.0 * down as f64 / members.all.max(1) as f64;
-    let verdict = if down >= hosts as usize && share >= percent {
-        Verdict::Broken
-    } else if down == 0 || share < clear_percent {
-        Verdict::Kept
-    } else {
-        Verdict::Between
-    };
+    let share = share(counted);
     Group {
         labels,
         key,
-        counted: Counted {
-            hosts: down,
-            of: members.all,
-        },
+        counted,
         since: since.unwrap_or(fleet.look.now),
         reading: Reading {
             object: String::new(),
-            verdict,
+            verdict: verdict(&stored.rule.condition, counted.hosts, share),
             value: Some(share.round()),
         },
+    }
+}
+
+fn within(condition: &Condition) -> Duration {
+    match condition {
+        Condition::ManyDown { within, .. } => *within,
+        _ => Duration::ZERO,
+    }
+}
+
+/// The share of the group that is down, in percent.
+#[allow(clippy::cast_precision_loss, reason = "counts of hosts")]
+fn share(counted: Counted) -> f64 {
+    100.0 * counted.hosts as f64 / counted.of.max(1) as f64
+}
+
+fn verdict(condition: &Condition, down: usize, share: f64) -> Verdict {
+    match condition {
+        Condition::ManyDown { hosts, percent, .. }
+            if down >= *hosts as usize && share >= *percent =>
+        {
+            Verdict::Broken
+        }
+        Condition::ManyDown { clear_percent, .. }
+            if down > 0 && share >= *clear_percent =>
+        {
+            Verdict::Between
+        }
+        _ => Verdict::Kept,
     }
 }

@@ -1,12 +1,12 @@
 //! The rule of pairing: what a channel is told of an alert, and when.
 //!
 //! This is the whole rule, for one alert and one channel. [`step`] says what follows from
-//! what the channel has been told and what it may see now. The four functions after it say
-//! what follows from what becomes of a delivery. Nothing else changes a [`Told`].
+//! what the channel has been told and what it may see now. The four functions after it
+//! say what follows from what becomes of a delivery. Nothing else changes a [`Told`].
 //!
-//! In any order of looks, kills and failures, a channel then gets a recovery exactly where
-//! the firing was sent or tried, never before the firing, and no second firing before the
-//! recovery.
+//! In any order of looks, kills and failures, a channel then gets a recovery exactly
+//! where the firing was sent or tried, never before the firing, and no second firing
+//! before the recovery.
 
 use crate::alert::{DeliveryRef, Told};
 use crate::news::News;
@@ -16,8 +16,8 @@ use crate::news::News;
 pub(crate) enum Sight {
     /// It fires, and the channel may be told.
     Fires,
-    /// It fires, and the channel is not to be told: a mute, an alert that says more, quiet
-    /// hours, too little severity, nobody to be told yet.
+    /// It fires, and the channel is not to be told: a mute, an alert that says more,
+    /// quiet hours, too little severity, nobody to be told yet.
     FiresHeld,
     /// It is over, and the channel may be told.
     Over,
@@ -257,7 +257,7 @@ mod tests {
         let [untold, waiting, told, dead, short, recovering, closed] = all();
         #[rustfmt::skip]
         let table = [
-            //           f tried  r tried      f died   r died       f back  f lost       r lost
+            // f tried  r tried      f died   r died       f back  f lost       r lost
             (&untold,     [&untold, &untold,     &untold, &untold,     &untold, &untold,     &untold]),
             (&waiting,    [&told,   &waiting,    &dead,   &waiting,    &waiting, &untold,    &waiting]),
             (&told,       [&told,   &told,       &dead,   &told,       &told,   &told,       &told]),

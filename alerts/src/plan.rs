@@ -8,8 +8,8 @@ use crate::saved::EngineState;
 
 /// What a look has changed. It is written in the order of its fields: alerts in slices,
 /// each with its events; then the state, if there is one; then each delivery, which is
-/// what makes it count that an alert is told; then what changes in the outbox. If anything
-/// cannot be written, the engine is dropped and loaded anew.
+/// what makes it count that an alert is told; then what changes in the outbox. If
+/// anything cannot be written, the engine is dropped and loaded anew.
 #[derive(Debug, Default, PartialEq)]
 pub struct Plan {
     /// New and changed alerts, whole.

@@ -40,8 +40,8 @@ pub struct SavedDelivery {
     pub tries: u32,
     /// Not before.
     pub next_at: Timestamp,
-    /// What was sent at its first try. May be left out for one that is neither waiting nor
-    /// being sent.
+    /// What was sent at its first try. May be left out for one that is neither waiting
+    /// nor being sent.
     pub message: Option<String>,
 }
 

@@ -1,8 +1,8 @@
 //! Whether a moment is within hours that are given by the clock of a zone.
 //!
-//! A window is two moments, worked out of the date on which it begins. So it is as long as
-//! the clock says, and an hour that is there twice or not at all changes nothing else. A
-//! time that the clock jumps over is the moment after the jump; of a time that is there
+//! A window is two moments, worked out of the date on which it begins. So it is as long
+//! as the clock says, and an hour that is there twice or not at all changes nothing else.
+//! A time that the clock jumps over is the moment after the jump; of a time that is there
 //! twice, the first one counts.
 
 use fleetbeat_protocol::{ClockTime, Day, Mute, Quiet, Timestamp, Weekly};
@@ -25,8 +25,8 @@ fn is_in_week(weekly: &Weekly, now: Timestamp) -> bool {
     is_in_hours(&weekly.days, weekly.from, weekly.to, &weekly.zone, now)
 }
 
-/// Whether a window is open that has begun today or yesterday. In a zone that is not known
-/// no window is ever open: then too much is told, and not too little.
+/// Whether a window is open that has begun today or yesterday. In a zone that is not
+/// known no window is ever open: then too much is told, and not too little.
 fn is_in_hours(
     days: &[Day],
     from: ClockTime,

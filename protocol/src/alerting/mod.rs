@@ -1,5 +1,5 @@
-//! Alerts on the wire: which conditions are watched (rules), and when nobody is to be told
-//! (mutes).
+//! Alerts on the wire: which conditions are watched (rules), and when nobody is to be
+//! told (mutes).
 
 mod condition;
 mod limit;

@@ -21,6 +21,7 @@ const MAX_GROUP_LABELS: usize = 3;
 /// The longest note, in characters.
 const MAX_NOTE_CHARS: usize = 1000;
 const DAY_S: u64 = 86_400;
+const INTERVAL: &str = "group_interval";
 
 /// What is watched, whom it is told, and how often.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -175,16 +176,8 @@ impl Rule {
             select: read_selector(&body, vocabulary, &mut errors),
             group_by: read_labels(&body, &mut errors),
             group_wait: span::read(&body, "group_wait", 0..=3600, 30, &mut errors),
-            group_interval: span::read(
-                &body,
-                "group_interval",
-                10..=DAY_S,
-                300,
-                &mut errors,
-            ),
-            repeat: body.optional("repeat").and_then(|json| {
-                span::read_value("repeat", json, 300..=30 * DAY_S, &mut errors)
-            }),
+            group_interval: span::read(&body, INTERVAL, 10..=DAY_S, 300, &mut errors),
+            repeat: read_repeat(&body, &mut errors),
             channels: read_ids(&body, "channels", MAX_CHANNELS, &mut errors),
             escalate: read_escalation(&body, &mut errors),
             note: read_note(&body, &mut errors),
@@ -212,6 +205,11 @@ fn read_name(body: &Object<'_>, errors: &mut Errors) -> Option<String> {
     }
     field::check_seen("name", name.as_deref(), errors);
     name
+}
+
+fn read_repeat(body: &Object<'_>, errors: &mut Errors) -> Option<Duration> {
+    let json = body.optional("repeat")?;
+    span::read_value("repeat", json, 300..=30 * DAY_S, errors)
 }
 
 fn read_enabled(body: &Object<'_>, errors: &mut Errors) -> bool {

@@ -20,7 +20,8 @@ pub fn show_span(span: Duration) -> String {
     format!("{}{unit}", seconds / length)
 }
 
-/// The length `name` of `object`, which must be within `range`; `usual` if it is left out.
+/// The length `name` of `object`, which must be within `range`; `usual` if it is left
+/// out.
 pub(super) fn read(
     object: &Object<'_>,
     name: &str,

@@ -1,8 +1,8 @@
 //! What rules and mutes name, and this crate does not know.
 
-/// Knows selectors and time zones. The crate of alerts has the one that counts; this crate
-/// leans on neither the language of selectors nor a database of zones, because the agent
-/// would carry both.
+/// Knows selectors and time zones. The crate of alerts has the one that counts; this
+/// crate leans on neither the language of selectors nor a database of zones, because the
+/// agent would carry both.
 pub trait Vocabulary {
     /// The canonical form of a selector.
     ///

@@ -97,8 +97,8 @@ impl Day {
     }
 }
 
-/// Some hours on some days of each week. Hours that begin on a day and end on the next one
-/// belong to the day on which they begin.
+/// Some hours on some days of each week. Hours that begin on a day and end on the next
+/// one belong to the day on which they begin.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Weekly {
     /// The days, in the order of the week.
@@ -148,8 +148,8 @@ impl Quiet {
     /// The hours that `json` describes.
     ///
     /// # Errors
-    /// Every member that is missing, unknown or breaks a rule, without the place of `json`
-    /// itself.
+    /// Every member that is missing, unknown or breaks a rule, without the place of
+    /// `json` itself.
     pub fn from_json(
         json: &Json<'_>,
         vocabulary: &dyn Vocabulary,
