@@ -148,7 +148,7 @@ impl History {
     fn looks(&mut self, looks: u64) {
         let silent = &self.silent;
         self.world.run(looks * 10, |world| {
-            world.hear_all(|place| !silent.contains(&place))
+            world.hear_all(|place| !silent.contains(&place));
         });
     }
 

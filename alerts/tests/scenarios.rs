@@ -354,7 +354,7 @@ fn what_is_deleted_resolves_with_its_reason() {
             (|world: &mut World| world.rules.clear()) as fn(&mut World),
         ),
         (EndReason::RuleDisabled, |world| {
-            world.rules[0].rule.enabled = false
+            world.rules[0].rule.enabled = false;
         }),
         (EndReason::HostDeleted, |world| drop(world.hosts.remove(0))),
         (EndReason::HostNotMeant, |world| {
