@@ -15,12 +15,13 @@ use fleetbeat_xtask::source::package::{Package, read_packages};
 use fleetbeat_xtask::source::tree::Crate;
 
 /// Which package may use which other ones of the workspace.
-const ARROWS: [(&str, &[&str]); 12] = [
+const ARROWS: [(&str, &[&str]); 13] = [
     ("protocol", &[]),
     ("settings", &[]),
     ("history", &[]),
     ("selector", &[]),
     ("alerts", &["protocol", "selector"]),
+    ("channels", &["protocol"]),
     ("daemon", &[]),
     ("collectors", &["protocol", "settings"]),
     ("agent", &["collectors", "daemon", "protocol", "settings"]),
