@@ -1,12 +1,17 @@
 //! The parts of `fleetsim`, of the measurements and of the end-to-end tests.
 //!
-//! Without the feature `harness` only the modules of `fleetsim` are built.
+//! Without the feature `harness` only the modules of `fleetsim` are built, and with `peers`
+//! the stand-ins that need no other program.
 
 pub mod client;
 #[cfg(feature = "harness")]
 pub mod contract;
 #[cfg(feature = "harness")]
 pub mod dashboard;
+#[cfg(feature = "peers")]
+pub mod fake_http;
+#[cfg(feature = "peers")]
+pub mod fake_smtp;
 pub mod fleet;
 #[cfg(feature = "harness")]
 pub mod front;
@@ -31,7 +36,7 @@ pub mod report;
 pub mod secrets;
 #[cfg(feature = "harness")]
 pub mod server;
-#[cfg(feature = "harness")]
+#[cfg(feature = "peers")]
 pub mod stand_in;
 #[cfg(feature = "harness")]
 pub mod wait;

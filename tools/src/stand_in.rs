@@ -81,12 +81,11 @@ impl StandIn {
         certificate: &Certificate,
         answer: impl Fn(&[u8]) -> Option<Vec<u8>> + Send + 'static,
     ) -> StandIn {
-        let config = certificate.config.clone();
+        let certificate = certificate.clone();
         StandIn::start(move |stream| {
-            let Ok(connection) = ServerConnection::new(config.clone()) else {
+            let Some(mut peer) = certificate.accept(stream) else {
                 return;
             };
-            let mut peer = StreamOwned::new(connection, stream);
 
             let Some(answer) =
                 read_request(&mut peer).and_then(|request| answer(&request))
@@ -118,7 +117,7 @@ impl Drop for StandIn {
 
 /// A whole request; `None` if the peer hangs up before the end of the request, as a peer
 /// that does not trust the certificate does.
-fn read_request(peer: &mut impl Read) -> Option<Vec<u8>> {
+pub(crate) fn read_request(peer: &mut impl Read) -> Option<Vec<u8>> {
     let mut request = Vec::new();
     loop {
         let mut buffer = [0; 4096];
@@ -143,12 +142,24 @@ fn read_request(peer: &mut impl Read) -> Option<Vec<u8>> {
 pub struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 /// A server's certificate from an [`Authority`].
+#[derive(Clone)]
 pub struct Certificate {
     config: Arc<ServerConfig>,
     /// The certificate, in the format of a file.
     pub pem: String,
     /// The certificate's key.
     pub key_pem: String,
+}
+
+impl Certificate {
+    /// The server's end of TLS on `stream`; the handshake comes with the first read.
+    pub(crate) fn accept(
+        &self,
+        stream: TcpStream,
+    ) -> Option<StreamOwned<ServerConnection, TcpStream>> {
+        let connection = ServerConnection::new(self.config.clone()).ok()?;
+        Some(StreamOwned::new(connection, stream))
+    }
 }
 
 impl Authority {
