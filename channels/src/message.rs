@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use fleetbeat_protocol::Timestamp;
+use fleetbeat_protocol::{Severity, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// A message for a channel.
@@ -48,34 +48,9 @@ pub enum MessageKind {
     /// Somebody tries the channel.
     Test,
     /// All alerts that this channel was told of and that fire still. Only for channels
-    /// that forget. Such a
+    /// that forget (see [`Channel::keeps_alive`](crate::Channel::keeps_alive)). Such a
     /// message is not a delivery and is never tried again.
     Alive,
-}
-
-/// How bad it is. The order is by badness.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
-#[serde(rename_all = "snake_case")]
-pub enum Severity {
-    /// Good to know.
-    Info,
-    /// Somebody should look today.
-    Warning,
-    /// Somebody should look now.
-    Critical,
-}
-
-impl Severity {
-    /// The word in texts and on the wire.
-    pub fn name(self) -> &'static str {
-        match self {
-            Severity::Info => "info",
-            Severity::Warning => "warning",
-            Severity::Critical => "critical",
-        }
-    }
 }
 
 /// Alerts of one rule that are told together.
@@ -100,7 +75,9 @@ impl Group {
         let rule = self.rule.as_ref().map_or("fleetbeat", |rule| &rule.id);
         let mut key = rule.to_owned();
         for (label, value) in &self.labels {
-            key.push_str(&format!("/{label}={value}"));
+            for part in ["/", label, "=", value] {
+                key.push_str(part);
+            }
         }
         key
     }
@@ -133,8 +110,8 @@ pub struct Item {
     pub severity: Severity,
     /// Whom the alert is about.
     pub subject: Subject,
-    /// What is wrong, without the subject: "is down", "service openvpn is inactive",
-    /// "`disk_used_percent` of /var".
+    /// What is wrong; stands behind the subject and a colon: "is down", "service openvpn
+    /// is inactive", "`disk_used_percent` of /var".
     pub what: String,
     /// The measured value, for a rule with a limit.
     #[serde(default)]
@@ -215,7 +192,7 @@ pub struct Links {
     /// The alerts in the dashboard.
     #[serde(default)]
     pub alerts: Option<String>,
-    /// A page with a button that acknowledges.
+    /// A page with a button that acknowledges; left out where nothing fires.
     #[serde(default)]
     pub ack: Option<String>,
 }

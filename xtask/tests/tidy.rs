@@ -21,7 +21,7 @@ const ARROWS: [(&str, &[&str]); 13] = [
     ("history", &[]),
     ("selector", &[]),
     ("alerts", &["protocol", "selector"]),
-    ("channels", &["protocol"]),
+    ("channels", &["protocol", "tools"]),
     ("daemon", &[]),
     ("collectors", &["protocol", "settings"]),
     ("agent", &["collectors", "daemon", "protocol", "settings"]),
