@@ -76,7 +76,7 @@ impl Settings {
         self.kind.name
     }
 
-    /// What the API shows: of a secret only that it is set, of a secret URL its host, too.
+    /// What the API shows: of a secret only that it is set, of a secret URL also its host.
     pub fn shown(&self) -> Value {
         let mut shown = self.values.public.clone();
         for (name, secret) in &self.values.secrets {

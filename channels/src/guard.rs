@@ -96,7 +96,7 @@ impl Guard {
     }
 }
 
-/// Whether `address` is one of the public internet. What is not known to be public is not.
+/// Whether `address` is public. What is not known to be public is not.
 fn is_public(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(address) => !INTERNAL_V4.iter().any(|net| is_in_v4(address, *net)),

@@ -2,8 +2,8 @@
 //! when, how bad, what else, and where to click. All channels tell the same, each within
 //! its own limits.
 //!
-//! Names come from hosts, which may be in a stranger's hands: they are cleaned here of all
-//! that is not seen, and each channel escapes them in its own way.
+//! Names come from hosts, which may be in a stranger's hands: they are cleaned here of
+//! all that is not seen, and each channel escapes them in its own way.
 
 use std::fmt::Write;
 
@@ -130,8 +130,8 @@ impl Line {
     }
 }
 
-/// `text` without what is not seen or changes how the rest is seen: controls, line breaks,
-/// marks of the direction of text. At most `max` characters of it.
+/// `text` without what is not seen or changes how the rest is seen: controls, line
+/// breaks, marks of the direction of text. At most `max` characters of it.
 pub(crate) fn clean(text: &str, max: usize) -> String {
     let is_hidden = |c: char| {
         matches!(
@@ -151,7 +151,7 @@ pub(crate) fn clean(text: &str, max: usize) -> String {
     cut(&words.join(" "), max, count_chars)
 }
 
-/// The beginning of `text` that is not longer than `max`, with "…" if something is missing.
+/// The beginning of `text` within `max`, with "…" if something is missing.
 fn cut(text: &str, max: usize, measure: fn(&str) -> usize) -> String {
     if measure(text) <= max {
         return text.to_owned();

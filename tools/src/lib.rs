@@ -1,7 +1,7 @@
 //! The parts of `fleetsim`, of the measurements and of the end-to-end tests.
 //!
-//! Without the feature `harness` only the modules of `fleetsim` are built, and with `peers`
-//! the stand-ins that need no other program.
+//! Without the feature `harness` only the modules of `fleetsim` are built, and with
+//! `peers` the stand-ins that need no other program.
 
 pub mod client;
 #[cfg(feature = "harness")]

@@ -1,4 +1,5 @@
-//! What all channels send with: HTTP to checked addresses, and the operator's mail server.
+//! What all channels send with: HTTP to checked addresses, and the operator's mail
+//! server.
 //! Each call has a total deadline of its own, because the libraries' timeouts hold for a
 //! single read, which a peer that sends a byte now and then never exceeds.
 

@@ -1,4 +1,4 @@
-//! The dialogue with a mail server (RFC 5321), within a deadline that holds for all of it.
+//! The dialogue with a mail server (RFC 5321), within a deadline for all of it.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};

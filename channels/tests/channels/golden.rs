@@ -1,5 +1,5 @@
-//! What each kind of channel sends, byte for byte. `FLEETBEAT_WRITE=1` writes the files in
-//! `golden/` anew.
+//! What each kind of channel sends, byte for byte. `FLEETBEAT_WRITE=1` writes the files
+//! in `golden/` anew.
 
 use std::fmt::Write;
 use std::path::Path;

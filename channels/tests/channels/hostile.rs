@@ -76,7 +76,8 @@ fn five_hundred_long_names_fit_everywhere() {
 #[test]
 fn a_name_is_nothing_but_a_name() {
     let peer = FakeHttp::start([]);
-    let name = "<b>x</b><!channel> @everyone [a](https://evil.example) \u{202e}gnp\u{200b}\r\n\
+    let name = "<b>x</b><!channel> @everyone [a](https://evil.example) \
+                \u{202e}gnp\u{200b}\r\n\
                 Subject: y \u{e0041}{{ 7*7 }} & \"q\" *bold*";
     let message = message(vec![named(1, name)]);
     for (kind, channel) in channels(&peer.url("")) {

@@ -1,5 +1,5 @@
-//! A message as JSON for programs: in our own form, and in that of Alertmanager's webhooks
-//! (version 4).
+//! A message as JSON for programs: in our own form, and in that of Alertmanager's
+//! webhooks (version 4).
 
 use serde_json::{Map, Value, json};
 
