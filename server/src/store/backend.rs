@@ -1,5 +1,6 @@
 //! A storage backend: all aggregates in one place, and the backend's own life.
 
+use super::alert_store::AlertStore;
 use super::api_token::ApiTokenStore;
 use super::error::StoreError;
 use super::event_store::EventStore;
@@ -62,6 +63,7 @@ pub(crate) trait Store:
     + EventStore
     + KeyStore
     + HistoryStore
+    + AlertStore
     + StoreHealth
 {
     /// The name of a thread of the backend's own that has ended before [`Store::close`],

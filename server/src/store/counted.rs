@@ -8,6 +8,10 @@ use fleetbeat_history::chart::ChartQuery;
 use fleetbeat_history::{Chunk, Day, HostSamples, HostTraffic};
 use fleetbeat_protocol::{AgentId, KeyHash, Server, Timestamp};
 
+use super::alert_store::{
+    AlertQuery, AlertRow, AlertSlice, AlertStore, Decision, DeliveryOutcome,
+    DeliveryQuery, DeliveryRow, Object, ObjectChange, ObjectKind, Page, SavedAlerts,
+};
 use super::api_token::{ApiToken, ApiTokenStore};
 use super::backend::{CacheState, Store, StoreHealth};
 use super::bulk::Bulk;
@@ -47,6 +51,7 @@ impl Counted {
             OF_KEYS,
             OF_EVENTS,
             OF_HISTORY,
+            OF_ALERTS,
             OF_STORE,
         ];
         errors.show(&names.concat());
@@ -169,6 +174,38 @@ counted! {
         fn traffic(&self, hosts: &[TrafficQuery]) -> Vec<HostTraffic>;
         fn add_groups(&self, groups: &[HostSamples]) -> ();
         fn group_history(&self, groups: Groups, query: &ChartQuery) -> Vec<GroupHistory>;
+    }
+}
+
+counted! {
+    AlertStore as OF_ALERTS {
+        fn alert_objects(&self, kind: ObjectKind) -> Vec<Object>;
+        fn alert_object(&self, kind: ObjectKind, id: &str) -> Option<Object>;
+        fn put_alert_object(&self, change: &ObjectChange<'_>) -> i64;
+        fn remove_alert_object(&self, kind: ObjectKind, id: &str, event: &NewEvent) -> bool;
+        fn load_alerts(&self, lately: Timestamp) -> Option<SavedAlerts>;
+        fn write_alerts(&self, slice: &AlertSlice<'_>) -> ();
+        fn queue_delivery(&self, delivery: &DeliveryRow) -> ();
+        fn change_delivery(&self, delivery: &DeliveryRow) -> bool;
+        fn claim_delivery(&self, id: &str, message: &str) -> Option<String>;
+        fn settle_delivery(
+            &self,
+            id: &str,
+            outcome: &DeliveryOutcome,
+            event: Option<&NewEvent>
+        ) -> ();
+        fn take_asked_deliveries(&self, now: Timestamp) -> Vec<DeliveryRow>;
+        fn alerts(&self, query: &AlertQuery) -> Page<AlertRow>;
+        fn alert(&self, id: &str) -> Option<AlertRow>;
+        fn deliveries(&self, query: &DeliveryQuery) -> Page<DeliveryRow>;
+        fn delivery(&self, id: &str) -> Option<DeliveryRow>;
+        fn decide_delivery(
+            &self,
+            id: &str,
+            decision: Decision,
+            event: &NewEvent
+        ) -> Option<DeliveryRow>;
+        fn forget_alerts(&self, keep: Duration) -> usize;
     }
 }
 

@@ -123,6 +123,23 @@ pub(crate) enum Conflict {
         "this would take the host out of your scope: a user without a scope may do this"
     )]
     LeavesScope,
+    /// Another one was faster, or the thing is not there.
+    #[error("{0} was changed or removed meanwhile: read it again")]
+    Changed(String),
+    /// There is one of this name already.
+    #[error("{0} is there already")]
+    Taken(String),
+    /// There are as many as there may be.
+    #[error("there are at most {most} {what}s: remove some")]
+    TooMany { what: &'static str, most: usize },
+    /// The message is not one that was given up.
+    #[error(
+        "the delivery {id} is {state}: only one that is dead can be tried again or dismissed"
+    )]
+    NotDead { id: String, state: &'static str },
+    /// Another instance looks after the alerts now.
+    #[error("another instance looks after the alerts now")]
+    LostAlerts,
     /// Without this user nobody could manage users.
     #[error("{0:?} is the last superadmin without a scope: make another one first")]
     LastSuperadmin(String),

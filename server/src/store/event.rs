@@ -171,6 +171,46 @@ kinds! {
     /// Somebody has set something on many hosts at once. The hosts have no events of their
     /// own about it.
     BulkChanged = 73 "bulk.changed" Audit Users;
+    /// An alert fires.
+    AlertFiring = 80 "alert.firing" Host Users;
+    /// An alert that fired is over.
+    AlertResolved = 81 "alert.resolved" Host Users;
+    /// Somebody takes care of an alert.
+    AlertAcknowledged = 82 "alert.acknowledged" Audit Users;
+    /// Nobody takes care of an alert any more.
+    AlertUnacknowledged = 83 "alert.unacknowledged" Audit Users;
+    /// An alert goes to and fro, and is not told until it stays.
+    AlertFlapping = 84 "alert.flapping" Host Users;
+    /// An alert that went to and fro stays as it is.
+    AlertSettled = 85 "alert.settled" Host Users;
+    /// An alert rule was made.
+    RuleCreated = 86 "rule.created" Audit Users;
+    /// An alert rule was changed.
+    RuleChanged = 87 "rule.changed" Audit Users;
+    /// An alert rule was removed.
+    RuleDeleted = 88 "rule.deleted" Audit Users;
+    /// A mute was made.
+    MuteCreated = 89 "mute.created" Audit Users;
+    /// A mute's time is over.
+    MuteEnded = 90 "mute.ended" Audit Users;
+    /// Somebody has ended a mute.
+    MuteDeleted = 91 "mute.deleted" Audit Users;
+    /// A channel was made.
+    ChannelCreated = 92 "channel.created" Audit Users;
+    /// A channel was changed.
+    ChannelChanged = 93 "channel.changed" Audit Users;
+    /// A channel was removed.
+    ChannelDeleted = 94 "channel.deleted" Audit Users;
+    /// Nothing can be sent through a channel.
+    ChannelFailing = 95 "channel.failing" Host Users;
+    /// Messages go through the channel again.
+    ChannelBack = 96 "channel.back" Host Users;
+    /// A message was given up.
+    DeliveryDead = 97 "delivery.dead" Host Users;
+    /// Somebody lets a message that was given up be sent again.
+    DeliveryRetried = 98 "delivery.retried" Audit Users;
+    /// Somebody has dismissed a message that was given up.
+    DeliveryDismissed = 99 "delivery.dismissed" Audit Users;
 }
 
 impl EventKind {

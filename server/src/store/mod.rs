@@ -9,6 +9,7 @@
     allow(dead_code, reason = "some things only MongoDB needs")
 )]
 
+mod alert_store;
 mod api_token;
 mod backend;
 mod bulk;
@@ -41,6 +42,11 @@ mod user;
 #[cfg(test)]
 pub(crate) mod conformance;
 
+pub(crate) use alert_store::{
+    AlertQuery, AlertRow, AlertSlice, AlertState, AlertStore, Decision, DeliveryOutcome,
+    DeliveryQuery, DeliveryRow, DeliveryState, Expected, Object, ObjectChange,
+    ObjectKind, Page, Place, SavedAlerts,
+};
 pub(crate) use api_token::{ApiToken, ApiTokenStore};
 pub(crate) use backend::{CacheState, Store, StoreHealth};
 pub(crate) use bulk::Bulk;

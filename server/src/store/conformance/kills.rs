@@ -196,12 +196,12 @@ fn story(store: &dyn Store) -> Vec<Vec<String>> {
 }
 
 /// A backend whose instances can be killed.
-trait Mortal {
+pub(super) trait Mortal {
     /// An instance on the same database as the others.
     fn instance(&self) -> Box<dyn Instance>;
 }
 
-trait Instance: Store {
+pub(super) trait Instance: Store {
     fn fuse(&self) -> &Fuse;
 }
 
@@ -378,7 +378,7 @@ fn kill_chunks<B: Mortal>(fresh: impl Fn() -> B) -> Vec<[usize; 5]> {
 }
 
 /// SQLite in a folder of its own.
-struct Folder(tempfile::TempDir);
+pub(super) struct Folder(pub(super) tempfile::TempDir);
 
 impl Mortal for Folder {
     fn instance(&self) -> Box<dyn Instance> {

@@ -3,8 +3,11 @@
 //! The cases are functions over a store, one file for each aggregate. A new case is
 //! named in `cases!`, a new backend in `backends!`.
 
+mod alert_kills;
+mod alerts;
 mod api_tokens;
 mod bulk;
+mod deliveries;
 mod displaced_hosts;
 mod event_pages;
 mod events;
@@ -186,6 +189,23 @@ macro_rules! cases {
             of_two_keys_of_one_host_one_has_a_use,
             changes_of_keys_are_followed,
             what_is_done_with_keys_is_told,
+        );
+        cases!($open; alerts:
+            rules_and_mutes_are_kept_with_their_versions,
+            of_many_who_change_a_rule_at_once_one_is_first,
+            alerts_come_back_as_they_were_written,
+            a_slice_of_hundreds_is_told_once,
+            alerts_are_listed_from_the_newest,
+            old_alerts_are_deleted_in_service_time,
+        );
+        cases!($open; deliveries:
+            a_message_is_the_same_at_each_attempt,
+            what_was_being_sent_waits_again,
+            a_message_that_was_not_tried_can_be_changed,
+            a_digest_takes_the_place_of_others,
+            a_message_that_was_given_up_is_tried_again_or_dismissed,
+            deliveries_are_listed_from_the_newest,
+            messages_stay_as_long_as_their_alerts,
         );
         cases!($open; users:
             users_are_kept,

@@ -4,6 +4,7 @@
 //! server, without the lock. This file says which function does what; each subject has a
 //! file of its own.
 
+mod alerts;
 mod api_tokens;
 mod backup;
 mod changed;
@@ -50,6 +51,10 @@ use self::history::History;
 use self::owners::Outcome;
 pub(super) use self::restore::restore;
 use self::touched::Touched;
+use super::alert_store::{
+    AlertQuery, AlertRow, AlertSlice, AlertStore, Decision, DeliveryOutcome,
+    DeliveryQuery, DeliveryRow, Object, ObjectChange, ObjectKind, Page, SavedAlerts,
+};
 use super::api_token::{ApiToken, ApiTokenStore};
 use super::backend::{Store, StoreHealth};
 use super::bulk::Bulk;
@@ -517,6 +522,121 @@ impl KeyStore for Embedded {
     ) -> Result<Option<AgentKey>, StoreError> {
         self.connections
             .write(|transaction| keys::ask_for_rotation(transaction, id, act))
+    }
+}
+
+impl AlertStore for Embedded {
+    fn alert_objects(&self, kind: ObjectKind) -> Result<Vec<Object>, StoreError> {
+        self.connections
+            .read(|connection| alerts::objects(connection, kind))
+    }
+
+    fn alert_object(
+        &self,
+        kind: ObjectKind,
+        id: &str,
+    ) -> Result<Option<Object>, StoreError> {
+        self.connections
+            .read(|connection| alerts::object(connection, kind, id))
+    }
+
+    fn put_alert_object(&self, change: &ObjectChange<'_>) -> Result<i64, StoreError> {
+        self.connections
+            .write(|transaction| alerts::put_object(transaction, change))
+    }
+
+    fn remove_alert_object(
+        &self,
+        kind: ObjectKind,
+        id: &str,
+        event: &NewEvent,
+    ) -> Result<bool, StoreError> {
+        self.connections
+            .write(|transaction| alerts::remove_object(transaction, kind, id, event))
+    }
+
+    fn load_alerts(&self, lately: Timestamp) -> Result<Option<SavedAlerts>, StoreError> {
+        self.connections
+            .write(|transaction| alerts::load(transaction, lately).map(Some))
+    }
+
+    fn write_alerts(&self, slice: &AlertSlice<'_>) -> Result<(), StoreError> {
+        self.connections
+            .write(|transaction| alerts::write(transaction, slice))
+    }
+
+    fn queue_delivery(&self, delivery: &DeliveryRow) -> Result<(), StoreError> {
+        self.connections
+            .write(|transaction| alerts::queue(transaction, delivery))
+    }
+
+    fn change_delivery(&self, delivery: &DeliveryRow) -> Result<bool, StoreError> {
+        self.connections
+            .write(|transaction| alerts::change(transaction, delivery))
+    }
+
+    fn claim_delivery(
+        &self,
+        id: &str,
+        message: &str,
+    ) -> Result<Option<String>, StoreError> {
+        self.connections
+            .write(|transaction| alerts::claim(transaction, id, message))
+    }
+
+    fn settle_delivery(
+        &self,
+        id: &str,
+        outcome: &DeliveryOutcome,
+        event: Option<&NewEvent>,
+    ) -> Result<(), StoreError> {
+        self.connections
+            .write(|transaction| alerts::settle(transaction, id, outcome, event))
+    }
+
+    fn take_asked_deliveries(
+        &self,
+        now: Timestamp,
+    ) -> Result<Vec<DeliveryRow>, StoreError> {
+        if !self.connections.read(alerts::has_asked)? {
+            return Ok(Vec::new());
+        }
+        self.connections
+            .write(|transaction| alerts::take_asked(transaction, now))
+    }
+
+    fn alerts(&self, query: &AlertQuery) -> Result<Page<AlertRow>, StoreError> {
+        self.connections
+            .read(|connection| alerts::find(connection, query))
+    }
+
+    fn alert(&self, id: &str) -> Result<Option<AlertRow>, StoreError> {
+        self.connections
+            .read(|connection| alerts::alert(connection, id))
+    }
+
+    fn deliveries(&self, query: &DeliveryQuery) -> Result<Page<DeliveryRow>, StoreError> {
+        self.connections
+            .read(|connection| alerts::find_deliveries(connection, query))
+    }
+
+    fn delivery(&self, id: &str) -> Result<Option<DeliveryRow>, StoreError> {
+        self.connections
+            .read(|connection| alerts::delivery(connection, id))
+    }
+
+    fn decide_delivery(
+        &self,
+        id: &str,
+        decision: Decision,
+        event: &NewEvent,
+    ) -> Result<Option<DeliveryRow>, StoreError> {
+        self.connections
+            .write(|transaction| alerts::decide(transaction, id, decision, event))
+    }
+
+    fn forget_alerts(&self, keep: Duration) -> Result<usize, StoreError> {
+        alerts::forget(&self.connections, keep)
     }
 }
 

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use fleetbeat_protocol::Timestamp;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
+use super::alerts;
 use super::connection::{Check, checkpoint, prepare_writer};
 use super::contents::{Contents, HistoryContents};
 use super::error::{no_backup, unusable};
@@ -30,6 +31,8 @@ use crate::store::history::Extent;
 const UNCHECKED: &str = "restoring.db";
 /// The copy of history.db, until it is known to be good.
 const UNCHECKED_HISTORY: &str = "restoring-history.db";
+/// Why a message that waited in the backup is not sent.
+const RESTORED: &str = "the database was restored from a backup";
 /// SQLite's write-ahead log and its index lie beside the database, with these endings.
 const LOG: &str = "-wal";
 const LOG_INDEX: &str = "-shm";
@@ -63,7 +66,7 @@ pub(in crate::store) fn restore(
     let unchecked_history = folder.join(UNCHECKED_HISTORY);
 
     let restored = copy(backup, &unchecked)
-        .and_then(|()| check_copy(backup, &unchecked, &folder.join(DATABASE)))
+        .and_then(|()| check_copy(backup, &unchecked, &folder.join(DATABASE), now))
         .and_then(|contents| {
             let history = match extent {
                 Extent::Database => None,
@@ -148,11 +151,13 @@ fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
 
 /// Opens the copy as the server will, and leaves a single file. Gives the contents. New
 /// events get numbers behind those of the database that is `replaced`, so that a reader
-/// who follows the events goes on.
+/// who follows the events goes on. Messages that waited are given up: the server that made
+/// the backup has most likely sent them.
 fn check_copy(
     backup: &Path,
     unchecked: &Path,
     replaced: &Path,
+    now: Timestamp,
 ) -> Result<Contents, StoreError> {
     let explain = |error| explain_check_error(backup, &error);
     let mut connection = Connection::open(unchecked).map_err(explain)?;
@@ -174,6 +179,7 @@ fn check_copy(
     if let Some(newest) = newest_event(replaced) {
         number_behind(&connection, newest).map_err(explain)?;
     }
+    alerts::give_up_all(&connection, now, RESTORED).map_err(explain)?;
     checkpoint(&connection).map_err(explain)?;
     Contents::read(&connection).map_err(explain)
 }

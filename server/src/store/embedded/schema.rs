@@ -9,7 +9,7 @@ use crate::store::error::{Setup, StoreError};
 use crate::store::event::EventKind;
 
 /// The schema, one step for each `user_version`; a released step never changes.
-const MIGRATIONS: [&str; 10] = [
+const MIGRATIONS: [&str; 11] = [
     FIRST,
     HOST_IDS,
     CHANGES_OF_FLAGS,
@@ -20,6 +20,7 @@ const MIGRATIONS: [&str; 10] = [
     SET_BY_ADMINS,
     HISTORY,
     SCOPES,
+    ALERTS,
 ];
 
 /// Hosts by address.
@@ -340,6 +341,68 @@ const HISTORY: &str = "
 /// The hosts that a user sees and changes.
 const SCOPES: &str = "
     ALTER TABLE users ADD COLUMN scope TEXT;    -- a selector, NULL for every host
+";
+
+/// Alerts, what people set up for them, and the messages on their way.
+const ALERTS: &str = "
+    CREATE TABLE alert_objects (
+        kind TEXT NOT NULL,                 -- rule, mute, channel or acknowledgement
+        id TEXT NOT NULL,                   -- of an acknowledgement: the alert's
+        version INTEGER NOT NULL,
+        body TEXT NOT NULL,                 -- JSON
+        PRIMARY KEY (kind, id)
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE alerts (
+        id TEXT PRIMARY KEY,
+        rule TEXT NOT NULL,
+        server_id TEXT,                     -- NULL for an alert of a group
+        severity TEXT NOT NULL,
+        state TEXT NOT NULL,                -- pending, firing or resolved
+        opened_at INTEGER NOT NULL,         -- milliseconds since 1970, UTC
+        ended_at INTEGER,
+        written INTEGER NOT NULL,           -- service time
+        body TEXT NOT NULL                  -- JSON
+    ) STRICT;
+    CREATE INDEX alerts_by_begin ON alerts (opened_at, id);
+    CREATE INDEX alerts_by_end ON alerts (ended_at, opened_at, id);
+    CREATE INDEX alerts_by_rule ON alerts (rule, opened_at, id);
+    CREATE INDEX alerts_by_host ON alerts (server_id, opened_at, id)
+        WHERE server_id IS NOT NULL;
+    CREATE INDEX alerts_by_age ON alerts (written) WHERE state = 'resolved';
+    -- One row: what whoever looks after the alerts remembers, as JSON.
+    CREATE TABLE alert_state (
+        one INTEGER PRIMARY KEY CHECK (one = 1),
+        body TEXT NOT NULL
+    ) STRICT;
+
+    CREATE TABLE deliveries (
+        id TEXT PRIMARY KEY,
+        number INTEGER NOT NULL,            -- the order in which they go
+        channel TEXT NOT NULL,
+        alerts TEXT NOT NULL,               -- JSON, their ids
+        folds TEXT NOT NULL,                -- JSON, the ids of those that this one replaces
+        state TEXT NOT NULL,
+        created_at INTEGER NOT NULL,        -- milliseconds since 1970, UTC
+        asked_at INTEGER,                   -- when somebody wanted another attempt
+        next_at INTEGER NOT NULL,
+        settled_at INTEGER,
+        tries INTEGER NOT NULL,
+        error TEXT,
+        written INTEGER NOT NULL,           -- service time
+        body TEXT NOT NULL,                 -- JSON
+        message TEXT                        -- JSON, once it was tried
+    ) STRICT;
+    CREATE INDEX deliveries_by_number ON deliveries (number, id);
+    CREATE INDEX deliveries_by_state ON deliveries (state, number, id);
+    CREATE INDEX deliveries_by_begin ON deliveries (created_at);
+    CREATE INDEX deliveries_by_channel ON deliveries (channel, number, id);
+    CREATE TABLE alert_deliveries (
+        alert TEXT NOT NULL,
+        delivery TEXT NOT NULL,
+        PRIMARY KEY (alert, delivery)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX alerts_of_delivery ON alert_deliveries (delivery);
 ";
 
 /// The version of the schema that this program makes.

@@ -59,8 +59,6 @@ pub(super) fn watch(
             for host in slice {
                 watched.events += see(transaction, *host, order)?;
             }
-            // Alerts are to be judged here, too: in the transaction of what they are
-            // about.
             if number == last {
                 watched.mass = tell_mass(transaction, order)?;
             }

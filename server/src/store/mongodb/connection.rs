@@ -241,6 +241,21 @@ impl Connection {
         self.database.collection("sightings")
     }
 
+    /// What people set up for alerts.
+    pub(super) fn alert_objects(&self) -> Collection<Document> {
+        self.database.collection("alert_objects")
+    }
+
+    /// The alerts.
+    pub(super) fn alerts(&self) -> Collection<Document> {
+        self.database.collection("alerts")
+    }
+
+    /// The messages on their way.
+    pub(super) fn deliveries(&self) -> Collection<Document> {
+        self.database.collection("deliveries")
+    }
+
     /// The service time.
     pub(super) fn state(&self) -> Collection<Document> {
         self.database.collection("state")

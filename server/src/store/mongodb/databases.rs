@@ -7,8 +7,8 @@ use mongodb::options::IndexOptions;
 
 use super::connection::Connection;
 use super::error::MongoDbError;
-use super::history;
 use super::redis::RedisCopies;
+use super::{alerts, history};
 
 /// Records asked for at once.
 pub(super) const MAX_ASKED: usize = 500;
@@ -72,6 +72,7 @@ impl Databases {
             mongodb.users().create_indexes(users).await?;
             mongodb.history().create_indexes(former).await
         })?;
+        alerts::make_indexes(mongodb)?;
         history::make_indexes(mongodb)
     }
 }

@@ -8,6 +8,7 @@
 //!
 //! This file says which function does what; each subject has a file of its own.
 
+mod alerts;
 mod api_tokens;
 mod breaker;
 mod bulk;
@@ -50,6 +51,7 @@ use fleetbeat_history::{Chunk, Day, HostSamples, HostTraffic};
 use fleetbeat_protocol::{AgentId, KeyHash, Server, Timestamp};
 use mongodb::bson::doc;
 
+use self::alerts::Holder;
 use self::connection::Connection;
 pub(super) use self::connection::Patience;
 use self::databases::Databases;
@@ -60,10 +62,14 @@ use self::numbering::Numbering;
 use self::owners::Outcome;
 use self::redis::RedisCopies;
 use self::watch::Watch;
+use super::alert_store::{
+    AlertQuery, AlertRow, AlertSlice, AlertStore, Decision, DeliveryOutcome,
+    DeliveryQuery, DeliveryRow, Object, ObjectChange, ObjectKind, Page, SavedAlerts,
+};
 use super::api_token::{ApiToken, ApiTokenStore};
 use super::backend::{CacheState, Store, StoreHealth};
 use super::bulk::Bulk;
-use super::error::{Setup, StoreError};
+use super::error::{Conflict, Setup, StoreError};
 use super::event::{Act, Cursor, NewEvent};
 use super::event_store::{
     EventPage, EventQuery, EventStore, Retention, WatchOrder, Watched,
@@ -109,6 +115,8 @@ pub(super) struct MongoDb {
     watch_lease: WatchLease,
     watch: Mutex<Watch>,
     numbering: Mutex<Numbering>,
+    /// The watch's epoch under which this instance looks after the alerts.
+    alerts: Mutex<Option<i64>>,
     /// Which heartbeats are kept; `None` for a command beside the servers.
     history: Option<HistorySettings>,
     /// Copies changes to Redis; `None` without Redis.
@@ -155,6 +163,7 @@ impl MongoDb {
             watch_lease: WatchLease::new(),
             watch: Mutex::default(),
             numbering: Mutex::default(),
+            alerts: Mutex::default(),
             history: None,
             copies: Mutex::new(copies),
             is_closed: AtomicBool::new(false),
@@ -178,6 +187,43 @@ impl MongoDb {
         let hosts = doc! {"ip": {"$in": ips}};
         if let Err(error) = pending::deliver(mongodb, &mongodb.servers(), hosts) {
             log::debug!("events of hosts wait: {error}");
+        }
+    }
+
+    /// Does what only the instance may do that looks after the alerts. After an error nobody
+    /// knows what is done, so everything has to be loaded again, under another epoch.
+    fn as_holder<T>(
+        &self,
+        work: impl FnOnce(Holder<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mongodb = &self.databases.mongodb;
+        let mut loaded = lock(&self.alerts);
+        let held = self.watch_lease.hold(mongodb)?.map(|held| held.epoch);
+        let Some(epoch) = held.filter(|epoch| Some(*epoch) == *loaded) else {
+            *loaded = None;
+            return Err(Conflict::LostAlerts.into());
+        };
+        let done = work(self.holder(epoch));
+        if done.is_err() {
+            *loaded = None;
+            self.watch_lease.doubt();
+        }
+        done
+    }
+
+    fn holder(&self, epoch: i64) -> Holder<'_> {
+        Holder {
+            mongodb: &self.databases.mongodb,
+            epoch,
+            service_time: self.service_time.load(Ordering::Relaxed),
+        }
+    }
+
+    /// The records of these hosts have changed, or may have: the copies in Redis are to
+    /// be renewed.
+    fn changed(&self, ips: impl IntoIterator<Item = IpAddr>) {
+        if let Some(refresh) = &self.refresh {
+            refresh.add(ips);
         }
     }
 }
@@ -497,6 +543,119 @@ impl KeyStore for MongoDb {
         act: &Act,
     ) -> Result<Option<AgentKey>, StoreError> {
         Ok(keys::ask_for_rotation(&self.databases.mongodb, id, act)?)
+    }
+}
+
+impl AlertStore for MongoDb {
+    fn alert_objects(&self, kind: ObjectKind) -> Result<Vec<Object>, StoreError> {
+        Ok(alerts::objects(&self.databases.mongodb, kind)?)
+    }
+
+    fn alert_object(
+        &self,
+        kind: ObjectKind,
+        id: &str,
+    ) -> Result<Option<Object>, StoreError> {
+        Ok(alerts::object(&self.databases.mongodb, kind, id)?)
+    }
+
+    fn put_alert_object(&self, change: &ObjectChange<'_>) -> Result<i64, StoreError> {
+        alerts::put_object(&self.databases.mongodb, change)
+    }
+
+    fn remove_alert_object(
+        &self,
+        kind: ObjectKind,
+        id: &str,
+        event: &NewEvent,
+    ) -> Result<bool, StoreError> {
+        alerts::remove_object(&self.databases.mongodb, kind, id, event)
+    }
+
+    /// Takes the alerts over if no other instance holds the watch's lease.
+    fn load_alerts(&self, lately: Timestamp) -> Result<Option<SavedAlerts>, StoreError> {
+        let mut loaded = lock(&self.alerts);
+        *loaded = None;
+        let Some(held) = self.watch_lease.hold(&self.databases.mongodb)? else {
+            return Ok(None);
+        };
+        let saved = alerts::take_over(self.holder(held.epoch), lately);
+        match &saved {
+            Ok(_) => *loaded = Some(held.epoch),
+            Err(_) => self.watch_lease.doubt(),
+        }
+        saved.map(Some)
+    }
+
+    fn write_alerts(&self, slice: &AlertSlice<'_>) -> Result<(), StoreError> {
+        self.as_holder(|holder| holder.write(slice))
+    }
+
+    fn queue_delivery(&self, delivery: &DeliveryRow) -> Result<(), StoreError> {
+        self.as_holder(|holder| holder.queue(delivery))
+    }
+
+    fn change_delivery(&self, delivery: &DeliveryRow) -> Result<bool, StoreError> {
+        self.as_holder(|holder| holder.change(delivery))
+    }
+
+    fn claim_delivery(
+        &self,
+        id: &str,
+        message: &str,
+    ) -> Result<Option<String>, StoreError> {
+        self.as_holder(|holder| holder.claim(id, message))
+    }
+
+    fn settle_delivery(
+        &self,
+        id: &str,
+        outcome: &DeliveryOutcome,
+        event: Option<&NewEvent>,
+    ) -> Result<(), StoreError> {
+        self.as_holder(|holder| holder.settle(id, outcome, event))
+    }
+
+    fn take_asked_deliveries(
+        &self,
+        now: Timestamp,
+    ) -> Result<Vec<DeliveryRow>, StoreError> {
+        self.as_holder(|holder| holder.take_asked(now))
+    }
+
+    fn alerts(&self, query: &AlertQuery) -> Result<Page<AlertRow>, StoreError> {
+        Ok(alerts::find(&self.databases.mongodb, query)?)
+    }
+
+    fn alert(&self, id: &str) -> Result<Option<AlertRow>, StoreError> {
+        Ok(alerts::alert(&self.databases.mongodb, id)?)
+    }
+
+    fn deliveries(&self, query: &DeliveryQuery) -> Result<Page<DeliveryRow>, StoreError> {
+        Ok(alerts::find_deliveries(&self.databases.mongodb, query)?)
+    }
+
+    fn delivery(&self, id: &str) -> Result<Option<DeliveryRow>, StoreError> {
+        Ok(alerts::delivery(&self.databases.mongodb, id)?)
+    }
+
+    fn decide_delivery(
+        &self,
+        id: &str,
+        decision: Decision,
+        event: &NewEvent,
+    ) -> Result<Option<DeliveryRow>, StoreError> {
+        alerts::decide(&self.databases.mongodb, id, decision, event)
+    }
+
+    /// Deletes if no other instance holds the watch's lease.
+    fn forget_alerts(&self, keep: Duration) -> Result<usize, StoreError> {
+        let mongodb = &self.databases.mongodb;
+        if self.watch_lease.hold(mongodb)?.is_none() {
+            return Ok(0);
+        }
+        let service_time = self.service_time.load(Ordering::Relaxed);
+        Ok(alerts::forget(mongodb, service_time, keep)?)
     }
 }
 

@@ -17,7 +17,7 @@ use super::databases::MAX_ASKED;
 use super::document::{carry, date, services, services_to_bson, text, time};
 use super::error::MongoDbError;
 use super::pending::{self, Host};
-use super::{api_tokens, keys, users};
+use super::{alerts, api_tokens, keys, users};
 use crate::store::event::{Act, Class, NewEvent};
 use crate::store::event_store::{Mass, WatchOrder, Watched};
 use crate::store::removal::{IDENTITY, Removal, SWEEP};
@@ -152,6 +152,7 @@ impl Watch {
             let old = pending::removed_long_before(order.now);
             pending::finish_removals(mongodb, &mongodb.servers(), old)?;
             keys::finish_left(mongodb)?;
+            alerts::finish_left(mongodb, order.now)?;
             self.left_last = Some(Instant::now());
         }
 
