@@ -200,6 +200,7 @@ fn start_jobs(
         users: store.clone(),
         api_tokens: store.clone(),
         keys: store.clone(),
+        alerts: store.clone(),
         store,
         backend: config.storage.name(),
         down_after,

@@ -133,6 +133,45 @@ const ROWS: &[Row] = &[
         with("/server/1.2.3.4/settings", "{\"capacity\": 2}")
     }),
     row("GET /events", 200, |_, _| with("/events", "")),
+    row("GET /alert-rules", 200, |_, _| with("/alert-rules", "")),
+    row("POST /alert-rules", 201, |_, _| {
+        with("/alert-rules", &new_rule().to_string())
+    }),
+    row("GET /alert-rules/{id}", 200, |world, _| {
+        with(&format!("/alert-rules/{}", made_rule(world)), "")
+    }),
+    row("PUT /alert-rules/{id}", 200, |world, _| {
+        let target = format!("/alert-rules/{}", made_rule(world));
+        with(&target, &new_rule().to_string())
+    }),
+    row("DELETE /alert-rules/{id}", 204, |world, _| {
+        with(&format!("/alert-rules/{}", made_rule(world)), "")
+    }),
+    row("GET /mutes", 200, |_, _| with("/mutes", "")),
+    row("POST /mutes", 201, |_, _| {
+        with("/mutes", &new_mute().to_string())
+    }),
+    row("DELETE /mutes/{id}", 204, |world, _| {
+        let made = world.as_user("admin", "POST", "/mutes", Some(&new_mute()));
+        let id = made.json()["id"].as_str().unwrap().to_owned();
+        with(&format!("/mutes/{id}"), "")
+    }),
+    row("GET /alerts", 200, |_, _| with("/alerts", "")),
+    // There is no alert, and no message about one.
+    row("GET /alerts/{id}", 404, |_, _| with("/alerts/alr-1", "")),
+    row("POST /alerts/{id}/ack", 404, |_, _| {
+        with("/alerts/alr-1/ack", "{}")
+    }),
+    row("DELETE /alerts/{id}/ack", 404, |_, _| {
+        with("/alerts/alr-1/ack", "")
+    }),
+    row("GET /deliveries", 200, |_, _| with("/deliveries", "")),
+    row("POST /deliveries/{id}/retry", 404, |_, _| {
+        with("/deliveries/dlv-1/retry", "")
+    }),
+    row("DELETE /deliveries/{id}", 404, |_, _| {
+        with("/deliveries/dlv-1", "")
+    }),
     // A host that has neither a code nor a key.
     row("POST /enroll", 422, |_, _| with("/enroll", "{}")),
     row("GET /enrollment-codes", 200, |_, _| {
@@ -184,6 +223,21 @@ fn name_of(user: &str) -> String {
 
 fn password_of(user: &str) -> String {
     format!("password of {user}")
+}
+
+fn new_rule() -> Value {
+    json!({"name": "host down", "severity": "critical", "when": "down"})
+}
+
+/// The id of a new rule.
+fn made_rule(world: &World) -> String {
+    let made = world.as_user("admin", "POST", "/alert-rules", Some(&new_rule()));
+    made.json()["id"].as_str().unwrap().to_owned()
+}
+
+fn new_mute() -> Value {
+    let until = Timestamp::now() + std::time::Duration::from_secs(3600);
+    json!({"where": "all", "until": until.to_string()})
 }
 
 /// A new code, which enrols one host.

@@ -1,6 +1,7 @@
 //! Alerts on the wire: which conditions are watched (rules), and when nobody is to be
 //! told (mutes).
 
+mod ack;
 mod condition;
 mod limit;
 mod mute;
@@ -10,6 +11,7 @@ mod span;
 mod vocabulary;
 mod window;
 
+pub use ack::AckNote;
 pub use condition::{Condition, LoadKind};
 pub use limit::{Limit, Side};
 pub use mute::{MAX_MUTE_LIFE, MAX_WEEKLY_LIFE, Mute};

@@ -166,7 +166,7 @@ fn parse_kinds(value: &str) -> Result<Vec<EventKind>, String> {
     Ok(kinds)
 }
 
-fn parse_host(value: &str) -> Result<HostName, String> {
+pub(super) fn parse_host(value: &str) -> Result<HostName, String> {
     if let Some(ip) = parse_ip(value) {
         return Ok(HostName::Ip(ip));
     }

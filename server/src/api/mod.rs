@@ -6,11 +6,14 @@
 
 mod accounts;
 mod agent_keys;
+mod alert_rules;
+mod alerts;
 mod api_tokens;
 mod assets;
 mod body;
 mod bulk;
 mod changes;
+mod deliveries;
 mod enroll;
 mod enrollment_codes;
 mod events;
@@ -19,10 +22,13 @@ mod health;
 mod heartbeat;
 mod history;
 mod hosts;
+mod kept;
 mod list;
 mod me;
 mod metrics;
+mod mutes;
 mod openapi;
+mod paging;
 mod phases;
 mod readiness;
 mod routes;
@@ -34,6 +40,7 @@ mod token;
 mod traffic;
 mod uptime;
 mod users;
+mod vocabulary;
 
 pub(crate) use self::hosts::Hosts;
 pub(crate) use self::readiness::Readiness;

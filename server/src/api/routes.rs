@@ -5,9 +5,9 @@ use fleetbeat_protocol::{Role, Scope};
 
 use super::state::ApiState;
 use super::{
-    agent_keys, api_tokens, assets, bulk, changes, enroll, enrollment_codes, events,
-    fleet_history, health, heartbeat, history, me, metrics, openapi, servers, targets,
-    token, traffic, uptime, users,
+    agent_keys, alert_rules, alerts, api_tokens, assets, bulk, changes, deliveries,
+    enroll, enrollment_codes, events, fleet_history, health, heartbeat, history, me,
+    metrics, mutes, openapi, servers, targets, token, traffic, uptime, users,
 };
 use crate::auth::{Agent, Caller, Denied, Refusal, Right, Watcher};
 use crate::chronicle::Refused;
@@ -49,6 +49,9 @@ const SUPERADMIN: Right = Right::of(Role::Superadmin);
 /// Superadmins who see every host. All other routes show and change the hosts of the
 /// caller's scope alone.
 const SUPERADMIN_OF_ALL: Right = SUPERADMIN.over_all_hosts();
+/// Users who see every host, and admins of these.
+const READONLY_OF_ALL: Right = READONLY.over_all_hosts();
+const ADMIN_OF_ALL: Right = Right::of(Role::Admin).over_all_hosts();
 /// What users do with their own account, whatever their role needs.
 const OWN: Right = READONLY.even_before_totp();
 /// What programs may do, too.
@@ -164,6 +167,56 @@ pub(super) static ROUTES: &[Route] = &[
         agent_keys::readmit,
     ),
     caller("GET", "/events", READS_EVENTS, events::list),
+    caller("GET", "/alert-rules", READONLY_OF_ALL, alert_rules::list),
+    caller("POST", "/alert-rules", ADMIN_OF_ALL, alert_rules::create),
+    caller(
+        "GET",
+        "/alert-rules/{id}",
+        READONLY_OF_ALL,
+        alert_rules::show,
+    ),
+    caller(
+        "PUT",
+        "/alert-rules/{id}",
+        ADMIN_OF_ALL,
+        alert_rules::replace,
+    ),
+    caller(
+        "DELETE",
+        "/alert-rules/{id}",
+        ADMIN_OF_ALL,
+        alert_rules::remove,
+    ),
+    caller("GET", "/mutes", READONLY_OF_ALL, mutes::list),
+    caller("POST", "/mutes", ADMIN_OF_ALL, mutes::create),
+    caller("DELETE", "/mutes/{id}", ADMIN_OF_ALL, mutes::remove),
+    caller("GET", "/alerts", READONLY_OF_ALL, alerts::list),
+    caller("GET", "/alerts/{id}", READONLY_OF_ALL, alerts::show_one),
+    caller(
+        "POST",
+        "/alerts/{id}/ack",
+        ADMIN_OF_ALL,
+        alerts::acknowledge,
+    ),
+    caller(
+        "DELETE",
+        "/alerts/{id}/ack",
+        ADMIN_OF_ALL,
+        alerts::give_back,
+    ),
+    caller("GET", "/deliveries", ADMIN_OF_ALL, deliveries::list),
+    caller(
+        "POST",
+        "/deliveries/{id}/retry",
+        ADMIN_OF_ALL,
+        deliveries::retry,
+    ),
+    caller(
+        "DELETE",
+        "/deliveries/{id}",
+        ADMIN_OF_ALL,
+        deliveries::dismiss,
+    ),
     caller("GET", "/sd/prometheus", READS_TARGETS, targets::list),
     watcher("GET", "/metrics", READS_METRICS, metrics::show),
     anyone("GET", "/healthz", health::alive),

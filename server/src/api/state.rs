@@ -12,7 +12,9 @@ use crate::auth::logins::Logins;
 use crate::chronicle::Chronicle;
 use crate::ingest::Ingest;
 use crate::metrics::Metrics;
-use crate::store::{ApiTokenStore, HostRules, KeyStore, StoreHealth, UserStore};
+use crate::store::{
+    AlertStore, ApiTokenStore, HostRules, KeyStore, StoreHealth, UserStore,
+};
 
 /// The parts of the server that handlers work with. Many threads use them at once. Only
 /// `hosts` leads to a host's record, so that no handler reaches one that its caller may
@@ -26,6 +28,8 @@ pub(crate) struct ApiState {
     pub(crate) api_tokens: Arc<dyn ApiTokenStore>,
     /// The keys of agents.
     pub(crate) keys: Arc<dyn KeyStore>,
+    /// The alerts, which name hosts: for routes over all hosts.
+    pub(crate) alerts: Arc<dyn AlertStore>,
     /// How the store is.
     pub(crate) store: Arc<dyn StoreHealth>,
     /// The name of the store's backend, for `/readyz`.

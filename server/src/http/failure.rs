@@ -200,6 +200,11 @@ impl Failure {
         Failure::conflict(detail).with_members(members)
     }
 
+    /// 412: the client means another version of what is there.
+    pub(crate) fn precondition_failed(detail: &'static str) -> Failure {
+        Failure::new(412, detail)
+    }
+
     /// 413: the body is longer than that.
     pub(crate) fn too_large(limit: usize) -> Failure {
         Failure::new(413, format!("the body is longer than {limit} bytes"))

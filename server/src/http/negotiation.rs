@@ -19,6 +19,16 @@ pub(crate) fn has_current(request: &Request, etag: &str) -> bool {
         .any(|value| names_tag(value, etag))
 }
 
+/// Whether `If-Match` names the entity tag, by strong comparison, or is `*`; `None` if it
+/// was not sent.
+pub(crate) fn if_match(request: &Request, etag: &str) -> Option<bool> {
+    let mut values = request.headers("If-Match").peekable();
+    values.peek()?;
+    let is_meant = |tag: &str| tag.trim() == "*" || tag.trim() == etag;
+    let mut tags = values.flat_map(|value| value.split(','));
+    Some(tags.any(is_meant))
+}
+
 /// Whether `Accept-Encoding` takes gzip.
 pub(crate) fn takes_gzip(request: &Request) -> bool {
     let mut codings = request

@@ -218,14 +218,6 @@ impl MongoDb {
             service_time: self.service_time.load(Ordering::Relaxed),
         }
     }
-
-    /// The records of these hosts have changed, or may have: the copies in Redis are to
-    /// be renewed.
-    fn changed(&self, ips: impl IntoIterator<Item = IpAddr>) {
-        if let Some(refresh) = &self.refresh {
-            refresh.add(ips);
-        }
-    }
 }
 
 impl ServerStore for MongoDb {

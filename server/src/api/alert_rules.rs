@@ -1,0 +1,156 @@
+//! `/alert-rules`: what makes an alert, and who is told of it.
+
+use std::collections::BTreeSet;
+
+use fleetbeat_daemon::clock;
+use fleetbeat_protocol::{FieldError, Rule};
+
+use super::body;
+use super::kept::{self, Kept, MAX_BYTES, Shown, Told};
+use super::state::ApiState;
+use super::vocabulary::Words;
+use crate::auth::Caller;
+use crate::http::{Failure, Reply, Request, Response};
+use crate::store::{EventKind, Expected, ObjectKind, facts};
+
+/// How many rules there may be.
+const MAX_RULES: usize = 200;
+
+/// `GET`: every rule, in the order of names.
+pub(super) fn list(
+    api: &ApiState,
+    _: &Caller,
+    _: &mut Request,
+) -> Result<Reply, Failure> {
+    let channels = channels(api)?;
+    let rules = api.alerts.alert_objects(ObjectKind::Rule)?.into_iter();
+    let mut rules: Vec<Shown<Rule>> = rules
+        .filter_map(|rule| Shown::read(rule, |rule| warnings(rule, &channels)))
+        .collect();
+    rules.sort_by(|one, other| one.kept.what.name.cmp(&other.kept.what.name));
+    Ok(Reply::Now(Response::json(200, &rules)))
+}
+
+/// `POST`: makes a rule.
+pub(super) fn create(
+    api: &ApiState,
+    caller: &Caller,
+    request: &mut Request,
+) -> Result<Reply, Failure> {
+    let rule = read(request)?;
+    let warnings = warnings(&rule, &channels(api)?);
+    let id = kept::new_id("rul")?;
+    let told = told(&id, EventKind::RuleCreated, &rule);
+    let kept = Kept::new(rule, caller, clock::now());
+    let new = Expected::Nothing { most: MAX_RULES };
+    let version = kept::put(api, (caller, request), told, &kept, new)?;
+    let location = format!("/alert-rules/{id}");
+    let shown = Shown {
+        id,
+        version,
+        kept,
+        warnings,
+    };
+    let response = shown.answer(201);
+    Ok(Reply::Now(response.with_header("Location", location)))
+}
+
+/// `GET /alert-rules/{id}`: one rule.
+pub(super) fn show(
+    api: &ApiState,
+    _: &Caller,
+    request: &mut Request,
+) -> Result<Reply, Failure> {
+    let object = kept::find(api, ObjectKind::Rule, request)?;
+    let channels = channels(api)?;
+    let shown = Shown::read(object, |rule| warnings(rule, &channels));
+    let shown = shown.ok_or_else(|| kept::unknown(ObjectKind::Rule))?;
+    Ok(Reply::Now(shown.answer(200)))
+}
+
+/// `PUT /alert-rules/{id}`: replaces a rule as a whole.
+pub(super) fn replace(
+    api: &ApiState,
+    caller: &Caller,
+    request: &mut Request,
+) -> Result<Reply, Failure> {
+    let rule = read(request)?;
+    let warnings = warnings(&rule, &channels(api)?);
+    let object = kept::find(api, ObjectKind::Rule, request)?;
+    let expected = kept::expected(request, &object)?;
+    let told = told(&object.id, EventKind::RuleChanged, &rule);
+    let now = clock::now();
+    let kept = match kept::read::<Rule>(&object) {
+        Some(before) => before.changed(rule, caller, now),
+        None => Kept::new(rule, caller, now),
+    };
+    let version = kept::put(api, (caller, request), told, &kept, expected)?;
+    let shown = Shown {
+        id: object.id,
+        version,
+        kept,
+        warnings,
+    };
+    Ok(Reply::Now(shown.answer(200)))
+}
+
+/// `DELETE /alert-rules/{id}`: removes a rule. Its alerts are over.
+pub(super) fn remove(
+    api: &ApiState,
+    caller: &Caller,
+    request: &mut Request,
+) -> Result<Reply, Failure> {
+    let object = kept::find(api, ObjectKind::Rule, request)?;
+    let rule = kept::read::<Rule>(&object);
+    let name = rule.map(|rule| rule.what.name).unwrap_or_default();
+    let told = Told {
+        kind: ObjectKind::Rule,
+        id: &object.id,
+        event: EventKind::RuleDeleted,
+        facts: facts([("rule", object.id.as_str().into()), ("name", name.into())]),
+    };
+    kept::remove(api, (caller, request), told, clock::now())
+}
+
+/// The rule in the body.
+fn read(request: &mut Request) -> Result<Rule, Failure> {
+    let body = body::read(request, MAX_BYTES)?;
+    Rule::from_json(&body::parse(&body)?, &Words).map_err(Failure::invalid)
+}
+
+fn told<'a>(id: &'a str, event: EventKind, rule: &Rule) -> Told<'a> {
+    Told {
+        kind: ObjectKind::Rule,
+        id,
+        event,
+        facts: facts([("rule", id.into()), ("name", rule.name.as_str().into())]),
+    }
+}
+
+/// The ids of all channels.
+fn channels(api: &ApiState) -> Result<BTreeSet<String>, Failure> {
+    let channels = api.alerts.alert_objects(ObjectKind::Channel)?;
+    Ok(channels.into_iter().map(|channel| channel.id).collect())
+}
+
+/// What of a rule is likely not meant so.
+fn warnings(rule: &Rule, channels: &BTreeSet<String>) -> Vec<FieldError> {
+    let escalation = rule.escalate.iter().flat_map(|escalate| &escalate.channels);
+    let named = [
+        ("channels", rule.channels.iter().collect::<Vec<_>>()),
+        ("escalate.channels", escalation.collect()),
+    ];
+    let mut warnings = Vec::new();
+    for (field, ids) in named {
+        for (place, id) in ids.into_iter().enumerate() {
+            if !channels.contains(id) {
+                let field = format!("{field}[{place}]");
+                warnings.push(FieldError::new(field, "there is no such channel"));
+            }
+        }
+    }
+    if rule.channels.is_empty() {
+        warnings.push(FieldError::new("channels", "is empty: nobody is told"));
+    }
+    warnings
+}
