@@ -37,9 +37,9 @@ pub use agent_key::{
     AGENT_KEY_PREFIX, AGENT_KEY_SECRET_BYTES, new_agent_key, owner_of_key,
 };
 pub use alerting::{
-    AckNote, ClockTime, Condition, Day, Escalation, GroupLabel, Limit, LoadKind,
-    MAX_MUTE_LIFE, MAX_WEEKLY_LIFE, Mute, Quiet, Rule, Severity, Side, Vocabulary,
-    Weekly, show_span,
+    AckNote, ChannelForm, ClockTime, Condition, Day, Escalation, GroupLabel, Limit,
+    LoadKind, MAX_MUTE_LIFE, MAX_WEEKLY_LIFE, Mute, Quiet, Rule, Severity, Side,
+    Vocabulary, Weekly, show_span,
 };
 pub use api_token::{ApiToken, NewApiToken, Scope, ShownApiToken};
 pub use bulk::{BulkAnswer, BulkOrder, BulkPurpose, BulkSet};

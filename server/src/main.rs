@@ -4,6 +4,7 @@
 mod access_log;
 mod accounts;
 mod alert_settings;
+mod alerting;
 mod api;
 mod auth;
 mod auth_settings;

@@ -5,15 +5,17 @@ use std::io;
 use std::process;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Sender};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fleetbeat_daemon::thread::spawn;
 use fleetbeat_daemon::{clock, service_manager};
 use fleetbeat_protocol::FlagsPatch;
+use fleetbeat_settings::Secret;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::access_log;
+use crate::alerting::{Alerting, Looker};
 use crate::api::{self, ApiState, Hosts, Readiness};
 use crate::auth::logins::Logins;
 use crate::auth::{AgentAuth, Auth, KeysTaken, OwnKeys};
@@ -107,7 +109,7 @@ impl Running {
             config.auth.clone(),
             store.clone(),
         );
-        let state = start_jobs(&mut jobs, config, store, auth, metrics)
+        let state = start_jobs(&mut jobs, config, store, auth, &keys.secret, metrics)
             .map_err(ServerError::Start)?;
         if let Some(certificates) = &certificates {
             certificates::start(&mut jobs, certificates.clone())
@@ -157,6 +159,7 @@ fn start_jobs(
     config: &Config,
     store: Arc<dyn Store>,
     auth: Auth,
+    secret_key: &Secret,
     metrics: Arc<Metrics>,
 ) -> io::Result<ApiState> {
     let gather = config.storage.gather();
@@ -180,14 +183,21 @@ fn start_jobs(
 
     let chronicle = Arc::new(Chronicle::new(store.clone()));
     let down_after = config.sweep.down_after;
-    watch::start(
-        jobs,
+    let alerting = Alerting::new(
         store.clone(),
-        chronicle.clone(),
+        snapshots.clone(),
+        &config.alerts,
         down_after,
-        config.events,
-        metrics.clone(),
+        secret_key.expose(),
     )?;
+    let order = watch::Order {
+        down_after,
+        retention: config.events,
+    };
+    let looker = Looker::new(alerting.clone(), Instant::now());
+    let told = chronicle.clone();
+    watch::start(jobs, store.clone(), told, order, looker, metrics.clone())?;
+    alerting.start(jobs)?;
     chronicle.started(clock::now());
     history::start(jobs, store.clone(), snapshots.clone(), metrics.clone())?;
 
@@ -201,6 +211,7 @@ fn start_jobs(
         api_tokens: store.clone(),
         keys: store.clone(),
         alerts: store.clone(),
+        alerting,
         store,
         backend: config.storage.name(),
         down_after,

@@ -27,7 +27,9 @@ const ARROWS: [(&str, &[&str]); 13] = [
     ("agent", &["collectors", "daemon", "protocol", "settings"]),
     (
         "server",
-        &["daemon", "history", "protocol", "selector", "settings"],
+        &[
+            "alerts", "channels", "daemon", "history", "protocol", "selector", "settings",
+        ],
     ),
     ("xtask", &[]),
     ("tools", &["protocol"]),

@@ -27,6 +27,7 @@ const MAX_RETRY_AFTER: Duration = Duration::from_hours(24);
 pub(crate) enum Method {
     Post,
     Put,
+    Get,
 }
 
 /// A request. Its URL and headers may be secrets, so there is no `Debug`.
@@ -157,6 +158,7 @@ fn call(agent: &Agent, request: &Request, ends_at: Instant) -> Result<Answer, Se
     let method = match request.method {
         Method::Post => http::Method::POST,
         Method::Put => http::Method::PUT,
+        Method::Get => http::Method::GET,
     };
     let mut builder = http::Request::builder()
         .method(method)

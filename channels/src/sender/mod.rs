@@ -74,6 +74,20 @@ impl Sender {
         self.http.call(request)
     }
 
+    /// Fetches a URL of the operator's own, which is not a channel's: a dead man's switch.
+    ///
+    /// # Errors
+    /// There is no answer of success.
+    pub fn fetch(&self, url: &str) -> Result<(), crate::SendError> {
+        let request = Request {
+            method: Method::Get,
+            url: url.to_owned(),
+            headers: Vec::new(),
+            body: Vec::new(),
+        };
+        self.call(&request)?.judge().map(drop)
+    }
+
     /// One mail.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 //! told (mutes).
 
 mod ack;
+mod channel;
 mod condition;
 mod limit;
 mod mute;
@@ -12,6 +13,7 @@ mod vocabulary;
 mod window;
 
 pub use ack::AckNote;
+pub use channel::ChannelForm;
 pub use condition::{Condition, LoadKind};
 pub use limit::{Limit, Side};
 pub use mute::{MAX_MUTE_LIFE, MAX_WEEKLY_LIFE, Mute};

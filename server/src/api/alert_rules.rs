@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use fleetbeat_alerts::{Subject, Words};
 use fleetbeat_daemon::clock;
 use fleetbeat_protocol::{FieldError, Rule};
+use serde::Serialize;
 
 use super::body;
 use super::kept::{self, Kept, MAX_BYTES, Shown, Told};
 use super::state::ApiState;
-use super::vocabulary::Words;
 use crate::auth::Caller;
 use crate::http::{Failure, Reply, Request, Response};
 use crate::store::{EventKind, Expected, ObjectKind, facts};
@@ -92,6 +93,45 @@ pub(super) fn replace(
         warnings,
     };
     Ok(Reply::Now(shown.answer(200)))
+}
+
+/// What a rule would say now.
+#[derive(Serialize)]
+struct Tested {
+    /// How many hosts it means.
+    hosts: usize,
+    would_fire: Vec<WouldFire>,
+    warnings: Vec<FieldError>,
+}
+
+/// Who would fire.
+#[derive(Serialize)]
+struct WouldFire {
+    subject: Subject,
+    object: String,
+    value: Option<f64>,
+}
+
+/// `POST /alert-rules/test`: what the rule would say of the fleet now, if its `for` were
+/// over. Nothing is kept and nobody is told.
+pub(super) fn test(
+    api: &ApiState,
+    _: &Caller,
+    request: &mut Request,
+) -> Result<Reply, Failure> {
+    let rule = read(request)?;
+    let (run, warnings) = api.alerting.dry_run(&rule, clock::now())?;
+    let would_fire = run.found.into_iter().map(|found| WouldFire {
+        subject: found.subject,
+        object: found.object,
+        value: found.value,
+    });
+    let answer = Tested {
+        hosts: run.hosts,
+        would_fire: would_fire.collect(),
+        warnings,
+    };
+    Ok(Reply::Now(Response::json(200, &answer)))
 }
 
 /// `DELETE /alert-rules/{id}`: removes a rule. Its alerts are over.

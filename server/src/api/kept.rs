@@ -207,6 +207,6 @@ fn stale() -> Failure {
     )
 }
 
-fn etag(version: i64) -> String {
+pub(super) fn etag(version: i64) -> String {
     format!("\"{version}\"")
 }

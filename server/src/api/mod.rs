@@ -5,6 +5,7 @@
 //! everybody) and the request.
 
 mod accounts;
+mod ack_page;
 mod agent_keys;
 mod alert_rules;
 mod alerts;
@@ -13,6 +14,7 @@ mod assets;
 mod body;
 mod bulk;
 mod changes;
+mod channels;
 mod deliveries;
 mod enroll;
 mod enrollment_codes;
@@ -40,7 +42,6 @@ mod token;
 mod traffic;
 mod uptime;
 mod users;
-mod vocabulary;
 
 pub(crate) use self::hosts::Hosts;
 pub(crate) use self::readiness::Readiness;

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use fleetbeat_alerts::Words;
 use fleetbeat_daemon::clock;
 use fleetbeat_protocol::{FieldError, Mute};
 
 use super::body;
 use super::kept::{self, Kept, MAX_BYTES, Shown, Told};
 use super::state::ApiState;
-use super::vocabulary::Words;
 use crate::auth::Caller;
 use crate::http::{Failure, Reply, Request, Response};
 use crate::store::{EventKind, Expected, Facts, ObjectKind, facts};

@@ -5,9 +5,10 @@ use fleetbeat_protocol::{Role, Scope};
 
 use super::state::ApiState;
 use super::{
-    agent_keys, alert_rules, alerts, api_tokens, assets, bulk, changes, deliveries,
-    enroll, enrollment_codes, events, fleet_history, health, heartbeat, history, me,
-    metrics, mutes, openapi, servers, targets, token, traffic, uptime, users,
+    ack_page, agent_keys, alert_rules, alerts, api_tokens, assets, bulk, changes,
+    channels, deliveries, enroll, enrollment_codes, events, fleet_history, health,
+    heartbeat, history, me, metrics, mutes, openapi, servers, targets, token, traffic,
+    uptime, users,
 };
 use crate::auth::{Agent, Caller, Denied, Refusal, Right, Watcher};
 use crate::chronicle::Refused;
@@ -187,6 +188,30 @@ pub(super) static ROUTES: &[Route] = &[
         ADMIN_OF_ALL,
         alert_rules::remove,
     ),
+    caller("POST", "/alert-rules/test", ADMIN_OF_ALL, alert_rules::test),
+    caller("GET", "/channels", ADMIN_OF_ALL, channels::list),
+    caller("POST", "/channels", SUPERADMIN_OF_ALL, channels::create),
+    caller("GET", "/channels/{id}", ADMIN_OF_ALL, channels::show_one),
+    caller(
+        "PUT",
+        "/channels/{id}",
+        SUPERADMIN_OF_ALL,
+        channels::replace,
+    ),
+    caller(
+        "DELETE",
+        "/channels/{id}",
+        SUPERADMIN_OF_ALL,
+        channels::remove,
+    ),
+    caller(
+        "POST",
+        "/channels/{id}/test",
+        SUPERADMIN_OF_ALL,
+        channels::test,
+    ),
+    anyone("GET", "/ack/{link}", ack_page::show),
+    anyone("POST", "/ack/{link}", ack_page::acknowledge),
     caller("GET", "/mutes", READONLY_OF_ALL, mutes::list),
     caller("POST", "/mutes", ADMIN_OF_ALL, mutes::create),
     caller("DELETE", "/mutes/{id}", ADMIN_OF_ALL, mutes::remove),

@@ -7,6 +7,7 @@ use fleetbeat_protocol::FlagsPatch;
 
 use super::hosts::Hosts;
 use super::readiness::Readiness;
+use crate::alerting::Alerting;
 use crate::auth::Auth;
 use crate::auth::logins::Logins;
 use crate::chronicle::Chronicle;
@@ -30,6 +31,8 @@ pub(crate) struct ApiState {
     pub(crate) keys: Arc<dyn KeyStore>,
     /// The alerts, which name hosts: for routes over all hosts.
     pub(crate) alerts: Arc<dyn AlertStore>,
+    /// Alerts in the making, and what sends them.
+    pub(crate) alerting: Arc<Alerting>,
     /// How the store is.
     pub(crate) store: Arc<dyn StoreHealth>,
     /// The name of the store's backend, for `/readyz`.

@@ -70,7 +70,20 @@ impl Selection {
 }
 
 /// A host as selectors see it.
-struct Record<'a>(&'a Shown);
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Record<'a>(&'a Shown);
+
+impl<'a> Record<'a> {
+    /// The host as it is shown.
+    pub(crate) fn new(shown: &'a Shown) -> Record<'a> {
+        Record(shown)
+    }
+
+    /// The host.
+    pub(crate) fn shown(&self) -> &'a Shown {
+        self.0
+    }
+}
 
 impl Host for Record<'_> {
     fn value(&self, field: &Field) -> Value<'_> {

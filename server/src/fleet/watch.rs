@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use fleetbeat_daemon::clock;
 use fleetbeat_daemon::condition::Condition;
 
+use crate::alerting::Looker;
 use crate::chronicle::Chronicle;
 use crate::jobs::Jobs;
 use crate::metrics::Metrics;
@@ -24,7 +25,16 @@ const NUMBER_EVERY: Duration = Duration::from_secs(1);
 /// The time between two deletions of old events.
 const FORGET_EVERY: Duration = Duration::from_secs(10 * 60);
 
-/// Starts watching. When the job stops, `chronicle` tells that the server has stopped.
+/// What the operator has decided about the watch.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Order {
+    /// After so long a silence a host is down.
+    pub(crate) down_after: Duration,
+    /// How long events are kept.
+    pub(crate) retention: Retention,
+}
+
+/// Starts watching: `looker` looks at alerts after each look of the watch. When the job stops, `chronicle` tells that the server has stopped.
 ///
 /// # Errors
 /// The system gives no further thread.
@@ -32,14 +42,13 @@ pub(crate) fn start(
     jobs: &mut Jobs,
     store: Arc<dyn Store>,
     chronicle: Arc<Chronicle>,
-    down_after: Duration,
-    retention: Retention,
+    order: Order,
+    mut looker: Looker,
     metrics: Arc<Metrics>,
 ) -> io::Result<()> {
     jobs.start("watch", move |stop, pulse| {
         let mut watch = Watch {
-            down_after,
-            retention,
+            order,
             forgot_last: Instant::now(),
             trouble: Condition::default(),
             metrics,
@@ -48,7 +57,13 @@ pub(crate) fn start(
         while stop.wait(NUMBER_EVERY) {
             seconds += 1;
             if seconds % LOOK_EVERY == 0 {
-                pulse.round(|| watch.round(&*store, &chronicle));
+                pulse.round(|| {
+                    let (now, instant) = (clock::now(), Instant::now());
+                    match watch.round(&*store, &chronicle) {
+                        Ok(()) => looker.look(now, instant),
+                        Err(_) => looker.note_away(instant),
+                    }
+                });
             } else if watch.trouble.cause().is_none() {
                 // What fails here is told by the next look.
                 let _ = pulse.round(|| store.number_events());
@@ -60,8 +75,7 @@ pub(crate) fn start(
 
 /// The watch, and what the log knows of it.
 struct Watch {
-    down_after: Duration,
-    retention: Retention,
+    order: Order,
     forgot_last: Instant,
     /// The store does not take what has changed.
     trouble: Condition,
@@ -70,11 +84,18 @@ struct Watch {
 
 impl Watch {
     /// Looks once, and tells what waits.
-    fn round(&mut self, store: &dyn EventStore, chronicle: &Chronicle) {
+    ///
+    /// # Errors
+    /// The store has not taken what has changed, which the log is told.
+    fn round(
+        &mut self,
+        store: &dyn EventStore,
+        chronicle: &Chronicle,
+    ) -> Result<(), StoreError> {
         let now = clock::now();
         let order = WatchOrder {
             now,
-            down_after: self.down_after,
+            down_after: self.order.down_after,
         };
         let watched = store.watch(&order);
         // The database that refuses, or another instance that was faster, is not away.
@@ -92,19 +113,20 @@ impl Watch {
                 if self.trouble.begins(error.to_string()) {
                     log::error!("events cannot be written: {error}");
                 }
-                return;
+                return Err(error);
             }
         }
 
         if self.forgot_last.elapsed() < FORGET_EVERY {
-            return;
+            return Ok(());
         }
         self.forgot_last = Instant::now();
-        match store.forget_events(&self.retention) {
+        match store.forget_events(&self.order.retention) {
             Ok(0) => {}
             Ok(deleted) => log::info!("{deleted} old events were deleted"),
             Err(error) => log::error!("old events cannot be deleted: {error}"),
         }
+        Ok(())
     }
 }
 
@@ -181,11 +203,13 @@ mod tests {
         });
         let chronicle = Chronicle::new(store.clone());
         let mut watch = Watch {
-            down_after: Duration::from_secs(240),
-            retention: Retention {
-                keep: Duration::MAX,
-                keep_audit: Duration::MAX,
-                max_rows: u64::MAX,
+            order: Order {
+                down_after: Duration::from_secs(240),
+                retention: Retention {
+                    keep: Duration::MAX,
+                    keep_audit: Duration::MAX,
+                    max_rows: u64::MAX,
+                },
             },
             forgot_last: Instant::now(),
             trouble: Condition::default(),
@@ -200,13 +224,13 @@ mod tests {
             address: None,
         };
         chronicle.refused(refused_login, an_hour_ago);
-        watch.round(&*store, &chronicle);
+        let _ = watch.round(&*store, &chronicle);
         assert_eq!(*lock(&store.kinds), ["login.failed"]);
 
         *lock(&store.reason) = Unavailable::Away.into();
-        watch.round(&*store, &chronicle);
+        let _ = watch.round(&*store, &chronicle);
         *lock(&store.reason) = refused;
-        watch.round(&*store, &chronicle);
+        let _ = watch.round(&*store, &chronicle);
         let told = ["login.failed", "store.away", "store.back"];
         assert_eq!(*lock(&store.kinds), told);
     }
