@@ -147,6 +147,26 @@ const ROWS: &[Row] = &[
     row("DELETE /alert-rules/{id}", 204, |world, _| {
         with(&format!("/alert-rules/{}", made_rule(world)), "")
     }),
+    row("POST /alert-rules/test", 200, |_, _| {
+        with("/alert-rules/test", &new_rule().to_string())
+    }),
+    row("GET /channels", 200, |_, _| with("/channels", "")),
+    row("POST /channels", 201, |_, _| {
+        with("/channels", &new_channel().to_string())
+    }),
+    row("GET /channels/{id}", 200, |world, _| {
+        with(&format!("/channels/{}", made_channel(world)), "")
+    }),
+    row("PUT /channels/{id}", 200, |world, _| {
+        let target = format!("/channels/{}", made_channel(world));
+        with(&target, &new_channel().to_string())
+    }),
+    row("DELETE /channels/{id}", 204, |world, _| {
+        with(&format!("/channels/{}", made_channel(world)), "")
+    }),
+    row("POST /channels/{id}/test", 200, |world, _| {
+        with(&format!("/channels/{}/test", made_channel(world)), "")
+    }),
     row("GET /mutes", 200, |_, _| with("/mutes", "")),
     row("POST /mutes", 201, |_, _| {
         with("/mutes", &new_mute().to_string())
@@ -232,6 +252,18 @@ fn new_rule() -> Value {
 /// The id of a new rule.
 fn made_rule(world: &World) -> String {
     let made = world.as_user("admin", "POST", "/alert-rules", Some(&new_rule()));
+    made.json()["id"].as_str().unwrap().to_owned()
+}
+
+/// A channel of mail, which sends nothing: the server has no mail server.
+fn new_channel() -> Value {
+    json!({"name": "mail", "kind": "email", "settings": {"to": ["ops@example.com"]}})
+}
+
+/// The id of a new channel.
+fn made_channel(world: &World) -> String {
+    let new = new_channel();
+    let made = world.as_user("superadmin", "POST", "/channels", Some(&new));
     made.json()["id"].as_str().unwrap().to_owned()
 }
 

@@ -28,7 +28,7 @@ use fleetbeat_protocol::Timestamp;
 
 pub(crate) use ack_link::AckLinks;
 pub(crate) use look::Looker;
-pub(crate) use setup::KeptChannel;
+pub(crate) use setup::{ALL_CHANNELS, KeptChannel};
 
 use self::setup::Setup;
 use crate::alert_settings::{AlertSettings, SmtpEncryption, SmtpSettings};

@@ -6,7 +6,7 @@ use fleetbeat_alerts::{
 use fleetbeat_channels::{
     Group, Item, Links, Message, MessageKind, News, RuleRef, Severity, Subject,
 };
-use fleetbeat_protocol::{Severity as RuleSeverity, Timestamp};
+use fleetbeat_protocol::Timestamp;
 
 /// Lines about what else is wrong with a host.
 const MAX_ALSO: usize = 5;
@@ -27,7 +27,7 @@ pub(super) fn message(draft: &Draft<'_>, context: Context<'_>) -> Message {
     let message = Message {
         id: delivery.id.clone(),
         kind: MessageKind::Alerts,
-        severity: severity(draft.severity),
+        severity: draft.severity,
         groups: Vec::new(),
         items: Vec::new(),
         also: also(&draft.also),
@@ -72,7 +72,7 @@ pub(super) fn alive(alerts: &[&Alert], links: Links, now: Timestamp) -> Message 
     Message {
         id: format!("alive-{}", now.as_second()),
         kind: MessageKind::Alive,
-        severity: severity(worst.unwrap_or(RuleSeverity::Info)),
+        severity: worst.unwrap_or(Severity::Info),
         groups: groups(&drafts, None),
         items: items(&drafts),
         also: Vec::new(),
@@ -200,7 +200,7 @@ fn item(draft: &DraftItem<'_>, group: usize) -> Item {
         alert: alert.id.clone(),
         group,
         news,
-        severity: severity(alert.severity),
+        severity: alert.severity,
         subject: subject(alert),
         what: what(alert),
         value: alert.value.filter(|_| is_measured),
@@ -273,12 +273,4 @@ fn reply_to(items: &[DraftItem<'_>]) -> Option<String> {
     let first = firings.next().flatten()?;
     let is_same = firings.all(|other| other.is_some_and(|other| other.id == first.id));
     is_same.then(|| first.id.clone())
-}
-
-fn severity(severity: RuleSeverity) -> Severity {
-    match severity {
-        RuleSeverity::Info => Severity::Info,
-        RuleSeverity::Warning => Severity::Warning,
-        RuleSeverity::Critical => Severity::Critical,
-    }
 }

@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::body;
 use super::kept::{self, Kept, MAX_BYTES, Shown, Told};
 use super::state::ApiState;
+use crate::alerting::ALL_CHANNELS;
 use crate::auth::Caller;
 use crate::http::{Failure, Reply, Request, Response};
 use crate::store::{EventKind, Expected, ObjectKind, facts};
@@ -183,7 +184,7 @@ fn warnings(rule: &Rule, channels: &BTreeSet<String>) -> Vec<FieldError> {
     let mut warnings = Vec::new();
     for (field, ids) in named {
         for (place, id) in ids.into_iter().enumerate() {
-            if !channels.contains(id) {
+            if id != ALL_CHANNELS && !channels.contains(id) {
                 let field = format!("{field}[{place}]");
                 warnings.push(FieldError::new(field, "there is no such channel"));
             }

@@ -241,13 +241,6 @@ pub(crate) struct DeliveryRow {
     pub(crate) message: Option<String>,
 }
 
-impl DeliveryRow {
-    /// When patience with it began.
-    pub(crate) fn waits_since(&self) -> Timestamp {
-        self.asked_at.unwrap_or(self.created_at)
-    }
-}
-
 /// What has become of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum DeliveryOutcome {
