@@ -7,6 +7,7 @@ mod accounts;
 mod accuracy;
 mod agent;
 mod agent_keys;
+mod alerting;
 mod alerts;
 mod ansible;
 mod api_tokens;

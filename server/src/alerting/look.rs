@@ -16,7 +16,8 @@ use super::{Alerting, defaults, rows};
 use crate::fleet::selection::Record;
 use crate::fleet::shown::ShownFleet;
 use crate::store::{
-    AlertSlice, Cursor, Event, EventKind, EventQuery, NewEvent, StoreError, facts,
+    AlertSlice, Conflict, Cursor, Event, EventKind, EventQuery, NewEvent, ObjectKind,
+    StoreError, facts,
 };
 
 /// Alerts that are written at once.
@@ -80,8 +81,12 @@ impl Looker {
                 }
             }
             Err(error) => {
-                self.note_away(instant);
                 *lock(&self.alerting.engine) = None;
+                // Another instance was faster: that is no trouble.
+                if matches!(error, StoreError::Conflict(Conflict::LostAlerts)) {
+                    return;
+                }
+                self.note_away(instant);
                 if self.trouble.begins(error.to_string()) {
                     log::error!("alerts cannot be judged: {error}");
                 }
@@ -114,6 +119,7 @@ impl Looker {
         let setup = Setup::read(store, &alerting.keys, &alerting.setup())?;
         let setup = Arc::new(setup);
         *lock(&alerting.setup) = setup.clone();
+        end_mutes(alerting, &setup, now)?;
         let retried = store.take_asked_deliveries(now)?;
         let retried: Vec<SavedDelivery> =
             retried.iter().filter_map(rows::saved_delivery).collect();
@@ -162,6 +168,26 @@ impl Looker {
     }
 }
 
+/// Removes the mutes whose time is over, and tells it.
+fn end_mutes(
+    alerting: &Alerting,
+    setup: &Setup,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    for ended in setup.mutes.iter().filter(|stored| stored.mute.until <= now) {
+        let told = facts([
+            ("mute", ended.id.as_str().into()),
+            ("reason", ended.mute.reason.as_str().into()),
+        ]);
+        let event = NewEvent::new(EventKind::MuteEnded, now, told);
+        let kind = ObjectKind::Mute;
+        alerting
+            .store
+            .remove_alert_object(kind, &ended.id, &event)?;
+    }
+    Ok(())
+}
+
 /// The engine that goes on from what is stored; `None` while another instance has one. The
 /// first engine of a store begins with rules that most fleets want, and with the events
 /// that are to come.
@@ -174,7 +200,7 @@ fn load(
     let Some(rows) = alerting.store.load_alerts(lately)? else {
         return Ok(None);
     };
-    let mut saved = rows::saved(rows);
+    let mut saved = rows::saved(&rows);
     if saved.state.is_none() {
         defaults::make(&*alerting.store, now)?;
         saved.state = Some(EngineState {

@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fleetbeat_alerts::Engine;
 use fleetbeat_daemon::clock;
 use fleetbeat_daemon::condition::Condition;
 use fleetbeat_daemon::lock::lock;
@@ -62,7 +63,7 @@ fn find_trouble(alerting: &Alerting) -> Option<String> {
     }
     let oldest = lock(&alerting.engine)
         .as_ref()
-        .and_then(|e| e.oldest_waiting());
+        .and_then(Engine::oldest_waiting);
     let now = clock::now();
     let waits = oldest.map(|oldest| now.duration_since(oldest).unsigned_abs());
     if waits.is_some_and(|waits| waits > SENT_WITHIN) {

@@ -52,7 +52,7 @@ pub(super) fn delivery_row(
 
 /// What the engine goes on with. What cannot be read, which somebody has edited, is left
 /// out.
-pub(super) fn saved(rows: SavedAlerts) -> Saved {
+pub(super) fn saved(rows: &SavedAlerts) -> Saved {
     let state = rows.state.as_deref();
     Saved {
         state: state.and_then(|state| parsed::<EngineState>("the engine's state", state)),
@@ -67,8 +67,13 @@ pub(super) fn saved(rows: SavedAlerts) -> Saved {
 
 /// A delivery as the engine goes on with it.
 pub(super) fn saved_delivery(row: &DeliveryRow) -> Option<SavedDelivery> {
+    let delivery: Delivery = parsed(&row.id, &row.body)?;
     Some(SavedDelivery {
-        delivery: parsed(&row.id, &row.body)?,
+        // Patience begins anew with one that somebody wants to be tried again.
+        delivery: Delivery {
+            created_at: row.waits_since(),
+            ..delivery
+        },
         state: state(row.state),
         tries: row.tries,
         next_at: row.next_at,

@@ -343,6 +343,11 @@ impl AlertRow {
 }
 
 impl DeliveryRow {
+    /// When patience with it began.
+    pub(crate) fn waits_since(&self) -> Timestamp {
+        self.asked_at.unwrap_or(self.created_at)
+    }
+
     /// Where it is in lists.
     pub(super) fn place(&self) -> Place {
         Place {
