@@ -15,7 +15,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::access_log;
-use crate::alerting::{Alerting, Looker};
+use crate::alerting::{self, Alerting, Looker};
 use crate::api::{self, ApiState, Hosts, Readiness};
 use crate::auth::logins::Logins;
 use crate::auth::{AgentAuth, Auth, KeysTaken, OwnKeys};
@@ -197,7 +197,7 @@ fn start_jobs(
     let looker = Looker::new(alerting.clone(), Instant::now());
     let told = chronicle.clone();
     watch::start(jobs, store.clone(), told, order, looker, metrics.clone())?;
-    alerting.start(jobs)?;
+    alerting::start(jobs, &alerting)?;
     chronicle.started(clock::now());
     history::start(jobs, store.clone(), snapshots.clone(), metrics.clone())?;
 

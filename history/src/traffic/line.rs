@@ -17,6 +17,7 @@ pub(crate) struct Line {
     boots: Vec<LastReading>,
 }
 
+/// The last reading of a boot.
 #[derive(Debug)]
 struct LastReading {
     boot: Option<Boot>,

@@ -12,7 +12,8 @@ use fleetbeat_daemon::lock::lock;
 use fleetbeat_protocol::{FieldError, Rule, Server, Timestamp};
 
 use super::setup::{Setup, name_channels};
-use super::{Alerting, defaults, rows};
+use super::shared::Alerting;
+use super::{defaults, rows};
 use crate::fleet::selection::Record;
 use crate::fleet::shown::ShownFleet;
 use crate::store::{

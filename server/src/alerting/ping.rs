@@ -10,7 +10,7 @@ use fleetbeat_daemon::clock;
 use fleetbeat_daemon::condition::Condition;
 use fleetbeat_daemon::lock::lock;
 
-use super::Alerting;
+use super::shared::Alerting;
 use crate::jobs::Jobs;
 use crate::store::StoreHealth;
 

@@ -12,8 +12,8 @@ use fleetbeat_daemon::clock;
 use fleetbeat_daemon::lock::lock;
 use fleetbeat_protocol::Timestamp;
 
-use super::Alerting;
 use super::setup::ReadyChannel;
+use super::shared::Alerting;
 use super::text::{self, Context};
 use crate::jobs::Jobs;
 use crate::recurring::log_if_due;
