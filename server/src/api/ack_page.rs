@@ -9,8 +9,8 @@ use serde_json::Value;
 use super::state::ApiState;
 use crate::http::{Body, Failure, Reply, Request, Response};
 use crate::store::{
-    Act, AlertRow, AlertState, DeliveryRow, EventKind, Expected, ObjectChange,
-    ObjectKind, facts,
+    Act, AlertRow, AlertState, Conflict, DeliveryRow, EventKind, Expected, ObjectChange,
+    ObjectKind, StoreError, facts,
 };
 
 /// Nothing is loaded, nothing runs, and the form goes to this server alone.
@@ -74,14 +74,19 @@ pub(super) fn acknowledge(
             ("rule", alert.rule.as_str().into()),
             ("delivery", delivery.id.as_str().into()),
         ]);
-        api.alerts.put_alert_object(&ObjectChange {
+        let put = api.alerts.put_alert_object(&ObjectChange {
             kind: ObjectKind::Ack,
             id: &alert.id,
             body: &serde_json::to_string(&ack).expect("plain JSON"),
-            expected: Expected::Any,
+            expected: Expected::Nothing { most: usize::MAX },
             event: &act.event(EventKind::AlertAcknowledged, told),
-        })?;
-        count += 1;
+        });
+        match put {
+            Ok(_) => count += 1,
+            // Somebody else was faster.
+            Err(StoreError::Conflict(Conflict::Taken(_))) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
     log::info!("a link has acknowledged {count} alerts of {}", delivery.id);
     Ok(Reply::Now(page(&format!("<p>Acknowledged: {count}.</p>"))))
