@@ -167,6 +167,9 @@ const ROWS: &[Row] = &[
     row("POST /channels/{id}/test", 200, |world, _| {
         with(&format!("/channels/{}/test", made_channel(world)), "")
     }),
+    // A link that nobody has been sent.
+    row("GET /ack/{link}", 404, |_, _| with("/ack/dlv-1.1.00", "")),
+    row("POST /ack/{link}", 404, |_, _| with("/ack/dlv-1.1.00", "")),
     row("GET /mutes", 200, |_, _| with("/mutes", "")),
     row("POST /mutes", 201, |_, _| {
         with("/mutes", &new_mute().to_string())

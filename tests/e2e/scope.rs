@@ -113,6 +113,9 @@ const ROWS: &[(&str, About)] = &[
     ("PUT /channels/{id}", Fleet),
     ("DELETE /channels/{id}", Fleet),
     ("POST /channels/{id}/test", Fleet),
+    // Whoever has the message may read what it says.
+    ("GET /ack/{link}", NoHost),
+    ("POST /ack/{link}", NoHost),
     ("GET /mutes", Fleet),
     ("POST /mutes", Fleet),
     ("DELETE /mutes/{id}", Fleet),
