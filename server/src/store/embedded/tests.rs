@@ -441,8 +441,10 @@ fn heartbeats_go_between_the_slices_of_maintenance() {
         p99(&usual)
     );
     assert_eq!(count(), 0, "all of it is old");
-    // The lock is handed over after each slice: no commit waits for many of them.
-    let limit = p99(&usual) * 2 + Duration::from_millis(60);
+    // The lock is handed over after each slice: no commit waits for many of them, as it
+    // would for the second and more that all of them take. The disk may be busy with
+    // other tests.
+    let limit = p99(&usual) * 2 + Duration::from_millis(300);
     assert!(p99(&meanwhile) < limit, "{:?}", p99(&meanwhile));
 
     // What the deletion has written does not stay in the log.
