@@ -383,7 +383,9 @@ fn names_that_an_earlier_version_has_stored_go_on_working() {
         rusqlite::Connection::open(server.data().join("fleetbeat.db")).unwrap();
     database
         .execute_batch(
-            "DROP TABLE full_chunks; DROP TABLE gone_histories;
+            "DROP TABLE alert_deliveries; DROP TABLE deliveries; DROP TABLE alert_state;
+             DROP TABLE alerts; DROP TABLE alert_objects;
+             DROP TABLE full_chunks; DROP TABLE gone_histories;
              ALTER TABLE servers DROP COLUMN open_chunk;
              ALTER TABLE state DROP COLUMN history_room;
              ALTER TABLE state DROP COLUMN history_day;

@@ -410,7 +410,7 @@ fn a_kill_at_any_moment_and_the_same_call_again_end_well() {
         let host = Host::new("https://fleet.example.com", "");
         let mut child = host.enroll_command(Some(&here)).spawn().unwrap();
         writeln!(child.stdin.take().unwrap(), "{code}").unwrap();
-        thread::sleep(Duration::from_micros(u64::from(n) * 500));
+        thread::sleep(Duration::from_micros(u64::from(n) * 250));
         unfinished += u32::from(child.try_wait().unwrap().is_none());
         let _ = child.kill();
         child.wait().unwrap();

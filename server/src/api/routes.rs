@@ -346,6 +346,11 @@ impl Route {
         }
     }
 
+    /// Whether the path has no segment that may be anything.
+    fn is_written_out(&self) -> bool {
+        !self.path.contains('{')
+    }
+
     fn has_path(&self, path: &[&str]) -> bool {
         let mut wanted = self.path[1..].split('/');
         let is_alike = path.iter().all(|segment| {
@@ -393,6 +398,9 @@ fn tell(api: &ApiState, request: &Request, denied: Denied) -> Failure {
 pub(super) fn find(path: &[&str]) -> impl Iterator<Item = &'static Route> {
     let asset = assets::exists(path).then_some(&ASSET);
     let routes = ROUTES.iter().filter(move |route| route.has_path(path));
+    // A path that is written out is not also the name of something: `test` is not a rule.
+    let is_exact = routes.clone().any(Route::is_written_out);
+    let routes = routes.filter(move |route| route.is_written_out() || !is_exact);
     routes.chain(asset)
 }
 
