@@ -42,7 +42,7 @@ const MAX_OPEN: usize = 1000;
 /// What the server tells of history.
 pub(super) const MERGED: &str = "fleetbeat_history_merged_heartbeats_total";
 const DROPPED: &str = "fleetbeat_history_dropped_heartbeats_total";
-pub(super) const USED: &str = "fleetbeat_history_bytes";
+const USED: &str = "fleetbeat_history_bytes";
 
 /// Prints the tables; gives the number of failed requests, and of limits that are not kept.
 pub(super) fn measure(scale: &Scale) -> usize {

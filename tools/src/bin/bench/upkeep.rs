@@ -1,8 +1,6 @@
-//! What heartbeats feel of history's upkeep: their times while spools are merged into
-//! day chunks, and while some thousand of them are deleted: about what a day of 10,000
-//! hosts has.
+//! What heartbeats feel of history's upkeep: their times while spools are taken and
+//! merged into day chunks.
 
-use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,7 +13,7 @@ use fleetbeat_tools::server::FleetbeatServer;
 use fleetbeat_tools::wait::wait_for;
 use serde_json::{Value, json};
 
-use crate::history::{FLEET_RATE, MERGED, USED, number};
+use crate::history::{FLEET_RATE, MERGED, number};
 use crate::measure::{heartbeat, limit, next_loud};
 use crate::scale::Scale;
 
@@ -26,15 +24,13 @@ const SPOOLED: usize = 1010;
 const MAY_WAIT: usize = 300;
 /// Heartbeats in a request.
 const BATCH: usize = 500;
-/// What is deleted: everything but the last days.
-const KEEP: &str = "keep = \"2d\"";
 /// Beside upkeep, heartbeats may take this many times as long as usual.
 const MOST: f64 = 1.5;
 
 /// Prints the table; gives the number of failed requests, and of limits that are not kept.
 pub(super) fn measure(scale: &Scale) -> usize {
     let (spools, seconds) = if scale.is_full { (250, 20) } else { (3, 1) };
-    let mut server = FleetbeatServer::start_with("[history]\nkeep = \"1y\"\n", &[]);
+    let server = FleetbeatServer::start();
     let token = server.admin_token();
 
     let usual = beat_while(&server, || thread::sleep(Duration::from_secs(seconds)));
@@ -43,18 +39,6 @@ pub(super) fn measure(scale: &Scale) -> usize {
         let wanted = (spools * (SPOOLED - MAY_WAIT)) as f64;
         wait_for_long("spools to be merged", || {
             number(&server, &token, MERGED) >= wanted
-        });
-    });
-
-    let text = fs::read_to_string(server.config()).expect("the configuration");
-    let text = text.replace("keep = \"1y\"", KEEP);
-    fs::write(server.config(), text).expect("a writable folder");
-    let before = number(&server, &token, USED);
-    assert!(server.stop().success());
-    server.restart();
-    let deleting = beat_while(&server, || {
-        wait_for_long("old days to be deleted", || {
-            number(&server, &token, USED) < before / 4.0
         });
     });
 
@@ -69,10 +53,6 @@ pub(super) fn measure(scale: &Scale) -> usize {
                 spools * SPOOLED
             ),
             &merging,
-        ),
-        (
-            format!("while a month of {spools} hosts is deleted"),
-            &deleting,
         ),
     ];
     for (what, report) in &rows {
