@@ -419,6 +419,17 @@ fn p99(times: &[Duration]) -> Duration {
 
 #[test]
 fn heartbeats_go_between_the_slices_of_maintenance() {
+    // A disk that other tests keep busy may hold up a try; a lock that is not handed over
+    // holds up each of them.
+    let is_handed_over = (0..3).any(|_| {
+        let (found, limit) = commit_times_beside_a_deletion();
+        found < limit
+    });
+    assert!(is_handed_over, "commits wait for the deletion");
+}
+
+/// The p99 of commits while history is deleted, and what it may be.
+fn commit_times_beside_a_deletion() -> (Duration, Duration) {
     let folder = tempfile::tempdir().unwrap();
     let store = Embedded::open(folder.path()).unwrap();
     fill_history(&store, 500, 120);
@@ -441,16 +452,14 @@ fn heartbeats_go_between_the_slices_of_maintenance() {
         p99(&usual)
     );
     assert_eq!(count(), 0, "all of it is old");
-    // The lock is handed over after each slice: no commit waits for many of them, as it
-    // would for the second and more that all of them take. The disk may be busy with
-    // other tests.
-    let limit = p99(&usual) * 2 + Duration::from_millis(300);
-    assert!(p99(&meanwhile) < limit, "{:?}", p99(&meanwhile));
+    // The lock is handed over after each slice: no commit waits for many of them.
+    let limit = p99(&usual) * 2 + Duration::from_millis(60);
 
     // What the deletion has written does not stay in the log.
     store.record(&[beat("10.1.0.1", Timestamp::now())]).unwrap();
     let log = fs::metadata(folder.path().join("fleetbeat.db-wal")).unwrap();
     assert!(log.len() <= 24 * 1024 * 1024, "{} bytes", log.len());
+    (p99(&meanwhile), limit)
 }
 
 #[test]
