@@ -303,7 +303,9 @@ impl Fleet {
         let told = apt(&machine, &["install", "fleetbeat-server"]);
         assert!(told.contains("journalctl -u fleetbeat-server"), "{told}");
         assert_eq!(machine.show(SERVER, "ActiveState"), "inactive");
-        let script = "s/^# interval = .*/interval = \"1s\"/; s/^# down_after = .*/down_after = \"5s\"/";
+        // Other sections have an interval, too.
+        let script = "/^\\[sweep]/,/^\\[geo]/ { s/^# interval = .*/interval = \"1s\"/; \
+                      s/^# down_after = .*/down_after = \"5s\"/ }";
         edit(&machine, "/etc/fleetbeat/server.toml", script);
         machine.ask("systemctl", &["enable", "--now", SERVER]);
         let socket =
