@@ -18,6 +18,7 @@ use mongodb::bson::{Bson, Document, doc};
 use serde_json::Value;
 
 use super::connection::Connection;
+use super::databases::MAX_ASKED;
 use super::document::{carry, date};
 use super::error::MongoDbError;
 use crate::store::event::{Facts, NewEvent, Who};
@@ -125,13 +126,24 @@ pub(super) fn deliver(
         Some((document.get("_id")?.clone(), pending))
     })?;
 
-    for (carrier, events) in found {
-        let ids = events.iter().filter_map(|event| event.get("_id").cloned());
-        let ids: Vec<Bson> = ids.collect();
+    // A whole fleet may carry: two commands for each part, and not two for each host.
+    for part in found.chunks(MAX_ASKED) {
+        let events = part.iter().flat_map(|(_, events)| events).cloned();
+        let events: Vec<Document> = events.collect();
         insert_new(mongodb, &mongodb.events(), &events)?;
-        let clear = doc! {"$pull": {"pending": {"_id": {"$in": ids}}}};
-        let carrier = doc! {"_id": carrier};
-        mongodb.run(async { collection.update_one(carrier, clear).await })?;
+
+        let clears = part.iter().map(|(carrier, events)| {
+            let ids = events.iter().filter_map(|event| event.get("_id").cloned());
+            let ids: Vec<Bson> = ids.collect();
+            doc! {
+                "q": {"_id": carrier.clone()},
+                "u": {"$pull": {"pending": {"_id": {"$in": ids}}}},
+            }
+        });
+        let cleared = mongodb.update_others(collection.name(), clears.collect())?;
+        if let Some(refused) = cleared.refused.into_iter().next() {
+            return Err(MongoDbError::refused(refused.reason));
+        }
     }
     Ok(())
 }

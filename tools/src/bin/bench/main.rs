@@ -30,13 +30,17 @@ use fleetbeat_tools::server::{Database, FleetbeatServer};
 use fleetbeat_tools::wait::wait_for;
 use fleetbeat_tools::{client, process};
 
-use measure::{beat, count, heartbeat, measure, next_loud, populate};
+use measure::{beat, count, heartbeat, limit, measure, next_loud, populate};
 use scale::{FULL, QUICK, Scale};
 
 /// 100,000 hosts at one heartbeat in two minutes.
 const FULL_FLEET_RATE: f64 = 833.0;
 /// Agents that each wait for an answer; enough to keep a commit filled.
 const CONNECTIONS: usize = 64;
+
+/// Round trips to MongoDB for 1,000 heartbeats, with the watch's of as many new hosts: some
+/// eight for a commit. Were one made for each host, there would be a thousand more.
+const MAX_ROUND_TRIPS: f64 = 400.0;
 
 /// The parts to measure, in this order.
 const PARTS: [&str; 9] = [
@@ -199,6 +203,10 @@ fn heartbeats_through(
             trips(to_redis.round_trips(), before[1]),
         );
         failed += report.failed();
+        if scale.is_full {
+            let trips = trips(to_mongodb.round_trips(), before[0]) as f64;
+            failed += limit("MongoDB round trips for 1,000", trips, MAX_ROUND_TRIPS);
+        }
     }
     println!();
     failed
