@@ -38,6 +38,8 @@ use crate::store::error::{Setup, StoreError, Unavailable};
 #[cfg(test)]
 use crate::store::fuse::{Burn, Fuse, killed};
 
+/// Documents that a command asks for or changes, where there may be very many.
+pub(super) const MAX_ASKED: usize = 500;
 /// The longest that an operation may take. An agent must get an answer within 3 s.
 const DEADLINE: Duration = Duration::from_millis(1800);
 /// The longest for selecting a server and connecting to it.

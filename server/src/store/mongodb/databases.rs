@@ -10,9 +10,6 @@ use super::error::MongoDbError;
 use super::redis::RedisCopies;
 use super::{alerts, history};
 
-/// Records asked for at once.
-pub(super) const MAX_ASKED: usize = 500;
-
 /// MongoDB and Redis. All threads of the store share them.
 pub(super) struct Databases {
     /// MongoDB.

@@ -20,8 +20,7 @@ use fleetbeat_daemon::condition::Condition;
 use fleetbeat_protocol::Server;
 use mongodb::bson::{Bson, DateTime, Document, doc};
 
-use super::connection::Connection;
-use super::databases::MAX_ASKED;
+use super::connection::{Connection, MAX_ASKED};
 use super::document::{read_revision, read_server};
 use super::error::MongoDbError;
 use crate::store::error::StoreError;

@@ -17,8 +17,7 @@ use mongodb::Collection;
 use mongodb::bson::{Bson, Document, doc};
 use serde_json::Value;
 
-use super::connection::Connection;
-use super::databases::MAX_ASKED;
+use super::connection::{Connection, MAX_ASKED};
 use super::document::{carry, date};
 use super::error::MongoDbError;
 use crate::store::event::{Facts, NewEvent, Who};

@@ -9,8 +9,7 @@ use fleetbeat_protocol::{Status, Timestamp};
 use jiff::SignedDuration;
 use mongodb::bson::{Bson, Document, doc};
 
-use super::connection::Connection;
-use super::databases::MAX_ASKED;
+use super::connection::{Connection, MAX_ASKED};
 use super::document::{Owned, count_up, date, owned_fields};
 use super::error::MongoDbError;
 use super::fleet;

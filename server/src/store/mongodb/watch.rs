@@ -12,8 +12,7 @@ use std::time::{Duration, Instant};
 use fleetbeat_protocol::{Status, Timestamp};
 use mongodb::bson::{Bson, Document, doc};
 
-use super::connection::Connection;
-use super::databases::MAX_ASKED;
+use super::connection::{Connection, MAX_ASKED};
 use super::document::{carry, date, services, services_to_bson, text, time};
 use super::error::MongoDbError;
 use super::pending::{self, Host};
