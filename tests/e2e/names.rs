@@ -35,7 +35,10 @@ impl NameServer {
         [a, aaaa]: [Option<u8>; 2],
         delay: Duration,
     ) -> NameServer {
-        let socket = host.open(|| UdpSocket::bind((at, 53)).unwrap());
+        // The port of the name server before may still be held, by the child of another
+        // test's thread that has forked and not yet executed its program.
+        let bind = || UdpSocket::bind((at, 53)).ok();
+        let socket = host.open(|| wait_for("the name server's port", bind));
         socket
             .set_read_timeout(Some(Duration::from_millis(50)))
             .unwrap();
