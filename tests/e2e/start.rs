@@ -656,7 +656,7 @@ fn health_asks_the_running_server_where_its_configuration_says_and_needs_no_secr
             health(Path::new("/nowhere"), &[("FLEETBEAT_LISTEN", &listen)]);
         assert_eq!(code, Some(0), "{printed}");
 
-        server.signal("STOP");
+        server.freeze();
         let (code, printed) = health(&config, &[]);
         assert_eq!(code, Some(1), "{printed}");
         assert!(

@@ -2,6 +2,7 @@
 //! and what /proc says about a running process.
 
 use std::fs;
+use std::io;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
@@ -27,6 +28,7 @@ pub fn program(name: &str) -> Command {
         "MONGODB_URL",
         "REDIS_URL",
         "FLEETBEAT_ADMIN_PASSWORD",
+        "SMTP_PASSWORD",
     ] {
         command
             .env_remove(variable)
@@ -130,6 +132,29 @@ impl Running {
             sent.is_ok_and(|status| status.success()),
             "kill -{name} {pid}"
         );
+    }
+
+    /// Lets the program stand still until `signal("CONT")`. A busy machine tells its threads
+    /// one by one, some time after the signal was sent.
+    ///
+    /// # Panics
+    /// If a thread does not stop in time.
+    pub fn freeze(&self) {
+        self.signal("STOP");
+        let tasks = format!("/proc/{}/task", self.pid());
+        let stopped = |task: io::Result<fs::DirEntry>| -> io::Result<bool> {
+            let stat = fs::read_to_string(task?.path().join("stat"))?;
+            // The state follows the name, which may hold spaces and parentheses itself.
+            Ok(stat
+                .rsplit_once(") ")
+                .is_some_and(|(_, state)| state.starts_with('T')))
+        };
+        wait_for("all threads to stand still", || {
+            let mut tasks = fs::read_dir(&tasks).ok()?;
+            tasks
+                .all(|task| stopped(task).unwrap_or(false))
+                .then_some(())
+        });
     }
 
     /// Asks the program to stop and waits for the end.

@@ -81,7 +81,7 @@ impl RedisServer {
     /// # Panics
     /// If Redis does not run.
     pub fn freeze(&self) {
-        self.process.as_ref().expect("Redis runs").signal("STOP");
+        self.process.as_ref().expect("Redis runs").freeze();
     }
 
     /// Lets a frozen Redis go on.
