@@ -14,13 +14,13 @@ use serde_json::{Value, json};
 
 use super::bulk;
 use super::event_pages::follow_past_an_unknown_event;
-use super::events::query;
+use super::events::{all as all_events, query, watch};
 use super::fixtures::{act, beat, ip, minutes, now, servers};
 use crate::config::MongoDbSettings;
 use crate::store::mongodb::{MongoDb, Patience};
 use crate::store::{
-    EventKind, EventStore, HistorySettings, HostPatch, NewEvent, ServerStore, Verdict,
-    WatchOrder, facts,
+    Beat, EventKind, EventStore, HistorySettings, HostPatch, NewEvent, ServerStore,
+    Verdict, WatchOrder, facts,
 };
 
 /// A database of its own. Redis has one set of keys, so the tests take turns.
@@ -198,6 +198,29 @@ fn a_clock_that_is_set_back_hides_changes_until_all_are_compared() {
     store.compare_every(hour);
     set_paid(store, "10.0.0.2", false);
     assert_eq!(shown(store), all(&[("ahead", false), (name, false)]));
+}
+
+#[test]
+fn a_fleet_that_arrives_is_told_in_few_commands() {
+    let opened = FreshMongoDb::open("");
+    let store = &opened.store;
+    let watched = |hosts: std::ops::Range<u32>| {
+        let hosts = hosts.map(|n| beat(&format!("10.0.{}.{}", n / 200, n % 200), now()));
+        let hosts: Vec<Beat> = hosts.collect();
+        for part in hosts.chunks(200) {
+            assert!(store.record(part).unwrap().refused.is_empty());
+        }
+        let before = store.fuse().used();
+        watch(store, now());
+        store.fuse().used() - before
+    };
+
+    watched(0..3);
+    let of_few = watched(3..6);
+    // More than are asked for at once. Threads beside the watch ask now and then, too.
+    let of_many = watched(6..606);
+    assert!(of_many < of_few + 100, "{of_few} commands, and {of_many}");
+    assert_eq!(all_events(store, &query(None, 100)).len(), 606);
 }
 
 /// Waits until the copy at this address is as expected.

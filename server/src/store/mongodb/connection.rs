@@ -38,7 +38,7 @@ use crate::store::error::{Setup, StoreError, Unavailable};
 #[cfg(test)]
 use crate::store::fuse::{Burn, Fuse, killed};
 
-/// Documents that a command asks for or changes, where there may be very many.
+/// Documents that one command asks for or changes; of more, some follow in others.
 pub(super) const MAX_ASKED: usize = 500;
 /// The longest that an operation may take. An agent must get an answer within 3 s.
 const DEADLINE: Duration = Duration::from_millis(1800);
@@ -91,6 +91,17 @@ pub(super) struct Updated {
     pub(super) matched: usize,
     /// The updates that were refused.
     pub(super) refused: Vec<RefusedUpdate>,
+}
+
+impl Updated {
+    /// # Errors
+    /// MongoDB has refused an update: its words.
+    pub(super) fn none_refused(self) -> Result<(), MongoDbError> {
+        match self.refused.into_iter().next() {
+            Some(refused) => Err(MongoDbError::refused(refused.reason)),
+            None => Ok(()),
+        }
+    }
 }
 
 /// An update that MongoDB refused.

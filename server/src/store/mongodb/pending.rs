@@ -125,7 +125,7 @@ pub(super) fn deliver(
         Some((document.get("_id")?.clone(), pending))
     })?;
 
-    // A whole fleet may carry: two commands for each part, and not two for each host.
+    // A whole fleet may carry events.
     for part in found.chunks(MAX_ASKED) {
         let events = part.iter().flat_map(|(_, events)| events).cloned();
         let events: Vec<Document> = events.collect();
@@ -140,9 +140,7 @@ pub(super) fn deliver(
             }
         });
         let cleared = mongodb.update_others(collection.name(), clears.collect())?;
-        if let Some(refused) = cleared.refused.into_iter().next() {
-            return Err(MongoDbError::refused(refused.reason));
-        }
+        cleared.none_refused()?;
     }
     Ok(())
 }

@@ -257,11 +257,9 @@ fn update(mongodb: &Connection, updates: Vec<Document>) -> Result<(), MongoDbErr
     if updates.is_empty() {
         return Ok(());
     }
-    let updated = mongodb.update_others("open_chunks", updates)?;
-    match updated.refused.into_iter().next() {
-        Some(refused) => Err(MongoDbError::refused(refused.reason)),
-        None => Ok(()),
-    }
+    mongodb
+        .update_others("open_chunks", updates)?
+        .none_refused()
 }
 
 fn later(now: Timestamp) -> Bson {
