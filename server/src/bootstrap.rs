@@ -81,6 +81,28 @@ pub(crate) fn find_keys(config: &Config) -> Result<Keys, ServerError> {
     Ok(Keys { agents, secret })
 }
 
+/// The secret key of the server, for a command beside it: no key is made.
+///
+/// # Errors
+/// There is none, or it cannot be read.
+pub(crate) fn read_secret_key(config: &Config) -> Result<Secret, ServerError> {
+    if let Some(key) = &config.secret_key {
+        return Ok(key.clone());
+    }
+    let Storage::Embedded { path } = &config.storage else {
+        return Err(ServerError::Key("SECRET_KEY must be set".to_owned()));
+    };
+    let file = path.join(SECRET_KEY);
+    let missing = || {
+        format!(
+            "{}: there is no key that this user may read",
+            file.display()
+        )
+    };
+    let key = generated_key::load(&file).ok_or_else(missing);
+    key.and_then(|key| key).map_err(ServerError::Key)
+}
+
 /// Where a key that is given comes from when the server starts.
 fn given_by(name: &str) -> String {
     format!("{name} of the environment")

@@ -59,6 +59,15 @@ pub(crate) enum Command {
         select: Option<Selector>,
     },
     HistoryExport(Export),
+    AlertsExport {
+        /// `None` for standard output.
+        file: Option<PathBuf>,
+    },
+    AlertsImport(Import),
+    AlertsTestChannel {
+        /// The channel's name or id.
+        channel: String,
+    },
     Prune,
     Backup {
         file: PathBuf,
@@ -82,6 +91,35 @@ pub(crate) struct Export {
     pub(crate) from: Option<Timestamp>,
     /// Those before this.
     pub(crate) to: Option<Timestamp>,
+}
+
+/// Which rules are taken over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Import {
+    /// The file of rules.
+    pub(crate) file: PathBuf,
+    /// What becomes of rules that the file does not have.
+    pub(crate) leftover: Leftover,
+    /// Whether anything is changed.
+    pub(crate) trial: Trial,
+}
+
+/// What becomes of what a file does not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Leftover {
+    /// It stays as it is.
+    Stays,
+    /// It is removed.
+    Goes,
+}
+
+/// Whether a command only says what it would do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trial {
+    /// It does it.
+    No,
+    /// It says it.
+    Yes,
 }
 
 /// Where a new password comes from.
@@ -122,6 +160,8 @@ struct Options {
     csv: bool,
     extent: Option<Extent>,
     all_hosts: bool,
+    leftover: Option<Leftover>,
+    trial: Option<Trial>,
 }
 
 fn parse_arguments(mut parser: Parser) -> Result<Cli, lexopt::Error> {
@@ -208,6 +248,18 @@ fn parse_command(words: &[&str], options: Options) -> Result<Command, lexopt::Er
             select: options.select,
         },
         ["history", "export"] => Command::HistoryExport(options.into_export()?),
+        ["alerts", "export"] => Command::AlertsExport { file: None },
+        ["alerts", "export", file] => Command::AlertsExport {
+            file: Some(file.into()),
+        },
+        ["alerts", "import", file] => Command::AlertsImport(Import {
+            file: file.into(),
+            leftover: options.leftover.unwrap_or(Leftover::Stays),
+            trial: options.trial.unwrap_or(Trial::No),
+        }),
+        ["alerts", "test-channel", channel] => Command::AlertsTestChannel {
+            channel: channel.to_owned(),
+        },
         ["prune"] => Command::Prune,
         ["backup", file] => Command::Backup {
             file: file.into(),
@@ -224,7 +276,7 @@ fn parse_command(words: &[&str], options: Options) -> Result<Command, lexopt::Er
 }
 
 /// The commands, each with what has to stand behind it.
-const NEEDS: [(&[&str], &str); 19] = [
+const NEEDS: [(&[&str], &str); 23] = [
     (&["run"], ""),
     (&["check-config"], ""),
     (&["health"], ""),
@@ -240,6 +292,10 @@ const NEEDS: [(&[&str], &str); 19] = [
     (&["servers"], "list"),
     (&["history", "export"], ""),
     (&["history"], "export"),
+    (&["alerts", "export"], "FILE"),
+    (&["alerts", "import"], "FILE"),
+    (&["alerts", "test-channel"], "NAME"),
+    (&["alerts"], "export, import or test-channel"),
     (&["prune"], ""),
     (&["backup"], "FILE"),
     (&["restore"], "FILE"),
@@ -256,7 +312,7 @@ fn explain_unknown(words: &[&str]) -> String {
     match begun {
         Some((command, needed, [])) => format!("`{command}` needs {needed}"),
         Some((command, _, _))
-            if ["user", "servers", "history"].contains(&command.as_str()) =>
+            if ["user", "servers", "history", "alerts"].contains(&command.as_str()) =>
         {
             format!("{:?} is not a command: see --help", words.join(" "))
         }
@@ -302,6 +358,8 @@ impl Options {
             "to" => self.to = Some(parse_time("--to", parser)?),
             "csv" => self.csv = true,
             "all" => self.all_hosts = true,
+            "delete-others" => self.leftover = Some(Leftover::Goes),
+            "dry-run" => self.trial = Some(Trial::Yes),
             "with-history" => self.extent = Some(Extent::WithHistory),
             _ => return Err(Arg::Long(name).unexpected()),
         }
@@ -344,6 +402,10 @@ impl Options {
         }
         if self.extent.is_some() && !matches!(words, ["backup" | "restore", ..]) {
             return Err("--with-history goes with `backup` and `restore` only");
+        }
+        let is_about_rules = self.leftover.is_some() || self.trial.is_some();
+        if is_about_rules && !matches!(words, ["alerts", "import", ..]) {
+            return Err("--delete-others and --dry-run go with `alerts import` only");
         }
         if self.is_about_a_site() && !matches!(words, ["proxy-config", ..]) {
             return Err(
@@ -541,6 +603,27 @@ mod tests {
                     to: None,
                 }),
             ),
+            ("alerts export", Command::AlertsExport { file: None }),
+            (
+                "alerts export /r",
+                Command::AlertsExport {
+                    file: Some("/r".into()),
+                },
+            ),
+            (
+                "alerts import /r --delete-others --dry-run",
+                Command::AlertsImport(Import {
+                    file: "/r".into(),
+                    leftover: Leftover::Goes,
+                    trial: Trial::Yes,
+                }),
+            ),
+            (
+                "alerts test-channel chn-1",
+                Command::AlertsTestChannel {
+                    channel: "chn-1".to_owned(),
+                },
+            ),
             (
                 "backup /b",
                 Command::Backup {
@@ -632,6 +715,18 @@ mod tests {
                 "--select: at character 1: \"wg\" is not a field",
             ),
             ("user list --select all", "--select"),
+            ("alerts", "`alerts` needs export, import or test-channel"),
+            ("alerts frob", "\"alerts frob\" is not a command"),
+            ("alerts import", "`alerts import` needs FILE"),
+            (
+                "alerts export a b",
+                "takes one FILE, and was given \"b\", too",
+            ),
+            (
+                "alerts export --dry-run",
+                "--dry-run go with `alerts import` only",
+            ),
+            ("alerts test-channel", "`alerts test-channel` needs NAME"),
             ("backup", "`backup` needs FILE"),
             ("backup a b", "takes one FILE, and was given \"b\", too"),
             ("restore", "`restore` needs FILE"),

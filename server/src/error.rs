@@ -5,6 +5,7 @@ use std::io;
 use fleetbeat_daemon::exit::{self, Fatal};
 use fleetbeat_settings::Problems;
 
+use crate::commands::alerts::AlertsError;
 use crate::commands::user::UserError;
 use crate::http::CertificateError;
 use crate::secret_rules::UnusablePassword;
@@ -26,6 +27,9 @@ pub(crate) enum ServerError {
     /// A user command has not done what was asked.
     #[error("fleetbeat-server")]
     User(#[from] UserError),
+    /// A command about alerts has not done what was asked.
+    #[error("fleetbeat-server")]
+    Alerts(#[from] AlertsError),
     /// The running server has given no sign of life, or nobody knows where it listens.
     #[error("fleetbeat-server: {0}")]
     Unhealthy(String),

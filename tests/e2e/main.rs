@@ -9,6 +9,7 @@ mod agent;
 mod agent_keys;
 mod alerting;
 mod alerts;
+mod alerts_cli;
 mod ansible;
 mod api_tokens;
 mod attacks;

@@ -3,13 +3,13 @@
 use fleetbeat_alerts::Words;
 use fleetbeat_protocol::{Json, Rule, Timestamp};
 
-use super::setup::ALL_CHANNELS;
+use super::kept::{ALL_CHANNELS, Kept, MAX_RULES};
 use crate::store::{
     Act, AlertStore, EventKind, Expected, ObjectChange, ObjectKind, StoreError, facts,
 };
 
-/// More than these there are not.
-const MOST: usize = 200;
+/// Who has made the rules.
+const MAKER: &str = "server";
 
 /// Each rule's id, and the rule without its channels. An id is the same in every store, so
 /// that two instances do not make one twice.
@@ -52,14 +52,14 @@ pub(super) fn make(store: &dyn AlertStore, now: Timestamp) -> Result<(), StoreEr
     }
     for (id, rule) in RULES {
         let rule = read(rule);
-        let act = Act::program("server", now);
+        let act = Act::program(MAKER, now);
         let told = facts([("rule", id.into()), ("name", rule.name.as_str().into())]);
-        let body = kept(&rule, now);
+        let body = Kept::new(rule, MAKER, now).body();
         store.put_alert_object(&ObjectChange {
             kind: ObjectKind::Rule,
             id,
             body: &body,
-            expected: Expected::Nothing { most: MOST },
+            expected: Expected::Nothing { most: MAX_RULES },
             event: &act.event(EventKind::RuleCreated, told),
         })?;
     }
@@ -72,21 +72,6 @@ fn read(rule: &str) -> Rule {
         Rule::from_json(&json, &Words).expect("a default rule keeps the rules");
     rule.channels = vec![ALL_CHANNELS.to_owned()];
     rule
-}
-
-/// The rule as it is kept, with who has made it.
-fn kept(rule: &Rule, now: Timestamp) -> String {
-    let mut body = serde_json::to_value(rule).expect("a rule is plain JSON");
-    let members = body.as_object_mut().expect("a rule is an object");
-    for (name, value) in [
-        ("created_at", now.to_string()),
-        ("created_by", "server".to_owned()),
-        ("changed_at", now.to_string()),
-        ("changed_by", "server".to_owned()),
-    ] {
-        members.insert(name.to_owned(), value.into());
-    }
-    body.to_string()
 }
 
 #[cfg(test)]

@@ -5,15 +5,15 @@ use std::time::{Duration, Instant};
 
 use fleetbeat_alerts::{
     AlertEvent, AlertEventKind, DeliveryState, DryRun, Engine, EngineState, FleetHost,
-    Hearing, HostEvent, HostEventKind, Look, Plan, Saved, SavedDelivery, advise,
+    Hearing, HostEvent, HostEventKind, Look, Plan, Saved, SavedDelivery,
 };
 use fleetbeat_daemon::condition::Condition;
 use fleetbeat_daemon::lock::lock;
 use fleetbeat_protocol::{FieldError, Rule, Server, Timestamp};
 
-use super::setup::{Setup, name_channels};
+use super::setup::Setup;
 use super::shared::Alerting;
-use super::{defaults, rows};
+use super::{advice, defaults, rows};
 use crate::fleet::selection::Record;
 use crate::fleet::shown::ShownFleet;
 use crate::store::{
@@ -27,8 +27,6 @@ const SLICE: usize = 500;
 const MAX_EVENTS: usize = 1000;
 /// The time between two deletions of what is old.
 const FORGET_EVERY: Duration = Duration::from_secs(10 * 60);
-/// The time between two heartbeats of an agent that nobody has configured otherwise.
-const INTERVAL: Duration = Duration::from_secs(120);
 /// The kinds of events that rules can be about.
 const KINDS: [EventKind; 3] = [
     EventKind::HostRebooted,
@@ -117,7 +115,7 @@ impl Looker {
             *lock(&alerting.looked) = None;
             return Ok(());
         };
-        let setup = Setup::read(store, &alerting.keys, &alerting.setup())?;
+        let setup = Setup::read(store, &alerting.post, &alerting.setup())?;
         let setup = Arc::new(setup);
         *lock(&alerting.setup) = setup.clone();
         end_mutes(alerting, &setup, now)?;
@@ -360,7 +358,7 @@ impl Alerting {
     ) -> Result<(DryRun, Vec<FieldError>), StoreError> {
         let fleet = self.snapshots.fleet()?;
         let hosts: Vec<Record<'_>> = fleet.servers.iter().map(Record::new).collect();
-        let setup = Setup::read(&*self.store, &self.keys, &self.setup())?;
+        let channels = advice::read_policies(&*self.store)?;
         let found = fleetbeat_alerts::dry_run(
             rule,
             &Look {
@@ -373,18 +371,12 @@ impl Alerting {
                 events_through: 0,
                 rules: &[],
                 mutes: &[],
-                channels: &setup.policies,
+                channels: &channels,
                 acks: &[],
                 retried: &[],
             },
         );
-        let all: Vec<String> = setup
-            .policies
-            .iter()
-            .map(|channel| channel.id.clone())
-            .collect();
-        let rule = name_channels(rule.clone(), &all);
-        let advice = advise(&rule, INTERVAL, &setup.policies, &hosts);
+        let advice = advice::advise(rule, &channels, &hosts);
         Ok((found, advice))
     }
 

@@ -7,9 +7,12 @@
 //! be written, the engine is dropped, and the next look loads another one from the store.
 
 mod ack_link;
+mod advice;
 mod defaults;
+mod kept;
 mod look;
 mod ping;
+mod post;
 mod rows;
 mod sending;
 mod setup;
@@ -19,8 +22,12 @@ mod text;
 use std::io;
 use std::sync::Arc;
 
+pub(crate) use self::advice::{advise, read_policies};
+pub(crate) use self::kept::{
+    ALL_CHANNELS, Kept, KeptChannel, MAX_RULES, new_id, read_kept,
+};
 pub(crate) use self::look::Looker;
-pub(crate) use self::setup::{ALL_CHANNELS, KeptChannel};
+pub(crate) use self::post::Post;
 pub(crate) use self::shared::Alerting;
 use crate::jobs::Jobs;
 

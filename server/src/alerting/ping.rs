@@ -34,7 +34,7 @@ pub(super) fn start(jobs: &mut Jobs, alerting: &Arc<Alerting>) -> io::Result<()>
             let pinged = pulse.round(|| match find_trouble(&alerting) {
                 Some(found) => Err(found),
                 None => {
-                    let pinged = alerting.sender.fetch(&watchdog.url);
+                    let pinged = alerting.post.sender.fetch(&watchdog.url);
                     pinged.map_err(|error| format!("the watchdog's URL: {error}"))
                 }
             });

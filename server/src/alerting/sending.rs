@@ -101,7 +101,7 @@ fn take(alerting: &Alerting, gaps: &Gaps, now: Timestamp) -> Option<Work> {
         };
         let claim = engine.next_message(&id, now, |draft| {
             let context = Context {
-                links: alerting.links(Some(&draft.delivery.id), now),
+                links: alerting.post.links(Some(&draft.delivery.id), now),
                 channel_name: &name,
                 now,
             };
@@ -143,7 +143,7 @@ fn send(alerting: &Alerting, work: &Work) -> Outcome {
         };
     };
     let name = &work.channel.kept.form.name;
-    match channel.send(&message, &alerting.sender) {
+    match channel.send(&message, &alerting.post.sender) {
         Ok(sent) => {
             for remark in sent.remarks {
                 log_if_due(log::Level::Warn, "remarks of channels", name, || {
@@ -237,10 +237,10 @@ fn remind(alerting: &Alerting, reminded: &mut HashMap<String, Instant>) {
             if told.is_empty() {
                 continue;
             }
-            text::alive(&told, alerting.links(None, now), now)
+            text::alive(&told, alerting.post.links(None, now), now)
         };
         // The next one comes soon.
-        let _ = sends.map(|sends| sends.send(&message, &alerting.sender));
+        let _ = sends.map(|sends| sends.send(&message, &alerting.post.sender));
     }
 }
 

@@ -4,26 +4,13 @@
 use std::sync::Arc;
 
 use fleetbeat_alerts::{Acknowledgement, ChannelPolicy, StoredMute, StoredRule};
-use fleetbeat_channels::{Channel, Keys, Settings};
-use fleetbeat_protocol::{ChannelForm, Mute, Rule};
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use fleetbeat_channels::Channel;
+use fleetbeat_protocol::Mute;
 
-use crate::recurring::log_if_due;
+use super::advice::{name_channels, policy};
+use super::kept::{KeptChannel, read_kept};
+use super::post::Post;
 use crate::store::{AlertStore, Object, ObjectKind, StoreError};
-
-/// In a rule, the word for every channel there is.
-pub(crate) const ALL_CHANNELS: &str = "all";
-
-/// A channel as it is kept.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct KeptChannel {
-    /// Its name and when it is told.
-    #[serde(flatten)]
-    pub(crate) form: ChannelForm,
-    /// Its settings, with secrets that are sealed.
-    pub(crate) settings: String,
-}
 
 /// A channel, ready to be used.
 #[derive(Debug)]
@@ -52,11 +39,11 @@ impl Setup {
     /// The store cannot be read.
     pub(super) fn read(
         store: &dyn AlertStore,
-        keys: &Keys,
+        post: &Post,
         before: &Setup,
     ) -> Result<Setup, StoreError> {
         let channels = store.alert_objects(ObjectKind::Channel)?.into_iter();
-        let channels = channels.filter_map(|object| before.channel(object, keys));
+        let channels = channels.filter_map(|object| before.channel(object, post));
         let channels: Vec<Arc<ReadyChannel>> = channels.collect();
         let ids: Vec<String> =
             channels.iter().map(|channel| channel.id.clone()).collect();
@@ -64,38 +51,42 @@ impl Setup {
         let rules = store.alert_objects(ObjectKind::Rule)?.into_iter();
         let rules = rules.filter_map(|object| {
             Some(StoredRule {
-                rule: name_channels(parsed(&object)?, &ids),
+                rule: name_channels(read_kept(&object)?, &ids),
                 id: object.id,
                 version: object.version,
             })
         });
         let mutes = store.alert_objects(ObjectKind::Mute)?.into_iter();
         let mutes = mutes.filter_map(|object| {
-            let mute: Mute = parsed(&object)?;
+            let mute: Mute = read_kept(&object)?;
             Some(StoredMute {
                 id: object.id,
                 mute,
             })
         });
         let acks = store.alert_objects(ObjectKind::Ack)?.into_iter();
-        let acks = acks.filter_map(|object| Some((object.id.clone(), parsed(&object)?)));
+        let acks =
+            acks.filter_map(|object| Some((object.id.clone(), read_kept(&object)?)));
         Ok(Setup {
             rules: rules.collect(),
             mutes: mutes.collect(),
-            policies: channels.iter().map(|channel| policy(channel)).collect(),
+            policies: channels
+                .iter()
+                .map(|channel| policy(&channel.id, &channel.kept.form))
+                .collect(),
             acks: acks.collect(),
             channels,
         })
     }
 
     /// The channel of the object, from here if it is as before.
-    fn channel(&self, object: Object, keys: &Keys) -> Option<Arc<ReadyChannel>> {
+    fn channel(&self, object: Object, post: &Post) -> Option<Arc<ReadyChannel>> {
         let known = self.find(&object.id);
         if let Some(known) = known.filter(|known| known.version == object.version) {
             return Some(known.clone());
         }
-        let kept: KeptChannel = parsed(&object)?;
-        let sends = open(&kept.settings, keys, &object.id);
+        let kept: KeptChannel = read_kept(&object)?;
+        let sends = post.open(&object.id, &kept);
         if let Err(reason) = &sends {
             let (name, id) = (&kept.form.name, &object.id);
             log::error!("channel {name:?} ({id}) sends nothing: {reason}");
@@ -120,55 +111,4 @@ impl Setup {
             .map(|channel| channel.kept.form.name.clone())
             .collect()
     }
-}
-
-/// The rule, with the ids of all channels where it says so.
-pub(crate) fn name_channels(mut rule: Rule, all: &[String]) -> Rule {
-    let escalation = rule
-        .escalate
-        .as_mut()
-        .map(|escalate| &mut escalate.channels);
-    for named in escalation.into_iter().chain([&mut rule.channels]) {
-        if named.iter().any(|id| id == ALL_CHANNELS) {
-            *named = all.to_vec();
-        }
-    }
-    rule
-}
-
-/// What sends by the settings.
-///
-/// # Errors
-/// Says why nothing can.
-fn open(settings: &str, keys: &Keys, id: &str) -> Result<Channel, String> {
-    let (settings, _) =
-        Settings::open(settings, keys, id).map_err(|closed| closed.to_string())?;
-    Channel::new(&settings).map_err(|broken| {
-        let fields: Vec<String> = broken.into_iter().map(|error| error.field).collect();
-        format!(
-            "this version does not understand its settings: {}",
-            fields.join(", ")
-        )
-    })
-}
-
-fn policy(channel: &ReadyChannel) -> ChannelPolicy {
-    let form = &channel.kept.form;
-    ChannelPolicy {
-        id: channel.id.clone(),
-        name: form.name.clone(),
-        enabled: form.enabled,
-        min_severity: form.min_severity,
-        quiet: form.quiet.clone(),
-    }
-}
-
-/// What the object is; `None`, and a line in the log, for one that cannot be read.
-fn parsed<T: DeserializeOwned>(object: &Object) -> Option<T> {
-    let parsed = serde_json::from_str(&object.body);
-    let tell = |error: &serde_json::Error| {
-        let line = || format!("{} in the database cannot be read: {error}", object.id);
-        log_if_due(log::Level::Warn, "damaged rules", &object.id, line);
-    };
-    parsed.inspect_err(tell).ok()
 }

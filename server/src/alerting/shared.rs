@@ -5,16 +5,11 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use fleetbeat_alerts::Engine;
-use fleetbeat_channels::{
-    Guard, Keys, Links, Message, Sender, SenderOptions, Smtp, SmtpLogin, SmtpTls,
-};
 use fleetbeat_daemon::lock::lock;
-use fleetbeat_protocol::Timestamp;
 
-use super::ack_link::AckLinks;
+use super::post::Post;
 use super::setup::Setup;
-use super::text;
-use crate::alert_settings::{AlertSettings, SmtpEncryption, SmtpSettings};
+use crate::alert_settings::AlertSettings;
 use crate::fleet::snapshot::Snapshots;
 use crate::store::{Store, StoreError};
 
@@ -24,10 +19,7 @@ pub(crate) struct Alerting {
     pub(super) snapshots: Snapshots,
     pub(super) settings: AlertSettings,
     pub(super) down_after: Duration,
-    pub(super) keys: Keys,
-    pub(super) guard: Guard,
-    pub(super) sender: Sender,
-    pub(super) links: AckLinks,
+    pub(super) post: Post,
     /// The engine; `None` until it is loaded, and while another instance has one.
     pub(super) engine: Mutex<Option<Engine>>,
     pub(super) setup: Mutex<Arc<Setup>>,
@@ -47,63 +39,21 @@ impl Alerting {
         down_after: Duration,
         secret_key: &str,
     ) -> io::Result<Arc<Alerting>> {
-        let guard = Guard::new(settings.allow_private.clone());
-        let sender = Sender::new(SenderOptions {
-            guard: guard.clone(),
-            authorities: None,
-            smtp: settings.smtp.as_ref().map(smtp),
-        });
         Ok(Arc::new(Alerting {
             store,
             snapshots,
             settings: settings.clone(),
             down_after,
-            keys: Keys::derive(secret_key, &[]),
-            guard,
-            sender: sender
-                .map_err(|error| io::Error::other(format!("[smtp]: {error}")))?,
-            links: AckLinks::new(secret_key.as_bytes()),
+            post: Post::new(settings, secret_key)?,
             engine: Mutex::default(),
             setup: Mutex::default(),
             looked: Mutex::default(),
         }))
     }
 
-    /// The key that seals channels' secrets.
-    pub(crate) fn keys(&self) -> &Keys {
-        &self.keys
-    }
-
-    /// Which addresses channels may use.
-    pub(crate) fn guard(&self) -> &Guard {
-        &self.guard
-    }
-
-    /// What sends for channels.
-    pub(crate) fn sender(&self) -> &Sender {
-        &self.sender
-    }
-
-    /// What acknowledges without a login.
-    pub(crate) fn ack_links(&self) -> &AckLinks {
-        &self.links
-    }
-
-    /// The links of a message, if people can reach the dashboard.
-    pub(crate) fn links(&self, delivery: Option<&str>, now: Timestamp) -> Links {
-        let Some(url) = &self.settings.external_url else {
-            return Links::default();
-        };
-        let ack = delivery.map(|id| format!("{url}/ack/{}", self.links.make(id, now)));
-        Links {
-            alerts: Some(format!("{url}/")),
-            ack,
-        }
-    }
-
-    /// A message by which somebody tries a channel.
-    pub(crate) fn test_message(&self, id: String, now: Timestamp) -> Message {
-        text::test(id, self.links(None, now), now)
+    /// What it takes to send.
+    pub(crate) fn post(&self) -> &Post {
+        &self.post
     }
 
     /// The names of channels whose secrets nobody can open, as far as it is known.
@@ -119,26 +69,5 @@ impl Alerting {
     pub(super) fn drop_engine(&self, error: &StoreError) {
         *lock(&self.engine) = None;
         log::warn!("alerts are loaded again, because they could not be written: {error}");
-    }
-}
-
-fn smtp(settings: &SmtpSettings) -> Smtp {
-    let password = settings
-        .password
-        .as_ref()
-        .map(|secret| secret.expose().to_owned());
-    Smtp {
-        host: settings.host.clone(),
-        port: settings.port,
-        tls: match settings.encryption {
-            SmtpEncryption::Implicit => SmtpTls::Implicit,
-            SmtpEncryption::StartTls => SmtpTls::Starttls,
-            SmtpEncryption::None => SmtpTls::None,
-        },
-        login: settings.user.clone().map(|user| SmtpLogin {
-            user,
-            password: password.unwrap_or_default(),
-        }),
-        from: settings.from.clone(),
     }
 }

@@ -96,7 +96,7 @@ pub(super) fn acknowledge(
 fn find(api: &ApiState, request: &Request) -> Result<DeliveryRow, Failure> {
     let path = request.path();
     let link = path.get(1).copied().unwrap_or_default();
-    let delivery = api.alerting.ack_links().read(link, clock::now());
+    let delivery = api.alerting.post().ack_links.read(link, clock::now());
     let delivery = match delivery {
         Some(id) => api.alerts.delivery(&id)?,
         None => None,

@@ -1,22 +1,17 @@
 //! `/alert-rules`: what makes an alert, and who is told of it.
 
-use std::collections::BTreeSet;
-
 use fleetbeat_alerts::{Subject, Words};
 use fleetbeat_daemon::clock;
 use fleetbeat_protocol::{FieldError, Rule};
 use serde::Serialize;
 
 use super::body;
-use super::kept::{self, Kept, MAX_BYTES, Shown, Told};
+use super::kept::{self, Kept, MAX_BYTES, Shown, Told, by};
 use super::state::ApiState;
-use crate::alerting::ALL_CHANNELS;
+use crate::alerting::{MAX_RULES, advise, read_policies};
 use crate::auth::Caller;
 use crate::http::{Failure, Reply, Request, Response};
 use crate::store::{EventKind, Expected, ObjectKind, facts};
-
-/// How many rules there may be.
-const MAX_RULES: usize = 200;
 
 /// `GET`: every rule, in the order of names.
 pub(super) fn list(
@@ -24,10 +19,10 @@ pub(super) fn list(
     _: &Caller,
     _: &mut Request,
 ) -> Result<Reply, Failure> {
-    let channels = channels(api)?;
+    let channels = read_policies(&*api.alerts)?;
     let rules = api.alerts.alert_objects(ObjectKind::Rule)?.into_iter();
     let mut rules: Vec<Shown<Rule>> = rules
-        .filter_map(|rule| Shown::read(rule, |rule| warnings(rule, &channels)))
+        .filter_map(|rule| Shown::read(rule, |rule| advise(rule, &channels, &[])))
         .collect();
     rules.sort_by(|one, other| one.kept.what.name.cmp(&other.kept.what.name));
     Ok(Reply::Now(Response::json(200, &rules)))
@@ -40,10 +35,10 @@ pub(super) fn create(
     request: &mut Request,
 ) -> Result<Reply, Failure> {
     let rule = read(request)?;
-    let warnings = warnings(&rule, &channels(api)?);
+    let warnings = advise(&rule, &read_policies(&*api.alerts)?, &[]);
     let id = kept::new_id("rul")?;
     let told = told(&id, EventKind::RuleCreated, &rule);
-    let kept = Kept::new(rule, caller, clock::now());
+    let kept = Kept::new(rule, by(caller), clock::now());
     let new = Expected::Nothing { most: MAX_RULES };
     let version = kept::put(api, (caller, request), told, &kept, new)?;
     let location = format!("/alert-rules/{id}");
@@ -64,8 +59,8 @@ pub(super) fn show(
     request: &mut Request,
 ) -> Result<Reply, Failure> {
     let object = kept::find(api, ObjectKind::Rule, request)?;
-    let channels = channels(api)?;
-    let shown = Shown::read(object, |rule| warnings(rule, &channels));
+    let channels = read_policies(&*api.alerts)?;
+    let shown = Shown::read(object, |rule| advise(rule, &channels, &[]));
     let shown = shown.ok_or_else(|| kept::unknown(ObjectKind::Rule))?;
     Ok(Reply::Now(shown.answer(200)))
 }
@@ -77,14 +72,14 @@ pub(super) fn replace(
     request: &mut Request,
 ) -> Result<Reply, Failure> {
     let rule = read(request)?;
-    let warnings = warnings(&rule, &channels(api)?);
+    let warnings = advise(&rule, &read_policies(&*api.alerts)?, &[]);
     let object = kept::find(api, ObjectKind::Rule, request)?;
     let expected = kept::expected(request, &object)?;
     let told = told(&object.id, EventKind::RuleChanged, &rule);
     let now = clock::now();
     let kept = match kept::read::<Rule>(&object) {
-        Some(before) => before.changed(rule, caller, now),
-        None => Kept::new(rule, caller, now),
+        Some(before) => before.changed(rule, by(caller), now),
+        None => Kept::new(rule, by(caller), now),
     };
     let version = kept::put(api, (caller, request), told, &kept, expected)?;
     let shown = Shown {
@@ -166,32 +161,4 @@ fn told<'a>(id: &'a str, event: EventKind, rule: &Rule) -> Told<'a> {
         event,
         facts: facts([("rule", id.into()), ("name", rule.name.as_str().into())]),
     }
-}
-
-/// The ids of all channels.
-fn channels(api: &ApiState) -> Result<BTreeSet<String>, Failure> {
-    let channels = api.alerts.alert_objects(ObjectKind::Channel)?;
-    Ok(channels.into_iter().map(|channel| channel.id).collect())
-}
-
-/// What of a rule is likely not meant so.
-fn warnings(rule: &Rule, channels: &BTreeSet<String>) -> Vec<FieldError> {
-    let escalation = rule.escalate.iter().flat_map(|escalate| &escalate.channels);
-    let named = [
-        ("channels", rule.channels.iter().collect::<Vec<_>>()),
-        ("escalate.channels", escalation.collect()),
-    ];
-    let mut warnings = Vec::new();
-    for (field, ids) in named {
-        for (place, id) in ids.into_iter().enumerate() {
-            if id != ALL_CHANNELS && !channels.contains(id) {
-                let field = format!("{field}[{place}]");
-                warnings.push(FieldError::new(field, "there is no such channel"));
-            }
-        }
-    }
-    if rule.channels.is_empty() {
-        warnings.push(FieldError::new("channels", "is empty: nobody is told"));
-    }
-    warnings
 }

@@ -2,14 +2,14 @@
 //! channel makes this server send something somewhere; admins see which there are.
 
 use fleetbeat_alerts::Words;
-use fleetbeat_channels::{Channel, ErrorClass, Settings};
+use fleetbeat_channels::{ErrorClass, Settings};
 use fleetbeat_daemon::clock;
 use fleetbeat_protocol::{ChannelForm, FieldError, Json};
 use serde::Serialize;
 use serde_json::Value;
 
 use super::body;
-use super::kept::{self, Kept, MAX_BYTES, Told};
+use super::kept::{self, Kept, MAX_BYTES, Told, by};
 use super::state::ApiState;
 use crate::alerting::KeptChannel;
 use crate::auth::Caller;
@@ -76,7 +76,7 @@ pub(super) fn create(
     let id = kept::new_id("chn")?;
     let channel = parse(api, &body::parse(&body)?, None, &id)?;
     let told = told(&id, EventKind::ChannelCreated, &channel.form);
-    let kept = Kept::new(channel, caller, clock::now());
+    let kept = Kept::new(channel, by(caller), clock::now());
     let new = Expected::Nothing { most: MAX_CHANNELS };
     let version = kept::put(api, (caller, request), told, &kept, new)?;
     let response = answer(api, 201, &id, version, &kept);
@@ -115,7 +115,7 @@ pub(super) fn replace(
     let expected = kept::expected(request, &object)?;
     let channel = parse(api, &body::parse(&body)?, Some(&before.what), &object.id)?;
     let told = told(&object.id, EventKind::ChannelChanged, &channel.form);
-    let kept = before.changed(channel, caller, clock::now());
+    let kept = before.changed(channel, by(caller), clock::now());
     let version = kept::put(api, (caller, request), told, &kept, expected)?;
     Ok(Reply::Now(answer(api, 200, &object.id, version, &kept)))
 }
@@ -159,12 +159,8 @@ pub(super) fn test(
 }
 
 fn try_out(api: &ApiState, id: &str, channel: &KeptChannel, delivery: String) -> Tested {
-    let alerting = &api.alerting;
-    let settings = Settings::open(&channel.settings, alerting.keys(), id);
-    let channel = settings
-        .ok()
-        .and_then(|(settings, _)| Channel::new(&settings).ok());
-    let Some(channel) = channel else {
+    let post = api.alerting.post();
+    let Ok(channel) = post.open(id, channel) else {
         return Tested {
             ok: false,
             class: Some(ErrorClass::Settings.name()),
@@ -172,8 +168,8 @@ fn try_out(api: &ApiState, id: &str, channel: &KeptChannel, delivery: String) ->
             remarks: Vec::new(),
         };
     };
-    let message = alerting.test_message(delivery, clock::now());
-    match channel.send(&message, alerting.sender()) {
+    let message = post.test_message(delivery, clock::now());
+    match channel.send(&message, &post.sender) {
         Ok(sent) => Tested {
             ok: true,
             class: None,
@@ -196,18 +192,18 @@ fn parse(
     before: Option<&KeptChannel>,
     id: &str,
 ) -> Result<KeptChannel, Failure> {
-    let alerting = &api.alerting;
+    let post = api.alerting.post();
     let (form, settings) =
         ChannelForm::from_json(json, &Words).map_err(Failure::invalid)?;
     // Of one that nobody can open, the secrets have to be given again.
     let before = before.and_then(|before| {
-        let opened = Settings::open(&before.settings, alerting.keys(), id);
+        let opened = Settings::open(&before.settings, &post.keys, id);
         opened.ok().map(|(settings, _)| settings)
     });
     let settings =
-        Settings::from_json(&form.kind, settings, before.as_ref(), alerting.guard());
+        Settings::from_json(&form.kind, settings, before.as_ref(), &post.guard);
     let settings = settings.map_err(|broken| Failure::invalid(below(broken)))?;
-    let settings = settings.store(alerting.keys(), id);
+    let settings = settings.store(&post.keys, id);
     let settings = settings.map_err(|_| Failure::internal("secrets cannot be sealed"))?;
     Ok(KeptChannel { form, settings })
 }
@@ -235,7 +231,7 @@ fn show(api: &ApiState, object: &Object, kept: &Kept<KeptChannel>) -> Shown {
 
 fn shown(api: &ApiState, id: &str, version: i64, kept: &Kept<KeptChannel>) -> Shown {
     let KeptChannel { form, settings } = &kept.what;
-    let opened = Settings::open(settings, api.alerting.keys(), id);
+    let opened = Settings::open(settings, &api.alerting.post().keys, id);
     let state = match &opened {
         Err(_) => State::Closed,
         Ok(_) if api.alerting.is_failing(id) => State::Failing,

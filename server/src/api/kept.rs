@@ -1,58 +1,21 @@
-//! What people set up for alerts, as it is kept: its own members, and who has made it so.
+//! What people set up for alerts: how it is read, changed and shown.
 
-use data_encoding::HEXLOWER;
 use fleetbeat_protocol::{FieldError, Timestamp};
-use log::Level;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 
 use super::accounts::no_random;
 use super::state::ApiState;
+pub(super) use crate::alerting::Kept;
+use crate::alerting::{self, read_kept};
 use crate::auth::Caller;
 use crate::http::{Failure, Reply, Request, Response, negotiation};
-use crate::recurring::log_if_due;
 use crate::store::{
     Conflict, EventKind, Expected, Facts, Object, ObjectChange, ObjectKind, StoreError,
 };
 
 /// The longest body.
 pub(super) const MAX_BYTES: usize = 32 * 1024;
-
-/// A rule or mute in the store. Whoever reads it for itself alone leaves out the rest.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Kept<T> {
-    /// What it is.
-    #[serde(flatten)]
-    pub(super) what: T,
-    created_at: Timestamp,
-    created_by: String,
-    changed_at: Timestamp,
-    changed_by: String,
-}
-
-impl<T> Kept<T> {
-    /// What this caller makes now.
-    pub(super) fn new(what: T, caller: &Caller, now: Timestamp) -> Kept<T> {
-        let name = &caller.account().username;
-        Kept {
-            what,
-            created_at: now,
-            created_by: name.clone(),
-            changed_at: now,
-            changed_by: name.clone(),
-        }
-    }
-
-    /// What this caller makes of it now.
-    pub(super) fn changed(self, what: T, caller: &Caller, now: Timestamp) -> Kept<T> {
-        Kept {
-            what,
-            changed_at: now,
-            changed_by: caller.account().username.clone(),
-            ..self
-        }
-    }
-}
 
 /// One of them on the wire.
 #[derive(Serialize)]
@@ -89,12 +52,7 @@ impl<T: DeserializeOwned + Serialize> Shown<T> {
 
 /// What the object is; `None`, and a line in the log, for one that cannot be read.
 pub(super) fn read<T: DeserializeOwned>(object: &Object) -> Option<Kept<T>> {
-    let read = serde_json::from_str(&object.body);
-    let explain = |error: &serde_json::Error| {
-        let line = || format!("{} in the database cannot be read: {error}", object.id);
-        log_if_due(Level::Warn, "damaged rules", &object.id, line);
-    };
-    read.inspect_err(explain).ok()
+    read_kept(object)
 }
 
 /// A new id that begins so.
@@ -102,9 +60,12 @@ pub(super) fn read<T: DeserializeOwned>(object: &Object) -> Option<Kept<T>> {
 /// # Errors
 /// The system gives no random numbers.
 pub(super) fn new_id(prefix: &str) -> Result<String, Failure> {
-    let mut bytes = [0; 8];
-    getrandom::fill(&mut bytes).map_err(no_random)?;
-    Ok(format!("{prefix}-{}", HEXLOWER.encode(&bytes)))
+    alerting::new_id(prefix).map_err(no_random)
+}
+
+/// Who has made what the caller makes.
+pub(super) fn by(caller: &Caller) -> &str {
+    &caller.account().username
 }
 
 /// The second segment of the path.
@@ -151,7 +112,7 @@ pub(super) fn put<T: Serialize>(
     expected: Expected,
 ) -> Result<i64, Failure> {
     let act = caller.act(request.peer().ip(), kept.changed_at);
-    let body = serde_json::to_string(kept).expect("what is kept is plain JSON");
+    let body = kept.body();
     let change = ObjectChange {
         kind: told.kind,
         id: told.id,

@@ -7,7 +7,7 @@ use fleetbeat_daemon::clock;
 use fleetbeat_protocol::{FieldError, Mute};
 
 use super::body;
-use super::kept::{self, Kept, MAX_BYTES, Shown, Told};
+use super::kept::{self, Kept, MAX_BYTES, Shown, Told, by};
 use super::state::ApiState;
 use crate::auth::Caller;
 use crate::http::{Failure, Reply, Request, Response};
@@ -50,7 +50,7 @@ pub(super) fn create(
         event: EventKind::MuteCreated,
         facts: describe(&id, &mute),
     };
-    let kept = Kept::new(mute, caller, now);
+    let kept = Kept::new(mute, by(caller), now);
     let new = Expected::Nothing { most: MAX_MUTES };
     let version = kept::put(api, (caller, request), told, &kept, new)?;
     let shown = Shown {

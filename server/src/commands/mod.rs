@@ -1,5 +1,6 @@
 //! The commands: what was typed, done.
 
+pub(crate) mod alerts;
 mod audit;
 mod check_config;
 mod database;
@@ -20,6 +21,8 @@ use fleetbeat_daemon::logging;
 use log::LevelFilter;
 
 use self::denied::Caller;
+use crate::alerting::Post;
+use crate::bootstrap;
 use crate::cli::{self, Cli, Command};
 use crate::config::{Config, Purpose};
 use crate::error::ServerError;
@@ -44,6 +47,9 @@ fn run_command(command: Command, file: Option<&Path>) -> Result<(), ServerError>
         Command::Version => println!("fleetbeat-server {}", env!("CARGO_PKG_VERSION")),
         Command::Health => health::ask(file, variable)?,
         Command::CheckConfig => check_config::check(file, variable)?,
+        Command::AlertsTestChannel { channel } => {
+            test_channel(file, &channel)?;
+        }
         Command::Run => {
             let config = configure(Purpose::Serve)?;
             logging::start(LevelFilter::Warn);
@@ -88,6 +94,11 @@ fn run_beside_server(command: Command, config: &Config) -> Result<(), ServerErro
             let store = store::open_history(&config.storage)?;
             history::export(&*store, &wish, &mut std::io::stdout())?;
         }
+        Command::AlertsExport { file } => {
+            let output = &mut std::io::stdout();
+            alerts::export(&*open()?, file.as_deref(), output)?;
+        }
+        Command::AlertsImport(wish) => alerts::import(&*open()?, &wish)?,
         Command::Prune => prune::allow(&*open()?, &config.sweep)?,
         Command::Backup { file, extent } => {
             database::backup(&config.storage, &file, extent)?;
@@ -100,12 +111,27 @@ fn run_beside_server(command: Command, config: &Config) -> Result<(), ServerErro
             print!("{}", proxy_config::nginx(&site, config));
         }
         Command::Run
+        | Command::AlertsTestChannel { .. }
         | Command::CheckConfig
         | Command::Health
         | Command::Help
         | Command::Version => {}
     }
     Ok(())
+}
+
+/// Tries a channel. Its secrets are sealed by the server's key, which may be among the
+/// variables of the service.
+fn test_channel(file: Option<&Path>, channel: &str) -> Result<(), ServerError> {
+    let variables = check_config::variables(file, variable);
+    let value = |name: &str| variables.value(name);
+    let config = Config::load(file, Purpose::Administer, value)?;
+
+    let key = bootstrap::read_secret_key(&config)?;
+    let post = Post::new(&config.alerts, key.expose());
+    let post = post.map_err(alerts::AlertsError::Sender)?;
+    let store = store::open_beside_server(&config.storage)?;
+    Ok(alerts::test_channel(&*store, &post, channel)?)
 }
 
 fn variable(name: &str) -> Option<OsString> {

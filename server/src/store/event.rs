@@ -279,6 +279,14 @@ impl Act {
         }
     }
 
+    /// The name of the user or program.
+    pub(crate) fn name(&self) -> &str {
+        match &self.who {
+            Who::User(name) | Who::Program(name) => name,
+            Who::ApiToken { user, .. } => user,
+        }
+    }
+
     /// An event of this act, with its time. Which API token was used is among the facts.
     pub(crate) fn event(&self, kind: EventKind, mut facts: Facts) -> NewEvent {
         if let Who::ApiToken { id, .. } = &self.who {

@@ -64,6 +64,18 @@ pub(super) fn check(
     })
 }
 
+/// The variables of the caller, and behind them those of the service of this
+/// configuration.
+pub(super) fn variables<Own: Fn(&str) -> Option<OsString>>(
+    file: Option<&Path>,
+    own: Own,
+) -> Variables<Own> {
+    let root = Path::new("/");
+    let service = Service::find(root, config::path(file));
+    let environment = service.map(|service| service.environment(root));
+    Variables::new(own, environment.unwrap_or_default())
+}
+
 fn read<Own: Fn(&str) -> Option<OsString>>(
     file: Option<&Path>,
     variables: &Variables<Own>,

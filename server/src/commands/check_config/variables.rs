@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::service::Variable;
 
 /// The variables of the caller and of the service.
-pub(super) struct Variables<Own> {
+pub(in crate::commands) struct Variables<Own> {
     own: Own,
     of_service: Vec<Variable>,
     closed: Vec<PathBuf>,
@@ -27,7 +27,7 @@ impl<Own: Fn(&str) -> Option<OsString>> Variables<Own> {
     }
 
     /// The value of a variable.
-    pub(super) fn value(&self, name: &str) -> Option<OsString> {
+    pub(in crate::commands) fn value(&self, name: &str) -> Option<OsString> {
         let own = (self.own)(name);
         own.or_else(|| Some(self.find(name)?.value.as_str().into()))
     }
