@@ -30,7 +30,7 @@ trap stop EXIT
 trap 'exit 0' INT TERM
 
 # The caller's environment is for another server than the demo's.
-for name in AGENT_API_KEY SECRET_KEY FLEETBEAT_ADMIN_PASSWORD MONGODB_URL REDIS_URL; do
+for name in AGENT_API_KEY SECRET_KEY SECRET_KEY_PREVIOUS FLEETBEAT_ADMIN_PASSWORD MONGODB_URL REDIS_URL; do
   unset "$name" "${name}_FILE"
 done
 unset FLEETBEAT_LISTEN NOTIFY_SOCKET

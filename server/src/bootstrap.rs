@@ -14,6 +14,7 @@ use crate::config::{Config, Storage};
 use crate::error::ServerError;
 use crate::generated_key;
 use crate::ownership;
+use crate::secret_keys::SecretKeys;
 use crate::secret_rules::{check_secret_key, find_short_agent_key, parse_agent_keys};
 use crate::store::{Act, Conflict, StoreError, User, UserStore};
 use crate::usernames::fold_username;
@@ -29,8 +30,8 @@ const SECRET_KEY: &str = "secret_key";
 pub(crate) struct Keys {
     /// What agents send.
     pub(crate) agents: AgentKeys,
-    /// What signs tokens.
-    pub(crate) secret: Secret,
+    /// What signs tokens and links, and seals the secrets of channels.
+    pub(crate) secret: SecretKeys,
 }
 
 /// Refuses to serve as root on a folder of another user: the service could not use what
@@ -75,32 +76,36 @@ pub(crate) fn find_keys(config: &Config) -> Result<Keys, ServerError> {
     for source in find_key_sources(config, &given_by) {
         log::info!("{source}");
     }
+    if config.secret_key_previous.is_some() {
+        log::info!("what SECRET_KEY_PREVIOUS has signed and sealed is good, too");
+    }
     if let Some(warning) = find_short_key(config) {
         log::warn!("{warning}");
     }
+    let secret = SecretKeys::new(secret, config.secret_key_previous.clone());
     Ok(Keys { agents, secret })
 }
 
-/// The secret key of the server, for a command beside it: no key is made.
+/// The secret keys of the server, for a command beside it: no key is made.
 ///
 /// # Errors
 /// There is none, or it cannot be read.
-pub(crate) fn read_secret_key(config: &Config) -> Result<Secret, ServerError> {
-    if let Some(key) = &config.secret_key {
-        return Ok(key.clone());
-    }
-    let Storage::Embedded { path } = &config.storage else {
-        return Err(ServerError::Key("SECRET_KEY must be set".to_owned()));
+pub(crate) fn read_secret_keys(config: &Config) -> Result<SecretKeys, ServerError> {
+    let current = match (&config.secret_key, &config.storage) {
+        (Some(key), _) => key.clone(),
+        (None, Storage::Embedded { path }) => {
+            let file = path.join(SECRET_KEY);
+            let key = generated_key::load(&file).unwrap_or_else(|| {
+                let file = file.display();
+                Err(format!("{file}: there is no key that this user may read"))
+            });
+            key.map_err(ServerError::Key)?
+        }
+        (None, Storage::MongoDb(_)) => {
+            return Err(ServerError::Key("SECRET_KEY must be set".to_owned()));
+        }
     };
-    let file = path.join(SECRET_KEY);
-    let missing = || {
-        format!(
-            "{}: there is no key that this user may read",
-            file.display()
-        )
-    };
-    let key = generated_key::load(&file).ok_or_else(missing);
-    key.and_then(|key| key).map_err(ServerError::Key)
+    Ok(SecretKeys::new(current, config.secret_key_previous.clone()))
 }
 
 /// Where a key that is given comes from when the server starts.

@@ -72,6 +72,8 @@ pub(crate) struct Config {
     pub(crate) agent_api_key: Option<Secret>,
     /// The key that signs tokens as given; `None`: the embedded store keeps a key of its own.
     pub(crate) secret_key: Option<Secret>,
+    /// The key before that one, while it is exchanged.
+    pub(crate) secret_key_previous: Option<Secret>,
     /// The first superadmin's password; `None`: the first start makes a password up.
     pub(crate) admin_password: Option<Secret>,
 }
@@ -347,6 +349,7 @@ fn parse(root: &mut Table<'_>, variable: &impl Fn(&str) -> Option<OsString>) -> 
         access_log: root.section("log", parse_log),
         agent_api_key: None,
         secret_key: None,
+        secret_key_previous: None,
         admin_password: None,
     }
 }
@@ -565,6 +568,7 @@ impl<Variable: Fn(&str) -> Option<OsString>> Environment<'_, Variable> {
 
         config.agent_api_key = self.secret("AGENT_API_KEY");
         config.secret_key = self.secret("SECRET_KEY");
+        config.secret_key_previous = self.secret("SECRET_KEY_PREVIOUS");
         config.admin_password = self.secret("FLEETBEAT_ADMIN_PASSWORD");
         if let Some(smtp) = &mut config.alerts.smtp {
             smtp.password = self.secret("SMTP_PASSWORD");
@@ -580,6 +584,11 @@ impl<Variable: Fn(&str) -> Option<OsString>> Environment<'_, Variable> {
             parse_agent_keys(keys).map(drop)
         });
         self.check("SECRET_KEY", config.secret_key.as_ref(), check_secret_key);
+        self.check(
+            "SECRET_KEY_PREVIOUS",
+            config.secret_key_previous.as_ref(),
+            check_secret_key,
+        );
         self.check(
             "FLEETBEAT_ADMIN_PASSWORD",
             config.admin_password.as_ref(),

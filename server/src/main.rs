@@ -27,6 +27,7 @@ mod ownership;
 mod parameters;
 mod places;
 mod recurring;
+mod secret_keys;
 mod secret_rules;
 mod serve;
 mod store;

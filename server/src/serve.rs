@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use fleetbeat_daemon::thread::spawn;
 use fleetbeat_daemon::{clock, service_manager};
 use fleetbeat_protocol::FlagsPatch;
-use fleetbeat_settings::Secret;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -33,6 +32,7 @@ use crate::ingest::Ingest;
 use crate::jobs::Jobs;
 use crate::metrics::Metrics;
 use crate::places::Places;
+use crate::secret_keys::SecretKeys;
 use crate::store::{self, Counted, HostRules, Store, UnknownHosts};
 use crate::watchdog::{self, Death};
 
@@ -105,7 +105,7 @@ impl Running {
         };
         let auth = Auth::new(
             AgentAuth::new(keys.agents, own_keys, taken),
-            keys.secret.expose().as_bytes(),
+            &keys.secret,
             config.auth.clone(),
             store.clone(),
         );
@@ -159,7 +159,7 @@ fn start_jobs(
     config: &Config,
     store: Arc<dyn Store>,
     auth: Auth,
-    secret_key: &Secret,
+    secret: &SecretKeys,
     metrics: Arc<Metrics>,
 ) -> io::Result<ApiState> {
     let gather = config.storage.gather();
@@ -188,7 +188,7 @@ fn start_jobs(
         snapshots.clone(),
         &config.alerts,
         down_after,
-        secret_key.expose(),
+        secret,
     )?;
     let order = watch::Order {
         down_after,

@@ -669,3 +669,44 @@ fn the_watchdog_is_told_while_all_is_well() {
     );
     assert!(!log.contains("/ping"), "its URL is a secret: {log}");
 }
+
+#[test]
+fn a_channel_that_fails_is_shown_by_every_instance() {
+    let refusals = (0..9).map(|_| Reply::status(500, "no"));
+    let (database, peer) = (Database::new(), FakeHttp::start(refusals));
+    let start =
+        || FleetbeatServer::start_on_mongodb(&database, &database.url, "", SETTINGS);
+    let servers = [start(), start()];
+    let addresses = servers.each_ref().map(FleetbeatServer::address);
+    let hosts = Hosts::start(addresses.to_vec());
+    let token = servers[0].admin_token();
+    eventually("the hosts", || {
+        let heard = servers[1].servers(&token).len();
+        (heard == usize::from(HOSTS)).then_some(())
+    });
+    let url = peer.url("/hook");
+    for (target, body) in [
+        (
+            "/channels",
+            json!({"name": "hook", "kind": "webhook", "settings": {"url": url}}),
+        ),
+        (
+            "/alert-rules",
+            json!({
+                "name": "down", "severity": "critical", "when": "down",
+                "where": "hostname = vpn-1", "group_wait": "0s", "channels": ["all"],
+            }),
+        ),
+    ] {
+        let made = servers[0].api(&token, "POST", target, Some(&body));
+        assert_eq!(made.status, 201, "{made:?}");
+    }
+
+    hosts.fall_silent(1);
+    for server in &servers {
+        eventually("a channel that fails", || {
+            let channels = server.api(&token, "GET", "/channels", None).json();
+            (channels[0]["state"] == "failing").then_some(())
+        });
+    }
+}

@@ -47,6 +47,7 @@ mod prometheus;
 mod repository;
 mod rotation;
 mod scope;
+mod secret_key;
 mod selectors;
 mod servers;
 mod settings;

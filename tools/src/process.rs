@@ -25,6 +25,7 @@ pub fn program(name: &str) -> Command {
     for variable in [
         "AGENT_API_KEY",
         "SECRET_KEY",
+        "SECRET_KEY_PREVIOUS",
         "MONGODB_URL",
         "REDIS_URL",
         "FLEETBEAT_ADMIN_PASSWORD",

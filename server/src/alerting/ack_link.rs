@@ -20,15 +20,20 @@ const PURPOSE: &[u8] = b"fleetbeat acknowledge link 1";
 /// Makes links, and knows them again.
 #[derive(Clone)]
 pub(crate) struct AckLinks {
-    mac: Hmac<Sha256>,
+    /// One for each key; the first one signs.
+    macs: Vec<Hmac<Sha256>>,
 }
 
 impl AckLinks {
-    /// Links under the server's secret key.
-    pub(crate) fn new(secret_key: &[u8]) -> AckLinks {
-        let key = keyed(secret_key).chain_update(PURPOSE).finalize();
+    /// Links under the first of the server's secret keys; those under another one are known
+    /// again, too.
+    pub(crate) fn new(secret_keys: &[&[u8]]) -> AckLinks {
+        let mac = |secret_key: &&[u8]| {
+            let key = keyed(secret_key).chain_update(PURPOSE).finalize();
+            keyed(&key.into_bytes())
+        };
         AckLinks {
-            mac: keyed(&key.into_bytes()),
+            macs: secret_keys.iter().map(mac).collect(),
         }
     }
 
@@ -36,7 +41,8 @@ impl AckLinks {
     pub(crate) fn make(&self, delivery: &str, now: Timestamp) -> String {
         let end = now.as_second().saturating_add_unsigned(LIFE.as_secs());
         let said = format!("{delivery}.{end}");
-        let signature = self.sign(&said).finalize().into_bytes();
+        let mac = self.macs.first().expect("the server has a key");
+        let signature = sign(mac, &said).finalize().into_bytes();
         format!("{said}.{}", HEXLOWER.encode(&signature[..SIGNED]))
     }
 
@@ -44,16 +50,18 @@ impl AckLinks {
     pub(crate) fn read(&self, link: &str, now: Timestamp) -> Option<String> {
         let (said, signature) = link.rsplit_once('.')?;
         let signature = HEXLOWER.decode(signature.as_bytes()).ok()?;
-        let is_ours = signature.len() == SIGNED
-            && self.sign(said).verify_truncated_left(&signature).is_ok();
+        let has_signed = |mac: &Hmac<Sha256>| {
+            sign(mac, said).verify_truncated_left(&signature).is_ok()
+        };
+        let is_ours = signature.len() == SIGNED && self.macs.iter().any(has_signed);
         let (delivery, end) = said.rsplit_once('.').filter(|_| is_ours)?;
         let end: i64 = end.parse().ok()?;
         (now.as_second() < end).then(|| delivery.to_owned())
     }
+}
 
-    fn sign(&self, said: &str) -> Hmac<Sha256> {
-        self.mac.clone().chain_update(said.as_bytes())
-    }
+fn sign(mac: &Hmac<Sha256>, said: &str) -> Hmac<Sha256> {
+    mac.clone().chain_update(said.as_bytes())
 }
 
 fn keyed(key: &[u8]) -> Hmac<Sha256> {
@@ -68,7 +76,7 @@ mod tests {
 
     #[test]
     fn a_link_is_good_for_its_delivery_for_a_week() {
-        let links = AckLinks::new(b"a secret key of the tests");
+        let links = AckLinks::new(&[b"a secret key of the tests"]);
         let now = Timestamp::UNIX_EPOCH;
         let link = links.make("dlv-0123456789abcdef", now);
         let read =
@@ -80,10 +88,10 @@ mod tests {
 
     #[test]
     fn a_link_that_was_changed_or_made_up_is_not_ours() {
-        let links = AckLinks::new(b"a secret key of the tests");
+        let links = AckLinks::new(&[b"a secret key of the tests"]);
         let now = Timestamp::UNIX_EPOCH;
         let link = links.make("dlv-0123456789abcdef", now);
-        assert!(AckLinks::new(b"another key").read(&link, now).is_none());
+        assert!(AckLinks::new(&[b"another key"]).read(&link, now).is_none());
         for place in 0..link.len() {
             let mut changed = link.clone().into_bytes();
             changed[place] = if changed[place] == b'0' { b'1' } else { b'0' };
@@ -101,5 +109,17 @@ mod tests {
         ] {
             assert!(links.read(made_up, now).is_none(), "{made_up}");
         }
+    }
+
+    #[test]
+    fn the_first_key_signs_and_any_is_known_again() {
+        let (old, new): (&[u8], &[u8]) = (b"old", b"new");
+        let both = AckLinks::new(&[new, old]);
+        let now = Timestamp::UNIX_EPOCH;
+        let of_old = AckLinks::new(&[old]).make("dlv-1", now);
+        assert_eq!(both.read(&of_old, now).as_deref(), Some("dlv-1"));
+        assert_eq!(AckLinks::new(&[new]).read(&of_old, now), None);
+        let of_both = both.make("dlv-1", now);
+        assert!(AckLinks::new(&[new]).read(&of_both, now).is_some());
     }
 }

@@ -1,5 +1,6 @@
 //! A look: the engine sees the fleet as it is shown, and what it says is written.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -49,6 +50,8 @@ pub(crate) struct Looker {
     looked: Instant,
     forgot: Instant,
     trouble: Condition,
+    /// The list of hosts is out of date.
+    stale: Condition,
 }
 
 impl Looker {
@@ -60,6 +63,7 @@ impl Looker {
             looked: instant,
             forgot: instant,
             trouble: Condition::default(),
+            stale: Condition::default(),
         }
     }
 
@@ -104,20 +108,25 @@ impl Looker {
         // Of hosts that another instance may have deleted, nothing is judged.
         if fleet.stale {
             self.grace_until = instant + alerting.down_after;
+            if self.stale.begins("stale") {
+                log::warn!("alerts are not judged: the list of hosts is out of date");
+            }
             return Ok(());
+        }
+        if self.stale.ends() {
+            log::info!("the list of hosts is up to date, and alerts are judged again");
         }
 
         let mut engine = lock(&alerting.engine);
         if engine.is_none() {
             *engine = load(alerting, newest, now)?;
         }
+        // An instance without an engine knows the channels, too: `/readyz` tells of them.
+        let setup = alerting.read_setup()?;
         let Some(engine) = engine.as_mut() else {
             *lock(&alerting.looked) = None;
             return Ok(());
         };
-        let setup = Setup::read(store, &alerting.post, &alerting.setup())?;
-        let setup = Arc::new(setup);
-        *lock(&alerting.setup) = setup.clone();
         end_mutes(alerting, &setup, now)?;
         let retried = store.take_asked_deliveries(now)?;
         let retried: Vec<SavedDelivery> =
@@ -380,16 +389,28 @@ impl Alerting {
         Ok((found, advice))
     }
 
-    /// Whether the last message to a channel was not taken.
-    pub(crate) fn is_failing(&self, channel: &str) -> bool {
-        let engine = lock(&self.engine);
-        let failing = engine.as_ref().and_then(|engine| {
-            engine
-                .state()
-                .failing
-                .get(channel)
-                .map(|failing| failing.tries)
-        });
-        failing.is_some_and(|tries| tries > 0)
+    /// The ids of the channels that have not taken their last message. The instance that
+    /// sends knows them; others learn of them by what its engine remembers in the store.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub(crate) fn failing(&self) -> Result<BTreeSet<String>, StoreError> {
+        let here = lock(&self.engine)
+            .as_ref()
+            .map(|engine| failing(engine.state()));
+        if let Some(here) = here {
+            return Ok(here);
+        }
+        let saved = self.store.alert_state()?;
+        let saved = saved.and_then(|state| rows::engine_state(&state));
+        Ok(saved.as_ref().map(failing).unwrap_or_default())
     }
+}
+
+fn failing(state: &EngineState) -> BTreeSet<String> {
+    let failing = state
+        .failing
+        .iter()
+        .filter(|(_, failing)| failing.tries > 0);
+    failing.map(|(id, _)| id.clone()).collect()
 }

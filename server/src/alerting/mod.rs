@@ -13,6 +13,7 @@ mod kept;
 mod look;
 mod ping;
 mod post;
+mod reseal;
 mod rows;
 mod sending;
 mod setup;
@@ -21,6 +22,8 @@ mod text;
 
 use std::io;
 use std::sync::Arc;
+
+use fleetbeat_daemon::clock;
 
 pub(crate) use self::advice::{advise, read_policies};
 pub(crate) use self::kept::{
@@ -36,8 +39,13 @@ use crate::jobs::Jobs;
 /// # Errors
 /// The system gives no further thread.
 pub(crate) fn start(jobs: &mut Jobs, alerting: &Arc<Alerting>) -> io::Result<()> {
+    reseal::reseal(&*alerting.store, &alerting.post, clock::now());
     if !alerting.settings.is_enabled {
         return Ok(());
+    }
+    // So that the log and `/readyz` tell of closed channels at once.
+    if let Err(error) = alerting.read_setup() {
+        log::warn!("the channels of alerts cannot be read yet: {error}");
     }
     sending::start(jobs, alerting)?;
     ping::start(jobs, alerting)

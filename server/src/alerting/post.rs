@@ -14,6 +14,7 @@ use super::ack_link::AckLinks;
 use super::kept::KeptChannel;
 use super::text;
 use crate::alert_settings::{AlertSettings, SmtpEncryption, SmtpSettings};
+use crate::secret_keys::SecretKeys;
 
 /// What it takes to send to a channel.
 pub(crate) struct Post {
@@ -25,6 +26,8 @@ pub(crate) struct Post {
     pub(crate) sender: Sender,
     /// What acknowledges without a login.
     pub(crate) ack_links: AckLinks,
+    /// Whether a former key is good as well.
+    pub(super) has_older_keys: bool,
     external_url: Option<String>,
 }
 
@@ -33,7 +36,7 @@ impl Post {
     ///
     /// # Errors
     /// `[smtp]` cannot be used.
-    pub(crate) fn new(settings: &AlertSettings, secret_key: &str) -> io::Result<Post> {
+    pub(crate) fn new(settings: &AlertSettings, secret: &SecretKeys) -> io::Result<Post> {
         let guard = Guard::new(settings.allow_private.clone());
         let sender = Sender::new(SenderOptions {
             guard: guard.clone(),
@@ -42,10 +45,11 @@ impl Post {
         });
         let unusable = |error| io::Error::other(format!("[smtp]: {error}"));
         Ok(Post {
-            keys: Keys::derive(secret_key, &[]),
+            keys: Keys::derive(secret.current(), &secret.older()),
             guard,
             sender: sender.map_err(unusable)?,
-            ack_links: AckLinks::new(secret_key.as_bytes()),
+            ack_links: AckLinks::new(&secret.bytes()),
+            has_older_keys: !secret.older().is_empty(),
             external_url: settings.external_url.clone(),
         })
     }

@@ -55,7 +55,7 @@ pub(super) fn delivery_row(
 pub(super) fn saved(rows: &SavedAlerts) -> Saved {
     let state = rows.state.as_deref();
     Saved {
-        state: state.and_then(|state| parsed::<EngineState>("the engine's state", state)),
+        state: state.and_then(engine_state),
         alerts: rows
             .alerts
             .iter()
@@ -63,6 +63,11 @@ pub(super) fn saved(rows: &SavedAlerts) -> Saved {
             .collect(),
         deliveries: rows.deliveries.iter().filter_map(saved_delivery).collect(),
     }
+}
+
+/// What an engine has remembered.
+pub(super) fn engine_state(text: &str) -> Option<EngineState> {
+    parsed("the engine's state", text)
 }
 
 /// A delivery as the engine goes on with it.

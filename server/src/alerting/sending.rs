@@ -12,7 +12,7 @@ use fleetbeat_daemon::clock;
 use fleetbeat_daemon::lock::lock;
 use fleetbeat_protocol::Timestamp;
 
-use super::setup::ReadyChannel;
+use super::setup::{ReadyChannel, Setup};
 use super::shared::Alerting;
 use super::text::{self, Context};
 use crate::jobs::Jobs;
@@ -21,6 +21,9 @@ use crate::store::{DeliveryOutcome, EventKind, NewEvent, facts};
 
 /// So many channels are sent to at once.
 const SENDERS: usize = 4;
+/// So many channels are reminded at once: a slow one delays the others only if there are as
+/// many of its kind.
+const REMINDERS: usize = 4;
 /// The time between two looks for what is to be sent.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// What a delivery is told of whose channel nobody can open.
@@ -44,13 +47,16 @@ pub(super) fn start(jobs: &mut Jobs, alerting: &Arc<Alerting>) -> io::Result<()>
             }
         })?;
     }
-    let alerting = alerting.clone();
-    jobs.start("remind", move |stop, pulse| {
-        let mut reminded = HashMap::new();
-        while stop.wait(LOOK_EVERY) {
-            pulse.round(|| remind(&alerting, &mut reminded));
-        }
-    })
+    let reminded = Arc::new(Reminded::default());
+    for number in 0..REMINDERS {
+        let (alerting, reminded) = (alerting.clone(), reminded.clone());
+        jobs.start(format!("remind-{number}"), move |stop, pulse| {
+            while stop.wait(LOOK_EVERY) {
+                pulse.round(|| remind(&alerting, &reminded));
+            }
+        })?;
+    }
+    Ok(())
 }
 
 /// When each channel may be sent to again.
@@ -212,20 +218,35 @@ fn given_up(work: &Work, error: &str, now: Timestamp) -> NewEvent {
     NewEvent::new(EventKind::DeliveryDead, now, told)
 }
 
-/// Tells channels that forget what fires still.
-fn remind(alerting: &Alerting, reminded: &mut HashMap<String, Instant>) {
-    let setup = alerting.setup();
-    reminded.retain(|id, _| setup.find(id).is_some());
-    for channel in setup.channels.iter().filter(|one| one.kept.form.enabled) {
-        let sends = channel.sends.as_ref();
-        let Some(interval) = sends.and_then(Channel::keeps_alive) else {
-            continue;
+/// When each channel that forgets was reminded last.
+#[derive(Default)]
+struct Reminded {
+    at: Mutex<HashMap<String, Instant>>,
+}
+
+impl Reminded {
+    /// The next channel that is to be reminded, which then counts as reminded: no other
+    /// thread takes it.
+    fn take(&self, setup: &Setup) -> Option<Arc<ReadyChannel>> {
+        let mut at = lock(&self.at);
+        at.retain(|id, _| setup.find(id).is_some());
+        let is_due = |channel: &&Arc<ReadyChannel>| {
+            let sends = channel.sends.as_ref().filter(|_| channel.kept.form.enabled);
+            let Some(interval) = sends.and_then(Channel::keeps_alive) else {
+                return false;
+            };
+            let last = at.get(&channel.id);
+            last.is_none_or(|last| last.elapsed() >= interval)
         };
-        let last = reminded.get(&channel.id);
-        if last.is_some_and(|last| last.elapsed() < interval) {
-            continue;
-        }
-        reminded.insert(channel.id.clone(), Instant::now());
+        let due = setup.channels.iter().find(is_due)?.clone();
+        at.insert(due.id.clone(), Instant::now());
+        Some(due)
+    }
+}
+
+/// Tells channels that forget what fires still.
+fn remind(alerting: &Alerting, reminded: &Reminded) {
+    while let Some(channel) = reminded.take(&alerting.setup()) {
         let now = clock::now();
         let message = {
             let guard = lock(&alerting.engine);
@@ -240,6 +261,7 @@ fn remind(alerting: &Alerting, reminded: &mut HashMap<String, Instant>) {
             text::alive(&told, alerting.post.links(None, now), now)
         };
         // The next one comes soon.
+        let sends = channel.sends.as_ref();
         let _ = sends.map(|sends| sends.send(&message, &alerting.post.sender));
     }
 }

@@ -11,6 +11,7 @@ use super::post::Post;
 use super::setup::Setup;
 use crate::alert_settings::AlertSettings;
 use crate::fleet::snapshot::Snapshots;
+use crate::secret_keys::SecretKeys;
 use crate::store::{Store, StoreError};
 
 /// What the look, the senders and the API have in common.
@@ -37,14 +38,14 @@ impl Alerting {
         snapshots: Snapshots,
         settings: &AlertSettings,
         down_after: Duration,
-        secret_key: &str,
+        secret: &SecretKeys,
     ) -> io::Result<Arc<Alerting>> {
         Ok(Arc::new(Alerting {
             store,
             snapshots,
             settings: settings.clone(),
             down_after,
-            post: Post::new(settings, secret_key)?,
+            post: Post::new(settings, secret)?,
             engine: Mutex::default(),
             setup: Mutex::default(),
             looked: Mutex::default(),
@@ -59,6 +60,17 @@ impl Alerting {
     /// The names of channels whose secrets nobody can open, as far as it is known.
     pub(crate) fn closed_channels(&self) -> Vec<String> {
         self.setup().closed()
+    }
+
+    /// Reads what people have set up.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub(super) fn read_setup(&self) -> Result<Arc<Setup>, StoreError> {
+        let read = Setup::read(&*self.store, &self.post, &self.setup())?;
+        let setup = Arc::new(read);
+        *lock(&self.setup) = setup.clone();
+        Ok(setup)
     }
 
     pub(super) fn setup(&self) -> Arc<Setup> {

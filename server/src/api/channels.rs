@@ -1,6 +1,8 @@
 //! `/channels`: where messages go. Superadmins alone make and change channels, because a
 //! channel makes this server send something somewhere; admins see which there are.
 
+use std::collections::BTreeSet;
+
 use fleetbeat_alerts::Words;
 use fleetbeat_channels::{ErrorClass, Settings};
 use fleetbeat_daemon::clock;
@@ -59,8 +61,12 @@ pub(super) fn list(
     _: &Caller,
     _: &mut Request,
 ) -> Result<Reply, Failure> {
+    let failing = api.alerting.failing()?;
     let channels = api.alerts.alert_objects(ObjectKind::Channel)?.into_iter();
-    let shown = channels.filter_map(|object| Some(show(api, &object, &read(&object)?)));
+    let shown = channels.filter_map(|object| {
+        let kept = read(&object)?;
+        Some(show(api, (&object.id, object.version), &kept, &failing))
+    });
     let mut shown: Vec<Shown> = shown.collect();
     shown.sort_by(|one, other| one.form.name.cmp(&other.form.name));
     Ok(Reply::Now(Response::json(200, &shown)))
@@ -79,10 +85,7 @@ pub(super) fn create(
     let kept = Kept::new(channel, by(caller), clock::now());
     let new = Expected::Nothing { most: MAX_CHANNELS };
     let version = kept::put(api, (caller, request), told, &kept, new)?;
-    let response = answer(api, 201, &id, version, &kept);
-    Ok(Reply::Now(
-        response.with_header("Location", format!("/channels/{id}")),
-    ))
+    answer(api, 201, (&id, version), &kept)
 }
 
 /// `GET /channels/{id}`: one channel.
@@ -93,13 +96,7 @@ pub(super) fn show_one(
 ) -> Result<Reply, Failure> {
     let object = kept::find(api, ObjectKind::Channel, request)?;
     let kept = read(&object).ok_or_else(|| kept::unknown(ObjectKind::Channel))?;
-    Ok(Reply::Now(answer(
-        api,
-        200,
-        &object.id,
-        object.version,
-        &kept,
-    )))
+    answer(api, 200, (&object.id, object.version), &kept)
 }
 
 /// `PUT /channels/{id}`: replaces a channel as a whole. Secrets that are not given stay,
@@ -117,7 +114,7 @@ pub(super) fn replace(
     let told = told(&object.id, EventKind::ChannelChanged, &channel.form);
     let kept = before.changed(channel, by(caller), clock::now());
     let version = kept::put(api, (caller, request), told, &kept, expected)?;
-    Ok(Reply::Now(answer(api, 200, &object.id, version, &kept)))
+    answer(api, 200, (&object.id, version), &kept)
 }
 
 /// `DELETE /channels/{id}`: removes a channel. What waits for it is not sent.
@@ -225,28 +222,30 @@ fn read(object: &Object) -> Option<Kept<KeptChannel>> {
     kept::read(object)
 }
 
-fn show(api: &ApiState, object: &Object, kept: &Kept<KeptChannel>) -> Shown {
-    shown(api, &object.id, object.version, kept)
-}
-
-fn shown(api: &ApiState, id: &str, version: i64, kept: &Kept<KeptChannel>) -> Shown {
-    let KeptChannel { form, settings } = &kept.what;
-    let opened = Settings::open(settings, &api.alerting.post().keys, id);
-    let state = match &opened {
+/// The channel of this id and version.
+fn show(
+    api: &ApiState,
+    (id, version): (&str, i64),
+    kept: &Kept<KeptChannel>,
+    failing: &BTreeSet<String>,
+) -> Shown {
+    let channel = &kept.what;
+    let post = api.alerting.post();
+    let state = match post.open(id, channel) {
         Err(_) => State::Closed,
-        Ok(_) if api.alerting.is_failing(id) => State::Failing,
+        Ok(_) if failing.contains(id) => State::Failing,
         Ok(_) => State::Well,
     };
-    let settings = match opened {
+    let settings = match Settings::open(&channel.settings, &post.keys, id) {
         Ok((settings, _)) => settings.shown(),
-        Err(_) => Settings::peek(settings)
+        Err(_) => Settings::peek(&channel.settings)
             .map(|(_, shown)| shown)
             .unwrap_or_default(),
     };
     Shown {
         id: id.to_owned(),
         version,
-        form: form.clone(),
+        form: channel.form.clone(),
         settings,
         state,
     }
@@ -255,12 +254,18 @@ fn shown(api: &ApiState, id: &str, version: i64, kept: &Kept<KeptChannel>) -> Sh
 fn answer(
     api: &ApiState,
     status: u16,
-    id: &str,
-    version: i64,
+    this: (&str, i64),
     kept: &Kept<KeptChannel>,
-) -> Response {
-    let response = Response::json(status, &shown(api, id, version, kept));
-    response.with_header("ETag", kept::etag(version))
+) -> Result<Reply, Failure> {
+    let failing = api.alerting.failing()?;
+    let (id, version) = this;
+    let response = Response::json(status, &show(api, this, kept, &failing));
+    let response = response.with_header("ETag", kept::etag(version));
+    let made = (status == 201).then(|| format!("/channels/{id}"));
+    Ok(Reply::Now(match made {
+        Some(location) => response.with_header("Location", location),
+        None => response,
+    }))
 }
 
 fn told<'a>(id: &'a str, event: EventKind, form: &ChannelForm) -> Told<'a> {

@@ -23,6 +23,16 @@ struct Ready {
     /// Without it lists take longer, so it does not count for `status`.
     #[serde(skip_serializing_if = "Option::is_none")]
     cache: Option<Dependency>,
+    /// Only while some are closed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    channels: Option<Channels>,
+}
+
+/// The channels of alerts.
+#[derive(Serialize)]
+struct Channels {
+    /// How many send nothing, because nobody can open their secrets.
+    closed: usize,
 }
 
 /// A database that the server depends on.
@@ -37,7 +47,8 @@ pub(super) fn alive(_: &ApiState, _: &mut Request) -> Result<Reply, Failure> {
     Ok(Reply::Now(Response::json(200, &Alive { status: "ok" })))
 }
 
-/// 200, or 503 while a database is away or full that answers depend on.
+/// 200, or 503 while a database is away or full that answers depend on. A server with
+/// closed channels is degraded and ready: no other instance would open them.
 pub(super) fn ready(api: &ApiState, _: &mut Request) -> Result<Reply, Failure> {
     let storage = check_storage(api);
     let reason = storage
@@ -47,8 +58,12 @@ pub(super) fn ready(api: &ApiState, _: &mut Request) -> Result<Reply, Failure> {
     api.readiness.tell(reason);
 
     let word = storage.as_ref().err().map_or("ok", |trouble| trouble.word);
+    let closed = api.alerting.closed_channels().len();
     let ready = Ready {
-        status: word,
+        status: match closed {
+            1.. if storage.is_ok() => "degraded",
+            _ => word,
+        },
         storage: Dependency {
             backend: api.backend,
             status: word,
@@ -61,6 +76,7 @@ pub(super) fn ready(api: &ApiState, _: &mut Request) -> Result<Reply, Failure> {
                 CacheState::RefusesWrites => "read-only",
             },
         }),
+        channels: (closed > 0).then_some(Channels { closed }),
     };
     let status = if storage.is_ok() { 200 } else { 503 };
     Ok(Reply::Now(Response::json(status, &ready)))

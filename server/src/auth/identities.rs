@@ -21,6 +21,7 @@ use super::tokens::{Tokens, Via};
 use crate::auth_settings::{AuthSettings, ProxySettings};
 use crate::fleet::scope::HostScope;
 use crate::http::{Failure, Request};
+use crate::secret_keys::SecretKeys;
 use crate::store::{Act, ApiToken, Store, StoreError, User, UserChange, Who};
 
 /// A user, or a program with a user's API token, who may use the route that was asked for.
@@ -199,13 +200,13 @@ impl Auth {
     /// Nobody has been seen yet.
     pub(crate) fn new(
         agents: AgentAuth,
-        secret_key: &[u8],
+        secret: &SecretKeys,
         settings: AuthSettings,
         store: Arc<dyn Store>,
     ) -> Auth {
         Auth {
             agents,
-            tokens: Tokens::new(secret_key, settings.token_life),
+            tokens: Tokens::new(&secret.bytes(), settings.token_life),
             users: KnownUsers::new(store.clone()),
             api_tokens: ApiTokens::new(store.clone()),
             store,

@@ -44,17 +44,18 @@ pub(crate) enum Via {
     Proxy,
 }
 
-/// Issues and verifies tokens under one key.
+/// Issues tokens under one key, and verifies those of several.
 pub(super) struct Tokens {
     encoding: EncodingKey,
-    decoding: DecodingKey,
+    decoding: Vec<DecodingKey>,
     validation: Validation,
     life: Duration,
 }
 
 impl Tokens {
-    /// Tokens under `secret_key` that are valid for `life`.
-    pub(super) fn new(secret_key: &[u8], life: Duration) -> Tokens {
+    /// Tokens that are valid for `life`, under the first of `keys`; those under another one
+    /// of them are verified, too.
+    pub(super) fn new(keys: &[&[u8]], life: Duration) -> Tokens {
         static INSTALL: Once = Once::new();
         INSTALL.call_once(|| {
             PROVIDER
@@ -67,8 +68,11 @@ impl Tokens {
         validation.set_required_spec_claims(&["exp", "sub"]);
 
         Tokens {
-            encoding: EncodingKey::from_secret(secret_key),
-            decoding: DecodingKey::from_secret(secret_key),
+            encoding: EncodingKey::from_secret(keys.first().copied().unwrap_or_default()),
+            decoding: keys
+                .iter()
+                .map(|key| DecodingKey::from_secret(key))
+                .collect(),
             validation,
             life,
         }
@@ -98,9 +102,10 @@ impl Tokens {
 
     /// The claims of a token that is ours and has not ended.
     pub(super) fn verify(&self, token: &str) -> Option<Claims> {
-        jsonwebtoken::decode::<Claims>(token, &self.decoding, &self.validation)
-            .ok()
-            .map(|data| data.claims)
+        self.decoding.iter().find_map(|key| {
+            let decoded = jsonwebtoken::decode::<Claims>(token, key, &self.validation);
+            Some(decoded.ok()?.claims)
+        })
     }
 }
 
@@ -180,8 +185,8 @@ mod tests {
     #[test]
     fn a_token_carries_its_user_and_ends() {
         let now = Timestamp::now();
-        let token = Tokens::new(KEY, DAY).issue("admin", "7", None, now);
-        let claims = Tokens::new(KEY, DAY).verify(&token).unwrap();
+        let token = Tokens::new(&[KEY], DAY).issue("admin", "7", None, now);
+        let claims = Tokens::new(&[KEY], DAY).verify(&token).unwrap();
         assert_eq!(
             (
                 claims.sub.as_str(),
@@ -193,8 +198,8 @@ mod tests {
 
         let yesterday = now - jiff::SignedDuration::from_hours(25);
         let ended =
-            Tokens::new(KEY, DAY).issue("admin", "7", Some(Via::Proxy), yesterday);
-        assert_eq!(Tokens::new(KEY, DAY).verify(&ended), None);
+            Tokens::new(&[KEY], DAY).issue("admin", "7", Some(Via::Proxy), yesterday);
+        assert_eq!(Tokens::new(&[KEY], DAY).verify(&ended), None);
     }
 
     #[test]
@@ -205,7 +210,7 @@ mod tests {
         )
         .unwrap();
         let message = b"eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ";
-        Tokens::new(KEY, DAY);
+        Tokens::new(&[KEY], DAY);
         let verified = jsonwebtoken::crypto::verify(
             "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk",
             message,
@@ -217,11 +222,11 @@ mod tests {
 
     #[test]
     fn forged_tokens_are_refused() {
-        let tokens = Tokens::new(KEY, DAY);
+        let tokens = Tokens::new(&[KEY], DAY);
         let token = tokens.issue("admin", "7", None, Timestamp::now());
         let (head_and_claims, signature) = token.rsplit_once('.').unwrap();
         let (_, claims) = head_and_claims.split_once('.').unwrap();
-        let other_key = Tokens::new(b"another key of thirty-two bytes..", DAY).issue(
+        let other_key = Tokens::new(&[b"another key of thirty-two bytes.."], DAY).issue(
             "admin",
             "7",
             None,
@@ -240,5 +245,22 @@ mod tests {
         for token in forged {
             assert_eq!(tokens.verify(&token), None, "{token}");
         }
+    }
+
+    #[test]
+    fn the_first_key_signs_and_any_verifies() {
+        let (old, new): (&[u8], &[u8]) = (&[b'o'; 32], &[b'n'; 32]);
+        let issue = |keys: &[&[u8]]| {
+            Tokens::new(keys, DAY).issue("admin", "7", None, Timestamp::now())
+        };
+        let both = Tokens::new(&[new, old], DAY);
+        assert!(both.verify(&issue(&[old])).is_some());
+        assert!(
+            Tokens::new(&[new], DAY)
+                .verify(&issue(&[new, old]))
+                .is_some()
+        );
+        assert_eq!(Tokens::new(&[new], DAY).verify(&issue(&[old])), None);
+        assert_eq!(both.verify(&issue(&[KEY])), None);
     }
 }

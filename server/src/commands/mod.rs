@@ -127,8 +127,8 @@ fn test_channel(file: Option<&Path>, channel: &str) -> Result<(), ServerError> {
     let value = |name: &str| variables.value(name);
     let config = Config::load(file, Purpose::Administer, value)?;
 
-    let key = bootstrap::read_secret_key(&config)?;
-    let post = Post::new(&config.alerts, key.expose());
+    let keys = bootstrap::read_secret_keys(&config)?;
+    let post = Post::new(&config.alerts, &keys);
     let post = post.map_err(alerts::AlertsError::Sender)?;
     let store = store::open_beside_server(&config.storage)?;
     Ok(alerts::test_channel(&*store, &post, channel)?)

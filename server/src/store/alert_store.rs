@@ -401,6 +401,13 @@ pub(crate) trait AlertStore: Send + Sync {
     /// The database cannot be read or written.
     fn load_alerts(&self, lately: Timestamp) -> Result<Option<SavedAlerts>, StoreError>;
 
+    /// What the process that looks after the alerts remembers, for those that do not;
+    /// `None` if it has remembered nothing yet.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    fn alert_state(&self) -> Result<Option<String>, StoreError>;
+
     /// Writes alerts that have changed, with their events, and then what the engine
     /// remembers: of several slices, the last one has it.
     ///

@@ -10,7 +10,8 @@ use fleetbeat_protocol::{AgentId, KeyHash, Server, Timestamp};
 
 use super::alert_store::{
     AlertQuery, AlertRow, AlertSlice, AlertStore, Decision, DeliveryOutcome,
-    DeliveryQuery, DeliveryRow, Object, ObjectChange, ObjectKind, Page, SavedAlerts,
+    DeliveryQuery, DeliveryRow, Object, ObjectChange, ObjectKind, Page,
+    SavedAlerts,
 };
 use super::api_token::{ApiToken, ApiTokenStore};
 use super::backend::{CacheState, Store, StoreHealth};
@@ -184,6 +185,7 @@ counted! {
         fn put_alert_object(&self, change: &ObjectChange<'_>) -> i64;
         fn remove_alert_object(&self, kind: ObjectKind, id: &str, event: &NewEvent) -> bool;
         fn load_alerts(&self, lately: Timestamp) -> Option<SavedAlerts>;
+        fn alert_state(&self) -> Option<String>;
         fn write_alerts(&self, slice: &AlertSlice<'_>) -> ();
         fn queue_delivery(&self, delivery: &DeliveryRow) -> ();
         fn change_delivery(&self, delivery: &DeliveryRow) -> bool;

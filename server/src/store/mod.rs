@@ -70,7 +70,7 @@ pub(crate) use key::{
 pub(crate) use life::{Life, LifeQuery, Turn};
 pub(crate) use open::{
     backup, find_wrong_settings, open, open_before_server, open_beside_server,
-    open_history, restore,
+    open_history, peek_channels, restore,
 };
 pub(crate) use server::{
     Beat, Denial, Fleet, HostName, HostRules, Recorded, RemovedServer, ServerStore,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use fleetbeat_protocol::Timestamp;
 
+use super::alert_store::{Object, ObjectKind};
 use super::backend::Store;
 use super::embedded::{self, Embedded, IfMissing};
 use super::error::{Setup, StoreError};
@@ -62,6 +63,19 @@ pub(crate) fn open_beside_server(
     storage: &Storage,
 ) -> Result<Box<dyn Store>, StoreError> {
     open_for_command(storage, IfMissing::Fail)
+}
+
+/// The channels in the store, for a command that must change nothing, not even a schema;
+/// `None` where they cannot be read so.
+pub(crate) fn peek_channels(storage: &Storage) -> Option<Vec<Object>> {
+    let kind = ObjectKind::Channel;
+    match storage {
+        Storage::Embedded { path } => Embedded::peek(path, kind).ok(),
+        #[cfg(feature = "mongodb")]
+        Storage::MongoDb(settings) => MongoDb::peek(settings, kind).ok(),
+        #[cfg(not(feature = "mongodb"))]
+        Storage::MongoDb(_) => None,
+    }
 }
 
 /// Opens the store with its history for a command that runs beside a server and reads.

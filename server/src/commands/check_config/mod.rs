@@ -1,6 +1,7 @@
 //! `check-config`: everything with which `run` would not start, as far as that can be told
 //! beforehand, and what is better to know.
 
+mod channels;
 mod folder;
 mod service;
 mod standpoint;
@@ -178,7 +179,8 @@ impl<Own: Fn(&str) -> Option<OsString>> Check<'_, Own> {
             self.variables.find_closed(),
             self.find_wrong_places(config),
         ];
-        warnings.into_iter().flatten().collect()
+        let closed = channels::find_closed(config);
+        warnings.into_iter().flatten().chain(closed).collect()
     }
 
     /// What to tell of a database of places that cannot be used. The server starts

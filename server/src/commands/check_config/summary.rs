@@ -17,6 +17,8 @@ pub(super) struct Summary<'a> {
     files: Vec<PathBuf>,
     agents_key: KeySource,
     secret_key: KeySource,
+    /// Where the former secret key is from, if there is one.
+    former_key: Option<String>,
     user: Option<&'a Account>,
 }
 
@@ -39,6 +41,10 @@ impl Summary<'_> {
             files: own.into_iter().chain(drop_ins).collect(),
             agents_key,
             secret_key,
+            former_key: config
+                .secret_key_previous
+                .as_ref()
+                .map(|_| place_of("SECRET_KEY_PREVIOUS")),
             user,
         }
     }
@@ -63,6 +69,9 @@ impl fmt::Display for Summary<'_> {
         writeln!(f, "history:     {}", show_history(self.config))?;
         writeln!(f, "agents' key: {}", show_key(&self.agents_key))?;
         write!(f, "secret key:  {}", show_key(&self.secret_key))?;
+        if let Some(place) = &self.former_key {
+            write!(f, "\nformer key:  {place}")?;
+        }
         if let Some(proxy) = &self.config.auth.proxy {
             write!(f, "\nlogins by:   password, and {}", proxy.show())?;
         }

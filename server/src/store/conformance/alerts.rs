@@ -338,3 +338,23 @@ pub(super) fn old_alerts_are_deleted_in_service_time(store: &dyn Store) {
     assert_eq!(acks.len(), 1);
     assert_eq!(acks[0].id, "alr-2");
 }
+
+pub(super) fn what_the_engine_remembers_can_be_read_by_others(store: &dyn Store) {
+    assert_eq!(store.alert_state().unwrap(), None);
+    load(store);
+    assert_eq!(store.alert_state().unwrap(), None);
+    for state in ["{\"n\": 1}", "{}"] {
+        let slice = AlertSlice {
+            state: Some(state),
+            ..AlertSlice::default()
+        };
+        store.write_alerts(&slice).unwrap();
+        assert_eq!(store.alert_state().unwrap().as_deref(), Some(state));
+    }
+    write(store, &[alert("alr-1", 0)]);
+    assert_eq!(
+        store.alert_state().unwrap().as_deref(),
+        Some("{}"),
+        "it stays"
+    );
+}

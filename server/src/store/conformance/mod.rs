@@ -197,6 +197,7 @@ macro_rules! cases {
             a_slice_of_hundreds_is_told_once,
             alerts_are_listed_from_the_newest,
             old_alerts_are_deleted_in_service_time,
+            what_the_engine_remembers_can_be_read_by_others,
         );
         cases!($open; deliveries:
             a_message_is_the_same_at_each_attempt,

@@ -53,7 +53,8 @@ pub(super) use self::restore::restore;
 use self::touched::Touched;
 use super::alert_store::{
     AlertQuery, AlertRow, AlertSlice, AlertStore, Decision, DeliveryOutcome,
-    DeliveryQuery, DeliveryRow, Object, ObjectChange, ObjectKind, Page, SavedAlerts,
+    DeliveryQuery, DeliveryRow, Object, ObjectChange, ObjectKind, Page,
+    SavedAlerts,
 };
 use super::api_token::{ApiToken, ApiTokenStore};
 use super::backend::{Store, StoreHealth};
@@ -165,6 +166,19 @@ impl Embedded {
         }
         update_schema(folder)?;
         Connections::open(folder, None, Check::Header).map(Embedded::new)
+    }
+
+    /// The objects of a kind in the database of `folder`, which is not changed in any way.
+    ///
+    /// # Errors
+    /// There is no database, or it cannot be read, or its schema has no objects yet.
+    pub(super) fn peek(
+        folder: &Path,
+        kind: ObjectKind,
+    ) -> Result<Vec<Object>, StoreError> {
+        folder::find_database(folder)?;
+        let reader = open_reader(&folder.join(folder::DATABASE))?;
+        Ok(alerts::objects(&reader, kind)?)
     }
 
     fn new(connections: Connections) -> Embedded {
@@ -558,6 +572,10 @@ impl AlertStore for Embedded {
     fn load_alerts(&self, lately: Timestamp) -> Result<Option<SavedAlerts>, StoreError> {
         self.connections
             .write(|transaction| alerts::load(transaction, lately).map(Some))
+    }
+
+    fn alert_state(&self) -> Result<Option<String>, StoreError> {
+        self.connections.read(alerts::state)
     }
 
     fn write_alerts(&self, slice: &AlertSlice<'_>) -> Result<(), StoreError> {

@@ -64,7 +64,8 @@ use self::redis::RedisCopies;
 use self::watch::Watch;
 use super::alert_store::{
     AlertQuery, AlertRow, AlertSlice, AlertStore, Decision, DeliveryOutcome,
-    DeliveryQuery, DeliveryRow, Object, ObjectChange, ObjectKind, Page, SavedAlerts,
+    DeliveryQuery, DeliveryRow, Object, ObjectChange, ObjectKind, Page,
+    SavedAlerts,
 };
 use super::api_token::{ApiToken, ApiTokenStore};
 use super::backend::{CacheState, Store, StoreHealth};
@@ -168,6 +169,18 @@ impl MongoDb {
             copies: Mutex::new(copies),
             is_closed: AtomicBool::new(false),
         })
+    }
+
+    /// The objects of a kind in the database, which is not changed in any way.
+    ///
+    /// # Errors
+    /// MongoDB cannot be read.
+    pub(super) fn peek(
+        settings: &MongoDbSettings,
+        kind: ObjectKind,
+    ) -> Result<Vec<Object>, StoreError> {
+        let mongodb = Connection::connect(settings)?;
+        Ok(alerts::objects(&mongodb, kind)?)
     }
 
     /// The same store, which keeps heartbeats, too.
@@ -577,6 +590,10 @@ impl AlertStore for MongoDb {
             Err(_) => self.watch_lease.doubt(),
         }
         saved.map(Some)
+    }
+
+    fn alert_state(&self) -> Result<Option<String>, StoreError> {
+        Ok(alerts::state(&self.databases.mongodb)?)
     }
 
     fn write_alerts(&self, slice: &AlertSlice<'_>) -> Result<(), StoreError> {

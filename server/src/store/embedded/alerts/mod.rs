@@ -12,8 +12,8 @@ use rusqlite::{
 
 use self::condition::Condition;
 pub(super) use self::deliveries::{
-    change, claim, decide, delivery, find_deliveries, give_up_all, has_asked, queue,
-    settle, take_asked,
+    change, claim, decide, delivery, find_deliveries, give_up_all,
+    has_asked, queue, settle, take_asked,
 };
 pub(super) use self::objects::{object, objects, put_object, remove_object};
 pub(super) use self::retention::forget;
@@ -42,13 +42,17 @@ pub(super) fn load(
     let mut select = transaction.prepare(&select)?;
     let alerts = select.query_map([lately.as_millisecond()], alert_from_row)?;
     let alerts: Vec<AlertRow> = alerts.collect::<rusqlite::Result<_>>()?;
-    let state =
-        transaction.query_row("SELECT body FROM alert_state", [], |row| row.get(0));
     Ok(SavedAlerts {
         alerts,
         deliveries: deliveries::load(transaction, lately)?,
-        state: state.optional()?,
+        state: state(transaction)?,
     })
+}
+
+/// What whoever looks after the alerts remembers.
+pub(super) fn state(connection: &Connection) -> rusqlite::Result<Option<String>> {
+    let mut select = connection.prepare_cached("SELECT body FROM alert_state")?;
+    select.query_row([], |row| row.get(0)).optional()
 }
 
 /// Writes alerts with their events.

@@ -5,6 +5,7 @@ use mongodb::bson::{Document, doc};
 use mongodb::options::ReturnDocument;
 
 use super::super::connection::Connection;
+use super::super::document::text;
 use super::super::error::MongoDbError;
 use crate::store::error::{Conflict, StoreError};
 
@@ -19,6 +20,15 @@ pub(in crate::store::mongodb) struct Holder<'a> {
     pub(in crate::store::mongodb) epoch: i64,
     /// The service time, which goes with all that is written.
     pub(in crate::store::mongodb) service_time: i64,
+}
+
+/// What the instance that looks after the alerts remembers.
+pub(in crate::store::mongodb) fn state(
+    mongodb: &Connection,
+) -> Result<Option<String>, MongoDbError> {
+    let state = mongodb.state();
+    let found = mongodb.run(async { state.find_one(doc! {"_id": ALERTS}).await })?;
+    Ok(found.and_then(|state| text(&state, "body").map(str::to_owned)))
 }
 
 /// Under which epoch everything was read last.

@@ -35,7 +35,7 @@ use mongodb::bson::{Document, doc};
 
 pub(super) use self::alert::{alert, find};
 pub(super) use self::deliveries::{decide, delivery, find_deliveries};
-pub(super) use self::holder::Holder;
+pub(super) use self::holder::{Holder, state};
 pub(super) use self::objects::{object, objects, put_object, remove_object};
 pub(super) use self::retention::forget;
 pub(super) use self::takeover::take_over;
