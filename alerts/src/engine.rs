@@ -90,6 +90,11 @@ impl Engine {
             .min()
     }
 
+    /// How many deliveries are on their way.
+    pub fn waiting(&self) -> usize {
+        self.outbox.all().count()
+    }
+
     /// Looks at the fleet. The plan has to be written before the next look, and before
     /// the next message is asked for.
     pub fn tick<H: FleetHost>(&mut self, look: &Look<'_, H>) -> Plan {

@@ -189,6 +189,7 @@ fn start_jobs(
         &config.alerts,
         down_after,
         secret,
+        metrics.clone(),
     )?;
     let order = watch::Order {
         down_after,

@@ -709,4 +709,12 @@ fn a_channel_that_fails_is_shown_by_every_instance() {
             (channels[0]["state"] == "failing").then_some(())
         });
     }
+    let failing = "fleetbeat_channels{state=\"failing\"}";
+    let failed = "fleetbeat_deliveries_total{kind=\"webhook\",result=\"failed\"}";
+    eventually("metrics of the instance that sends", || {
+        let read = |server| crate::metrics::samples(&crate::metrics::metrics(server));
+        let mut all = servers.iter().map(read);
+        let sends = all.find(|samples| samples[failing] == 1.0)?;
+        (sends[failed] >= 1.0).then_some(())
+    });
 }

@@ -218,7 +218,7 @@ fn promtool_finds_nothing_wrong_in_metrics_and_alerts() {
     }
 
     let told = promtool(&["check", "rules", "docs/prometheus-rules.yml"], "");
-    assert!(told.contains("11 rules found"), "{told}");
+    assert!(told.contains("15 rules found"), "{told}");
     promtool(
         &["test", "rules", "tests/e2e/prometheus-rules.test.yml"],
         "",
@@ -359,7 +359,7 @@ fn a_prometheus_as_documented_scrapes_the_server_and_finds_the_hosts() {
         (names == BTreeSet::from(of_several)).then_some(())
     });
     let rules = prometheus.api("rules");
-    assert_eq!(rules["groups"][0]["rules"].as_array().unwrap().len(), 11);
+    assert_eq!(rules["groups"][0]["rules"].as_array().unwrap().len(), 15);
 
     // A server that is away costs Prometheus no target.
     server.kill();

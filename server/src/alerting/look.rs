@@ -12,14 +12,15 @@ use fleetbeat_daemon::condition::Condition;
 use fleetbeat_daemon::lock::lock;
 use fleetbeat_protocol::{FieldError, Rule, Server, Timestamp};
 
-use super::setup::Setup;
+use super::setup::{ReadyChannel, Setup};
 use super::shared::Alerting;
 use super::{advice, defaults, rows};
 use crate::fleet::selection::Record;
 use crate::fleet::shown::ShownFleet;
+use crate::metrics::AlertCounts;
 use crate::store::{
-    AlertSlice, Conflict, Cursor, Event, EventKind, EventQuery, NewEvent, ObjectKind,
-    StoreError, facts,
+    AlertSlice, Conflict, Cursor, DeliveryState as StoreDeliveryState, Event, EventKind,
+    EventQuery, NewEvent, ObjectKind, StoreError, facts,
 };
 
 /// Alerts that are written at once.
@@ -125,6 +126,7 @@ impl Looker {
         let setup = alerting.read_setup()?;
         let Some(engine) = engine.as_mut() else {
             *lock(&alerting.looked) = None;
+            alerting.metrics.alerts.left_to_another();
             return Ok(());
         };
         end_mutes(alerting, &setup, now)?;
@@ -135,6 +137,10 @@ impl Looker {
 
         let plan = self.tick(engine, &fleet, &setup, &retried, &heard, (now, instant));
         write(alerting, &plan, now)?;
+        let counts = count(alerting, engine, &setup)?;
+        let metrics = &alerting.metrics.alerts;
+        metrics.judged(&counts, instant.elapsed(), now);
+
         self.looked = instant;
         *lock(&alerting.looked) = Some(instant);
         if self.forgot.elapsed() >= FORGET_EVERY {
@@ -174,6 +180,31 @@ impl Looker {
             retried,
         })
     }
+}
+
+/// What there is at the end of a look.
+fn count(
+    alerting: &Alerting,
+    engine: &Engine,
+    setup: &Setup,
+) -> Result<AlertCounts, StoreError> {
+    let alerts = engine.alerts().filter(|alert| alert.is_open());
+    let failing = failing(engine.state());
+    let is_failing = |channel: &&Arc<ReadyChannel>| {
+        channel.sends.is_some() && failing.contains(&channel.id)
+    };
+    let failing = setup.channels.iter().filter(is_failing).count();
+    let closed = setup.closed().len();
+    Ok(AlertCounts {
+        alerts: alerts
+            .map(|alert| (alert.state.as_str(), alert.severity))
+            .collect(),
+        well: setup.channels.len() - closed - failing,
+        failing,
+        closed,
+        waiting: engine.waiting(),
+        dead: alerting.store.count_deliveries(StoreDeliveryState::Dead)?,
+    })
 }
 
 /// Removes the mutes whose time is over, and tells it.

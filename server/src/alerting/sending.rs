@@ -16,6 +16,7 @@ use super::setup::{ReadyChannel, Setup};
 use super::shared::Alerting;
 use super::text::{self, Context};
 use crate::jobs::Jobs;
+use crate::metrics::Delivered;
 use crate::recurring::log_if_due;
 use crate::store::{DeliveryOutcome, EventKind, NewEvent, facts};
 
@@ -191,16 +192,20 @@ fn settle(alerting: &Alerting, work: &Work, outcome: Outcome, now: Timestamp) {
     let Some(settlement) = engine.settled(&work.claim.id, outcome, now) else {
         return;
     };
-    let (outcome, event) = match settlement {
-        Settlement::Sent => (DeliveryOutcome::Sent { at: now }, None),
+    let (outcome, event, delivered) = match settlement {
+        Settlement::Sent => (DeliveryOutcome::Sent { at: now }, None, Delivered::Sent),
         Settlement::Again { at, error } => {
-            (DeliveryOutcome::Again { next_at: at, error }, None)
+            let again = DeliveryOutcome::Again { next_at: at, error };
+            (again, None, Delivered::Failed)
         }
         Settlement::Dead { error } => {
             let event = given_up(work, &error, now);
-            (DeliveryOutcome::Dead { at: now, error }, Some(event))
+            let dead = DeliveryOutcome::Dead { at: now, error };
+            (dead, Some(event), Delivered::Dead)
         }
     };
+    let kind = &work.channel.kept.form.kind;
+    alerting.metrics.alerts.delivered(kind, delivered);
     let id = &work.claim.id;
     if let Err(error) = alerting.store.settle_delivery(id, &outcome, event.as_ref()) {
         drop(guard);

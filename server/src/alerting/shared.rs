@@ -11,6 +11,7 @@ use super::post::Post;
 use super::setup::Setup;
 use crate::alert_settings::AlertSettings;
 use crate::fleet::snapshot::Snapshots;
+use crate::metrics::Metrics;
 use crate::secret_keys::SecretKeys;
 use crate::store::{Store, StoreError};
 
@@ -21,6 +22,7 @@ pub(crate) struct Alerting {
     pub(super) settings: AlertSettings,
     pub(super) down_after: Duration,
     pub(super) post: Post,
+    pub(super) metrics: Arc<Metrics>,
     /// The engine; `None` until it is loaded, and while another instance has one.
     pub(super) engine: Mutex<Option<Engine>>,
     pub(super) setup: Mutex<Arc<Setup>>,
@@ -39,6 +41,7 @@ impl Alerting {
         settings: &AlertSettings,
         down_after: Duration,
         secret: &SecretKeys,
+        metrics: Arc<Metrics>,
     ) -> io::Result<Arc<Alerting>> {
         Ok(Arc::new(Alerting {
             store,
@@ -46,6 +49,7 @@ impl Alerting {
             settings: settings.clone(),
             down_after,
             post: Post::new(settings, secret)?,
+            metrics,
             engine: Mutex::default(),
             setup: Mutex::default(),
             looked: Mutex::default(),

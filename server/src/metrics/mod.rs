@@ -8,6 +8,7 @@
 //! No label may take a value that a peer has chosen: the number of time series is bounded
 //! by the routes, the statuses and the subjects below.
 
+mod alerts;
 mod commits;
 mod heartbeats;
 mod history;
@@ -23,6 +24,7 @@ mod watch;
 use fleetbeat_protocol::Timestamp;
 use prometheus::{Registry, TextEncoder};
 
+pub(crate) use self::alerts::{AlertCounts, Alerts, Delivered};
 pub(crate) use self::commits::Commits;
 pub(crate) use self::heartbeats::Heartbeats;
 pub(crate) use self::history::{History, HistoryCounts};
@@ -54,6 +56,8 @@ pub(crate) struct Metrics {
     pub(crate) sweeps: Sweeps,
     /// The watch, which writes events.
     pub(crate) watch: Watch,
+    /// Alerts, and the messages about them.
+    pub(crate) alerts: Alerts,
     /// History.
     pub(crate) history: History,
     /// Logins by password.
@@ -82,6 +86,7 @@ impl Metrics {
             store_errors: StoreErrors::new(&registry),
             sweeps: Sweeps::new(&registry),
             watch: Watch::new(&registry),
+            alerts: Alerts::new(&registry),
             history: History::new(&registry),
             logins: Logins::new(&registry),
             registry,
@@ -129,6 +134,7 @@ mod tests {
             assert!(text.contains(&format!("# HELP {name} ")), "{name}");
         }
         for name in [
+            "fleetbeat_alerts",
             "fleetbeat_build_info",
             "fleetbeat_cache_errors_total",
             "fleetbeat_history_bytes",

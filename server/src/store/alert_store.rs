@@ -480,6 +480,12 @@ pub(crate) trait AlertStore: Send + Sync {
     /// The database cannot be read.
     fn deliveries(&self, query: &DeliveryQuery) -> Result<Page<DeliveryRow>, StoreError>;
 
+    /// How many messages are in this state.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    fn count_deliveries(&self, state: DeliveryState) -> Result<u64, StoreError>;
+
     /// One message; `None` if it is not known.
     ///
     /// # Errors

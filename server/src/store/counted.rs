@@ -10,7 +10,7 @@ use fleetbeat_protocol::{AgentId, KeyHash, Server, Timestamp};
 
 use super::alert_store::{
     AlertQuery, AlertRow, AlertSlice, AlertStore, Decision, DeliveryOutcome,
-    DeliveryQuery, DeliveryRow, Object, ObjectChange, ObjectKind, Page,
+    DeliveryQuery, DeliveryRow, DeliveryState, Object, ObjectChange, ObjectKind, Page,
     SavedAlerts,
 };
 use super::api_token::{ApiToken, ApiTokenStore};
@@ -200,6 +200,7 @@ counted! {
         fn alerts(&self, query: &AlertQuery) -> Page<AlertRow>;
         fn alert(&self, id: &str) -> Option<AlertRow>;
         fn deliveries(&self, query: &DeliveryQuery) -> Page<DeliveryRow>;
+        fn count_deliveries(&self, state: DeliveryState) -> u64;
         fn delivery(&self, id: &str) -> Option<DeliveryRow>;
         fn decide_delivery(
             &self,

@@ -336,3 +336,19 @@ pub(super) fn messages_stay_as_long_as_their_alerts(store: &dyn Store) {
     let left = |number: i64| store.delivery(&format!("dlv-{number}")).unwrap().is_some();
     assert_eq!([1, 2, 3, 4].map(left), [false, true, false, true]);
 }
+
+pub(super) fn messages_are_counted_by_state(store: &dyn Store) {
+    load(store);
+    let count = |state| store.count_deliveries(state).unwrap();
+    assert_eq!(count(DeliveryState::Waiting), 0);
+    for number in 1..=3 {
+        store.queue_delivery(&delivery(number, &["alr-1"])).unwrap();
+    }
+    give_up(store, 2);
+    let counts = [
+        DeliveryState::Waiting,
+        DeliveryState::Dead,
+        DeliveryState::Sent,
+    ];
+    assert_eq!(counts.map(count), [2, 1, 0]);
+}

@@ -207,6 +207,7 @@ macro_rules! cases {
             a_message_that_was_given_up_is_tried_again_or_dismissed,
             deliveries_are_listed_from_the_newest,
             messages_stay_as_long_as_their_alerts,
+            messages_are_counted_by_state,
         );
         cases!($open; users:
             users_are_kept,

@@ -53,7 +53,7 @@ pub(super) use self::restore::restore;
 use self::touched::Touched;
 use super::alert_store::{
     AlertQuery, AlertRow, AlertSlice, AlertStore, Decision, DeliveryOutcome,
-    DeliveryQuery, DeliveryRow, Object, ObjectChange, ObjectKind, Page,
+    DeliveryQuery, DeliveryRow, DeliveryState, Object, ObjectChange, ObjectKind, Page,
     SavedAlerts,
 };
 use super::api_token::{ApiToken, ApiTokenStore};
@@ -636,6 +636,11 @@ impl AlertStore for Embedded {
     fn deliveries(&self, query: &DeliveryQuery) -> Result<Page<DeliveryRow>, StoreError> {
         self.connections
             .read(|connection| alerts::find_deliveries(connection, query))
+    }
+
+    fn count_deliveries(&self, state: DeliveryState) -> Result<u64, StoreError> {
+        self.connections
+            .read(|connection| alerts::count_deliveries(connection, state))
     }
 
     fn delivery(&self, id: &str) -> Result<Option<DeliveryRow>, StoreError> {

@@ -64,7 +64,7 @@ use self::redis::RedisCopies;
 use self::watch::Watch;
 use super::alert_store::{
     AlertQuery, AlertRow, AlertSlice, AlertStore, Decision, DeliveryOutcome,
-    DeliveryQuery, DeliveryRow, Object, ObjectChange, ObjectKind, Page,
+    DeliveryQuery, DeliveryRow, DeliveryState, Object, ObjectChange, ObjectKind, Page,
     SavedAlerts,
 };
 use super::api_token::{ApiToken, ApiTokenStore};
@@ -642,6 +642,10 @@ impl AlertStore for MongoDb {
 
     fn deliveries(&self, query: &DeliveryQuery) -> Result<Page<DeliveryRow>, StoreError> {
         Ok(alerts::find_deliveries(&self.databases.mongodb, query)?)
+    }
+
+    fn count_deliveries(&self, state: DeliveryState) -> Result<u64, StoreError> {
+        Ok(alerts::count_deliveries(&self.databases.mongodb, state)?)
     }
 
     fn delivery(&self, id: &str) -> Result<Option<DeliveryRow>, StoreError> {

@@ -259,6 +259,17 @@ pub(in crate::store::embedded) fn delivery(
     select.query_row([id], delivery_from_row).optional()
 }
 
+/// How many messages are in this state.
+pub(in crate::store::embedded) fn count_deliveries(
+    connection: &Connection,
+    state: DeliveryState,
+) -> rusqlite::Result<u64> {
+    let count = "SELECT count(*) FROM deliveries WHERE state = ?1";
+    let mut count = connection.prepare_cached(count)?;
+    let count = count.query_row([state.as_str()], |row| row.get::<_, i64>(0))?;
+    Ok(count.unsigned_abs())
+}
+
 /// Some messages.
 pub(in crate::store::embedded) fn find_deliveries(
     connection: &Connection,

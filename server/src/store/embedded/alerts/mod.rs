@@ -12,7 +12,7 @@ use rusqlite::{
 
 use self::condition::Condition;
 pub(super) use self::deliveries::{
-    change, claim, decide, delivery, find_deliveries, give_up_all,
+    change, claim, count_deliveries, decide, delivery, find_deliveries, give_up_all,
     has_asked, queue, settle, take_asked,
 };
 pub(super) use self::objects::{object, objects, put_object, remove_object};

@@ -310,6 +310,16 @@ pub(in crate::store::mongodb) fn delivery(
     Ok(found.as_ref().and_then(delivery_from_document))
 }
 
+/// How many messages are in this state.
+pub(in crate::store::mongodb) fn count_deliveries(
+    mongodb: &Connection,
+    state: DeliveryState,
+) -> Result<u64, MongoDbError> {
+    let deliveries = mongodb.deliveries();
+    let alike = doc! {"state": state.as_str()};
+    mongodb.run(async { deliveries.count_documents(alike).await })
+}
+
 /// Some messages.
 pub(in crate::store::mongodb) fn find_deliveries(
     mongodb: &Connection,

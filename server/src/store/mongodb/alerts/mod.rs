@@ -34,7 +34,7 @@ use mongodb::IndexModel;
 use mongodb::bson::{Document, doc};
 
 pub(super) use self::alert::{alert, find};
-pub(super) use self::deliveries::{decide, delivery, find_deliveries};
+pub(super) use self::deliveries::{count_deliveries, decide, delivery, find_deliveries};
 pub(super) use self::holder::{Holder, state};
 pub(super) use self::objects::{object, objects, put_object, remove_object};
 pub(super) use self::retention::forget;
