@@ -43,6 +43,10 @@ enum Happening {
     Unmute,
     Acknowledge(usize),
     Mood(usize, Mood),
+    /// A channel is to be told of this and worse from now on.
+    Worse(usize, Severity),
+    /// A rule is worse or less bad from now on.
+    Reweigh(usize, Severity),
     /// A channel is switched off or on.
     Close(usize),
     /// A channel is deleted, or made again.
@@ -61,7 +65,16 @@ fn mood() -> impl Strategy<Value = Mood> {
         3 => Just(Mood::Works),
         2 => Just(Mood::Fails),
         2 => Just(Mood::Loses),
+        2 => Just(Mood::Hangs),
         1 => Just(Mood::Refuses),
+    ]
+}
+
+fn severity() -> impl Strategy<Value = Severity> {
+    prop_oneof![
+        Just(Severity::Info),
+        Just(Severity::Warning),
+        Just(Severity::Critical),
     ]
 }
 
@@ -79,6 +92,10 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => host.clone().prop_map(Delete),
         1 => rule.clone().prop_map(Switch),
         1 => rule.clone().prop_map(Renew),
+        1 => (rule.clone(), severity())
+            .prop_map(|(rule, severity)| Reweigh(rule, severity)),
+        2 => (0_usize..3, severity())
+            .prop_map(|(channel, severity)| Worse(channel, severity)),
         2 => (rule, 0_usize..8).prop_map(|(rule, set)| Rename(rule, set)),
         2 => (proptest::option::of(host.clone()), 60_u64..3000)
             .prop_map(|(host, seconds)| Mute(host, seconds)),
@@ -212,6 +229,17 @@ impl History {
                     named.map(|(_, id)| (*id).to_owned()).collect();
                 world.rules[*place].version += 1;
             }
+            Happening::Reweigh(place, severity) => {
+                world.rules[*place].rule.severity = *severity;
+                world.rules[*place].version += 1;
+            }
+            Happening::Worse(place, severity) => {
+                let id = CHANNELS[*place];
+                let mut channels = world.channels.iter_mut();
+                if let Some(channel) = channels.find(|channel| channel.id == id) {
+                    channel.min_severity = *severity;
+                }
+            }
             Happening::Mute(host, seconds) => {
                 let select = host.map_or("all".to_owned(), |host| {
                     format!("hostname = {}", world.hosts[host].0.hostname)
@@ -330,6 +358,7 @@ impl History {
         }
         for channel in &mut world.channels {
             channel.enabled = true;
+            channel.min_severity = Severity::Info;
         }
         self.looks(240);
     }

@@ -394,3 +394,108 @@ fn a_channel_that_wants_less_is_told_less() {
     world.run(300, |world| world.hear_all(|_| true));
     assert_eq!(world.got("chn-a").len(), 0);
 }
+
+#[test]
+fn a_channel_that_wants_less_from_now_on_is_still_told_of_the_end() {
+    let mut world = World::new(fleet(4), vec![rule("rul-1", SERVICE)], &["chn-a"]);
+    set_service(&mut world, 0, false);
+    world.run(300, |world| world.hear_all(|_| true));
+    assert_eq!(world.got("chn-a"), [fires()]);
+    world.channels[0].min_severity = Severity::Critical;
+    set_service(&mut world, 1, false);
+    world.run(300, |world| world.hear_all(|_| true));
+    assert_eq!(world.got("chn-a"), [fires()]);
+    set_service(&mut world, 0, true);
+    world.run(300, |world| world.hear_all(|_| true));
+    assert_eq!(world.got("chn-a"), [fires(), recovers()]);
+
+    // What still fires is told when the channel wants it again, and only that.
+    world.channels[0].min_severity = Severity::Info;
+    world.run(300, |world| world.hear_all(|_| true));
+    assert_eq!(world.got("chn-a"), [fires(), recovers(), fires()]);
+}
+
+/// A tenth, a quarter and a third of a country are cut off while all hosts beat at times
+/// of their own: the third is as much as an alert about the country needs.
+#[test]
+fn a_part_of_a_larger_country_is_three_messages_and_two_for_its_return() {
+    for cut in [90, 220, 300] {
+        let mut hosts: Vec<TestHost> =
+            (0..900).map(|number| host(number, "DE")).collect();
+        hosts.extend((900..1000).map(|number| host(number, "NL")));
+        let by_country =
+            DOWN.replace(r#""severity""#, r#""group_by": ["country"], "severity""#);
+        let rules = vec![rule("rul-1", &by_country), rule("rul-2", MANY)];
+        let mut world = World::new(hosts, rules, &["chn-a"]);
+        world.run(300, |world| world.hear_all(|_| true));
+        // Ten minutes from the first message on.
+        world.run(DOWN_AFTER_S + 600, |world| {
+            world.hear_all(|place| place >= cut);
+        });
+        let told = world.got("chn-a").len();
+        assert!((1..=3).contains(&told), "{cut}: {told} messages");
+
+        world.run(1800, |world| world.hear_all(|_| true));
+        let back = world.got("chn-a").len() - told;
+        assert!((1..=2).contains(&back), "{cut}: {back} messages");
+        check_pairs(&world);
+        let engine = world.engine.as_ref().unwrap();
+        assert!(engine.alerts().all(|alert| !alert.is_open()));
+    }
+}
+
+/// What has arrived at a channel: each delivery once, in the order in which they were
+/// queued.
+fn check_order(world: &World, channel: &str) {
+    let rows = world.store.rows();
+    let number = |id: &String| {
+        let row = rows.iter().find(|row| row.delivery.id == *id);
+        row.unwrap().delivery.number
+    };
+    let inbox = &world.inboxes[channel];
+    let numbers: Vec<i64> = inbox.got.iter().map(|(id, _)| number(id)).collect();
+    assert!(numbers.is_sorted(), "{numbers:?}");
+    assert_eq!(inbox.arrivals, inbox.got.len(), "each arrives once");
+}
+
+#[test]
+fn a_black_hole_of_two_hours_costs_nothing_and_doubles_nothing() {
+    for (hosts, is_digest) in [(4, false), (40, true)] {
+        let by_host =
+            SERVICE.replace(r#""severity""#, r#""group_by": ["hostname"], "severity""#);
+        let rules = vec![rule("rul-1", &by_host)];
+        let mut world = World::new(fleet(hosts), rules, &["chn-a", "chn-b"]);
+        let second = world.rules[0].rule.channels[0].replace('a', "b");
+        world.rules[0].rule.channels.push(second);
+        world.run(300, |world| world.hear_all(|_| true));
+        world.moods.insert("chn-a".to_owned(), Mood::Hangs);
+        // One host after the other breaks and stays broken; the process is killed while a
+        // try hangs.
+        for place in 0..hosts {
+            set_service(&mut world, place, false);
+            world.run(7200 / hosts as u64, |world| world.hear_all(|_| true));
+            if place == hosts / 2 {
+                world.restart();
+            }
+        }
+        assert_eq!(world.got("chn-a").len(), 0);
+        world.moods.clear();
+        world.run(1200, |world| world.hear_all(|_| true));
+        for place in 0..hosts {
+            set_service(&mut world, place, true);
+        }
+        world.run(1200, |world| world.hear_all(|_| true));
+
+        let count = |channel: &str, wanted: News| {
+            let got = world.got(channel).into_iter().flatten();
+            got.filter(|news| *news == wanted).count()
+        };
+        for channel in ["chn-a", "chn-b"] {
+            assert_eq!(count(channel, News::Resolved), hosts, "{channel}");
+        }
+        assert_eq!(count("chn-a", News::Firing), hosts);
+        let messages = world.got("chn-a").len();
+        assert_eq!(messages < 2 * hosts, is_digest, "{messages} messages");
+        check_order(&world, "chn-a");
+    }
+}

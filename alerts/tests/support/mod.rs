@@ -311,7 +311,12 @@ pub enum Mood {
     /// It arrives, and the answer is lost.
     Loses,
     Refuses,
+    /// Nothing arrives, and that is known only [`HANGS_S`] later.
+    Hangs,
 }
+
+/// The deadline of a try, in seconds: looks go on meanwhile.
+pub const HANGS_S: u64 = 15;
 
 /// What a channel has got.
 #[derive(Default)]
@@ -347,8 +352,17 @@ pub struct World {
     pub inboxes: BTreeMap<String, Inbox>,
     pub moods: BTreeMap<String, Mood>,
     pub epoch: u32,
+    /// The tries that hang, and when each is given up.
+    hanging: Vec<(u64, String)>,
     last_look_s: Option<u64>,
     seed: u64,
+}
+
+fn failed() -> Outcome {
+    Outcome::Failed {
+        error: "timeout".to_owned(),
+        retry_after: None,
+    }
 }
 
 pub const DOWN_AFTER_S: u64 = 240;
@@ -369,6 +383,7 @@ impl World {
             inboxes: BTreeMap::new(),
             moods: BTreeMap::new(),
             epoch: 0,
+            hanging: Vec::new(),
             last_look_s: None,
             seed: 1,
         }
@@ -391,6 +406,7 @@ impl World {
     /// The process ends, and another one starts.
     pub fn restart(&mut self) {
         self.engine = None;
+        self.hanging.clear();
         self.store.writes_left = None;
     }
 
@@ -457,6 +473,16 @@ impl World {
 
     /// Sends what is due.
     pub fn send(&mut self, engine: &mut Engine) -> Result<(), Killed> {
+        let now_s = self.now_s;
+        let (over, hanging) = self
+            .hanging
+            .drain(..)
+            .partition(|(until, _)| *until <= now_s);
+        self.hanging = hanging;
+        let over: Vec<(u64, String)> = over;
+        for (_, id) in over {
+            self.settle(engine, &id, failed())?;
+        }
         for id in engine.busy_channels() {
             while let Some(claim) = engine.next_message(&id, self.now(), render) {
                 self.store.claim(&claim, self.epoch)?;
@@ -464,20 +490,31 @@ impl World {
                 if matches!(mood, Mood::Works | Mood::Loses) {
                     self.inboxes.entry(id.clone()).or_default().take(&claim);
                 }
-                let error = "timeout".to_owned();
                 let outcome = match mood {
                     Mood::Works => Outcome::Sent,
-                    Mood::Refuses => Outcome::Refused { error },
-                    Mood::Fails | Mood::Loses => Outcome::Failed {
-                        error,
-                        retry_after: None,
+                    Mood::Refuses => Outcome::Refused {
+                        error: "refused".to_owned(),
                     },
+                    Mood::Fails | Mood::Loses => failed(),
+                    Mood::Hangs => {
+                        self.hanging.push((self.now_s + HANGS_S, claim.id));
+                        continue;
+                    }
                 };
-                let settlement = engine.settled(&claim.id, outcome, self.now()).unwrap();
-                self.store.settle(&claim.id, &settlement, self.epoch)?;
+                self.settle(engine, &claim.id, outcome)?;
             }
         }
         Ok(())
+    }
+
+    fn settle(
+        &mut self,
+        engine: &mut Engine,
+        id: &str,
+        outcome: Outcome,
+    ) -> Result<(), Killed> {
+        let settlement = engine.settled(id, outcome, self.now()).unwrap();
+        self.store.settle(id, &settlement, self.epoch)
     }
 
     /// Looks each ten seconds for so long; `each` changes the world before each look.
