@@ -33,6 +33,9 @@ want curl
 want openssl
 want nginx nginx-light
 want redis-server
+# Real peers of channels.
+want prometheus-alertmanager
+/usr/bin/python3 -c 'import aiosmtpd' 2>/dev/null || packages+=(python3-aiosmtpd)
 want ip iproute2
 want free procps
 want man man-db

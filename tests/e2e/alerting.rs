@@ -21,7 +21,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 /// Channels may be on loopback, and hosts are down soon.
-const SETTINGS: &str = "[alerts]\nallow_private = [\"127.0.0.0/8\"]\n\
+pub(crate) const SETTINGS: &str = "[alerts]\nallow_private = [\"127.0.0.0/8\"]\n\
     external_url = \"https://fleet.example\"\n\
     [sweep]\ninterval = \"1s\"\ndown_after = \"5s\"\n";
 /// Hosts of each test.
@@ -29,12 +29,12 @@ const HOSTS: u8 = 4;
 /// The time between two heartbeats of a host.
 const BEAT_EVERY: Duration = Duration::from_millis(300);
 /// Longest wait: some looks, or the end of a lease and some looks, on a busy machine.
-const LIMIT: Duration = Duration::from_secs(120);
+pub(crate) const LIMIT: Duration = Duration::from_secs(120);
 /// Pause between two looks at a condition.
 const POLL: Duration = Duration::from_millis(20);
 
 /// Waits until `condition` gives something.
-fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     let ends_at = Instant::now() + LIMIT;
     loop {
         if let Some(value) = condition() {
@@ -46,7 +46,7 @@ fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
 }
 
 /// Hosts that beat in a thread of their own; dropping the value ends the thread.
-struct Hosts {
+pub(crate) struct Hosts {
     bodies: Arc<Mutex<BTreeMap<u8, Value>>>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -54,7 +54,7 @@ struct Hosts {
 
 impl Hosts {
     /// All hosts beat, to the first of these servers that answers.
-    fn start(servers: Vec<SocketAddr>) -> Hosts {
+    pub(crate) fn start(servers: Vec<SocketAddr>) -> Hosts {
         let hosts = (1..=HOSTS).map(|number| (number, body(number)));
         let bodies = Arc::new(Mutex::new(hosts.collect::<BTreeMap<u8, Value>>()));
         let stop = Arc::new(AtomicBool::new(false));
@@ -74,11 +74,11 @@ impl Hosts {
         }
     }
 
-    fn fall_silent(&self, number: u8) {
+    pub(crate) fn fall_silent(&self, number: u8) {
         self.bodies.lock().unwrap().remove(&number);
     }
 
-    fn come_back(&self, number: u8) {
+    pub(crate) fn come_back(&self, number: u8) {
         self.set(number, body(number));
     }
 
@@ -94,7 +94,7 @@ impl Drop for Hosts {
     }
 }
 
-fn name(number: u8) -> String {
+pub(crate) fn name(number: u8) -> String {
     format!("vpn-{number}")
 }
 
@@ -122,21 +122,21 @@ fn beat(servers: &[SocketAddr], body: &Value) {
 }
 
 /// A server, an admin's token for it, and its hosts.
-struct Scene {
-    hosts: Hosts,
-    server: FleetbeatServer,
-    token: String,
+pub(crate) struct Scene {
+    pub(crate) hosts: Hosts,
+    pub(crate) server: FleetbeatServer,
+    pub(crate) token: String,
 }
 
 impl Scene {
     /// A server on the embedded store, with further settings, that has heard its hosts.
-    fn start(settings: &str) -> Scene {
+    pub(crate) fn start(settings: &str) -> Scene {
         let server = FleetbeatServer::start_with(&format!("{SETTINGS}{settings}"), &[]);
         let hosts = Hosts::start(vec![server.address()]);
         Scene::of(server, hosts)
     }
 
-    fn of(server: FleetbeatServer, hosts: Hosts) -> Scene {
+    pub(crate) fn of(server: FleetbeatServer, hosts: Hosts) -> Scene {
         let token = server.admin_token();
         let scene = Scene {
             hosts,
@@ -150,37 +150,37 @@ impl Scene {
         scene
     }
 
-    fn api(&self, method: &str, target: &str, body: Option<&Value>) -> Answer {
+    pub(crate) fn api(&self, method: &str, target: &str, body: Option<&Value>) -> Answer {
         self.server.api(&self.token, method, target, body)
     }
 
-    fn get(&self, target: &str) -> Value {
+    pub(crate) fn get(&self, target: &str) -> Value {
         let answer = self.api("GET", target, None);
         assert_eq!(answer.status, 200, "{answer:?}");
         answer.json()
     }
 
     /// Makes something, and gives its id.
-    fn make(&self, target: &str, body: &Value) -> String {
+    pub(crate) fn make(&self, target: &str, body: &Value) -> String {
         let made = self.api("POST", target, Some(body));
         assert_eq!(made.status, 201, "{made:?}");
         text(&made.json()["id"])
     }
 
     /// A channel that posts our own JSON to the peer.
-    fn webhook(&self, peer: &FakeHttp) -> String {
+    pub(crate) fn webhook(&self, peer: &FakeHttp) -> String {
         let settings = json!({"url": peer.url("/hook")});
         self.channel("webhook", &settings)
     }
 
-    fn channel(&self, kind: &str, settings: &Value) -> String {
+    pub(crate) fn channel(&self, kind: &str, settings: &Value) -> String {
         let body = json!({"name": kind, "kind": kind, "settings": settings});
         self.make("/channels", &body)
     }
 
     /// A rule that tells every channel of each host at once. The rules that a server
     /// begins with, if they are there already, are removed.
-    fn rule(&self, condition: Value) -> String {
+    pub(crate) fn rule(&self, condition: Value) -> String {
         let mut rule = condition;
         for (member, value) in [
             ("name", json!("a rule of the tests")),
@@ -209,14 +209,14 @@ impl Scene {
     }
 
     /// The messages on their way to a channel, or that were, the oldest first.
-    fn deliveries(&self, channel: &str) -> Vec<Value> {
+    pub(crate) fn deliveries(&self, channel: &str) -> Vec<Value> {
         let target = format!("/deliveries?channel={channel}");
         let deliveries = self.get(&target)["deliveries"].as_array().unwrap().clone();
         deliveries.into_iter().rev().collect()
     }
 
     /// Waits until the server knows that so many messages have arrived.
-    fn wait_for_sent(&self, channel: &str, count: usize) -> Vec<Value> {
+    pub(crate) fn wait_for_sent(&self, channel: &str, count: usize) -> Vec<Value> {
         eventually("messages to be sent", || {
             let deliveries = self.deliveries(channel);
             let sent = deliveries.iter().filter(|one| one["state"] == "sent");
@@ -225,12 +225,12 @@ impl Scene {
     }
 }
 
-fn text(value: &Value) -> String {
+pub(crate) fn text(value: &Value) -> String {
     value.as_str().unwrap().to_owned()
 }
 
 /// The messages about a host that a peer was sent.
-fn told(peer: &FakeHttp, host: u8) -> Vec<Received> {
+pub(crate) fn told(peer: &FakeHttp, host: u8) -> Vec<Received> {
     let is_about = |received: &Received| {
         let message = received.json();
         let items = message["items"].as_array().unwrap();
@@ -242,7 +242,7 @@ fn told(peer: &FakeHttp, host: u8) -> Vec<Received> {
     posted.filter(is_about).collect()
 }
 
-fn wait_for_told(peer: &FakeHttp, host: u8, count: usize) -> Vec<Received> {
+pub(crate) fn wait_for_told(peer: &FakeHttp, host: u8, count: usize) -> Vec<Received> {
     eventually(&format!("message {count} about {}", name(host)), || {
         let told = told(peer, host);
         (told.len() >= count).then_some(told)
@@ -250,12 +250,12 @@ fn wait_for_told(peer: &FakeHttp, host: u8, count: usize) -> Vec<Received> {
 }
 
 /// What the messages say, in their order.
-fn statuses(told: &[Received]) -> Vec<String> {
+pub(crate) fn statuses(told: &[Received]) -> Vec<String> {
     told.iter().map(|one| text(&one.json()["status"])).collect()
 }
 
 /// The value of a header of a mail.
-fn header<'a>(mail: &'a str, name: &str) -> Option<&'a str> {
+pub(crate) fn header<'a>(mail: &'a str, name: &str) -> Option<&'a str> {
     let (head, _) = mail.split_once("\n\n")?;
     let mut lines = head.lines();
     lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
@@ -513,7 +513,7 @@ fn channels_do_not_lead_inside() {
 }
 
 /// Every file below the folder that has the text in it.
-fn files_with(folder: &Path, text: &str) -> Vec<String> {
+pub(crate) fn files_with(folder: &Path, text: &str) -> Vec<String> {
     let mut found = Vec::new();
     for file in fs::read_dir(folder).unwrap().flatten() {
         let path = file.path();

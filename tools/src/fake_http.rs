@@ -89,6 +89,14 @@ impl Received {
 struct Shared {
     replies: VecDeque<Reply>,
     received: Vec<Received>,
+    hole: Option<Hole>,
+}
+
+/// What becomes of connections while the peer is a black hole: they stay open, and nobody
+/// reads from them.
+#[derive(Default)]
+struct Hole {
+    connections: Vec<Box<dyn Send>>,
 }
 
 /// The peer; dropping the value ends its thread.
@@ -144,6 +152,26 @@ impl FakeHttp {
         lock(&self.shared).replies.push_back(reply);
     }
 
+    /// From now on the peer takes connections, and never reads or answers.
+    pub fn begin_black_hole(&self) {
+        lock(&self.shared).hole.get_or_insert_default();
+    }
+
+    /// The peer is well again. It hangs up on those that have waited.
+    pub fn end_black_hole(&self) {
+        let hole = lock(&self.shared).hole.take();
+        drop(hole);
+    }
+
+    /// How many connections a black hole has swallowed so far; 0 where there is none.
+    pub fn swallowed(&self) -> usize {
+        let shared = lock(&self.shared);
+        shared
+            .hole
+            .as_ref()
+            .map_or(0, |hole| hole.connections.len())
+    }
+
     /// All requests so far.
     pub fn received(&self) -> Vec<Received> {
         lock(&self.shared).received.clone()
@@ -170,6 +198,7 @@ fn share(replies: impl IntoIterator<Item = Reply>) -> Arc<Mutex<Shared>> {
     Arc::new(Mutex::new(Shared {
         replies: replies.into_iter().collect(),
         received: Vec::new(),
+        hole: None,
     }))
 }
 
@@ -177,7 +206,11 @@ fn lock(shared: &Mutex<Shared>) -> std::sync::MutexGuard<'_, Shared> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn serve(mut stream: impl Read + Write, shared: &Mutex<Shared>) {
+fn serve(mut stream: impl Read + Write + Send + 'static, shared: &Mutex<Shared>) {
+    if let Some(hole) = &mut lock(shared).hole {
+        hole.connections.push(Box::new(stream));
+        return;
+    }
     let Some(request) = read_request(&mut stream) else {
         return;
     };

@@ -33,7 +33,7 @@ const ARROWS: [(&str, &[&str]); 13] = [
     ),
     ("xtask", &[]),
     ("tools", &["protocol"]),
-    ("tests", &["protocol", "tools"]),
+    ("tests", &["channels", "protocol", "tools"]),
 ];
 
 /// Crates that the server hides, and where each may be named: the beginnings of paths
