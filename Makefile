@@ -1,7 +1,7 @@
 # Everything longer than a few lines is a script. `make` alone lists the targets.
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test check build release dashboard setup bench fleet-outage static-agents static dist repo man \
+.PHONY: help demo test check build release dashboard setup bench fleet-cut fleet-outage static-agents static dist repo man \
   measure-code images deny shellcheck clean test-packages test-ansible-fleet capacity soak
 
 HOSTS ?= 0
@@ -51,6 +51,9 @@ dashboard: $(dist) ## build the dashboard, which the server embeds
 
 bench: release static-agents ## measure, and print the tables of the README
 	scripts/measure.sh bench
+
+fleet-cut: release ## cut a country off from a fleet of ten thousand hosts, and count the messages: about half an hour
+	target/release/fleet-cut
 
 fleet-outage: release ## play a thousand agents whose server dies for a minute: about eight minutes
 	target/release/fleet-outage

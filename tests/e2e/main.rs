@@ -22,6 +22,7 @@ mod codes;
 mod compatibility;
 mod compose;
 mod configuration;
+mod cut;
 mod demo;
 mod disk;
 mod doctor;

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::ops::Range;
 
 use fastrand::Rng;
 use fleetbeat_protocol::{Heartbeat, Load, Service};
@@ -40,16 +41,34 @@ const CITIES: [(&str, &str, &str); 24] = [
 const SERVICES: [&str; 4] = ["wg", "ov", "sq", "vr"];
 
 /// Chances for each heartbeat.
-const FALLS_SILENT: f64 = 0.01;
-const RETURNS: f64 = 0.2;
-const SERVICE_FAILS: f64 = 0.01;
-const SERVICE_RECOVERS: f64 = 0.3;
+struct Chances {
+    falls_silent: f64,
+    returns: f64,
+    service_fails: f64,
+    service_recovers: f64,
+}
+
+/// Something is always wrong somewhere.
+const USUAL: Chances = Chances {
+    falls_silent: 0.01,
+    returns: 0.2,
+    service_fails: 0.01,
+    service_recovers: 0.3,
+};
+/// Nothing happens by itself.
+const CALM: Chances = Chances {
+    falls_silent: 0.0,
+    service_fails: 0.0,
+    ..USUAL
+};
+
 /// Share of hosts that cannot measure their network load.
 const NET_UNKNOWN: f64 = 0.05;
 
 /// The hosts.
 pub struct Fleet {
     hosts: Vec<Host>,
+    chances: Chances,
 }
 
 /// A simulated host: the state of its random numbers, and its last heartbeat.
@@ -64,13 +83,32 @@ impl Fleet {
     pub fn new(seed: u64, count: u32) -> Fleet {
         Fleet {
             hosts: (0..count).map(|index| Host::new(seed, index)).collect(),
+            chances: USUAL,
+        }
+    }
+
+    /// The same hosts, of which none falls silent and no service fails.
+    pub fn calm(seed: u64, count: u32) -> Fleet {
+        Fleet {
+            chances: CALM,
+            ..Fleet::new(seed, count)
+        }
+    }
+
+    /// Puts hosts into a country, by which they are named, too.
+    pub fn settle(&mut self, hosts: Range<usize>, code: &str) {
+        for index in hosts {
+            let heartbeat = &mut self.hosts[index].heartbeat;
+            code.clone_into(&mut heartbeat.country_code);
+            code.clone_into(&mut heartbeat.country);
+            heartbeat.hostname = format!("vpn-{}-{:05}", code.to_lowercase(), index + 1);
         }
     }
 
     /// The body of the host's next heartbeat; `None` while the host is silent.
     pub fn next(&mut self, host: usize) -> Option<Vec<u8>> {
         let host = &mut self.hosts[host];
-        host.step();
+        host.step(&self.chances);
         (!host.silent).then(|| {
             serde_json::to_vec(&host.heartbeat).expect("a heartbeat is plain JSON")
         })
@@ -123,16 +161,16 @@ impl Host {
         }
     }
 
-    fn step(&mut self) {
+    fn step(&mut self, chances: &Chances) {
         let first = self.heartbeat.seq == Some(0);
         self.heartbeat.seq = self.heartbeat.seq.map(|seq| seq + 1);
 
         let chance = self.rng.f64();
         self.silent = !first
             && if self.silent {
-                chance >= RETURNS
+                chance >= chances.returns
             } else {
-                chance < FALLS_SILENT
+                chance < chances.falls_silent
             };
 
         let Load { cpu, ram, net } = &mut self.heartbeat.load;
@@ -146,9 +184,9 @@ impl Host {
         for service in &mut self.heartbeat.services {
             let chance = self.rng.f64();
             service.active = if service.active {
-                chance >= SERVICE_FAILS
+                chance >= chances.service_fails
             } else {
-                chance < SERVICE_RECOVERS
+                chance < chances.service_recovers
             };
         }
     }
@@ -206,5 +244,21 @@ mod tests {
             silent > 100 && returned > 20 && failed > 100,
             "{silent} {returned} {failed}"
         );
+    }
+
+    #[test]
+    fn a_calm_fleet_is_there_and_well_where_it_was_put() {
+        let mut fleet = Fleet::calm(1, 20);
+        fleet.settle(5..20, "IS");
+        for host in 5..20 {
+            for _ in 0..100 {
+                let body = String::from_utf8(fleet.next(host).unwrap()).unwrap();
+                assert!(!body.contains("false"), "{body}");
+                assert!(
+                    body.contains("\"IS\"") && body.contains("vpn-is-"),
+                    "{body}"
+                );
+            }
+        }
     }
 }

@@ -7,6 +7,8 @@ pub mod client;
 #[cfg(feature = "harness")]
 pub mod contract;
 #[cfg(feature = "harness")]
+pub mod cut;
+#[cfg(feature = "harness")]
 pub mod dashboard;
 #[cfg(feature = "peers")]
 pub mod fake_http;
