@@ -6,6 +6,7 @@
 //! nothing but every request must succeed.
 
 mod agent;
+mod alerts;
 mod changes;
 mod history;
 mod keys;
@@ -43,7 +44,7 @@ const CONNECTIONS: usize = 64;
 const MAX_ROUND_TRIPS: f64 = 400.0;
 
 /// The parts to measure, in this order.
-const PARTS: [&str; 9] = [
+const PARTS: [&str; 10] = [
     "heartbeats",
     "history",
     "upkeep",
@@ -51,6 +52,7 @@ const PARTS: [&str; 9] = [
     "fleets",
     "changes",
     "selector",
+    "alerts",
     "production",
     "agent",
 ];
@@ -88,6 +90,7 @@ fn main() -> ExitCode {
             "fleets" => fleets(&scale),
             "changes" => changes::measure(&scale),
             "selector" => selector::selectors(&scale),
+            "alerts" => alerts::measure(&scale),
             "production" => production(&scale),
             _ => agent::measure(&scale, &agent, is_static),
         };
