@@ -220,36 +220,60 @@ impl Memory {
 
 fn open_alerts(scale: &Scale) -> Memory {
     let hosts = *scale.fleets.last().expect("a fleet");
-    let server = FleetbeatServer::start_with(SETTINGS, &[]);
+    let (down, settle) = if scale.is_full { (60, 30) } else { (5, 0) };
+    let server = FleetbeatServer::start_with(&settings(down, 1), &[]);
     let token = server.admin_token();
     let peer = FakeHttp::start([]);
     make_hook(&server, &token, &peer);
-    populate(&server, hosts);
-    let settle = || {
-        if scale.is_full {
-            thread::sleep(LOOK_EVERY * 3);
-        }
-    };
     let memory = || process::status(server.pid(), "VmRSS") as f64 / 1024.0;
 
-    settle();
+    // The time of grace after a start is over.
+    keep_up(
+        &server,
+        hosts,
+        Duration::from_secs(down + settle) + LOOK_EVERY,
+    );
     let before = memory();
     let all = json!({
         "name": "all", "severity": "warning", "when": "load", "load": "ram", "above": 0.1,
         "group_wait": "0s", "channels": ["all"],
     });
     make(&server, &token, "/alert-rules", &all);
-    wait::within(LONG, LOOK_EVERY / 100, "all alerts to be told", || {
-        let told = peer.received().into_iter();
-        let firing = told.map(|told| told.json()["groups"][0]["firing"].as_u64());
-        (firing.max() == Some(Some(hosts.into()))).then_some(())
-    });
-    settle();
+    wait::within(
+        LONG,
+        Duration::from_secs(1),
+        "all alerts to be told",
+        || {
+            populate(&server, hosts);
+            let told = peer.received().into_iter();
+            let firing = told.map(|told| told.json()["groups"][0]["firing"].as_u64());
+            (firing.max() == Some(Some(hosts.into()))).then_some(())
+        },
+    );
+    keep_up(&server, hosts, Duration::from_secs(settle));
     Memory {
         hosts,
         before,
         after: memory(),
     }
+}
+
+/// Sends heartbeats of all hosts for so long.
+fn keep_up(server: &FleetbeatServer, hosts: u32, time: Duration) {
+    let until = Instant::now() + time;
+    while Instant::now() < until {
+        populate(server, hosts);
+        thread::sleep(Duration::from_secs(1));
+    }
+}
+
+/// Settings of a server that sends messages to a channel on loopback, with times in
+/// seconds.
+fn settings(down_after: u64, sweep: u64) -> String {
+    format!(
+        "[alerts]\nallow_private = [\"127.0.0.0/8\"]\n\
+         [sweep]\ndown_after = \"{down_after}s\"\ninterval = \"{sweep}s\"\n"
+    )
 }
 
 /// How long it took from each host's last heartbeat to the message.
@@ -280,16 +304,12 @@ impl Silence {
 }
 
 fn silence(scale: &Scale) -> Silence {
-    let (hosts, down, sweep, wait) = if scale.is_full {
-        (60, 20, 5, 30)
+    let (hosts, spread, down, sweep, wait) = if scale.is_full {
+        (60, LOOK_EVERY * 6, 20, 5, 30)
     } else {
-        (2, 2, 1, 0)
+        (2, LOOK_EVERY, 2, 1, 0)
     };
-    let settings = format!(
-        "[alerts]\nallow_private = [\"127.0.0.0/8\"]\n\
-         [sweep]\ndown_after = \"{down}s\"\ninterval = \"{sweep}s\"\n"
-    );
-    let server = FleetbeatServer::start_with(&settings, &[]);
+    let server = FleetbeatServer::start_with(&settings(down, sweep), &[]);
     let token = server.admin_token();
     let peer = FakeHttp::start([]);
     make_hook(&server, &token, &peer);
@@ -301,7 +321,7 @@ fn silence(scale: &Scale) -> Silence {
     // The time of grace after a start is over.
     let began = Instant::now() + Duration::from_secs(down) + LOOK_EVERY;
     let silent_from: Vec<Instant> = (0..hosts)
-        .map(|host| began + LOOK_EVERY * 6 * host / hosts)
+        .map(|host| began + spread * host / hosts)
         .collect();
     let last = beat_until(&server, &silent_from, &peer);
     let took = last.iter().enumerate().map(|(host, last)| {
