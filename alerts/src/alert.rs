@@ -54,7 +54,7 @@ pub struct Alert {
     pub counted: Option<Counted>,
     /// Whether nothing is known of it now: the host is down, or does not send it.
     pub stale: bool,
-    /// Why nobody is told of it now, who would be else.
+    /// Why nobody is told of it now, or not all who would be else.
     pub held_by: Option<HeldBy>,
     /// Who has taken it on.
     pub ack: Option<Acknowledgement>,

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use fleetbeat_protocol::{Rule, Severity, Timestamp};
 
 use crate::alert::{Alert, AlertState, Told};
+use crate::audience::Audience;
 use crate::book::Book;
 use crate::deaf;
 use crate::delivery::{
@@ -151,11 +152,12 @@ impl Engine {
         };
         judge.judge();
 
-        let holds = Holds::new(&fleet, &self.book, &rules);
+        let audience = Audience::new(look, &rules);
+        let holds = Holds::new(&fleet, &self.book, &audience);
         let mut teller = Teller {
             fleet: &fleet,
             holds: &holds,
-            rules: &rules,
+            audience: &audience,
             book: &mut self.book,
             outbox: &mut self.outbox,
             clocks: &mut self.clocks,

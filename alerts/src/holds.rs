@@ -1,11 +1,12 @@
 //! Why nobody is told of an alert that fires: mutes, maintenance, and alerts that say
-//! more.
+//! more. An alert says more to those channels only that know of it.
 
 use std::collections::HashMap;
 
 use fleetbeat_protocol::{Mode, Rule, Server, Status};
 
 use crate::alert::{Alert, AlertState, DEAF_RULE, HeldBy, Subject};
+use crate::audience::Audience;
 use crate::book::{Book, lingers};
 use crate::deaf;
 use crate::fleet::{Fleet, has_labels};
@@ -15,21 +16,31 @@ use crate::window;
 /// What holds alerts back at one look.
 pub(crate) struct Holds<'a, H> {
     fleet: &'a Fleet<'a, H>,
+    audience: &'a Audience<'a>,
     /// The mutes that are in force.
     mutes: Vec<&'a StoredMute>,
     /// The alert that nobody is heard.
     deaf: Option<String>,
     /// The groups of which many hosts are down, or were a moment ago.
-    masses: Vec<Mass>,
+    masses: Vec<Mass<'a>>,
     /// The alerts of hosts that are down, by `server_id`.
-    down: HashMap<String, String>,
+    down: HashMap<String, Vec<Down<'a>>>,
 }
 
 /// A group of which many hosts are down.
-struct Mass {
+struct Mass<'a> {
     alert: String,
     labels: Vec<(String, String)>,
-    select: String,
+    rule: &'a Rule,
+    /// The channels that know of it.
+    channels: Vec<&'a str>,
+}
+
+/// The alert of a host that is down.
+struct Down<'a> {
+    alert: String,
+    /// The channels that know of it.
+    channels: Vec<&'a str>,
 }
 
 impl<'a, H: FleetHost> Holds<'a, H> {
@@ -37,49 +48,59 @@ impl<'a, H: FleetHost> Holds<'a, H> {
     pub(crate) fn new(
         fleet: &'a Fleet<'a, H>,
         book: &Book,
-        rules: &HashMap<&str, &Rule>,
+        audience: &'a Audience<'a>,
     ) -> Holds<'a, H> {
         let now = fleet.look.now;
         let in_force = |stored: &&StoredMute| window::is_muted(&stored.mute, now);
         let mut holds = Holds {
             fleet,
+            audience,
             mutes: fleet.look.mutes.iter().filter(in_force).collect(),
             deaf: book.find(DEAF_RULE, "", "").map(|alert| alert.id.clone()),
             masses: Vec::new(),
             down: HashMap::new(),
         };
 
-        let (mut masses, mut down) = (Vec::new(), HashMap::new());
+        let masses = book.all().filter_map(|alert| holds.mass(alert));
+        holds.masses = masses.collect();
+        let mut down: HashMap<String, Vec<Down<'a>>> = HashMap::new();
         for alert in book.all() {
-            if let Some(mass) = holds.mass(alert, rules) {
-                masses.push(mass);
-            }
-            let is_down = alert.when == "down" && alert.state == AlertState::Firing;
-            if let Some(server_id) = alert.subject.server_id().filter(|_| is_down) {
-                down.insert(server_id.to_owned(), alert.id.clone());
+            if let Some((server_id, found)) = holds.down(alert) {
+                down.entry(server_id.to_owned()).or_default().push(found);
             }
         }
-        (holds.masses, holds.down) = (masses, down);
+        holds.down = down;
         holds
     }
 
-    /// A group's alert holds others back only where somebody is told of it.
-    fn mass(&self, alert: &Alert, rules: &HashMap<&str, &Rule>) -> Option<Mass> {
+    fn mass(&self, alert: &Alert) -> Option<Mass<'a>> {
         let is_there =
             alert.state == AlertState::Firing || lingers(alert, self.fleet.look.now);
         let Subject::Group(labels) = &alert.subject else {
             return None;
         };
-        let rule = rules.get(alert.rule.as_str())?;
-        let is_told = is_there && !rule.channels.is_empty() && self.mute(alert).is_none();
+        let rule = self.audience.rule(&alert.rule)?;
+        let is_told = is_there && self.mute(alert).is_none();
         is_told.then(|| Mass {
             alert: alert.id.clone(),
             labels: labels.clone(),
-            select: rule.select.clone(),
+            rule,
+            channels: self.audience.knowing(alert),
         })
     }
 
-    /// Why nobody is to be told that the alert fires; `None` if somebody may be.
+    fn down<'b>(&self, alert: &'b Alert) -> Option<(&'b str, Down<'a>)> {
+        let is_down = alert.when == "down" && alert.state == AlertState::Firing;
+        let server_id = alert.subject.server_id().filter(|_| is_down)?;
+        let is_told = self.mute(alert).is_none();
+        let down = Down {
+            alert: alert.id.clone(),
+            channels: self.audience.knowing(alert),
+        };
+        is_told.then_some((server_id, down))
+    }
+
+    /// Why no channel is to be told that the alert fires; `None` if some may be.
     pub(crate) fn held_by(&self, alert: &Alert) -> Option<HeldBy> {
         if let Some(mute) = self.mute(alert) {
             return Some(HeldBy::Mute(mute));
@@ -95,18 +116,19 @@ impl<'a, H: FleetHost> Holds<'a, H> {
         if let Some(deaf) = &self.deaf {
             return Some(HeldBy::Alert(deaf.clone()));
         }
-        if self.is_uncertain(alert) {
-            return Some(HeldBy::Silence);
-        }
-        if let Some(mass) = self.mass_of(alert) {
-            return Some(HeldBy::Alert(mass.alert.clone()));
-        }
-        self.down_of(alert).map(HeldBy::Alert)
+        self.is_uncertain(alert).then_some(HeldBy::Silence)
+    }
+
+    /// The alert that says more to the channel.
+    pub(crate) fn held_for(&self, alert: &Alert, channel: &str) -> Option<HeldBy> {
+        let mass = self.mass_of(alert, channel).map(|mass| &mass.alert);
+        let more = mass.or_else(|| self.down_of(alert, channel));
+        more.cloned().map(HeldBy::Alert)
     }
 
     /// Whether the recovery waits for the end of its group's.
-    pub(crate) fn holds_recovery(&self, alert: &Alert) -> bool {
-        self.mass_of(alert).is_some()
+    pub(crate) fn holds_recovery(&self, alert: &Alert, channel: &str) -> bool {
+        self.mass_of(alert, channel).is_some()
     }
 
     /// Whether it may soon turn out that it is the server that does not hear.
@@ -117,24 +139,27 @@ impl<'a, H: FleetHost> Holds<'a, H> {
             || is_of_silence && deaf::is_suspected(self.fleet)
     }
 
-    fn mass_of(&self, alert: &Alert) -> Option<&Mass> {
+    fn mass_of(&self, alert: &Alert, channel: &str) -> Option<&Mass<'a>> {
         if self.masses.is_empty() || !matches!(alert.when.as_str(), "down" | "late") {
             return None;
         }
         let host = self.fleet.host(alert.subject.server_id()?)?;
         let mut masses = self.masses.iter();
         masses.find(|mass| {
-            has_labels(host.server(), &mass.labels)
-                && self.fleet.means(&mass.select, host)
+            mass.channels.contains(&channel)
+                && has_labels(host.server(), &mass.labels)
+                && self.fleet.means(&mass.rule.select, host)
         })
     }
 
     /// The alert that the host is down, if this is another one.
-    fn down_of(&self, alert: &Alert) -> Option<String> {
+    fn down_of(&self, alert: &Alert, channel: &str) -> Option<&String> {
         if alert.when == "down" {
             return None;
         }
-        self.down.get(alert.subject.server_id()?).cloned()
+        let mut down = self.down.get(alert.subject.server_id()?)?.iter();
+        let down = down.find(|down| down.channels.contains(&channel))?;
+        Some(&down.alert)
     }
 
     /// The id of the mute that is in force for the alert.

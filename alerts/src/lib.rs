@@ -6,6 +6,7 @@
 
 mod advice;
 mod alert;
+mod audience;
 mod book;
 mod deaf;
 mod delivery;

@@ -1,24 +1,24 @@
 //! Who is told what at one look: for each alert and channel the rule of pairing is asked,
 //! and what is to be told is gathered in groups, whose messages keep their distance.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use fleetbeat_protocol::{Rule, Severity, Timestamp};
+use fleetbeat_protocol::{Severity, Timestamp};
 
-use crate::alert::{Alert, AlertState, DEAF_RULE, Mark, Reminder, Told};
+use crate::alert::{Alert, AlertState, DEAF_RULE, HeldBy, Mark, Reminder, Told};
+use crate::audience::{Audience, Call, Ear};
 use crate::book::Book;
 use crate::delivery::{Delivery, DeliveryItem, DeliveryKind};
 use crate::fleet::Fleet;
 use crate::holds::Holds;
 use crate::ids::Chance;
-use crate::look::{ChannelPolicy, FleetHost};
+use crate::look::FleetHost;
 use crate::news::News;
 use crate::outbox::Outbox;
 use crate::pairing::{self, Sight, Step, Worth};
 use crate::saved::EngineState;
-use crate::time::{after, between};
-use crate::window;
+use crate::time::between;
 
 /// What was open for less is not worth a message once it is over, unless it is critical.
 const WORTH_TELLING: Duration = Duration::from_secs(300);
@@ -47,26 +47,11 @@ pub(crate) struct GroupClock {
 /// The clocks of all groups.
 pub(crate) type GroupClocks = BTreeMap<GroupKey, GroupClock>;
 
-/// Whether a channel is one that the rule tells.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Call {
-    Named,
-    /// If nobody takes the alert on, later.
-    Later,
-    Dropped,
-}
-
-/// A channel at this look.
-struct Ear<'a> {
-    policy: &'a ChannelPolicy,
-    is_quiet: bool,
-}
-
 /// Tells of the alerts at one look.
 pub(crate) struct Teller<'a, H> {
     pub(crate) fleet: &'a Fleet<'a, H>,
     pub(crate) holds: &'a Holds<'a, H>,
-    pub(crate) rules: &'a HashMap<&'a str, &'a Rule>,
+    pub(crate) audience: &'a Audience<'a>,
     pub(crate) book: &'a mut Book,
     pub(crate) outbox: &'a mut Outbox,
     pub(crate) clocks: &'a mut GroupClocks,
@@ -77,11 +62,10 @@ pub(crate) struct Teller<'a, H> {
 impl<'a, H: FleetHost> Teller<'a, H> {
     /// The new deliveries of this look. They are in the outbox, and still to be written.
     pub(crate) fn tell(&mut self) -> Vec<Delivery> {
-        let ears = self.ears();
         let mut news: BTreeMap<GroupKey, Vec<(String, News)>> = BTreeMap::new();
         for id in self.book.ids() {
-            self.note_hold(&id);
-            for (channel, step) in self.decide(&id, &ears) {
+            let held_by = self.note_hold(&id);
+            for (channel, step) in self.decide(&id, held_by.as_ref()) {
                 if let Some((key, told)) = self.carry_out(&id, channel, step) {
                     news.entry(key).or_default().push((id.clone(), told));
                 }
@@ -106,52 +90,53 @@ impl<'a, H: FleetHost> Teller<'a, H> {
         deliveries
     }
 
-    fn ears(&self) -> HashMap<&'a str, Ear<'a>> {
-        let look = self.fleet.look;
-        let ear = |policy: &'a ChannelPolicy| {
-            let quiet = policy.quiet.as_ref();
-            let is_quiet = quiet.is_some_and(|quiet| window::is_quiet(quiet, look.now));
-            (policy.id.as_str(), Ear { policy, is_quiet })
-        };
-        look.channels.iter().map(ear).collect()
-    }
-
-    /// Notes why nobody is told of the alert, for people who look.
-    fn note_hold(&mut self, id: &str) {
-        let alert = self.book.get(id);
-        let Some(alert) = alert.filter(|alert| alert.state == AlertState::Firing) else {
-            return;
-        };
+    /// Why no channel is to be told of the alert. What holds some back is noted, too, for
+    /// people who look.
+    fn note_hold(&mut self, id: &str) -> Option<HeldBy> {
+        let alert = self.book.get(id)?;
         let held_by = self.holds.held_by(alert);
-        if held_by != alert.held_by
+        if alert.state != AlertState::Firing {
+            return held_by.filter(|_| alert.is_instant());
+        }
+
+        let noted = held_by.clone().or_else(|| self.partly_held_by(alert));
+        if noted != alert.held_by
             && let Some(alert) = self.book.change(id)
         {
-            alert.held_by = held_by;
+            alert.held_by = noted;
         }
+        held_by
+    }
+
+    /// What holds the alert back from one of its channels at least.
+    fn partly_held_by(&self, alert: &Alert) -> Option<HeldBy> {
+        let called = self.audience.called(alert).into_iter();
+        let mut named =
+            called.filter(|channel| self.audience.call(alert, channel) == Call::Named);
+        named.find_map(|channel| self.holds.held_for(alert, channel))
     }
 
     /// What is to be done for each channel, where there is something to do.
-    fn decide(&self, id: &str, ears: &HashMap<&str, Ear<'_>>) -> Vec<(String, Step)> {
+    fn decide(&self, id: &str, held_by: Option<&HeldBy>) -> Vec<(String, Step)> {
         let alert = self.book.get(id);
         let Some(alert) = alert.filter(|alert| alert.state != AlertState::Pending) else {
             return Vec::new();
         };
-        let rule = self.rules.get(alert.rule.as_str()).copied();
         let worth = worth(alert);
         let mut steps = Vec::new();
         let mut see = |channel: &str, mark: Option<&Mark>| {
-            let Some(ear) = ears.get(channel) else {
+            let Some(ear) = self.audience.ear(channel) else {
                 // The channel is gone: nobody is there to be told anything.
                 if mark.is_some_and(|mark| mark.told != Told::Closed) {
                     steps.push((channel.to_owned(), Step::Close));
                 }
                 return;
             };
-            let sight = self.sight(alert, rule, ear);
+            let sight = self.sight(alert, ear, held_by);
             let told = mark.map_or(&Told::Untold, |mark| &mark.told);
             let mut step = pairing::step(told, sight, worth);
             if step == Step::Stay && sight == Sight::Fires {
-                let reminder = mark.and_then(|mark| self.reminder(alert, rule, mark));
+                let reminder = mark.and_then(|mark| self.reminder(alert, mark));
                 step = reminder.map_or(Step::Stay, Step::Tell);
             }
             let is_new = mark.is_none() && step == Step::Close && !alert.is_instant();
@@ -163,7 +148,7 @@ impl<'a, H: FleetHost> Teller<'a, H> {
         for (channel, mark) in &alert.told {
             see(channel, Some(mark));
         }
-        for channel in self.called(alert, rule) {
+        for channel in self.audience.called(alert) {
             if !alert.told.contains_key(channel) {
                 see(channel, None);
             }
@@ -171,85 +156,35 @@ impl<'a, H: FleetHost> Teller<'a, H> {
         steps
     }
 
-    /// The channels that the alert may be told to.
-    fn called(&self, alert: &Alert, rule: Option<&'a Rule>) -> Vec<&'a str> {
-        if !alert.is_open() && !alert.is_instant() {
-            return Vec::new();
-        }
-        if alert.rule == DEAF_RULE {
-            let channels = self.fleet.look.channels.iter();
-            return channels.map(|channel| channel.id.as_str()).collect();
-        }
-        let escalate = rule.and_then(|rule| rule.escalate.as_ref());
-        let escalate = escalate.into_iter().flat_map(|to| &to.channels);
-        let named = rule.into_iter().flat_map(|rule| &rule.channels);
-
-        let mut called: Vec<&str> = Vec::new();
-        for channel in named.chain(escalate) {
-            if !called.contains(&channel.as_str()) {
-                called.push(channel);
-            }
-        }
-        called
-    }
-
-    fn call(&self, alert: &Alert, rule: Option<&Rule>, channel: &str) -> Call {
-        let names = |channels: &[String]| channels.iter().any(|id| id == channel);
-        let Some(rule) = rule else {
-            let is_built_in = alert.rule == DEAF_RULE;
-            return if is_built_in {
-                Call::Named
-            } else {
-                Call::Dropped
-            };
-        };
-        if names(&rule.channels) {
-            return Call::Named;
-        }
-        let escalate = rule.escalate.as_ref();
-        let Some(escalate) = escalate.filter(|to| names(&to.channels)) else {
-            return Call::Dropped;
-        };
-        let due = alert.fired_at.map(|fired| after(fired, escalate.after));
-        let is_due = due.is_some_and(|due| due <= self.fleet.look.now);
-        if is_due && alert.ack.is_none() && alert.is_open() {
-            Call::Named
-        } else {
-            Call::Later
-        }
-    }
-
     /// What a channel may see of an alert now.
-    fn sight(&self, alert: &Alert, rule: Option<&Rule>, ear: &Ear<'_>) -> Sight {
-        let policy = ear.policy;
-        let call = self.call(alert, rule, &policy.id);
-        let is_deaf =
-            !policy.enabled || ear.is_quiet && alert.severity < Severity::Critical;
-        let is_held = is_deaf || alert.severity < policy.min_severity;
+    fn sight(&self, alert: &Alert, ear: &Ear<'_>, held_by: Option<&HeldBy>) -> Sight {
+        let channel = ear.channel();
+        let call = self.audience.call(alert, channel);
+        let is_deaf = ear.is_deaf(alert.severity);
+        let is_held = || {
+            is_deaf
+                || !ear.wants(alert.severity)
+                || held_by.is_some()
+                || self.holds.held_for(alert, channel).is_some()
+        };
 
         if alert.is_instant() {
-            let is_held = is_held || self.holds.held_by(alert).is_some();
             return match call {
-                Call::Named if !is_held => Sight::Once,
+                Call::Named if !is_held() => Sight::Once,
                 _ => Sight::OnceHeld,
             };
         }
         match (alert.state, call) {
             (AlertState::Firing, Call::Later) => Sight::FiresHeld,
-            (AlertState::Firing, Call::Named) => {
-                if is_held || alert.held_by.is_some() {
-                    Sight::FiresHeld
-                } else {
-                    Sight::Fires
-                }
-            }
-            _ if is_deaf || self.holds.holds_recovery(alert) => Sight::OverHeld,
+            (AlertState::Firing, Call::Named) if is_held() => Sight::FiresHeld,
+            (AlertState::Firing, Call::Named) => Sight::Fires,
+            _ if is_deaf || self.holds.holds_recovery(alert, channel) => Sight::OverHeld,
             _ => Sight::Over,
         }
     }
 
     /// What a channel is told that knows the alert to fire.
-    fn reminder(&self, alert: &Alert, rule: Option<&Rule>, mark: &Mark) -> Option<News> {
+    fn reminder(&self, alert: &Alert, mark: &Mark) -> Option<News> {
         let Told::Told { firing } = &mark.told else {
             return None;
         };
@@ -263,7 +198,8 @@ impl<'a, H: FleetHost> Teller<'a, H> {
             (false, true) => Some(News::Settled),
             (true, true) => None,
             (false, false) => {
-                let repeat = rule?.repeat.filter(|_| alert.ack.is_none())?;
+                let rule = self.audience.rule(&alert.rule)?;
+                let repeat = rule.repeat.filter(|_| alert.ack.is_none())?;
                 let is_due = between(mark.at, self.fleet.look.now) >= repeat;
                 is_due.then_some(News::Repeat)
             }
@@ -309,7 +245,7 @@ impl<'a, H: FleetHost> Teller<'a, H> {
     /// Whether the group's next message may go. From now on it waits, if not.
     fn is_due(&mut self, key: &GroupKey) -> bool {
         let now = self.fleet.look.now;
-        let rule = self.rules.get(key.rule.as_str());
+        let rule = self.audience.rule(&key.rule);
         let wait = match rule {
             Some(rule) => rule.group_wait,
             None if key.rule == DEAF_RULE => Duration::ZERO,

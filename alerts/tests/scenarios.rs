@@ -5,7 +5,7 @@
 mod support;
 
 use fleetbeat_alerts::*;
-use fleetbeat_protocol::{Mute, Severity};
+use fleetbeat_protocol::{Mute, Quiet, Severity};
 use support::*;
 
 const DOWN: &str = r#"{"name": "host down", "severity": "critical", "when": "down",
@@ -40,6 +40,12 @@ fn mute_until(seconds: u64) -> StoredMute {
             reason: String::new(),
         },
     }
+}
+
+/// Quiet hours: the first hour of the world.
+fn first_hour() -> Quiet {
+    let json = r#"{"from": "00:00", "to": "01:00", "zone": "UTC"}"#;
+    Quiet::from_json(&serde_json::from_str(json).unwrap(), &Words).unwrap()
 }
 
 fn set_service(world: &mut World, place: usize, active: bool) {
@@ -235,12 +241,7 @@ fn escalation_ends_with_an_acknowledgement() {
 fn quiet_hours_keep_what_is_not_critical_for_their_end() {
     let rules = vec![rule("rul-1", SERVICE), rule("rul-2", DOWN)];
     let mut world = World::new(fleet(4), rules, &["chn-a"]);
-    let quiet = r#"{"from": "00:00", "to": "01:00", "zone": "UTC"}"#;
-    let quiet = fleetbeat_protocol::Quiet::from_json(
-        &serde_json::from_str(quiet).unwrap(),
-        &Words,
-    );
-    world.channels[0].quiet = Some(quiet.unwrap());
+    world.channels[0].quiet = Some(first_hour());
     set_service(&mut world, 1, false);
     world.run(1800, |world| world.hear_all(|place| place != 0));
     assert_eq!(world.got("chn-a"), [fires()], "the critical one");
@@ -497,5 +498,92 @@ fn a_black_hole_of_two_hours_costs_nothing_and_doubles_nothing() {
         let messages = world.got("chn-a").len();
         assert_eq!(messages < 2 * hosts, is_digest, "{messages} messages");
         check_order(&world, "chn-a");
+    }
+}
+
+/// Five of twelve hosts are cut off at once.
+fn cut_five(world: &mut World, seconds: u64) {
+    world.run(300, |world| world.hear_all(|_| true));
+    (0..5).for_each(|place| world.hear(place));
+    world.run(seconds, |world| world.hear_all(|place| place >= 5));
+}
+
+/// What `chn-a` gets then, and what `chn-b`.
+fn half_cut(world: &mut World) -> [Vec<Vec<News>>; 2] {
+    cut_five(world, 900);
+    ["chn-a", "chn-b"].map(|channel| world.got(channel))
+}
+
+#[test]
+fn a_group_holds_its_hosts_back_where_it_is_told_itself() {
+    let downs = vec![vec![News::Firing; 5]];
+    let mild = MANY.replace("critical", "warning");
+    let to = |rule: &str, channels: &str| rule.replace(r#""chn-a""#, channels);
+    let world = |many: &str, down: &str| {
+        let rules = vec![rule("rul-1", down), rule("rul-2", many)];
+        World::new(fleet(12), rules, &["chn-a", "chn-b"])
+    };
+
+    let mut told = world(MANY, DOWN);
+    assert_eq!(half_cut(&mut told), [vec![fires()], vec![]]);
+    let mut gone = world(&to(MANY, r#""chn-x""#), DOWN);
+    assert_eq!(half_cut(&mut gone), [downs.clone(), vec![]], "no channel");
+    let mut elsewhere = world(&to(MANY, r#""chn-b""#), DOWN);
+    assert_eq!(half_cut(&mut elsewhere), [downs.clone(), vec![fires()]]);
+    let mut both = world(MANY, &to(DOWN, r#""chn-a", "chn-b""#));
+    assert_eq!(half_cut(&mut both), [vec![fires()], downs.clone()]);
+
+    let mut picky = world(&mild, DOWN);
+    picky.channels[0].min_severity = Severity::Critical;
+    assert_eq!(half_cut(&mut picky), [downs.clone(), vec![]], "too mild");
+    let mut night = world(&mild, DOWN);
+    night.channels[0].quiet = Some(first_hour());
+    assert_eq!(half_cut(&mut night), [downs.clone(), vec![]], "quiet hours");
+    let mut off = world(MANY, &to(DOWN, r#""chn-a", "chn-b""#));
+    off.channels[0].enabled = false;
+    assert_eq!(half_cut(&mut off), [vec![], downs.clone()], "switched off");
+    let mut muted = world(MANY, DOWN);
+    muted.mutes.push(mute_until(80_000));
+    muted.mutes[0].mute.rules = vec!["rul-2".to_owned()];
+    assert_eq!(half_cut(&mut muted), [downs.clone(), vec![]], "muted");
+    let mut refused = world(MANY, DOWN);
+    refused.moods.insert("chn-a".to_owned(), Mood::Refuses);
+    cut_five(&mut refused, 280);
+    refused.moods.clear();
+    refused.run(600, |world| world.hear_all(|place| place >= 5));
+    assert_eq!(
+        refused.got("chn-a"),
+        downs,
+        "the group's message was refused"
+    );
+}
+
+#[test]
+fn a_host_that_is_down_holds_its_alerts_back_where_that_is_told() {
+    let late = r#"{"name": "late", "severity": "critical", "when": "late",
+        "after": "5m", "channels": ["chn-a"]}"#;
+    for (down, mute, told) in [
+        (r#""channels": ["chn-a"]"#, false, 1),
+        (r#""channels": ["chn-a"]"#, true, 1),
+        (r#""channels": []"#, false, 1),
+        (r#""channels": ["chn-b"]"#, false, 1),
+    ] {
+        let down = DOWN.replace(r#""channels": ["chn-a"]"#, down);
+        let rules = vec![rule("rul-1", &down), rule("rul-2", late)];
+        let mut world = World::new(fleet(12), rules, &["chn-a", "chn-b"]);
+        if mute {
+            world.mutes.push(mute_until(80_000));
+            world.mutes[0].mute.rules = vec!["rul-1".to_owned()];
+        }
+        world.run(1200, |world| world.hear_all(|place| place != 0));
+        let got = world.got("chn-a");
+        assert_eq!(got.len(), told, "{down}, muted: {mute}");
+        let alerts = world.store.alerts();
+        let late = alerts.iter().find(|alert| alert.when == "late").unwrap();
+        let down = alerts.iter().find(|alert| alert.when == "down").unwrap();
+        let is_held = down.told.contains_key("chn-a");
+        let held_by = is_held.then(|| HeldBy::Alert(down.id.clone()));
+        assert_eq!(late.held_by, held_by);
+        assert_eq!(late.told.contains_key("chn-a"), !is_held);
     }
 }
