@@ -30,7 +30,8 @@ pub struct Alert {
     pub when: String,
     /// Whom it is about.
     pub subject: Subject,
-    /// What of the subject: a service's name, or a metric's with its labels; else empty.
+    /// What of the subject: a service's name, a metric's with its labels, or the name of a
+    /// load; else empty.
     pub object: String,
     /// What it is told together with: the values of the rule's `group_by`.
     pub group: Vec<(String, String)>,

@@ -23,7 +23,7 @@ pub struct DryRun {
 pub struct Found {
     /// Whom it would be about.
     pub subject: Subject,
-    /// What of it: a service, or a metric; else empty.
+    /// What of it: a service, a metric, or a load; else empty.
     pub object: String,
     /// The value.
     pub value: Option<f64>,

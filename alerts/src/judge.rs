@@ -236,9 +236,12 @@ impl<H: FleetHost> Judge<'_, '_, H> {
     /// Ends what no rule or no host stands for any more, and freezes what nothing can be
     /// known of.
     fn end_orphans(&mut self, rules: &[&StoredRule]) {
-        let rules: HashMap<&str, &Rule> = rules
+        let rules: HashMap<&str, (&Rule, Gauge)> = rules
             .iter()
-            .map(|stored| (stored.id.as_str(), &stored.rule))
+            .map(|stored| {
+                let rule = &stored.rule;
+                (stored.id.as_str(), (rule, Gauge::new(&rule.condition)))
+            })
             .collect();
         for id in self.book.ids() {
             let Some(alert) = self.book.get(&id).filter(|alert| alert.is_open()) else {
@@ -247,23 +250,22 @@ impl<H: FleetHost> Judge<'_, '_, H> {
             if alert.subject == Subject::Server {
                 continue;
             }
-            let rule = rules.get(alert.rule.as_str()).copied();
-            if let Some(reason) = self.orphaned(alert, rule) {
-                self.book.end(&id, Some(reason), self.now());
-            } else if let Some(rule) = rule {
-                self.follow_rule(&id, rule);
+            let Some((rule, gauge)) = rules.get(alert.rule.as_str()) else {
+                self.book.end(&id, Some(EndReason::RuleDeleted), self.now());
+                continue;
+            };
+            match self.orphaned(alert, rule, gauge) {
+                Some(reason) => self.book.end(&id, Some(reason), self.now()),
+                None => self.follow_rule(&id, rule),
             }
         }
     }
 
-    fn orphaned(&self, alert: &Alert, rule: Option<&Rule>) -> Option<EndReason> {
-        let Some(rule) = rule else {
-            return Some(EndReason::RuleDeleted);
-        };
+    fn orphaned(&self, alert: &Alert, rule: &Rule, gauge: &Gauge) -> Option<EndReason> {
         if !rule.enabled {
             return Some(EndReason::RuleDisabled);
         }
-        if rule.condition.as_str() != alert.when {
+        if !is_of(alert, rule, gauge) {
             return Some(EndReason::RuleChanged);
         }
         let server_id = alert.subject.server_id()?;
@@ -288,9 +290,16 @@ impl<H: FleetHost> Judge<'_, '_, H> {
         let Some(alert) = self.book.get(id) else {
             return;
         };
+        // An alert about a load that was stored without its object gets it now.
+        let load = match &rule.condition {
+            Condition::Load { load, .. } => load.as_str(),
+            _ => "",
+        };
+        let lacks_load = alert.object.is_empty() && !load.is_empty();
         let is_as_before = alert.severity == rule.severity
             && alert.rule_name == rule.name
-            && alert.note == rule.note;
+            && alert.note == rule.note
+            && !lacks_load;
         let host = alert.subject.server_id().and_then(|id| self.fleet.host(id));
         let is_down = host.is_some_and(|host| host.server().status == Status::Down);
 
@@ -298,6 +307,9 @@ impl<H: FleetHost> Judge<'_, '_, H> {
             alert.severity = rule.severity;
             alert.rule_name.clone_from(&rule.name);
             alert.note.clone_from(&rule.note);
+            if lacks_load {
+                load.clone_into(&mut alert.object);
+            }
         }
         if is_down && rule.condition.is_of_samples() {
             self.mark_stale(id);
@@ -310,6 +322,22 @@ impl<H: FleetHost> Judge<'_, '_, H> {
         for id in flapping {
             episode::settle(self.book, &id, self.now());
         }
+    }
+}
+
+/// Whether the rule still looks at what the alert is about.
+fn is_of(alert: &Alert, rule: &Rule, gauge: &Gauge) -> bool {
+    if rule.condition.as_str() != alert.when {
+        return false;
+    }
+    match &alert.subject {
+        Subject::Group(labels) => {
+            let names = labels.iter().map(|(name, _)| name.clone());
+            names.eq(rule.group_by.iter().map(ToString::to_string))
+        }
+        // Before loads were objects, an alert about a load had none.
+        _ if alert.when == "load" && alert.object.is_empty() => true,
+        _ => gauge.looks_at(&alert.object),
     }
 }
 

@@ -12,7 +12,7 @@ use crate::time::between;
 /// What a condition says of an object of a subject.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Reading {
-    /// Empty where the subject has no parts.
+    /// A service, a metric or a load; empty where the subject has no parts.
     pub(crate) object: String,
     pub(crate) verdict: Verdict,
     pub(crate) value: Option<f64>,
@@ -98,7 +98,7 @@ impl Gauge {
             }
             Condition::Load { load, limit } => {
                 readings.extend(load_of(host, *load).map(|value| Reading {
-                    object: String::new(),
+                    object: load.as_str().to_owned(),
                     verdict: Verdict::of(limit, value),
                     value: Some(value),
                 }));
@@ -108,11 +108,8 @@ impl Gauge {
     }
 
     fn read_services(&self, server: &Server, readings: &mut Vec<Reading>) {
-        let is_meant = |name: &str| self.names.as_ref().is_some_and(|n| n.matches(name));
-        let meant = server
-            .services
-            .iter()
-            .filter(|service| is_meant(&service.name));
+        let services = server.services.iter();
+        let meant = services.filter(|service| self.means_service(&service.name));
         readings.extend(meant.map(|service| Reading {
             object: service.name.clone(),
             verdict: Verdict::broken_if(!service.active),
@@ -127,6 +124,20 @@ impl Gauge {
             verdict: Verdict::of(limit, *value),
             value: Some(*value),
         }));
+    }
+
+    /// Whether the condition looks at this object of a host.
+    pub(crate) fn looks_at(&self, object: &str) -> bool {
+        match &self.condition {
+            Condition::Service { .. } => self.means_service(object),
+            Condition::Metric { .. } => self.means(object),
+            Condition::Load { load, .. } => object == load.as_str(),
+            _ => object.is_empty(),
+        }
+    }
+
+    fn means_service(&self, name: &str) -> bool {
+        self.names.as_ref().is_some_and(|names| names.matches(name))
     }
 
     /// Whether the metric of this full name, `disk_used_percent{mount="/"}`, is meant.

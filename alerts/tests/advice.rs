@@ -145,7 +145,7 @@ fn a_dry_run_finds_what_would_fire_if_its_time_were_over() {
         (
             r#""when": "load", "load": "cpu", "above": 90, "clear": 10"#,
             3,
-            vec![of("vpn-2", "")],
+            vec![of("vpn-2", "cpu")],
         ),
         (
             r#""when": "load", "load": "cpu", "above": 90, "where": "country = FR""#,

@@ -587,3 +587,89 @@ fn a_host_that_is_down_holds_its_alerts_back_where_that_is_told() {
         assert_eq!(late.told.contains_key("chn-a"), !is_held);
     }
 }
+
+#[test]
+fn a_rule_that_looks_at_something_else_ends_its_alerts_with_that_reason() {
+    let base = r#""name": "x", "severity": "critical", "channels": ["chn-a"]"#;
+    for (before, after) in [
+        (
+            r#""when": "load", "load": "cpu", "above": 9"#,
+            r#""when": "load", "load": "ram", "above": 90"#,
+        ),
+        (
+            r#""when": "metric", "metric": "disk*", "above": 40"#,
+            r#""when": "metric", "metric": "load1", "above": 40"#,
+        ),
+        (
+            r#""when": "metric", "metric": "disk*", "above": 40"#,
+            r#""when": "metric", "metric": "disk*", "above": 40, "labels": {"mount": "/x"}"#,
+        ),
+        (
+            r#""when": "service", "service": "wg""#,
+            r#""when": "service", "service": "ov*""#,
+        ),
+        (
+            r#""when": "many_down", "hosts": 2, "percent": 10, "group_by": ["country"]"#,
+            r#""when": "many_down", "hosts": 2, "percent": 90, "group_by": ["city"]"#,
+        ),
+    ] {
+        let rules = vec![rule("rul-1", &format!("{{{base}, {before}}}"))];
+        let mut world = World::new(fleet(12), rules, &["chn-a"]);
+        set_service(&mut world, 0, false);
+        cut_five(&mut world, 600);
+        assert_eq!(
+            world.got("chn-a").last().unwrap()[0],
+            News::Firing,
+            "{before}"
+        );
+        world.rules = vec![rule("rul-1", &format!("{{{base}, {after}}}"))];
+        world.rules[0].version = 2;
+        world.run(900, |world| world.hear_all(|place| place >= 5));
+        let alerts = world.store.alerts();
+        for alert in &alerts {
+            assert_eq!(alert.reason, Some(EndReason::RuleChanged), "{after}");
+        }
+        check_pairs(&world);
+    }
+}
+
+#[test]
+fn a_limit_that_is_changed_is_judged_anew_and_ends_nothing() {
+    let load = |above: u32| {
+        let json = format!(
+            r#"{{"name": "x", "severity": "info", "when": "load", "load": "cpu",
+                "above": {above}, "channels": ["chn-a"]}}"#
+        );
+        rule("rul-1", &json)
+    };
+    let mut world = World::new(fleet(3), vec![load(5)], &["chn-a"]);
+    world.run(300, |world| world.hear_all(|_| true));
+    world.rules = vec![load(6)];
+    world.rules[0].version = 2;
+    world.run(300, |world| world.hear_all(|_| true));
+    let mut alerts = world.engine.as_ref().unwrap().alerts();
+    let is_judged = |alert: &Alert| alert.is_open() && alert.limit == Some(6.0);
+    assert!(alerts.all(is_judged));
+    assert_eq!(world.store.alerts().len(), 3);
+}
+
+#[test]
+fn an_alert_about_a_load_that_was_stored_without_its_object_goes_on() {
+    let load = r#"{"name": "x", "severity": "info", "when": "load", "load": "cpu",
+        "above": 5, "channels": ["chn-a"]}"#;
+    let mut world = World::new(fleet(1), vec![rule("rul-1", load)], &["chn-a"]);
+    world.run(300, |world| world.hear_all(|_| true));
+    let mut old = world.store.alerts().remove(0);
+    old.object.clear();
+    world.restart();
+    let plan = Plan {
+        alerts: vec![old.clone()],
+        ..Plan::default()
+    };
+    world.store.write_plan(&plan, 0).unwrap();
+    world.run(300, |world| world.hear_all(|_| true));
+    let alerts = world.store.alerts();
+    let now: Vec<_> = alerts.iter().map(|a| (&a.id, a.object.as_str())).collect();
+    assert_eq!(now, [(&old.id, "cpu")]);
+    assert_eq!(world.got("chn-a"), [fires()]);
+}
