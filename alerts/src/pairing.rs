@@ -19,7 +19,8 @@ pub(crate) enum Sight {
     /// It fires, and the channel is not to be told: a mute, an alert that says more,
     /// quiet hours, too little severity, nobody to be told yet.
     FiresHeld,
-    /// It is over, and the channel may be told.
+    /// It is over, or so for the channel that its rule does not name any more, and the
+    /// channel may be told.
     Over,
     /// It is over, and the channel is not to be told now.
     OverHeld,
@@ -34,7 +35,7 @@ pub(crate) enum Sight {
 pub(crate) enum Worth {
     /// It was critical, or it was long.
     Telling,
-    /// It was neither.
+    /// It was neither, or fires on for others.
     Nothing,
 }
 

@@ -315,7 +315,11 @@ fn note_queued(alert: &mut Alert, delivery: &Delivery, news: News) {
     }
 }
 
+/// Of what fires on, a channel that the rule does not name any more is told nothing.
 fn worth(alert: &Alert) -> Worth {
+    if alert.is_open() {
+        return Worth::Nothing;
+    }
     let open = alert.fired_at.zip(alert.ended_at);
     let was_long = open.is_some_and(|(from, to)| between(from, to) >= WORTH_TELLING);
     if was_long || alert.severity == Severity::Critical {

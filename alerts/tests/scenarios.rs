@@ -673,3 +673,49 @@ fn an_alert_about_a_load_that_was_stored_without_its_object_goes_on() {
     assert_eq!(now, [(&old.id, "cpu")]);
     assert_eq!(world.got("chn-a"), [fires()]);
 }
+
+#[test]
+fn a_channel_that_a_rule_ceases_to_name_is_told_the_end_of_what_it_may_know() {
+    let critical = SERVICE.replace("warning", "critical");
+    for (mood, told) in [
+        (Mood::Works, vec![fires(), recovers()]),
+        (Mood::Loses, vec![fires(), recovers()]),
+    ] {
+        let rules = vec![rule("rul-1", &critical)];
+        let mut world = World::new(fleet(4), rules, &["chn-a"]);
+        world.moods.insert("chn-a".to_owned(), mood);
+        set_service(&mut world, 0, false);
+        world.run(300, |world| world.hear_all(|_| true));
+        world.rules[0].rule.channels.clear();
+        world.moods.clear();
+        world.run(1200, |world| world.hear_all(|_| true));
+        assert_eq!(world.got("chn-a"), told, "{mood:?}");
+    }
+
+    // Behind a message that is tried again and again, another one waits.
+    let other = MANY
+        .replace("many_down", "clock")
+        .replace("country", "city");
+    let rules = vec![rule("rul-1", &critical), rule("rul-2", &other)];
+    let mut world = World::new(fleet(4), rules, &["chn-a"]);
+    world.moods.insert("chn-a".to_owned(), Mood::Fails);
+    world.events.push(HostEvent {
+        number: 1,
+        kind: HostEventKind::ClockWrong,
+        server_id: world.hosts[1].0.server_id.clone(),
+        at: world.now(),
+    });
+    world.run(300, |world| world.hear_all(|_| true));
+    set_service(&mut world, 0, false);
+    world.run(600, |world| world.hear_all(|_| true));
+    world.rules[0].rule.channels.clear();
+    world.run(100, |world| world.hear_all(|_| true));
+    world.moods.clear();
+    world.run(1200, |world| world.hear_all(|_| true));
+    assert_eq!(world.got("chn-a"), [fires()], "the clock's alone");
+
+    // Named again, it is told what fires.
+    world.rules[0].rule.channels.push("chn-a".to_owned());
+    world.run(600, |world| world.hear_all(|_| true));
+    assert_eq!(world.got("chn-a"), [fires(), fires()]);
+}
