@@ -207,6 +207,9 @@ pub struct Mark {
     pub told: Told,
     /// When the last message about it was queued.
     pub at: Timestamp,
+    /// Of a group: how many hosts were down when the last message was queued.
+    #[serde(default)]
+    pub counted: Option<usize>,
     /// Whether the channel knows that the alert flaps.
     #[serde(default)]
     pub flapping: bool,
@@ -221,6 +224,7 @@ impl Mark {
         Mark {
             told,
             at,
+            counted: None,
             flapping: false,
             reminder: None,
         }

@@ -11,6 +11,7 @@ use crate::book::{Book, lingers};
 use crate::deaf;
 use crate::fleet::{Fleet, has_labels};
 use crate::look::{FleetHost, Hearing, StoredMute};
+use crate::many_down::Together;
 use crate::window;
 
 /// What holds alerts back at one look.
@@ -32,6 +33,8 @@ struct Mass<'a> {
     alert: String,
     labels: Vec<(String, String)>,
     rule: &'a Rule,
+    /// The hosts that it speaks for.
+    together: Together,
     /// The channels that know of it.
     channels: Vec<&'a str>,
 }
@@ -85,6 +88,11 @@ impl<'a, H: FleetHost> Holds<'a, H> {
             alert: alert.id.clone(),
             labels: labels.clone(),
             rule,
+            together: Together::with(
+                &rule.condition,
+                alert.opened_at,
+                self.fleet.look.down_after,
+            ),
             channels: self.audience.knowing(alert),
         })
     }
@@ -147,6 +155,7 @@ impl<'a, H: FleetHost> Holds<'a, H> {
         let mut masses = self.masses.iter();
         masses.find(|mass| {
             mass.channels.contains(&channel)
+                && mass.together.has(alert.since)
                 && has_labels(host.server(), &mass.labels)
                 && self.fleet.means(&mass.rule.select, host)
         })

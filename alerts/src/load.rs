@@ -118,7 +118,10 @@ impl Fates {
             match news {
                 News::Flapping => mark.flapping = false,
                 News::Settled => mark.flapping = true,
-                _ => mark.at = fired_at,
+                _ => {
+                    mark.at = fired_at;
+                    mark.counted = mark.counted.map(|_| 0);
+                }
             }
             mark.reminder = None;
         }

@@ -10,7 +10,7 @@ use crate::book::{Book, subject_key};
 use crate::fleet::{Fleet, label_values};
 use crate::look::{FleetHost, StoredRule};
 use crate::measure::{Reading, Verdict};
-use crate::time::before;
+use crate::time::{after, before};
 
 /// What a rule says of a group.
 pub(crate) struct Group {
@@ -26,6 +26,33 @@ pub(crate) struct Group {
 struct Members<'a> {
     all: usize,
     down: Vec<&'a Server>,
+}
+
+/// When the hosts were heard last that go down together with a group: a host that is
+/// heard longer has gone down for itself.
+pub(crate) struct Together {
+    from: Timestamp,
+    until: Timestamp,
+}
+
+impl Together {
+    /// Those of a group that begins to be down at this time.
+    pub(crate) fn with(
+        condition: &Condition,
+        begin: Timestamp,
+        down_after: Duration,
+    ) -> Together {
+        let within = within(condition);
+        Together {
+            from: before(begin, (within + down_after).as_secs().cast_signed()),
+            until: after(begin, within),
+        }
+    }
+
+    /// Whether a host is one of them that was heard last at this time.
+    pub(crate) fn has(&self, heard: Timestamp) -> bool {
+        self.from <= heard && heard <= self.until
+    }
 }
 
 /// What the rule says of each group that has a host that is down, or an open alert.
@@ -88,11 +115,9 @@ fn judge<H: FleetHost>(
     key: String,
     members: &Members<'_>,
 ) -> Group {
-    let (window, down_after) = (within(&stored.rule.condition), fleet.look.down_after);
-    // Who has been down for long is not one of those that went down together.
-    let end = open.map_or(fleet.look.now, |alert| alert.opened_at);
-    let from = before(end, (window + down_after).as_secs().cast_signed());
-    let together = || members.down.iter().filter(|s| fleet.heard(s) >= from);
+    let begin = open.map_or(fleet.look.now, |alert| alert.opened_at);
+    let span = Together::with(&stored.rule.condition, begin, fleet.look.down_after);
+    let together = || members.down.iter().filter(|s| span.has(fleet.heard(s)));
     let counted = Counted {
         hosts: together().count(),
         of: members.all,

@@ -12,7 +12,7 @@ pub enum News {
     Resolved,
     /// It has fired and is over: both in one.
     Short,
-    /// It still fires.
+    /// It still fires; of a group, for more hosts maybe.
     Repeat,
     /// It goes to and fro.
     Flapping,

@@ -197,10 +197,11 @@ impl<'a, H: FleetHost> Teller<'a, H> {
             (true, false) => Some(News::Flapping),
             (false, true) => Some(News::Settled),
             (true, true) => None,
+            (false, false) if alert.ack.is_some() => None,
+            (false, false) if has_grown(alert, mark) => Some(News::Repeat),
             (false, false) => {
                 let rule = self.audience.rule(&alert.rule)?;
-                let repeat = rule.repeat.filter(|_| alert.ack.is_none())?;
-                let is_due = between(mark.at, self.fleet.look.now) >= repeat;
+                let is_due = between(mark.at, self.fleet.look.now) >= rule.repeat?;
                 is_due.then_some(News::Repeat)
             }
         }
@@ -294,6 +295,12 @@ impl<'a, H: FleetHost> Teller<'a, H> {
     }
 }
 
+/// Whether more hosts of the group are down than the channel knows.
+fn has_grown(alert: &Alert, mark: &Mark) -> bool {
+    let hosts = alert.counted.map(|counted| counted.hosts);
+    mark.counted.is_some() && hosts > mark.counted
+}
+
 fn note_queued(alert: &mut Alert, delivery: &Delivery, news: News) {
     let at = delivery.created_at;
     let told = &mut alert.told;
@@ -302,6 +309,7 @@ fn note_queued(alert: &mut Alert, delivery: &Delivery, news: News) {
     let before = std::mem::replace(&mut mark.told, Told::Untold);
     mark.told = pairing::queued(before, news, delivery.reference());
     mark.at = at;
+    mark.counted = alert.counted.map(|counted| counted.hosts);
     match news {
         News::Repeat | News::Flapping | News::Settled => {
             mark.flapping = news == News::Flapping;

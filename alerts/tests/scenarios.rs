@@ -719,3 +719,31 @@ fn a_channel_that_a_rule_ceases_to_name_is_told_the_end_of_what_it_may_know() {
     world.run(600, |world| world.hear_all(|_| true));
     assert_eq!(world.got("chn-a"), [fires(), fires()]);
 }
+
+#[test]
+fn hosts_that_go_down_after_their_group_are_told() {
+    let rules = vec![rule("rul-1", DOWN), rule("rul-2", MANY)];
+    let mut world = World::new(fleet(15), rules, &["chn-a"]);
+    cut_five(&mut world, 900);
+    assert_eq!(world.got("chn-a"), [fires()]);
+    // Within the ten minutes of the rule, two more: the group's alert says so.
+    (5..7).for_each(|place| world.hosts[place].0.last_heartbeat = at(310));
+    world.run(10, |world| world.hear_all(|place| place >= 7));
+    world.run(300, |world| world.hear_all(|place| place >= 7));
+    let more = [fires(), vec![News::Repeat]];
+    assert_eq!(world.got("chn-a"), more);
+    world.run(1800, |world| world.hear_all(|place| place >= 7));
+    assert_eq!(world.got("chn-a"), more, "once");
+    // Much later, one more: on its own.
+    world.run(1200, |world| world.hear_all(|place| place >= 8));
+    let alone = [more.to_vec(), vec![fires()]].concat();
+    assert_eq!(world.got("chn-a"), alone);
+    world.run(600, |world| world.hear_all(|place| place >= 7));
+    assert_eq!(world.got("chn-a"), [alone, vec![recovers()]].concat());
+
+    world.run(1800, |world| world.hear_all(|_| true));
+    assert_eq!(world.got("chn-a").len(), 5, "the group's end");
+    check_pairs(&world);
+    let engine = world.engine.as_ref().unwrap();
+    assert!(engine.alerts().all(|alert| !alert.is_open()));
+}
