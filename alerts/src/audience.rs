@@ -30,10 +30,19 @@ impl<'a> Ear<'a> {
         &self.policy.id
     }
 
-    /// Whether the channel takes nothing of this severity now: it is switched off, or has
-    /// its quiet hours.
+    /// Whether the channel is switched on.
+    pub(crate) fn is_on(&self) -> bool {
+        self.policy.enabled
+    }
+
+    /// Whether the channel has its quiet hours, for what is so bad.
+    pub(crate) fn is_quiet(&self, severity: Severity) -> bool {
+        self.is_quiet && severity < Severity::Critical
+    }
+
+    /// Whether the channel takes nothing of this severity now.
     pub(crate) fn is_deaf(&self, severity: Severity) -> bool {
-        !self.policy.enabled || self.is_quiet && severity < Severity::Critical
+        !self.is_on() || self.is_quiet(severity)
     }
 
     /// Whether the channel is told of what is so bad.

@@ -16,9 +16,12 @@ use crate::news::News;
 pub(crate) enum Sight {
     /// It fires, and the channel may be told.
     Fires,
-    /// It fires, and the channel is not to be told: a mute, an alert that says more,
-    /// quiet hours, too little severity, nobody to be told yet.
+    /// It fires, and the channel is not to be told yet: an alert that says more, a server
+    /// that has just started, a channel that is switched off.
     FiresHeld,
+    /// It fires, and people do not want the channel to be told now: a mute, quiet hours,
+    /// too little severity, an acknowledgement before the escalation.
+    FiresUnwanted,
     /// It is over, or so for the channel that its rule does not name any more, and the
     /// channel may be told.
     Over,
@@ -26,8 +29,10 @@ pub(crate) enum Sight {
     OverHeld,
     /// It is told once and has no end, and the channel may be told.
     Once,
-    /// It is told once and has no end, and the channel is not to be told.
+    /// It is told once and has no end, and the channel is to be told later.
     OnceHeld,
+    /// It is told once and has no end, and nobody wants the channel to be told.
+    OnceUnwanted,
 }
 
 /// Whether what has begun and ended before anybody could be told is worth a message.
@@ -48,7 +53,9 @@ pub(crate) enum Step {
     Tell(News),
     /// The waiting firing becomes a message about both beginning and end.
     Shorten,
-    /// The waiting firing is taken out of its message.
+    /// The waiting firing is taken out of its message, and told later.
+    TakeBack,
+    /// The waiting firing is taken out of its message for good.
     TakeOut,
     /// There is nothing more to tell.
     Close,
@@ -57,35 +64,41 @@ pub(crate) enum Step {
 /// What is to be done for a channel that has been `told` so much and sees this.
 #[rustfmt::skip]
 pub(crate) fn step(told: &Told, sight: Sight, worth: Worth) -> Step {
-    use Sight::{Fires, FiresHeld, Once, OnceHeld, Over, OverHeld};
-    use Step::{Close, Shorten, Stay, TakeOut, Tell};
+    use Sight::{
+        Fires, FiresHeld, FiresUnwanted, Once, OnceHeld, OnceUnwanted, Over, OverHeld,
+    };
+    use Step::{Close, Shorten, Stay, TakeBack, TakeOut, Tell};
 
     match (told, sight) {
-        (Told::Untold,            Fires | Once)                => Tell(News::Firing),
-        (Told::Untold,            FiresHeld)                   => Stay,
-        (Told::Untold,            Over | OverHeld | OnceHeld)  => Close,
+        (Told::Untold,         Fires | Once)                           => Tell(News::Firing),
+        (Told::Untold,         FiresHeld | FiresUnwanted | OnceHeld)   => Stay,
+        (Told::Untold,         Over | OverHeld | OnceUnwanted)         => Close,
 
-        (Told::Waiting { .. },    Over | OverHeld) => match worth {
+        // What fires waits on behind what says more: it was there before. What is told
+        // once loses nothing by coming later.
+        (Told::Waiting { .. }, Fires | FiresHeld | Once)               => Stay,
+        (Told::Waiting { .. }, FiresUnwanted | OnceHeld)               => TakeBack,
+        (Told::Waiting { .. }, OnceUnwanted)                           => TakeOut,
+        (Told::Waiting { .. }, Over | OverHeld) => match worth {
             Worth::Telling => Shorten,
             Worth::Nothing => TakeOut,
         },
-        (Told::Waiting { .. },    _)                           => Stay,
 
         // A hold that begins after the firing was tried holds no recovery back, but for
         // the channel's own quiet hours and a group's end that is about to be told.
-        (Told::Told { .. },       Over)                        => Tell(News::Resolved),
-        (Told::Told { .. },       Once | OnceHeld)             => Close,
-        (Told::Told { .. },       Fires | FiresHeld | OverHeld) => Stay,
+        (Told::Told { .. },    Over)                                   => Tell(News::Resolved),
+        (Told::Told { .. },    Once | OnceHeld | OnceUnwanted)         => Close,
+        (Told::Told { .. },    Fires | FiresHeld | FiresUnwanted | OverHeld) => Stay,
 
         // Nobody knows of the firing: there is nothing to recover from.
-        (Told::Dead { .. },       _)                           => Stay,
+        (Told::Dead { .. },    _)                                      => Stay,
 
         // The next step follows from what becomes of the delivery.
-        (Told::Short { .. } | Told::Recovering { .. }, _)      => Stay,
+        (Told::Short { .. } | Told::Recovering { .. }, _)              => Stay,
 
         // The rule did not name the channel for a while, and does again.
-        (Told::Closed,            Fires)                       => Tell(News::Firing),
-        (Told::Closed,            _)                           => Stay,
+        (Told::Closed,         Fires)                                  => Tell(News::Firing),
+        (Told::Closed,         _)                                      => Stay,
     }
 }
 
@@ -173,12 +186,14 @@ pub(crate) fn queued(told: Told, news: News, delivery: DeliveryRef) -> Told {
     }
 }
 
-/// What has been told when the waiting firing became a message about both.
+/// What has been told when a step was done that needs no new message.
 #[must_use]
-pub(crate) fn shortened(told: Told) -> Told {
-    match told {
-        Told::Waiting { firing } => Told::Short { message: firing },
-        other => other,
+pub(crate) fn done(told: Told, step: Step) -> Told {
+    match (step, told) {
+        (Step::Shorten, Told::Waiting { firing }) => Told::Short { message: firing },
+        (Step::TakeBack, Told::Waiting { .. }) => Told::Untold,
+        (Step::TakeOut | Step::Close, _) => Told::Closed,
+        (_, told) => told,
     }
 }
 
@@ -186,13 +201,15 @@ pub(crate) fn shortened(told: Told) -> Told {
 mod tests {
     use super::*;
 
-    const SIGHTS: [Sight; 6] = [
+    const SIGHTS: [Sight; 8] = [
         Sight::Fires,
         Sight::FiresHeld,
+        Sight::FiresUnwanted,
         Sight::Over,
         Sight::OverHeld,
         Sight::Once,
         Sight::OnceHeld,
+        Sight::OnceUnwanted,
     ];
 
     fn delivery(id: &str) -> DeliveryRef {
@@ -222,18 +239,18 @@ mod tests {
     /// The whole table: a line for each `Told`, a step for each sight.
     #[test]
     fn each_sight_has_its_step() {
-        use Step::{Close, Shorten, Stay, TakeOut, Tell};
+        use Step::{Close, Shorten, Stay, TakeBack, TakeOut, Tell};
         let (fire, recover) = (Tell(News::Firing), Tell(News::Resolved));
         #[rustfmt::skip]
         let table = [
-            // Fires, FiresHeld, Over,    OverHeld, Once,  OnceHeld
-            [fire,    Stay,      Close,   Close,    fire,  Close],
-            [Stay,    Stay,      Shorten, Shorten,  Stay,  Stay],
-            [Stay,    Stay,      recover, Stay,     Close, Close],
-            [Stay,    Stay,      Stay,    Stay,     Stay,  Stay],
-            [Stay,    Stay,      Stay,    Stay,     Stay,  Stay],
-            [Stay,    Stay,      Stay,    Stay,     Stay,  Stay],
-            [fire,    Stay,      Stay,    Stay,     Stay,  Stay],
+            // Fires, Held, Unwanted, Over,    Held,    Once,  Held,     Unwanted
+            [fire,    Stay, Stay,     Close,   Close,   fire,  Stay,     Close],
+            [Stay,    Stay, TakeBack, Shorten, Shorten, Stay,  TakeBack, TakeOut],
+            [Stay,    Stay, Stay,     recover, Stay,    Close, Close,    Close],
+            [Stay,    Stay, Stay,     Stay,    Stay,    Stay,  Stay,     Stay],
+            [Stay,    Stay, Stay,     Stay,    Stay,    Stay,  Stay,     Stay],
+            [Stay,    Stay, Stay,     Stay,    Stay,    Stay,  Stay,     Stay],
+            [fire,    Stay, Stay,     Stay,    Stay,    Stay,  Stay,     Stay],
         ];
         for (told, steps) in all().iter().zip(table) {
             for (sight, expected) in SIGHTS.into_iter().zip(steps) {
@@ -248,6 +265,25 @@ mod tests {
                 };
                 assert_eq!(plain, expected, "{told:?}, {sight:?}");
             }
+        }
+    }
+
+    #[test]
+    fn each_step_without_a_message_has_its_consequence() {
+        let [untold, waiting, told, _, short, _, closed] = all();
+        for (before, step, expected) in [
+            (&untold, Step::Stay, &untold),
+            (&untold, Step::Close, &closed),
+            (&waiting, Step::Shorten, &short),
+            (&waiting, Step::TakeBack, &untold),
+            (&waiting, Step::TakeOut, &closed),
+            (&told, Step::Close, &closed),
+        ] {
+            assert_eq!(
+                done(before.clone(), step),
+                *expected,
+                "{before:?}, {step:?}"
+            );
         }
     }
 

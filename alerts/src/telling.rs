@@ -47,6 +47,19 @@ pub(crate) struct GroupClock {
 /// The clocks of all groups.
 pub(crate) type GroupClocks = BTreeMap<GroupKey, GroupClock>;
 
+/// What stands between a channel and what is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Barrier {
+    /// An alert that says more, a server that has just started, or the channel is
+    /// switched off.
+    Hold,
+    /// The channel's quiet hours.
+    Quiet,
+    /// Nobody wants the channel to be told: a mute, maintenance, too little severity, a
+    /// rule that does not name the channel now.
+    Unwanted,
+}
+
 /// Tells of the alerts at one look.
 pub(crate) struct Teller<'a, H> {
     pub(crate) fleet: &'a Fleet<'a, H>,
@@ -139,8 +152,10 @@ impl<'a, H: FleetHost> Teller<'a, H> {
                 let reminder = mark.and_then(|mark| self.reminder(alert, mark));
                 step = reminder.map_or(Step::Stay, Step::Tell);
             }
-            let is_new = mark.is_none() && step == Step::Close && !alert.is_instant();
-            if step != Step::Stay && !is_new {
+            let is_noted = mark.is_some() || alert.is_instant();
+            let is_news = matches!(step, Step::Tell(_));
+            let is_nothing = mark.is_some() && step == Step::Stay;
+            if is_news || is_noted && !is_nothing {
                 steps.push((channel.to_owned(), step));
             }
         };
@@ -160,27 +175,48 @@ impl<'a, H: FleetHost> Teller<'a, H> {
     fn sight(&self, alert: &Alert, ear: &Ear<'_>, held_by: Option<&HeldBy>) -> Sight {
         let channel = ear.channel();
         let call = self.audience.call(alert, channel);
-        let is_deaf = ear.is_deaf(alert.severity);
-        let is_held = || {
-            is_deaf
-                || !ear.wants(alert.severity)
-                || held_by.is_some()
-                || self.holds.held_for(alert, channel).is_some()
-        };
-
         if alert.is_instant() {
-            return match call {
-                Call::Named if !is_held() => Sight::Once,
-                _ => Sight::OnceHeld,
+            return match self.barrier(alert, ear, call, held_by) {
+                None => Sight::Once,
+                Some(Barrier::Hold | Barrier::Quiet) => Sight::OnceHeld,
+                Some(Barrier::Unwanted) => Sight::OnceUnwanted,
             };
         }
-        match (alert.state, call) {
-            (AlertState::Firing, Call::Later) => Sight::FiresHeld,
-            (AlertState::Firing, Call::Named) if is_held() => Sight::FiresHeld,
-            (AlertState::Firing, Call::Named) => Sight::Fires,
-            _ if is_deaf || self.holds.holds_recovery(alert, channel) => Sight::OverHeld,
-            _ => Sight::Over,
+        if alert.state == AlertState::Firing && call != Call::Dropped {
+            return match self.barrier(alert, ear, call, held_by) {
+                None => Sight::Fires,
+                Some(Barrier::Hold) => Sight::FiresHeld,
+                Some(Barrier::Quiet | Barrier::Unwanted) => Sight::FiresUnwanted,
+            };
         }
+        let is_held =
+            ear.is_deaf(alert.severity) || self.holds.holds_recovery(alert, channel);
+        if is_held {
+            Sight::OverHeld
+        } else {
+            Sight::Over
+        }
+    }
+
+    /// What stands between a channel and what is wrong; `None` if nothing does.
+    fn barrier(
+        &self,
+        alert: &Alert,
+        ear: &Ear<'_>,
+        call: Call,
+        held_by: Option<&HeldBy>,
+    ) -> Option<Barrier> {
+        let is_muted = matches!(held_by, Some(HeldBy::Mute(_) | HeldBy::Maintenance));
+        if is_muted || call != Call::Named || !ear.wants(alert.severity) {
+            return Some(Barrier::Unwanted);
+        }
+        if ear.is_quiet(alert.severity) {
+            return Some(Barrier::Quiet);
+        }
+        let is_held = !ear.is_on()
+            || held_by.is_some()
+            || self.holds.held_for(alert, ear.channel()).is_some();
+        is_held.then_some(Barrier::Hold)
     }
 
     /// What a channel is told that knows the alert to fire.
@@ -232,13 +268,11 @@ impl<'a, H: FleetHost> Teller<'a, H> {
 
         let told = &mut self.book.change(id)?.told;
         let mark = told.entry(channel).or_insert(Mark::new(Told::Untold, now));
-        let before = std::mem::replace(&mut mark.told, Told::Closed);
-        match (step, before) {
-            (Step::Shorten, before) => mark.told = pairing::shortened(before),
-            (Step::TakeOut, Told::Waiting { firing }) => {
-                self.outbox.take_out(&firing.id, id);
-            }
-            _ => {}
+        let before = mark.told.clone();
+        mark.told = pairing::done(before.clone(), step);
+        if let (Step::TakeOut | Step::TakeBack, Told::Waiting { firing }) = (step, before)
+        {
+            self.outbox.take_out(&firing.id, id);
         }
         None
     }

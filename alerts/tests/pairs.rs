@@ -12,7 +12,7 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 
 use fleetbeat_alerts::*;
-use fleetbeat_protocol::{Mute, Severity};
+use fleetbeat_protocol::{Condition, Mute, Severity};
 use proptest::prelude::*;
 use support::*;
 
@@ -49,6 +49,10 @@ enum Happening {
     Reweigh(usize, Severity),
     /// A channel is switched off or on.
     Close(usize),
+    /// A channel's quiet hours begin or end.
+    Night(usize),
+    /// A rule about services looks at others, or at these again.
+    Aim,
     /// A channel is deleted, or made again.
     Forget(usize),
     RetryDead,
@@ -103,6 +107,8 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => host.prop_map(Acknowledge),
         4 => (0_usize..3, mood()).prop_map(|(channel, mood)| Mood(channel, mood)),
         1 => (0_usize..3).prop_map(Close),
+        2 => (0_usize..3).prop_map(Night),
+        1 => Just(Aim),
         1 => (0_usize..3).prop_map(Forget),
         1 => Just(RetryDead),
         5 => (0_usize..12).prop_map(Kill),
@@ -240,6 +246,24 @@ impl History {
                     channel.min_severity = *severity;
                 }
             }
+            Happening::Night(place) => {
+                let id = CHANNELS[*place];
+                let mut channels = world.channels.iter_mut();
+                if let Some(channel) = channels.find(|channel| channel.id == id) {
+                    channel.quiet = match &channel.quiet {
+                        Some(_) => None,
+                        None => Some(quiet("00:00", "23:00")),
+                    };
+                }
+            }
+            Happening::Aim => {
+                let rule = &mut world.rules[1];
+                rule.version += 1;
+                if let Condition::Service { service } = &mut rule.rule.condition {
+                    let other = if service == "*" { "ov*" } else { "*" };
+                    other.clone_into(service);
+                }
+            }
             Happening::Mute(host, seconds) => {
                 let select = host.map_or("all".to_owned(), |host| {
                     format!("hostname = {}", world.hosts[host].0.hostname)
@@ -359,6 +383,7 @@ impl History {
         for channel in &mut world.channels {
             channel.enabled = true;
             channel.min_severity = Severity::Info;
+            channel.quiet = None;
         }
         self.looks(240);
     }
@@ -447,7 +472,11 @@ fn check(history: &History) -> Result<(), TestCaseError> {
     for alert in &alerts {
         // What is over is over everywhere, or could not be told.
         for (channel, mark) in alert.told.iter().filter(|_| !alert.is_open()) {
-            let is_done = matches!(mark.told, Told::Closed | Told::Dead { .. });
+            // What is told once is not kept for longer than three days.
+            let is_old = alert.is_instant()
+                && alert.ended_at < Some(Saved::ended_after(world.now()));
+            let is_done = matches!(mark.told, Told::Closed | Told::Dead { .. })
+                || is_old && mark.told == Told::Untold;
             prop_assert!(is_done, "{} on {channel}: {mark:?}", alert.id);
         }
         prop_assert!(!alert.is_open(), "{alert:?}");

@@ -5,7 +5,7 @@
 mod support;
 
 use fleetbeat_alerts::*;
-use fleetbeat_protocol::{Mute, Quiet, Severity};
+use fleetbeat_protocol::{Mute, Severity};
 use support::*;
 
 const DOWN: &str = r#"{"name": "host down", "severity": "critical", "when": "down",
@@ -40,12 +40,6 @@ fn mute_until(seconds: u64) -> StoredMute {
             reason: String::new(),
         },
     }
-}
-
-/// Quiet hours: the first hour of the world.
-fn first_hour() -> Quiet {
-    let json = r#"{"from": "00:00", "to": "01:00", "zone": "UTC"}"#;
-    Quiet::from_json(&serde_json::from_str(json).unwrap(), &Words).unwrap()
 }
 
 fn set_service(world: &mut World, place: usize, active: bool) {
@@ -241,7 +235,7 @@ fn escalation_ends_with_an_acknowledgement() {
 fn quiet_hours_keep_what_is_not_critical_for_their_end() {
     let rules = vec![rule("rul-1", SERVICE), rule("rul-2", DOWN)];
     let mut world = World::new(fleet(4), rules, &["chn-a"]);
-    world.channels[0].quiet = Some(first_hour());
+    world.channels[0].quiet = Some(quiet("00:00", "01:00"));
     set_service(&mut world, 1, false);
     world.run(1800, |world| world.hear_all(|place| place != 0));
     assert_eq!(world.got("chn-a"), [fires()], "the critical one");
@@ -537,7 +531,7 @@ fn a_group_holds_its_hosts_back_where_it_is_told_itself() {
     picky.channels[0].min_severity = Severity::Critical;
     assert_eq!(half_cut(&mut picky), [downs.clone(), vec![]], "too mild");
     let mut night = world(&mild, DOWN);
-    night.channels[0].quiet = Some(first_hour());
+    night.channels[0].quiet = Some(quiet("00:00", "01:00"));
     assert_eq!(half_cut(&mut night), [downs.clone(), vec![]], "quiet hours");
     let mut off = world(MANY, &to(DOWN, r#""chn-a", "chn-b""#));
     off.channels[0].enabled = false;
@@ -746,4 +740,131 @@ fn hosts_that_go_down_after_their_group_are_told() {
     check_pairs(&world);
     let engine = world.engine.as_ref().unwrap();
     assert!(engine.alerts().all(|alert| !alert.is_open()));
+}
+
+/// A warning that waits for a channel behind a message that fails.
+fn waiting_warning(rules: &[&str]) -> World {
+    let clock = MANY.replace("many_down", "clock");
+    let all = [&[SERVICE, clock.as_str()], rules].concat();
+    let all = all.iter().enumerate();
+    let rules = all.map(|(place, json)| rule(&format!("rul-{place}"), json));
+    let mut world = World::new(fleet(4), rules.collect(), &["chn-a", "chn-b"]);
+    world.moods.insert("chn-a".to_owned(), Mood::Fails);
+    world
+        .events
+        .push(event(1, HostEventKind::ClockWrong, &world));
+    world.run(100, |world| world.hear_all(|_| true));
+    set_service(&mut world, 0, false);
+    world.run(100, |world| world.hear_all(|_| true));
+    world
+}
+
+/// Something that happens to the second host now.
+fn event(number: i64, kind: HostEventKind, world: &World) -> HostEvent {
+    HostEvent {
+        number,
+        kind,
+        server_id: world.hosts[1].0.server_id.clone(),
+        at: world.now(),
+    }
+}
+
+#[test]
+fn what_waits_is_not_sent_while_nobody_wants_it() {
+    for (hold, release) in [
+        (
+            (|world| world.mutes.push(mute_until(80_000))) as fn(&mut World),
+            (|world| world.mutes.clear()) as fn(&mut World),
+        ),
+        (
+            |world| world.channels[0].quiet = Some(quiet("00:00", "23:00")),
+            |world| world.channels[0].quiet = None,
+        ),
+        (
+            |world| world.channels[0].min_severity = Severity::Critical,
+            |world| world.channels[0].min_severity = Severity::Info,
+        ),
+    ] {
+        let mut world = waiting_warning(&[]);
+        hold(&mut world);
+        world.run(100, |world| world.hear_all(|_| true));
+        world.moods.clear();
+        world.run(600, |world| world.hear_all(|_| true));
+        assert_eq!(world.got("chn-a"), [fires()], "the one that was tried");
+        world.restart();
+        world.run(100, |world| world.hear_all(|_| true));
+        release(&mut world);
+        world.run(400, |world| world.hear_all(|_| true));
+        assert_eq!(world.got("chn-a"), [fires(), fires()]);
+        set_service(&mut world, 0, true);
+        world.run(400, |world| world.hear_all(|_| true));
+        assert_eq!(world.got("chn-a"), [fires(), fires(), recovers()]);
+    }
+}
+
+#[test]
+fn an_escalation_that_waits_is_not_sent_once_somebody_has_taken_the_alert_on() {
+    let escalated = SERVICE
+        .replace("service\", \"severity", "other\", \"severity")
+        .replace("chn-a", "chn-b")
+        .replace(
+            r#""severity""#,
+            r#""escalate": {"after": "1m", "channels": ["chn-a"]}, "severity""#,
+        );
+    let mut world = waiting_warning(&[&escalated]);
+    let open = world.store.alerts();
+    let alert = open.iter().find(|alert| alert.rule == "rul-2").unwrap();
+    assert!(
+        matches!(alert.told["chn-a"].told, Told::Waiting { .. }),
+        "{alert:?}"
+    );
+    let ack = Acknowledgement {
+        by: "ann".to_owned(),
+        at: world.now(),
+        note: String::new(),
+    };
+    world.acks.push((alert.id.clone(), ack));
+    world.run(20, |world| world.hear_all(|_| true));
+    world.moods.clear();
+    world.run(900, |world| world.hear_all(|_| true));
+    assert_eq!(
+        world.got("chn-a"),
+        [fires(), fires()],
+        "clock and service alone"
+    );
+}
+
+#[test]
+fn what_is_told_once_is_told_after_quiet_hours_and_holds_but_not_after_a_mute() {
+    let reboot = r#"{"name": "reboot", "severity": "warning", "when": "reboot",
+        "channels": ["chn-a"]}"#;
+    let rules = vec![rule("rul-1", reboot), rule("rul-2", DOWN)];
+    for is_muted in [false, true] {
+        let mut world = World::new(fleet(12), rules.clone(), &["chn-a"]);
+        world.channels[0].quiet = Some(quiet("00:00", "01:00"));
+        if is_muted {
+            world.mutes.push(mute_until(900));
+        }
+        world.run(300, |world| world.hear_all(|_| true));
+        world.events.push(event(1, HostEventKind::Rebooted, &world));
+        world.run(1200, |world| world.hear_all(|_| true));
+        world.restart();
+        world.run(1800, |world| world.hear_all(|_| true));
+        assert_eq!(world.got("chn-a").len(), 0);
+        world.run(900, |world| world.hear_all(|_| true));
+        let told = if is_muted { vec![] } else { vec![fires()] };
+        assert_eq!(world.got("chn-a"), told, "muted: {is_muted}");
+    }
+
+    // A host that is down says more; then it has booted.
+    let mut world = World::new(fleet(12), rules, &["chn-a"]);
+    world.run(900, |world| world.hear_all(|place| place != 1));
+    assert_eq!(world.got("chn-a"), [fires()]);
+    world.events.push(event(1, HostEventKind::Rebooted, &world));
+    world.run(300, |world| world.hear_all(|place| place != 1));
+    assert_eq!(world.got("chn-a"), [fires()]);
+    world.run(900, |world| world.hear_all(|_| true));
+    let mut got = world.got("chn-a").split_off(1);
+    got.sort_by_key(|news| news[0] == News::Resolved);
+    assert_eq!(got, [fires(), recovers()]);
 }

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use fleetbeat_alerts::*;
 use fleetbeat_protocol::{
-    Flags, HostState, Json, Load, Rule, Server, Service, Settings, Severity, Status,
-    Timestamp,
+    Flags, HostState, Json, Load, Quiet, Rule, Server, Service, Settings, Severity,
+    Status, Timestamp,
 };
 use fleetbeat_selector::{Field, Host, Value};
 
@@ -88,6 +88,12 @@ pub fn rule(id: &str, json: &str) -> StoredRule {
         version: 1,
         rule: Rule::from_json(&json, &Words).unwrap(),
     }
+}
+
+/// Quiet hours by the clock of UTC.
+pub fn quiet(from: &str, to: &str) -> Quiet {
+    let json = format!(r#"{{"from": "{from}", "to": "{to}", "zone": "UTC"}}"#);
+    Quiet::from_json(&serde_json::from_str(&json).unwrap(), &Words).unwrap()
 }
 
 /// A channel that is told of everything.
