@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use fleetbeat_protocol::{Mode, Rule, Server, Status};
+use fleetbeat_protocol::{Mode, Rule};
 
 use crate::alert::{Alert, AlertState, DEAF_RULE, HeldBy, Subject};
 use crate::audience::Audience;
@@ -182,7 +182,8 @@ impl<'a, H: FleetHost> Holds<'a, H> {
         mute.map(|stored| stored.id.clone())
     }
 
-    /// Whether the mute means the alert's host: of a group, all that are down.
+    /// Whether the mute means the alert's host: of a group, all that are down and that the
+    /// alert's rule means.
     fn covers(&self, stored: &StoredMute, alert: &Alert) -> bool {
         let select = &stored.mute.select;
         match &alert.subject {
@@ -191,14 +192,12 @@ impl<'a, H: FleetHost> Holds<'a, H> {
                 host.is_some_and(|host| self.fleet.means(select, host))
             }
             Subject::Group(labels) => {
-                let is_member = |server: &Server| {
-                    server.status == Status::Down && has_labels(server, labels)
+                let rule = self.audience.rule(&alert.rule);
+                let is_member = |host: &&H| {
+                    has_labels(host.server(), labels)
+                        && rule.is_none_or(|rule| self.fleet.means(&rule.select, host))
                 };
-                let mut down = self
-                    .fleet
-                    .down()
-                    .filter(|h| is_member(h.server()))
-                    .peekable();
+                let mut down = self.fleet.down().filter(is_member).peekable();
                 down.peek().is_some() && down.all(|host| self.fleet.means(select, host))
             }
             Subject::Server => select == "all" && stored.mute.rules.is_empty(),

@@ -27,6 +27,9 @@ const USUAL_WAIT: Duration = Duration::from_secs(30);
 /// How far apart messages of a group are whose rule is gone.
 const USUAL_INTERVAL: Duration = Duration::from_secs(300);
 
+/// How far apart messages are that the server hears nobody: the end is waited for.
+const DEAF_INTERVAL: Duration = Duration::from_secs(60);
+
 /// What is told together.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct GroupKey {
@@ -280,13 +283,11 @@ impl<'a, H: FleetHost> Teller<'a, H> {
     /// Whether the group's next message may go. From now on it waits, if not.
     fn is_due(&mut self, key: &GroupKey) -> bool {
         let now = self.fleet.look.now;
-        let rule = self.audience.rule(&key.rule);
-        let wait = match rule {
-            Some(rule) => rule.group_wait,
-            None if key.rule == DEAF_RULE => Duration::ZERO,
-            None => USUAL_WAIT,
+        let (wait, interval) = match self.audience.rule(&key.rule) {
+            Some(rule) => (rule.group_wait, rule.group_interval),
+            None if key.rule == DEAF_RULE => (Duration::ZERO, DEAF_INTERVAL),
+            None => (USUAL_WAIT, USUAL_INTERVAL),
         };
-        let interval = rule.map_or(USUAL_INTERVAL, |rule| rule.group_interval);
 
         let clock = self.clocks.entry(key.clone()).or_default();
         let since = *clock.waits_since.get_or_insert(now);

@@ -868,3 +868,32 @@ fn what_is_told_once_is_told_after_quiet_hours_and_holds_but_not_after_a_mute() 
     got.sort_by_key(|news| news[0] == News::Resolved);
     assert_eq!(got, [fires(), recovers()]);
 }
+
+#[test]
+fn a_mute_means_a_group_if_it_means_all_whom_the_rule_means() {
+    for (mute, told) in [
+        ("not hostname = vpn-4", 0),
+        ("all", 0),
+        ("not hostname = vpn-3", 1),
+    ] {
+        let many = MANY.replace(
+            r#""severity""#,
+            r#""hosts": 3, "where": "not hostname = vpn-4", "severity""#,
+        );
+        let mut world = World::new(fleet(12), vec![rule("rul-1", &many)], &["chn-a"]);
+        world.mutes.push(mute_until(80_000));
+        world.mutes[0].mute.select = mute.to_owned();
+        cut_five(&mut world, 900);
+        assert_eq!(world.got("chn-a").len(), told, "{mute}");
+    }
+}
+
+#[test]
+fn that_the_server_hears_again_is_told_soon() {
+    let mut world = World::new(fleet(12), vec![rule("rul-1", DOWN)], &["chn-a"]);
+    world.run(600, |world| world.hear_all(|_| true));
+    world.run(200, |_| {});
+    assert_eq!(world.got("chn-a"), [fires()]);
+    world.run(DOWN_AFTER_S + 20, |world| world.hear_all(|_| true));
+    assert_eq!(world.got("chn-a"), [fires(), recovers()]);
+}
