@@ -30,8 +30,8 @@ pub struct Alert {
     pub when: String,
     /// Whom it is about.
     pub subject: Subject,
-    /// What of the subject: a service's name, a metric's with its labels, or the name of a
-    /// load; else empty.
+    /// What of the subject: a service's name, a metric's with its labels, or a load's
+    /// name; else empty.
     pub object: String,
     /// What it is told together with: the values of the rule's `group_by`.
     pub group: Vec<(String, String)>,
@@ -301,6 +301,9 @@ pub struct Course {
     pub turns: Vec<Timestamp>,
     /// While it flaps: whether it is so now.
     pub is_on: bool,
+    /// Of a group: whether its hosts are coming back.
+    #[serde(default)]
+    pub is_shrinking: bool,
 }
 
 impl Alert {
@@ -330,6 +333,7 @@ impl From<Timestamp> for Course {
             stale_since: None,
             turns: Vec::new(),
             is_on: true,
+            is_shrinking: false,
         }
     }
 }

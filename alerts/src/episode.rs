@@ -103,6 +103,7 @@ fn begin(
             stale_since: None,
             turns: book.take_turns(case.rule_id, case.subject_key, object, case.now),
             is_on: true,
+            is_shrinking: false,
         },
     }
 }
@@ -157,6 +158,11 @@ fn go_on_firing(book: &mut Book, case: &Case<'_>, reading: &Reading, id: &str) {
 /// Notes the value. That alone is not worth a write.
 fn see(alert: &mut Alert, case: &Case<'_>, reading: &Reading) {
     if reading.verdict == Verdict::Broken || alert.course.is_on {
+        if let Some((before, now)) = alert.counted.zip(case.counted)
+            && before.hosts != now.hosts
+        {
+            alert.course.is_shrinking = now.hosts < before.hosts;
+        }
         alert.value = reading.value;
         alert.counted = case.counted;
     }

@@ -182,8 +182,8 @@ impl<'a, H: FleetHost> Holds<'a, H> {
         mute.map(|stored| stored.id.clone())
     }
 
-    /// Whether the mute means the alert's host: of a group, all that are down and that the
-    /// alert's rule means.
+    /// Whether the mute means the alert's host: of a group, all that are down and that
+    /// the alert's rule means.
     fn covers(&self, stored: &StoredMute, alert: &Alert) -> bool {
         let select = &stored.mute.select;
         match &alert.subject {

@@ -69,16 +69,17 @@ pub(crate) fn step(told: &Told, sight: Sight, worth: Worth) -> Step {
     };
     use Step::{Close, Shorten, Stay, TakeBack, TakeOut, Tell};
 
+    let (fire, recover) = (Tell(News::Firing), Tell(News::Resolved));
     match (told, sight) {
-        (Told::Untold,         Fires | Once)                           => Tell(News::Firing),
-        (Told::Untold,         FiresHeld | FiresUnwanted | OnceHeld)   => Stay,
-        (Told::Untold,         Over | OverHeld | OnceUnwanted)         => Close,
+        (Told::Untold,         Fires | Once)                                 => fire,
+        (Told::Untold,         FiresHeld | FiresUnwanted | OnceHeld)         => Stay,
+        (Told::Untold,         Over | OverHeld | OnceUnwanted)               => Close,
 
         // What fires waits on behind what says more: it was there before. What is told
         // once loses nothing by coming later.
-        (Told::Waiting { .. }, Fires | FiresHeld | Once)               => Stay,
-        (Told::Waiting { .. }, FiresUnwanted | OnceHeld)               => TakeBack,
-        (Told::Waiting { .. }, OnceUnwanted)                           => TakeOut,
+        (Told::Waiting { .. }, Fires | FiresHeld | Once)                     => Stay,
+        (Told::Waiting { .. }, FiresUnwanted | OnceHeld)                     => TakeBack,
+        (Told::Waiting { .. }, OnceUnwanted)                                 => TakeOut,
         (Told::Waiting { .. }, Over | OverHeld) => match worth {
             Worth::Telling => Shorten,
             Worth::Nothing => TakeOut,
@@ -86,19 +87,19 @@ pub(crate) fn step(told: &Told, sight: Sight, worth: Worth) -> Step {
 
         // A hold that begins after the firing was tried holds no recovery back, but for
         // the channel's own quiet hours and a group's end that is about to be told.
-        (Told::Told { .. },    Over)                                   => Tell(News::Resolved),
-        (Told::Told { .. },    Once | OnceHeld | OnceUnwanted)         => Close,
+        (Told::Told { .. },    Over)                                         => recover,
+        (Told::Told { .. },    Once | OnceHeld | OnceUnwanted)               => Close,
         (Told::Told { .. },    Fires | FiresHeld | FiresUnwanted | OverHeld) => Stay,
 
         // Nobody knows of the firing: there is nothing to recover from.
-        (Told::Dead { .. },    _)                                      => Stay,
+        (Told::Dead { .. },    _)                                            => Stay,
 
         // The next step follows from what becomes of the delivery.
-        (Told::Short { .. } | Told::Recovering { .. }, _)              => Stay,
+        (Told::Short { .. } | Told::Recovering { .. }, _)                    => Stay,
 
         // The rule did not name the channel for a while, and does again.
-        (Told::Closed,         Fires)                                  => Tell(News::Firing),
-        (Told::Closed,         _)                                      => Stay,
+        (Told::Closed,         Fires)                                        => fire,
+        (Told::Closed,         _)                                            => Stay,
     }
 }
 

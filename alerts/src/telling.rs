@@ -110,11 +110,14 @@ impl<'a, H: FleetHost> Teller<'a, H> {
     /// people who look.
     fn note_hold(&mut self, id: &str) -> Option<HeldBy> {
         let alert = self.book.get(id)?;
-        let held_by = self.holds.held_by(alert);
+        if alert.is_instant() {
+            return self.holds.held_by(alert);
+        }
         if alert.state != AlertState::Firing {
-            return held_by.filter(|_| alert.is_instant());
+            return None;
         }
 
+        let held_by = self.holds.held_by(alert);
         let noted = held_by.clone().or_else(|| self.partly_held_by(alert));
         if noted != alert.held_by
             && let Some(alert) = self.book.change(id)
@@ -330,10 +333,11 @@ impl<'a, H: FleetHost> Teller<'a, H> {
     }
 }
 
-/// Whether more hosts of the group are down than the channel knows.
+/// Whether more hosts of the group are down than the channel knows. While hosts come
+/// back, the next message is that of the end.
 fn has_grown(alert: &Alert, mark: &Mark) -> bool {
     let hosts = alert.counted.map(|counted| counted.hosts);
-    mark.counted.is_some() && hosts > mark.counted
+    mark.counted.is_some() && hosts > mark.counted && !alert.course.is_shrinking
 }
 
 fn note_queued(alert: &mut Alert, delivery: &Delivery, news: News) {

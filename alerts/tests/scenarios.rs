@@ -897,3 +897,21 @@ fn that_the_server_hears_again_is_told_soon() {
     world.run(DOWN_AFTER_S + 20, |world| world.hear_all(|_| true));
     assert_eq!(world.got("chn-a"), [fires(), recovers()]);
 }
+
+#[test]
+fn a_group_whose_hosts_come_back_is_told_its_end_next() {
+    let rules = vec![rule("rul-1", DOWN), rule("rul-2", MANY)];
+    let mut world = World::new(fleet(12), rules, &["chn-a"]);
+    cut_five(&mut world, 300);
+    assert_eq!(world.got("chn-a"), [fires()]);
+    // More than was told, and fewer from look to look.
+    (5..9).for_each(|place| world.hosts[place].0.last_heartbeat = at(310));
+    world.run(120, |world| world.hear_all(|place| place >= 9));
+    world.hear(0);
+    world.run(300, |world| {
+        world.hear_all(|place| place >= 9 || place == 0)
+    });
+    assert_eq!(world.got("chn-a"), [fires()]);
+    world.run(1200, |world| world.hear_all(|_| true));
+    assert_eq!(world.got("chn-a"), [fires(), recovers()]);
+}
