@@ -38,6 +38,8 @@ fn a_rule_that_is_meant_so_has_no_warning() {
         r#""when": "load", "load": "cpu", "above": 90, "where": "country = FR""#,
         r#""when": "down", "for": "10s""#,
         r#""when": "reboot""#,
+        r#""when": "load", "load": "cpu", "above": 90, "where": "load.cpu < 95""#,
+        r#""when": "load", "load": "cpu", "above": 90, "where": "load.ram < 50""#,
     ] {
         assert_eq!(warned(members, &hosts), [""; 0], "{members}");
     }
@@ -45,7 +47,7 @@ fn a_rule_that_is_meant_so_has_no_warning() {
 
 #[test]
 fn what_is_likely_not_meant_is_named_by_its_field() {
-    let hosts = [host(1, "DE")];
+    let hosts = [host(1, "DE"), host(2, "DE"), host(3, "FR")];
     for (members, field) in [
         (r#""when": "service", "for": "3m""#, "for"),
         (r#""when": "late", "after": "2m""#, "after"),
@@ -55,8 +57,33 @@ fn what_is_likely_not_meant_is_named_by_its_field() {
             "where",
         ),
         (
-            r#""when": "many_down", "where": "not status = down""#,
+            r#""when": "many_down", "hosts": 2, "where": "not status = down""#,
             "where",
+        ),
+        (r#""when": "many_down", "hosts": 4"#, "hosts"),
+        (
+            r#""when": "many_down", "hosts": 3, "group_by": ["country"]"#,
+            "hosts",
+        ),
+        (
+            r#""when": "many_down", "hosts": 2, "where": "country = FR""#,
+            "hosts",
+        ),
+        (
+            r#""when": "down", "where": "country = DE and country = FR""#,
+            "where",
+        ),
+        (
+            r#""when": "late", "after": "4m", "where": "paid and not paid""#,
+            "where",
+        ),
+        (
+            r#""when": "load", "load": "cpu", "above": 90, "where": "load.cpu < 50""#,
+            "where",
+        ),
+        (
+            r#""when": "reboot", "escalate": {"after": "1h", "channels": ["chn-a"]}"#,
+            "escalate",
         ),
         (
             r#""when": "metric", "metric": "disc_*", "above": 90"#,

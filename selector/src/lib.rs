@@ -47,6 +47,7 @@ mod literal;
 mod number;
 mod operator;
 mod parser;
+mod possible;
 mod selector;
 mod show;
 mod stream;

@@ -61,6 +61,10 @@ impl Selector {
         })
     }
 
+    pub(crate) fn expression(&self) -> &Expression {
+        &self.expression
+    }
+
     /// The canonical form.
     #[must_use]
     pub fn as_str(&self) -> &str {

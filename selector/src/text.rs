@@ -31,6 +31,11 @@ impl Text {
         Text { written, folded }
     }
 
+    /// The text as it was written.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.written
+    }
+
     /// Whether `text` is the same but for upper and lower case.
     pub(crate) fn equals(&self, text: &str) -> bool {
         if text.is_ascii() {
