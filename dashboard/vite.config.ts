@@ -5,7 +5,12 @@ export default defineConfig({
   plugins: [vue()],
   // Relative, because a proxy may serve the dashboard below a path.
   base: './',
-  define: { __VUE_OPTIONS_API__: 'false' },
+  define: {
+    __VUE_OPTIONS_API__: 'false',
+    __VUE_I18N_FULL_INSTALL__: 'false',
+    __VUE_I18N_LEGACY_API__: 'false',
+    __INTLIFY_PROD_DEVTOOLS__: 'false',
+  },
   build: {
     // Each asset is a file, because the Content-Security-Policy forbids inline ones.
     assetsInlineLimit: 0,
@@ -14,7 +19,10 @@ export default defineConfig({
     license: { fileName: 'licenses.md' },
   },
   server: {
-    proxy: { '^/(token|me|servers?)([/?]|$)': 'http://127.0.0.1:8080' },
+    proxy: {
+      '^/(token|me|servers?|traffic|fleet|events|enrollment-codes|agent-keys|users|tokens|alerts?|alert-rules|channels|mutes|deliveries|metrics|readyz)([/?]|$)':
+        'http://127.0.0.1:8080',
+    },
   },
   test: {
     environment: 'happy-dom',

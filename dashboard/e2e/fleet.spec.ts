@@ -16,6 +16,11 @@ function row(page: Page, hostname: string) {
   return page.getByRole('row', { name: hostname })
 }
 
+/** The button of a column's header. */
+function header(page: Page, column: string) {
+  return page.getByRole('columnheader', { name: column }).getByRole('button')
+}
+
 test('the table shows each host with its place, services and load', async ({ page }) => {
   await fleetbeat.open(page, ADMIN)
   const host = row(page, 'vpn-de-01')
@@ -78,7 +83,7 @@ for (const [kind, hostname, ip] of [
 test('the keyboard stays on a switch whose row moves', async ({ page }) => {
   await fleetbeat.open(page, ADMIN)
   const hosts = page.getByRole('rowheader')
-  await page.getByRole('button', { name: 'Static' }).click()
+  await header(page, 'Static').click()
   await expect(hosts).toContainText(['vpn-de-01', 'vpn-de-06'])
   const second = page.getByRole('switch', { name: 'Static: vpn-de-06' })
   for (const order of [
@@ -108,7 +113,7 @@ test('a switch does not flip back over the refreshes after a click', async ({ pa
     })
   })
   await paid.click()
-  for (let refresh = 0; refresh < 2; refresh++) await page.waitForResponse('**/servers?*')
+  for (let refresh = 0; refresh < 2; refresh++) await page.waitForResponse('**/servers/changes*')
   await expect(paid).toBeChecked()
   expect(await page.evaluate((): unknown => Reflect.get(window, 'states'))).toEqual(['true'])
 })
@@ -126,7 +131,7 @@ test('a flag that cannot be saved is rolled back with a message', async ({ page 
 
 test('readonly users see the switches but cannot use them', async ({ page }) => {
   await fleetbeat.open(page, READONLY)
-  await expect(page.getByText('Your role is readonly: only admins can change flags.')).toBeVisible()
+  await expect(page.getByText('Your role is readonly: this needs the role admin.')).toBeVisible()
   const switches = page.getByRole('switch')
   await expect(switches).toHaveCount(10)
   for (const flag of await switches.all()) await expect(flag).toBeDisabled()
@@ -136,9 +141,9 @@ test('the filter and the headers find and order hosts', async ({ page }) => {
   await fleetbeat.open(page, ADMIN)
   const hosts = page.getByRole('rowheader')
   await expect(hosts).toHaveCount(2)
-  await page.getByRole('button', { name: 'Host' }).click()
+  await header(page, 'Host').click()
   await expect(hosts).toContainText(['vpn-de-01', 'vpn-de-06'])
-  await page.getByRole('button', { name: 'Host' }).click()
+  await header(page, 'Host').click()
   await expect(hosts).toContainText(['vpn-de-06', 'vpn-de-01'])
   await expect(page.getByRole('columnheader', { name: 'Host' })).toHaveAttribute(
     'aria-sort',

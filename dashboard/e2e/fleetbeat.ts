@@ -33,6 +33,12 @@ export function golden(name: string): Record<string, unknown> {
   return JSON.parse(readFileSync(file, 'utf8')) as Record<string, unknown>
 }
 
+/** Logs out by the menu of the account. */
+export async function logOut(page: Page) {
+  await page.getByRole('button', { name: 'Account' }).click()
+  await page.getByRole('menuitem', { name: 'Log out' }).click()
+}
+
 /** Runs the server for all tests of the calling file. */
 export function useFleetbeat(): Fleetbeat {
   const fleetbeat = new Fleetbeat()

@@ -1,5 +1,5 @@
 import { expect, test } from '@playwright/test'
-import { ADMIN, golden, useFleetbeat } from './fleetbeat'
+import { ADMIN, golden, logOut, useFleetbeat } from './fleetbeat'
 
 const fleetbeat = useFleetbeat()
 
@@ -22,7 +22,7 @@ test('a wrong password is refused, the right one opens the fleet until logging o
   await page.reload()
   await expect(page.getByRole('row', { name: 'vpn-de-01' })).toBeVisible()
 
-  await page.getByRole('button', { name: 'Log out' }).click()
+  await logOut(page)
   await expect(page.getByRole('button', { name: 'Log in' })).toBeVisible()
   await page.reload()
   await expect(page.getByRole('button', { name: 'Log in' })).toBeVisible()

@@ -30,7 +30,7 @@ test('an answer of 500 is shown with its request id', async ({ page }) => {
   }
   await fleetbeat.open(page, ADMIN)
   await expect(page.getByRole('table')).toBeVisible()
-  await page.route('**/servers?*', (route) =>
+  await page.route('**/servers/changes*', (route) =>
     route.fulfill({
       status: 500,
       contentType: 'application/problem+json',
@@ -40,6 +40,6 @@ test('an answer of 500 is shown with its request id', async ({ page }) => {
   await expect(page.getByRole('alert')).toHaveText(
     'Fleetbeat has a problem: The storage is away (request 4f2a90c1).',
   )
-  await page.unroute('**/servers?*')
+  await page.unroute('**/servers/changes*')
   await expect(page.getByRole('alert')).toHaveCount(0)
 })

@@ -7,29 +7,50 @@
 
 import { inject } from 'vue'
 import type { InjectionKey, Ref } from 'vue'
+import type { Action } from './access'
 import type { Api } from './api/client'
-import type { Flag, HostTraffic, Server } from './api/wire'
+import type { Account, Flag, HostTraffic, Server } from './api/wire'
+import type { Fleet } from './composables/useFleet'
+import type { Toasts } from './composables/useToasts'
 
 /** The client of the API. `App` provides the client. */
 export const API: InjectionKey<Api> = Symbol('API')
 
 /**
- * The time from which ages are counted, in milliseconds. `FleetView` provides the clock.
+ * The time from which ages are counted, in milliseconds; it ticks. `AppShell` provides
+ * the clock.
  */
 export const CLOCK: InjectionKey<Readonly<Ref<number>>> = Symbol('CLOCK')
 
-/** The traffic of hosts with a quota, by `server_id`. `FleetView` provides it. */
+/** The fleet, live. `AppShell` provides it, so that it lives on from page to page. */
+export const FLEET: InjectionKey<Fleet> = Symbol('FLEET')
+
+/** Who is logged in, and what the user may do. `AppShell` provides it. */
+export const ACCESS: InjectionKey<Access> = Symbol('ACCESS')
+
+/** Short messages at the edge of the page. `AppShell` provides them. */
+export const TOASTS: InjectionKey<Toasts> = Symbol('TOASTS')
+
+/** The traffic of hosts with a quota, by `server_id`. `AppShell` provides it. */
 export const TRAFFIC_OF: InjectionKey<Readonly<Ref<ReadonlyMap<string, HostTraffic>>>> =
   Symbol('TRAFFIC_OF')
 
-/** How the switches of a row change flags. `FleetView` provides the functions. */
+/** How the switches of a row change flags. `AppShell` provides the functions. */
 export const FLAG_EDITING: InjectionKey<FlagEditing> = Symbol('FLAG_EDITING')
+
+/** The account, and what it allows. */
+export interface Access {
+  /** Null before the first answer. */
+  account: Readonly<Ref<Account | null>>
+  /** Why the user may not do it, as a sentence; null if the user may. */
+  refusal: (action: Action) => string | null
+}
 
 /** Changing flags, as `useFlagEdits` and `useAccount` offer. */
 export interface FlagEditing {
   /** Why the user cannot change flags; null when the user can. */
   lockedReason: Readonly<Ref<string | null>>
-  isSaving: (ip: string, flag: Flag) => boolean
+  isSaving: (serverId: string, flag: Flag) => boolean
   setFlag: (server: Server, flag: Flag, value: boolean) => unknown
 }
 

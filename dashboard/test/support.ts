@@ -1,9 +1,11 @@
 import { vi } from 'vitest'
+import { createMemoryHistory } from 'vue-router'
 import goldenServer from '../../protocol/golden/server.json'
 import { ApiError } from '../src/api/client'
 import type { Api } from '../src/api/client'
 import { SERVER, matches } from '../src/api/wire'
 import type { Account, HostTraffic, Server } from '../src/api/wire'
+import { makeRouter } from '../src/router'
 
 /** The golden record, with some fields changed. */
 export function aServer(changes: Partial<Server> = {}): Server {
@@ -59,14 +61,27 @@ export function anApi(servers: Server[] = [aServer()]) {
   return {
     login: vi.fn<Api['login']>(),
     account: vi.fn<Api['account']>(async () => ADMIN),
+    // An API that never knows what has changed: each poll reads the list.
+    changes: vi.fn<Api['changes']>(async () => ({ reset: true, cursor: 'c-1' })),
     servers: vi.fn<Api['servers']>(async () => ({ servers, etag: null })),
     traffic: vi.fn<Api['traffic']>(async () => []),
     setFlags: vi.fn<Api['setFlags']>(),
+    alerts: vi.fn<Api['alerts']>(async () => ({ alerts: [], next: null })),
+    matchedHosts: vi.fn<Api['matchedHosts']>(),
+    setMany: vi.fn<Api['setMany']>(),
   }
 }
 
 /** An API whose calls a test can look at and answer. */
 export type ApiForTest = ReturnType<typeof anApi>
+
+/** A router at the fleet's page, with a history of its own. */
+export async function aRouter(path = '/fleet') {
+  const router = makeRouter(createMemoryHistory())
+  await router.push(path)
+  await router.isReady()
+  return router
+}
 
 /** Hides or shows the tab, as the browser would. */
 export function setHidden(hidden: boolean) {

@@ -7,6 +7,26 @@
  * side: to the schemas in openapi.json, and to the golden bodies in `protocol/golden/`.
  */
 
+import {
+  isBoolean,
+  isListOfTexts,
+  isNumber,
+  isRecordOfNumbers,
+  isRecordOfTexts,
+  isText,
+  isTime,
+  listOf,
+  matches,
+  oneOf,
+  orAbsent,
+  orNull,
+  shaped,
+} from './shape'
+import type { Check, Shape } from './shape'
+
+export { isListOf, listOf, matches, shaped } from './shape'
+export type { Check, Shape } from './shape'
+
 const ROLES = ['readonly', 'admin', 'superadmin'] as const
 /** What a user may do. */
 export type Role = (typeof ROLES)[number]
@@ -184,6 +204,38 @@ export interface Traffic {
   servers: HostTraffic[]
 }
 
+/** What has changed since the last answer: an answer to `GET /servers/changes`. */
+export interface Delta {
+  changed: Server[]
+  /** Addresses at which there is no host any more. */
+  removed: string[]
+  cursor: string
+}
+
+/** What has changed is not known: the whole list has to be read. */
+export interface Reset {
+  reset: true
+  cursor: string
+}
+
+/** The answer to `GET /servers/changes`. */
+export type Changes = Delta | Reset
+
+/** What to set on a host; a tag that is null is removed. */
+export interface BulkSet extends Partial<Flags> {
+  tags?: Record<string, string | null>
+  state?: { mode: Mode; until?: string | null; reason?: string | null }
+}
+
+/** What was done for `POST /servers/bulk`. */
+export interface BulkAnswer {
+  bulk_id: string
+  changed: number
+  failed: number
+  /** The address of the first host that was not done; null if all were. */
+  stopped_at: string | null
+}
+
 /** A rule that a field of a request's body breaks. */
 export interface FieldError {
   field: string
@@ -217,84 +269,6 @@ export interface MatchedHosts {
 export interface MatchedHost {
   ip: string
   hostname: string
-}
-
-/** A check that a value is a `T`. */
-export type Check<T> = (value: unknown) => value is T
-
-/** A check of each field. A field added to `T` without a check here does not compile. */
-export type Shape<T> = { [K in keyof T]-?: Check<T[K]> }
-
-/**
- * Whether the value has all fields of the shape. Further fields are fine: the API may
- * gain some.
- */
-export function matches<T>(shape: Shape<T>, value: unknown): value is T {
-  if (!isObject(value)) return false
-
-  for (const field in shape) {
-    if (!shape[field](value[field])) return false
-  }
-  return true
-}
-
-/** Whether the value is an array whose elements all have the shape. */
-export function isListOf<T>(shape: Shape<T>, value: unknown): value is T[] {
-  return Array.isArray(value) && value.every((item) => matches(shape, item))
-}
-
-/** `matches` for this shape. */
-export function shaped<T>(shape: Shape<T>): Check<T> {
-  return (value): value is T => matches(shape, value)
-}
-
-/** `isListOf` for this shape. */
-export function listOf<T>(shape: Shape<T>): Check<T[]> {
-  return (value): value is T[] => isListOf(shape, value)
-}
-
-function isText(value: unknown): value is string {
-  return typeof value === 'string'
-}
-
-function isNumber(value: unknown): value is number {
-  return typeof value === 'number'
-}
-
-function isBoolean(value: unknown): value is boolean {
-  return typeof value === 'boolean'
-}
-
-function isTime(value: unknown): value is string {
-  return typeof value === 'string' && !Number.isNaN(Date.parse(value))
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
-}
-
-function isRecordOfNumbers(value: unknown): value is Record<string, number> {
-  return isObject(value) && Object.values(value).every(isNumber)
-}
-
-function isRecordOfTexts(value: unknown): value is Record<string, string> {
-  return isObject(value) && Object.values(value).every(isText)
-}
-
-function isListOfTexts(value: unknown): value is string[] {
-  return Array.isArray(value) && value.every(isText)
-}
-
-function orNull<T>(check: Check<T>): Check<T | null> {
-  return (value): value is T | null => value === null || check(value)
-}
-
-function orAbsent<T>(check: Check<T>): Check<T | undefined> {
-  return (value): value is T | undefined => value === undefined || check(value)
-}
-
-function oneOf<T extends string>(names: readonly T[]): Check<T> {
-  return (value): value is T => (names as readonly unknown[]).includes(value)
 }
 
 export const ACCOUNT: Shape<Account> = {
@@ -410,7 +384,7 @@ export const FIELD_ERROR: Shape<FieldError> = { field: isText, message: isText }
 
 const MATCHED_HOST: Shape<MatchedHost> = { ip: isText, hostname: isText }
 
-const MATCHED_HOSTS: Shape<MatchedHosts> = {
+export const MATCHED_HOSTS: Shape<MatchedHosts> = {
   hosts: isNumber,
   first: listOf(MATCHED_HOST),
 }
@@ -425,4 +399,26 @@ export const PROBLEM: Shape<Problem> = {
   code: orAbsent(isText),
   totp: orAbsent(oneOf(['required', 'setup'])),
   matched: orAbsent(shaped(MATCHED_HOSTS)),
+}
+
+const DELTA: Shape<Delta> = {
+  changed: listOf(SERVER),
+  removed: isListOfTexts,
+  cursor: isText,
+}
+
+const RESET: Shape<Reset> = {
+  reset: (value): value is true => value === true,
+  cursor: isText,
+}
+
+/** Whether the value is an answer to `GET /servers/changes`. */
+export const isChanges: Check<Changes> = (value): value is Changes =>
+  matches(RESET, value) || matches(DELTA, value)
+
+export const BULK_ANSWER: Shape<BulkAnswer> = {
+  bulk_id: isText,
+  changed: isNumber,
+  failed: isNumber,
+  stopped_at: orNull(isText),
 }

@@ -1,6 +1,7 @@
 /** The account: who is logged in, and what the account's role allows. */
 
 import { computed, ref } from 'vue'
+import { refusalOf } from '../access'
 import type { Api } from '../api/client'
 import type { Account } from '../api/wire'
 
@@ -9,13 +10,7 @@ export function useAccount(api: Api) {
   const account = ref<Account | null>(null)
 
   /** Why the user cannot change flags; null when the user can. */
-  const lockedReason = computed(() => {
-    if (account.value === null) return 'Your role is not known yet.'
-    if (account.value.role === 'readonly') {
-      return 'Your role is readonly: only admins can change flags.'
-    }
-    return null
-  })
+  const lockedReason = computed(() => refusalOf(account.value, 'hosts.change'))
 
   /**
    * Asks for the account unless the answer is known: a change of the role ends the token.

@@ -1,7 +1,8 @@
 /** What an error means to the page: a message, the end of the session, or nothing. */
 
 import { onScopeDispose } from 'vue'
-import { ApiError } from '../api/client'
+import type { ApiError } from '../api/client'
+import { asApiError } from '../query'
 
 /**
  * Gives the function `errorToShow` for each `catch` around a request. The function gives
@@ -24,12 +25,4 @@ export function useApiErrors(onUnauthorized: () => void) {
     onUnauthorized()
     return null
   }
-}
-
-function asApiError(error: unknown): ApiError {
-  if (error instanceof ApiError) return error
-
-  // A bug of the page: the developers' console shows where.
-  console.error(error)
-  return new ApiError('Something went wrong in this page. Reload it.', null)
 }

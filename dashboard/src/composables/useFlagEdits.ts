@@ -11,6 +11,8 @@
 import { computed, ref, shallowRef } from 'vue'
 import type { Api, ApiError } from '../api/client'
 import type { Flag, Server } from '../api/wire'
+import { visible } from '../display/text'
+import { t } from '../i18n'
 import type { ListedServers } from './useServerList'
 
 /**
@@ -81,7 +83,11 @@ export function useFlagEdits(
       const shown = errorToShow(error)
       if (shown === null) return
 
-      editFailure.value = `“${flag}” of ${hostname || ip} was not changed: ${shown.message}`
+      editFailure.value = t('fleet.flagNotChanged', {
+        flag,
+        host: visible(hostname) || ip,
+        reason: shown.message,
+      })
       // The API may have made the change, and only the answer was lost.
       void refresh()
     }
@@ -114,7 +120,7 @@ export function useFlagEdits(
   return { servers, editFailure, setFlag, isSaving, release, dismissEditFailure }
 }
 
-function withEdits(servers: Server[], edits: Edit[]): Server[] {
+function withEdits(servers: readonly Server[], edits: Edit[]): readonly Server[] {
   if (edits.length === 0) return servers
 
   return servers.map((server) => {

@@ -35,5 +35,5 @@ export function useFleet(api: Api, onUnauthorized: () => void, now: () => number
   }
 
   const { updatedAt, clock, failure } = polling
-  return { account, lockedReason, traffic, ...edits, updatedAt, clock, failure }
+  return { account, lockedReason, traffic, ...edits, updatedAt, clock, failure, refresh }
 }

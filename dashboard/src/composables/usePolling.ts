@@ -1,6 +1,6 @@
 /**
- * Polling: asks every few seconds, waits longer when the API asks for a longer pause, and
- * rests while the browser's tab is hidden. Two polls never run at once.
+ * Polling: asks every few seconds, waits longer after failures and when the API asks for a
+ * longer pause, and rests while the browser's tab is hidden. Two polls never run at once.
  */
 
 import { onScopeDispose, ref } from 'vue'
@@ -8,7 +8,7 @@ import type { ApiError } from '../api/client'
 
 /** The usual pause between two requests, in milliseconds. */
 export const REFRESH_MS = 5_000
-/** The longest pause that the API can ask for with Retry-After, in milliseconds. */
+/** The longest pause, which is also the longest that Retry-After can ask for. */
 const LONGEST_WAIT_MS = 60_000
 
 /**
@@ -22,13 +22,14 @@ export function usePolling(
 ) {
   /** When the latest successful poll began; null before the first. */
   const updatedAt = ref<number | null>(null)
-  /** The time as of the latest poll. All rows count their ages from this one clock. */
+  /** The time as of the latest poll, from which selectors count ages. */
   const clock = ref(now())
   /** Why the latest poll failed; null after a success. */
   const failure = ref<string | null>(null)
 
   let timer: ReturnType<typeof setTimeout> | undefined
   let inFlight = false
+  let failures = 0
   let stopped = false
   const isStopped = () => stopped
 
@@ -45,12 +46,14 @@ export function usePolling(
       await poll(requestedAt)
       updatedAt.value = requestedAt
       failure.value = null
+      failures = 0
     } catch (error) {
       const shown = errorToShow(error)
       if (shown === null) return
 
       failure.value = shown.message
-      waitMs = pauseAfter(shown)
+      failures += 1
+      waitMs = pauseAfter(shown, failures)
     } finally {
       inFlight = false
       clock.value = now()
@@ -75,7 +78,9 @@ export function usePolling(
   return { updatedAt, clock, failure, refresh }
 }
 
-function pauseAfter(error: ApiError): number {
+/** The usual pause after one failure and a second, then twice as long after each. */
+function pauseAfter(error: ApiError, failures: number): number {
+  const growing = REFRESH_MS * 2 ** Math.max(0, failures - 2)
   const askedForMs = (error.retryAfterSeconds ?? 0) * 1000
-  return Math.min(Math.max(REFRESH_MS, askedForMs), LONGEST_WAIT_MS)
+  return Math.min(Math.max(growing, askedForMs), LONGEST_WAIT_MS)
 }

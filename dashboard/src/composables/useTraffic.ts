@@ -9,7 +9,7 @@ import type { HostTraffic, Server } from '../api/wire'
 export const TRAFFIC_EVERY_MS = 60_000
 
 /** `servers` are those of the list: without a quota among them, nobody asks. */
-export function useTraffic(api: Api, servers: Readonly<Ref<Server[]>>) {
+export function useTraffic(api: Api, servers: Readonly<Ref<readonly Server[]>>) {
   const traffic = shallowRef<ReadonlyMap<string, HostTraffic>>(new Map())
   let askedAt = Number.NEGATIVE_INFINITY
 

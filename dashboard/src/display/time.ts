@@ -1,10 +1,12 @@
-/** Times for people. */
+/** Times for people, in the language and the time zone of the user. */
+
+import { language, t } from '../i18n'
 
 const UNITS = [
-  { name: 'd', ms: 86_400_000 },
-  { name: 'h', ms: 3_600_000 },
-  { name: 'min', ms: 60_000 },
-  { name: 's', ms: 1_000 },
+  { name: 'time.days', ms: 86_400_000 },
+  { name: 'time.hours', ms: 3_600_000 },
+  { name: 'time.minutes', ms: 60_000 },
+  { name: 'time.seconds', ms: 1_000 },
 ] as const
 
 /**
@@ -13,14 +15,40 @@ const UNITS = [
  */
 export function ago(thenMs: number, nowMs: number): string {
   const ageMs = nowMs - thenMs
-  const unit = UNITS.find(({ ms }) => ageMs >= ms)
-  return unit === undefined ? 'just now' : `${Math.floor(ageMs / unit.ms)} ${unit.name} ago`
+  return ageMs < 1_000 ? t('time.now') : t('time.ago', { age: span(ageMs) })
 }
 
-// One formatter serves all, because making a formatter is slow.
-const format = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'long' })
+/** A span of time in its largest unit, for example "12 s". */
+export function span(ms: number): string {
+  const unit = UNITS.find((candidate) => ms >= candidate.ms) ?? UNITS[3]
+  return t(unit.name, { n: Math.floor(ms / unit.ms) })
+}
+
+// Making a formatter is slow, so each is made once for each language.
+const formats = new Map<string, Intl.DateTimeFormat>()
+
+function format(options: Intl.DateTimeFormatOptions): Intl.DateTimeFormat {
+  const key = `${language()} ${JSON.stringify(options)}`
+  let made = formats.get(key)
+  if (made === undefined) {
+    made = new Intl.DateTimeFormat(language(), options)
+    formats.set(key, made)
+  }
+  return made
+}
 
 /** Date and time in the user's time zone, with the name of the zone. */
 export function absolute(timeMs: number): string {
-  return format.format(timeMs)
+  return format({ dateStyle: 'medium', timeStyle: 'long' }).format(timeMs)
+}
+
+/** Date and time in the user's time zone, to the minute. */
+export function shortTime(timeMs: number): string {
+  return format({ dateStyle: 'short', timeStyle: 'short' }).format(timeMs)
+}
+
+/** Date and time in UTC. */
+export function utc(timeMs: number): string {
+  const time = format({ dateStyle: 'medium', timeStyle: 'medium', timeZone: 'UTC' }).format(timeMs)
+  return t('time.utc', { time })
 }

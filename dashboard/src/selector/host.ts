@@ -64,7 +64,7 @@ function valueOf(server: Server, field: Field): Value {
 }
 
 /** How many clients the host has, of all services; null if it does not tell. */
-function clientsOf(server: Server): number | null {
+export function clientsOf(server: Server): number | null {
   const isCount = (name: string): boolean =>
     name === 'vpn_clients' || name.startsWith('vpn_clients{')
   const counts = Object.entries(server.metrics).filter(([name]) => isCount(name))

@@ -77,6 +77,38 @@ describe('requests', () => {
     expect(sent().headers.get('If-None-Match')).toBe('"7"')
   })
 
+  test('what has changed is asked for since the last answer', async () => {
+    const delta = { changed: [server], removed: ['1.2.3.9'], cursor: 'c-2' }
+    const { api, sent } = clientFor(json(delta))
+    expect(await api.changes('a b')).toEqual(delta)
+    expect(sent().path).toBe('servers/changes?since=a%20b')
+    const first = clientFor(json({ reset: true, cursor: 'c-1' }))
+    expect(await first.api.changes(null)).toEqual({ reset: true, cursor: 'c-1' })
+    expect(first.sent().path).toBe('servers/changes')
+  })
+
+  test.each([
+    ['an answer without a cursor', { changed: [], removed: [] }],
+    ['a host that lacks a field', { changed: [{ ...server, ip: 7 }], removed: [], cursor: 'c' }],
+    ['a reset that is none', { reset: false, cursor: 'c' }],
+  ])('%s is not taken for changes', async (_, body) => {
+    const { api } = clientFor(json(body))
+    expect((await failureOf(api.changes(null))).message).toContain('could not be understood')
+  })
+
+  test('a change of many hosts says how many are meant, and learns of others', async () => {
+    const set = { tags: { rack: 'a1' } }
+    const matched = { hosts: 3, first: [{ ip: '1.2.3.4', hostname: 'vpn-de-01' }] }
+    const { api, sent } = clientFor(json({ ...problem, status: 409, matched }, { status: 409 }))
+    const failure = await failureOf(api.setMany('paid', set, 2))
+    expect(failure.matched).toEqual(matched)
+    expect(sent()).toMatchObject({
+      path: 'servers/bulk',
+      method: 'POST',
+      body: '{"select":"paid","set":{"tags":{"rack":"a1"}},"expect":2}',
+    })
+  })
+
   test('an IPv6 address is percent-encoded in a path', async () => {
     const { api, sent } = clientFor(json({ ...server, ip: '2001:db8::7', gaming: true }))
     const saved = await api.setFlags('2001:db8::7', { gaming: true })

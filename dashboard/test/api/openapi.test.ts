@@ -2,10 +2,12 @@ import { describe, expect, test } from 'vitest'
 import openapi from '../../../server/src/api/openapi.json'
 import {
   ACCOUNT,
+  BULK_ANSWER,
   FIELD_ERROR,
   FLAGS,
   HOST_TRAFFIC,
   LOAD,
+  MATCHED_HOSTS,
   PROBLEM,
   SERVER,
   SERVICE,
@@ -84,9 +86,11 @@ function exampleOf(properties: Record<string, Schema>) {
 
 const BOUND: { name: string; shape: Shape<Record<string, unknown>> }[] = [
   { name: 'Account', shape: ACCOUNT },
+  { name: 'BulkAnswer', shape: BULK_ANSWER },
   { name: 'FieldError', shape: FIELD_ERROR },
   { name: 'HostTraffic', shape: HOST_TRAFFIC },
   { name: 'Load', shape: LOAD },
+  { name: 'MatchedHosts', shape: MATCHED_HOSTS },
   { name: 'Problem', shape: PROBLEM },
   { name: 'Server', shape: SERVER },
   { name: 'Service', shape: SERVICE },

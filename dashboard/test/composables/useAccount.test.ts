@@ -15,7 +15,7 @@ test('is asked for until there is an answer, and then no more', async () => {
 })
 
 test.each([
-  ['readonly', 'Your role is readonly: only admins can change flags.'],
+  ['readonly', 'Your role is readonly: this needs the role admin.'],
   ['admin', null],
   ['superadmin', null],
 ] as const)('the role %s locks the flags or does not', async (role, reason) => {

@@ -137,6 +137,30 @@ describe('outages', () => {
     expect(api.servers).toHaveBeenCalledTimes(3)
   })
 
+  test('the pauses grow while the API stays away, and are short again when it is back', async () => {
+    const api = anApi()
+    api.servers.mockRejectedValue(UNREACHABLE)
+    start(api)
+    await settle()
+    for (const [pause, calls] of [
+      [5_000, 2],
+      [5_000, 3],
+      [10_000, 4],
+      [20_000, 5],
+      [40_000, 6],
+      [60_000, 7],
+      [60_000, 8],
+    ] as const) {
+      await pass(pause - 1)
+      expect(api.servers).toHaveBeenCalledTimes(calls - 1)
+      await pass(1)
+      expect(api.servers).toHaveBeenCalledTimes(calls)
+    }
+    api.servers.mockResolvedValue(listOf())
+    await pass(60_000 + REFRESH_MS)
+    expect(api.servers).toHaveBeenCalledTimes(10)
+  })
+
   test('a token that is no longer good is told, not shown as an outage', async () => {
     const api = anApi()
     api.servers.mockRejectedValue(new ApiError('expired', 401))

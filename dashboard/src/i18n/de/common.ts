@@ -1,0 +1,17 @@
+export const common = {
+  cancel: 'Abbrechen',
+  close: 'Schließen',
+  confirm: 'Bestätigen',
+  copied: 'Kopiert',
+  copy: 'Kopieren',
+  delete: 'Löschen',
+  dismiss: 'Ausblenden',
+  loading: 'Wird geladen …',
+  more: 'Mehr',
+  none: 'keine',
+  optional: 'freiwillig',
+  retry: 'Erneut versuchen',
+  save: 'Speichern',
+  undo: 'Zurücknehmen',
+  unknown: 'unbekannt',
+}

@@ -1,0 +1,16 @@
+export const table = {
+  ascending: 'aufsteigend',
+  columns: 'Spalten',
+  descending: 'absteigend',
+  earlier: '{column} weiter nach vorn',
+  export: 'Exportieren',
+  exportCsv: 'Als CSV',
+  exportJson: 'Als JSON',
+  later: '{column} weiter nach hinten',
+  reset: 'Spalten zurücksetzen',
+  resize: 'Breite von {column}',
+  select: '{row} auswählen',
+  selectAll: 'Alle auswählen',
+  sortBy: 'Sortieren nach',
+  sortHint: 'Mit der Umschalttaste: zusätzlich danach sortieren',
+}

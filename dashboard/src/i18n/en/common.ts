@@ -1,0 +1,17 @@
+export const common = {
+  cancel: 'Cancel',
+  close: 'Close',
+  confirm: 'Confirm',
+  copied: 'Copied',
+  copy: 'Copy',
+  delete: 'Delete',
+  dismiss: 'Dismiss',
+  loading: 'Loading …',
+  more: 'More',
+  none: 'none',
+  optional: 'optional',
+  retry: 'Try again',
+  save: 'Save',
+  undo: 'Undo',
+  unknown: 'unknown',
+}

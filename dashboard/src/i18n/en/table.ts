@@ -1,0 +1,16 @@
+export const table = {
+  ascending: 'ascending',
+  columns: 'Columns',
+  descending: 'descending',
+  earlier: 'Move {column} further to the front',
+  export: 'Export',
+  exportCsv: 'As CSV',
+  exportJson: 'As JSON',
+  later: 'Move {column} further to the back',
+  reset: 'Reset columns',
+  resize: 'Width of {column}',
+  select: 'Select {row}',
+  selectAll: 'Select all',
+  sortBy: 'Sort by',
+  sortHint: 'With Shift: also sort by this',
+}
