@@ -10,6 +10,7 @@ import type { InjectionKey, Ref } from 'vue'
 import type { Action } from './access'
 import type { Api } from './api/client'
 import type { Account, Flag, HostTraffic, Server } from './api/wire'
+import type { Bulk } from './composables/useBulk'
 import type { Fleet } from './composables/useFleet'
 import type { Toasts } from './composables/useToasts'
 
@@ -30,6 +31,9 @@ export const ACCESS: InjectionKey<Access> = Symbol('ACCESS')
 
 /** Short messages at the edge of the page. `AppShell` provides them. */
 export const TOASTS: InjectionKey<Toasts> = Symbol('TOASTS')
+
+/** Changing many hosts. `AppShell` provides it, so that a change outlives its page. */
+export const BULK: InjectionKey<Bulk> = Symbol('BULK')
 
 /** The traffic of hosts with a quota, by `server_id`. `AppShell` provides it. */
 export const TRAFFIC_OF: InjectionKey<Readonly<Ref<ReadonlyMap<string, HostTraffic>>>> =

@@ -18,6 +18,8 @@ export interface Filter {
   selector: Selector | null
   /** Why the query is not a selector, if somebody may have meant one; else null. */
   fault: string | null
+  /** The character at which the fault begins, the first one being 1; null without one. */
+  faultPlace: number | null
 }
 
 /** What stands in selectors, and hardly in what people search for. */
@@ -32,11 +34,14 @@ export function parseFilter(query: string): Filter {
 
   try {
     const selector = parseSelector(query)
-    return { words, selector: isMeant(selector) ? selector : null, fault: null }
+    return { words, selector: isMeant(selector) ? selector : null, fault: null, faultPlace: null }
   } catch (error) {
     if (!(error instanceof SelectorError)) throw error
+    if (!SELECTORS_OWN.test(query)) {
+      return { words, selector: null, fault: null, faultPlace: null }
+    }
     const fault = `at character ${error.place}: ${error.message}`
-    return { words, selector: null, fault: SELECTORS_OWN.test(query) ? fault : null }
+    return { words, selector: null, fault, faultPlace: error.place }
   }
 }
 

@@ -86,14 +86,14 @@ export const FLEET_COLUMNS: readonly Column<Server>[] = [
     // What is most urgent comes first, because users look for it.
     value: (server) => CONDITIONS.indexOf(conditionOf(server)),
     exported: conditionOf,
-    width: 116,
+    width: 104,
   },
   {
     key: 'host',
     label: () => t('fleet.columnHost'),
     value: (server) => server.hostname,
-    width: 160,
-    grow: 2,
+    width: 150,
+    grow: 1.6,
     isRowHeader: true,
   },
   {
@@ -107,8 +107,8 @@ export const FLEET_COLUMNS: readonly Column<Server>[] = [
     key: 'place',
     label: () => t('fleet.columnPlace'),
     value: placeOf,
-    width: 130,
-    grow: 1.2,
+    width: 120,
+    grow: 1,
   },
   {
     key: 'services',
@@ -117,7 +117,7 @@ export const FLEET_COLUMNS: readonly Column<Server>[] = [
     exported: (server) =>
       server.services.map(({ name, active }) => (active ? name : `${name} (off)`)).join(' '),
     greatestFirst: true,
-    width: 130,
+    width: 160,
     grow: 1.2,
   },
   {
@@ -125,14 +125,16 @@ export const FLEET_COLUMNS: readonly Column<Server>[] = [
     label: () => t('fleet.columnLoad'),
     value: (server) => server.load_percent,
     greatestFirst: true,
-    width: 96,
+    width: 104,
+    grow: 0.5,
   },
   ...(['cpu', 'ram', 'net'] as const).map((key) => ({
     key,
     label: () => t(`fleet.column${capital(key)}`),
     value: (server: Server) => server.load[key],
     greatestFirst: true,
-    width: 76,
+    width: 72,
+    grow: 0.4,
   })),
   {
     key: 'clients',
@@ -147,7 +149,8 @@ export const FLEET_COLUMNS: readonly Column<Server>[] = [
     label: () => t('fleet.columnHeartbeat'),
     value: (server) => Date.parse(server.last_heartbeat),
     exported: (server) => server.last_heartbeat,
-    width: 96,
+    width: 90,
+    grow: 0.3,
   },
   ...FLAGS.map((flag) => ({
     key: flag,
@@ -155,7 +158,7 @@ export const FLEET_COLUMNS: readonly Column<Server>[] = [
     meaning: () => flagMeaning(flag),
     value: (server: Server) => Number(server[flag]),
     greatestFirst: true,
-    width: flag === 'streaming' ? 86 : 72,
+    width: flag === 'streaming' ? 90 : 74,
   })),
   {
     key: 'tags',

@@ -34,6 +34,9 @@ const NAMED = { service: 'switch', tag: 'tag', metric: 'number' } as const satis
   Kind
 >
 
+/** The fields that hold no further name. */
+export const PLAIN_FIELDS: readonly string[] = Object.keys(PLAIN)
+
 /** The name of a field that holds no further name. */
 export type PlainField = keyof typeof PLAIN
 /** What stands before the further name that a field holds. */

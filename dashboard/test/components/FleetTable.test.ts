@@ -105,8 +105,7 @@ describe('FleetTable', () => {
     expect(wrapper.findAll('.chip').map((chip) => chip.text())).toEqual([
       'e not active',
       'a active',
-      'b active',
-      '+22 more services',
+      '+33 more services',
     ])
   })
 

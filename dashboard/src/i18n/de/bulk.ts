@@ -1,8 +1,6 @@
 export const bulk = {
   action: 'Was geschehen soll',
   apply: '{count} Host ändern | {count} Hosts ändern',
-  change: 'Ändern',
-  changeAll: '{count} ändern | Alle {count} ändern',
   clear: 'Auswahl aufheben',
   counting: 'Die Hosts werden gezählt …',
   counted: '{count} Host ist gemeint. | {count} Hosts sind gemeint.',
@@ -10,11 +8,11 @@ export const bulk = {
   first: 'Darunter: {hosts}',
   flag: 'Flag',
   hours: '{count} Stunde | {count} Stunden',
-  leaving: 'Eine Änderung vieler Hosts ist noch nicht abgeschickt.',
   mode: 'Zustand',
   modeDrain: 'Leeren: keine weiteren Clients',
   modeMaintenance: 'Wartung: Alarme schweigen',
   modeNormal: 'Normal',
+  next: 'Weiter',
   off: 'aus',
   on: 'an',
   pending:

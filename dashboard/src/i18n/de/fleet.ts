@@ -50,7 +50,7 @@ export const fleet = {
   noneMatch: 'Kein Host passt auf „{query}“.',
   notMeasured: 'Nicht gemessen',
   reasonClients: 'Clients',
-  reasonConntrack: 'Verbindungen',
+  reasonConntrack: 'Verb.',
   reasonCpu: 'CPU',
   reasonNetwork: 'Netz',
   reasonRam: 'RAM',
