@@ -28,5 +28,7 @@ export default defineConfig({
     environment: 'happy-dom',
     include: ['test/**/*.test.ts'],
     restoreMocks: true,
+    // A deadline, for machines that do other things besides.
+    testTimeout: 60_000,
   },
 })
