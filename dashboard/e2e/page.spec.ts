@@ -134,6 +134,13 @@ for (const width of [360, 768, 1240, 1920, 2560]) {
       })),
       load: { cpu: 100, ram: 100, net: 100 },
     })
+    await fleetbeat.heartbeats(
+      ['AT', 'AU', 'BR', 'CH', 'FR', 'GB', 'IT', 'NL', 'SG', 'US'].map((countryCode, index) => ({
+        ...minimal,
+        ip: `10.8.0.${index}`,
+        countryCode,
+      })),
+    )
     await fleetbeat.open(page, ADMIN)
     await expect(page.getByText('h'.repeat(253))).toBeVisible()
     expect(await overflow(page)).toBe(0)
