@@ -909,7 +909,7 @@ fn a_group_whose_hosts_come_back_is_told_its_end_next() {
     world.run(120, |world| world.hear_all(|place| place >= 9));
     world.hear(0);
     world.run(300, |world| {
-        world.hear_all(|place| place >= 9 || place == 0)
+        world.hear_all(|place| place >= 9 || place == 0);
     });
     assert_eq!(world.got("chn-a"), [fires()]);
     world.run(1200, |world| world.hear_all(|_| true));
