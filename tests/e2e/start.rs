@@ -395,7 +395,10 @@ fn a_port_in_use_an_unusable_folder_and_a_second_server_get_one_sentence() {
     let unusable = folder.path().join("unusable.toml");
     fs::write(
         &unusable,
-        format!("[storage]\npath = \"{}/data\"\n", file.display()),
+        format!(
+            "listen = \"127.0.0.1:0\"\n[storage]\npath = \"{}/data\"\n",
+            file.display()
+        ),
     )
     .unwrap();
 
