@@ -6,6 +6,8 @@ const sandboxArgs = process.getuid?.() === 0 ? ['--no-sandbox'] : []
 export default defineConfig({
   testDir: 'e2e',
   outputDir: 'test-results',
+  // Each file has a server of its own, and mostly waits for it.
+  workers: 2,
   forbidOnly: Boolean(process.env.CI),
   // The first login takes a debug build seconds, because bcrypt is slow by design.
   timeout: 60_000,

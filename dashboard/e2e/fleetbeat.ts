@@ -39,9 +39,9 @@ export async function logOut(page: Page) {
   await page.getByRole('menuitem', { name: 'Log out' }).click()
 }
 
-/** Runs the server for all tests of the calling file. */
-export function useFleetbeat(): Fleetbeat {
-  const fleetbeat = new Fleetbeat()
+/** Runs the server for all tests of the calling file; with further lines of server.toml. */
+export function useFleetbeat(settings: readonly string[] = []): Fleetbeat {
+  const fleetbeat = new Fleetbeat(settings)
   test.beforeAll(async () => {
     await fleetbeat.create()
     await fleetbeat.start()
@@ -56,6 +56,8 @@ export class Fleetbeat {
   private port = 0
   private process: ChildProcess | null = null
   private readonly tokens = new Map<string, string>()
+
+  constructor(private readonly settings: readonly string[] = []) {}
 
   get url() {
     return `http://127.0.0.1:${this.port}`
@@ -74,6 +76,7 @@ export class Fleetbeat {
       '[storage]',
       'backend = "embedded"',
       `path = ${JSON.stringify(join(this.folder, 'data'))}`,
+      ...this.settings,
     ]
     await writeFile(this.configFile, config.join('\n'))
     const child = spawn(BINARY, ['-c', this.configFile, 'run'], {

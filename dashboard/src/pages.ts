@@ -35,4 +35,11 @@ export const PAGES: readonly PageEntry[] = [
     load: () => import('./views/FleetView.vue'),
     nav: { icon: 'fleet', key: 'f' },
   },
+  {
+    name: 'alerts',
+    path: '/alerts/:tab?',
+    title: 'alerts.title',
+    load: () => import('./views/AlertsView.vue'),
+    nav: { icon: 'alert', key: 'a', needs: 'alerts.see' },
+  },
 ]

@@ -4,7 +4,13 @@
  * with growing pauses. The fleet itself is not asked for in this way: see `useFleet`.
  */
 
-import { QueryCache, QueryClient, keepPreviousData, useQuery } from '@tanstack/vue-query'
+import {
+  QueryCache,
+  QueryClient,
+  keepPreviousData,
+  useQuery,
+  useQueryClient,
+} from '@tanstack/vue-query'
 import { computed, ref, toValue } from 'vue'
 import type { MaybeRefOrGetter } from 'vue'
 import { ApiError } from './api/requests'
@@ -79,6 +85,14 @@ export function useApiQuery<T>(
     updatedAt: computed(() => query.dataUpdatedAt.value || null),
     isLoading: query.isLoading,
     refetch: () => void query.refetch(),
+  }
+}
+
+/** Asks again what has been asked with keys that begin with one of these words. */
+export function useInvalidate() {
+  const queries = useQueryClient()
+  return (...words: readonly string[]) => {
+    for (const word of words) void queries.invalidateQueries({ queryKey: [word] })
   }
 }
 

@@ -1,6 +1,7 @@
 import { vi } from 'vitest'
 import { createMemoryHistory } from 'vue-router'
 import goldenServer from '../../protocol/golden/server.json'
+import type { Alert } from '../src/api/alerts'
 import { ApiError } from '../src/api/client'
 import type { Api } from '../src/api/client'
 import { SERVER, matches } from '../src/api/wire'
@@ -37,6 +38,43 @@ export function someTraffic(changes: Partial<HostTraffic> = {}): HostTraffic {
   }
 }
 
+/** A host that is down, as an alert, with some fields changed. */
+export function anAlert(changes: Partial<Alert> = {}): Alert {
+  return {
+    id: 'alr-1',
+    rule: 'rul-1',
+    rule_name: 'Host down',
+    note: '',
+    when: 'down',
+    subject: {
+      host: {
+        server_id: 'srv-1',
+        ip: '1.2.3.4',
+        hostname: 'vpn-de-01',
+        country_code: 'DE',
+        city: 'Munich',
+      },
+    },
+    object: '',
+    group: [],
+    server_id: 'srv-1',
+    severity: 'critical',
+    state: 'firing',
+    since: '2026-11-01T10:00:00Z',
+    opened_at: '2026-11-01T10:00:00Z',
+    ended_at: null,
+    reason: null,
+    value: null,
+    limit: null,
+    counted: null,
+    stale: false,
+    flapping: false,
+    held_by: null,
+    ack: null,
+    ...changes,
+  }
+}
+
 export interface Deferred<T> {
   promise: Promise<T>
   resolve: (value: T) => void
@@ -67,6 +105,22 @@ export function anApi(servers: Server[] = [aServer()]) {
     traffic: vi.fn<Api['traffic']>(async () => []),
     setFlags: vi.fn<Api['setFlags']>(),
     alerts: vi.fn<Api['alerts']>(async () => ({ alerts: [], next: null })),
+    acknowledge: vi.fn<Api['acknowledge']>(),
+    giveBack: vi.fn<Api['giveBack']>(),
+    mutes: vi.fn<Api['mutes']>(async () => []),
+    makeMute: vi.fn<Api['makeMute']>(),
+    endMute: vi.fn<Api['endMute']>(),
+    deliveries: vi.fn<Api['deliveries']>(async () => ({ deliveries: [], next: null })),
+    retryDelivery: vi.fn<Api['retryDelivery']>(),
+    dismissDelivery: vi.fn<Api['dismissDelivery']>(),
+    rules: vi.fn<Api['rules']>(async () => []),
+    saveRule: vi.fn<Api['saveRule']>(),
+    deleteRule: vi.fn<Api['deleteRule']>(),
+    tryRule: vi.fn<Api['tryRule']>(),
+    channels: vi.fn<Api['channels']>(async () => []),
+    saveChannel: vi.fn<Api['saveChannel']>(),
+    deleteChannel: vi.fn<Api['deleteChannel']>(),
+    tryChannel: vi.fn<Api['tryChannel']>(),
     matchedHosts: vi.fn<Api['matchedHosts']>(),
     setMany: vi.fn<Api['setMany']>(),
   }

@@ -20,3 +20,8 @@ export function visible(text: string): string {
     return `⟨U+${code.padStart(4, '0')}⟩`
   })
 }
+
+/** The same of a text of several lines, which stay lines. */
+export function visibleLines(text: string): string {
+  return text.split('\n').map(visible).join('\n')
+}

@@ -52,3 +52,11 @@ export function utc(timeMs: number): string {
   const time = format({ dateStyle: 'medium', timeStyle: 'medium', timeZone: 'UTC' }).format(timeMs)
   return t('time.utc', { time })
 }
+
+/** The time as an input of the browser has it (`datetime-local`): in the user's time zone. */
+export function inputTime(timeMs: number): string {
+  const time = new Date(timeMs)
+  const two = (n: number) => String(n).padStart(2, '0')
+  const day = `${time.getFullYear()}-${two(time.getMonth() + 1)}-${two(time.getDate())}`
+  return `${day}T${two(time.getHours())}:${two(time.getMinutes())}`
+}

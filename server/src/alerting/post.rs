@@ -83,7 +83,7 @@ impl Post {
         let ack =
             delivery.map(|id| format!("{url}/ack/{}", self.ack_links.make(id, now)));
         Links {
-            alerts: Some(format!("{url}/")),
+            alerts: Some(format!("{url}/#/alerts")),
             ack,
         }
     }

@@ -6,6 +6,7 @@ export const common = {
   copy: 'Kopieren',
   delete: 'Löschen',
   dismiss: 'Ausblenden',
+  edit: 'Ändern',
   loading: 'Wird geladen …',
   more: 'Mehr',
   none: 'keine',

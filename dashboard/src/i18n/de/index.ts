@@ -2,13 +2,29 @@
 
 import type { Messages } from '..'
 import { access } from './access'
+import { alerts } from './alerts'
 import { bulk } from './bulk'
+import { channels } from './channels'
 import { common } from './common'
 import { errors } from './errors'
 import { fleet } from './fleet'
 import { login } from './login'
+import { rules } from './rules'
 import { shell } from './shell'
 import { table } from './table'
 import { time } from './time'
 
-export const de: Messages = { access, bulk, common, errors, fleet, login, shell, table, time }
+export const de: Messages = {
+  access,
+  alerts,
+  bulk,
+  channels,
+  common,
+  errors,
+  fleet,
+  login,
+  rules,
+  shell,
+  table,
+  time,
+}

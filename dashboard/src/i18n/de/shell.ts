@@ -1,7 +1,6 @@
 export const shell = {
   account: 'Konto',
   administration: 'Verwaltung',
-  alerts: 'Alarme',
   dark: 'Dunkel',
   events: 'Ereignisse',
   fleet: 'Flotte',

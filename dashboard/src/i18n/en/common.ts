@@ -6,6 +6,7 @@ export const common = {
   copy: 'Copy',
   delete: 'Delete',
   dismiss: 'Dismiss',
+  edit: 'Edit',
   loading: 'Loading …',
   more: 'More',
   none: 'none',

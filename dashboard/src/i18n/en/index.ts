@@ -1,13 +1,29 @@
 /** English. Each file has the texts of one subject; `../de/` has the same files. */
 
 import { access } from './access'
+import { alerts } from './alerts'
 import { common } from './common'
 import { errors } from './errors'
 import { bulk } from './bulk'
+import { channels } from './channels'
 import { fleet } from './fleet'
 import { login } from './login'
+import { rules } from './rules'
 import { shell } from './shell'
 import { table } from './table'
 import { time } from './time'
 
-export const en = { access, bulk, common, errors, fleet, login, shell, table, time }
+export const en = {
+  access,
+  alerts,
+  bulk,
+  channels,
+  common,
+  errors,
+  fleet,
+  login,
+  rules,
+  shell,
+  table,
+  time,
+}

@@ -1,7 +1,6 @@
 export const shell = {
   account: 'Account',
   administration: 'Administration',
-  alerts: 'Alerts',
   dark: 'Dark',
   events: 'Events',
   fleet: 'Fleet',
