@@ -42,4 +42,17 @@ export const PAGES: readonly PageEntry[] = [
     load: () => import('./views/AlertsView.vue'),
     nav: { icon: 'alert', key: 'a', needs: 'alerts.see' },
   },
+  {
+    name: 'events',
+    path: '/events',
+    title: 'events.title',
+    load: () => import('./views/EventsView.vue'),
+    nav: { icon: 'events', key: 'e' },
+  },
+  {
+    name: 'host',
+    path: '/hosts/:id',
+    title: 'host.title',
+    load: () => import('./views/HostView.vue'),
+  },
 ]

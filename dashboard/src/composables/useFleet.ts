@@ -35,5 +35,6 @@ export function useFleet(api: Api, onUnauthorized: () => void, now: () => number
   }
 
   const { updatedAt, clock, failure } = polling
-  return { account, lockedReason, traffic, ...edits, updatedAt, clock, failure, refresh }
+  const { replace } = list
+  return { account, lockedReason, traffic, ...edits, replace, updatedAt, clock, failure, refresh }
 }

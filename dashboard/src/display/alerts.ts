@@ -110,7 +110,8 @@ export function valueText({ when, object, value, limit, counted }: Alert): strin
 
 /** A value in the unit of what a rule looks at. */
 export function measured(value: number, when: string | undefined, object = ''): string {
-  if (when === 'late') return span(value * 1000)
+  // For how long nothing was heard.
+  if (when === 'late' || when === 'down') return span(value * 1000)
   if (when === 'load' || /_percent(\{|$)/.test(object)) return showPercent(value)
   return showNumber(value, { maximumFractionDigits: 2 })
 }

@@ -2,6 +2,7 @@ import { mount } from '@vue/test-utils'
 import type { VueWrapper } from '@vue/test-utils'
 import { describe, expect, test, vi } from 'vitest'
 import { ref } from 'vue'
+import { createMemoryHistory } from 'vue-router'
 import type { Server } from '../../src/api/wire'
 import FleetTable from '../../src/components/FleetTable.vue'
 import { DEFAULT_SORTS } from '../../src/display/fleet'
@@ -9,6 +10,7 @@ import { USUAL_LAYOUT } from '../../src/display/table'
 import type { Layout, Sort } from '../../src/display/table'
 import { CLOCK, FLAG_EDITING, TRAFFIC_OF } from '../../src/injection'
 import type { FlagEditing } from '../../src/injection'
+import { makeRouter } from '../../src/router'
 import { aServer, someTraffic } from '../support'
 
 describe('FleetTable', () => {
@@ -33,7 +35,7 @@ describe('FleetTable', () => {
         'onUpdate:layout': (changed: Layout) => void wrapper.setProps({ layout: changed }),
         'onUpdate:selected': (selected: ReadonlySet<string>) => void wrapper.setProps({ selected }),
       },
-      global: { provide },
+      global: { provide, plugins: [makeRouter(createMemoryHistory())] },
       attachTo: document.body,
     })
     return wrapper

@@ -96,6 +96,7 @@ test.each([
   [{ when: 'metric', object: 'load1', value: 16.123, limit: 16 }, '16.12 (limit 16)'],
   [{ when: 'late', value: 400, limit: 300 }, '6 min (limit 5 min)'],
   [{ when: 'many_down', value: 12, counted: { hosts: 12, of: 20 } }, '12 of 20 hosts'],
+  [{ when: 'down', value: 250 }, '4 min'],
   [{ when: 'down', value: null }, ''],
 ])('the value of %o', (changes, expected) => {
   expect(valueText(anAlert(changes))).toBe(expected)

@@ -88,7 +88,6 @@ export const alerts = {
   severity_info: 'Hinweis',
   severity_warning: 'Warnung',
   showAll: 'Alle {count} zeigen',
-  since: 'seit',
   stale: 'nichts Neues',
   staleMeaning: 'Zurzeit ist nichts bekannt: Der Host ist ausgefallen oder sendet es nicht.',
   state_firing: 'offen',

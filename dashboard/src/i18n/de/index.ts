@@ -7,7 +7,9 @@ import { bulk } from './bulk'
 import { channels } from './channels'
 import { common } from './common'
 import { errors } from './errors'
+import { events } from './events'
 import { fleet } from './fleet'
+import { host } from './host'
 import { login } from './login'
 import { rules } from './rules'
 import { shell } from './shell'
@@ -21,7 +23,9 @@ export const de: Messages = {
   channels,
   common,
   errors,
+  events,
   fleet,
+  host,
   login,
   rules,
   shell,

@@ -2,7 +2,6 @@ export const shell = {
   account: 'Konto',
   administration: 'Verwaltung',
   dark: 'Dunkel',
-  events: 'Ereignisse',
   fleet: 'Flotte',
   goTo: 'Zu: {page}',
   language: 'Sprache',

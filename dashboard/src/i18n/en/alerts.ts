@@ -86,7 +86,6 @@ export const alerts = {
   severity_info: 'info',
   severity_warning: 'warning',
   showAll: 'Show all {count}',
-  since: 'since',
   stale: 'no news',
   staleMeaning: 'Nothing is known of it now: the host is down, or does not send it.',
   state_firing: 'firing',

@@ -6,7 +6,9 @@ import { common } from './common'
 import { errors } from './errors'
 import { bulk } from './bulk'
 import { channels } from './channels'
+import { events } from './events'
 import { fleet } from './fleet'
+import { host } from './host'
 import { login } from './login'
 import { rules } from './rules'
 import { shell } from './shell'
@@ -20,7 +22,9 @@ export const en = {
   channels,
   common,
   errors,
+  events,
   fleet,
+  host,
   login,
   rules,
   shell,

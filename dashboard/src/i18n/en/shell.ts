@@ -2,7 +2,6 @@ export const shell = {
   account: 'Account',
   administration: 'Administration',
   dark: 'Dark',
-  events: 'Events',
   fleet: 'Fleet',
   goTo: 'Go to {page}',
   language: 'Language',
