@@ -114,6 +114,24 @@ test('Enter on a row of the fleet opens the host', async ({ page }) => {
   await expect(page.getByRole('heading', { level: 1, name: 'chart-01' })).toBeVisible()
 })
 
+test('a few letters go to a host or a page', async ({ page }) => {
+  await fleetbeat.open(page, ADMIN)
+  await expect(page.getByRole('row').nth(1)).toBeVisible()
+  await page.keyboard.press('Control+k')
+  const palette = page.getByRole('combobox', { name: 'Go to …' })
+  await palette.fill('rt-01')
+  await expect(page.getByRole('option', { name: 'chart-01' })).toHaveAttribute(
+    'aria-selected',
+    'true',
+  )
+  await page.keyboard.press('Enter')
+  await expect(page.getByRole('heading', { level: 1, name: 'chart-01' })).toBeVisible()
+  await page.getByRole('button', { name: 'Go to …' }).click()
+  await palette.fill('mutes')
+  await page.keyboard.press('Enter')
+  await expect(page.getByRole('tab', { name: 'Mutes' })).toHaveAttribute('aria-selected', 'true')
+})
+
 test('events come by themselves, and are filtered', async ({ page }) => {
   await fleetbeat.open(page, ADMIN)
   await page.getByRole('link', { name: 'Events', exact: true }).click()
@@ -135,6 +153,8 @@ for (const colorScheme of ['light', 'dark'] as const) {
   test(`axe finds nothing serious on the other pages in the ${colorScheme} theme`, async ({
     page,
   }) => {
+    // Six pages, each looked at as a whole.
+    test.setTimeout(180_000)
     await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' })
     await openHost(page, 'chart-01')
     await expect(page.locator('canvas').first()).toBeVisible()

@@ -11,6 +11,8 @@ export const shell = {
   notFound: 'Diese Seite gibt es nicht.',
   notFoundHint: 'Der Link gehört zu einer neueren Version oder ist vertippt.',
   notifications: 'Meldungen',
+  palette: 'Gehe zu …',
+  palettePlaceholder: 'Ein Host, eine Adresse oder eine Seite',
   scope: 'Die Hosts, die Sie sehen',
   shortcuts: 'Tastenkürzel',
   shortcutHelp: 'Diese Liste zeigen',

@@ -11,6 +11,8 @@ export const shell = {
   notFound: 'There is no such page.',
   notFoundHint: 'The link may be of a newer version, or mistyped.',
   notifications: 'Messages',
+  palette: 'Go to …',
+  palettePlaceholder: 'A host, an address or a page',
   scope: 'The hosts that you see',
   shortcuts: 'Keyboard shortcuts',
   shortcutHelp: 'Show this list',
