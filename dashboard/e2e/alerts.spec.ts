@@ -42,6 +42,11 @@ test('a rule is tried, made and fires; the alert is taken on, muted and in the h
   })
   try {
     await openAlerts(page, 'Rules')
+    // The server makes its own rules at its first look, if there is none.
+    await expect(async () => {
+      await page.reload()
+      await expect(page.getByRole('row', { name: 'Host down' })).toBeVisible({ timeout: 1_000 })
+    }).toPass({ timeout: 30_000 })
     await page.getByRole('button', { name: 'New rule' }).click()
     const dialog = page.getByRole('dialog')
     await dialog.getByLabel('Name').fill('Busy')
